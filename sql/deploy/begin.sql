@@ -1,0 +1,105 @@
+-- record_ledger.begin_deploy, migrate, end_deploy: what a deploy decides, so that psql and Python decide alike.
+-- Read first by every deploy script, inside its one transaction; written to be applied again and again.
+-- Called by: the script that `record-ledger deploy` runs (and `record-ledger deploy --print-sql` prints).
+-- Rules: one deploy at a time, no step back to an older release, no edit of a released migration.
+
+-- Two deploys at once would both find migration 1 missing and both create its tables.
+select pg_advisory_xact_lock(hashtext('record_ledger'), hashtext('deploy'));
+
+-- An analyst's long query on a view must not make this deploy, and every query queued behind it, wait for hours.
+set local lock_timeout = '15s';
+-- Objects are applied in the order of their names, so a function may call one that comes after it.
+set local check_function_bodies = off;
+set local client_min_messages = warning;
+
+create schema if not exists record_ledger;
+comment on schema record_ledger is
+'The record ledger: which time window of which pipeline is next, settled, complete and free. Views and routines are public, tables private.';
+
+create table if not exists record_ledger.migration (
+    version integer primary key,
+    name text not null,
+    checksum text not null,
+    applied_at timestamptz not null default clock_timestamp(),
+    applied_by text not null default session_user
+);
+comment on table record_ledger.migration is
+'Private. One row per applied migration, with the checksum of its text.';
+
+create table if not exists record_ledger.deployment (
+    release text primary key,
+    deployed_at timestamptz not null default clock_timestamp(),
+    deployed_by text not null default session_user
+);
+comment on table record_ledger.deployment is
+'Private. One row per release of record_ledger that was deployed here; the newest one is in force.';
+
+create or replace function record_ledger.begin_deploy(release text, newest_migration integer)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_newest_applied integer := (select max(m.version) from record_ledger.migration as m);
+    v_newer_release text := (
+        select d.release
+        from record_ledger.deployment as d
+        where string_to_array(d.release, '.')::integer[] > string_to_array(begin_deploy.release, '.')::integer[]
+        order by string_to_array(d.release, '.')::integer[] desc
+        limit 1
+    );
+begin
+    if v_newest_applied > newest_migration then
+        raise exception 'deploy refused: the database is at migration %, newer than the % that release % knows',
+            v_newest_applied, newest_migration, release
+            using errcode = 'RL006', hint = 'Upgrade the record-ledger package and deploy again.';
+    end if;
+    if v_newer_release is not null then
+        raise exception 'deploy refused: the database holds release %, newer than %', v_newer_release, release
+            using errcode = 'RL006', hint = 'Upgrade the record-ledger package and deploy again.';
+    end if;
+end
+$$;
+comment on function record_ledger.begin_deploy(text, integer) is
+'Private. Refuses a deploy (RL006) onto a database that a newer release has deployed.';
+
+create or replace function record_ledger.migrate(version integer, name text, body text)
+returns void
+language plpgsql
+as $$
+declare
+    -- A checkout on Windows may have turned the line ends; that is no edit.
+    v_checksum text := encode(sha256(convert_to(replace(body, E'\r\n', E'\n'), 'UTF8')), 'hex');
+    v_applied record_ledger.migration;
+begin
+    select m.* into v_applied from record_ledger.migration as m where m.version = migrate.version;
+    if v_applied.checksum = v_checksum then
+        return;
+    end if;
+    if v_applied.version is not null then
+        raise exception 'deploy refused: migration % was edited after it had been applied here', name
+            using errcode = 'RL006',
+            detail = format('Applied at %s as %s with checksum %s; the file now has %s.',
+                v_applied.applied_at, v_applied.name, v_applied.checksum, v_checksum),
+            hint = 'Restore the released file and put the change into a new migration.';
+    end if;
+    if version <> (select coalesce(max(m.version), 0) + 1 from record_ledger.migration as m) then
+        raise exception 'deploy refused: migration % is out of turn', name
+            using errcode = 'RL006', hint = 'Migrations are numbered 1, 2, 3 ... and applied in that order.';
+    end if;
+    execute body;
+    insert into record_ledger.migration (version, name, checksum) values (version, name, v_checksum);
+end
+$$;
+comment on function record_ledger.migrate(integer, text, text) is
+'Private. Applies a migration once; refuses (RL006) one whose text differs from what was applied.';
+
+create or replace function record_ledger.end_deploy(release text)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+    insert into record_ledger.deployment (release) values (end_deploy.release) on conflict do nothing
+$$;
+comment on function record_ledger.end_deploy(text) is
+'Private. Notes the release that was deployed.';

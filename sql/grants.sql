@@ -1,0 +1,65 @@
+-- record_ledger grants: who may do what; applied on every deploy.
+-- record_ledger_reader reads the public views and asks the rules; record_ledger_runner also runs the routines.
+-- Applied by: every deploy. Nobody but the owner has rights on the tables.
+-- Rules: every function that a view calls must be executable by the view's readers.
+do $$
+declare
+    v_role text;
+    v_object text;
+begin
+    -- What earlier releases granted and this one does not must not stay.
+    revoke all on all tables in schema record_ledger from public;
+    revoke all on all sequences in schema record_ledger from public;
+    revoke all on all routines in schema record_ledger from public;
+    foreach v_role in array array['record_ledger_reader', 'record_ledger_runner'] loop
+        if to_regrole(v_role) is null then
+            begin
+                execute format('create role %I nologin', v_role);
+            exception
+                when insufficient_privilege then
+                    raise warning 'role % does not exist and % may not create it: nothing is granted to it. '
+                        'Have an administrator create it and deploy again.', v_role, current_user;
+                    continue;
+                when duplicate_object or unique_violation then
+                    -- Roles belong to the whole server: another database was deployed at the same time.
+                    null;
+            end;
+        end if;
+        execute format('revoke all on all tables in schema record_ledger from %I', v_role);
+        execute format('revoke all on all routines in schema record_ledger from %I', v_role);
+        execute format('grant usage on schema record_ledger to %I', v_role);
+        foreach v_object in array array[
+            'oldest_valid_record', 'pipeline_events', 'pipeline_progress', 'pipeline_records', 'pipelines',
+            'record_events', 'record_verdicts'
+        ] loop
+            execute format('grant select on record_ledger.%I to %I', v_object, v_role);
+        end loop;
+        foreach v_object in array array[
+            'clock()', 'config_keys()', 'config_problems(jsonb)', 'day_start(date, text)', 'duration(text)',
+            'edit_distance(text, text)', 'is_complete(jsonb, text[])', 'is_stable(timestamptz, interval, timestamptz)',
+            'known_config(jsonb)', 'ledger_columns()', 'local_day(timestamptz, text)', 'local_instant(timestamp, text)',
+            'local_time(timestamptz, text)', 'missing_fields(jsonb, text[])', 'near_names(text, text[])',
+            'next_answer(record_ledger.pipeline, text, timestamptz)',
+            'next_window(timestamptz, interval, text)', 'next_window_start(record_ledger.pipeline, timestamptz)',
+            'record_verdict(record_ledger.record, record_ledger.pipeline, timestamptz, bigint, timestamptz)',
+            'retry_time(timestamptz, integer, interval)', 'start_instant(text, text)',
+            'time_interval(timestamptz, timestamptz)',
+            'new_windows(text, timestamptz, integer)', 'oldest_pending_record(text)'
+        ] loop
+            execute format('grant execute on function record_ledger.%s to %I', v_object, v_role);
+        end loop;
+    end loop;
+    if to_regrole('record_ledger_runner') is not null then
+        grant execute on routine
+        record_ledger.register_pipeline(jsonb),
+        record_ledger.store_new_records(text, jsonb, integer),
+        record_ledger.pass_valid_record(text, text),
+        record_ledger.store_new_and_pass_valid_record(jsonb, text, jsonb),
+        record_ledger.complete_record(text, bigint, jsonb),
+        record_ledger.fail_record(text, bigint, text, boolean),
+        record_ledger.release_record(text, bigint),
+        record_ledger.extend_lease(text, bigint)
+        to record_ledger_runner;
+    end if;
+end
+$$;

@@ -1,0 +1,37 @@
+-- record_ledger.collect_expired_leases: takes back the records of a locked pipeline whose lease has run out.
+-- Pending again with a backoff counted from the expiry, or failed when no attempt is left. No daemon: each pass does it.
+-- Called by: pass_record.
+-- Rules: retry_time.
+create or replace function record_ledger.collect_expired_leases(p record_ledger.pipeline, as_of timestamptz)
+returns void
+language plpgsql
+as $$
+begin
+    update record_ledger.record as r
+    set status = case when r.attempt < p.max_attempts then 'PENDING' else 'FAILED' end,
+        retry_at = case
+            when r.attempt < p.max_attempts then record_ledger.retry_time(r.lease_expires_at, r.attempt, p.retry_delay)
+        end,
+        claim_token = case when r.attempt < p.max_attempts then null else r.claim_token end,
+        run_id = case when r.attempt < p.max_attempts then null else r.run_id end,
+        lease_expires_at = null,
+        last_event = 'lease_expired',
+        last_detail = jsonb_build_object('lease_expires_at', r.lease_expires_at),
+        updated_at = as_of
+    where r.pipeline_id = p.pipeline_id and r.lane = 'active'
+        -- The newest pass knows where the records in progress begin; before it lie only entries of finished ones.
+        and r.window_start_time >= coalesce(
+            (
+                select c.active_mark
+                from record_ledger.claim as c
+                where c.pipeline_id = p.pipeline_id
+                order by c.claim_token desc
+                limit 1
+            ),
+            '-infinity'
+        )
+        and r.lease_expires_at <= as_of;
+end
+$$;
+comment on function record_ledger.collect_expired_leases(record_ledger.pipeline, timestamptz) is
+'Private. Takes back the records of a locked pipeline whose lease has run out.';

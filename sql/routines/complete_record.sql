@@ -1,0 +1,19 @@
+-- record_ledger.complete_record: marks a passed record COMPLETED.
+-- Needs the current claim token (RL004 else). Repeating it with the token that completed changes nothing.
+-- Called by: everyone who was passed a record.
+-- Rules: end_claim.
+create or replace function record_ledger.complete_record(pipeline_id text, claim_token bigint, detail jsonb default '{}')
+returns void
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+begin
+    perform record_ledger.end_claim(pipeline_id, claim_token, 'completed', coalesce(detail, '{}'));
+end
+$$;
+comment on function record_ledger.complete_record(text, bigint, jsonb) is
+'Marks a passed record COMPLETED; detail is kept in its history. RL004 unless the claim token is current.';

@@ -1,0 +1,40 @@
+-- record_ledger.extend_lease: the heartbeat of a run; its lease now ends one lease length from now.
+-- Returns that instant; RL004 unless the claim token is current. Appends no event.
+-- Called by: runs that work for long.
+-- Rules: none.
+create or replace function record_ledger.extend_lease(pipeline_id text, claim_token bigint)
+returns timestamptz
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+#variable_conflict use_column
+declare
+    v_now timestamptz;
+    r record_ledger.record;
+begin
+    perform record_ledger.require_read_committed();
+    select q.* into r
+    from record_ledger.claim as c
+    join record_ledger.record as q on q.pipeline_id = c.pipeline_id and q.window_start_time = c.window_start_time
+    where c.pipeline_id = extend_lease.pipeline_id and c.claim_token = extend_lease.claim_token
+    -- A pass may be collecting this lease: one of the two comes first, and the other sees it.
+    for no key update of q;
+    if r.status is distinct from 'IN_PROGRESS' or r.claim_token <> extend_lease.claim_token then
+        perform record_ledger.raise_claim_lost(extend_lease.pipeline_id, extend_lease.claim_token);
+    end if;
+    v_now := record_ledger.clock();
+    update record_ledger.record as u
+    set lease_expires_at = v_now + (
+        select p.lease from record_ledger.pipeline as p where p.pipeline_id = u.pipeline_id
+    )
+    where u.pipeline_id = r.pipeline_id and u.window_start_time = r.window_start_time
+    returning u.lease_expires_at into r.lease_expires_at;
+    return r.lease_expires_at;
+end
+$$;
+comment on function record_ledger.extend_lease(text, bigint) is
+'Heartbeat: the lease of a passed record now ends one lease length from now. RL004 unless the claim token is current.';

@@ -1,0 +1,26 @@
+-- record_ledger.fail_record: gives a passed record back after a failure.
+-- Pending again after a backoff while attempts are left; FAILED when none is, or when retry is false.
+-- Called by: everyone who was passed a record.
+-- Rules: end_claim, retry_time.
+create or replace function record_ledger.fail_record(
+    pipeline_id text, claim_token bigint, error text, retry boolean default true
+)
+returns void
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+begin
+    if fail_record.retry is null then
+        raise exception 'retry: null is neither true nor false' using errcode = 'RL005';
+    end if;
+    perform record_ledger.end_claim(
+        pipeline_id, claim_token, 'failed', jsonb_build_object('error', coalesce(error, ''), 'retry', retry), retry
+    );
+end
+$$;
+comment on function record_ledger.fail_record(text, bigint, text, boolean) is
+'Gives a passed record back after a failure: PENDING with a backoff while attempts are left and retry is true, else FAILED.';

@@ -1,0 +1,51 @@
+-- record_ledger.pass_valid_record: passes the oldest valid record of a pipeline to a run; stores and renders nothing.
+-- Asked again with the same run_id it answers with the same record; a null run_id binds nothing.
+-- exit_dag true comes with a verdict and a reason, and has written nothing unless a lease had expired.
+-- Called by: psql and dbt users. Rules: next_answer.
+create or replace function record_ledger.pass_valid_record(
+    pipeline_id text,
+    run_id text,
+    out exit_dag boolean,
+    out verdict text,
+    out reason text,
+    out record jsonb
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+#variable_conflict use_column
+declare
+    p record_ledger.pipeline;
+    v_now timestamptz;
+    v_answer record;
+begin
+    perform record_ledger.require_read_committed();
+    perform record_ledger.check_run_id(pass_valid_record.run_id);
+    select q.* into p from record_ledger.pipeline as q where q.pipeline_id = pass_valid_record.pipeline_id;
+    if not found then
+        perform record_ledger.raise_unknown_pipeline(pass_valid_record.pipeline_id);
+    end if;
+    v_now := record_ledger.clock();
+    -- A first look without the lock: an idle pipeline may be asked every minute, and its answer costs no write.
+    if not record_ledger.has_expired_lease(p, v_now) then
+        v_answer := record_ledger.next_answer(p, pass_valid_record.run_id, v_now);
+        if v_answer.verdict <> 'READY' then
+            exit_dag := true;
+            verdict := v_answer.verdict;
+            reason := v_answer.reason;
+            return;
+        end if;
+    end if;
+    p := record_ledger.lock_pipeline(pass_valid_record.pipeline_id);
+    select a.exit_dag, a.verdict, a.reason, a.record
+    into pass_valid_record.exit_dag, pass_valid_record.verdict, pass_valid_record.reason, pass_valid_record.record
+    from record_ledger.pass_record(p, pass_valid_record.run_id, record_ledger.clock()) as a;
+end
+$$;
+comment on function record_ledger.pass_valid_record(text, text) is
+'Passes the oldest valid record of a pipeline to a run: (exit_dag, verdict, reason, record). Stores and renders nothing.';

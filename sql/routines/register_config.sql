@@ -1,0 +1,76 @@
+-- record_ledger.register_config: makes a config the one in force, and leaves its pipeline's row locked.
+-- Writes nothing when it is in force already; validates only what is new.
+-- Called by: register_pipeline, store_new_and_pass_valid_record.
+-- Rules: read_config, missing_fields.
+create or replace function record_ledger.register_config(config jsonb)
+returns record_ledger.pipeline
+language plpgsql
+as $$
+declare
+    v_now timestamptz;
+    v_old record_ledger.pipeline;
+    p record_ledger.pipeline;
+begin
+    perform record_ledger.require_read_committed();
+    select q.* into v_old
+    from record_ledger.pipeline as q
+    where q.pipeline_id = coalesce(
+        register_config.config ->> 'pipeline_id', register_config.config #>> '{default_record,pipeline_id}'
+    )
+    for no key update;
+    if v_old.config = register_config.config then
+        return v_old;
+    end if;
+
+    p := record_ledger.read_config(register_config.config);
+    v_now := record_ledger.clock();
+    p.created_at := v_now;
+    p.updated_at := v_now;
+    if v_old.pipeline_id is null then
+        insert into record_ledger.pipeline values (p.*) on conflict do nothing;
+        if not found then
+            -- Another call registered the pipeline meanwhile: its row is there now, and is compared like any other.
+            return record_ledger.register_config(register_config.config);
+        end if;
+        insert into record_ledger.pipeline_event (pipeline_id, event_no, event_time, event, detail)
+        values (p.pipeline_id, 1, v_now, 'registered', jsonb_build_object('config_version', 1, 'config', p.config));
+        return p;
+    end if;
+
+    update record_ledger.pipeline as q
+    set config = p.config, config_version = q.config_version + 1, timezone = p.timezone, x_time_back = p.x_time_back,
+        granularity = p.granularity, fields = p.fields, has_templates = p.has_templates, check_fields = p.check_fields,
+        start_at = p.start_at, max_active_records = p.max_active_records, depends_on_past = p.depends_on_past,
+        lease = p.lease, max_attempts = p.max_attempts, retry_delay = p.retry_delay, updated_at = v_now
+    where q.pipeline_id = p.pipeline_id
+    returning q.* into p;
+    insert into record_ledger.pipeline_event (pipeline_id, event_no, event_time, event, detail)
+    select p.pipeline_id, coalesce(max(e.event_no), 0) + 1, v_now, 'reconfigured',
+        jsonb_build_object('config_version', p.config_version, 'config', p.config)
+    from record_ledger.pipeline_event as e
+    where e.pipeline_id = p.pipeline_id;
+
+    -- Other check_fields judge the open records anew, and what is incomplete may be filled by the new config.
+    update record_ledger.record as r
+    set missing_fields = j.missing_fields,
+        awaits_build = j.missing_fields is not null,
+        out_of_order = r.out_of_order or j.missing_fields is distinct from r.missing_fields
+    from (
+        select o.window_start_time, case
+            when o.config_version is not null then record_ledger.missing_fields(o.fields, p.check_fields)
+            -- Never built: everything is missing.
+            else (select nullif(array_agg(k order by k), '{}') from jsonb_object_keys(p.fields) as k)
+        end as missing_fields
+        from record_ledger.record as o
+        where o.pipeline_id = p.pipeline_id and o.lane is not null
+    ) as j
+    where r.pipeline_id = p.pipeline_id and r.window_start_time = j.window_start_time
+        and (
+            r.missing_fields is distinct from j.missing_fields
+            or r.awaits_build <> (j.missing_fields is not null)
+        );
+    return p;
+end
+$$;
+comment on function record_ledger.register_config(jsonb) is
+'Private. Makes a config the one in force (RL001 when it is invalid) and leaves its pipeline locked.';

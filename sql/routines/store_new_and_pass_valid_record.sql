@@ -1,0 +1,98 @@
+-- record_ledger.store_new_and_pass_valid_record: the whole cycle in one statement and one commit.
+-- Registers the config, stores the due windows, collects expired leases and passes the oldest valid record to the run.
+-- A config with templates is answered with to_build until the caller has rendered them and sends them back as built.
+-- Called by: store_new_and_pass_valid_record of the runner. Rules: known_config, next_answer.
+create or replace function record_ledger.store_new_and_pass_valid_record(
+    config jsonb,
+    run_id text,
+    built jsonb default '[]',
+    out exit_dag boolean,
+    out verdict text,
+    out reason text,
+    out record jsonb,
+    out to_build jsonb
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+#variable_conflict use_column
+declare
+    v_config jsonb := config;
+    v_pipeline_id constant text := coalesce(config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}');
+    v_config_is_new boolean;
+    v_problem text;
+    v_now timestamptz;
+    v_answer record;
+    p record_ledger.pipeline;
+begin
+    perform record_ledger.require_read_committed();
+    perform record_ledger.check_run_id(store_new_and_pass_valid_record.run_id);
+    to_build := '[]';
+
+    -- A config that is in force was validated before: comparing it is all that most calls do.
+    select q.* into p
+    from record_ledger.pipeline as q
+    where q.pipeline_id = v_pipeline_id;
+    if p.config is distinct from v_config then
+        perform record_ledger.warn_of_misspelt_keys(config);
+        v_config := record_ledger.known_config(config);
+    end if;
+    v_config_is_new := p.config is distinct from v_config;
+    if v_config_is_new then
+        p := record_ledger.read_config(v_config);
+    end if;
+    v_problem := case when built is distinct from '[]' then record_ledger.built_problem(built, p) end;
+    if v_problem is not null then
+        raise exception '%', v_problem using errcode = 'RL005';
+    end if;
+
+    v_now := record_ledger.clock();
+    if p.has_templates and built = '[]' then
+        -- Nothing is written before the caller could render everything: a template that fails leaves no trace.
+        to_build := record_ledger.windows_to_build(p, v_config_is_new, v_now);
+        if to_build <> '[]' then
+            exit_dag := true;
+            verdict := 'INCOMPLETE';
+            reason := format('%s windows wait to be built: render default_record for each and call again with built',
+                jsonb_array_length(to_build));
+            return;
+        end if;
+    end if;
+
+    -- A first look without the lock: an idle pipeline may be asked every minute, and its answer costs no write.
+    if not v_config_is_new
+        and built = '[]'
+        and record_ledger.next_window_start(p, v_now) >= v_now - p.x_time_back
+        and not record_ledger.has_expired_lease(p, v_now)
+        and (p.has_templates or not record_ledger.has_unbuilt_record(p, v_now))
+    then
+        v_answer := record_ledger.next_answer(p, store_new_and_pass_valid_record.run_id, v_now);
+        if v_answer.verdict <> 'READY' then
+            exit_dag := true;
+            verdict := v_answer.verdict;
+            reason := v_answer.reason;
+            return;
+        end if;
+    end if;
+
+    p := record_ledger.register_config(v_config);
+    -- Taken once, after the lock: whatever waited for it judges by the time at which it goes on.
+    v_now := record_ledger.clock();
+    if built <> '[]' or not p.has_templates and record_ledger.has_unbuilt_record(p, v_now) then
+        perform record_ledger.build_records(p, built, v_now);
+    end if;
+    -- What became due since the caller rendered is left to the next call, which has it rendered.
+    perform record_ledger.store_windows(p, case when p.has_templates or built <> '[]' then built end, v_now);
+    select a.exit_dag, a.verdict, a.reason, a.record
+    into store_new_and_pass_valid_record.exit_dag, store_new_and_pass_valid_record.verdict,
+        store_new_and_pass_valid_record.reason, store_new_and_pass_valid_record.record
+    from record_ledger.pass_record(p, store_new_and_pass_valid_record.run_id, v_now) as a;
+end
+$$;
+comment on function record_ledger.store_new_and_pass_valid_record(jsonb, text, jsonb) is
+'The whole cycle in one statement: register, store, collect expired leases, pass. (exit_dag, verdict, reason, record, to_build).';

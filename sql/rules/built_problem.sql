@@ -1,0 +1,40 @@
+-- record_ledger.built_problem: what is wrong with the built windows that a caller sent; null when nothing is.
+-- Each must be {"window_start_time": ISO 8601 with offset, "fields": {exactly the config's fields}}.
+-- Read by: store_new_records, store_new_and_pass_valid_record.
+-- Rules: none.
+create or replace function record_ledger.built_problem(built jsonb, p record_ledger.pipeline)
+returns text
+language plpgsql
+stable
+as $$
+declare
+    v_entry jsonb;
+    v_fields constant text[] := array(select k from jsonb_object_keys(p.fields) as k order by k);
+begin
+    if jsonb_typeof(built) is distinct from 'array' then
+        return format('built: %s is no array', coalesce(left(built::text, 80), 'null'));
+    end if;
+    for v_entry in select e.element from jsonb_array_elements(built) as e (element) loop
+        if jsonb_typeof(v_entry) <> 'object'
+            or coalesce(v_entry ->> 'window_start_time', '') !~ '^\d{4,}-\d\d-\d\d[T ]\d\d:\d\d.*(Z|[+-]\d\d(:?\d\d)*)$'
+        then
+            return format(
+                'built: %s has no window_start_time in ISO 8601 with an offset', left(v_entry::text, 160)
+            );
+        end if;
+        if jsonb_typeof(v_entry -> 'fields') is distinct from 'object' then
+            return format('built: window %s has no object "fields"', v_entry ->> 'window_start_time');
+        end if;
+        if array(select k from jsonb_object_keys(v_entry -> 'fields') as k order by k) <> v_fields then
+            return format(
+                'built: the fields of window %s are %s; the config''s default_record has %s',
+                v_entry ->> 'window_start_time',
+                array(select k from jsonb_object_keys(v_entry -> 'fields') as k order by k), v_fields
+            );
+        end if;
+    end loop;
+    return null;
+end
+$$;
+comment on function record_ledger.built_problem(jsonb, record_ledger.pipeline) is
+'What is wrong with the built windows that a caller sent; null when nothing is.';

@@ -1,0 +1,16 @@
+-- record_ledger.config_keys: the keys of a config that the ledger reads.
+-- All others are ignored and never stored: a team's config holds much else, passwords included.
+-- Read by: known_config, misspelt_keys.
+-- Rules: none.
+create or replace function record_ledger.config_keys()
+returns text[]
+language sql
+immutable
+as $$
+    select array[
+        'pipeline_id', 'timezone', 'x_time_back', 'granularity', 'default_record', 'check_fields', 'start_at',
+        'max_active_records', 'depends_on_past', 'lease', 'max_attempts', 'retry_delay'
+    ]
+$$;
+comment on function record_ledger.config_keys() is
+'The keys of a config that the ledger reads; all others are ignored and not stored.';

@@ -1,0 +1,28 @@
+-- record_ledger.duration: reads a config's duration ('1d', '1d2h30m20s', 'PT26H') as elapsed time.
+-- Null when the text is no duration: bare numbers, months, years and infinity are none. 1d is 24 h on every day.
+-- Read by: read_config, and by status --fail-on.
+-- Rules: units are required; a sign is read, and judged by the caller.
+create or replace function record_ledger.duration(duration_text text)
+returns interval
+language plpgsql
+immutable strict
+as $$
+declare
+    v_units constant text :=
+        'weeks?|w|days?|d|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s|milliseconds?|ms|microseconds?|us';
+begin
+    if duration_text !~* ('^\s*-?(\d+(\.\d+)?\s*(' || v_units || ')\s*)+$')
+        and duration_text !~ '^P(?=\d|T\d)(\d+W)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?$'
+    then
+        return null;
+    end if;
+    -- As seconds only: an interval with a day part added to an instant would follow the session's time zone.
+    return pg_catalog.make_interval(secs => extract(epoch from duration_text::interval)::double precision);
+exception
+    when invalid_datetime_format or interval_field_overflow or datetime_field_overflow
+        or numeric_value_out_of_range then
+        return null;
+end
+$$;
+comment on function record_ledger.duration(text) is
+'A duration with units as elapsed time (1d = 24 h); null when the text is none.';

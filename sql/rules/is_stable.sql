@@ -1,0 +1,13 @@
+-- record_ledger.is_stable: has the data of a window settled?
+-- From the very instant on at which window_end_time + x_time_back is reached.
+-- Read by: record_verdict, next_record, store_new_and_pass_valid_record.
+-- Rules: none.
+create or replace function record_ledger.is_stable(window_end_time timestamptz, x_time_back interval, as_of timestamptz)
+returns boolean
+language sql
+immutable
+as $$
+    select window_end_time + x_time_back <= as_of
+$$;
+comment on function record_ledger.is_stable(timestamptz, interval, timestamptz) is
+'Whether a window''s data has settled: window_end_time + x_time_back is not after as_of.';

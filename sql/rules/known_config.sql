@@ -1,0 +1,16 @@
+-- record_ledger.known_config: a config without what the ledger ignores.
+-- Keys that are null count as not given.
+-- Read by: store_new_and_pass_valid_record, register_pipeline.
+-- Rules: config_keys.
+create or replace function record_ledger.known_config(config jsonb)
+returns jsonb
+language sql
+immutable
+as $$
+    select coalesce(jsonb_object_agg(entry.key, entry.value), '{}')
+    from jsonb_each(case jsonb_typeof(config) when 'object' then config else '{}' end) as entry
+    where entry.key = any (record_ledger.config_keys())
+        and jsonb_typeof(entry.value) <> 'null'
+$$;
+comment on function record_ledger.known_config(jsonb) is
+'A config without the keys that the ledger ignores, and without those that are null.';

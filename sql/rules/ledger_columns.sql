@@ -1,0 +1,17 @@
+-- record_ledger.ledger_columns: the names in a record that belong to the ledger.
+-- A config's default_record may use none of them but pipeline_id.
+-- Read by: read_config, missing_fields.
+-- Rules: none.
+create or replace function record_ledger.ledger_columns()
+returns text[]
+language sql
+immutable
+as $$
+    select array[
+        'pipeline_id', 'target_day', 'window_start_time', 'window_end_time', 'time_interval', 'status', 'generation',
+        'attempt', 'claim_token', 'run_id', 'lease_expires_at', 'retry_at', 'fields', 'missing_fields', 'config_version',
+        'last_event', 'last_detail', 'created_at', 'updated_at'
+    ]
+$$;
+comment on function record_ledger.ledger_columns() is
+'The names in a record that belong to the ledger and that default_record may not use (but pipeline_id).';

@@ -1,0 +1,35 @@
+-- record_ledger.near_names: the candidates that a misspelt name may have meant, nearest first, three at most.
+-- Near is a name that differs by few letters, or only in case, spaces, hyphens and underscores, or in its last part.
+-- Read by: read_config (time zones, check_fields), misspelt_keys.
+-- Rules: edit_distance.
+create or replace function record_ledger.near_names(name text, candidates text[])
+returns text[]
+language sql
+immutable
+as $$
+    select array(
+        select c.candidate
+        from (
+            select
+                candidate,
+                translate(lower(candidate), ' -_', '') as plain,
+                translate(lower(near_names.name), ' -_', '') as plain_name
+            from unnest(candidates) as candidate
+        ) as c
+        cross join lateral (
+            select
+                case
+                    when c.plain = c.plain_name then 0
+                    when split_part(c.plain, '/', -1) = split_part(c.plain_name, '/', -1) then 1
+                    -- Names of quite different lengths are not near: spare the reckoning.
+                    when abs(length(c.plain) - length(c.plain_name)) <= 3 and length(c.plain_name) <= 64
+                        then record_ledger.edit_distance(c.plain, c.plain_name)
+                end as distance
+        ) as d
+        where d.distance <= least(3, greatest(1, length(c.plain_name) / 3))
+        order by d.distance, c.candidate
+        limit 3
+    )
+$$;
+comment on function record_ledger.near_names(text, text[]) is
+'Up to three candidates that a misspelt name may have meant, nearest first.';

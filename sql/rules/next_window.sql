@@ -1,0 +1,25 @@
+-- record_ledger.next_window: the one window that starts at a given instant.
+-- Ends at the earlier of start + granularity (elapsed) and the next local midnight; from 1d on it is the local day.
+-- Read by: store_windows (the usual case: one window is due), pipeline_progress. due_windows says the same in bulk.
+-- Rules: day_start.
+create or replace function record_ledger.next_window(
+    window_start_time timestamptz, granularity interval, timezone text, out target_day date, out window_end_time timestamptz
+)
+language plpgsql
+immutable strict
+as $$
+begin
+    target_day := (window_start_time at time zone next_window.timezone)::date;
+    window_end_time := record_ledger.day_start(target_day + 1, next_window.timezone);
+    -- Clocks that were set back across midnight still show yesterday, whose end has passed.
+    while window_end_time <= window_start_time loop
+        target_day := target_day + 1;
+        window_end_time := record_ledger.day_start(target_day + 1, next_window.timezone);
+    end loop;
+    if next_window.granularity < interval '24:00:00' then
+        window_end_time := least(window_start_time + next_window.granularity, window_end_time);
+    end if;
+end
+$$;
+comment on function record_ledger.next_window(timestamptz, interval, text) is
+'The target day and the end of the window that starts at an instant.';

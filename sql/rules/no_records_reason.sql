@@ -1,0 +1,23 @@
+-- record_ledger.no_records_reason: the sentence for a pipeline without any open record.
+-- Says when the next window is due, since that is when the next run has something to store.
+-- Read by: next_answer.
+-- Rules: next_window_start.
+create or replace function record_ledger.no_records_reason(p record_ledger.pipeline, as_of timestamptz)
+returns text
+language plpgsql
+stable
+as $$
+declare
+    v_start timestamptz := record_ledger.next_window_start(p, as_of);
+begin
+    return format(
+        'no record is open; the next window starts at %s and is %s', record_ledger.local_time(v_start, p.timezone),
+        case
+            when v_start < as_of - p.x_time_back then 'due: the next run stores it'
+            else 'due after ' || record_ledger.local_time(v_start + p.x_time_back, p.timezone)
+        end
+    );
+end
+$$;
+comment on function record_ledger.no_records_reason(record_ledger.pipeline, timestamptz) is
+'Why a pipeline without open records has none, and when its next window is due.';

@@ -1,0 +1,45 @@
+-- record_ledger.read_config: a config as the row of the pipeline it describes, with every default filled in.
+-- Reads and writes no table; raises RL001 with all problems in one error.
+-- Read by: register_config, store_new_and_pass_valid_record.
+-- Rules: config_problems, duration, start_instant.
+create or replace function record_ledger.read_config(config jsonb)
+returns record_ledger.pipeline
+language plpgsql
+stable
+as $$
+declare
+    v_problems constant text[] := record_ledger.config_problems(config);
+    p record_ledger.pipeline;
+begin
+    if cardinality(v_problems) > 0 then
+        raise exception '%', concat(
+            'invalid config',
+            ' of pipeline ' || quote_ident(left(coalesce(config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}'), 80)),
+            ': ',
+            case when cardinality(v_problems) > 1 then cardinality(v_problems) || E' problems\n  - ' end,
+            array_to_string(v_problems, E'\n  - ')
+        )
+            using errcode = 'RL001';
+    end if;
+    p.pipeline_id := coalesce(config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}');
+    p.config := config;
+    p.config_version := 1;
+    p.timezone := config ->> 'timezone';
+    p.x_time_back := record_ledger.duration(config ->> 'x_time_back');
+    p.granularity := record_ledger.duration(config ->> 'granularity');
+    p.fields := (config -> 'default_record') - 'pipeline_id';
+    p.has_templates := jsonb_path_exists(
+        p.fields, 'strict $.** ? (@.type() == "string" && @ like_regex "\\{[{%#]")'
+    );
+    p.check_fields := array(select jsonb_array_elements_text(coalesce(config -> 'check_fields', '[]')));
+    p.start_at := record_ledger.start_instant(config ->> 'start_at', p.timezone);
+    p.max_active_records := (config ->> 'max_active_records')::integer;
+    p.depends_on_past := coalesce((config ->> 'depends_on_past')::boolean, false);
+    p.lease := record_ledger.duration(coalesce(config ->> 'lease', '1h'));
+    p.max_attempts := coalesce((config ->> 'max_attempts')::integer, 3);
+    p.retry_delay := record_ledger.duration(coalesce(config ->> 'retry_delay', '5m'));
+    return p;
+end
+$$;
+comment on function record_ledger.read_config(jsonb) is
+'A config as the row of the pipeline it describes; raises RL001 with all problems in one error.';

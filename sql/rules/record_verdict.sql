@@ -1,0 +1,104 @@
+-- record_ledger.record_verdict: the one verdict on an open record at an instant, and a sentence that says why.
+-- Where several hold, the first of: FAILED, LEASE_EXPIRED, LEASED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF, BLOCKED,
+-- AT_CAPACITY, READY. ready_at: when it can be passed as things stand; null when that depends on somebody.
+-- Read by: record_verdicts, next_answer. Rules: is_stable, retry_time.
+create or replace function record_ledger.record_verdict(
+    r record_ledger.record,
+    p record_ledger.pipeline,
+    earliest_open timestamptz,
+    active_count bigint,
+    as_of timestamptz,
+    out verdict text,
+    out reason text,
+    out ready_at timestamptz
+)
+language plpgsql
+stable
+as $$
+declare
+    v_window text := 'window ' || record_ledger.local_time(r.window_start_time, p.timezone);
+    v_stable_at timestamptz := r.window_end_time + p.x_time_back;
+begin
+    if r.status = 'FAILED' then
+        verdict := 'FAILED';
+        reason := format(
+            '%s failed for good at %s after attempt %s of %s: %s', v_window,
+            record_ledger.local_time(r.updated_at, p.timezone), r.attempt, p.max_attempts,
+            coalesce(nullif(r.last_detail ->> 'error', ''), 'its lease expired')
+        );
+    elsif r.status = 'IN_PROGRESS' and r.lease_expires_at <= as_of then
+        verdict := 'LEASE_EXPIRED';
+        if r.attempt < p.max_attempts then
+            ready_at := record_ledger.retry_time(r.lease_expires_at, r.attempt, p.retry_delay);
+        end if;
+        reason := format(
+            '%s was passed to run %s, whose lease expired at %s; the next pass %s', v_window, r.run_id,
+            record_ledger.local_time(r.lease_expires_at, p.timezone),
+            case
+                when ready_at is null then format('marks it failed, as attempt %s of %s is used up', r.attempt, p.max_attempts)
+                when ready_at <= as_of then 'may pass it again'
+                else 'makes it pending, to be passed again from ' || record_ledger.local_time(ready_at, p.timezone) || ' on'
+            end
+        );
+    elsif r.status = 'IN_PROGRESS' then
+        verdict := 'LEASED';
+        reason := format(
+            '%s is in progress: run %s holds it, attempt %s of %s, until its lease ends at %s', v_window, r.run_id,
+            r.attempt, p.max_attempts, record_ledger.local_time(r.lease_expires_at, p.timezone)
+        );
+    elsif p.paused_at is not null then
+        verdict := 'PAUSED';
+        reason := format(
+            'the pipeline was paused by %s at %s: %s', p.paused_by, record_ledger.local_time(p.paused_at, p.timezone),
+            p.pause_reason
+        );
+    elsif r.missing_fields is not null then
+        verdict := 'INCOMPLETE';
+        reason := format(
+            '%s is incomplete: %s %s empty%s', v_window, array_to_string(r.missing_fields, ', '),
+            case cardinality(r.missing_fields) when 1 then 'is' else 'are' end,
+            case
+                when r.awaits_build then '; the next run of the pipeline builds the record from its config'
+                else ', and the pipeline''s config cannot fill it'
+            end
+        );
+    elsif not record_ledger.is_stable(r.window_end_time, p.x_time_back, as_of) then
+        verdict := 'UNSTABLE';
+        ready_at := greatest(v_stable_at, r.retry_at);
+        reason := format(
+            '%s ends at %s; its data has settled %s later, at %s', v_window,
+            record_ledger.local_time(r.window_end_time, p.timezone), p.config ->> 'x_time_back',
+            record_ledger.local_time(v_stable_at, p.timezone)
+        );
+    elsif r.retry_at > as_of then
+        verdict := 'BACKOFF';
+        ready_at := r.retry_at;
+        reason := format(
+            '%s is tried again from %s on, after attempt %s of %s: %s', v_window,
+            record_ledger.local_time(r.retry_at, p.timezone), r.attempt, p.max_attempts,
+            coalesce(nullif(r.last_detail ->> 'error', ''), 'its lease expired')
+        );
+    elsif p.depends_on_past and earliest_open < r.window_start_time then
+        verdict := 'BLOCKED';
+        reason := format(
+            '%s waits for the earlier window %s, which is still open (depends_on_past)', v_window,
+            record_ledger.local_time(earliest_open, p.timezone)
+        );
+    elsif active_count >= p.max_active_records then
+        verdict := 'AT_CAPACITY';
+        reason := format(
+            '%s waits: %s of %s records are in progress (max_active_records)', v_window, active_count, p.max_active_records
+        );
+    else
+        verdict := 'READY';
+        ready_at := greatest(v_stable_at, r.retry_at);
+        reason := format(
+            '%s is stable since %s and complete', v_window, record_ledger.local_time(v_stable_at, p.timezone)
+        );
+    end if;
+end
+$$;
+comment on function record_ledger.record_verdict(
+    record_ledger.record, record_ledger.pipeline, timestamptz, bigint, timestamptz
+) is
+'The one verdict on an open record at an instant, a sentence that says why, and when the record can be passed.';

@@ -1,0 +1,16 @@
+-- record_ledger.retry_time: when a record that failed may be passed again.
+-- retry_delay after the first failed attempt, doubled after each further one, never more than a day (or retry_delay).
+-- Read by: fail_record, collect_expired_leases, next_record, record_verdict.
+-- Rules: none.
+create or replace function record_ledger.retry_time(failed_at timestamptz, attempt integer, retry_delay interval)
+returns timestamptz
+language sql
+immutable strict
+as $$
+    select failed_at + least(
+        retry_delay * power(2, least(attempt - 1, 30)),
+        greatest(interval '24:00:00', retry_delay)
+    )
+$$;
+comment on function record_ledger.retry_time(timestamptz, integer, interval) is
+'The end of the backoff after an attempt failed: retry_delay, doubled per attempt, at most a day.';

@@ -1,0 +1,21 @@
+-- record_ledger.pipeline_events: what happened to each pipeline as a whole: who changed its config, and when.
+-- One row per change, never updated or deleted.
+-- Read by: analysts.
+-- Rules: none.
+create or replace view record_ledger.pipeline_events as
+select
+    e.pipeline_id,
+    e.event_no,
+    e.event_time,
+    e.event,
+    e.actor,
+    e.detail
+from record_ledger.pipeline_event as e;
+comment on view record_ledger.pipeline_events is
+'The changes of each pipeline: one row per change, with who made it and when.';
+comment on column record_ledger.pipeline_events.pipeline_id is 'The name of the pipeline.';
+comment on column record_ledger.pipeline_events.event_no is 'Numbers the changes of a pipeline from 1 on.';
+comment on column record_ledger.pipeline_events.event_time is 'When the change was made.';
+comment on column record_ledger.pipeline_events.event is 'What changed: registered or reconfigured.';
+comment on column record_ledger.pipeline_events.actor is 'The database role that made the change.';
+comment on column record_ledger.pipeline_events.detail is 'The config and its version.';

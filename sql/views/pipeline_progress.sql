@@ -1,0 +1,79 @@
+-- record_ledger.pipeline_progress: where each pipeline stands, right now.
+-- One row per pipeline: what a run would be answered, its open records by state, and how far behind it is.
+-- Read by: status of the runner, the dbt source of the same name, analysts.
+-- Rules: next_answer, record_verdict, next_window_start, next_window.
+create or replace view record_ledger.pipeline_progress as
+select
+    p.pipeline_id,
+    p.timezone,
+    answer.verdict,
+    coalesce(
+        answer.reason,
+        'window ' || record_ledger.local_time(answer.window_start_time, p.timezone) || ' is ready to be passed'
+    ) as reason,
+    answer.ready_at,
+    case when answer.verdict = 'READY' then answer.window_start_time end as oldest_valid_window,
+    lanes.pending_count,
+    lanes.incomplete_count,
+    lanes.in_progress_count,
+    lanes.failed_count,
+    coalesce(lanes.earliest_open, upcoming.window_start_time) as done_until,
+    case when lanes.is_stored then upcoming.window_start_time end as last_window_end_time,
+    upcoming.window_start_time as next_window_start_time,
+    upcoming.window_start_time + p.x_time_back as next_window_due_at,
+    greatest(
+        moment.as_of - p.x_time_back - coalesce(
+            (
+                select r.window_end_time
+                from record_ledger.record as r
+                where r.pipeline_id = p.pipeline_id and r.window_start_time = lanes.earliest_open
+            ),
+            next_window.window_end_time
+        ),
+        interval '0'
+    ) as lag
+-- One instant for the whole statement; offset 0 keeps the planner from asking the clock once per pipeline.
+from (select record_ledger.clock() as as_of offset 0) as moment
+cross join record_ledger.pipeline as p
+cross join lateral record_ledger.next_answer(p, null, moment.as_of) as answer
+cross join lateral (
+    select
+        coalesce(sum(l.records) filter (where l.lane in ('live', 'returned', 'unbuilt', 'incomplete')), 0)::bigint
+            as pending_count,
+        coalesce(sum(l.records) filter (where l.lane in ('unbuilt', 'incomplete')), 0)::bigint as incomplete_count,
+        coalesce(sum(l.records) filter (where l.lane = 'active'), 0)::bigint as in_progress_count,
+        coalesce(sum(l.records) filter (where l.lane = 'failed'), 0)::bigint as failed_count,
+        min(l.earliest) as earliest_open,
+        exists (select from record_ledger.record as any_r where any_r.pipeline_id = p.pipeline_id) as is_stored
+    from (
+        select
+            o.lane,
+            count(*) as records,
+            min(o.window_start_time) as earliest
+        from record_ledger.record as o
+        where o.pipeline_id = p.pipeline_id and o.lane is not null
+        group by o.lane
+    ) as l
+) as lanes
+cross join lateral (
+    select record_ledger.next_window_start(p, moment.as_of) as window_start_time
+    offset 0
+) as upcoming
+cross join lateral record_ledger.next_window(upcoming.window_start_time, p.granularity, p.timezone) as next_window;
+comment on view record_ledger.pipeline_progress is
+'Where each pipeline stands, right now: one row per pipeline with its answer to a run, its open records and its lag.';
+comment on column record_ledger.pipeline_progress.pipeline_id is 'The name of the pipeline.';
+comment on column record_ledger.pipeline_progress.timezone is 'The IANA time zone of the pipeline.';
+comment on column record_ledger.pipeline_progress.verdict is 'What a new run would be answered: READY, or the verdict that a pass would exit with.';
+comment on column record_ledger.pipeline_progress.reason is 'One sentence that says why.';
+comment on column record_ledger.pipeline_progress.ready_at is 'When the record that decides the verdict can be passed as things stand; null when that depends on somebody.';
+comment on column record_ledger.pipeline_progress.oldest_valid_window is 'The start of the window that would be passed next; null when there is none.';
+comment on column record_ledger.pipeline_progress.pending_count is 'How many stored records are PENDING, incomplete ones included.';
+comment on column record_ledger.pipeline_progress.incomplete_count is 'How many stored records are PENDING and incomplete.';
+comment on column record_ledger.pipeline_progress.in_progress_count is 'How many records are IN_PROGRESS.';
+comment on column record_ledger.pipeline_progress.failed_count is 'How many records are FAILED.';
+comment on column record_ledger.pipeline_progress.done_until is 'Every window before this instant is completed or waived.';
+comment on column record_ledger.pipeline_progress.last_window_end_time is 'The end of the newest stored window; null when none is stored.';
+comment on column record_ledger.pipeline_progress.next_window_start_time is 'Where the first window that is not stored yet starts.';
+comment on column record_ledger.pipeline_progress.next_window_due_at is 'After this instant the next window is due to be stored.';
+comment on column record_ledger.pipeline_progress.lag is 'How long ago the oldest window that is not done, stored or not, became stable; 0 when none is.';

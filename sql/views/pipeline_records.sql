@@ -1,0 +1,53 @@
+-- record_ledger.pipeline_records: the ledger itself, for analysts.
+-- One row per record: its window, its status and its fields; key_x, key_y and key_z are the fields of those names.
+-- Read by: the dbt source of the same name, analysts.
+-- Rules: time_interval.
+create or replace view record_ledger.pipeline_records as
+select
+    r.pipeline_id,
+    r.target_day,
+    r.window_start_time,
+    r.window_end_time,
+    record_ledger.time_interval(r.window_start_time, r.window_end_time) as time_interval,
+    r.status,
+    r.fields ->> 'key_x' as key_x,
+    r.fields ->> 'key_y' as key_y,
+    r.fields ->> 'key_z' as key_z,
+    r.created_at,
+    r.updated_at,
+    r.fields,
+    r.generation,
+    r.attempt,
+    r.claim_token,
+    r.run_id,
+    r.lease_expires_at,
+    r.retry_at,
+    r.missing_fields,
+    r.config_version,
+    r.last_event,
+    r.last_detail
+from record_ledger.record as r;
+comment on view record_ledger.pipeline_records is
+'The ledger: one row per record, that is per window of a pipeline, with its status and fields.';
+comment on column record_ledger.pipeline_records.pipeline_id is 'The name of the pipeline.';
+comment on column record_ledger.pipeline_records.target_day is 'The local day of the window''s start.';
+comment on column record_ledger.pipeline_records.window_start_time is 'The first instant of the window.';
+comment on column record_ledger.pipeline_records.window_end_time is 'The first instant after the window.';
+comment on column record_ledger.pipeline_records.time_interval is 'The actual length of the window, hours the largest unit.';
+comment on column record_ledger.pipeline_records.status is 'PENDING, IN_PROGRESS, COMPLETED, FAILED or WAIVED.';
+comment on column record_ledger.pipeline_records.key_x is 'The field key_x of the record.';
+comment on column record_ledger.pipeline_records.key_y is 'The field key_y of the record.';
+comment on column record_ledger.pipeline_records.key_z is 'The field key_z of the record.';
+comment on column record_ledger.pipeline_records.created_at is 'When the record was stored.';
+comment on column record_ledger.pipeline_records.updated_at is 'When the newest event of the record happened, or else when it was stored.';
+comment on column record_ledger.pipeline_records.fields is 'The record''s own fields.';
+comment on column record_ledger.pipeline_records.generation is 'Counts from 1; one more each time the record is reopened.';
+comment on column record_ledger.pipeline_records.attempt is 'How many attempts of this generation have begun.';
+comment on column record_ledger.pipeline_records.claim_token is 'The token of the newest claim; null while the record is pending.';
+comment on column record_ledger.pipeline_records.run_id is 'The run of the newest claim; null while the record is pending.';
+comment on column record_ledger.pipeline_records.lease_expires_at is 'When the claim of a record in progress ends without a heartbeat.';
+comment on column record_ledger.pipeline_records.retry_at is 'Until when a failed attempt keeps the record from being passed.';
+comment on column record_ledger.pipeline_records.missing_fields is 'The fields that are empty but must not be; null when the record is complete.';
+comment on column record_ledger.pipeline_records.config_version is 'The version of the config the fields were built with; null when they are unbuilt.';
+comment on column record_ledger.pipeline_records.last_event is 'The newest event of the record; null when it was only stored.';
+comment on column record_ledger.pipeline_records.last_detail is 'What the newest event says: an error, a reason, counts.';

@@ -1,0 +1,45 @@
+-- record_ledger.pipelines: the registered pipelines and the config each has in force.
+-- One row per pipeline, durations as intervals, defaults filled in.
+-- Read by: the doctor of the runner, the dbt source of the same name, analysts.
+-- Rules: none.
+create or replace view record_ledger.pipelines as
+select
+    p.pipeline_id,
+    p.timezone,
+    p.x_time_back,
+    p.granularity,
+    p.check_fields,
+    p.start_at,
+    p.max_active_records,
+    p.depends_on_past,
+    p.lease,
+    p.max_attempts,
+    p.retry_delay,
+    p.config -> 'default_record' as default_record,
+    p.config_version,
+    p.paused_at,
+    p.paused_by,
+    p.pause_reason,
+    p.created_at,
+    p.updated_at
+from record_ledger.pipeline as p;
+comment on view record_ledger.pipelines is
+'The registered pipelines: one row per pipeline with the config in force.';
+comment on column record_ledger.pipelines.pipeline_id is 'The name of the pipeline.';
+comment on column record_ledger.pipelines.timezone is 'The IANA time zone whose midnights cut the windows.';
+comment on column record_ledger.pipelines.x_time_back is 'How long after its end the data of a window needs to settle.';
+comment on column record_ledger.pipelines.granularity is 'The length of a window; from 24 hours on, the local day.';
+comment on column record_ledger.pipelines.check_fields is 'The fields that must be non-empty in a complete record.';
+comment on column record_ledger.pipelines.start_at is 'Where the first window starts, when the config says so.';
+comment on column record_ledger.pipelines.max_active_records is 'How many records may be in progress at once; null is no limit.';
+comment on column record_ledger.pipelines.depends_on_past is 'Whether a record waits until all earlier ones are completed or waived.';
+comment on column record_ledger.pipelines.lease is 'How long a passed record stays claimed without a heartbeat.';
+comment on column record_ledger.pipelines.max_attempts is 'How many attempts a record has per generation.';
+comment on column record_ledger.pipelines.retry_delay is 'The backoff after the first failed attempt, doubled after each further one.';
+comment on column record_ledger.pipelines.default_record is 'The fields of new records, templates unrendered.';
+comment on column record_ledger.pipelines.config_version is 'Counts the configs the pipeline has had.';
+comment on column record_ledger.pipelines.paused_at is 'Since when the pipeline is paused; null when it is not.';
+comment on column record_ledger.pipelines.paused_by is 'Who paused the pipeline.';
+comment on column record_ledger.pipelines.pause_reason is 'Why the pipeline is paused.';
+comment on column record_ledger.pipelines.created_at is 'When the pipeline was registered.';
+comment on column record_ledger.pipelines.updated_at is 'When the pipeline last changed.';
