@@ -25,13 +25,13 @@ begin
         (
             select u.window_start_time, p.fields
             from record_ledger.record as u
-            where not p.has_templates and u.pipeline_id = p.pipeline_id and u.lane = 'unbuilt'
+            where not p.has_templates and u.open_pipeline_id = p.pipeline_id and u.lane = 'unbuilt'
                 and record_ledger.is_stable(u.window_end_time, p.x_time_back, as_of)
             order by u.window_start_time
             limit 100
         )
     ) as b
-    where r.pipeline_id = p.pipeline_id and r.lane = 'unbuilt' and r.window_start_time = b.window_start_time;
+    where r.open_pipeline_id = p.pipeline_id and r.lane = 'unbuilt' and r.window_start_time = b.window_start_time;
 end
 $$;
 comment on function record_ledger.build_records(record_ledger.pipeline, jsonb, timestamptz) is

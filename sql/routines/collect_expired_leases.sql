@@ -2,7 +2,9 @@
 -- Pending again with a backoff counted from the expiry, or failed when no attempt is left. No daemon: each pass does it.
 -- Called by: pass_record.
 -- Rules: retry_time.
-create or replace function record_ledger.collect_expired_leases(p record_ledger.pipeline, as_of timestamptz)
+create or replace function record_ledger.collect_expired_leases(
+    p record_ledger.pipeline, first_active timestamptz, as_of timestamptz
+)
 returns void
 language plpgsql
 as $$
@@ -18,20 +20,10 @@ begin
         last_event = 'lease_expired',
         last_detail = jsonb_build_object('lease_expires_at', r.lease_expires_at),
         updated_at = as_of
-    where r.pipeline_id = p.pipeline_id and r.lane = 'active'
-        -- The newest pass knows where the records in progress begin; before it lie only entries of finished ones.
-        and r.window_start_time >= coalesce(
-            (
-                select c.active_mark
-                from record_ledger.claim as c
-                where c.pipeline_id = p.pipeline_id
-                order by c.claim_token desc
-                limit 1
-            ),
-            '-infinity'
-        )
+    where r.open_pipeline_id = p.pipeline_id and r.lane = 'active'
+        and r.window_start_time >= first_active
         and r.lease_expires_at <= as_of;
 end
 $$;
-comment on function record_ledger.collect_expired_leases(record_ledger.pipeline, timestamptz) is
+comment on function record_ledger.collect_expired_leases(record_ledger.pipeline, timestamptz, timestamptz) is
 'Private. Takes back the records of a locked pipeline whose lease has run out.';

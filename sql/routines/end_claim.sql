@@ -16,13 +16,18 @@ declare
     p record_ledger.pipeline;
     r record_ledger.record;
 begin
-    perform record_ledger.require_read_committed();
+    if not record_ledger.is_read_committed() then
+        perform record_ledger.refuse_call();
+    end if;
     select q.* into r
-    from record_ledger.claim as c
-    join record_ledger.record as q on q.pipeline_id = c.pipeline_id and q.window_start_time = c.window_start_time
-    where c.pipeline_id = end_claim.pipeline_id and c.claim_token = end_claim.claim_token
+    from record_ledger.record as q
+    where q.pipeline_id = end_claim.pipeline_id and q.window_start_time = (
+        select c.window_start_time
+        from record_ledger.claim as c
+        where c.pipeline_id = end_claim.pipeline_id and c.claim_token = end_claim.claim_token
+    )
     -- A pass may be collecting the lease of this very claim: one of the two comes first, and the other sees it.
-    for no key update of q;
+    for no key update;
     if r.status is distinct from 'IN_PROGRESS' or r.claim_token <> end_claim.claim_token then
         if not exists (
             select

@@ -16,13 +16,18 @@ declare
     v_now timestamptz;
     r record_ledger.record;
 begin
-    perform record_ledger.require_read_committed();
+    if not record_ledger.is_read_committed() then
+        perform record_ledger.refuse_call();
+    end if;
     select q.* into r
-    from record_ledger.claim as c
-    join record_ledger.record as q on q.pipeline_id = c.pipeline_id and q.window_start_time = c.window_start_time
-    where c.pipeline_id = extend_lease.pipeline_id and c.claim_token = extend_lease.claim_token
+    from record_ledger.record as q
+    where q.pipeline_id = extend_lease.pipeline_id and q.window_start_time = (
+        select c.window_start_time
+        from record_ledger.claim as c
+        where c.pipeline_id = extend_lease.pipeline_id and c.claim_token = extend_lease.claim_token
+    )
     -- A pass may be collecting this lease: one of the two comes first, and the other sees it.
-    for no key update of q;
+    for no key update;
     if r.status is distinct from 'IN_PROGRESS' or r.claim_token <> extend_lease.claim_token then
         perform record_ledger.raise_claim_lost(extend_lease.pipeline_id, extend_lease.claim_token);
     end if;

@@ -1,5 +1,5 @@
 -- record_ledger.pass_record: hands the oldest valid record of a locked pipeline to a run, or says why there is none.
--- Collects expired leases first. A record passed has a new claim token and lease; a run keeps its record for good.
+-- Collects expired leases first. A passed record has a new claim token and lease; a run keeps its record for good.
 -- Called by: pass_valid_record, store_new_and_pass_valid_record.
 -- Rules: next_answer decides; this writes it down.
 create or replace function record_ledger.pass_record(
@@ -17,11 +17,13 @@ as $$
 declare
     v_answer record;
     v_token bigint;
-    v_first_active timestamptz;
     r record_ledger.record;
 begin
-    perform record_ledger.collect_expired_leases(p, as_of);
     v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
+    if v_answer.has_expired then
+        perform record_ledger.collect_expired_leases(p, v_answer.first_active, as_of);
+        v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
+    end if;
     verdict := v_answer.verdict;
     reason := v_answer.reason;
     exit_dag := verdict <> 'READY';
@@ -29,12 +31,6 @@ begin
         return;
     end if;
 
-    select a.window_start_time into v_first_active
-    from record_ledger.record as a
-    where a.pipeline_id = p.pipeline_id and a.lane = 'active'
-        and a.window_start_time >= coalesce(v_answer.active_mark, '-infinity')
-    order by a.window_start_time
-    limit 1;
     -- Drawn under the pipeline's lock, so that a later pass has a greater token.
     v_token := nextval('record_ledger.claim_token_seq');
     update record_ledger.record as u
@@ -54,24 +50,19 @@ begin
     )
     values (
         p.pipeline_id, v_token, r.window_start_time,
-        case
-            when not exists (
-                select from record_ledger.claim as c
-                where c.pipeline_id = p.pipeline_id and c.bound_run_id = pass_record.run_id
-            ) then pass_record.run_id
-        end,
+        case when v_answer.bound_window is null then pass_record.run_id end,
         -- Only a record's first event can be its pass from the lane 'live'.
         case
             when r.event_count = 1 and not r.out_of_order then greatest(v_answer.live_mark, r.window_start_time)
             else v_answer.live_mark
         end,
-        least(v_first_active, r.window_start_time)
-    );
-    reason := format(
-        'window %s is passed%s, attempt %s of %s', record_ledger.local_time(r.window_start_time, p.timezone),
-        ' to run ' || pass_record.run_id, r.attempt, p.max_attempts
+        least(v_answer.first_active, r.window_start_time)
     );
     record := record_ledger.record_json(r, p.timezone);
+    reason := concat(
+        'window ', record ->> 'window_start_time', ' is passed', ' to run ' || pass_record.run_id,
+        ', attempt ', r.attempt, ' of ', p.max_attempts
+    );
 end
 $$;
 comment on function record_ledger.pass_record(record_ledger.pipeline, text, timestamptz) is

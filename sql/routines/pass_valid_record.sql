@@ -24,27 +24,28 @@ declare
     v_now timestamptz;
     v_answer record;
 begin
-    perform record_ledger.require_read_committed();
-    perform record_ledger.check_run_id(pass_valid_record.run_id);
+    if not (record_ledger.is_read_committed() and record_ledger.is_run_id(pass_valid_record.run_id)) then
+        perform record_ledger.refuse_call(pass_valid_record.run_id);
+    end if;
     select q.* into p from record_ledger.pipeline as q where q.pipeline_id = pass_valid_record.pipeline_id;
     if not found then
         perform record_ledger.raise_unknown_pipeline(pass_valid_record.pipeline_id);
     end if;
     v_now := record_ledger.clock();
     -- A first look without the lock: an idle pipeline may be asked every minute, and its answer costs no write.
-    if not record_ledger.has_expired_lease(p, v_now) then
-        v_answer := record_ledger.next_answer(p, pass_valid_record.run_id, v_now);
-        if v_answer.verdict <> 'READY' then
-            exit_dag := true;
-            verdict := v_answer.verdict;
-            reason := v_answer.reason;
-            return;
-        end if;
+    v_answer := record_ledger.next_answer(p, pass_valid_record.run_id, v_now);
+    if v_answer.verdict <> 'READY' and not v_answer.has_expired then
+        exit_dag := true;
+        verdict := v_answer.verdict;
+        reason := v_answer.reason;
+        return;
     end if;
     p := record_ledger.lock_pipeline(pass_valid_record.pipeline_id);
-    select a.exit_dag, a.verdict, a.reason, a.record
-    into pass_valid_record.exit_dag, pass_valid_record.verdict, pass_valid_record.reason, pass_valid_record.record
-    from record_ledger.pass_record(p, pass_valid_record.run_id, record_ledger.clock()) as a;
+    v_answer := record_ledger.pass_record(p, pass_valid_record.run_id, record_ledger.clock());
+    exit_dag := v_answer.exit_dag;
+    verdict := v_answer.verdict;
+    reason := v_answer.reason;
+    record := v_answer.record;
 end
 $$;
 comment on function record_ledger.pass_valid_record(text, text) is

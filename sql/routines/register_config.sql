@@ -11,7 +11,6 @@ declare
     v_old record_ledger.pipeline;
     p record_ledger.pipeline;
 begin
-    perform record_ledger.require_read_committed();
     select q.* into v_old
     from record_ledger.pipeline as q
     where q.pipeline_id = coalesce(
@@ -62,7 +61,7 @@ begin
             else (select nullif(array_agg(k order by k), '{}') from jsonb_object_keys(p.fields) as k)
         end as missing_fields
         from record_ledger.record as o
-        where o.pipeline_id = p.pipeline_id and o.lane is not null
+        where o.open_pipeline_id = p.pipeline_id
     ) as j
     where r.pipeline_id = p.pipeline_id and r.window_start_time = j.window_start_time
         and (

@@ -11,6 +11,9 @@ as $$
 declare
     v_config jsonb := case jsonb_typeof(config) when 'object' then record_ledger.known_config(config) else config end;
 begin
+    if not record_ledger.is_read_committed() then
+        perform record_ledger.refuse_call();
+    end if;
     perform record_ledger.warn_of_misspelt_keys(config);
     return (record_ledger.register_config(v_config)).pipeline_id;
 end

@@ -30,8 +30,9 @@ declare
     v_answer record;
     p record_ledger.pipeline;
 begin
-    perform record_ledger.require_read_committed();
-    perform record_ledger.check_run_id(store_new_and_pass_valid_record.run_id);
+    if not (record_ledger.is_read_committed() and record_ledger.is_run_id(store_new_and_pass_valid_record.run_id)) then
+        perform record_ledger.refuse_call(store_new_and_pass_valid_record.run_id);
+    end if;
     to_build := '[]';
 
     -- A config that is in force was validated before: comparing it is all that most calls do.
@@ -68,11 +69,10 @@ begin
     if not v_config_is_new
         and built = '[]'
         and record_ledger.next_window_start(p, v_now) >= v_now - p.x_time_back
-        and not record_ledger.has_expired_lease(p, v_now)
-        and (p.has_templates or not record_ledger.has_unbuilt_record(p, v_now))
+        and not (p.config_version > 1 and record_ledger.can_build_alone(p, v_now))
     then
         v_answer := record_ledger.next_answer(p, store_new_and_pass_valid_record.run_id, v_now);
-        if v_answer.verdict <> 'READY' then
+        if v_answer.verdict <> 'READY' and not v_answer.has_expired then
             exit_dag := true;
             verdict := v_answer.verdict;
             reason := v_answer.reason;
@@ -83,15 +83,16 @@ begin
     p := record_ledger.register_config(v_config);
     -- Taken once, after the lock: whatever waited for it judges by the time at which it goes on.
     v_now := record_ledger.clock();
-    if built <> '[]' or not p.has_templates and record_ledger.has_unbuilt_record(p, v_now) then
+    if built <> '[]' or p.config_version > 1 and record_ledger.can_build_alone(p, v_now) then
         perform record_ledger.build_records(p, built, v_now);
     end if;
     -- What became due since the caller rendered is left to the next call, which has it rendered.
     perform record_ledger.store_windows(p, case when p.has_templates or built <> '[]' then built end, v_now);
-    select a.exit_dag, a.verdict, a.reason, a.record
-    into store_new_and_pass_valid_record.exit_dag, store_new_and_pass_valid_record.verdict,
-        store_new_and_pass_valid_record.reason, store_new_and_pass_valid_record.record
-    from record_ledger.pass_record(p, store_new_and_pass_valid_record.run_id, v_now) as a;
+    v_answer := record_ledger.pass_record(p, store_new_and_pass_valid_record.run_id, v_now);
+    exit_dag := v_answer.exit_dag;
+    verdict := v_answer.verdict;
+    reason := v_answer.reason;
+    record := v_answer.record;
 end
 $$;
 comment on function record_ledger.store_new_and_pass_valid_record(jsonb, text, jsonb) is

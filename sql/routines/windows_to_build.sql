@@ -33,7 +33,7 @@ begin
         (
             select r.target_day, r.window_start_time, r.window_end_time
             from record_ledger.record as r
-            where r.pipeline_id = p.pipeline_id
+            where r.open_pipeline_id = p.pipeline_id
                 -- A config that is not in force yet makes every incomplete record an outdated one.
                 and r.lane in ('unbuilt', case when config_is_new then 'incomplete' else 'unbuilt' end)
                 and record_ledger.is_stable(r.window_end_time, p.x_time_back, as_of)

@@ -27,6 +27,9 @@ begin
         and new.run_id is not distinct from old.run_id and new.retry_at is not distinct from old.retry_at
         and new.last_event is not distinct from old.last_event
     then
+        new.lane := record_ledger.lane(
+            new.status, new.missing_fields, new.awaits_build, new.event_count, new.out_of_order
+        );
         return new;
     end if;
 
@@ -60,7 +63,13 @@ begin
             old.status = 'PENDING' and new.status = 'PENDING'
             and new.generation = old.generation and new.attempt = old.attempt
         else false
-    end and (new.fields = old.fields or new.last_event = 'rebuilt');
+    end
+    and (new.fields = old.fields or new.last_event = 'rebuilt')
+    -- What each status needs: a claim with a lease while in progress, neither while pending.
+    and (new.status = 'IN_PROGRESS') = (new.lease_expires_at is not null)
+    and (new.status <> 'IN_PROGRESS' or new.claim_token is not null)
+    and (new.status <> 'PENDING' or (new.claim_token is null and new.run_id is null))
+    and (new.status = 'PENDING' or new.retry_at is null);
     if v_is_legal is not true then
         raise exception 'illegal change of the record % of pipeline %: % from % to %',
             old.window_start_time, old.pipeline_id, coalesce(new.last_event, 'no event'), old.status, new.status
@@ -68,6 +77,8 @@ begin
     end if;
 
     new.event_count := old.event_count + 1;
+    new.lane := record_ledger.lane(new.status, new.missing_fields, new.awaits_build, new.event_count, new.out_of_order);
+    new.open_pipeline_id := case when new.lane is not null then new.pipeline_id end;
     insert into record_ledger.record_event (
         pipeline_id, window_start_time, event_no, event_time, event, from_status, to_status, generation, attempt,
         claim_token, run_id, detail

@@ -1,11 +1,11 @@
 -- record_ledger.day_start: the first instant of a local date, the ledger's local midnight.
 -- Also where 00:00 does not exist (Cairo, Beirut, Santiago, Havana), happens twice (Azores) or the whole date is skipped.
--- Read by: next_window, due_windows, read_config.
+-- Read by: local_day, next_window, due_windows, next_window_start.
 -- Rules: local_instant.
 create or replace function record_ledger.day_start(local_date date, timezone text)
 returns timestamptz
 language sql
-immutable strict
+immutable
 as $$
     select record_ledger.local_instant(local_date::timestamp, day_start.timezone)
 $$;

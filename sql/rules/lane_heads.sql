@@ -18,7 +18,7 @@ as $$
     cross join lateral (
         select r.window_start_time
         from record_ledger.record as r
-        where r.pipeline_id = lane_heads.pipeline_id
+        where r.open_pipeline_id = lane_heads.pipeline_id
             and r.lane = l.lane
             and r.window_start_time >= coalesce(l.mark, '-infinity')
         order by r.window_start_time

@@ -1,14 +1,20 @@
 -- record_ledger.local_day: the local day an instant belongs to.
 -- The last day that has started. Not always the date on the wall: clocks set back across midnight show yesterday again.
--- Read by: next_window, due_windows, store_windows.
+-- Read by: due_windows, next_window_start.
 -- Rules: day_start.
 create or replace function record_ledger.local_day(instant timestamptz, timezone text)
 returns date
-language sql
+language plpgsql
 immutable strict
 as $$
-    select d.wall_date + (record_ledger.day_start(d.wall_date + 1, local_day.timezone) <= instant)::integer
-    from (select (instant at time zone local_day.timezone)::date as wall_date) as d
+declare
+    v_day date := (instant at time zone local_day.timezone)::date;
+begin
+    while record_ledger.day_start(v_day + 1, local_day.timezone) <= instant loop
+        v_day := v_day + 1;
+    end loop;
+    return v_day;
+end
 $$;
 comment on function record_ledger.local_day(timestamptz, text) is
 'The local day an instant belongs to: the last one whose day_start is not after it.';

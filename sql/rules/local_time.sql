@@ -1,18 +1,21 @@
 -- record_ledger.local_time: an instant as people of a zone write it, ISO 8601 with the offset in force.
--- As the server reckons it: '2026-03-08T03:00:00-07:00'.
+-- As the server reckons it: '2026-03-08T03:00:00-07:00'; fractions of a second only where there are any.
 -- Read by: every sentence that names an instant.
 -- Rules: none.
 create or replace function record_ledger.local_time(instant timestamptz, timezone text)
 returns text
-language sql
+language plpgsql
 immutable strict
 as $$
-    select
-        to_char(t.wall, 'YYYY-MM-DD"T"HH24:MI:SS')
-        || rtrim(rtrim(to_char(t.wall, '.US'), '0'), '.')
-        || case when t.wall < t.utc then '-' else '+' end
-        || to_char(greatest(t.wall - t.utc, t.utc - t.wall), 'HH24:MI')
-    from (select instant at time zone local_time.timezone as wall, instant at time zone 'UTC' as utc) as t
+declare
+    v_wall timestamp := instant at time zone local_time.timezone;
+    v_offset interval := v_wall - (instant at time zone 'UTC');
+begin
+    return to_char(v_wall, 'YYYY-MM-DD"T"HH24:MI:SS')
+        || rtrim(rtrim(to_char(v_wall, '.US'), '0'), '.')
+        || case when v_offset < interval '0' then '-' else '+' end
+        || to_char(greatest(v_offset, -v_offset), 'HH24:MI');
+end
 $$;
 comment on function record_ledger.local_time(timestamptz, text) is
 'An instant in ISO 8601 with the zone''s offset at that instant.';

@@ -4,13 +4,20 @@
 -- Rules: the ledger's own columns are never empty.
 create or replace function record_ledger.missing_fields(fields jsonb, check_fields text[])
 returns text[]
-language sql
+language plpgsql
 immutable
 as $$
-    select array_agg(f.field order by f.n)
-    from unnest(check_fields) with ordinality as f (field, n)
-    where coalesce(fields ->> f.field, '') = ''
-        and f.field <> all (record_ledger.ledger_columns())
+declare
+    v_field text;
+    v_missing text[];
+begin
+    foreach v_field in array check_fields loop
+        if coalesce(fields ->> v_field, '') = '' and v_field <> all (record_ledger.ledger_columns()) then
+            v_missing := v_missing || v_field;
+        end if;
+    end loop;
+    return v_missing;
+end
 $$;
 comment on function record_ledger.missing_fields(jsonb, text[]) is
 'The check_fields that are missing, null or "" in the fields; null when none is.';

@@ -14,16 +14,20 @@ create or replace function record_ledger.record_verdict(
 )
 language plpgsql
 stable
+-- Ends the effect of set_config below with this function: a caller's session keeps its time zone.
+set timezone = 'UTC'
 as $$
 declare
-    v_window text := 'window ' || record_ledger.local_time(r.window_start_time, p.timezone);
     v_stable_at timestamptz := r.window_end_time + p.x_time_back;
+    v_window text;
 begin
+    perform pg_catalog.set_config('timezone', p.timezone, true);
+    v_window := 'window ' || record_ledger.iso_time(r.window_start_time);
     if r.status = 'FAILED' then
         verdict := 'FAILED';
         reason := format(
             '%s failed for good at %s after attempt %s of %s: %s', v_window,
-            record_ledger.local_time(r.updated_at, p.timezone), r.attempt, p.max_attempts,
+            record_ledger.iso_time(r.updated_at), r.attempt, p.max_attempts,
             coalesce(nullif(r.last_detail ->> 'error', ''), 'its lease expired')
         );
     elsif r.status = 'IN_PROGRESS' and r.lease_expires_at <= as_of then
@@ -33,23 +37,23 @@ begin
         end if;
         reason := format(
             '%s was passed to run %s, whose lease expired at %s; the next pass %s', v_window, r.run_id,
-            record_ledger.local_time(r.lease_expires_at, p.timezone),
+            record_ledger.iso_time(r.lease_expires_at),
             case
                 when ready_at is null then format('marks it failed, as attempt %s of %s is used up', r.attempt, p.max_attempts)
                 when ready_at <= as_of then 'may pass it again'
-                else 'makes it pending, to be passed again from ' || record_ledger.local_time(ready_at, p.timezone) || ' on'
+                else 'makes it pending, to be passed again from ' || record_ledger.iso_time(ready_at) || ' on'
             end
         );
     elsif r.status = 'IN_PROGRESS' then
         verdict := 'LEASED';
         reason := format(
             '%s is in progress: run %s holds it, attempt %s of %s, until its lease ends at %s', v_window, r.run_id,
-            r.attempt, p.max_attempts, record_ledger.local_time(r.lease_expires_at, p.timezone)
+            r.attempt, p.max_attempts, record_ledger.iso_time(r.lease_expires_at)
         );
     elsif p.paused_at is not null then
         verdict := 'PAUSED';
         reason := format(
-            'the pipeline was paused by %s at %s: %s', p.paused_by, record_ledger.local_time(p.paused_at, p.timezone),
+            'the pipeline was paused by %s at %s: %s', p.paused_by, record_ledger.iso_time(p.paused_at),
             p.pause_reason
         );
     elsif r.missing_fields is not null then
@@ -67,22 +71,22 @@ begin
         ready_at := greatest(v_stable_at, r.retry_at);
         reason := format(
             '%s ends at %s; its data has settled %s later, at %s', v_window,
-            record_ledger.local_time(r.window_end_time, p.timezone), p.config ->> 'x_time_back',
-            record_ledger.local_time(v_stable_at, p.timezone)
+            record_ledger.iso_time(r.window_end_time), p.config ->> 'x_time_back',
+            record_ledger.iso_time(v_stable_at)
         );
     elsif r.retry_at > as_of then
         verdict := 'BACKOFF';
         ready_at := r.retry_at;
         reason := format(
             '%s is tried again from %s on, after attempt %s of %s: %s', v_window,
-            record_ledger.local_time(r.retry_at, p.timezone), r.attempt, p.max_attempts,
+            record_ledger.iso_time(r.retry_at), r.attempt, p.max_attempts,
             coalesce(nullif(r.last_detail ->> 'error', ''), 'its lease expired')
         );
     elsif p.depends_on_past and earliest_open < r.window_start_time then
         verdict := 'BLOCKED';
         reason := format(
             '%s waits for the earlier window %s, which is still open (depends_on_past)', v_window,
-            record_ledger.local_time(earliest_open, p.timezone)
+            record_ledger.iso_time(earliest_open)
         );
     elsif active_count >= p.max_active_records then
         verdict := 'AT_CAPACITY';
@@ -93,7 +97,7 @@ begin
         verdict := 'READY';
         ready_at := greatest(v_stable_at, r.retry_at);
         reason := format(
-            '%s is stable since %s and complete', v_window, record_ledger.local_time(v_stable_at, p.timezone)
+            '%s is stable since %s and complete', v_window, record_ledger.iso_time(v_stable_at)
         );
     end if;
 end

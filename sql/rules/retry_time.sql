@@ -5,7 +5,8 @@
 create or replace function record_ledger.retry_time(failed_at timestamptz, attempt integer, retry_delay interval)
 returns timestamptz
 language sql
-immutable strict
+-- Not immutable, though elapsed time is: adding to an instant counts as stable, and only then is the call inlined.
+stable
 as $$
     select failed_at + least(
         retry_delay * power(2, least(attempt - 1, 30)),

@@ -1,7 +1,7 @@
 -- record_ledger.oldest_valid_record: the record that each pipeline would be passed next.
 -- One row per pipeline: its oldest pending record that is stable and complete; no row when there is none.
 -- A record whose lease has expired counts when the next pass would hand it out.
--- Read by: the dbt source of the same name, analysts. Rules: next_answer, which the passing routines ask as well.
+-- Read by: the dbt source of the same name, analysts. Rules: pipeline_answer, that is next_answer, which the passing routines ask as well.
 create or replace view record_ledger.oldest_valid_record as
 select
     p.pipeline_id,
@@ -20,7 +20,7 @@ from (select record_ledger.clock() as as_of offset 0) as moment
 cross join record_ledger.pipeline as p
 cross join lateral (
     select a.window_start_time
-    from record_ledger.next_answer(p, null, moment.as_of) as a
+    from record_ledger.pipeline_answer(p, moment.as_of) as a
     where a.verdict = 'READY'
     limit 1
 ) as answer

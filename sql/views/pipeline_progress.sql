@@ -1,7 +1,7 @@
 -- record_ledger.pipeline_progress: where each pipeline stands, right now.
 -- One row per pipeline: what a run would be answered, its open records by state, and how far behind it is.
 -- Read by: status of the runner, the dbt source of the same name, analysts.
--- Rules: next_answer, record_verdict, next_window_start, next_window.
+-- Rules: pipeline_answer, first_window_start, next_window.
 create or replace view record_ledger.pipeline_progress as
 select
     p.pipeline_id,
@@ -18,7 +18,7 @@ select
     lanes.in_progress_count,
     lanes.failed_count,
     coalesce(lanes.earliest_open, upcoming.window_start_time) as done_until,
-    case when lanes.is_stored then upcoming.window_start_time end as last_window_end_time,
+    stored.last_window_end_time,
     upcoming.window_start_time as next_window_start_time,
     upcoming.window_start_time + p.x_time_back as next_window_due_at,
     greatest(
@@ -35,7 +35,7 @@ select
 -- One instant for the whole statement; offset 0 keeps the planner from asking the clock once per pipeline.
 from (select record_ledger.clock() as as_of offset 0) as moment
 cross join record_ledger.pipeline as p
-cross join lateral record_ledger.next_answer(p, null, moment.as_of) as answer
+cross join lateral record_ledger.pipeline_answer(p, moment.as_of) as answer
 cross join lateral (
     select
         coalesce(sum(l.records) filter (where l.lane in ('live', 'returned', 'unbuilt', 'incomplete')), 0)::bigint
@@ -43,20 +43,26 @@ cross join lateral (
         coalesce(sum(l.records) filter (where l.lane in ('unbuilt', 'incomplete')), 0)::bigint as incomplete_count,
         coalesce(sum(l.records) filter (where l.lane = 'active'), 0)::bigint as in_progress_count,
         coalesce(sum(l.records) filter (where l.lane = 'failed'), 0)::bigint as failed_count,
-        min(l.earliest) as earliest_open,
-        exists (select from record_ledger.record as any_r where any_r.pipeline_id = p.pipeline_id) as is_stored
+        min(l.earliest) as earliest_open
     from (
         select
             o.lane,
             count(*) as records,
             min(o.window_start_time) as earliest
         from record_ledger.record as o
-        where o.pipeline_id = p.pipeline_id and o.lane is not null
+        where o.open_pipeline_id = p.pipeline_id
         group by o.lane
     ) as l
 ) as lanes
+left join lateral (
+    select n.window_end_time as last_window_end_time
+    from record_ledger.record as n
+    where n.pipeline_id = p.pipeline_id
+    order by n.window_start_time desc
+    limit 1
+) as stored on true
 cross join lateral (
-    select record_ledger.next_window_start(p, moment.as_of) as window_start_time
+    select coalesce(stored.last_window_end_time, record_ledger.first_window_start(p, moment.as_of)) as window_start_time
     offset 0
 ) as upcoming
 cross join lateral record_ledger.next_window(upcoming.window_start_time, p.granularity, p.timezone) as next_window;

@@ -25,12 +25,12 @@ cross join lateral (
         min(o.window_start_time) filter (where p.depends_on_past) as earliest_open,
         count(*) filter (where o.lane = 'active' and o.lease_expires_at > moment.as_of) as active_count
     from record_ledger.record as o
-    where o.pipeline_id = p.pipeline_id and o.lane is not null
+    where o.open_pipeline_id = p.pipeline_id
         and (p.depends_on_past or p.max_active_records is not null)
     -- Kept apart, so that it is reckoned once per pipeline and not once per record.
     offset 0
 ) as others
-join record_ledger.record as r on r.pipeline_id = p.pipeline_id and r.lane is not null
+join record_ledger.record as r on r.open_pipeline_id = p.pipeline_id
 cross join lateral record_ledger.record_verdict(r, p, others.earliest_open, others.active_count, moment.as_of) as v;
 comment on view record_ledger.record_verdicts is
 'Why each open record is passed or not, right now: one row per open record with one verdict and one sentence.';

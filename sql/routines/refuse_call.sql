@@ -1,0 +1,20 @@
+-- record_ledger.refuse_call: the errors for a call that no routine can serve, whatever the state of the ledger.
+-- Raises RL005 for a wrong isolation level, else for a run id that cannot be bound.
+-- Called by: every routine that takes a lock.
+-- Rules: is_read_committed, is_run_id.
+create or replace function record_ledger.refuse_call(run_id text default null)
+returns void
+language plpgsql
+as $$
+begin
+    if not record_ledger.is_read_committed() then
+        raise exception 'the ledger cannot be changed in a transaction of isolation level %',
+            current_setting('transaction_isolation')
+            using errcode = 'RL005', hint = 'Call it in a READ COMMITTED transaction, best in one of its own.';
+    end if;
+    raise exception 'run_id: "%" is no run id; give a text of 1 to 1024 bytes, or null to bind nothing', left(run_id, 80)
+        using errcode = 'RL005';
+end
+$$;
+comment on function record_ledger.refuse_call(text) is
+'Private. Raises RL005 for a call in a wrong isolation level or with an impossible run id.';

@@ -1,0 +1,13 @@
+-- record_ledger.is_run_id: can a run of this name be bound to a record?
+-- A text of 1 to 1024 bytes that is not blank; null too, and it binds nothing.
+-- Read by: pass_valid_record, store_new_and_pass_valid_record.
+-- Rules: none.
+create or replace function record_ledger.is_run_id(run_id text)
+returns boolean
+language sql
+immutable
+as $$
+    select coalesce(run_id ~ '\S' and octet_length(run_id) <= 1024, true)
+$$;
+comment on function record_ledger.is_run_id(text) is
+'Whether a text can be a run id: 1 to 1024 bytes and not blank, or null.';
