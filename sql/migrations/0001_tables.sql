@@ -144,8 +144,8 @@ create table record_ledger.claim (
     window_start_time timestamptz not null,
     -- Set in the first claim of a run: the run is bound to this record for good.
     bound_run_id text,
-    -- No record of the lane 'live' starts at or before this instant, as of this pass.
-    live_mark timestamptz,
+    -- No record of the lane 'waiting' starts at or before this instant, as of this pass.
+    waiting_mark timestamptz,
     -- No record in progress starts before this instant, as of this pass.
     active_mark timestamptz not null,
     constraint one_claim_per_token primary key (pipeline_id, claim_token)

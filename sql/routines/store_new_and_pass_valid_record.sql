@@ -27,6 +27,7 @@ declare
     v_config_is_new boolean;
     v_problem text;
     v_now timestamptz;
+    v_stored integer;
     v_answer record;
     p record_ledger.pipeline;
 begin
@@ -87,7 +88,7 @@ begin
         perform record_ledger.build_records(p, built, v_now);
     end if;
     -- What became due since the caller rendered is left to the next call, which has it rendered.
-    perform record_ledger.store_windows(p, case when p.has_templates or built <> '[]' then built end, v_now);
+    v_stored := record_ledger.store_windows(p, case when p.has_templates or built <> '[]' then built end, v_now);
     v_answer := record_ledger.pass_record(p, store_new_and_pass_valid_record.run_id, v_now);
     exit_dag := v_answer.exit_dag;
     verdict := v_answer.verdict;

@@ -15,15 +15,17 @@ declare
     v_is_first boolean := v_last_end is null;
     v_unbuilt boolean := p.has_templates and built is null;
     v_fields jsonb := case when v_unbuilt then '{}' else p.fields end;
-    v_missing text[] := case
-        when v_unbuilt then array(select k from jsonb_object_keys(p.fields) as k order by k)
-        else record_ledger.missing_fields(p.fields, p.check_fields)
-    end;
+    v_missing text[];
     v_window record;
 begin
     stored_count := 0;
     if v_start >= v_horizon then
         return;
+    end if;
+    if v_unbuilt then
+        v_missing := array(select k from jsonb_object_keys(p.fields) as k order by k);
+    else
+        v_missing := record_ledger.missing_fields(p.fields, p.check_fields);
     end if;
     v_window := record_ledger.next_window(v_start, p.granularity, p.timezone);
     if built is null and v_window.window_end_time >= v_horizon then

@@ -1,10 +1,11 @@
 -- record_ledger.lane: where an open record waits; null for a finished one.
---   live       pending, complete, never passed, stored in order: passed strictly oldest first
---   returned   pending and complete again, after a pass, a reopening or a rebuild, or backfilled below others
---   unbuilt    pending and incomplete; to be built (again) from the pipeline's config
---   incomplete pending and incomplete; building cannot help
 --   active     in progress
 --   failed     failed
+--   incomplete pending and incomplete; building cannot help
+--   returned   pending and complete again, after a pass, a reopening or a rebuild, or backfilled below others
+--   unbuilt    pending and incomplete; to be built (again) from the pipeline's config
+--   waiting    pending, complete, never passed, stored in order: passed strictly oldest first
+-- The rare ones are neighbours by name, so that one look finds out whether any of them holds a record.
 -- Read by: check_record_change, store_windows.
 -- Rules: every open record is in exactly one lane, so one index of lanes finds whatever a pass asks for.
 create or replace function record_ledger.lane(
@@ -18,10 +19,10 @@ as $$
         when status = 'PENDING' and missing_fields is not null and awaits_build then 'unbuilt'
         when status = 'PENDING' and missing_fields is not null then 'incomplete'
         when status = 'PENDING' and (event_count > 0 or out_of_order) then 'returned'
-        when status = 'PENDING' then 'live'
+        when status = 'PENDING' then 'waiting'
         when status = 'IN_PROGRESS' then 'active'
         when status = 'FAILED' then 'failed'
     end
 $$;
 comment on function record_ledger.lane(text, text[], boolean, integer, boolean) is
-'Private. The lane in which an open record waits: live, returned, unbuilt, incomplete, active or failed; null when finished.';
+'Private. The lane of an open record: active, failed, incomplete, returned, unbuilt or waiting; null when finished.';

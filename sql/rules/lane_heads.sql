@@ -1,9 +1,9 @@
 -- record_ledger.lane_heads: the oldest record in each lane of a pipeline; no row for an empty lane.
--- The marks say where the lanes 'live' and 'active' begin, so that no entry of a finished record is stepped over.
+-- The marks say where the lanes 'waiting' and 'active' begin, so that no entry of a finished record is stepped over.
 -- Read by: next_answer, oldest_pending_record.
 -- Rules: none; the lanes are defined at the table record.
 create or replace function record_ledger.lane_heads(
-    pipeline_id text, live_mark timestamptz default null, active_mark timestamptz default null
+    pipeline_id text, waiting_mark timestamptz default null, active_mark timestamptz default null
 )
 returns table (lane text, window_start_time timestamptz)
 language sql
@@ -12,7 +12,7 @@ as $$
     select l.lane, head.window_start_time
     from (
         values
-            ('live', lane_heads.live_mark), ('returned', null), ('unbuilt', null), ('incomplete', null),
+            ('waiting', lane_heads.waiting_mark), ('returned', null), ('unbuilt', null), ('incomplete', null),
             ('active', lane_heads.active_mark), ('failed', null)
     ) as l (lane, mark)
     cross join lateral (

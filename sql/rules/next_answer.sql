@@ -17,7 +17,7 @@ create or replace function record_ledger.next_answer(
     out has_expired boolean,
     -- The oldest record in progress, and the marks of the pipeline's newest pass.
     out first_active timestamptz,
-    out live_mark timestamptz,
+    out waiting_mark timestamptz,
     out active_mark timestamptz
 )
 language plpgsql
@@ -33,34 +33,39 @@ declare
     v_end timestamptz;
     v_other_start timestamptz;
     v_other_end timestamptz;
+    v_oldest timestamptz;
+    v_lane text;
 begin
     -- Many small statements on purpose: each costs half of what the same look-up costs as a subquery of a large one.
-    select c.live_mark, c.active_mark into next_answer.live_mark, next_answer.active_mark
+    select c.waiting_mark, c.active_mark into next_answer.waiting_mark, next_answer.active_mark
     from record_ledger.claim as c
     where c.pipeline_id = p.pipeline_id
     order by c.claim_token desc
     limit 1;
+    has_expired := false;
     select a.window_start_time into next_answer.first_active
     from record_ledger.record as a
     where a.open_pipeline_id = p.pipeline_id and a.lane = 'active'
         and a.window_start_time >= coalesce(next_answer.active_mark, '-infinity')
     order by a.window_start_time
     limit 1;
-    has_expired := found and exists (
-        select
-        from record_ledger.record as e
-        where e.open_pipeline_id = p.pipeline_id and e.lane = 'active'
-            and e.window_start_time >= next_answer.first_active and e.lease_expires_at <= as_of
-    );
-    if p.max_active_records is not null then
-        select count(*) into v_active_count
-        from record_ledger.record as a
-        where a.open_pipeline_id = p.pipeline_id and a.lane = 'active'
-            and a.window_start_time >= next_answer.first_active and a.lease_expires_at > as_of;
+    if found then
+        has_expired := exists (
+            select
+            from record_ledger.record as e
+            where e.open_pipeline_id = p.pipeline_id and e.lane = 'active'
+                and e.window_start_time >= next_answer.first_active and e.lease_expires_at <= as_of
+        );
+        if p.max_active_records is not null then
+            select count(*) into v_active_count
+            from record_ledger.record as a
+            where a.open_pipeline_id = p.pipeline_id and a.lane = 'active'
+                and a.window_start_time >= next_answer.first_active and a.lease_expires_at > as_of;
+        end if;
     end if;
     if p.depends_on_past then
         select min(h.window_start_time) into v_earliest_open
-        from record_ledger.lane_heads(p.pipeline_id, next_answer.live_mark, next_answer.active_mark) as h;
+        from record_ledger.lane_heads(p.pipeline_id, next_answer.waiting_mark, next_answer.active_mark) as h;
     end if;
 
     -- A run that had a record gets that one or none: a retried task never takes a second window.
@@ -90,23 +95,31 @@ begin
         r.retry_at := null;
     else
         -- The oldest of three: the next one in order, ...
-        select l.window_start_time, l.window_end_time into v_start, v_end
-        from record_ledger.record as l
-        where l.open_pipeline_id = p.pipeline_id and l.lane = 'live'
-            and l.window_start_time >= coalesce(next_answer.live_mark, '-infinity')
-        order by l.window_start_time
+        select w.window_start_time, w.window_end_time into v_start, v_end
+        from record_ledger.record as w
+        where w.open_pipeline_id = p.pipeline_id and w.lane = 'waiting'
+            and w.window_start_time >= coalesce(next_answer.waiting_mark, '-infinity')
+        order by w.window_start_time
         limit 1;
-        next_answer.window_start_time := v_start;
+        v_oldest := v_start;
+        -- Most pipelines have nothing in any of the rare lanes.
+        select r.lane into v_lane
+        from record_ledger.record as r
+        where r.open_pipeline_id = p.pipeline_id and r.lane > 'active' and r.lane < 'waiting'
+        order by r.lane
+        limit 1;
         -- ... one that is pending again, ...
-        select b.window_start_time, b.window_end_time into v_other_start, v_other_end
-        from record_ledger.record as b
-        where b.open_pipeline_id = p.pipeline_id and b.lane = 'returned'
-            and (b.retry_at is null or b.retry_at <= as_of)
-        order by b.window_start_time
-        limit 1;
-        if v_other_start < v_start or v_start is null then
-            v_start := v_other_start;
-            v_end := v_other_end;
+        if v_lane <= 'returned' then
+            select b.window_start_time, b.window_end_time into v_other_start, v_other_end
+            from record_ledger.record as b
+            where b.open_pipeline_id = p.pipeline_id and b.lane = 'returned'
+                and (b.retry_at is null or b.retry_at <= as_of)
+            order by b.window_start_time
+            limit 1;
+            if v_other_start < v_start or v_start is null then
+                v_start := v_other_start;
+                v_end := v_other_end;
+            end if;
         end if;
         -- ... and one that the next pass takes back and could pass at once.
         if has_expired then
@@ -135,32 +148,14 @@ begin
         end if;
 
         -- Nothing to pass: the oldest pending record says why, else the oldest in progress, else the oldest failed one.
-        v_start := next_answer.window_start_time;
-        next_answer.window_start_time := null;
-        select h.window_start_time into v_other_start
-        from record_ledger.record as h
-        where h.open_pipeline_id = p.pipeline_id and h.lane = 'returned'
-        order by h.window_start_time
-        limit 1;
-        v_start := least(v_start, v_other_start);
-        select h.window_start_time into v_other_start
-        from record_ledger.record as h
-        where h.open_pipeline_id = p.pipeline_id and h.lane = 'unbuilt'
-        order by h.window_start_time
-        limit 1;
-        v_start := least(v_start, v_other_start);
-        select h.window_start_time into v_other_start
-        from record_ledger.record as h
-        where h.open_pipeline_id = p.pipeline_id and h.lane = 'incomplete'
-        order by h.window_start_time
-        limit 1;
-        v_start := coalesce(least(v_start, v_other_start), next_answer.first_active);
-        if v_start is null then
+        v_start := v_oldest;
+        if v_lane is not null then
             select h.window_start_time into v_start
-            from record_ledger.record as h
-            where h.open_pipeline_id = p.pipeline_id and h.lane = 'failed'
-            order by h.window_start_time
+            from record_ledger.lane_heads(p.pipeline_id, next_answer.waiting_mark, next_answer.active_mark) as h
+            order by case h.lane when 'active' then 2 when 'failed' then 3 else 1 end, h.window_start_time
             limit 1;
+        elsif v_start is null then
+            v_start := next_answer.first_active;
         end if;
         if v_start is null then
             verdict := 'NO_RECORDS';

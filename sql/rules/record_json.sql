@@ -9,9 +9,10 @@ stable
 -- Ends the effect of set_config below with this function: a caller's session keeps its time zone.
 set timezone = 'UTC'
 as $$
-begin
+declare
     -- to_jsonb then writes every instant with this zone's offset, many times faster than format functions could.
-    perform pg_catalog.set_config('timezone', record_json.timezone, true);
+    v_timezone text := pg_catalog.set_config('timezone', record_json.timezone, true);
+begin
     return r.fields || jsonb_build_object(
         'pipeline_id', r.pipeline_id,
         'target_day', r.target_day,

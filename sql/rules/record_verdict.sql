@@ -19,9 +19,9 @@ set timezone = 'UTC'
 as $$
 declare
     v_stable_at timestamptz := r.window_end_time + p.x_time_back;
+    v_timezone text := pg_catalog.set_config('timezone', p.timezone, true);
     v_window text;
 begin
-    perform pg_catalog.set_config('timezone', p.timezone, true);
     v_window := 'window ' || record_ledger.iso_time(r.window_start_time);
     if r.status = 'FAILED' then
         verdict := 'FAILED';

@@ -38,7 +38,7 @@ cross join record_ledger.pipeline as p
 cross join lateral record_ledger.pipeline_answer(p, moment.as_of) as answer
 cross join lateral (
     select
-        coalesce(sum(l.records) filter (where l.lane in ('live', 'returned', 'unbuilt', 'incomplete')), 0)::bigint
+        coalesce(sum(l.records) filter (where l.lane in ('waiting', 'returned', 'unbuilt', 'incomplete')), 0)::bigint
             as pending_count,
         coalesce(sum(l.records) filter (where l.lane in ('unbuilt', 'incomplete')), 0)::bigint as incomplete_count,
         coalesce(sum(l.records) filter (where l.lane = 'active'), 0)::bigint as in_progress_count,
