@@ -1,0 +1,1 @@
+"""What the commands of `record-ledger` do, one module per kind; `cli` parses and reports."""

@@ -1,0 +1,118 @@
+"""What several commands share: which database, how JSON is printed, which claim is meant."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from record_ledger.connection import DSN_VARIABLE
+from record_ledger.deploy import deploy_if_missing
+from record_ledger.embedded import default_folder, embedded_server
+from record_ledger.ledger import RecordLedger
+from record_ledger.records import json_value
+
+from .exits import CommandError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Iterator, Mapping
+
+# Any of these says that the user has a server in mind, which libpq will find.
+_LIBPQ_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGSERVICE", "PGUSER")
+
+
+@contextmanager
+def database(args: Namespace, *, deploys: bool = True) -> Iterator[str | None]:
+    """Yields the connection string that the command uses; None leaves it to libpq.
+
+    --dsn, else --embedded, else RECORD_LEDGER_DSN, else libpq's PG* variables, else the embedded
+    server, which is stopped at the end. An embedded server without a ledger gets one, unless
+    `deploys` is false: nobody else looks after it.
+    """
+    dsn = getattr(args, "dsn", None)
+    folder: str | None = getattr(args, "embedded", None)
+    if dsn is not None and folder is not None:
+        raise CommandError("--dsn and --embedded name two databases; give one of them")
+    names_a_server = os.environ.get(DSN_VARIABLE) or any(map(os.environ.get, _LIBPQ_VARIABLES))
+    if dsn is not None or (folder is None and names_a_server):
+        yield dsn
+        return
+    if folder is None:
+        note(
+            args,
+            f"no --dsn, {DSN_VARIABLE} or PGHOST given: using the embedded server in "
+            f"{default_folder()}",
+        )
+    with embedded_server(Path(folder) if folder else None) as uri:
+        if deploys:
+            deploy_if_missing(uri)
+        yield uri
+
+
+@contextmanager
+def opened(args: Namespace) -> Iterator[RecordLedger]:
+    """Yields the ledger that the command uses."""
+    with database(args) as conninfo, RecordLedger(conninfo) as ledger:
+        yield ledger
+
+
+def note(args: Namespace, text: str) -> None:
+    """Tells a person something on standard error, unless -q was given."""
+    if not getattr(args, "quiet", False):
+        print(f"record-ledger: {text}", file=sys.stderr)
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """Prints one JSON object on one line of standard output."""
+    print(json.dumps(json_value(value), ensure_ascii=False), flush=True)
+
+
+def claim_of(args: Namespace) -> tuple[str, int]:
+    """Returns the pipeline and the claim token that the options name.
+
+    --record takes what `run` printed, or the record in it alone.
+    """
+    if args.record is None:
+        if args.pipeline is None or args.claim_token is None:
+            raise CommandError("give --pipeline and --claim-token, or --record FILE")
+        return args.pipeline, args.claim_token
+    if args.pipeline is not None or args.claim_token is not None:
+        raise CommandError("give --record, or --pipeline and --claim-token, not both")
+    text = read_text(args.record)
+    try:
+        record = _last_object(text)
+        record = record.get("record", record)
+        return str(record["pipeline_id"]), int(record["claim_token"])
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise CommandError(
+            f"{shown_name(args.record)} holds no passed record: it needs pipeline_id and "
+            "claim_token, as `record-ledger run` prints them"
+        ) from error
+
+
+def _last_object(text: str) -> Any:
+    """Returns the JSON in a text, or in its last line: `run` may have been run with 2>&1."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return json.loads((text.strip().splitlines() or [""])[-1])
+
+
+def read_text(name: str) -> str:
+    """Returns the text of a file, or of standard input when the name is -."""
+    try:
+        if name == "-":
+            return sys.stdin.read()
+        return Path(name).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise CommandError(f"{shown_name(name)} cannot be read: {reason}") from error
+
+
+def shown_name(name: str) -> str:
+    """Returns how errors call an input."""
+    return "standard input" if name == "-" else name

@@ -1,0 +1,131 @@
+"""demo: two pipelines on an embedded server of their own, from nothing to caught up."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from record_ledger.deploy import deploy as deploy_to
+from record_ledger.embedded import embedded_server
+from record_ledger.ledger import RecordLedger
+
+from .exits import PROCEED, CommandError
+from .look import print_progress
+from .tables import dim, local
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from record_ledger.records import Record
+
+HANDOFF_EXAMPLE: dict[str, Any] = {
+    "timezone": "America/Los_Angeles",
+    "x_time_back": "1d",
+    "granularity": "2h",
+    "default_record": {
+        "source_name": "elasticsearch",
+        "target_name": "snowflake",
+        "pipeline_id": "your_pipeline",
+    },
+}
+# Its history starts on a past day, so there is something to catch up with at any hour.
+BERLIN_EXAMPLE: dict[str, Any] = {
+    "timezone": "Europe/Berlin",
+    "x_time_back": "2h",
+    "granularity": "6h",
+    "default_record": {
+        "pipeline_id": "berlin_orders",
+        "file": "orders/{{ target_day }}/{{ window_start_time.strftime('%H%M') }}.csv",
+    },
+    "check_fields": ["file"],
+}
+_BERLIN_DAYS = 3
+
+
+def demo(args: Namespace) -> int:
+    """Passes and completes records of two pipelines until nothing is valid; repeatable."""
+    if hasattr(args, "dsn") or hasattr(args, "embedded"):
+        raise CommandError("demo has a server of its own: give --dir, not --dsn or --embedded")
+    folder = Path(args.dir)
+    print(f"Starting PostgreSQL in {folder} ...", flush=True)
+    with embedded_server(folder) as uri, RecordLedger(uri) as ledger:
+        result = deploy_to(uri)
+        print(f"Deployed the ledger, release {result.release}: {result.outcome}.\n", flush=True)
+        window = None
+        for config in (HANDOFF_EXAMPLE, _berlin(ledger)):
+            window = _catch_up(ledger, config) or window
+        print_progress(ledger.pipeline_progress())
+        last = window or _any_record(ledger)
+    _print_next_steps(folder, last)
+    return PROCEED
+
+
+def _berlin(ledger: RecordLedger) -> dict[str, Any]:
+    """Returns the second config; a repeated demo keeps the start that the first one chose."""
+    known = ledger.pipelines(BERLIN_EXAMPLE["default_record"]["pipeline_id"])
+    if known:
+        start_at = known[0]["start_at"].date().isoformat()
+    else:
+        start_at = ledger.local_day(BERLIN_EXAMPLE["timezone"], days_ago=_BERLIN_DAYS).isoformat()
+    return {**BERLIN_EXAMPLE, "start_at": start_at}
+
+
+def _catch_up(ledger: RecordLedger, config: dict[str, Any]) -> Record | None:
+    """Passes and completes until nothing is valid; returns the last record."""
+    pipeline_id = config["default_record"]["pipeline_id"]
+    print(f"{pipeline_id}: windows of {config['granularity']} in {config['timezone']}")
+    last: Record | None = None
+    while True:
+        result = ledger.store_new_and_pass_valid_record(config)
+        if result.record is None:
+            print(f"  nothing to do: {result.verdict}\n", flush=True)
+            return last
+        last = result.record
+        print(
+            f"  passed {local(last['window_start_time'])} to {local(last['window_end_time'])}"
+            f"{dim('  ' + last['file']) if 'file' in last else ''}",
+            end="",
+            flush=True,
+        )
+        # Here a pipeline would move the data of [window_start_time, window_end_time).
+        ledger.complete_record(pipeline_id, last["claim_token"], {"rows": 1000})
+        print(" ... completed", flush=True)
+
+
+def _any_record(ledger: RecordLedger) -> Record:
+    return ledger.pipeline_records(BERLIN_EXAMPLE["default_record"]["pipeline_id"], limit=1)[0]
+
+
+def _print_next_steps(folder: Path, record: Record) -> None:
+    command = _this_command()
+    place = f"--embedded {shlex.quote(_relative(folder))}"
+    window = f"{record['pipeline_id']} {record['window_start_time'].isoformat()}"
+    config = shlex.quote(json.dumps(HANDOFF_EXAMPLE))
+    print("\nThe server has stopped; its data stay. Go on by hand:\n")
+    print(f"  {command} status {place}")
+    print(f"  {command} why {place}")
+    print(f"  {command} history {window} {place}")
+    print(f"  echo {config} | {command} run --config - {place}")
+    print(f"  {command} demo --dir {shlex.quote(_relative(folder))}")
+
+
+def _relative(folder: Path) -> str:
+    return str(folder) if folder.is_absolute() or str(folder).startswith(".") else f"./{folder}"
+
+
+def _this_command() -> str:
+    """Returns what to type for `record-ledger` where the demo was started."""
+    if os.environ.get("UV") and os.environ.get("VIRTUAL_ENV"):
+        return "uv run record-ledger"
+    started_as = Path(sys.argv[0])
+    if started_as.name == "__main__.py":
+        python = Path(sys.executable).name
+        short = shutil.which(python) == sys.executable
+        return f"{python if short else shlex.quote(sys.executable)} -m record_ledger"
+    on_path = shutil.which("record-ledger")
+    return "record-ledger" if on_path else shlex.quote(str(started_as))

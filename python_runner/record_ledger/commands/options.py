@@ -1,0 +1,201 @@
+"""The command line's grammar: every command, option and help text. Imports nothing that is slow."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+_EPILOG = """\
+exit codes: 0 proceed (or done), 99 nothing to do, 1 error, 2 wrong usage
+
+database: --dsn, else --embedded, else RECORD_LEDGER_DSN, else libpq's PGHOST, PGDATABASE ...,
+else the embedded server in RECORD_LEDGER_HOME (~/.record-ledger)
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of `record-ledger`; its result names the module and function to call."""
+    top = argparse.ArgumentParser(
+        prog="record-ledger",
+        description="Which time window of which pipeline is next, settled, complete and free.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        parents=[_common_options()],
+    )
+    top.add_argument("--version", action=_Version, help="show the release and exit")
+    commands = top.add_subparsers(metavar="COMMAND", required=True, title="commands")
+    _add_setup(commands)
+    _add_work(commands)
+    _add_views(commands)
+    return top
+
+
+class _Version(argparse.Action):
+    """Looks the release up only when asked for: reading package metadata takes time."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{**options, "nargs": 0})
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from record_ledger.sql_files import package_release  # noqa: PLC0415 - see above
+
+        print(f"record-ledger {package_release()}")
+        parser.exit()
+
+
+def _common_options() -> argparse.ArgumentParser:
+    """Returns the options that stand before or after the command alike."""
+    # No defaults: the command's would override what stands before it.
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    group = common.add_argument_group("global options")
+    group.add_argument("--dsn", metavar="DSN", help="libpq connection string of the database")
+    group.add_argument(
+        "--embedded",
+        nargs="?",
+        const="",
+        metavar="DIR",
+        help="use the embedded server, with its data in DIR",
+    )
+    group.add_argument(
+        "--log-level",
+        choices=["debug", "info", "warning", "error"],
+        help="what to log to standard error (default: warning)",
+    )
+    group.add_argument("-v", "--verbose", action="count", help="log more; -vv logs most")
+    group.add_argument("-q", "--quiet", action="store_true", help="log errors only")
+    return common
+
+
+def _command(
+    commands: Any, name: str, target: str, help_text: str, **options: Any
+) -> argparse.ArgumentParser:
+    """Adds a command; `target` is 'module.function' under record_ledger.commands."""
+    module, function = target.split(".")
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=help_text,
+        description=help_text[0].upper() + help_text[1:] + ".",
+        parents=[_common_options()],
+        allow_abbrev=False,
+        **options,
+    )
+    command.set_defaults(module=module, function=function)
+    return command
+
+
+def _add_setup(commands: Any) -> None:
+    demo = _command(
+        commands, "demo", "demo.demo", "try the ledger: two pipelines on an embedded server"
+    )
+    demo.add_argument(
+        "--dir",
+        default="record-ledger-demo",
+        metavar="DIR",
+        help="where the demo's server keeps its data (default: ./record-ledger-demo)",
+    )
+    deploy = _command(
+        commands, "deploy", "setup.deploy", "create or upgrade the ledger in a database"
+    )
+    deploy.add_argument(
+        "--print-sql", action="store_true", help="print the script for psql and change nothing"
+    )
+    doctor = _command(
+        commands, "doctor", "setup.doctor", "check that this machine and the database fit together"
+    )
+    _add_json(doctor)
+
+
+def _add_work(commands: Any) -> None:
+    run = _command(
+        commands,
+        "run",
+        "work.run",
+        "store the windows that are due and pass the oldest valid record",
+    )
+    run.add_argument(
+        "--config", required=True, metavar="FILE", help="the config, JSON or TOML; - for stdin"
+    )
+    run.add_argument(
+        "--run-id",
+        metavar="ID",
+        help="name of this run: asking again gives its record back (default: from AIRFLOW_CTX_*)",
+    )
+    complete = _command(commands, "complete", "work.complete", "mark a passed record as done")
+    _add_claim(complete)
+    complete.add_argument("--detail", metavar="JSON", help="kept with the record's history")
+    fail = _command(commands, "fail", "work.fail", "mark a passed record as failed")
+    _add_claim(fail)
+    fail.add_argument("--error", required=True, metavar="TEXT", help="what went wrong")
+    fail.add_argument("--no-retry", action="store_true", help="make no further attempt")
+    release = _command(commands, "release", "work.release", "give a passed record back untried")
+    _add_claim(release)
+    heartbeat = _command(
+        commands, "heartbeat", "work.heartbeat", "keep a passed record claimed for another lease"
+    )
+    _add_claim(heartbeat)
+
+
+def _add_views(commands: Any) -> None:
+    status = _command(commands, "status", "look.status", "show where each pipeline stands")
+    status.add_argument("pipeline", nargs="?", metavar="PIPELINE", help="only this one")
+    status.add_argument(
+        "--fail-on",
+        type=_conditions,
+        default=[],
+        metavar="LIST",
+        help="exit 1 when a pipeline meets one of: failed, incomplete, behind=DURATION "
+        "(such as failed,behind=2h)",
+    )
+    _add_json(status)
+    why = _command(commands, "why", "look.why", "show why each open record is passed or not")
+    why.add_argument("pipeline", nargs="?", metavar="PIPELINE", help="only this one")
+    why.add_argument(
+        "--limit",
+        type=_count,
+        default=20,
+        metavar="N",
+        help="records to show (default: 20; 0: all)",
+    )
+    _add_json(why)
+    history = _command(commands, "history", "look.history", "show what happened to one record")
+    history.add_argument("pipeline", metavar="PIPELINE")
+    history.add_argument(
+        "window_start",
+        metavar="WINDOW_START",
+        help="ISO 8601; without an offset the pipeline's local time",
+    )
+    _add_json(history)
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--json", action="store_true", help="print one JSON object (durations in seconds)"
+    )
+
+
+def _add_claim(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--pipeline", metavar="ID", help="the record's pipeline")
+    command.add_argument("--claim-token", type=int, metavar="N", help="the record's claim token")
+    command.add_argument(
+        "--record", metavar="FILE", help="instead of both: what `run` printed; - for stdin"
+    )
+
+
+def _conditions(text: str) -> list[str]:
+    conditions = [part.strip() for part in text.split(",") if part.strip()]
+    for condition in conditions:
+        name, equals, limit = condition.partition("=")
+        if name == "behind" and limit:
+            continue
+        if name not in ("failed", "incomplete") or equals:
+            raise argparse.ArgumentTypeError(
+                f"{condition!r} is none of failed, incomplete, behind=DURATION (such as behind=2h)"
+            )
+    return conditions
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 on")
+    return int(text)

@@ -1,0 +1,89 @@
+"""run, complete, fail, release, heartbeat: passing a record and ending its claim."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from .common import claim_of, opened, print_json
+from .config_file import read_config
+from .exits import NOTHING_TO_DO, PROCEED, CommandError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+# Airflow exports these to a task's shell; the map index is not among them.
+_AIRFLOW_RUN = ("AIRFLOW_CTX_DAG_ID", "AIRFLOW_CTX_DAG_RUN_ID", "AIRFLOW_CTX_TASK_ID")
+
+
+def run(args: Namespace) -> int:
+    """Passes the oldest valid record and exits 0; with none, says why and exits 99."""
+    config = read_config(args.config)
+    with opened(args) as ledger:
+        result = ledger.store_new_and_pass_valid_record(config, args.run_id or airflow_run_id())
+        print_json(
+            {
+                "exit_dag": result.exit_dag,
+                "verdict": result.verdict,
+                "reason": result.reason,
+                "record": result.record,
+            }
+        )
+    return NOTHING_TO_DO if result.exit_dag else PROCEED
+
+
+def complete(args: Namespace) -> int:
+    """Marks a passed record as done; with the same claim token again it changes nothing."""
+    pipeline_id, claim_token = claim_of(args)
+    detail = _detail(args.detail)
+    with opened(args) as ledger:
+        ledger.complete_record(pipeline_id, claim_token, detail)
+    return _ended(pipeline_id, claim_token, "completed")
+
+
+def fail(args: Namespace) -> int:
+    """Marks a passed record as failed; it is tried again later while attempts are left."""
+    pipeline_id, claim_token = claim_of(args)
+    with opened(args) as ledger:
+        ledger.fail_record(pipeline_id, claim_token, args.error, not args.no_retry)
+    return _ended(pipeline_id, claim_token, "failed")
+
+
+def release(args: Namespace) -> int:
+    """Gives a passed record back untried; the attempt does not count."""
+    pipeline_id, claim_token = claim_of(args)
+    with opened(args) as ledger:
+        ledger.release_record(pipeline_id, claim_token)
+    return _ended(pipeline_id, claim_token, "released")
+
+
+def heartbeat(args: Namespace) -> int:
+    """Keeps a passed record claimed for another lease and prints when that ends."""
+    pipeline_id, claim_token = claim_of(args)
+    with opened(args) as ledger:
+        expires = ledger.extend_lease(pipeline_id, claim_token)
+    return _ended(pipeline_id, claim_token, "extended", lease_expires_at=expires)
+
+
+def airflow_run_id() -> str | None:
+    """Returns dag_id/run_id/task_id of the Airflow task around this shell; None outside of one."""
+    parts = [os.environ.get(name, "") for name in _AIRFLOW_RUN]
+    return "/".join(parts) if all(parts) else None
+
+
+def _detail(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    try:
+        detail = json.loads(text)
+    except ValueError as error:
+        raise CommandError(f"--detail is not valid JSON: {error}") from error
+    if not isinstance(detail, dict):
+        raise CommandError('--detail must be a JSON object, like {"rows": 1200}')
+    return detail
+
+
+def _ended(pipeline_id: str, claim_token: int, outcome: str, **more: object) -> int:
+    print_json({"pipeline_id": pipeline_id, "claim_token": claim_token, "outcome": outcome, **more})
+    return PROCEED

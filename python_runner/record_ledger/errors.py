@@ -1,0 +1,65 @@
+"""One exception class per SQLSTATE that a caller can act on, with the server's own message."""
+
+from __future__ import annotations
+
+
+class LedgerError(Exception):
+    """Says what the ledger refused and why.
+
+    `message` is the server's sentence, `hint` its advice (or None), `sqlstate` its five-character
+    code (None when no server was reached). `str(error)` is both sentences.
+    """
+
+    def __init__(
+        self, message: str, *, sqlstate: str | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message if not hint else f"{message}\n{hint}")
+        self.message = message
+        self.sqlstate = sqlstate
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Airflow and multiprocessing carry exceptions between processes by pickling them.
+        return _restore, (type(self), self.message, self.sqlstate, self.hint)
+
+
+def _restore(
+    kind: type[LedgerError], message: str, sqlstate: str | None, hint: str | None
+) -> LedgerError:
+    return kind(message, sqlstate=sqlstate, hint=hint)
+
+
+class InvalidConfig(LedgerError):
+    """The config is wrong (RL001); the message names every key, its value and what is valid."""
+
+
+class UnknownPipeline(LedgerError):
+    """No pipeline of that name is registered (RL002)."""
+
+
+class IllegalStateChange(LedgerError):
+    """The record's state does not allow the change (RL003); nothing was changed."""
+
+
+class ClaimLost(LedgerError):
+    """The claim token is not the record's current one (RL004); nothing was changed."""
+
+
+class InvalidArgument(LedgerError):
+    """An argument is wrong (RL005); nothing was changed."""
+
+
+class DeployRefused(LedgerError):
+    """The database may not be deployed to (RL006): a newer release, or an edited migration."""
+
+
+class NotDeployed(LedgerError):
+    """The database holds no ledger, or an older one that lacks what was called."""
+
+
+class PermissionDenied(LedgerError):
+    """The database user lacks a right (42501)."""
+
+
+class LedgerUnavailable(LedgerError):
+    """No connection could be made or kept, after the tries that were allowed."""

@@ -1,0 +1,239 @@
+"""`RecordLedger`: one method per public SQL object, under the same names."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from . import logs, statements
+from .config import KNOWN_KEYS, config_to_send, has_templates, plain_json, to_json
+from .processing import Processing
+from .reader import LedgerReader, Row
+from .records import Record, record_from_json
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from .connection import RetryPolicy
+    from .templates import RecordTemplates
+
+
+@dataclass(frozen=True)
+class PassResult:
+    """What a pass answered: the record to process, or why there is none.
+
+    `verdict` is the ledger's word for it, `reason` its sentence. `exit_dag` is True exactly when
+    `record` is None.
+    """
+
+    exit_dag: bool
+    verdict: str
+    reason: str | None
+    record: Record | None
+
+
+class RecordLedger(LedgerReader):
+    """A ledger in one database: calls it, and owns no rule of it.
+
+    `conninfo` is a libpq connection string; without one RECORD_LEDGER_DSN, else libpq's PG*
+    variables decide. Opens one connection when first used, safe behind PgBouncer; threads share it
+    one call at a time. Every call is repeated within `retry` when the connection drops, and every
+    call is safe to repeat. Use it in a `with` block, or `close()` it. What it inherits only reads.
+    """
+
+    def __init__(self, conninfo: str | None = None, *, retry: RetryPolicy | None = None) -> None:
+        super().__init__(conninfo, retry=retry)
+        self._warned_of: set[frozenset[str]] = set()
+
+    # ---------------------------------------------------------------- the cycle
+    def store_new_and_pass_valid_record(
+        self, final_config: Mapping[str, Any], run_id: str | None = None
+    ) -> PassResult:
+        """Hands out at most one record, the oldest valid one; safe to repeat with the same run_id.
+
+        Registers the config, stores the windows that are due, collects expired leases and passes,
+        in one statement; a second one when templates have to be rendered. Without a run_id a UUID
+        is drawn, which makes this call's own retries safe.
+
+        :raises InvalidConfig: naming all that is wrong; nothing was registered or stored.
+        :raises LedgerUnavailable: when the database cannot be reached.
+        """
+        run_id = str(uuid.uuid4()) if run_id is None else run_id
+        with logs.timed("store_new_and_pass_valid_record", run_id=run_id) as outcome:
+            config = config_to_send(final_config)
+            outcome["pipeline_id"] = pipeline_id_of(config)
+            templates = record_templates(config)
+            config_json, built = to_json(self._without_known_names(config)), "[]"
+            while True:
+                *answer, to_build = self._one_row(
+                    "store_new_and_pass_valid_record",
+                    statements.STORE_NEW_AND_PASS,
+                    (config_json, run_id, built),
+                )
+                if not to_build or templates is None:
+                    break
+                timezone = config["timezone"]
+                built = to_json(
+                    [
+                        {
+                            "window_start_time": window["window_start_time"],
+                            "fields": templates.render(window, timezone),
+                        }
+                        for window in to_build
+                    ]
+                )
+            return _pass_result(outcome, answer, config.get("timezone"))
+
+    def pass_valid_record(self, pipeline_id: str, run_id: str | None = None) -> PassResult:
+        """Hands out at most one stored record; safe to repeat with the same run_id.
+
+        Stores no windows and renders no templates.
+
+        :raises UnknownPipeline: when no such pipeline is registered.
+        """
+        run_id = str(uuid.uuid4()) if run_id is None else run_id
+        with logs.timed("pass_valid_record", run_id=run_id, pipeline_id=pipeline_id) as outcome:
+            *answer, timezone = self._one_row(
+                "pass_valid_record",
+                statements.PASS_VALID,
+                {"pipeline_id": pipeline_id, "run_id": run_id},
+            )
+            return _pass_result(outcome, answer, timezone)
+
+    def register_pipeline(self, final_config: Mapping[str, Any]) -> str:
+        """Makes the pipeline known with this config and returns its id; unchanged, writes nothing.
+
+        :raises InvalidConfig: naming all that is wrong; nothing was registered.
+        """
+        with logs.timed("register_pipeline") as outcome:
+            config = config_to_send(final_config)
+            outcome["pipeline_id"] = pipeline_id_of(config)
+            record_templates(config)
+            row = self._one_row(
+                "register_pipeline", statements.REGISTER_PIPELINE, (to_json(config),)
+            )
+            return str(row[0])
+
+    def store_new_records(self, pipeline_id: str, built: list[dict[str, Any]] | None = None) -> int:
+        """Stores the windows that are due and returns how many; what is stored already stays.
+
+        `built` holds objects with window_start_time and fields, in the pipeline's field names.
+        Windows are then stored up to the first one missing from it.
+
+        :raises UnknownPipeline: when no such pipeline is registered.
+        """
+        with logs.timed("store_new_records", pipeline_id=pipeline_id) as outcome:
+            sent = plain_json(built or [], "built")
+            row = self._one_row(
+                "store_new_records", statements.STORE_NEW_RECORDS, (pipeline_id, to_json(sent))
+            )
+            outcome["stored_count"] = row[0]
+            return int(row[0])
+
+    # ---------------------------------------------------------------- the end of a claim
+    def complete_record(
+        self, pipeline_id: str, claim_token: int, detail: Mapping[str, Any] | None = None
+    ) -> None:
+        """Ends the claim as done; repeating it with its token changes nothing and succeeds.
+
+        `detail` is kept with the event: counts, paths, whatever JSON holds.
+
+        :raises ClaimLost: when the token is no longer the record's; nothing was changed.
+        """
+        self._end_claim(
+            "complete_record",
+            statements.COMPLETE_RECORD,
+            (pipeline_id, claim_token, to_json(plain_json(detail or {}, "detail"))),
+        )
+
+    def fail_record(
+        self, pipeline_id: str, claim_token: int, error: str, retry: bool = True
+    ) -> None:
+        """Ends the claim as failed: pending again after a backoff while attempts are left.
+
+        With `retry=False` no further attempt is made. Repeating it with its token changes nothing.
+
+        :raises ClaimLost: when the token is no longer the record's; nothing was changed.
+        """
+        text = str(error).replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+        self._end_claim(
+            "fail_record", statements.FAIL_RECORD, (pipeline_id, claim_token, text, retry)
+        )
+
+    def release_record(self, pipeline_id: str, claim_token: int) -> None:
+        """Gives the record back untried: pending at once, and the attempt does not count.
+
+        :raises ClaimLost: when the token is no longer the record's; nothing was changed.
+        """
+        self._end_claim("release_record", statements.RELEASE_RECORD, (pipeline_id, claim_token))
+
+    def extend_lease(self, pipeline_id: str, claim_token: int) -> dt.datetime:
+        """Keeps the claim for another lease and returns when that will expire.
+
+        :raises ClaimLost: when the token is no longer the record's.
+        """
+        with logs.timed("extend_lease", pipeline_id=pipeline_id, claim_token=claim_token):
+            parameters = {"pipeline_id": pipeline_id, "claim_token": claim_token}
+            row = self._rows("extend_lease", statements.EXTEND_LEASE, parameters)[0]
+        expires: dt.datetime = row["lease_expires_at"]
+        return expires
+
+    def processing(self, final_config: Mapping[str, Any], run_id: str | None = None) -> Processing:
+        """Passes a record for the length of a `with` block, keeps its lease, completes or fails it.
+
+        See `Processing`: `with ledger.processing(config) as record:`; record is None when there is
+        nothing to do.
+        """
+        return Processing(self, final_config, run_id)
+
+    def another(self) -> RecordLedger:
+        """Returns a ledger of the same database with a connection of its own, for a thread."""
+        return RecordLedger(self._conninfo, retry=self._retry)
+
+    # ---------------------------------------------------------------- how calls are made
+    def _without_known_names(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Leaves out keys that the ledger does not read, once it has been asked about them.
+
+        The server looks for misspelt keys among them and warns: that is worth milliseconds once,
+        and not in every pass.
+        """
+        ignored = frozenset(config).difference(KNOWN_KEYS)
+        if ignored not in self._warned_of:
+            self._warned_of.add(ignored)
+            return config
+        return {key: value for key, value in config.items() if key not in ignored}
+
+    def _end_claim(self, name: str, statement: str, parameters: Row) -> None:
+        with logs.timed(name, pipeline_id=parameters[0], claim_token=parameters[1]):
+            self._one_row(name, statement, parameters)
+
+
+def pipeline_id_of(config: Mapping[str, Any]) -> Any:
+    """Returns the pipeline's name in a config, wherever it stands; None when it has none."""
+    default_record = config.get("default_record")
+    if isinstance(default_record, Mapping) and "pipeline_id" in default_record:
+        return default_record["pipeline_id"]
+    return config.get("pipeline_id")
+
+
+def record_templates(config: Mapping[str, Any]) -> RecordTemplates | None:
+    """Returns the config's templates, checked, or None when it has none (and needs no jinja2)."""
+    default_record = config.get("default_record")
+    if not isinstance(default_record, dict) or not has_templates(default_record):
+        return None
+    from .templates import compiled  # noqa: PLC0415 - jinja2 is slow to import and seldom needed
+
+    return compiled(default_record)
+
+
+def _pass_result(
+    outcome: dict[str, object],
+    answer: list[Any],
+    timezone: str | None,
+) -> PassResult:
+    exit_dag, verdict, reason, data = answer
+    record = None if data is None else record_from_json(data, timezone)
+    logs.passed(outcome, verdict, reason, record)
+    return PassResult(exit_dag, verdict, reason, record)

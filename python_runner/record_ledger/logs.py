@@ -1,0 +1,77 @@
+"""Structured log lines: `key=value` pairs through the stdlib logger `record_ledger`."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+import re
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+logger = logging.getLogger("record_ledger")
+
+_PLAIN = re.compile(r"[^\s\"'=\\\x00-\x1f\x7f]+\Z")
+
+
+def line(**fields: object) -> str:
+    """Returns `key=value` pairs in the given order; a value with spaces or quotes is JSON-quoted.
+
+    Fields that are None are left out, so a line never says more than is known.
+    """
+    return " ".join(f"{key}={_value(value)}" for key, value in fields.items() if value is not None)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dt.datetime):
+        return value.isoformat()
+    text = f"{value:.3f}" if isinstance(value, float) else str(value)
+    return text if _PLAIN.match(text) else json.dumps(text, ensure_ascii=False)
+
+
+@contextmanager
+def timed(call: str, level: int = logging.INFO, **fields: object) -> Iterator[dict[str, object]]:
+    """Logs one line when the block ends: the call, its fields, its outcome, the milliseconds.
+
+    The block may add fields to the dict it gets. An exception is logged by its class only and goes
+    on: its message reaches the reader through whoever handles it.
+    """
+    outcome: dict[str, object] = {}
+    started = time.perf_counter()
+    try:
+        yield outcome
+    except BaseException as error:
+        outcome["error"] = type(error).__name__
+        outcome["sqlstate"] = getattr(error, "sqlstate", None)
+        raise
+    finally:
+        if logger.isEnabledFor(level):
+            elapsed = (time.perf_counter() - started) * 1000.0
+            logger.log(level, line(call=call, **{**fields, **outcome, "ms": elapsed}))
+
+
+def passed(outcome: dict[str, object], verdict: str, reason: str | None, record: Any) -> None:
+    """Adds what a pass answered to the fields of its log line."""
+    outcome["verdict"] = verdict
+    outcome["reason"] = reason
+    if record is not None:
+        outcome["window"] = record["window_start_time"]
+        outcome["attempt"] = record["attempt"]
+        outcome["claim_token"] = record["claim_token"]
+
+
+def retrying(call: str, tried: int, wait: float, reason: str) -> None:
+    """Warns that a call failed for want of a connection and is tried again."""
+    logger.warning(line(call=call, event="retry", tried=tried, wait_seconds=wait, reason=reason))
+
+
+def server_notice(severity: str, message: str) -> None:
+    """Logs a remark of the server: its warnings as warnings, the rest for debugging."""
+    level = logging.WARNING if severity == "WARNING" else logging.DEBUG
+    logger.log(level, line(event="server_notice", severity=severity, message=message))

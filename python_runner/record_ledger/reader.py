@@ -1,0 +1,179 @@
+"""`LedgerReader`: the public views and the functions that change nothing, under the same names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from . import statements
+from .connection import RetryPolicy, Session
+from .errors import InvalidArgument
+from .records import Record, record_from_json, row_from_view
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+Row = tuple[Any, ...]
+
+
+class LedgerReader:
+    """The half of a ledger that a member of record_ledger_reader may use: it only reads.
+
+    Rows are dicts by the views' column names; times are pendulum DateTimes in the pipeline's zone,
+    at the wall clock that the server reckons. Durations are timedeltas.
+    """
+
+    def __init__(self, conninfo: str | None = None, *, retry: RetryPolicy | None = None) -> None:
+        self._conninfo = conninfo
+        self._retry = retry
+        self._session = Session(conninfo, retry)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection; a later call would open another."""
+        self._session.close()
+
+    def new_windows(
+        self,
+        pipeline_id: str,
+        as_of: dt.datetime | None = None,
+        max_windows: int | None = None,
+    ) -> list[Record]:
+        """Returns the windows that are due and not stored, oldest first; only reads.
+
+        Each has target_day, window_start_time, window_end_time and time_interval. `as_of` is the
+        instant to look from, by default the server's clock.
+
+        :raises UnknownPipeline: when no such pipeline is registered.
+        """
+        parameters: dict[str, Any] = {"pipeline_id": pipeline_id, "max_windows": max_windows}
+        if as_of is None:
+            return self._rows("new_windows", statements.NEW_WINDOWS, parameters)
+        return self._rows(
+            "new_windows", statements.NEW_WINDOWS_AS_OF, {**parameters, "as_of": as_of}
+        )
+
+    def oldest_pending_record(self, pipeline_id: str | None = None) -> Record | None:
+        """Returns the oldest pending record of the pipeline, or of all; claims nothing."""
+        data, timezone = self._one_row(
+            "oldest_pending_record", statements.OLDEST_PENDING_RECORD, (pipeline_id,)
+        )
+        return None if data is None else record_from_json(data, timezone)
+
+    def oldest_valid_record(self, pipeline_id: str | None = None) -> list[Record]:
+        """Returns the record that each pipeline would be passed next; no row when there is none."""
+        return self._rows(
+            "oldest_valid_record", statements.OLDEST_VALID_RECORD, {"pipeline_id": pipeline_id}
+        )
+
+    def record_verdicts(
+        self,
+        pipeline_id: str | None = None,
+        window_start_time: dt.datetime | None = None,
+        limit: int | None = None,
+    ) -> list[Record]:
+        """Returns every open record with its one verdict and the sentence why, oldest first."""
+        parameters = {"pipeline_id": pipeline_id, "instant": window_start_time, "limit": limit}
+        return self._rows("record_verdicts", statements.RECORD_VERDICTS, parameters)
+
+    def pipeline_progress(self, pipeline_id: str | None = None) -> list[Record]:
+        """Returns where each pipeline stands: backlog, lag, what it would be passed, or why not."""
+        return self._rows(
+            "pipeline_progress", statements.PIPELINE_PROGRESS, {"pipeline_id": pipeline_id}
+        )
+
+    def pipelines_behind(self, limit: str, pipeline_id: str | None = None) -> list[str]:
+        """Returns the pipelines whose lag is greater than a duration like '2h', as SQL compares it.
+
+        :raises InvalidArgument: when `limit` is no duration.
+        """
+        if self._one_row("duration", statements.DURATION, (limit,))[0] is None:
+            raise InvalidArgument(
+                f"{limit!r} is no duration; give units, such as 2h, 1d12h or PT26H",
+                sqlstate="RL005",
+            )
+        parameters = {"pipeline_id": pipeline_id, "limit": limit}
+
+        def work(connection: psycopg.Connection[Any]) -> list[str]:
+            return [row[0] for row in connection.execute(statements.BEHIND, parameters)]
+
+        return self._session.run("pipelines_behind", work)
+
+    def local_day(self, timezone: str, days_ago: int = 0) -> dt.date:
+        """Returns the date in a zone by the server's clock, or the one some days before it."""
+        parameters = {"timezone": timezone, "days_ago": days_ago}
+        day: dt.date = self._one_row("local_day", statements.LOCAL_DAY, parameters)[0]
+        return day
+
+    def pipelines(self, pipeline_id: str | None = None) -> list[Record]:
+        """Returns the registered pipelines with their configs as the ledger reads them."""
+        return self._rows("pipelines", statements.PIPELINES, {"pipeline_id": pipeline_id})
+
+    def pipeline_records(
+        self,
+        pipeline_id: str,
+        window_start_time: dt.datetime | None = None,
+        limit: int | None = None,
+    ) -> list[Record]:
+        """Returns a pipeline's records, oldest first, or the one of a window.
+
+        A window_start_time without an offset is the wall clock of the pipeline's zone.
+        """
+        parameters = {**_window(window_start_time), "pipeline_id": pipeline_id, "limit": limit}
+        return self._rows("pipeline_records", statements.PIPELINE_RECORDS, parameters)
+
+    def record_events(
+        self, pipeline_id: str, window_start_time: dt.datetime | None = None
+    ) -> list[Record]:
+        """Returns what happened to a pipeline's records, or to the one of a window, in order.
+
+        A window_start_time without an offset is the wall clock of the pipeline's zone.
+        """
+        parameters = {**_window(window_start_time), "pipeline_id": pipeline_id}
+        return self._rows("record_events", statements.RECORD_EVENTS, parameters)
+
+    def pipeline_events(self, pipeline_id: str | None = None) -> list[Record]:
+        """Returns what happened to the pipelines themselves: registered, reconfigured, paused."""
+        return self._rows(
+            "pipeline_events", statements.PIPELINE_EVENTS, {"pipeline_id": pipeline_id}
+        )
+
+    # ---------------------------------------------------------------- how calls are made
+    def _one_row(self, name: str, statement: str, parameters: Row | dict[str, Any]) -> Row:
+        def work(connection: psycopg.Connection[Any]) -> Row:
+            row: Row | None = connection.execute(statement, parameters).fetchone()
+            if row is None:
+                raise psycopg.DataError(f"{name} answered no row")
+            return row
+
+        return self._session.run(name, work)
+
+    def _rows(self, name: str, statement: str, parameters: dict[str, Any]) -> list[Record]:
+        bound = {**parameters, "time_columns": statements.TIME_COLUMNS_OF_VIEWS}
+
+        def work(connection: psycopg.Connection[Any]) -> list[Record]:
+            with connection.cursor(row_factory=dict_row) as cursor:
+                return [row_from_view(row) for row in cursor.execute(statement, bound)]
+
+        return self._session.run(name, work)
+
+
+def _window(window_start_time: dt.datetime | None) -> dict[str, dt.datetime | None]:
+    if window_start_time is None or window_start_time.tzinfo is not None:
+        return {"instant": window_start_time, "wall": None}
+    return {"instant": None, "wall": window_start_time}

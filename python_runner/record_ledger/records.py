@@ -1,0 +1,189 @@
+"""Turns the ledger's JSON into Python values and back; owns no rule, reckons no window."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import pendulum
+from pendulum.tz.timezone import FixedTimezone, Timezone
+
+Record = dict[str, Any]
+
+# What the server writes as ISO 8601 text. A team's own fields are never taken for times, whatever
+# they hold: only these names are the ledger's.
+TIME_COLUMNS = (
+    "window_start_time",
+    "window_end_time",
+    "lease_expires_at",
+    "retry_at",
+    "created_at",
+    "updated_at",
+)
+
+# Every name in a record that is the ledger's own; all others are the team's fields. The same list
+# as SQL's record_ledger.ledger_columns().
+LEDGER_COLUMNS = frozenset(
+    {
+        *TIME_COLUMNS,
+        "pipeline_id",
+        "target_day",
+        "time_interval",
+        "status",
+        "generation",
+        "attempt",
+        "claim_token",
+        "run_id",
+        "fields",
+        "missing_fields",
+        "config_version",
+        "last_event",
+        "last_detail",
+    }
+)
+
+_FRACTION = re.compile(r"\.(\d{1,6})")
+
+
+def record_from_json(data: Mapping[str, Any], timezone: str | None) -> Record:
+    """Returns the record as Python values; its instants and offsets are the server's.
+
+    Times are pendulum DateTimes in the zone `timezone` (see `local_time`), target_day is a
+    dt.date, everything else is what JSON holds. Can be pickled and carried by XCom.
+    """
+    record = dict(data)
+    for column in TIME_COLUMNS:
+        text = record.get(column)
+        if isinstance(text, str):
+            record[column] = local_time(text, timezone)
+    day = record.get("target_day")
+    if isinstance(day, str):
+        record["target_day"] = dt.date.fromisoformat(day)
+    return record
+
+
+def local_time(text: str, timezone: str | None) -> pendulum.DateTime:
+    """Returns the instant that `text` names, at the wall clock and offset that `text` states.
+
+    It is in the zone `timezone` when Python's time zone data give that offset, and at the fixed
+    offset of the text where they do not: the server's data decide, and the two may be of different
+    years. The second pass of a repeated hour has a fixed offset too: pickling a DateTime forgets
+    which of the two passes it is, and would move the record by an hour.
+
+    :raises ValueError: when the text is not ISO 8601 with an offset.
+    """
+    stated = parsed_time(text)
+    if stated.utcoffset() is None:
+        raise ValueError(f"a time without an offset names no instant: {text!r}")
+    return _in_zone(stated, timezone)
+
+
+def row_from_view(row: Mapping[str, Any]) -> Record:
+    """Returns a view's row with its times at the wall clock that the server reckons for its zone.
+
+    Expects what `statements` adds to each row: `timezone`, and `wall_times`, the local times by
+    column. A column `timezone` that is the view's own stays.
+    """
+    values = dict(row)
+    timezone = values["timezone"] if "view_timezone" not in values else values.pop("view_timezone")
+    for column, wall_text in (values.pop("wall_times") or {}).items():
+        instant = values[column].astimezone(dt.timezone.utc)
+        wall = parsed_time(wall_text)
+        offset = dt.timezone(wall - instant.replace(tzinfo=None))
+        values[column] = _in_zone(instant.astimezone(offset), timezone)
+    return values
+
+
+def zone_offset(timezone: str, instant: dt.datetime) -> int | None:
+    """Returns the seconds that Python adds to UTC in a zone at an instant; None: zone unknown."""
+    zone = _zone(timezone)
+    offset = None if zone is None else instant.astimezone(zone).utcoffset()
+    return None if offset is None else int(offset.total_seconds())
+
+
+def fields_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the team's own fields of a flat record."""
+    return {key: value for key, value in record.items() if key not in LEDGER_COLUMNS}
+
+
+def _in_zone(stated: dt.datetime, timezone: str | None) -> pendulum.DateTime:
+    zone = _zone(timezone) if timezone is not None else None
+    offset = stated.utcoffset() or dt.timedelta()
+    if zone is not None:
+        # At that instant, not at that wall clock: a wall clock that Python's data skip or repeat
+        # has an offset there too, and it would be another instant's.
+        local = stated.astimezone(zone)
+        if local.utcoffset() == offset and not local.fold:
+            return _pendulum(local, zone)
+    return _pendulum(stated, _fixed(int(offset.total_seconds())))
+
+
+def parsed_time(text: str) -> dt.datetime:
+    """Returns the time that ISO 8601 text states, with its offset if it has one.
+
+    :raises ValueError: when the text is not ISO 8601.
+    """
+    try:
+        return dt.datetime.fromisoformat(text)
+    except ValueError:
+        # Python 3.10 reads neither Z nor fractions of other than three or six digits.
+        padded = _FRACTION.sub(lambda match: "." + match[1].ljust(6, "0"), text)
+        return dt.datetime.fromisoformat(padded.replace("Z", "+00:00"))
+
+
+def _pendulum(time: dt.datetime, zone: Timezone | FixedTimezone) -> pendulum.DateTime:
+    return pendulum.DateTime(
+        time.year,
+        time.month,
+        time.day,
+        time.hour,
+        time.minute,
+        time.second,
+        time.microsecond,
+        tzinfo=zone,
+    )
+
+
+def json_from_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the record with its times and dates as the ISO 8601 text that they came from."""
+    return {key: json_value(value) for key, value in record.items()}
+
+
+def json_value(value: Any) -> Any:
+    """Returns what JSON holds for a value of a record or a view: ISO text for times and dates.
+
+    Intervals become seconds. Values of unknown types become their text, so that printing a row
+    never fails.
+    """
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    if isinstance(value, (dt.datetime, dt.date)):
+        return value.isoformat()
+    if isinstance(value, dt.timedelta):
+        return value.total_seconds()
+    if isinstance(value, Mapping):
+        return {str(key): json_value(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_value(item) for item in value]
+    return str(value)
+
+
+@lru_cache(maxsize=1024)
+def _zone(name: str) -> Timezone | None:
+    """Returns Python's zone of that name, or None where only the server knows it."""
+    try:
+        return pendulum.timezone(name)
+    except (ValueError, OSError):  # pendulum's own "unknown zone" is a ValueError
+        return None
+
+
+@lru_cache(maxsize=256)
+def _fixed(offset: int) -> FixedTimezone:
+    sign = "-" if offset < 0 else "+"
+    hours, rest = divmod(abs(offset), 3600)
+    minutes, seconds = divmod(rest, 60)
+    name = f"{sign}{hours:02d}:{minutes:02d}" + (f":{seconds:02d}" if seconds else "")
+    return FixedTimezone(offset, name)

@@ -1,0 +1,208 @@
+"""Every SQL text that the runner sends, and nothing else.
+
+The texts are constants: values are bound by the driver, never formatted in.
+"""
+
+# ruff: noqa: S105 - "pass" hands a record out here; no text holds a password
+
+from __future__ import annotations
+
+# ---------------------------------------------------------------- the cycle
+STORE_NEW_AND_PASS = """
+select a.exit_dag, a.verdict, a.reason, a.record, a.to_build
+from record_ledger.store_new_and_pass_valid_record(%s::jsonb, %s::text, %s::jsonb) as a
+"""
+PASS_VALID = """
+select a.exit_dag, a.verdict, a.reason, a.record, p.timezone
+from record_ledger.pass_valid_record(%(pipeline_id)s::text, %(run_id)s::text) as a
+left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
+"""
+REGISTER_PIPELINE = "select record_ledger.register_pipeline(%s::jsonb)"
+STORE_NEW_RECORDS = "call record_ledger.store_new_records(%s::text, %s::jsonb, 0)"
+OLDEST_PENDING_RECORD = """
+select o.record, p.timezone
+from (select record_ledger.oldest_pending_record(%s::text) as record) as o
+left join record_ledger.pipelines as p on p.pipeline_id = o.record ->> 'pipeline_id'
+"""
+
+# ---------------------------------------------------------------- the end of a claim
+COMPLETE_RECORD = "select record_ledger.complete_record(%s::text, %s::bigint, %s::jsonb)"
+FAIL_RECORD = "select record_ledger.fail_record(%s::text, %s::bigint, %s::text, %s::boolean)"
+RELEASE_RECORD = "select record_ledger.release_record(%s::text, %s::bigint)"
+EXTEND_LEASE = """
+select e.lease_expires_at, p.timezone as view_timezone,
+    jsonb_build_object('lease_expires_at', e.lease_expires_at at time zone p.timezone)
+        as wall_times
+from record_ledger.extend_lease(%(pipeline_id)s::text, %(claim_token)s::bigint)
+    as e (lease_expires_at)
+left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
+"""
+
+# ---------------------------------------------------------------- readers
+# Each row carries the wall clock of its times in its pipeline's zone, as the server reckons it:
+# Python's time zone data may be of another year.
+_WALL_TIMES = """
+    (
+        select jsonb_object_agg(t.key, (t.value #>> '{}')::timestamptz at time zone p.timezone)
+        from jsonb_each(to_jsonb(v)) as t
+        where t.key = any (%(time_columns)s::text[]) and t.value <> 'null'
+    ) as wall_times
+"""
+# A window may be named by its instant, or by the wall clock of its pipeline's zone. The day around
+# the wall clock keeps the look-up in the index.
+_OF_WINDOW = """
+(
+    v.window_start_time = %(instant)s::timestamptz
+    or (
+        v.window_start_time >= ((%(wall)s::timestamp - interval '1 day') at time zone 'UTC')
+        and v.window_start_time <= ((%(wall)s::timestamp + interval '1 day') at time zone 'UTC')
+        and v.window_start_time at time zone p.timezone = %(wall)s::timestamp
+    )
+    or (%(instant)s::timestamptz is null and %(wall)s::timestamp is null)
+)
+"""
+
+
+def _with_wall_times(text: str) -> str:
+    return text.replace("/* wall_times */", _WALL_TIMES).replace("/* of_window */", _OF_WINDOW)
+
+
+TIME_COLUMNS_OF_VIEWS = [
+    "window_start_time",
+    "window_end_time",
+    "start_at",
+    "ready_at",
+    "retry_at",
+    "lease_expires_at",
+    "oldest_valid_window",
+    "done_until",
+    "last_window_end_time",
+    "next_window_start_time",
+    "next_window_due_at",
+    "paused_at",
+    "event_time",
+    "created_at",
+    "updated_at",
+]
+NEW_WINDOWS = _with_wall_times("""
+select v.*, p.timezone as view_timezone, /* wall_times */
+from record_ledger.new_windows(
+    %(pipeline_id)s::text, max_windows => %(max_windows)s::integer
+) as v
+left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
+order by v.window_start_time
+""")
+NEW_WINDOWS_AS_OF = _with_wall_times("""
+select v.*, p.timezone as view_timezone, /* wall_times */
+from record_ledger.new_windows(
+    %(pipeline_id)s::text, %(as_of)s::timestamptz, %(max_windows)s::integer
+) as v
+left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
+order by v.window_start_time
+""")
+PIPELINES = _with_wall_times("""
+select v.*, /* wall_times */
+from record_ledger.pipelines as v
+cross join lateral (select v.timezone) as p
+where %(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text
+order by v.pipeline_id
+""")
+PIPELINE_PROGRESS = _with_wall_times("""
+select v.*, /* wall_times */
+from record_ledger.pipeline_progress as v
+cross join lateral (select v.timezone) as p
+where %(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text
+order by v.pipeline_id
+""")
+OLDEST_VALID_RECORD = _with_wall_times("""
+select v.*, p.timezone as view_timezone, /* wall_times */
+from record_ledger.oldest_valid_record as v
+join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
+where %(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text
+order by v.pipeline_id
+""")
+RECORD_VERDICTS = _with_wall_times("""
+select v.*, p.timezone as view_timezone, /* wall_times */
+from record_ledger.record_verdicts as v
+join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
+where (%(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text)
+    and (%(instant)s::timestamptz is null or v.window_start_time = %(instant)s::timestamptz)
+order by v.pipeline_id, v.window_start_time
+limit %(limit)s::integer
+""")
+PIPELINE_RECORDS = _with_wall_times("""
+select v.*, p.timezone as view_timezone, /* wall_times */
+from record_ledger.pipeline_records as v
+join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
+where v.pipeline_id = %(pipeline_id)s::text and /* of_window */
+order by v.window_start_time
+limit %(limit)s::integer
+""")
+RECORD_EVENTS = _with_wall_times("""
+select v.*, p.timezone as view_timezone, /* wall_times */
+from record_ledger.record_events as v
+join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
+where v.pipeline_id = %(pipeline_id)s::text and /* of_window */
+order by v.window_start_time, v.event_no
+""")
+PIPELINE_EVENTS = _with_wall_times("""
+select v.*, p.timezone as view_timezone, /* wall_times */
+from record_ledger.pipeline_events as v
+join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
+where %(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text
+order by v.pipeline_id, v.event_no
+""")
+
+BEHIND = """
+select v.pipeline_id
+from record_ledger.pipeline_progress as v
+where (%(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text)
+    and v.lag > record_ledger.duration(%(limit)s::text)
+"""
+LOCAL_DAY = """
+select (record_ledger.clock() at time zone %(timezone)s::text)::date - %(days_ago)s::integer
+"""
+DURATION = "select record_ledger.duration(%s::text)"
+
+# ---------------------------------------------------------------- deploy and doctor
+IS_DEPLOYED = "select to_regclass('record_ledger.deployment') is not null"
+RELEASES = "select d.release from record_ledger.deployment as d order by d.deployed_at, d.release"
+MIGRATIONS = "select m.name from record_ledger.migration as m order by m.version"
+SERVER = """
+select current_setting('server_version_num')::integer, current_user, current_database(),
+    pg_catalog.clock_timestamp()
+"""
+BACKEND = "select pg_catalog.pg_backend_pid()"
+CAN_READ_RELEASE = "select has_table_privilege('record_ledger.deployment', 'select')"
+ROLES = """
+select wanted.role, r.oid is not null,
+    r.oid is not null and pg_has_role(r.oid, 'member')
+from unnest(array['record_ledger_reader', 'record_ledger_runner']) as wanted (role)
+left join pg_catalog.pg_roles as r on r.rolname = wanted.role
+order by wanted.role
+"""
+RIGHTS = """
+select
+    has_schema_privilege('record_ledger', 'usage')
+        and has_table_privilege('record_ledger.pipeline_progress', 'select'),
+    has_schema_privilege('record_ledger', 'usage') and has_function_privilege(
+        'record_ledger.store_new_and_pass_valid_record(jsonb, text, jsonb)', 'execute'
+    ),
+    pg_has_role(n.nspowner, 'usage')
+from pg_catalog.pg_namespace as n
+where n.nspname = 'record_ledger'
+"""
+# Every six hours finds each change of a zone's offset that lasts longer, in the coming two years.
+ZONE_OFFSETS = """
+select p.timezone, i.instant,
+    extract(
+        epoch from (i.instant at time zone p.timezone) - (i.instant at time zone 'UTC')
+    )::integer
+from (select distinct q.timezone from record_ledger.pipelines as q) as p
+cross join generate_series(
+    date_trunc('day', pg_catalog.clock_timestamp()),
+    pg_catalog.clock_timestamp() + interval '731 days',
+    interval '6 hours'
+) as i (instant)
+order by p.timezone, i.instant
+"""

@@ -1,0 +1,152 @@
+"""Renders the Jinja templates in a config's default_record; imports jinja2 only when asked to."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import StrictUndefined, Template, TemplateSyntaxError, UndefinedError, meta
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from .config import invalid_config, is_template, templates_in, text_problem
+from .records import record_from_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+WINDOW_NAMES = (
+    "pipeline_id",
+    "target_day",
+    "window_start_time",
+    "window_end_time",
+    "time_interval",
+)
+
+_USEFUL_GLOBALS = ("dict", "namespace", "range")
+
+
+class RecordTemplates:
+    """The templates of one default_record, checked and in the order in which they build on others.
+
+    Made only from templates that compile, name nothing unknown and do not go round in circles.
+
+    :raises InvalidConfig: naming every field that is wrong, the variable, and what is available.
+    """
+
+    def __init__(self, default_record: Mapping[str, Any]) -> None:
+        self._fields = {k: v for k, v in default_record.items() if k != "pipeline_id"}
+        self._available = sorted({*WINDOW_NAMES, *self._fields})
+        self._compiled: dict[str, Template] = {}
+        self._environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
+        usable = self._environment.globals
+        self._environment.globals = {
+            name: usable[name] for name in _USEFUL_GLOBALS if name not in self._available
+        }
+        problems: list[str] = []
+        self._uses = {
+            field: self._names_used(field, value, problems) for field, value in self._fields.items()
+        }
+        self._order = _in_order(self._uses, problems)
+        if problems:
+            raise invalid_config(problems)
+
+    def render(self, window: Mapping[str, Any], timezone: str | None) -> dict[str, Any]:
+        """Returns the fields of one window's record, every template in them rendered to text.
+
+        `window` is an element of `to_build`; the templates see it as `record_from_json` gives it.
+
+        :raises InvalidConfig: naming every field that failed to render, and why.
+        """
+        names = record_from_json({name: window[name] for name in WINDOW_NAMES}, timezone)
+        problems: list[str] = []
+        failed: set[str] = set()
+        for field in self._order:
+            if self._uses[field] & failed:
+                failed.add(field)  # it would fail for want of the other, which tells nobody more
+                continue
+            try:
+                names[field] = self._rendered(self._fields[field], names)
+            except UndefinedError as error:
+                failed.add(field)
+                problems.append(
+                    f"default_record.{field}: {error.message}; "
+                    f"available are {', '.join(self._available)}"
+                )
+            except Exception as error:  # noqa: BLE001 - a template may fail in any way
+                failed.add(field)
+                what = f"{type(error).__name__}: {error}"
+                problems.append(f"default_record.{field}: the template failed with {what}")
+        if problems:
+            raise invalid_config(problems)
+        return {field: names[field] for field in self._fields}
+
+    def _rendered(self, value: Any, names: Mapping[str, Any]) -> Any:
+        if isinstance(value, str):
+            if not is_template(value):
+                return value
+            text = self._compiled[value].render(names)
+            problem = text_problem(text)
+            if problem is not None:
+                raise ValueError(f"the text {problem}")
+            return text
+        if isinstance(value, list):
+            return [self._rendered(item, names) for item in value]
+        if isinstance(value, dict):
+            return {key: self._rendered(item, names) for key, item in value.items()}
+        return value
+
+    def _names_used(self, field: str, value: Any, problems: list[str]) -> set[str]:
+        """Compiles the templates of a field; returns the other fields that they name."""
+        used: set[str] = set()
+        for text in templates_in(value):
+            try:
+                used |= meta.find_undeclared_variables(self._environment.parse(text))
+                self._compiled[text] = self._environment.from_string(text)
+            except TemplateSyntaxError as error:  # noqa: PERF203 - every problem is wanted
+                problems.append(f"default_record.{field}: {text!r} is no template: {error.message}")
+        available = ", ".join(name for name in self._available if name != field)
+        problems.extend(
+            f"default_record.{field}: the variable {name!r} is not known; available are {available}"
+            for name in sorted(used.difference(self._available))
+        )
+        return used.intersection(self._fields)
+
+
+def _in_order(uses: Mapping[str, set[str]], problems: list[str]) -> list[str]:
+    """Returns the fields so that each comes after those that it uses; notes circles as problems."""
+    ordered: list[str] = []
+    left = dict(uses)
+    while left:
+        ready = [field for field, used in left.items() if not used.intersection(left)]
+        if not ready:
+            circle = _circle(left)
+            problems.append(
+                f"default_record.{circle[0]}: templates refer to each other in a circle: "
+                f"{' -> '.join([*circle, circle[0]])}; let one of them use the window's values only"
+            )
+            return ordered
+        ordered += ready
+        for field in ready:
+            del left[field]
+    return ordered
+
+
+def _circle(left: Mapping[str, set[str]]) -> list[str]:
+    """Returns fields that refer to one another in a circle, when every field uses another."""
+    path = [next(iter(left))]
+    while True:
+        following = min(left[path[-1]].intersection(left))
+        if following in path:
+            return path[path.index(following) :]
+        path.append(following)
+
+
+@lru_cache(maxsize=64)
+def _cached(default_record_json: str) -> RecordTemplates:
+    return RecordTemplates(json.loads(default_record_json))
+
+
+def compiled(default_record: Mapping[str, Any]) -> RecordTemplates:
+    """Returns the templates of a default_record; compiled once per process for equal records."""
+    return _cached(json.dumps(default_record))

@@ -1,0 +1,108 @@
+"""doctor: what it finds, and what it says to do."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from record_ledger import RecordLedger
+from record_ledger.cli import main
+from record_ledger.doctor import examine
+
+
+def states(checks):
+    return {check.name: check.state for check in checks}
+
+
+def test_a_healthy_ledger_is_healthy(ledger_dsn, config):
+    with RecordLedger(ledger_dsn) as runner:
+        runner.register_pipeline(config("orders"))
+        runner.register_pipeline(config("tokyo", timezone="Asia/Tokyo"))
+
+    checks = examine(ledger_dsn)
+
+    assert {check.state for check in checks} == {"ok"}
+    assert [check.name for check in checks] == [
+        "connection",
+        "server",
+        "pooling",
+        "release",
+        "roles",
+        "roles",
+        "rights",
+        "clock",
+        "time zones",
+    ]
+    assert "agree on 2" in checks[-1].finding
+
+
+def test_a_database_without_a_ledger_is_an_error(empty_dsn, capsys):
+    code = main(["doctor", "--dsn", empty_dsn])
+
+    out = capsys.readouterr().out
+    assert code == 1
+    assert "no ledger is deployed" in out
+    assert "record-ledger deploy" in out
+
+
+def test_a_server_that_is_not_there_is_a_finding(tmp_path, capsys):
+    code = main(["doctor", "--json", "--dsn", f"host={tmp_path} password=s3cret"])
+
+    printed = capsys.readouterr()
+    (check,) = json.loads(printed.out)["checks"]
+    assert code == 1
+    assert check["name"] == "connection"
+    assert check["state"] == "error"
+    assert check["advice"]
+    assert "s3cret" not in printed.out + printed.err
+
+
+def test_a_reader_is_told_what_it_may_not_do(role_dsn):
+    checks = examine(role_dsn("reader"))
+
+    rights = next(check for check in checks if check.name == "rights")
+    assert rights.state == "warning"
+    assert "grant record_ledger_runner" in rights.advice
+    assert states(checks)["release"] == "ok"
+
+
+def test_a_runner_is_healthy(role_dsn):
+    assert set(states(examine(role_dsn("runner"))).values()) == {"ok"}
+
+
+def test_another_release_is_a_warning(ledger_dsn, ledger):
+    ledger.execute("insert into record_ledger.deployment (release) values ('0.0.9')")
+
+    release = next(check for check in examine(ledger_dsn) if check.name == "release")
+
+    assert release.state == "warning"
+    assert "0.0.9" in release.finding
+
+
+def test_options_in_the_connection_string_are_warned_of(ledger_dsn):
+    checks = examine(make_conninfo(ledger_dsn, options="-c work_mem=8MB"))
+
+    pooling = next(check for check in checks if check.name == "pooling")
+    assert pooling.state == "warning"
+    assert "PgBouncer" in pooling.finding
+
+
+def test_a_zone_that_only_the_server_knows_is_named(ledger_dsn, ledger, config):
+    with RecordLedger(ledger_dsn) as runner:
+        runner.register_pipeline(config("orders"))
+    # A POSIX rule is a zone for the server and none for Python.
+    ledger.execute("update record_ledger.pipeline set timezone = 'FOO+8BAR,M3.2.0,M11.1.0'")
+
+    zones = next(check for check in examine(ledger_dsn) if check.name == "time zones")
+
+    assert zones.state == "warning"
+    assert "FOO+8BAR" in zones.finding
+    assert "no such zone" in zones.finding
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_the_command_exits_0_when_nothing_is_wrong(ledger_dsn, capsys, form):
+    assert main(["doctor", "--dsn", ledger_dsn, *form]) == 0
+    assert "PostgreSQL" in capsys.readouterr().out
