@@ -35,7 +35,7 @@ begin
             execute format('grant select on record_ledger.%I to %I', v_object, v_role);
         end loop;
         foreach v_object in array array[
-            'clock()', 'config_keys()', 'config_problems(jsonb)', 'day_start(date, text)', 'duration(text)',
+            'clock()', 'config_keys()', 'config_problems(jsonb)', 'day_start(date, text)', 'deployed_release()', 'duration(text)',
             'edit_distance(text, text)', 'is_complete(jsonb, text[])', 'is_stable(timestamptz, interval, timestamptz)',
             'iso_time(timestamptz)',
             'known_config(jsonb)', 'ledger_columns()', 'local_day(timestamptz, text)', 'local_instant(timestamp, text)',

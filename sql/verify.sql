@@ -22,7 +22,7 @@ begin
         'store_new_records(text, jsonb, integer)', 'pass_valid_record(text, text)',
         'store_new_and_pass_valid_record(jsonb, text, jsonb)', 'complete_record(text, bigint, jsonb)',
         'fail_record(text, bigint, text, boolean)', 'release_record(text, bigint)', 'extend_lease(text, bigint)',
-        'oldest_pending_record(text)'
+        'oldest_pending_record(text)', 'deployed_release()'
     ] loop
         if to_regprocedure('record_ledger.' || v_object) is null
             or obj_description(to_regprocedure('record_ledger.' || v_object), 'pg_proc') is null

@@ -102,11 +102,10 @@ def _release(connection: psycopg.Connection[Any]) -> Iterator[Check]:
     if not _row(connection, statements.IS_DEPLOYED)[0]:
         advice = "Run `record-ledger deploy` as the owner of the database."
         yield Check("release", "error", "no ledger is deployed here", advice)
-    elif not _row(connection, statements.CAN_READ_RELEASE)[0]:
-        yield Check("release", "ok", f"deployed; only its owner sees the release (ours is {ours})")
+    elif not _row(connection, statements.CAN_ASK_RELEASE)[0]:
+        yield Check("release", "ok", f"deployed; members of its roles see which (ours is {ours})")
     else:
-        releases = [row[0] for row in connection.execute(statements.RELEASES)]
-        theirs = releases[-1] if releases else "none"
+        theirs = _row(connection, statements.RELEASE)[0]
         if theirs == ours:
             yield Check("release", "ok", f"release {ours} is deployed, the same as this package")
         else:

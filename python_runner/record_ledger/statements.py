@@ -173,7 +173,8 @@ select current_setting('server_version_num')::integer, current_user, current_dat
     pg_catalog.clock_timestamp()
 """
 BACKEND = "select pg_catalog.pg_backend_pid()"
-CAN_READ_RELEASE = "select has_table_privilege('record_ledger.deployment', 'select')"
+CAN_ASK_RELEASE = "select has_function_privilege('record_ledger.deployed_release()', 'execute')"
+RELEASE = "select record_ledger.deployed_release()"
 ROLES = """
 select wanted.role, r.oid is not null,
     r.oid is not null and pg_has_role(r.oid, 'member')

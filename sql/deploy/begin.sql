@@ -34,6 +34,18 @@ create table if not exists record_ledger.deployment (
 comment on table record_ledger.deployment is
 'Private. One row per release of record_ledger that was deployed here; the newest one is in force.';
 
+create or replace function record_ledger.release_numbers(release text)
+returns integer[]
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+    -- '1.10.0rc1' counts as 1.10.0.
+    select coalesce(string_to_array(substring(release from '^\d+(?:\.\d+)*'), '.')::integer[], '{}')
+$$;
+comment on function record_ledger.release_numbers(text) is
+'Private. The numbers of a release, which tell the older from the newer one.';
+
 create or replace function record_ledger.begin_deploy(release text, newest_migration integer)
 returns void
 language plpgsql
@@ -44,8 +56,9 @@ declare
     v_newer_release text := (
         select d.release
         from record_ledger.deployment as d
-        where string_to_array(d.release, '.')::integer[] > string_to_array(begin_deploy.release, '.')::integer[]
-        order by string_to_array(d.release, '.')::integer[] desc
+        where record_ledger.release_numbers(d.release)
+            > record_ledger.release_numbers(begin_deploy.release)
+        order by record_ledger.release_numbers(d.release) desc
         limit 1
     );
 begin

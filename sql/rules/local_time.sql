@@ -14,7 +14,11 @@ begin
     return to_char(v_wall, 'YYYY-MM-DD"T"HH24:MI:SS')
         || rtrim(rtrim(to_char(v_wall, '.US'), '0'), '.')
         || case when v_offset < interval '0' then '-' else '+' end
-        || to_char(greatest(v_offset, -v_offset), 'HH24:MI');
+        || to_char(
+            greatest(v_offset, -v_offset),
+            -- Offsets of the nineteenth century have seconds.
+            case when extract(second from v_offset) = 0 then 'HH24:MI' else 'HH24:MI:SS' end
+        );
 end
 $$;
 comment on function record_ledger.local_time(timestamptz, text) is

@@ -21,8 +21,13 @@ as $$
                 case
                     when c.plain = c.plain_name then 0
                     when split_part(c.plain, '/', -1) = split_part(c.plain_name, '/', -1) then 1
-                    -- Names of quite different lengths are not near: spare the reckoning.
-                    when abs(length(c.plain) - length(c.plain_name)) <= 3 and length(c.plain_name) <= 64
+                    -- The reckoning is slow: spare it names of another length, or with both ends different.
+                    when abs(length(c.plain) - length(c.plain_name)) <= 3
+                        and length(c.plain_name) <= 64
+                        and (
+                            left(c.plain, 1) = left(c.plain_name, 1)
+                            or right(c.plain, 1) = right(c.plain_name, 1)
+                        )
                         then record_ledger.edit_distance(c.plain, c.plain_name)
                 end as distance
         ) as d

@@ -1,7 +1,7 @@
 -- record_ledger.pipeline_answer: next_answer for readers, who hold no rights on the tables.
 -- What a new run would be answered at an instant.
 -- Read by: oldest_valid_record, pipeline_progress.
--- Rules: next_answer.
+-- Rules: next_answer, record_verdict.
 create or replace function record_ledger.pipeline_answer(
     p record_ledger.pipeline,
     as_of timestamptz,
@@ -19,10 +19,24 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_sort = off
 as $$
+declare
+    v_answer record := record_ledger.next_answer(p, null, as_of);
+    v_verdict record;
+    r record_ledger.record;
 begin
-    select a.verdict, a.reason, a.ready_at, a.window_start_time
-    into pipeline_answer.verdict, pipeline_answer.reason, pipeline_answer.ready_at, pipeline_answer.window_start_time
-    from record_ledger.next_answer(p, null, as_of) as a;
+    verdict := v_answer.verdict;
+    reason := v_answer.reason;
+    ready_at := v_answer.ready_at;
+    window_start_time := v_answer.window_start_time;
+    if verdict = 'READY' then
+        select q.* into r
+        from record_ledger.record as q
+        where q.pipeline_id = p.pipeline_id
+            and q.window_start_time = pipeline_answer.window_start_time;
+        v_verdict := record_ledger.record_verdict(r, p, null, 0, as_of);
+        reason := v_verdict.reason;
+        ready_at := v_verdict.ready_at;
+    end if;
 end
 $$;
 comment on function record_ledger.pipeline_answer(record_ledger.pipeline, timestamptz) is

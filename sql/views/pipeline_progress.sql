@@ -7,10 +7,7 @@ select
     p.pipeline_id,
     p.timezone,
     answer.verdict,
-    coalesce(
-        answer.reason,
-        'window ' || record_ledger.local_time(answer.window_start_time, p.timezone) || ' is ready to be passed'
-    ) as reason,
+    answer.reason,
     answer.ready_at,
     case when answer.verdict = 'READY' then answer.window_start_time end as oldest_valid_window,
     lanes.pending_count,
