@@ -17,8 +17,10 @@ begin
                 execute format('create role %I nologin', v_role);
             exception
                 when insufficient_privilege then
-                    raise warning 'role % does not exist and % may not create it: nothing is granted to it. '
-                        'Have an administrator create it and deploy again.', v_role, current_user;
+                    raise warning
+                        'role % does not exist and % may not create it: nothing is granted to it. '
+                        'Have an administrator create it and deploy again.',
+                        v_role, current_user;
                     continue;
                 when duplicate_object or unique_violation then
                     -- Roles belong to the whole server: another database was deployed at the same time.
@@ -29,24 +31,44 @@ begin
         execute format('revoke all on all routines in schema record_ledger from %I', v_role);
         execute format('grant usage on schema record_ledger to %I', v_role);
         foreach v_object in array array[
-            'oldest_valid_record', 'pipeline_events', 'pipeline_progress', 'pipeline_records', 'pipelines',
-            'record_events', 'record_verdicts'
+            'oldest_valid_record',
+            'pipeline_events',
+            'pipeline_progress',
+            'pipeline_records',
+            'pipelines',
+            'record_events',
+            'record_verdicts'
         ] loop
             execute format('grant select on record_ledger.%I to %I', v_object, v_role);
         end loop;
         foreach v_object in array array[
-            'clock()', 'config_keys()', 'config_problems(jsonb)', 'day_start(date, text)', 'deployed_release()', 'duration(text)',
-            'edit_distance(text, text)', 'is_complete(jsonb, text[])', 'is_stable(timestamptz, interval, timestamptz)',
+            'clock()',
+            'config_keys()',
+            'config_problems(jsonb)',
+            'day_start(date, text)',
+            'deployed_release()',
+            'duration(text)',
+            'edit_distance(text, text)',
+            'is_complete(jsonb, text[])',
+            'is_stable(timestamptz, interval, timestamptz)',
             'iso_time(timestamptz)',
-            'known_config(jsonb)', 'ledger_columns()', 'local_day(timestamptz, text)', 'local_instant(timestamp, text)',
-            'local_time(timestamptz, text)', 'missing_fields(jsonb, text[])', 'near_names(text, text[])',
+            'known_config(jsonb)',
+            'ledger_columns()',
+            'local_day(timestamptz, text)',
+            'local_instant(timestamp, text)',
+            'local_time(timestamptz, text)',
+            'missing_fields(jsonb, text[])',
+            'near_names(text, text[])',
             'pipeline_answer(record_ledger.pipeline, timestamptz)',
             'first_window_start(record_ledger.pipeline, timestamptz)',
             'next_window(timestamptz, interval, text)',
-            'record_verdict(record_ledger.record, record_ledger.pipeline, timestamptz, bigint, timestamptz)',
-            'retry_time(timestamptz, integer, interval)', 'start_instant(text, text)',
+            'record_verdict(record_ledger.record, record_ledger.pipeline, timestamptz, bigint, '
+            'timestamptz)',
+            'retry_time(timestamptz, integer, interval)',
+            'start_instant(text, text)',
             'time_interval(timestamptz, timestamptz)',
-            'new_windows(text, timestamptz, integer)', 'oldest_pending_record(text)'
+            'new_windows(text, timestamptz, integer)',
+            'oldest_pending_record(text)'
         ] loop
             execute format('grant execute on function record_ledger.%s to %I', v_object, v_role);
         end loop;

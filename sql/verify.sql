@@ -8,8 +8,13 @@ declare
     v_missing text[] := '{}';
 begin
     foreach v_object in array array[
-        'oldest_valid_record', 'pipeline_events', 'pipeline_progress', 'pipeline_records', 'pipelines',
-        'record_events', 'record_verdicts'
+        'oldest_valid_record',
+        'pipeline_events',
+        'pipeline_progress',
+        'pipeline_records',
+        'pipelines',
+        'record_events',
+        'record_verdicts'
     ] loop
         if to_regclass('record_ledger.' || v_object) is null
             or obj_description(to_regclass('record_ledger.' || v_object), 'pg_class') is null
@@ -18,11 +23,17 @@ begin
         end if;
     end loop;
     foreach v_object in array array[
-        'register_pipeline(jsonb)', 'new_windows(text, timestamptz, integer)',
-        'store_new_records(text, jsonb, integer)', 'pass_valid_record(text, text)',
-        'store_new_and_pass_valid_record(jsonb, text, jsonb)', 'complete_record(text, bigint, jsonb)',
-        'fail_record(text, bigint, text, boolean)', 'release_record(text, bigint)', 'extend_lease(text, bigint)',
-        'oldest_pending_record(text)', 'deployed_release()'
+        'register_pipeline(jsonb)',
+        'new_windows(text, timestamptz, integer)',
+        'store_new_records(text, jsonb, integer)',
+        'pass_valid_record(text, text)',
+        'store_new_and_pass_valid_record(jsonb, text, jsonb)',
+        'complete_record(text, bigint, jsonb)',
+        'fail_record(text, bigint, text, boolean)',
+        'release_record(text, bigint)',
+        'extend_lease(text, bigint)',
+        'oldest_pending_record(text)',
+        'deployed_release()'
     ] loop
         if to_regprocedure('record_ledger.' || v_object) is null
             or obj_description(to_regprocedure('record_ledger.' || v_object), 'pg_proc') is null
@@ -31,7 +42,8 @@ begin
         end if;
     end loop;
     if cardinality(v_missing) > 0 then
-        raise exception 'the ledger is not whole: % missing or without description', array_to_string(v_missing, ', ')
+        raise exception 'the ledger is not whole: % missing or without description',
+            array_to_string(v_missing, ', ')
             using errcode = 'RL006';
     end if;
 end

@@ -63,12 +63,14 @@ declare
     );
 begin
     if v_newest_applied > newest_migration then
-        raise exception 'deploy refused: the database is at migration %, newer than the % that release % knows',
+        raise exception
+            'deploy refused: the database is at migration %, newer than the % that release % knows',
             v_newest_applied, newest_migration, release
             using errcode = 'RL006', hint = 'Upgrade the record-ledger package and deploy again.';
     end if;
     if v_newer_release is not null then
-        raise exception 'deploy refused: the database holds release %, newer than %', v_newer_release, release
+        raise exception 'deploy refused: the database holds release %, newer than %',
+            v_newer_release, release
             using errcode = 'RL006', hint = 'Upgrade the record-ledger package and deploy again.';
     end if;
 end
@@ -90,7 +92,8 @@ begin
         return;
     end if;
     if v_applied.version is not null then
-        raise exception 'deploy refused: migration % was edited after it had been applied here', name
+        raise exception 'deploy refused: migration % was edited after it had been applied here',
+            name
             using errcode = 'RL006',
             detail = format('Applied at %s as %s with checksum %s; the file now has %s.',
                 v_applied.applied_at, v_applied.name, v_applied.checksum, v_checksum),
@@ -98,10 +101,12 @@ begin
     end if;
     if version <> (select coalesce(max(m.version), 0) + 1 from record_ledger.migration as m) then
         raise exception 'deploy refused: migration % is out of turn', name
-            using errcode = 'RL006', hint = 'Migrations are numbered 1, 2, 3 ... and applied in that order.';
+            using errcode = 'RL006',
+            hint = 'Migrations are numbered 1, 2, 3 ... and applied in that order.';
     end if;
     execute body;
-    insert into record_ledger.migration (version, name, checksum) values (version, name, v_checksum);
+    insert into record_ledger.migration (version, name, checksum)
+    values (version, name, v_checksum);
 end
 $$;
 comment on function record_ledger.migrate(integer, text, text) is
@@ -112,7 +117,9 @@ returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
-    insert into record_ledger.deployment (release) values (end_deploy.release) on conflict do nothing
+    insert into record_ledger.deployment (release)
+    values (end_deploy.release)
+    on conflict do nothing
 $$;
 comment on function record_ledger.end_deploy(text) is
 'Private. Notes the release that was deployed.';

@@ -83,8 +83,8 @@ create table record_ledger.record (
     last_detail jsonb,
     created_at timestamptz not null,
     updated_at timestamptz not null,
-    -- Where an open record waits, as rule lane() says; null when it is finished (COMPLETED, WAIVED). Kept by the trigger
-    -- check_record_change and by store_windows: a generated column would be parsed anew in every statement.
+    -- Where an open record waits, as rule lane() says; null when it is finished (COMPLETED, WAIVED). Kept by the
+    -- trigger check_record_change and by store_windows: a generated column would be parsed anew in every statement.
     lane text,
     -- The pipeline while the record is open, null when it is finished. Only the index of open records has this column:
     -- a look-up of open records by pipeline_id could also be planned, while the table is small, as a walk through the
@@ -98,7 +98,9 @@ create table record_ledger.record (
     references record_ledger.record (pipeline_id, window_end_time),
     -- No other checks here: each is parsed anew in every statement, and every change of a row passes the trigger
     -- check_record_change, which knows what a status needs.
-    constraint window_starts_where_the_previous_one_ends check (previous_window_end_time = window_start_time),
+    constraint window_starts_where_the_previous_one_ends check (
+        previous_window_end_time = window_start_time
+    ),
     constraint window_ends_after_it_starts check (window_end_time > window_start_time)
 );
 comment on table record_ledger.record is
@@ -154,7 +156,8 @@ create unique index one_record_per_run
 on record_ledger.claim (pipeline_id, bound_run_id)
 where bound_run_id is not null;
 comment on table record_ledger.claim is
-'Private. Append-only: one row per pass: which token is for which record, which run is bound to it, and where the next
-pass may start to look. Marks live here, in rows that are never rewritten, because an index on the records themselves
-keeps an entry for each version that an old snapshot can still see: with an analyst''s query open for hours, a pass
-would step over every record finished since.';
+'Private. Append-only: one row per pass: which token is for which record, which run is bound to it,
+and where the next pass may start to look. Marks live here, in rows that are never rewritten,
+because an index on the records themselves keeps an entry for each version that an old snapshot can
+still see: with an analyst''s query open for hours, a pass would step over every record finished
+since.';

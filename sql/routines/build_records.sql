@@ -2,7 +2,9 @@
 -- A record is built once per config version, even when something is still missing then: it is not asked for again.
 -- Called by: store_new_records, store_new_and_pass_valid_record.
 -- Rules: missing_fields, is_stable.
-create or replace function record_ledger.build_records(p record_ledger.pipeline, built jsonb, as_of timestamptz)
+create or replace function record_ledger.build_records(
+    p record_ledger.pipeline, built jsonb, as_of timestamptz
+)
 returns void
 language plpgsql
 as $$
@@ -14,11 +16,15 @@ begin
         awaits_build = false,
         last_event = 'rebuilt',
         last_detail = jsonb_build_object(
-            'config_version', p.config_version, 'fields_before', r.fields, 'config_version_before', r.config_version
+            'config_version', p.config_version,
+            'fields_before', r.fields,
+            'config_version_before', r.config_version
         ),
         updated_at = as_of
     from (
-        select distinct on (1) (e.element ->> 'window_start_time')::timestamptz as window_start_time, e.element -> 'fields' as fields
+        select distinct on (1)
+            (e.element ->> 'window_start_time')::timestamptz as window_start_time,
+            e.element -> 'fields' as fields
         from jsonb_array_elements(built) as e (element)
         union all
         -- A config without templates needs no rendering.
@@ -31,7 +37,9 @@ begin
             limit 100
         )
     ) as b
-    where r.open_pipeline_id = p.pipeline_id and r.lane = 'unbuilt' and r.window_start_time = b.window_start_time;
+    where r.open_pipeline_id = p.pipeline_id
+        and r.lane = 'unbuilt'
+        and r.window_start_time = b.window_start_time;
 end
 $$;
 comment on function record_ledger.build_records(record_ledger.pipeline, jsonb, timestamptz) is

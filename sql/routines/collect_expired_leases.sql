@@ -1,5 +1,5 @@
 -- record_ledger.collect_expired_leases: takes back the records of a locked pipeline whose lease has run out.
--- Pending again with a backoff counted from the expiry, or failed when no attempt is left. No daemon: each pass does it.
+-- Pending again with a backoff from the expiry on, or failed when no attempt is left. No daemon: each pass does it.
 -- Called by: pass_record.
 -- Rules: retry_time.
 create or replace function record_ledger.collect_expired_leases(
@@ -12,7 +12,8 @@ begin
     update record_ledger.record as r
     set status = case when r.attempt < p.max_attempts then 'PENDING' else 'FAILED' end,
         retry_at = case
-            when r.attempt < p.max_attempts then record_ledger.retry_time(r.lease_expires_at, r.attempt, p.retry_delay)
+            when r.attempt < p.max_attempts
+                then record_ledger.retry_time(r.lease_expires_at, r.attempt, p.retry_delay)
         end,
         claim_token = case when r.attempt < p.max_attempts then null else r.claim_token end,
         run_id = case when r.attempt < p.max_attempts then null else r.run_id end,
@@ -25,5 +26,7 @@ begin
         and r.lease_expires_at <= as_of;
 end
 $$;
-comment on function record_ledger.collect_expired_leases(record_ledger.pipeline, timestamptz, timestamptz) is
+comment on function record_ledger.collect_expired_leases(
+    record_ledger.pipeline, timestamptz, timestamptz
+) is
 'Private. Takes back the records of a locked pipeline whose lease has run out.';

@@ -2,7 +2,9 @@
 -- Needs the current claim token (RL004 else). Repeating it with the token that completed changes nothing.
 -- Called by: everyone who was passed a record.
 -- Rules: end_claim.
-create or replace function record_ledger.complete_record(pipeline_id text, claim_token bigint, detail jsonb default '{}')
+create or replace function record_ledger.complete_record(
+    pipeline_id text, claim_token bigint, detail jsonb default '{}'
+)
 returns void
 language plpgsql
 security definer

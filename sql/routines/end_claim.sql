@@ -42,7 +42,9 @@ begin
 
     v_now := record_ledger.clock();
     if event = 'failed' then
-        select q.* into p from record_ledger.pipeline as q where q.pipeline_id = end_claim.pipeline_id;
+        select q.* into p
+        from record_ledger.pipeline as q
+        where q.pipeline_id = end_claim.pipeline_id;
         if retry and r.attempt < p.max_attempts then
             v_retry_at := record_ledger.retry_time(v_now, r.attempt, p.retry_delay);
         else

@@ -18,7 +18,11 @@ begin
         raise exception 'retry: null is neither true nor false' using errcode = 'RL005';
     end if;
     perform record_ledger.end_claim(
-        pipeline_id, claim_token, 'failed', jsonb_build_object('error', coalesce(error, ''), 'retry', retry), retry
+        pipeline_id,
+        claim_token,
+        'failed',
+        jsonb_build_object('error', coalesce(error, ''), 'retry', retry),
+        retry
     );
 end
 $$;

@@ -3,9 +3,16 @@
 -- Called by: build_complete_pipeline_record of the runner, analysts.
 -- Rules: next_window_start, due_windows.
 create or replace function record_ledger.new_windows(
-    pipeline_id text, as_of timestamptz default record_ledger.clock(), max_windows integer default null
+    pipeline_id text,
+    as_of timestamptz default record_ledger.clock(),
+    max_windows integer default null
 )
-returns table (target_day date, window_start_time timestamptz, window_end_time timestamptz, time_interval text)
+returns table (
+    target_day date,
+    window_start_time timestamptz,
+    window_end_time timestamptz,
+    time_interval text
+)
 language plpgsql
 stable
 security definer
@@ -14,18 +21,23 @@ as $$
 declare
     p record_ledger.pipeline;
 begin
-    select q.* into p from record_ledger.pipeline as q where q.pipeline_id = new_windows.pipeline_id;
+    select q.* into p
+    from record_ledger.pipeline as q
+    where q.pipeline_id = new_windows.pipeline_id;
     if not found then
         perform record_ledger.raise_unknown_pipeline(pipeline_id);
     end if;
     if max_windows < 0 then
-        raise exception 'max_windows: % is negative; give a number of windows, or null for all', max_windows
+        raise exception 'max_windows: % is negative; give a number of windows, or null for all',
+            max_windows
             using errcode = 'RL005';
     end if;
     return query
     select d.target_day, d.window_start_time, d.window_end_time,
         record_ledger.time_interval(d.window_start_time, d.window_end_time)
-    from record_ledger.due_windows(p, record_ledger.next_window_start(p, as_of), as_of, max_windows) as d;
+    from record_ledger.due_windows(
+        p, record_ledger.next_window_start(p, as_of), as_of, max_windows
+    ) as d;
 end
 $$;
 comment on function record_ledger.new_windows(text, timestamptz, integer) is

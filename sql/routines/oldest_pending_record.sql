@@ -13,7 +13,9 @@ as $$
 #variable_conflict use_column
 begin
     if oldest_pending_record.pipeline_id is not null and not exists (
-        select from record_ledger.pipeline as p where p.pipeline_id = oldest_pending_record.pipeline_id
+        select
+        from record_ledger.pipeline as p
+        where p.pipeline_id = oldest_pending_record.pipeline_id
     ) then
         perform record_ledger.raise_unknown_pipeline(oldest_pending_record.pipeline_id);
     end if;
@@ -21,7 +23,8 @@ begin
         select record_ledger.record_json(r, p.timezone)
         from record_ledger.pipeline as p
         cross join lateral record_ledger.lane_heads(p.pipeline_id) as h
-        join record_ledger.record as r on r.pipeline_id = p.pipeline_id and r.window_start_time = h.window_start_time
+        join record_ledger.record as r
+            on r.pipeline_id = p.pipeline_id and r.window_start_time = h.window_start_time
         where p.pipeline_id = coalesce(oldest_pending_record.pipeline_id, p.pipeline_id)
             and r.status = 'PENDING'
         order by r.window_start_time, p.pipeline_id

@@ -53,7 +53,8 @@ begin
         case when v_answer.bound_window is null then pass_record.run_id end,
         -- Only a record's first event can be its pass from the lane 'waiting'.
         case
-            when r.event_count = 1 and not r.out_of_order then greatest(v_answer.waiting_mark, r.window_start_time)
+            when r.event_count = 1 and not r.out_of_order
+                then greatest(v_answer.waiting_mark, r.window_start_time)
             else v_answer.waiting_mark
         end,
         least(v_answer.first_active, r.window_start_time)

@@ -24,10 +24,15 @@ declare
     v_now timestamptz;
     v_answer record;
 begin
-    if not (record_ledger.is_read_committed() and record_ledger.is_run_id(pass_valid_record.run_id)) then
+    if not (
+        record_ledger.is_read_committed()
+        and record_ledger.is_run_id(pass_valid_record.run_id)
+    ) then
         perform record_ledger.refuse_call(pass_valid_record.run_id);
     end if;
-    select q.* into p from record_ledger.pipeline as q where q.pipeline_id = pass_valid_record.pipeline_id;
+    select q.* into p
+    from record_ledger.pipeline as q
+    where q.pipeline_id = pass_valid_record.pipeline_id;
     if not found then
         perform record_ledger.raise_unknown_pipeline(pass_valid_record.pipeline_id);
     end if;

@@ -12,7 +12,9 @@ declare
     v_end record_ledger.record_event;
     v_timezone text;
 begin
-    select p.timezone into v_timezone from record_ledger.pipeline as p where p.pipeline_id = raise_claim_lost.pipeline_id;
+    select p.timezone into v_timezone
+    from record_ledger.pipeline as p
+    where p.pipeline_id = raise_claim_lost.pipeline_id;
     if not found then
         perform record_ledger.raise_unknown_pipeline(raise_claim_lost.pipeline_id);
     end if;
@@ -22,7 +24,8 @@ begin
     end if;
     select c.* into v_claim
     from record_ledger.claim as c
-    where c.pipeline_id = raise_claim_lost.pipeline_id and c.claim_token = raise_claim_lost.claim_token;
+    where c.pipeline_id = raise_claim_lost.pipeline_id
+        and c.claim_token = raise_claim_lost.claim_token;
     if not found then
         raise exception 'claim lost: pipeline % never passed a record with claim token %',
             raise_claim_lost.pipeline_id, raise_claim_lost.claim_token using errcode = 'RL004';
@@ -37,7 +40,9 @@ begin
     order by e.event_no
     limit 1;
     raise exception 'claim lost: claim token % of pipeline %, window %, ended at %: %',
-        v_claim.claim_token, v_claim.pipeline_id, record_ledger.local_time(v_claim.window_start_time, v_timezone),
+        v_claim.claim_token,
+        v_claim.pipeline_id,
+        record_ledger.local_time(v_claim.window_start_time, v_timezone),
         record_ledger.local_time(v_end.event_time, v_timezone),
         case v_end.event
             when 'completed' then 'the record was completed'

@@ -8,15 +8,24 @@ language plpgsql
 as $$
 declare
     v_near text[] := record_ledger.near_names(
-        pipeline_id, array(select p.pipeline_id from record_ledger.pipeline as p order by p.pipeline_id limit 1000)
+        pipeline_id,
+        array(
+            select p.pipeline_id
+            from record_ledger.pipeline as p
+            order by p.pipeline_id
+            limit 1000
+        )
     );
 begin
     if pipeline_id is null then
-        raise exception 'pipeline_id: null is no pipeline; give the name of a registered one' using errcode = 'RL005';
+        raise exception 'pipeline_id: null is no pipeline; give the name of a registered one'
+            using errcode = 'RL005';
     end if;
     raise exception 'unknown pipeline "%"', left(pipeline_id, 255)
         using errcode = 'RL002', hint = case cardinality(v_near)
-            when 0 then 'Register it first: register_pipeline(config), or store_new_and_pass_valid_record(config, run_id).'
+            when 0 then
+                'Register it first: register_pipeline(config), '
+                'or store_new_and_pass_valid_record(config, run_id).'
             else 'Did you mean "' || array_to_string(v_near, '" or "') || '"?'
         end;
 end

@@ -10,9 +10,12 @@ begin
     if not record_ledger.is_read_committed() then
         raise exception 'the ledger cannot be changed in a transaction of isolation level %',
             current_setting('transaction_isolation')
-            using errcode = 'RL005', hint = 'Call it in a READ COMMITTED transaction, best in one of its own.';
+            using errcode = 'RL005',
+            hint = 'Call it in a READ COMMITTED transaction, best in one of its own.';
     end if;
-    raise exception 'run_id: "%" is no run id; give a text of 1 to 1024 bytes, or null to bind nothing', left(run_id, 80)
+    raise exception
+        'run_id: "%" is no run id; give a text of 1 to 1024 bytes, or null to bind nothing',
+        left(run_id, 80)
         using errcode = 'RL005';
 end
 $$;

@@ -14,7 +14,8 @@ begin
     select q.* into v_old
     from record_ledger.pipeline as q
     where q.pipeline_id = coalesce(
-        register_config.config ->> 'pipeline_id', register_config.config #>> '{default_record,pipeline_id}'
+        register_config.config ->> 'pipeline_id',
+        register_config.config #>> '{default_record,pipeline_id}'
     )
     for no key update;
     if v_old.config = register_config.config then
@@ -32,15 +33,32 @@ begin
             return record_ledger.register_config(register_config.config);
         end if;
         insert into record_ledger.pipeline_event (pipeline_id, event_no, event_time, event, detail)
-        values (p.pipeline_id, 1, v_now, 'registered', jsonb_build_object('config_version', 1, 'config', p.config));
+        values (
+            p.pipeline_id,
+            1,
+            v_now,
+            'registered',
+            jsonb_build_object('config_version', 1, 'config', p.config)
+        );
         return p;
     end if;
 
     update record_ledger.pipeline as q
-    set config = p.config, config_version = q.config_version + 1, timezone = p.timezone, x_time_back = p.x_time_back,
-        granularity = p.granularity, fields = p.fields, has_templates = p.has_templates, check_fields = p.check_fields,
-        start_at = p.start_at, max_active_records = p.max_active_records, depends_on_past = p.depends_on_past,
-        lease = p.lease, max_attempts = p.max_attempts, retry_delay = p.retry_delay, updated_at = v_now
+    set config = p.config,
+        config_version = q.config_version + 1,
+        timezone = p.timezone,
+        x_time_back = p.x_time_back,
+        granularity = p.granularity,
+        fields = p.fields,
+        has_templates = p.has_templates,
+        check_fields = p.check_fields,
+        start_at = p.start_at,
+        max_active_records = p.max_active_records,
+        depends_on_past = p.depends_on_past,
+        lease = p.lease,
+        max_attempts = p.max_attempts,
+        retry_delay = p.retry_delay,
+        updated_at = v_now
     where q.pipeline_id = p.pipeline_id
     returning q.* into p;
     insert into record_ledger.pipeline_event (pipeline_id, event_no, event_time, event, detail)
@@ -56,9 +74,13 @@ begin
         out_of_order = r.out_of_order or j.missing_fields is distinct from r.missing_fields
     from (
         select o.window_start_time, case
-            when o.config_version is not null then record_ledger.missing_fields(o.fields, p.check_fields)
+            when o.config_version is not null
+                then record_ledger.missing_fields(o.fields, p.check_fields)
             -- Never built: everything is missing.
-            else (select nullif(array_agg(k order by k), '{}') from jsonb_object_keys(p.fields) as k)
+            else (
+                select nullif(array_agg(k order by k), '{}')
+                from jsonb_object_keys(p.fields) as k
+            )
         end as missing_fields
         from record_ledger.record as o
         where o.open_pipeline_id = p.pipeline_id

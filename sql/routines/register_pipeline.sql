@@ -9,7 +9,10 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_config jsonb := case jsonb_typeof(config) when 'object' then record_ledger.known_config(config) else config end;
+    v_config jsonb := case jsonb_typeof(config)
+        when 'object' then record_ledger.known_config(config)
+        else config
+    end;
 begin
     if not record_ledger.is_read_committed() then
         perform record_ledger.refuse_call();

@@ -23,7 +23,9 @@ as $$
 #variable_conflict use_column
 declare
     v_config jsonb := config;
-    v_pipeline_id constant text := coalesce(config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}');
+    v_pipeline_id constant text := coalesce(
+        config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}'
+    );
     v_config_is_new boolean;
     v_problem text;
     v_now timestamptz;
@@ -31,7 +33,10 @@ declare
     v_answer record;
     p record_ledger.pipeline;
 begin
-    if not (record_ledger.is_read_committed() and record_ledger.is_run_id(store_new_and_pass_valid_record.run_id)) then
+    if not (
+        record_ledger.is_read_committed()
+        and record_ledger.is_run_id(store_new_and_pass_valid_record.run_id)
+    ) then
         perform record_ledger.refuse_call(store_new_and_pass_valid_record.run_id);
     end if;
     to_build := '[]';
@@ -48,7 +53,9 @@ begin
     if v_config_is_new then
         p := record_ledger.read_config(v_config);
     end if;
-    v_problem := case when built is distinct from '[]' then record_ledger.built_problem(built, p) end;
+    v_problem := case
+        when built is distinct from '[]' then record_ledger.built_problem(built, p)
+    end;
     if v_problem is not null then
         raise exception '%', v_problem using errcode = 'RL005';
     end if;
@@ -60,8 +67,11 @@ begin
         if to_build <> '[]' then
             exit_dag := true;
             verdict := 'INCOMPLETE';
-            reason := format('%s windows wait to be built: render default_record for each and call again with built',
-                jsonb_array_length(to_build));
+            reason := format(
+                '%s windows wait to be built: render default_record for each '
+                'and call again with built',
+                jsonb_array_length(to_build)
+            );
             return;
         end if;
     end if;
@@ -88,7 +98,9 @@ begin
         perform record_ledger.build_records(p, built, v_now);
     end if;
     -- What became due since the caller rendered is left to the next call, which has it rendered.
-    v_stored := record_ledger.store_windows(p, case when p.has_templates or built <> '[]' then built end, v_now);
+    v_stored := record_ledger.store_windows(
+        p, case when p.has_templates or built <> '[]' then built end, v_now
+    );
     v_answer := record_ledger.pass_record(p, store_new_and_pass_valid_record.run_id, v_now);
     exit_dag := v_answer.exit_dag;
     verdict := v_answer.verdict;

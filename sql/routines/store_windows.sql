@@ -31,37 +31,84 @@ begin
     if built is null and v_window.window_end_time >= v_horizon then
         -- The usual case, spared the set-based reckoning: the pipeline runs on time, one window is due.
         insert into record_ledger.record (
-            pipeline_id, window_start_time, window_end_time, previous_window_end_time, target_day,
-            fields, config_version, missing_fields, awaits_build, lane, open_pipeline_id, created_at, updated_at
+            pipeline_id,
+            window_start_time,
+            window_end_time,
+            previous_window_end_time,
+            target_day,
+            fields,
+            config_version,
+            missing_fields,
+            awaits_build,
+            lane,
+            open_pipeline_id,
+            created_at,
+            updated_at
         )
         values (
-            p.pipeline_id, v_start, v_window.window_end_time, case when not v_is_first then v_start end, v_window.target_day,
-            v_fields, case when not v_unbuilt then p.config_version end, v_missing, v_unbuilt,
-            record_ledger.lane('PENDING', v_missing, v_unbuilt, 0, false), p.pipeline_id, as_of, as_of
+            p.pipeline_id,
+            v_start,
+            v_window.window_end_time,
+            case when not v_is_first then v_start end,
+            v_window.target_day,
+            v_fields,
+            case when not v_unbuilt then p.config_version end,
+            v_missing,
+            v_unbuilt,
+            record_ledger.lane('PENDING', v_missing, v_unbuilt, 0, false),
+            p.pipeline_id,
+            as_of,
+            as_of
         );
         stored_count := 1;
         return;
     end if;
     insert into record_ledger.record (
-        pipeline_id, window_start_time, window_end_time, previous_window_end_time, target_day,
-        fields, config_version, missing_fields, awaits_build, lane, open_pipeline_id, created_at, updated_at
+        pipeline_id,
+        window_start_time,
+        window_end_time,
+        previous_window_end_time,
+        target_day,
+        fields,
+        config_version,
+        missing_fields,
+        awaits_build,
+        lane,
+        open_pipeline_id,
+        created_at,
+        updated_at
     )
     select
-        p.pipeline_id, w.window_start_time, w.window_end_time,
-        case when not v_is_first or w.window_start_time > v_start then w.window_start_time end, w.target_day,
-        w.fields, case when not v_unbuilt then p.config_version end, w.missing_fields, v_unbuilt,
-        record_ledger.lane('PENDING', w.missing_fields, v_unbuilt, 0, false), p.pipeline_id, as_of, as_of
+        p.pipeline_id,
+        w.window_start_time,
+        w.window_end_time,
+        case when not v_is_first or w.window_start_time > v_start then w.window_start_time end,
+        w.target_day,
+        w.fields,
+        case when not v_unbuilt then p.config_version end,
+        w.missing_fields,
+        v_unbuilt,
+        record_ledger.lane('PENDING', w.missing_fields, v_unbuilt, 0, false),
+        p.pipeline_id,
+        as_of,
+        as_of
     from (
         select
-            d.target_day, d.window_start_time, d.window_end_time,
+            d.target_day,
+            d.window_start_time,
+            d.window_end_time,
             case when built is null then v_fields else b.fields end as fields,
-            case when built is null then v_missing else record_ledger.missing_fields(b.fields, p.check_fields) end
-                as missing_fields,
-            built is null or bool_and(b.fields is not null) over (order by d.window_start_time) as is_known
+            case
+                when built is null then v_missing
+                else record_ledger.missing_fields(b.fields, p.check_fields)
+            end as missing_fields,
+            built is null
+                or bool_and(b.fields is not null) over (order by d.window_start_time) as is_known
         from record_ledger.due_windows(p, v_start, as_of, 10000) as d
         left join (
             select distinct on (1)
-                (e.element ->> 'window_start_time')::timestamptz as window_start_time, e.element -> 'fields' as fields
+                (e.element ->> 'window_start_time')::timestamptz as window_start_time,
+                e.element -> 'fields' as fields
             from jsonb_array_elements(built) as e (element)
         ) as b on b.window_start_time = d.window_start_time
     ) as w

@@ -1,5 +1,5 @@
 -- record_ledger.windows_to_build: what a runner must render before the ledger can store and pass.
--- The due windows (10,000 at most) and the 100 oldest stable records that are unbuilt or outdated, times in local offsets.
+-- Due windows (10,000 at most) and the 100 oldest stable records that are unbuilt or outdated, times in local offsets.
 -- Called by: store_new_and_pass_valid_record.
 -- Rules: next_window_start, due_windows, is_stable.
 create or replace function record_ledger.windows_to_build(
@@ -35,14 +35,18 @@ begin
             from record_ledger.record as r
             where r.open_pipeline_id = p.pipeline_id
                 -- A config that is not in force yet makes every incomplete record an outdated one.
-                and r.lane in ('unbuilt', case when config_is_new then 'incomplete' else 'unbuilt' end)
+                and r.lane in (
+                    'unbuilt', case when config_is_new then 'incomplete' else 'unbuilt' end
+                )
                 and record_ledger.is_stable(r.window_end_time, p.x_time_back, as_of)
             order by r.window_start_time
             limit 100
         )
         union all
         select d.target_day, d.window_start_time, d.window_end_time
-        from record_ledger.due_windows(p, record_ledger.next_window_start(p, as_of), as_of, 10000) as d
+        from record_ledger.due_windows(
+            p, record_ledger.next_window_start(p, as_of), as_of, 10000
+        ) as d
     ) as w;
     return v_windows;
 end

@@ -16,20 +16,27 @@ begin
     end if;
     for v_entry in select e.element from jsonb_array_elements(built) as e (element) loop
         if jsonb_typeof(v_entry) <> 'object'
-            or coalesce(v_entry ->> 'window_start_time', '') !~ '^\d{4,}-\d\d-\d\d[T ]\d\d:\d\d.*(Z|[+-]\d\d(:?\d\d)*)$'
+            or coalesce(v_entry ->> 'window_start_time', '')
+                !~ '^\d{4,}-\d\d-\d\d[T ]\d\d:\d\d.*(Z|[+-]\d\d(:?\d\d)*)$'
         then
             return format(
-                'built: %s has no window_start_time in ISO 8601 with an offset', left(v_entry::text, 160)
+                'built: %s has no window_start_time in ISO 8601 with an offset',
+                left(v_entry::text, 160)
             );
         end if;
         if jsonb_typeof(v_entry -> 'fields') is distinct from 'object' then
-            return format('built: window %s has no object "fields"', v_entry ->> 'window_start_time');
+            return format(
+                'built: window %s has no object "fields"', v_entry ->> 'window_start_time'
+            );
         end if;
-        if array(select k from jsonb_object_keys(v_entry -> 'fields') as k order by k) <> v_fields then
+        if array(select k from jsonb_object_keys(v_entry -> 'fields') as k order by k)
+            <> v_fields
+        then
             return format(
                 'built: the fields of window %s are %s; the config''s default_record has %s',
                 v_entry ->> 'window_start_time',
-                array(select k from jsonb_object_keys(v_entry -> 'fields') as k order by k), v_fields
+                array(select k from jsonb_object_keys(v_entry -> 'fields') as k order by k),
+                v_fields
             );
         end if;
     end loop;

@@ -2,7 +2,9 @@
 -- Only a changed config leaves such records: callers ask when config_version > 1. The oldest one answers for all.
 -- Read by: store_new_and_pass_valid_record.
 -- Rules: is_stable.
-create or replace function record_ledger.can_build_alone(p record_ledger.pipeline, as_of timestamptz)
+create or replace function record_ledger.can_build_alone(
+    p record_ledger.pipeline, as_of timestamptz
+)
 returns boolean
 language plpgsql
 stable

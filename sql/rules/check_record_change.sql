@@ -24,7 +24,8 @@ begin
     if new.status = old.status and new.claim_token is not distinct from old.claim_token
         and new.generation = old.generation and new.attempt = old.attempt
         and new.fields = old.fields and new.event_count = old.event_count
-        and new.run_id is not distinct from old.run_id and new.retry_at is not distinct from old.retry_at
+        and new.run_id is not distinct from old.run_id
+        and new.retry_at is not distinct from old.retry_at
         and new.last_event is not distinct from old.last_event
     then
         new.lane := record_ledger.lane(
@@ -38,11 +39,13 @@ begin
             old.status = 'PENDING' and new.status = 'IN_PROGRESS'
             and new.generation = old.generation and new.attempt = old.attempt + 1
         when 'passed_again' then
-            old.status = 'IN_PROGRESS' and new.status = 'IN_PROGRESS' and new.claim_token > old.claim_token
+            old.status = 'IN_PROGRESS' and new.status = 'IN_PROGRESS'
+            and new.claim_token > old.claim_token
             and new.run_id is not distinct from old.run_id
             and new.generation = old.generation and new.attempt = old.attempt
         when 'completed' then
-            old.status = 'IN_PROGRESS' and new.status = 'COMPLETED' and new.claim_token = old.claim_token
+            old.status = 'IN_PROGRESS' and new.status = 'COMPLETED'
+            and new.claim_token = old.claim_token
             and new.generation = old.generation and new.attempt = old.attempt
         when 'failed' then
             old.status = 'IN_PROGRESS' and new.status in ('PENDING', 'FAILED')
@@ -72,23 +75,49 @@ begin
     and (new.status = 'PENDING' or new.retry_at is null);
     if v_is_legal is not true then
         raise exception 'illegal change of the record % of pipeline %: % from % to %',
-            old.window_start_time, old.pipeline_id, coalesce(new.last_event, 'no event'), old.status, new.status
-            using errcode = 'RL003', hint = 'Use the routines of schema record_ledger; sql/README.md shows the legal changes.';
+            old.window_start_time,
+            old.pipeline_id,
+            coalesce(new.last_event, 'no event'),
+            old.status,
+            new.status
+            using errcode = 'RL003',
+            hint = 'Use the routines of schema record_ledger; '
+                'sql/README.md shows the legal changes.';
     end if;
 
     new.event_count := old.event_count + 1;
-    new.lane := record_ledger.lane(new.status, new.missing_fields, new.awaits_build, new.event_count, new.out_of_order);
+    new.lane := record_ledger.lane(
+        new.status, new.missing_fields, new.awaits_build, new.event_count, new.out_of_order
+    );
     new.open_pipeline_id := case when new.lane is not null then new.pipeline_id end;
     insert into record_ledger.record_event (
-        pipeline_id, window_start_time, event_no, event_time, event, from_status, to_status, generation, attempt,
-        claim_token, run_id, detail
+        pipeline_id,
+        window_start_time,
+        event_no,
+        event_time,
+        event,
+        from_status,
+        to_status,
+        generation,
+        attempt,
+        claim_token,
+        run_id,
+        detail
     )
     values (
-        new.pipeline_id, new.window_start_time, new.event_count, new.updated_at, new.last_event, old.status, new.status,
+        new.pipeline_id,
+        new.window_start_time,
+        new.event_count,
+        new.updated_at,
+        new.last_event,
+        old.status,
+        new.status,
         new.generation,
         -- A released attempt is not counted, but it is the one that was released.
         case when new.last_event = 'released' then old.attempt else new.attempt end,
-        coalesce(new.claim_token, old.claim_token), coalesce(new.run_id, old.run_id), coalesce(new.last_detail, '{}')
+        coalesce(new.claim_token, old.claim_token),
+        coalesce(new.run_id, old.run_id),
+        coalesce(new.last_detail, '{}')
     );
     return new;
 end

@@ -8,8 +8,18 @@ language sql
 immutable
 as $$
     select array[
-        'pipeline_id', 'timezone', 'x_time_back', 'granularity', 'default_record', 'check_fields', 'start_at',
-        'max_active_records', 'depends_on_past', 'lease', 'max_attempts', 'retry_delay'
+        'pipeline_id',
+        'timezone',
+        'x_time_back',
+        'granularity',
+        'default_record',
+        'check_fields',
+        'start_at',
+        'max_active_records',
+        'depends_on_past',
+        'lease',
+        'max_attempts',
+        'retry_delay'
     ]
 $$;
 comment on function record_ledger.config_keys() is

@@ -18,19 +18,33 @@ declare
     v_id_keys integer := 0;
 begin
     if jsonb_typeof(config) is distinct from 'object' then
-        return array[format('config: %s is no object; give the keys of final_config', coalesce(left(config::text, 80), 'null'))];
+        return array[
+            format(
+                'config: %s is no object; give the keys of final_config',
+                coalesce(left(config::text, 80), 'null')
+            )
+        ];
     end if;
 
     -- timezone
     v_value := config -> 'timezone';
     if v_value is null then
-        v_problems := v_problems || 'timezone: missing; give an IANA name such as "Europe/Berlin"'::text;
+        v_problems := v_problems
+            || 'timezone: missing; give an IANA name such as "Europe/Berlin"'::text;
     elsif jsonb_typeof(v_value) <> 'string'
-        or not exists (select from pg_catalog.pg_timezone_names as z where z.name = config ->> 'timezone')
+        or not exists (
+            select
+            from pg_catalog.pg_timezone_names as z
+            where z.name = config ->> 'timezone'
+        )
     then
         v_near := record_ledger.near_names(
             config ->> 'timezone',
-            array(select z.name from pg_catalog.pg_timezone_names as z where z.name !~ '^(posix|right)/')
+            array(
+                select z.name
+                from pg_catalog.pg_timezone_names as z
+                where z.name !~ '^(posix|right)/'
+            )
         );
         v_problems := v_problems || format(
             'timezone: %s is no time zone that the server knows; %s', left(v_value::text, 80),
@@ -44,7 +58,9 @@ begin
     -- durations
     for v_key in select unnest(array['x_time_back', 'granularity', 'lease', 'retry_delay']) loop
         v_value := config -> v_key;
-        v_duration := case jsonb_typeof(v_value) when 'string' then record_ledger.duration(config ->> v_key) end;
+        v_duration := case jsonb_typeof(v_value)
+            when 'string' then record_ledger.duration(config ->> v_key)
+        end;
         if v_value is null then
             if v_key in ('x_time_back', 'granularity') then
                 v_problems := v_problems || format(
@@ -54,7 +70,8 @@ begin
             end if;
         elsif v_duration is null then
             v_problems := v_problems || format(
-                '%s: %s is no duration; give units, such as "1d", "1d2h30m20s" or "PT26H" (no months, years or bare numbers)',
+                '%s: %s is no duration; give units, such as "1d", "1d2h30m20s" or "PT26H" '
+                '(no months, years or bare numbers)',
                 v_key, left(v_value::text, 80)
             );
         elsif v_key = 'granularity'
@@ -65,9 +82,13 @@ begin
                 'granularity: %s is out of range; give whole seconds from "1s" to "1d"', v_value
             );
         elsif v_duration < interval '0' or v_duration > interval '876000 hours' then
-            v_problems := v_problems || format('%s: %s is out of range; give "0s" to "36500d"', v_key, v_value);
+            v_problems := v_problems || format(
+                '%s: %s is out of range; give "0s" to "36500d"', v_key, v_value
+            );
         elsif v_key = 'lease' and v_duration < interval '1 second' then
-            v_problems := v_problems || format('lease: %s is too short; give at least "1s"', v_value);
+            v_problems := v_problems || format(
+                'lease: %s is too short; give at least "1s"', v_value
+            );
         end if;
     end loop;
 
@@ -75,7 +96,11 @@ begin
     for v_key in select unnest(array['max_active_records', 'max_attempts']) loop
         v_value := config -> v_key;
         if v_value is not null
-            and (jsonb_typeof(v_value) <> 'number' or v_value::text !~ '^\d{1,9}$' or v_value::text::integer < 1)
+            and (
+                jsonb_typeof(v_value) <> 'number'
+                or v_value::text !~ '^\d{1,9}$'
+                or v_value::text::integer < 1
+            )
         then
             v_problems := v_problems || format(
                 '%s: %s is no whole number from 1 to 999999999', v_key, left(v_value::text, 80)
@@ -84,47 +109,60 @@ begin
     end loop;
     v_value := config -> 'depends_on_past';
     if v_value is not null and jsonb_typeof(v_value) <> 'boolean' then
-        v_problems := v_problems || format('depends_on_past: %s is neither true nor false', left(v_value::text, 80));
+        v_problems := v_problems || format(
+            'depends_on_past: %s is neither true nor false', left(v_value::text, 80)
+        );
     end if;
 
     -- start_at
     v_value := config -> 'start_at';
     if v_value is not null and record_ledger.start_instant(v_value #>> '{}', 'UTC') is null then
         v_problems := v_problems || format(
-            'start_at: %s is no time; give ISO 8601, such as "2026-01-01", "2026-01-01T06:00" or "2026-01-01T06:00+01:00"',
+            'start_at: %s is no time; give ISO 8601, such as "2026-01-01", "2026-01-01T06:00" '
+            'or "2026-01-01T06:00+01:00"',
             left(v_value::text, 80)
         );
     end if;
 
     -- default_record and the pipeline's name
     if v_record is null then
-        v_problems := v_problems || 'default_record: missing; give an object such as {"pipeline_id": "orders"}'::text;
+        v_problems := v_problems
+            || 'default_record: missing; give an object such as {"pipeline_id": "orders"}'::text;
     elsif jsonb_typeof(v_record) <> 'object' then
         v_problems := v_problems || format(
-            'default_record: %s is no object; give one such as {"pipeline_id": "orders"}', left(v_record::text, 80)
+            'default_record: %s is no object; give one such as {"pipeline_id": "orders"}',
+            left(v_record::text, 80)
         );
     else
         v_keys := array(select k from jsonb_object_keys(v_record) as k order by k);
         foreach v_key in array v_keys loop
             if v_key <> 'pipeline_id' and v_key = any (record_ledger.ledger_columns()) then
                 v_problems := v_problems || format(
-                    'default_record: "%s" is a column of the ledger; give the field another name (its value is %s)',
+                    'default_record: "%s" is a column of the ledger; give the field another name '
+                    '(its value is %s)',
                     v_key, left((v_record -> v_key)::text, 80)
                 );
             elsif v_key = '' then
                 v_problems := v_problems || format(
-                    'default_record: "" is no field name (its value is %s); give the field a name', left((v_record -> '')::text, 80)
+                    'default_record: "" is no field name (its value is %s); give the field a name',
+                    left((v_record -> '')::text, 80)
                 );
             end if;
         end loop;
     end if;
-    foreach v_value in array array_remove(array[config -> 'pipeline_id', v_record -> 'pipeline_id'], null) loop
+    foreach v_value in array array_remove(
+        array[config -> 'pipeline_id', v_record -> 'pipeline_id'], null
+    ) loop
         v_id_keys := v_id_keys + 1;
-        if jsonb_typeof(v_value) <> 'string' or v_value #>> '{}' !~ '\S' or octet_length(v_value #>> '{}') > 255
+        if jsonb_typeof(v_value) <> 'string'
+            or v_value #>> '{}' !~ '\S'
+            or octet_length(v_value #>> '{}') > 255
             or v_value #>> '{}' ~ '\{[{%#]'
         then
             v_problems := v_problems || format(
-                'pipeline_id: %s is no pipeline name; give a text of 1 to 255 bytes without templates', left(v_value::text, 80)
+                'pipeline_id: %s is no pipeline name; '
+                'give a text of 1 to 255 bytes without templates',
+                left(v_value::text, 80)
             );
         end if;
     end loop;
@@ -141,17 +179,25 @@ begin
     v_value := config -> 'check_fields';
     if v_value is not null and jsonb_typeof(v_value) <> 'array' then
         v_problems := v_problems || format(
-            'check_fields: %s is no list; give field names such as ["source_name"]', left(v_value::text, 80)
+            'check_fields: %s is no list; give field names such as ["source_name"]',
+            left(v_value::text, 80)
         );
     elsif v_value is not null then
-        v_keys := v_keys || array['pipeline_id', 'target_day', 'window_start_time', 'window_end_time', 'time_interval'];
+        v_keys := v_keys || array[
+            'pipeline_id',
+            'target_day',
+            'window_start_time',
+            'window_end_time',
+            'time_interval'
+        ];
         for v_value in select e.element from jsonb_array_elements(v_value) as e (element) loop
             if jsonb_typeof(v_value) <> 'string' or v_value #>> '{}' <> all (v_keys) then
                 v_near := record_ledger.near_names(v_value #>> '{}', v_keys);
                 v_problems := v_problems || format(
                     'check_fields: %s is no field of default_record; %s', left(v_value::text, 80),
                     case
-                        when cardinality(v_near) > 0 then 'did you mean "' || array_to_string(v_near, '" or "') || '"?'
+                        when cardinality(v_near) > 0
+                            then 'did you mean "' || array_to_string(v_near, '" or "') || '"?'
                         else 'give one of "' || array_to_string(v_keys, '", "') || '"'
                     end
                 );

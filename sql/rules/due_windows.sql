@@ -27,7 +27,10 @@ as $$
                         record_ledger.local_day(as_of - (p).x_time_back, (p).timezone)
                         - record_ledger.local_day(from_time, (p).timezone) + 2,
                         -- No more days than max_windows can need: half a day's worth of windows in each.
-                        ceil(max_windows / greatest(1, floor(43200 / extract(epoch from (p).granularity)))) + 3
+                        ceil(
+                            max_windows
+                            / greatest(1, floor(43200 / extract(epoch from (p).granularity)))
+                        ) + 3
                     )::integer
                 ) as n
             ) as day
@@ -48,7 +51,10 @@ as $$
             case
                 when (p).granularity >= interval '24:00:00' then 0
                 else ceil(
-                    extract(epoch from least(span.span_end, as_of - (p).x_time_back) - span.span_start)
+                    extract(
+                        epoch from
+                        least(span.span_end, as_of - (p).x_time_back) - span.span_start
+                    )
                     / extract(epoch from (p).granularity)
                 )::integer - 1
             end
@@ -60,5 +66,7 @@ as $$
     order by w.window_start_time
     limit max_windows
 $$;
-comment on function record_ledger.due_windows(record_ledger.pipeline, timestamptz, timestamptz, integer) is
+comment on function record_ledger.due_windows(
+    record_ledger.pipeline, timestamptz, timestamptz, integer
+) is
 'Private. The windows from an instant on that began before as_of - x_time_back, oldest first.';

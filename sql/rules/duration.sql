@@ -9,7 +9,8 @@ immutable strict
 as $$
 declare
     v_units constant text :=
-        'weeks?|w|days?|d|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s|milliseconds?|ms|microseconds?|us';
+        'weeks?|w|days?|d|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s|'
+        'milliseconds?|ms|microseconds?|us';
 begin
     if duration_text !~* ('^\s*-?(\d+(\.\d+)?\s*(' || v_units || ')\s*)+$')
         and duration_text !~ '^P(?=\d|T\d)(\d+W)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?$'
@@ -17,7 +18,9 @@ begin
         return null;
     end if;
     -- As seconds only: an interval with a day part added to an instant would follow the session's time zone.
-    return pg_catalog.make_interval(secs => extract(epoch from duration_text::interval)::double precision);
+    return pg_catalog.make_interval(
+        secs => extract(epoch from duration_text::interval)::double precision
+    );
 exception
     when invalid_datetime_format or interval_field_overflow or datetime_field_overflow
         or numeric_value_out_of_range then

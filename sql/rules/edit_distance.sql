@@ -25,7 +25,8 @@ begin
                 v_row[j] + 1,
                 v_above[j] + (v_left[i] <> v_right[j])::integer,
                 case
-                    when i > 1 and j > 1 and v_left[i] = v_right[j - 1] and v_left[i - 1] = v_right[j]
+                    when i > 1 and j > 1
+                        and v_left[i] = v_right[j - 1] and v_left[i - 1] = v_right[j]
                         then v_two_above[j - 1] + 1
                 end
             );

@@ -2,14 +2,19 @@
 -- At start_at; without one at the first instant of the target day of (as_of - x_time_back).
 -- Read by: next_window_start, store_windows, pipeline_progress.
 -- Rules: local_day, day_start.
-create or replace function record_ledger.first_window_start(p record_ledger.pipeline, as_of timestamptz)
+create or replace function record_ledger.first_window_start(
+    p record_ledger.pipeline, as_of timestamptz
+)
 returns timestamptz
 language plpgsql
 stable
 as $$
 begin
     return coalesce(
-        p.start_at, record_ledger.day_start(record_ledger.local_day(as_of - p.x_time_back, p.timezone), p.timezone)
+        p.start_at,
+        record_ledger.day_start(
+            record_ledger.local_day(as_of - p.x_time_back, p.timezone), p.timezone
+        )
     );
 end
 $$;

@@ -2,7 +2,9 @@
 -- From the very instant on at which window_end_time + x_time_back is reached.
 -- Read by: record_verdict, next_record, store_new_and_pass_valid_record.
 -- Rules: none.
-create or replace function record_ledger.is_stable(window_end_time timestamptz, x_time_back interval, as_of timestamptz)
+create or replace function record_ledger.is_stable(
+    window_end_time timestamptz, x_time_back interval, as_of timestamptz
+)
 returns boolean
 language sql
 -- Not immutable, though elapsed time is: adding to an instant counts as stable, and only then is the call inlined.

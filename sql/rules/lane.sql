@@ -9,7 +9,11 @@
 -- Read by: check_record_change, store_windows.
 -- Rules: every open record is in exactly one lane, so one index of lanes finds whatever a pass asks for.
 create or replace function record_ledger.lane(
-    status text, missing_fields text[], awaits_build boolean, event_count integer, out_of_order boolean
+    status text,
+    missing_fields text[],
+    awaits_build boolean,
+    event_count integer,
+    out_of_order boolean
 )
 returns text
 language sql

@@ -12,8 +12,12 @@ as $$
     select l.lane, head.window_start_time
     from (
         values
-            ('waiting', lane_heads.waiting_mark), ('returned', null), ('unbuilt', null), ('incomplete', null),
-            ('active', lane_heads.active_mark), ('failed', null)
+            ('waiting', lane_heads.waiting_mark),
+            ('returned', null),
+            ('unbuilt', null),
+            ('incomplete', null),
+            ('active', lane_heads.active_mark),
+            ('failed', null)
     ) as l (lane, mark)
     cross join lateral (
         select r.window_start_time

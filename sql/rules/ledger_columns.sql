@@ -8,9 +8,25 @@ language sql
 immutable
 as $$
     select array[
-        'pipeline_id', 'target_day', 'window_start_time', 'window_end_time', 'time_interval', 'status', 'generation',
-        'attempt', 'claim_token', 'run_id', 'lease_expires_at', 'retry_at', 'fields', 'missing_fields', 'config_version',
-        'last_event', 'last_detail', 'created_at', 'updated_at'
+        'pipeline_id',
+        'target_day',
+        'window_start_time',
+        'window_end_time',
+        'time_interval',
+        'status',
+        'generation',
+        'attempt',
+        'claim_token',
+        'run_id',
+        'lease_expires_at',
+        'retry_at',
+        'fields',
+        'missing_fields',
+        'config_version',
+        'last_event',
+        'last_detail',
+        'created_at',
+        'updated_at'
     ]
 $$;
 comment on function record_ledger.ledger_columns() is

@@ -12,7 +12,9 @@ declare
     v_before timestamptz := v_instant - interval '12 hours';
     -- The same local time reckoned with the offset that was in force half a day earlier.
     v_first timestamptz := (
-        local_time - ((v_before at time zone local_instant.timezone) - (v_before at time zone 'UTC'))
+        local_time - (
+            (v_before at time zone local_instant.timezone) - (v_before at time zone 'UTC')
+        )
     ) at time zone 'UTC';
     v_not_yet timestamptz;
     v_middle timestamptz;

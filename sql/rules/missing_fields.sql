@@ -12,7 +12,9 @@ declare
     v_missing text[];
 begin
     foreach v_field in array check_fields loop
-        if coalesce(fields ->> v_field, '') = '' and v_field <> all (record_ledger.ledger_columns()) then
+        if coalesce(fields ->> v_field, '') = ''
+            and v_field <> all (record_ledger.ledger_columns())
+        then
             v_missing := v_missing || v_field;
         end if;
     end loop;

@@ -65,7 +65,9 @@ begin
     end if;
     if p.depends_on_past then
         select min(h.window_start_time) into v_earliest_open
-        from record_ledger.lane_heads(p.pipeline_id, next_answer.waiting_mark, next_answer.active_mark) as h;
+        from record_ledger.lane_heads(
+            p.pipeline_id, next_answer.waiting_mark, next_answer.active_mark
+        ) as h;
     end if;
 
     -- A run that had a record gets that one or none: a retried task never takes a second window.
@@ -87,7 +89,10 @@ begin
             );
             return;
         end if;
-        if r.status = 'IN_PROGRESS' and r.run_id = next_answer.run_id and r.lease_expires_at > as_of then
+        if r.status = 'IN_PROGRESS'
+            and r.run_id = next_answer.run_id
+            and r.lease_expires_at > as_of
+        then
             verdict := 'READY';
             return;
         end if;
@@ -151,8 +156,12 @@ begin
         v_start := v_oldest;
         if v_lane is not null then
             select h.window_start_time into v_start
-            from record_ledger.lane_heads(p.pipeline_id, next_answer.waiting_mark, next_answer.active_mark) as h
-            order by case h.lane when 'active' then 2 when 'failed' then 3 else 1 end, h.window_start_time
+            from record_ledger.lane_heads(
+                p.pipeline_id, next_answer.waiting_mark, next_answer.active_mark
+            ) as h
+            order by
+                case h.lane when 'active' then 2 when 'failed' then 3 else 1 end,
+                h.window_start_time
             limit 1;
         elsif v_start is null then
             v_start := next_answer.first_active;

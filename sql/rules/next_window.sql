@@ -3,7 +3,11 @@
 -- Read by: store_windows (the usual case: one window is due), pipeline_progress. due_windows says the same in bulk.
 -- Rules: day_start.
 create or replace function record_ledger.next_window(
-    window_start_time timestamptz, granularity interval, timezone text, out target_day date, out window_end_time timestamptz
+    window_start_time timestamptz,
+    granularity interval,
+    timezone text,
+    out target_day date,
+    out window_end_time timestamptz
 )
 language plpgsql
 immutable strict

@@ -2,12 +2,17 @@
 -- At the end of the last stored window; before there is one, at the first window's start.
 -- Read by: new_windows, windows_to_build, store_new_and_pass_valid_record, no_records_reason.
 -- Rules: last_window_end, first_window_start.
-create or replace function record_ledger.next_window_start(p record_ledger.pipeline, as_of timestamptz)
+create or replace function record_ledger.next_window_start(
+    p record_ledger.pipeline, as_of timestamptz
+)
 returns timestamptz
 language sql
 stable
 as $$
-    select coalesce(record_ledger.last_window_end(p.pipeline_id), record_ledger.first_window_start(p, as_of))
+    select coalesce(
+        record_ledger.last_window_end(p.pipeline_id),
+        record_ledger.first_window_start(p, as_of)
+    )
 $$;
 comment on function record_ledger.next_window_start(record_ledger.pipeline, timestamptz) is
 'Where the first window of a pipeline that is not stored yet starts.';

@@ -2,7 +2,9 @@
 -- Says when the next window is due, since that is when the next run has something to store.
 -- Read by: next_answer.
 -- Rules: next_window_start.
-create or replace function record_ledger.no_records_reason(p record_ledger.pipeline, as_of timestamptz)
+create or replace function record_ledger.no_records_reason(
+    p record_ledger.pipeline, as_of timestamptz
+)
 returns text
 language plpgsql
 stable
@@ -11,7 +13,8 @@ declare
     v_start timestamptz := record_ledger.next_window_start(p, as_of);
 begin
     return format(
-        'no record is open; the next window starts at %s and is %s', record_ledger.local_time(v_start, p.timezone),
+        'no record is open; the next window starts at %s and is %s',
+        record_ledger.local_time(v_start, p.timezone),
         case
             when v_start < as_of - p.x_time_back then 'due: the next run stores it'
             else 'due after ' || record_ledger.local_time(v_start + p.x_time_back, p.timezone)

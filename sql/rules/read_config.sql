@@ -14,9 +14,17 @@ begin
     if cardinality(v_problems) > 0 then
         raise exception '%', concat(
             'invalid config',
-            ' of pipeline ' || quote_ident(left(coalesce(config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}'), 80)),
+            ' of pipeline ' || quote_ident(
+                left(
+                    coalesce(config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}'),
+                    80
+                )
+            ),
             ': ',
-            case when cardinality(v_problems) > 1 then cardinality(v_problems) || E' problems\n  - ' end,
+            case
+                when cardinality(v_problems) > 1
+                    then cardinality(v_problems) || E' problems\n  - '
+            end,
             array_to_string(v_problems, E'\n  - ')
         )
             using errcode = 'RL001';
@@ -31,7 +39,9 @@ begin
     p.has_templates := jsonb_path_exists(
         p.fields, 'strict $.** ? (@.type() == "string" && @ like_regex "\\{[{%#]")'
     );
-    p.check_fields := array(select jsonb_array_elements_text(coalesce(config -> 'check_fields', '[]')));
+    p.check_fields := array(
+        select jsonb_array_elements_text(coalesce(config -> 'check_fields', '[]'))
+    );
     p.start_at := record_ledger.start_instant(config ->> 'start_at', p.timezone);
     p.max_active_records := (config ->> 'max_active_records')::integer;
     p.depends_on_past := coalesce((config ->> 'depends_on_past')::boolean, false);

@@ -36,24 +36,38 @@ begin
             ready_at := record_ledger.retry_time(r.lease_expires_at, r.attempt, p.retry_delay);
         end if;
         reason := format(
-            '%s was passed to run %s, whose lease expired at %s; the next pass %s', v_window, r.run_id,
+            '%s was passed to run %s, whose lease expired at %s; the next pass %s',
+            v_window,
+            r.run_id,
             record_ledger.iso_time(r.lease_expires_at),
             case
-                when ready_at is null then format('marks it failed, as attempt %s of %s is used up', r.attempt, p.max_attempts)
+                when ready_at is null
+                    then format(
+                        'marks it failed, as attempt %s of %s is used up',
+                        r.attempt,
+                        p.max_attempts
+                    )
                 when ready_at <= as_of then 'may pass it again'
-                else 'makes it pending, to be passed again from ' || record_ledger.iso_time(ready_at) || ' on'
+                else 'makes it pending, to be passed again from '
+                    || record_ledger.iso_time(ready_at) || ' on'
             end
         );
     elsif r.status = 'IN_PROGRESS' then
         verdict := 'LEASED';
         reason := format(
-            '%s is in progress: run %s holds it, attempt %s of %s, until its lease ends at %s', v_window, r.run_id,
-            r.attempt, p.max_attempts, record_ledger.iso_time(r.lease_expires_at)
+            '%s is in progress: run %s holds it, attempt %s of %s, until its lease ends at %s',
+            v_window,
+            r.run_id,
+            r.attempt,
+            p.max_attempts,
+            record_ledger.iso_time(r.lease_expires_at)
         );
     elsif p.paused_at is not null then
         verdict := 'PAUSED';
         reason := format(
-            'the pipeline was paused by %s at %s: %s', p.paused_by, record_ledger.iso_time(p.paused_at),
+            'the pipeline was paused by %s at %s: %s',
+            p.paused_by,
+            record_ledger.iso_time(p.paused_at),
             p.pause_reason
         );
     elsif r.missing_fields is not null then
@@ -62,7 +76,8 @@ begin
             '%s is incomplete: %s %s empty%s', v_window, array_to_string(r.missing_fields, ', '),
             case cardinality(r.missing_fields) when 1 then 'is' else 'are' end,
             case
-                when r.awaits_build then '; the next run of the pipeline builds the record from its config'
+                when r.awaits_build
+                    then '; the next run of the pipeline builds the record from its config'
                 else ', and the pipeline''s config cannot fill it'
             end
         );
@@ -91,7 +106,10 @@ begin
     elsif active_count >= p.max_active_records then
         verdict := 'AT_CAPACITY';
         reason := format(
-            '%s waits: %s of %s records are in progress (max_active_records)', v_window, active_count, p.max_active_records
+            '%s waits: %s of %s records are in progress (max_active_records)',
+            v_window,
+            active_count,
+            p.max_active_records
         );
     else
         verdict := 'READY';

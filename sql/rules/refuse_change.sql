@@ -19,15 +19,27 @@ do $$
 declare
     v_table text;
 begin
-    foreach v_table in array array['pipeline', 'pipeline_event', 'record', 'record_event', 'claim'] loop
+    foreach v_table in array array[
+        'pipeline',
+        'pipeline_event',
+        'record',
+        'record_event',
+        'claim'
+    ] loop
         if not exists (
-            select from pg_catalog.pg_trigger as t
-            where t.tgrelid = format('record_ledger.%I', v_table)::regclass and t.tgname = 'refuse_change'
+            select
+            from pg_catalog.pg_trigger as t
+            where t.tgrelid = format('record_ledger.%I', v_table)::regclass
+                and t.tgname = 'refuse_change'
         ) then
             execute format(
                 'create trigger refuse_change before %s on record_ledger.%I '
                 'for each row execute function record_ledger.refuse_change()',
-                case when v_table in ('pipeline', 'record') then 'delete' else 'update or delete' end, v_table
+                case
+                    when v_table in ('pipeline', 'record') then 'delete'
+                    else 'update or delete'
+                end,
+                v_table
             );
             execute format(
                 'create trigger refuse_truncate before truncate on record_ledger.%I '

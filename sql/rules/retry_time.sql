@@ -2,7 +2,9 @@
 -- retry_delay after the first failed attempt, doubled after each further one, never more than a day (or retry_delay).
 -- Read by: fail_record, collect_expired_leases, next_record, record_verdict.
 -- Rules: none.
-create or replace function record_ledger.retry_time(failed_at timestamptz, attempt integer, retry_delay interval)
+create or replace function record_ledger.retry_time(
+    failed_at timestamptz, attempt integer, retry_delay interval
+)
 returns timestamptz
 language sql
 -- Not immutable, though elapsed time is: adding to an instant counts as stable, and only then is the call inlined.

@@ -8,8 +8,11 @@ language plpgsql
 immutable strict
 as $$
 begin
-    -- No other form: PostgreSQL would read 'tomorrow', 'infinity' and '01/02/03', the last as the session's DateStyle says.
-    if start_at !~ '^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d(:?\d\d)?)?)?$' then
+    -- No other form: PostgreSQL would read 'tomorrow', 'infinity' and '01/02/03',
+    -- the last as the session's DateStyle says.
+    if start_at
+        !~ '^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d(:?\d\d)?)?)?$'
+    then
         return null;
     end if;
     if start_at ~ '(Z|[T ].*[+-]\d\d(:?\d\d)?)$' then
@@ -17,7 +20,8 @@ begin
     end if;
     return record_ledger.local_instant(start_at::timestamp, start_instant.timezone);
 exception
-    when datetime_field_overflow or invalid_datetime_format or invalid_time_zone_displacement_value then
+    when datetime_field_overflow or invalid_datetime_format
+        or invalid_time_zone_displacement_value then
         return null;
 end
 $$;

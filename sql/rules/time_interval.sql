@@ -2,7 +2,9 @@
 -- Hours are the largest unit, because a local day has 23, 24 or 25 of them.
 -- Read by: record_json, new_windows, windows_to_build, pipeline_records, oldest_valid_record.
 -- Rules: none.
-create or replace function record_ledger.time_interval(window_start_time timestamptz, window_end_time timestamptz)
+create or replace function record_ledger.time_interval(
+    window_start_time timestamptz, window_end_time timestamptz
+)
 returns text
 language plpgsql
 immutable strict

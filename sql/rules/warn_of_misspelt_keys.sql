@@ -13,7 +13,9 @@ declare
 begin
     for v_key in
         select key
-        from jsonb_object_keys(case jsonb_typeof(config) when 'object' then config else '{}' end) as key
+        from jsonb_object_keys(
+            case jsonb_typeof(config) when 'object' then config else '{}' end
+        ) as key
         where key <> all (record_ledger.config_keys())
         order by key
     loop

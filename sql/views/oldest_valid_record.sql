@@ -1,7 +1,7 @@
 -- record_ledger.oldest_valid_record: the record that each pipeline would be passed next.
 -- One row per pipeline: its oldest pending record that is stable and complete; no row when there is none.
 -- A record whose lease has expired counts when the next pass would hand it out.
--- Read by: the dbt source of the same name, analysts. Rules: pipeline_answer, that is next_answer, which the passing routines ask as well.
+-- Read by: its dbt source, analysts. Rules: pipeline_answer, that is next_answer, which the passing routines ask too.
 create or replace view record_ledger.oldest_valid_record as
 select
     p.pipeline_id,

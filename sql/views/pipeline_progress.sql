@@ -35,9 +35,16 @@ cross join record_ledger.pipeline as p
 cross join lateral record_ledger.pipeline_answer(p, moment.as_of) as answer
 cross join lateral (
     select
-        coalesce(sum(l.records) filter (where l.lane in ('waiting', 'returned', 'unbuilt', 'incomplete')), 0)::bigint
-            as pending_count,
-        coalesce(sum(l.records) filter (where l.lane in ('unbuilt', 'incomplete')), 0)::bigint as incomplete_count,
+        coalesce(
+            sum(l.records) filter (
+                where l.lane in ('waiting', 'returned', 'unbuilt', 'incomplete')
+            ),
+            0
+        )::bigint as pending_count,
+        coalesce(
+            sum(l.records) filter (where l.lane in ('unbuilt', 'incomplete')),
+            0
+        )::bigint as incomplete_count,
         coalesce(sum(l.records) filter (where l.lane = 'active'), 0)::bigint as in_progress_count,
         coalesce(sum(l.records) filter (where l.lane = 'failed'), 0)::bigint as failed_count,
         min(l.earliest) as earliest_open
@@ -59,10 +66,16 @@ left join lateral (
     limit 1
 ) as stored on true
 cross join lateral (
-    select coalesce(stored.last_window_end_time, record_ledger.first_window_start(p, moment.as_of)) as window_start_time
+    select
+        coalesce(
+            stored.last_window_end_time,
+            record_ledger.first_window_start(p, moment.as_of)
+        ) as window_start_time
     offset 0
 ) as upcoming
-cross join lateral record_ledger.next_window(upcoming.window_start_time, p.granularity, p.timezone) as next_window;
+cross join lateral record_ledger.next_window(
+    upcoming.window_start_time, p.granularity, p.timezone
+) as next_window;
 comment on view record_ledger.pipeline_progress is
 'Where each pipeline stands, right now: one row per pipeline with its answer to a run, its open records and its lag.';
 comment on column record_ledger.pipeline_progress.pipeline_id is 'The name of the pipeline.';

@@ -23,7 +23,9 @@ cross join record_ledger.pipeline as p
 cross join lateral (
     select
         min(o.window_start_time) filter (where p.depends_on_past) as earliest_open,
-        count(*) filter (where o.lane = 'active' and o.lease_expires_at > moment.as_of) as active_count
+        count(*) filter (
+            where o.lane = 'active' and o.lease_expires_at > moment.as_of
+        ) as active_count
     from record_ledger.record as o
     where o.open_pipeline_id = p.pipeline_id
         and (p.depends_on_past or p.max_active_records is not null)
@@ -31,7 +33,9 @@ cross join lateral (
     offset 0
 ) as others
 join record_ledger.record as r on r.open_pipeline_id = p.pipeline_id
-cross join lateral record_ledger.record_verdict(r, p, others.earliest_open, others.active_count, moment.as_of) as v;
+cross join lateral record_ledger.record_verdict(
+    r, p, others.earliest_open, others.active_count, moment.as_of
+) as v;
 comment on view record_ledger.record_verdicts is
 'Why each open record is passed or not, right now: one row per open record with one verdict and one sentence.';
 comment on column record_ledger.record_verdicts.pipeline_id is 'The name of the pipeline.';
