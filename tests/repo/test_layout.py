@@ -19,6 +19,8 @@ LONG_FILES: dict[str, str] = {
     "README.md": "one page for a stranger",
     "sql/README.md": "the reference of the SQL surface",
 }
+# The deploy scripts of earlier releases: kept as they were.
+RELEASED = ("tests", "fixtures", "releases")
 LINE_LIMIT = 300
 
 LOCK_FILES = {
@@ -71,7 +73,8 @@ def test_no_file_holds_a(what, pattern):
 
 
 def test_a_long_file_has_its_reason_listed():
-    long_files = {str(path): text(path).count("\n") for path in files()}
+    written = [path for path in files() if path.parts[:3] != RELEASED]
+    long_files = {str(path): text(path).count("\n") for path in written}
     unlisted = {
         name: lines
         for name, lines in long_files.items()

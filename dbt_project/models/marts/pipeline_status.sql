@@ -1,0 +1,37 @@
+-- pipeline_status: where each pipeline stands, one row per pipeline.
+-- The facts and rules are the ledger's: this converts them and compares them with thresholds.
+{{ record_ledger.refuse_ledger_schema() }}
+with progress as (
+    select * from {{ source('record_ledger', 'pipeline_progress') }}
+),
+
+pipelines as (
+    select * from {{ source('record_ledger', 'pipelines') }}
+)
+
+select
+    progress.pipeline_id,
+    progress.timezone,
+    progress.verdict,
+    progress.reason,
+    progress.ready_at,
+    progress.oldest_valid_window,
+    progress.pending_count as backlog_count,
+    progress.incomplete_count,
+    progress.in_progress_count,
+    progress.failed_count,
+    progress.done_until,
+    progress.last_window_end_time,
+    progress.next_window_start_time,
+    progress.next_window_due_at,
+    progress.lag,
+    (extract(epoch from progress.lag) / 3600)::double precision as lag_hours,
+    progress.lag > make_interval(secs => 3600 * {{ var('behind_after_hours') }}) as is_behind,
+    progress.failed_count > 0 as is_failing,
+    pipelines.paused_at is not null as is_paused,
+    pipelines.paused_at,
+    pipelines.paused_by,
+    pipelines.pause_reason
+from progress
+join pipelines
+    on pipelines.pipeline_id = progress.pipeline_id

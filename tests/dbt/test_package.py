@@ -1,0 +1,115 @@
+"""The package in somebody else's project, and where it refuses to build."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from tests.dbt.support import (
+    MODELS,
+    PROJECT,
+    WITHOUT_UNIT_TESTS,
+    Dbt,
+    catalog_of_the_ledger,
+)
+
+CUSTOM_SCHEMA = """
+{% macro generate_schema_name(custom_schema_name, node) %}
+    {{ custom_schema_name or target.schema }}
+{% endmacro %}
+"""
+
+
+@pytest.fixture
+def consumer(ledger_dsn, tmp_path):
+    """A project that includes the package; `consumer(models={...}, vars={...})` configures it."""
+
+    def make(**configs):
+        folder = tmp_path / "shop"
+        (folder / "models").mkdir(parents=True)
+        (folder / "macros").mkdir()
+        write = {
+            "dbt_project.yml": {
+                "name": "shop",
+                "version": "1.0",
+                "profile": "record_ledger",
+                **{key: {"record_ledger": value} for key, value in configs.items()},
+            },
+            "packages.yml": {"packages": [{"local": str(PROJECT)}]},
+        }
+        for name, content in write.items():
+            (folder / name).write_text(yaml.safe_dump(content))
+        (folder / "profiles.yml").write_text((PROJECT / "profiles.yml").read_text())
+        (folder / "macros" / "names.sql").write_text(CUSTOM_SCHEMA)
+        (folder / "models" / "late.sql").write_text(
+            "select pipeline_id from {{ ref('record_ledger', 'pipeline_status') }} where is_behind"
+        )
+        dbt = Dbt(ledger_dsn, tmp_path, project=folder)
+        outcome = dbt("deps")
+        assert outcome.success, outcome.error
+        return dbt
+
+    return make
+
+
+def test_a_project_that_includes_the_package_decides_its_schema_and_its_thresholds(
+    consumer, ledger, routines
+):
+    routines.clock.set("2026-11-03T20:00:00Z")
+    routines.register("orders", start_at="2026-11-01T12:00:00-08:00")
+    before = catalog_of_the_ledger(ledger)
+    dbt = consumer(models={"+schema": "ops"}, vars={"behind_after_hours": 23})
+
+    # The package's unit tests run there as well: they hold whatever the project's variables are.
+    outcome = dbt.build(RECORD_LEDGER_DBT_SCHEMA="shop")
+
+    assert outcome.named("success") == {*MODELS, "late"}
+    views = ledger.execute(
+        "select schemaname, viewname from pg_views where schemaname in ('shop', 'ops', 'analytics')"
+    )
+    assert set(views) == {("shop", "late"), *(("ops", model) for model in MODELS)}
+    lag = ledger.execute("select lag, is_behind from ops.pipeline_status").fetchone()
+    assert lag is not None
+    assert lag[1] is False
+    assert ledger.execute("select * from shop.late").fetchall() == []
+    assert catalog_of_the_ledger(ledger) == before
+
+
+def test_a_project_that_includes_the_package_may_build_tables_and_nothing_at_all(consumer, ledger):
+    dbt = consumer(models={"+materialized": "table"})
+    dbt.run("--empty")
+    kinds = ledger.execute(
+        "select distinct relkind::text from pg_class "
+        "where relnamespace = 'analytics'::regnamespace and relname = any(%s)",
+        [list(MODELS)],
+    ).fetchall()
+    assert kinds == [("r",)]
+
+
+def test_no_project_can_build_the_models_in_the_schema_of_the_ledger(consumer, ledger):
+    before = catalog_of_the_ledger(ledger)
+    dbt = consumer(models={"+schema": "record_ledger", "+materialized": "table"})
+
+    outcome = dbt("build", *WITHOUT_UNIT_TESTS)
+
+    assert outcome.named("error") == set(MODELS)
+    for model in MODELS:
+        assert "belongs to the ledger. Choose another schema" in outcome.messages[model]
+    assert catalog_of_the_ledger(ledger) == before
+
+
+def test_the_package_by_itself_does_not_build_in_the_schema_of_the_ledger(dbt, ledger):
+    before = catalog_of_the_ledger(ledger)
+    outcome = dbt("build", *WITHOUT_UNIT_TESTS, RECORD_LEDGER_DBT_SCHEMA="record_ledger")
+    assert outcome.named("error") == set(MODELS)
+    assert catalog_of_the_ledger(ledger) == before
+
+
+def test_the_package_by_itself_does_not_create_the_schema_of_the_ledger(
+    empty_dsn, tmp_path, connect
+):
+    outcome = Dbt(empty_dsn, tmp_path)("run", RECORD_LEDGER_DBT_SCHEMA="record_ledger")
+    assert not outcome.success
+    assert "deploy the ledger first" in outcome.error
+    found = connect(dsn=empty_dsn).execute("select to_regnamespace('record_ledger')").fetchone()
+    assert found == (None,)

@@ -1,0 +1,71 @@
+"""pipeline_status on a real ledger, at the instants at which it changes."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+HOUR = timedelta(hours=1)
+MICROSECOND = timedelta(microseconds=1)
+
+
+def test_the_lag_grows_from_the_instant_a_window_is_stable_whether_anybody_comes_or_not(
+    dbt, routines
+):
+    # The local day of 1 November 2026 has 25 hours in Los Angeles.
+    routines.clock.set("2026-11-01T12:00:00Z")
+    config = routines.register("daily", granularity="1d", start_at="2026-11-01")
+    dbt.run("--select", "pipeline_status")
+    starts_at = datetime.fromisoformat("2026-11-01T00:00:00-07:00")
+    stable_at = datetime.fromisoformat("2026-11-03T00:00:00-08:00")
+    assert stable_at - starts_at == timedelta(hours=25 + 24)
+
+    def at(instant):
+        routines.clock.set(instant)
+        return routines.status("daily")
+
+    # Nobody comes: the window is not even stored.
+    for instant, lag in [
+        (stable_at - MICROSECOND, timedelta(0)),
+        (stable_at, timedelta(0)),
+        (stable_at + MICROSECOND, MICROSECOND),
+        (stable_at + 2 * HOUR, 2 * HOUR),
+        (stable_at + 2 * HOUR + MICROSECOND, 2 * HOUR + MICROSECOND),
+        (stable_at + 24 * HOUR, 24 * HOUR),
+    ]:
+        status = at(instant)
+        assert (status["verdict"], status["backlog_count"]) == ("NO_RECORDS", 0)
+        assert status["oldest_valid_window"] is None
+        assert status["done_until"] == starts_at
+        assert status["lag"] == lag
+        assert status["lag_hours"] == lag / HOUR
+        assert status["is_behind"] is (lag > 2 * HOUR)
+
+    # Somebody comes. Until the window is done it keeps the pipeline behind, and is no backlog.
+    record = routines.cycle(config)
+    status = routines.status("daily")
+    assert (status["in_progress_count"], status["lag"]) == (1, 24 * HOUR)
+    assert status["backlog_count"] == 1
+
+    # The window of the next day is stable in this very instant: the pipeline is on time.
+    routines.end("complete", record)
+    status = routines.status("daily")
+    assert (status["verdict"], status["lag"], status["is_behind"]) == ("READY", timedelta(0), False)
+    assert status["oldest_valid_window"] == starts_at + 25 * HOUR
+    assert status["done_until"] == starts_at + 25 * HOUR
+
+
+def test_a_failed_record_and_a_pause_are_told_beside_the_verdict(dbt, routines):
+    routines.clock.set("2026-11-01T12:00:00Z")
+    config = routines.register("orders", start_at="2026-10-30", lease="1d")
+    dbt.run("--select", "pipeline_status")
+    routines.end("fail", routines.cycle(config), "boom", False)
+    status = routines.status("orders")
+    assert (status["verdict"], status["is_failing"], status["failed_count"]) == ("READY", True, 1)
+    assert status["is_paused"] is False
+
+    routines.pause("orders")
+    status = routines.status("orders")
+    assert (status["verdict"], status["is_failing"], status["is_paused"]) == ("PAUSED", True, True)
+    assert (status["paused_by"], status["pause_reason"]) == ("ops", "the source moves")
+    assert status["paused_at"] == routines.clock.now()
+    assert status["oldest_valid_window"] is None

@@ -1,0 +1,222 @@
+"""The ledger's rules once more, naively: every record is looked at for every question.
+
+Knows nothing of lanes, marks, first looks or locks; the tests compare what it says with the database.
+Windows are reckoned for zones of a fixed offset only: the other tests are about midnights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+DAY = timedelta(days=1)
+OPEN = ("PENDING", "IN_PROGRESS", "FAILED")
+
+
+@dataclass
+class Config:
+    """What the rules need of a config."""
+
+    fields: dict[str, Any]
+    offset: timedelta = timedelta(0)
+    granularity: timedelta = timedelta(hours=1)
+    x_time_back: timedelta = timedelta(0)
+    check_fields: tuple[str, ...] = ()
+    max_active: int | None = None
+    depends_on_past: bool = False
+    lease: timedelta = timedelta(hours=1)
+    max_attempts: int = 3
+    retry_delay: timedelta = timedelta(minutes=5)
+
+    @property
+    def has_templates(self) -> bool:
+        return any("{{" in str(value) for value in self.fields.values())
+
+
+@dataclass
+class Record:
+    start: datetime
+    end: datetime
+    fields: dict[str, Any] = field(default_factory=dict)
+    built_with: int | None = None
+    status: str = "PENDING"
+    attempt: int = 0
+    run: str | None = None
+    token: int | None = None
+    lease_until: datetime | None = None
+    retry_at: datetime | None = None
+
+
+@dataclass
+class Pipeline:
+    """One pipeline: its config, its records oldest first, and which run is bound to which record."""
+
+    config: Config
+    start: datetime
+    version: int = 1
+    paused: bool = False
+    records: list[Record] = field(default_factory=list)
+    bound: dict[str, Record] = field(default_factory=dict)
+
+    # ------------------------------------------------------------ windows
+    @property
+    def next_start(self) -> datetime:
+        return self.records[-1].end if self.records else self.start
+
+    def window_end(self, start: datetime) -> datetime:
+        local = start + self.config.offset
+        midnight = local.replace(hour=0, minute=0, second=0, microsecond=0) + DAY
+        return min(start + self.config.granularity, midnight - self.config.offset)
+
+    def due(self, now: datetime) -> list[tuple[datetime, datetime]]:
+        found, start = [], self.next_start
+        while start < now - self.config.x_time_back and len(found) < 10_000:
+            found.append((start, self.window_end(start)))
+            start = found[-1][1]
+        return found
+
+    # ------------------------------------------------------------ rules
+    def stable(self, record: Record, now: datetime) -> bool:
+        return record.end + self.config.x_time_back <= now
+
+    def missing(self, record: Record) -> list[str]:
+        if record.built_with is None:
+            return sorted(self.config.fields)
+        return [f for f in self.config.check_fields if record.fields.get(f) in (None, "")]
+
+    def awaits_build(self, record: Record) -> bool:
+        return (
+            record.status == "PENDING"
+            and bool(self.missing(record))
+            and record.built_with != self.version
+        )
+
+    def active(self, now: datetime) -> int:
+        return sum(r.status == "IN_PROGRESS" and r.lease_until > now for r in self.records)
+
+    def blocked(self, record: Record) -> bool:
+        return self.config.depends_on_past and any(
+            r.status in OPEN for r in self.records if r.start < record.start
+        )
+
+    def backoff_ends(self, failed_at: datetime, attempt: int) -> datetime:
+        delay = self.config.retry_delay
+        return failed_at + min(delay * 2 ** (attempt - 1), max(DAY, delay))
+
+    def verdict(self, record: Record, now: datetime, *, own_backoff: bool = True) -> str:
+        full = self.config.max_active is not None and self.active(now) >= self.config.max_active
+        holds = {
+            "FAILED": record.status == "FAILED",
+            "LEASE_EXPIRED": record.status == "IN_PROGRESS" and record.lease_until <= now,
+            "LEASED": record.status == "IN_PROGRESS",
+            "PAUSED": self.paused,
+            "INCOMPLETE": bool(self.missing(record)),
+            "UNSTABLE": not self.stable(record, now),
+            "BACKOFF": own_backoff and record.retry_at is not None and record.retry_at > now,
+            "BLOCKED": self.blocked(record),
+            "AT_CAPACITY": full,
+            "READY": True,
+        }
+        return next(name for name, it_does in holds.items() if it_does)
+
+    def ready_at(self, record: Record, now: datetime) -> datetime | None:
+        verdict = self.verdict(record, now)
+        if verdict == "LEASE_EXPIRED" and record.attempt < self.config.max_attempts:
+            return self.backoff_ends(record.lease_until, record.attempt)
+        if verdict == "BACKOFF":
+            return record.retry_at
+        if verdict in ("UNSTABLE", "READY"):
+            stable_at = record.end + self.config.x_time_back
+            return max(stable_at, record.retry_at or stable_at)
+        return None
+
+    # ------------------------------------------------------------ changes
+    def register(self, config: Config) -> None:
+        if config != self.config:
+            self.config = config
+            self.version += 1
+
+    def to_build(self, now: datetime, config: Config) -> list[datetime]:
+        """What must be rendered, were `config` in force: it is not until nothing is left to render."""
+        if not config.has_templates:
+            return []
+        asked = [r.start for r in self.records if self._would_be_built(r, config) and r.end + config.x_time_back <= now]
+        trial = Pipeline(config, self.start, records=self.records[-1:])
+        return asked[:100] + [start for start, _ in trial.due(now)]
+
+    def _would_be_built(self, record: Record, config: Config) -> bool:
+        if config == self.config:
+            return self.awaits_build(record)
+        # Judged by the config in force: only that one knows what is missing.
+        return record.status == "PENDING" and bool(self.missing(record))
+
+    def build(self, now: datetime, sent: dict[datetime, dict[str, Any]]) -> None:
+        waiting = [r for r in self.records if self.awaits_build(r)]
+        alone = [] if self.config.has_templates else [r for r in waiting if self.stable(r, now)][:100]
+        for record in waiting:
+            if record.start in sent or record in alone:
+                record.fields = sent.get(record.start, self.config.fields)
+                record.built_with = self.version
+
+    def store(self, now: datetime, sent: dict[datetime, dict[str, Any]] | None = None) -> int:
+        stored = 0
+        for start, end in self.due(now):
+            record = Record(start, end)
+            if sent is not None and start not in sent:
+                break
+            if sent is not None or not self.config.has_templates:
+                record.fields = self.config.fields if sent is None else sent[start]
+                record.built_with = self.version
+            self.records.append(record)
+            stored += 1
+        return stored
+
+    def collect(self, now: datetime) -> None:
+        for record in self.records:
+            if record.status == "IN_PROGRESS" and record.lease_until <= now:
+                if record.attempt < self.config.max_attempts:
+                    self._back(record, self.backoff_ends(record.lease_until, record.attempt))
+                else:
+                    record.status, record.lease_until = "FAILED", None
+
+    def answer(self, run: str | None, now: datetime) -> tuple[str, Record | None]:
+        """The verdict and the record it is about; the record that is passed when READY."""
+        bound = self.bound.get(run) if run is not None else None
+        if bound is not None:
+            if bound.status in ("COMPLETED", "WAIVED"):
+                return "ALREADY_DONE", None
+            if bound.status == "IN_PROGRESS" and bound.run == run and bound.lease_until > now:
+                return "READY", bound
+            return self.verdict(bound, now, own_backoff=False), bound
+        for record in self.records:
+            if record.status == "PENDING" and self.verdict(record, now) == "READY":
+                return "READY", record
+        for status in ("PENDING", "IN_PROGRESS", "FAILED"):
+            for record in self.records:
+                if record.status == status:
+                    return self.verdict(record, now), record
+        return "NO_RECORDS", None
+
+    def pass_to(self, record: Record, run: str | None, token: int, now: datetime) -> None:
+        record.attempt += record.status == "PENDING"
+        record.status, record.run, record.token = "IN_PROGRESS", run, token
+        record.lease_until, record.retry_at = now + self.config.lease, None
+        if run is not None:
+            self.bound.setdefault(run, record)
+
+    def end(self, record: Record, how: str, now: datetime) -> None:
+        if how == "complete":
+            record.status, record.lease_until = "COMPLETED", None
+        elif how == "release":
+            record.attempt -= 1
+            self._back(record, None)
+        elif how == "fail" and record.attempt < self.config.max_attempts:
+            self._back(record, self.backoff_ends(now, record.attempt))
+        else:
+            record.status, record.lease_until = "FAILED", None
+
+    @staticmethod
+    def _back(record: Record, retry_at: datetime | None) -> None:
+        record.status, record.retry_at = "PENDING", retry_at
+        record.run = record.token = record.lease_until = None

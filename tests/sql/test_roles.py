@@ -1,0 +1,246 @@
+"""Roles: a reader reads, a runner also runs, and neither touches a table; nobody can hijack the routines."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+from tests.sql.support import (
+    NOW,
+    PIPELINE,
+    complete,
+    cycle,
+    extend,
+    fail,
+    one,
+    pass_valid,
+    refused,
+    register,
+    release,
+    rows,
+    store,
+)
+
+VIEWS = {
+    "oldest_valid_record", "pipeline_events", "pipeline_progress", "pipeline_records", "pipelines", "record_events",
+    "record_verdicts",
+}  # fmt: skip
+READS = {"deployed_release", "new_windows", "oldest_pending_record"}
+WRITES = {
+    "register_pipeline", "store_new_records", "pass_valid_record", "store_new_and_pass_valid_record",
+    "complete_record", "fail_record", "release_record", "extend_lease",
+}  # fmt: skip
+# What the views and analysts ask. All but the last run as their caller.
+RULES = {
+    "clock", "config_keys", "config_problems", "day_start", "duration", "edit_distance", "first_window_start",
+    "is_complete", "is_stable", "iso_time", "known_config", "ledger_columns", "local_day", "local_instant",
+    "local_time", "missing_fields", "near_names", "next_window", "record_verdict", "retry_time", "start_instant",
+    "time_interval", "pipeline_answer",
+}  # fmt: skip
+SECURITY_DEFINER = READS | WRITES | {"pipeline_answer"}
+ROLES = {"reader": "record_ledger_reader", "runner": "record_ledger_runner", "public": "public"}
+
+# What a role holds by itself or as anybody does; column rights and ownership included.
+RELATION_RIGHTS = """
+    select c.relname, string_agg(distinct p.privilege, ',' order by p.privilege)
+    from pg_class as c
+    cross join unnest(
+        case c.relkind when 'S' then array['USAGE', 'SELECT', 'UPDATE']
+        else array['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER'] end
+    ) as p (privilege)
+    where c.relnamespace = 'record_ledger'::regnamespace
+        and c.relkind in ('r', 'v', 'm', 'S', 'p', 'f')
+        and case c.relkind
+            when 'S' then has_sequence_privilege(%(role)s, c.oid, p.privilege)
+            else has_table_privilege(%(role)s, c.oid, p.privilege)
+                or p.privilege in ('SELECT', 'INSERT', 'UPDATE', 'REFERENCES')
+                and has_any_column_privilege(%(role)s, c.oid, p.privilege)
+        end
+    group by 1
+"""
+ROUTINES = """
+    select distinct p.proname from pg_proc as p
+    where p.pronamespace = 'record_ledger'::regnamespace and has_function_privilege(%(role)s, p.oid, 'EXECUTE')
+"""
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_may_do_what_is_listed_here_and_nothing_else(ledger, role):
+    named = {"role": ROLES[role]}
+    rights = dict(rows(ledger, RELATION_RIGHTS, named))
+    routines = {name for (name,) in rows(ledger, ROUTINES, named)}
+    if role == "public":
+        assert (rights, routines) == ({}, set())
+        assert not one(ledger, "select has_schema_privilege('public', 'record_ledger', 'usage')")
+        return
+    assert rights == dict.fromkeys(VIEWS, "SELECT")
+    assert routines == READS | RULES | (WRITES if role == "runner" else set())
+    assert one(ledger, "select has_schema_privilege(%(role)s, 'record_ledger', 'usage')", named)
+    assert not one(ledger, "select has_schema_privilege(%(role)s, 'record_ledger', 'create')", named)
+
+
+def test_only_what_must_act_as_the_owner_does(ledger):
+    found = {
+        name
+        for (name,) in rows(
+            ledger,
+            "select proname from pg_proc where pronamespace = 'record_ledger'::regnamespace and prosecdef",
+        )
+    }
+    assert found == SECURITY_DEFINER
+
+
+def test_what_acts_as_the_owner_has_a_fixed_search_path_that_ends_with_temporary_objects(ledger):
+    settings = rows(
+        ledger,
+        "select proname, array_to_string(proconfig, E'\\n') from pg_proc "
+        "where pronamespace = 'record_ledger'::regnamespace and prosecdef",
+    )
+    for name, setting in settings:
+        assert "search_path=pg_catalog, pg_temp" in (setting or "").splitlines(), name
+
+
+def test_every_public_object_has_a_comment_and_every_column_of_a_view(ledger):
+    undescribed = rows(
+        ledger,
+        """
+        select c.relname, a.attname from pg_class as c
+        left join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and c.relkind = 'v'
+        where c.relnamespace = 'record_ledger'::regnamespace and c.relkind in ('r', 'v', 'S')
+            and (obj_description(c.oid, 'pg_class') is null
+                or a.attnum is not null and col_description(c.oid, a.attnum) is null)
+        union all
+        select p.proname, null from pg_proc as p
+        where p.pronamespace = 'record_ledger'::regnamespace and obj_description(p.oid, 'pg_proc') is null
+        union all
+        select 'the schema', null where obj_description('record_ledger'::regnamespace, 'pg_namespace') is null
+        """,
+    )
+    assert undescribed == []
+
+
+def test_a_runner_can_do_the_whole_work(connect, clock, config):
+    clock.set(NOW)
+    runner = connect(role="runner")
+    given = config(PIPELINE)
+    register(runner, given)
+    assert store(runner, PIPELINE) == 6
+    assert cycle(runner, given, "a").start
+    second = pass_valid(runner, PIPELINE, "a")
+    assert second.verdict in ("UNSTABLE", "READY")
+    clock.advance("1d")
+    for call in (complete, fail, release):
+        call(runner, pass_valid(runner, PIPELINE).token)
+    extend(runner, pass_valid(runner, PIPELINE).token)
+    for view in sorted(VIEWS):
+        assert rows(runner, f"select * from record_ledger.{view}")
+    assert rows(runner, "select * from record_ledger.new_windows(%s)", [PIPELINE])
+    assert one(runner, "select record_ledger.oldest_pending_record(%s)", [PIPELINE])
+
+
+def test_a_reader_reads_everything_and_changes_nothing(ledger, connect, clock, config):
+    clock.set(NOW)
+    given = config(PIPELINE)
+    answer = cycle(ledger, given, "a")
+    clock.advance("4h")
+    reader = connect(role="reader")
+    for view in sorted(VIEWS):
+        found = rows(reader, f"select * from record_ledger.{view}")
+        assert found == rows(ledger, f"select * from record_ledger.{view}")
+        assert found
+    assert rows(reader, "select * from record_ledger.new_windows(%s)", [PIPELINE])
+    assert one(reader, "select record_ledger.oldest_pending_record()")
+    calls = {
+        "select record_ledger.register_pipeline(%s)": [Jsonb(given)],
+        "call record_ledger.store_new_records(%s)": [PIPELINE],
+        "select record_ledger.pass_valid_record(%s, 'x')": [PIPELINE],
+        "select record_ledger.store_new_and_pass_valid_record(%s, 'x')": [Jsonb(given)],
+        "select record_ledger.complete_record(%s, %s)": [PIPELINE, answer.record and answer.token],
+        "select record_ledger.fail_record(%s, 1, 'x')": [PIPELINE],
+        "select record_ledger.release_record(%s, 1)": [PIPELINE],
+        "select record_ledger.extend_lease(%s, 1)": [PIPELINE],
+    }
+    for call, arguments in calls.items():
+        with refused("42501"):
+            reader.execute(call, arguments)
+
+
+@pytest.mark.parametrize("role", ["reader", "runner"])
+def test_tables_sequences_and_private_functions_are_closed(ledger, connect, clock, config, role):
+    clock.set(NOW)
+    cycle(ledger, config(PIPELINE), "a")
+    member = connect(role=role)
+    tables = [name for (name,) in rows(
+        ledger, "select relname from pg_class where relnamespace = 'record_ledger'::regnamespace and relkind = 'r'"
+    )]  # fmt: skip
+    assert len(tables) >= 7
+    for table in tables:
+        for statement in ("select from record_ledger.{}", "delete from record_ledger.{}",
+                          "insert into record_ledger.{} default values", "truncate record_ledger.{}"):  # fmt: skip
+            with refused("42501"):
+                member.execute(statement.format(table))
+    for view in VIEWS:
+        with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.ObjectNotInPrerequisiteState)):
+            member.execute(f"delete from record_ledger.{view}")
+    for statement in (
+        "select nextval('record_ledger.claim_token_seq')",
+        "select record_ledger.begin_deploy('0.0.1', 1)",
+        "select record_ledger.migrate(2, '0002_evil', 'drop table record_ledger.record')",
+        "select record_ledger.end_deploy('9.9.9')",
+        "select record_ledger.register_config('{}')",
+        "create table record_ledger.mine ()",
+        "create function record_ledger.mine() returns int language sql as 'select 1'",
+        "drop schema record_ledger cascade",
+        "alter function record_ledger.clock() rename to other",
+    ):
+        with refused("42501"):
+            member.execute(statement)
+
+
+def test_a_hostile_search_path_cannot_hijack_what_acts_as_the_owner(ledger, connect, clock, config):
+    clock.set(NOW)
+    runner = connect(role="runner")
+    who = runner.info.user
+    ledger.execute(f'create schema evil authorization "{who}"')
+    runner.execute("create temporary table trap (who text)")
+    runner.execute("grant all on trap to public")
+    spring = "insert into trap values (current_user)"
+    for name, arguments, returns, value in [
+        ("lower", "text", "text", "$1"),
+        ("now", "", "timestamptz", "null::timestamptz"),
+        ("clock_timestamp", "", "timestamptz", "null::timestamptz"),
+        ("nextval", "regclass", "bigint", "1::bigint"),
+        ("jsonb_typeof", "jsonb", "text", "'object'::text"),
+        ("format", "text", "text", "$1"),
+        ("set_config", "text, text, boolean", "text", "$2"),
+    ]:
+        for schema in ("evil", "pg_temp"):
+            runner.execute(
+                f"create function {schema}.{name}({arguments}) returns {returns} language sql volatile "
+                f"as $$ {spring}; select {value} $$"
+            )
+    runner.execute(
+        f"create function evil.equals(text, text) returns boolean language sql as $$ {spring}; select true $$"
+    )
+    runner.execute("create operator evil.= (leftarg = text, rightarg = text, function = evil.equals)")
+    for table in ("pipeline", "record", "claim", "record_event", "pg_timezone_names"):
+        runner.execute(f"create temporary table {table} (pipeline_id text, config jsonb, name text)")
+    runner.execute("set search_path = evil, pg_temp, record_ledger, pg_catalog")
+
+    given = config(PIPELINE, check_fields=["source_name"])
+    runner.execute("select record_ledger.register_pipeline(%s)", [Jsonb(given)])
+    runner.execute("call record_ledger.store_new_records(%s)", [PIPELINE])
+    answer = cycle(runner, given, "a")
+    assert answer.record is None or answer.record["run_id"] == "a"
+    clock.advance("1d")
+    for call in (complete, fail, release):
+        call(runner, pass_valid(runner, PIPELINE).token)
+    extend(runner, pass_valid(runner, PIPELINE).token)
+    runner.execute("select * from record_ledger.oldest_pending_record(%s)", [PIPELINE])
+    runner.execute("select * from record_ledger.new_windows(%s)", [PIPELINE])
+    runner.execute("select * from record_ledger.pipeline_progress")
+
+    # What runs as the caller may be fooled by its own traps; nothing of the owner's was.
+    sprung = {name for (name,) in runner.execute("select distinct who from pg_temp.trap").fetchall()}
+    assert sprung <= {who}

@@ -1,0 +1,263 @@
+"""The state machine: whoever changes a record otherwise than the diagram says is refused by the database."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import psycopg
+import pytest
+
+from tests.sql.support import (
+    PIPELINE,
+    audit,
+    complete,
+    extend,
+    fail,
+    one,
+    pass_valid,
+    refused,
+    register,
+    rows,
+    snapshot,
+    store,
+)
+
+START = datetime(2026, 11, 22, tzinfo=timezone.utc)
+STATUSES = ["PENDING", "IN_PROGRESS", "COMPLETED", "FAILED", "WAIVED"]
+HOURS = {status: START + timedelta(hours=n) for n, status in enumerate(STATUSES)}
+
+# from -> to: the event that makes it, and how attempt and generation change with it.
+LEGAL = {
+    ("PENDING", "IN_PROGRESS"): ["passed"],
+    ("PENDING", "WAIVED"): ["waived"],
+    ("PENDING", "PENDING"): ["rebuilt"],
+    ("IN_PROGRESS", "COMPLETED"): ["completed"],
+    ("IN_PROGRESS", "IN_PROGRESS"): ["passed_again"],
+    ("IN_PROGRESS", "PENDING"): ["failed", "lease_expired", "released"],
+    ("IN_PROGRESS", "FAILED"): ["failed", "lease_expired"],
+    ("FAILED", "WAIVED"): ["waived"],
+    ("COMPLETED", "PENDING"): ["reopened"],
+    ("FAILED", "PENDING"): ["reopened"],
+    ("WAIVED", "PENDING"): ["reopened"],
+}
+EVENTS = sorted({event for found in LEGAL.values() for event in found})
+# Saying once more what was said last changes nothing, so there is nothing to refuse.
+NO_CHANGE = [("COMPLETED", "completed"), ("FAILED", "failed"), ("WAIVED", "waived")]
+# What each event does besides; %(token)s is a fresh claim token.
+EFFECTS = {
+    "passed": "attempt = attempt + 1, claim_token = %(token)s, lease_expires_at = now(), retry_at = null",
+    "passed_again": "claim_token = %(token)s, lease_expires_at = now()",
+    "completed": "lease_expires_at = null",
+    "failed": "lease_expires_at = null",
+    "lease_expired": "lease_expires_at = null",
+    "released": "lease_expires_at = null, attempt = attempt - 1",
+    "waived": "retry_at = null",
+    "reopened": "generation = generation + 1, attempt = 0",
+    "rebuilt": "missing_fields = null",
+}
+
+
+@pytest.fixture
+def orders(ledger, clock, config):
+    """A pipeline with one record in each status, an hour after another."""
+    clock.set(START + timedelta(hours=len(STATUSES)))
+    register(
+        ledger,
+        config(PIPELINE, timezone="UTC", x_time_back="0s", granularity="1h", start_at=START.isoformat()),
+    )
+    store(ledger, PIPELINE)
+    answers = [pass_valid(ledger, PIPELINE, f"run {n}") for n in range(len(STATUSES))]
+    complete(ledger, answers[STATUSES.index("COMPLETED")].token)
+    fail(ledger, answers[STATUSES.index("FAILED")].token, retry=False)
+    for status in ("PENDING", "WAIVED"):
+        ledger.execute(
+            "select record_ledger.release_record(%s, %s)", [PIPELINE, answers[STATUSES.index(status)].token]
+        )
+    ledger.execute(
+        "update record_ledger.record set status = 'WAIVED', last_event = 'waived' where window_start_time = %s",
+        [HOURS["WAIVED"]],
+    )
+    assert [s for (s,) in rows(ledger, "select status from record_ledger.pipeline_records order by window_start_time")
+            ] == STATUSES  # fmt: skip
+    return PIPELINE
+
+
+def changed(effects, to, event, *, keep_claim=False):
+    parts = [f"status = '{to}'", f"last_event = '{event}'", "last_detail = '{}'", effects]
+    if to == "PENDING" and "claim_token" not in effects and not keep_claim:
+        parts.append("claim_token = null, run_id = null")
+    return "update record_ledger.record set " + ", ".join(parts) + " where window_start_time = %(start)s"
+
+
+def attempt(ledger, query, before):
+    token = 10**6
+    with ledger.transaction(force_rollback=True):
+        ledger.execute(query, {"start": HOURS[before], "token": token})
+        audit(ledger)
+
+
+@pytest.mark.parametrize("before", STATUSES)
+def test_every_change_that_the_diagram_does_not_show_is_refused(ledger, orders, before):
+    unchanged = snapshot(ledger)
+    for after in STATUSES:
+        for event in EVENTS:
+            query = changed(EFFECTS[event], after, event)
+            if (before, event) in NO_CHANGE and after == before:
+                continue
+            if event in LEGAL.get((before, after), []):
+                attempt(ledger, query, before)
+            else:
+                with refused("RL003", "illegal change"):
+                    ledger.execute(query, {"start": HOURS[before], "token": 10**6})
+    assert snapshot(ledger) == unchanged
+
+
+@pytest.mark.parametrize("before", STATUSES)
+def test_a_status_alone_cannot_be_changed(ledger, orders, before):
+    for after in STATUSES:
+        if after != before:
+            with refused("RL003"):
+                ledger.execute(
+                    "update record_ledger.record set status = %s where window_start_time = %s", [after, HOURS[before]]
+                )
+    with refused("RL003"):
+        ledger.execute(
+            "update record_ledger.record set status = 'DONE', last_event = 'completed' where window_start_time = %s",
+            [HOURS[before]],
+        )
+
+
+WRONG = {
+    "PENDING": [
+        "attempt = attempt + 1", "generation = 2", "claim_token = 5", "run_id = 'x'", "lease_expires_at = now()",
+        "fields = '{}'", "retry_at = 'infinity'",
+    ],
+    "IN_PROGRESS": [
+        "attempt = 0", "attempt = attempt + 1", "generation = 2", "claim_token = null", "claim_token = 10^6",
+        "run_id = 'x'", "lease_expires_at = null", "fields = '{\"a\": 1}'", "retry_at = now()",
+    ],
+    "COMPLETED": ["attempt = 2", "claim_token = null", "lease_expires_at = now()", "run_id = null", "fields = '{}'"],
+    "FAILED": ["attempt = 0", "lease_expires_at = now()", "retry_at = now()", "generation = 7"],
+    "WAIVED": ["attempt = 3", "claim_token = 8", "lease_expires_at = now()"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_what_a_status_needs_cannot_be_taken_from_it_nor_anything_added(ledger, orders, status):
+    before = snapshot(ledger)
+    taken = []
+    for change in WRONG[status]:
+        try:
+            ledger.execute(
+                f"update record_ledger.record set {change} where window_start_time = %s", [HOURS[status]]
+            )
+        except psycopg.Error as error:
+            assert error.sqlstate == "RL003", f"{change}: {error}"
+        else:
+            taken.append(change)
+    assert not taken
+    assert snapshot(ledger) == before
+
+
+def test_illegal_values_of_a_legal_event_are_refused(ledger, orders):
+    legal = {
+        "PENDING": ("passed", "IN_PROGRESS", EFFECTS["passed"]),
+        "IN_PROGRESS": ("failed", "PENDING", EFFECTS["failed"]),
+    }
+    wrong = {
+        "PENDING": ["generation = 2", "fields = '{\"a\": 1}'", "event_count = 7"],
+        "IN_PROGRESS": ["attempt = 0", "generation = 2", "fields = '{\"a\": 1}'", "event_count = 0"],
+    }
+    for status, (event, after, effects) in legal.items():
+        for more in wrong[status]:
+            with refused("RL003"):
+                ledger.execute(
+                    changed(f"{effects}, {more}", after, event), {"start": HOURS[status], "token": 10**6}
+                )
+    with refused("RL003"):
+        ledger.execute(
+            changed("lease_expires_at = null", "PENDING", "released", keep_claim=True),
+            {"start": HOURS["IN_PROGRESS"], "token": 1},
+        )
+    # An older token than the one in force is no new claim.
+    with refused("RL003"):
+        ledger.execute(changed(EFFECTS["passed_again"], "IN_PROGRESS", "passed_again"),
+                       {"start": HOURS["IN_PROGRESS"], "token": 0})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "pipeline_id = 'other'",
+        "window_start_time = window_start_time - interval '1 minute'",
+        "window_end_time = window_end_time + interval '1 minute'",
+        "previous_window_end_time = null",
+        "previous_window_end_time = window_start_time + interval '1 hour'",
+        "target_day = target_day + 1",
+        "created_at = created_at - interval '1 day'",
+    ],
+)
+@pytest.mark.parametrize("status", ["PENDING", "COMPLETED"])
+def test_a_stored_window_never_moves(ledger, orders, status, change):
+    start = START + timedelta(hours=1) if status == "PENDING" else HOURS[status]
+    with refused("RL003"):
+        ledger.execute(f"update record_ledger.record set {change} where window_start_time = %s", [start])
+
+
+TABLES = ["pipeline", "pipeline_event", "record", "record_event", "claim"]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_rows_are_never_deleted_or_truncated(ledger, orders, table):
+    assert one(ledger, f"select count(*) > 0 from record_ledger.{table}")
+    before = snapshot(ledger)
+    with refused("RL003", f"record_ledger.{table}"):
+        ledger.execute(f"delete from record_ledger.{table}")
+    with refused("RL003", "truncate"):
+        ledger.execute(f"truncate record_ledger.{table} cascade")
+    assert snapshot(ledger) == before
+
+
+@pytest.mark.parametrize(
+    ("table", "change"),
+    [
+        ("record_event", "detail = '{}'"),
+        ("record_event", "event_time = event_time"),
+        ("pipeline_event", "actor = 'somebody'"),
+        ("claim", "bound_run_id = null"),
+    ],
+)
+def test_history_is_never_rewritten(ledger, orders, table, change):
+    with refused("RL003", "history"):
+        ledger.execute(f"update record_ledger.{table} set {change}")
+
+
+def test_a_heartbeat_and_a_pause_are_no_event(ledger, orders):
+    before = rows(ledger, "select count(*) from record_ledger.record_events")
+    token = one(ledger, "select claim_token from record_ledger.pipeline_records where status = 'IN_PROGRESS'")
+    extend(ledger, token)
+    ledger.execute("update record_ledger.pipeline set paused_at = now(), paused_by = 'me', pause_reason = 'why'")
+    assert rows(ledger, "select count(*) from record_ledger.record_events") == before
+
+
+def test_events_tell_the_whole_life_of_a_record(ledger, clock, orders):
+    start = HOURS["PENDING"]
+    clock.advance("1m")
+    answer = pass_valid(ledger, orders, "another")
+    fail(ledger, answer.token, error="no disk")
+    found = rows(
+        ledger,
+        "select event_no, event, from_status, to_status, attempt, run_id, claim_token = %s, event_time, detail "
+        "from record_ledger.record_events where window_start_time = %s order by 1",
+        [answer.token, start],
+    )
+    noon = START + timedelta(hours=5)
+    assert [row[:7] for row in found] == [
+        (1, "passed", "PENDING", "IN_PROGRESS", 1, "run 0", False),
+        (2, "released", "IN_PROGRESS", "PENDING", 1, "run 0", False),
+        (3, "passed", "PENDING", "IN_PROGRESS", 1, "another", True),
+        (4, "failed", "IN_PROGRESS", "PENDING", 1, "another", True),
+    ]
+    assert [row[7] for row in found] == [noon, noon, *[noon + timedelta(minutes=1)] * 2]
+    assert found[3][8] == {"error": "no disk", "retry": True}
+    audit(ledger)

@@ -1,0 +1,125 @@
+"""A ledger that an older release deployed, and used, is upgraded without losing a row.
+
+tests/fixtures/releases holds the deploy script of each release, as `record-ledger deploy --print-sql`
+printed it then. A release adds its own there and never changes another's.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from record_ledger.sql_files import package_release, sql_directory
+from tests.support.databases import deploy, open_connection
+
+RELEASES = sorted((Path(__file__).parents[1] / "fixtures" / "releases").glob("*.sql"))
+VIEWS = ("pipelines", "pipeline_events", "pipeline_records", "record_events")
+
+CONFIG = {
+    "timezone": "Europe/Berlin",
+    "x_time_back": "1h",
+    "granularity": "6h",
+    "start_at": "2026-03-27",
+    "max_attempts": 2,
+    "retry_delay": "0s",
+    "check_fields": ["key_x"],
+    "default_record": {"pipeline_id": "old", "key_x": "a"},
+}
+
+
+@pytest.fixture
+def old_ledger(empty_dsn, request):
+    """A ledger of an older release, with a record in every state that a run can bring about."""
+    with open_connection(empty_dsn) as connection:
+        connection.execute(request.param.read_text(encoding="utf-8"))
+        call = "select record from record_ledger.store_new_and_pass_valid_record(%s, %s)"
+        passed = {}
+        for run in ("done", "given back", "failed", "failed for good", "held"):
+            row = connection.execute(call, [json.dumps(CONFIG), run]).fetchone()
+            passed[run] = row[0]["claim_token"]
+            if run == "done":
+                connection.execute(
+                    "select record_ledger.complete_record('old', %s, '{\"rows\": 7}')",
+                    [passed[run]],
+                )
+            elif run == "failed for good":
+                connection.execute(
+                    "select record_ledger.fail_record('old', %s, 'no', false)", [passed[run]]
+                )
+        connection.execute("select record_ledger.release_record('old', %s)", [passed["given back"]])
+        connection.execute("select record_ledger.fail_record('old', %s, 'no')", [passed["failed"]])
+        incomplete = {
+            **CONFIG,
+            "default_record": {"pipeline_id": "incomplete", "key_x": ""},
+        }
+        connection.execute(call, [json.dumps(incomplete), "nothing"])
+        yield empty_dsn, connection, passed
+
+
+def rows_of(connection, columns):
+    return {
+        view: connection.execute(
+            f"select {', '.join(columns[view])} from record_ledger.{view} order by 1, 2, 3"
+        ).fetchall()
+        for view in VIEWS
+    }
+
+
+def columns_of(connection):
+    return {
+        view: [
+            row[0]
+            for row in connection.execute(
+                "select attname from pg_attribute "
+                "where attrelid = %s::regclass and attnum > 0 and not attisdropped order by attnum",
+                [f"record_ledger.{view}"],
+            )
+        ]
+        for view in VIEWS
+    }
+
+
+def one(connection, query, *parameters):
+    return connection.execute(query, parameters).fetchone()
+
+
+@pytest.mark.parametrize("old_ledger", RELEASES, ids=lambda path: path.stem, indirect=True)
+def test_an_upgrade_keeps_every_row_and_claim(old_ledger):
+    dsn, connection, passed = old_ledger
+    columns = columns_of(connection)
+    before = rows_of(connection, columns)
+    assert before["pipeline_records"] and before["record_events"]
+
+    deploy(dsn)
+
+    assert rows_of(connection, columns) == before
+    # The claims that were held go on, and ended ones stay ended.
+    connection.execute("select record_ledger.complete_record('old', %s)", [passed["held"]])
+    connection.execute("select record_ledger.complete_record('old', %s)", [passed["done"]])
+    call = (
+        "select verdict, (record ->> 'window_start_time')::timestamptz "
+        "from record_ledger.pass_valid_record('old', %s)"
+    )
+    assert one(connection, call, "done")[0] == "ALREADY_DONE"
+    assert one(connection, call, "failed for good")[0] == "FAILED"
+    starts = [row[0] for row in connection.execute(
+        "select window_start_time from record_ledger.pipeline_records "
+        "where pipeline_id = 'old' order by 1 limit 6"
+    )]
+    # Those given back are the oldest, and come before the windows that were never passed.
+    assert [one(connection, call, f"new {n}")[1] for n in range(3)] == [
+        starts[1], starts[2], starts[5],
+    ]
+
+
+def test_the_migrations_of_a_release_are_never_edited():
+    released = "".join(path.read_text(encoding="utf-8") for path in RELEASES)
+    for path in sorted((sql_directory() / "migrations").glob("*.sql")):
+        if f"'{path.stem}'" in released:
+            assert path.read_text(encoding="utf-8") in released, f"{path.name} was edited"
+
+
+def test_this_release_has_its_script_kept():
+    assert package_release() in [path.stem for path in RELEASES]
