@@ -51,6 +51,7 @@ begin
             'edit_distance(text, text)',
             'is_complete(jsonb, text[])',
             'is_stable(timestamptz, interval, timestamptz)',
+            'instant(text)',
             'iso_time(timestamptz)',
             'known_config(jsonb)',
             'ledger_columns()',

@@ -19,7 +19,9 @@ begin
         run_id = case when r.attempt < p.max_attempts then null else r.run_id end,
         lease_expires_at = null,
         last_event = 'lease_expired',
-        last_detail = jsonb_build_object('lease_expires_at', r.lease_expires_at),
+        last_detail = jsonb_build_object(
+            'lease_expires_at', record_ledger.local_time(r.lease_expires_at, p.timezone)
+        ),
         updated_at = as_of
     where r.open_pipeline_id = p.pipeline_id and r.lane = 'active'
         and r.window_start_time >= first_active

@@ -9,15 +9,23 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_config jsonb := case jsonb_typeof(config)
-        when 'object' then record_ledger.known_config(config)
-        else config
-    end;
+    v_config jsonb := record_ledger.known_config(config);
+    v_pipeline_id text;
 begin
     if not record_ledger.is_read_committed() then
         perform record_ledger.refuse_call();
     end if;
     perform record_ledger.warn_of_misspelt_keys(config);
+    -- A first look without the lock: taking one writes, and most calls change nothing.
+    select p.pipeline_id into v_pipeline_id
+    from record_ledger.pipeline as p
+    where p.config = v_config
+        and p.pipeline_id = coalesce(
+            v_config ->> 'pipeline_id', v_config #>> '{default_record,pipeline_id}'
+        );
+    if found then
+        return v_pipeline_id;
+    end if;
     return (record_ledger.register_config(v_config)).pipeline_id;
 end
 $$;

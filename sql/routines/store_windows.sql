@@ -2,7 +2,7 @@
 -- built null: fields come from a config without templates, else windows are stored unbuilt.
 -- built given: each window takes its fields from there, up to the first window that is missing from it.
 -- Called by: store_new_records, store_new_and_pass_valid_record.
--- Rules: first_window_start, next_window, due_windows, missing_fields, lane.
+-- Rules: first_window_start, next_window, due_windows, missing_fields.
 create or replace function record_ledger.store_windows(
     p record_ledger.pipeline, built jsonb, as_of timestamptz, out stored_count integer
 )
@@ -40,8 +40,6 @@ begin
             config_version,
             missing_fields,
             awaits_build,
-            lane,
-            open_pipeline_id,
             created_at,
             updated_at
         )
@@ -55,8 +53,6 @@ begin
             case when not v_unbuilt then p.config_version end,
             v_missing,
             v_unbuilt,
-            record_ledger.lane('PENDING', v_missing, v_unbuilt, 0, false),
-            p.pipeline_id,
             as_of,
             as_of
         );
@@ -73,8 +69,6 @@ begin
         config_version,
         missing_fields,
         awaits_build,
-        lane,
-        open_pipeline_id,
         created_at,
         updated_at
     )
@@ -88,8 +82,6 @@ begin
         case when not v_unbuilt then p.config_version end,
         w.missing_fields,
         v_unbuilt,
-        record_ledger.lane('PENDING', w.missing_fields, v_unbuilt, 0, false),
-        p.pipeline_id,
         as_of,
         as_of
     from (

@@ -1,7 +1,7 @@
 -- record_ledger.built_problem: what is wrong with the built windows that a caller sent; null when nothing is.
 -- Each must be {"window_start_time": ISO 8601 with offset, "fields": {exactly the config's fields}}.
 -- Read by: store_new_records, store_new_and_pass_valid_record.
--- Rules: none.
+-- Rules: instant.
 create or replace function record_ledger.built_problem(built jsonb, p record_ledger.pipeline)
 returns text
 language plpgsql
@@ -16,8 +16,7 @@ begin
     end if;
     for v_entry in select e.element from jsonb_array_elements(built) as e (element) loop
         if jsonb_typeof(v_entry) <> 'object'
-            or coalesce(v_entry ->> 'window_start_time', '')
-                !~ '^\d{4,}-\d\d-\d\d[T ]\d\d:\d\d.*(Z|[+-]\d\d(:?\d\d)*)$'
+            or record_ledger.instant(v_entry ->> 'window_start_time') is null
         then
             return format(
                 'built: %s has no window_start_time in ISO 8601 with an offset',

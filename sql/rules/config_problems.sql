@@ -183,7 +183,7 @@ begin
             left(v_value::text, 80)
         );
     elsif v_value is not null then
-        v_keys := v_keys || array[
+        v_keys := array_remove(v_keys, 'pipeline_id') || array[
             'pipeline_id',
             'target_day',
             'window_start_time',

@@ -18,8 +18,10 @@ begin
         return null;
     end if;
     -- As seconds only: an interval with a day part added to an instant would follow the session's time zone.
+    -- A sign counts for the whole; PostgreSQL would give it to the first part, or to all, as IntervalStyle says.
     return pg_catalog.make_interval(
-        secs => extract(epoch from duration_text::interval)::double precision
+        secs => extract(epoch from ltrim(duration_text, '- ')::interval)::double precision
+            * case when ltrim(duration_text) like '-%' then -1 else 1 end
     );
 exception
     when invalid_datetime_format or interval_field_overflow or datetime_field_overflow

@@ -1,7 +1,7 @@
 -- record_ledger.next_answer: what a pass would answer to a run at an instant, without passing anything.
 -- READY with the record's window, or why there is none; the routines that pass and the views ask here, so they agree.
 -- Read by: pass_record, pass_valid_record, store_new_and_pass_valid_record, pipeline_answer.
--- Rules: is_stable, retry_time, lane_heads, record_verdict.
+-- Rules: is_stable, retry_time, deciding_record, record_verdict.
 create or replace function record_ledger.next_answer(
     p record_ledger.pipeline,
     run_id text,
@@ -153,27 +153,19 @@ begin
         end if;
 
         -- Nothing to pass: the oldest pending record says why, else the oldest in progress, else the oldest failed one.
-        v_start := v_oldest;
-        if v_lane is not null then
-            select h.window_start_time into v_start
-            from record_ledger.lane_heads(
-                p.pipeline_id, next_answer.waiting_mark, next_answer.active_mark
-            ) as h
-            order by
-                case h.lane when 'active' then 2 when 'failed' then 3 else 1 end,
-                h.window_start_time
-            limit 1;
-        elsif v_start is null then
-            v_start := next_answer.first_active;
+        if v_lane is not null or has_expired then
+            r := record_ledger.deciding_record(p, v_oldest, next_answer.first_active, as_of);
+        else
+            select o.* into r
+            from record_ledger.record as o
+            where o.pipeline_id = p.pipeline_id
+                and o.window_start_time = coalesce(v_oldest, next_answer.first_active);
         end if;
-        if v_start is null then
+        if r.pipeline_id is null then
             verdict := 'NO_RECORDS';
             reason := record_ledger.no_records_reason(p, as_of);
             return;
         end if;
-        select o.* into r
-        from record_ledger.record as o
-        where o.pipeline_id = p.pipeline_id and o.window_start_time = v_start;
     end if;
     v_verdict := record_ledger.record_verdict(r, p, v_earliest_open, v_active_count, as_of);
     verdict := v_verdict.verdict;

@@ -36,9 +36,9 @@ begin
             ready_at := record_ledger.retry_time(r.lease_expires_at, r.attempt, p.retry_delay);
         end if;
         reason := format(
-            '%s was passed to run %s, whose lease expired at %s; the next pass %s',
+            '%s was passed to %s, whose lease expired at %s; the next pass %s',
             v_window,
-            r.run_id,
+            coalesce('run ' || r.run_id, 'a run without an id'),
             record_ledger.iso_time(r.lease_expires_at),
             case
                 when ready_at is null
@@ -55,9 +55,9 @@ begin
     elsif r.status = 'IN_PROGRESS' then
         verdict := 'LEASED';
         reason := format(
-            '%s is in progress: run %s holds it, attempt %s of %s, until its lease ends at %s',
+            '%s is in progress: %s holds it, attempt %s of %s, until its lease ends at %s',
             v_window,
-            r.run_id,
+            coalesce('run ' || r.run_id, 'a run without an id'),
             r.attempt,
             p.max_attempts,
             record_ledger.iso_time(r.lease_expires_at)

@@ -131,8 +131,10 @@ def test_a_run_with_two_records_is_a_conflict(plant, found):
             {("claim", 4)},
         ),
         (
-            "update record_event as x set claim_token = y.claim_token from record_event as y"
-            + " where {it_too} and y.event_no = 1 and {it} and x.event_no in (3, 4)",
+            (
+                "update record_event as x set claim_token = y.claim_token from record_event as y "
+                "where {it_too} and y.event_no = 1 and {it} and x.event_no in (3, 4)"
+            ),
             {("claim_token", 1), ("claim_token", 3)},
         ),
         (

@@ -109,7 +109,7 @@ def test_a_session_that_planned_on_an_empty_ledger_stays_with_the_indexes(
     clock.set(NOW)
     session = connect()
     register(session, given)
-    clock.advance("6m")
+    clock.advance("60m")
     store(session, PIPELINE)
     # Often enough for every plan to be made and kept.
     for number in range(7):

@@ -36,7 +36,8 @@ events as (
         -- A released attempt is told in its event, but the record does not count it.
         attempt - (event = 'released')::integer as counted_attempt,
         event in ('passed', 'passed_again') as begins_claim,
-        event in ('completed', 'failed', 'released', 'lease_expired') as ends_claim
+        event in ('completed', 'failed', 'released', 'lease_expired') as ends_claim,
+        case when event in ('passed', 'passed_again') then claim_token end as held_token
     from record_events
 ),
 
@@ -50,24 +51,22 @@ chained as (
             when event = 'reopened' then 0
             else lag(counted_attempt, 1, 0) over life + (event = 'passed')::integer
         end as expected_attempt,
+        -- Nothing but a pass leaves a claim open for the next event.
+        lag(held_token) over life as open_token,
         lead(event_no) over life is null as is_last
     from events
     window life as (partition by pipeline_id, window_start_time order by event_no)
 ),
 
-claims as (
+tokens as (
     select
-        events.*,
-        lag(begins_claim, 1, false) over life as is_claimed,
-        lag(claim_token) over life as held_token,
-        count(*) filter (where begins_claim) over (
-            partition by pipeline_id, claim_token
-        ) as pass_count,
-        case when begins_claim then claim_token end as open_token,
-        lead(event_no) over life is null as is_last
+        pipeline_id,
+        claim_token,
+        case when claim_token is null then 'none' else 'passed ' || count(*) || ' times' end as found
     from events
-    where begins_claim or ends_claim
-    window life as (partition by pipeline_id, window_start_time order by event_no)
+    where begins_claim
+    group by pipeline_id, claim_token
+    having count(*) > 1 or claim_token is null
 ),
 
 checked as (
@@ -85,45 +84,38 @@ checked as (
         ('event_no', expected_no::text, event_no::text),
         ('from_status', expected_from_status, from_status),
         ('generation', expected_generation::text, generation::text),
-        ('attempt', expected_attempt::text, attempt::text)
+        ('attempt', expected_attempt::text, attempt::text),
+        (
+            'claim',
+            case
+                when event = 'passed' then 'no claim'
+                when event = 'passed_again' then 'a claim'
+                when ends_claim then 'claim ' || claim_token
+            end,
+            case
+                when not begins_claim and not ends_claim then null
+                when open_token is null then 'no claim'
+                when event = 'passed_again' then 'a claim'
+                else 'claim ' || open_token
+            end
+        )
     ) as rules (rule, expected, found)
 
     union all
 
-    -- Each event of a claim against the claim that was open.
+    -- Each pass against all others of the pipeline.
     select
-        claims.pipeline_id,
-        claims.window_start_time,
-        claims.event_no,
-        rules.rule,
-        rules.expected,
-        rules.found
-    from claims
-    cross join lateral (
-        values
-        (
-            'claim',
-            case event
-                when 'passed' then 'no claim'
-                when 'passed_again' then 'a claim'
-                else 'claim ' || claim_token
-            end,
-            case
-                when not is_claimed then 'no claim'
-                when event = 'passed_again' then 'a claim'
-                else 'claim ' || held_token
-            end
-        ),
-        (
-            'claim_token',
-            case when begins_claim then 'passed once' end,
-            case
-                when begins_claim and claim_token is null then 'none'
-                when begins_claim and pass_count = 1 then 'passed once'
-                when begins_claim then 'passed ' || pass_count || ' times'
-            end
-        )
-    ) as rules (rule, expected, found)
+        events.pipeline_id,
+        events.window_start_time,
+        events.event_no,
+        'claim_token' as rule,
+        'passed once' as expected,
+        tokens.found
+    from events
+    join tokens
+        on tokens.pipeline_id = events.pipeline_id
+        and tokens.claim_token is not distinct from events.claim_token
+    where events.begins_claim
 
     union all
 
@@ -140,10 +132,6 @@ checked as (
         on last_event.pipeline_id = records.pipeline_id
         and last_event.window_start_time = records.window_start_time
         and last_event.is_last
-    left join claims as last_claim
-        on last_claim.pipeline_id = records.pipeline_id
-        and last_claim.window_start_time = records.window_start_time
-        and last_claim.is_last
     cross join lateral (
         values
         ('record_status', coalesce(last_event.to_status, 'PENDING'), records.status),
@@ -152,7 +140,7 @@ checked as (
         ('record_event', last_event.event, records.last_event),
         (
             'record_claim',
-            coalesce('claim ' || last_claim.open_token, 'no claim'),
+            coalesce('claim ' || last_event.held_token, 'no claim'),
             coalesce('claim ' || records.held_token, 'no claim')
         )
     ) as rules (rule, expected, found)

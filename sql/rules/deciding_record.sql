@@ -1,0 +1,62 @@
+-- record_ledger.deciding_record: the open record whose verdict a pass exits with when it passes nothing.
+-- The oldest pending one, else the oldest in progress, else the oldest failed one; null when none is open.
+-- A record whose lease has run out comes as the next pass will leave it: pending again, or failed.
+-- Read by: next_answer. Rules: lane_heads, retry_time.
+create or replace function record_ledger.deciding_record(
+    p record_ledger.pipeline,
+    oldest_waiting timestamptz,
+    first_active timestamptz,
+    as_of timestamptz
+)
+returns record_ledger.record
+language plpgsql
+stable
+as $$
+#variable_conflict use_column
+declare
+    r record_ledger.record;
+    v_start timestamptz;
+begin
+    select o.* into r
+    from record_ledger.record as o
+    where o.open_pipeline_id = p.pipeline_id and o.lane = 'active'
+        and o.window_start_time >= deciding_record.first_active
+        and o.lease_expires_at <= as_of and o.attempt < p.max_attempts
+    order by o.window_start_time
+    limit 1;
+    select min(h.window_start_time) into v_start
+    from record_ledger.lane_heads(p.pipeline_id, deciding_record.oldest_waiting) as h
+    where h.lane not in ('active', 'failed');
+    if r.window_start_time < v_start or v_start is null and r.pipeline_id is not null then
+        r.status := 'PENDING';
+        r.retry_at := record_ledger.retry_time(r.lease_expires_at, r.attempt, p.retry_delay);
+        r.last_detail := null;
+        return r;
+    end if;
+    if v_start is null then
+        select o.window_start_time into v_start
+        from record_ledger.record as o
+        where o.open_pipeline_id = p.pipeline_id and o.lane = 'active'
+            and o.window_start_time >= deciding_record.first_active and o.lease_expires_at > as_of
+        order by o.window_start_time
+        limit 1;
+    end if;
+    if v_start is null then
+        select min(h.window_start_time) into v_start
+        from record_ledger.lane_heads(p.pipeline_id, null, deciding_record.first_active) as h;
+    end if;
+    select o.* into r
+    from record_ledger.record as o
+    where o.pipeline_id = p.pipeline_id and o.window_start_time = v_start;
+    if r.status = 'IN_PROGRESS' and r.lease_expires_at <= as_of then
+        r.status := 'FAILED';
+        r.last_detail := null;
+        r.updated_at := as_of;
+    end if;
+    return r;
+end
+$$;
+comment on function record_ledger.deciding_record(
+    record_ledger.pipeline, timestamptz, timestamptz, timestamptz
+) is
+'Private. The open record whose verdict a pass exits with when it passes nothing.';

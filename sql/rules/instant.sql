@@ -1,0 +1,24 @@
+-- record_ledger.instant: reads an ISO 8601 time with an offset; null when the text is none.
+-- No other form: PostgreSQL would read 'tomorrow' and 'infinity' too, and '01/02/03' as the session's DateStyle says.
+-- Read by: start_instant, built_problem.
+-- Rules: none.
+create or replace function record_ledger.instant(instant_text text)
+returns timestamptz
+language plpgsql
+stable strict
+as $$
+begin
+    if instant_text
+        ~ '^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d(:?\d\d){0,2})$'
+    then
+        return instant_text::timestamptz;
+    end if;
+    return null;
+exception
+    when datetime_field_overflow or invalid_datetime_format
+        or invalid_time_zone_displacement_value then
+        return null;
+end
+$$;
+comment on function record_ledger.instant(text) is
+'An ISO 8601 time with an offset as an instant; null when the text is none.';

@@ -1,0 +1,67 @@
+"""Sixteen processes on the same ledger: no record is passed twice, and each pipeline goes in order."""
+
+from __future__ import annotations
+
+import multiprocessing
+from datetime import datetime
+
+import pytest
+
+from tests.sql.load import work
+from tests.sql.support import audit, one, register, rows, store
+
+pytestmark = pytest.mark.slow
+
+PROCESSES, PASSES = 16, 20_000
+
+
+def at_once(ledger_dsn, configs, only_complete):
+    jobs = [(ledger_dsn, configs, PASSES // PROCESSES, seed, only_complete) for seed in range(PROCESSES)]
+    # Spawned, not forked: the test's own process has threads and open connections.
+    with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
+        return [passed for found in pool.starmap(work, jobs, chunksize=1) for passed in found]
+
+
+@pytest.fixture(params=[1, 50], ids=["1 pipeline", "50 pipelines"])
+def configs(request, ledger, config):
+    start_at = one(ledger, "select (now() - interval '2 days')::text")
+    made = [
+        config(f"p{n}", timezone="UTC", x_time_back="0s", granularity="5s", start_at=start_at, retry_delay="0s")
+        for n in range(request.param)
+    ]
+    for given in made:
+        given["start_at"] = datetime.fromisoformat(start_at).isoformat()
+        register(ledger, given)
+        while request.param == 1 and store(ledger, "p0"):
+            pass
+    return made
+
+
+def test_no_record_is_passed_twice_and_each_pipeline_goes_in_order(ledger, ledger_dsn, configs):
+    taken = at_once(ledger_dsn, configs, only_complete=True)
+
+    assert len(taken) == PASSES
+    assert len({(name, start) for name, start, _ in taken}) == PASSES
+    assert len({token for *_, token in taken}) == PASSES
+    for given in configs:
+        name = given["default_record"]["pipeline_id"]
+        starts = [start for _, start, in sorted((token, start) for n, start, token in taken if n == name)]
+        assert starts == sorted(starts)
+        # In order and without leaving one out: what is completed are the oldest windows.
+        assert one(
+            ledger,
+            "select count(*) from record_ledger.pipeline_records where pipeline_id = %s and status <> 'COMPLETED' "
+            "and window_start_time <= %s",
+            [name, starts[-1]],
+        ) == 0  # fmt: skip
+    assert one(ledger, "select count(*) from record_ledger.record_events where event = 'passed'") == PASSES
+    audit(ledger)
+
+
+def test_records_that_fail_and_come_back_are_held_by_one_run_at_a_time(ledger, ledger_dsn, configs):
+    taken = at_once(ledger_dsn, configs, only_complete=False)
+    assert len({token for *_, token in taken}) == PASSES
+    assert rows(
+        ledger, "select count(*), count(distinct claim_token) from record_ledger.record_events where event = 'passed'"
+    ) == [(PASSES, PASSES)]  # fmt: skip
+    audit(ledger)
