@@ -14,12 +14,9 @@ begin
     if cardinality(v_problems) > 0 then
         raise exception '%', concat(
             'invalid config',
-            ' of pipeline ' || quote_ident(
-                left(
-                    coalesce(config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}'),
-                    80
-                )
-            ),
+            ' of pipeline "' || left(
+                coalesce(config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}'), 80
+            ) || '"',
             ': ',
             case
                 when cardinality(v_problems) > 1
