@@ -84,7 +84,7 @@ create table record_ledger.record (
     created_at timestamptz not null,
     updated_at timestamptz not null,
     -- Where an open record waits, as rule lane() says; null when it is finished (COMPLETED, WAIVED). Kept by the
-    -- trigger check_record_change: a generated column would be parsed anew in every statement.
+    -- trigger check_record_change and by store_windows: a generated column would be parsed anew in every statement.
     lane text,
     -- The pipeline while the record is open, null when it is finished. Only the index of open records has this column:
     -- a look-up of open records by pipeline_id could also be planned, while the table is small, as a walk through the

@@ -29,6 +29,7 @@ declare
     v_config_is_new boolean;
     v_problem text;
     v_now timestamptz;
+    v_next_start timestamptz;
     v_stored integer;
     v_answer record;
     p record_ledger.pipeline;
@@ -77,17 +78,19 @@ begin
     end if;
 
     -- A first look without the lock: an idle pipeline may be asked every minute, and its answer costs no write.
-    if not v_config_is_new
-        and built = '[]'
-        and record_ledger.next_window_start(p, v_now) >= v_now - p.x_time_back
-        and not (p.config_version > 1 and record_ledger.can_build_alone(p, v_now))
-    then
-        v_answer := record_ledger.next_answer(p, store_new_and_pass_valid_record.run_id, v_now);
-        if v_answer.verdict <> 'READY' and not v_answer.has_expired then
-            exit_dag := true;
-            verdict := v_answer.verdict;
-            reason := v_answer.reason;
-            return;
+    if not v_config_is_new and built = '[]' then
+        select l.window_end_time into v_next_start
+        from record_ledger.last_window_end(p.pipeline_id) as l;
+        if coalesce(v_next_start, record_ledger.first_window_start(p, v_now)) >= v_now - p.x_time_back
+            and not (p.config_version > 1 and record_ledger.can_build_alone(p, v_now))
+        then
+            v_answer := record_ledger.next_answer(p, store_new_and_pass_valid_record.run_id, v_now);
+            if v_answer.verdict <> 'READY' and not v_answer.has_expired then
+                exit_dag := true;
+                verdict := v_answer.verdict;
+                reason := v_answer.reason;
+                return;
+            end if;
         end if;
     end if;
 

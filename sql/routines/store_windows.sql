@@ -2,23 +2,27 @@
 -- built null: fields come from a config without templates, else windows are stored unbuilt.
 -- built given: each window takes its fields from there, up to the first window that is missing from it.
 -- Called by: store_new_records, store_new_and_pass_valid_record.
--- Rules: first_window_start, next_window, due_windows, missing_fields.
+-- Rules: first_window_start, next_window, due_windows, missing_fields, lane.
 create or replace function record_ledger.store_windows(
     p record_ledger.pipeline, built jsonb, as_of timestamptz, out stored_count integer
 )
 language plpgsql
 as $$
 declare
-    v_last_end timestamptz := record_ledger.last_window_end(p.pipeline_id);
-    v_start timestamptz := coalesce(v_last_end, record_ledger.first_window_start(p, as_of));
+    v_start timestamptz;
     v_horizon timestamptz := as_of - p.x_time_back;
-    v_is_first boolean := v_last_end is null;
+    v_is_first boolean := false;
     v_unbuilt boolean := p.has_templates and built is null;
     v_fields jsonb := case when v_unbuilt then '{}' else p.fields end;
     v_missing text[];
     v_window record;
 begin
     stored_count := 0;
+    select l.window_end_time into v_start from record_ledger.last_window_end(p.pipeline_id) as l;
+    if v_start is null then
+        v_start := record_ledger.first_window_start(p, as_of);
+        v_is_first := true;
+    end if;
     if v_start >= v_horizon then
         return;
     end if;
@@ -40,6 +44,8 @@ begin
             config_version,
             missing_fields,
             awaits_build,
+            lane,
+            open_pipeline_id,
             created_at,
             updated_at
         )
@@ -53,6 +59,8 @@ begin
             case when not v_unbuilt then p.config_version end,
             v_missing,
             v_unbuilt,
+            record_ledger.lane('PENDING', v_missing, v_unbuilt, 0, false),
+            p.pipeline_id,
             as_of,
             as_of
         );
@@ -69,6 +77,8 @@ begin
         config_version,
         missing_fields,
         awaits_build,
+        lane,
+        open_pipeline_id,
         created_at,
         updated_at
     )
@@ -82,6 +92,8 @@ begin
         case when not v_unbuilt then p.config_version end,
         w.missing_fields,
         v_unbuilt,
+        record_ledger.lane('PENDING', w.missing_fields, v_unbuilt, 0, false),
+        p.pipeline_id,
         as_of,
         as_of
     from (

@@ -1,4 +1,4 @@
--- record_ledger.check_record_change: the state machine, enforced on every insert and update, whoever makes it.
+-- record_ledger.check_record_change: the state machine, enforced on every update of a record, whoever makes it.
 -- Refuses (RL003) what the diagram in README.md does not show, and appends the event of what it does.
 -- Called by: the trigger of the same name on record.
 -- Rules: the one list of legal changes is here.
@@ -10,22 +10,6 @@ as $$
 declare
     v_is_legal boolean;
 begin
-    if tg_op = 'INSERT' then
-        if new.status <> 'PENDING' or new.generation <> 1 or new.attempt <> 0
-            or new.event_count <> 0 or new.last_event is not null or new.claim_token is not null
-            or new.run_id is not null or new.lease_expires_at is not null
-            or new.retry_at is not null
-        then
-            raise exception 'illegal change: a record of pipeline % is stored as PENDING, not as %',
-                new.pipeline_id, new.status using errcode = 'RL003';
-        end if;
-        new.lane := record_ledger.lane(
-            new.status, new.missing_fields, new.awaits_build, 0, new.out_of_order
-        );
-        new.open_pipeline_id := new.pipeline_id;
-        return new;
-    end if;
-
     if new.pipeline_id <> old.pipeline_id or new.window_start_time <> old.window_start_time
         or new.window_end_time <> old.window_end_time or new.target_day <> old.target_day
         or new.created_at <> old.created_at
@@ -152,7 +136,7 @@ begin
         select from pg_catalog.pg_trigger as t
         where t.tgrelid = 'record_ledger.record'::regclass and t.tgname = 'check_record_change'
     ) then
-        create trigger check_record_change before insert or update on record_ledger.record
+        create trigger check_record_change before update on record_ledger.record
         for each row execute function record_ledger.check_record_change();
     end if;
 end

@@ -10,7 +10,7 @@ language sql
 stable
 as $$
     select coalesce(
-        record_ledger.last_window_end(p.pipeline_id),
+        (select l.window_end_time from record_ledger.last_window_end(p.pipeline_id) as l),
         record_ledger.first_window_start(p, as_of)
     )
 $$;

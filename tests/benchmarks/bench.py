@@ -1,4 +1,4 @@
-"""What the benchmarks share: databases with a clock that is set by hand, interleaved medians, a table."""
+"""What the benchmarks share: databases with a clock set by hand, interleaved medians, a table."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CALL = (
 COMPLETE = "select record_ledger.complete_record(%s, %s)"
 BARE = "insert into bench.bare (note) values ('x')"
 
-# Each call of the clock moves it on by a second: far less than a step, and cheaper than reading a table.
+# Each call of the clock moves it on by a second: far less than a step, cheaper than a table's read.
 _SETUP = f"""
 create schema bench;
 create sequence bench.tick minvalue -1000000000;
@@ -75,8 +75,15 @@ class Ledger:
     def go_to_step(self, step: int) -> None:
         self.connection.execute("select setval('bench.tick', %s)", [step * STEP + 1])
 
-    def cycle(self, config: str, *, exits: bool = False) -> Any:
-        """Runs the whole call once and returns the record that it passed (None when it exits)."""
+    def cycle(self, config: str) -> Any:
+        """Runs the whole call once and returns the record that it passed."""
+        return self._call(config, exits=False)
+
+    def exit(self, config: str) -> None:
+        """Runs the whole call once, which has nothing to pass."""
+        self._call(config, exits=True)
+
+    def _call(self, config: str, *, exits: bool) -> Any:
         row = self.connection.execute(CALL, [config, self.run_id()]).fetchone()
         assert row is not None
         if row[0] is not exits:
@@ -91,7 +98,7 @@ class Ledger:
 
 
 def create_ledger(server: Server, name: str, template: str | None = None) -> Ledger:
-    """Creates a database with a ledger and the benchmark's clock, or a copy of one that has them."""
+    """Creates a database with a ledger and the benchmark's clock, or a copy of such a one."""
     from record_ledger.deploy import deploy
 
     dsn = in_database(server.dsn(), name)
@@ -108,11 +115,11 @@ def as_json(config: Mapping[str, Any]) -> str:
     return json.dumps(config)
 
 
-def timed(call: Callable[[], object]) -> float:
-    """Returns how long a call took, in microseconds."""
+def timed(call: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
+    """Returns how long a call took, in microseconds, and what it returned."""
     started = time.perf_counter()
-    call()
-    return (time.perf_counter() - started) * 1e6
+    result = call(*arguments)
+    return (time.perf_counter() - started) * 1e6, result
 
 
 def median(times: list[float]) -> float:
@@ -126,6 +133,7 @@ def print_results(results: list[Result]) -> None:
     for result in results:
         mark = " " if result.ratio <= result.goal else "!"
         print(
-            f"{result.what:<{width}}  {result.ratio:>5.2f} {mark} {result.goal:>5.2f}  {result.note}"
+            f"{result.what:<{width}}  {result.ratio:>5.2f} {mark} {result.goal:>5.2f}"
+            f"  {result.note}"
         )
     print("! marks a ratio above its goal: read it beside the machine's noise", flush=True)

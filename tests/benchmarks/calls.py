@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from record_ledger import RecordLedger
 from tests.benchmarks.bench import Result, as_json, create_ledger, median, timed
 from tests.support.server import Server
@@ -17,24 +15,22 @@ def measure(server: Server, rounds: int = ROUNDS) -> list[Result]:
     in_sql = as_json(ledger.config("in_sql"))
     idle = as_json({**ledger.config("idle"), "x_time_back": "36500d"})
     in_python = ledger.config("in_python")
-    times: dict[str, list[float]] = {name: [] for name in ("bare", "sql", "complete", "python", "exit")}
+    times: dict[str, list[float]] = {
+        name: [] for name in ("bare", "sql", "complete", "python", "exit")
+    }
     ledger.go_to_step(0)
     with RecordLedger(ledger.dsn) as runner:
         for step in range(2, rounds + 52):
             ledger.go_to_step(step)
-            passed: list[dict[str, object]] = []
-            spent = {
-                "bare": timed(ledger.bare_commit),
-                "sql": timed(lambda: passed.append(ledger.cycle(in_sql))),
-                "complete": timed(lambda: ledger.complete(passed[0])),
-                "python": timed(
-                    lambda: passed.append(
-                        runner.store_new_and_pass_valid_record(in_python, ledger.run_id()).record  # type: ignore[arg-type]
-                    )
-                ),
-                "exit": timed(partial(ledger.cycle, idle, exits=True)),
-            }
-            ledger.complete(passed[1])
+            spent = {}
+            spent["bare"], _ = timed(ledger.bare_commit)
+            spent["sql"], record = timed(ledger.cycle, in_sql)
+            spent["complete"], _ = timed(ledger.complete, record)
+            spent["python"], result = timed(
+                runner.store_new_and_pass_valid_record, in_python, ledger.run_id()
+            )
+            spent["exit"], _ = timed(ledger.exit, idle)
+            ledger.complete(result.record)
             # The first rounds fill caches and plans.
             if step >= 52:
                 for name, spent_us in spent.items():

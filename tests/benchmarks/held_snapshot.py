@@ -23,9 +23,8 @@ def measure(server: Server, cycles: int = CYCLES) -> list[Result]:
         analyst.execute("select count(*) from record_ledger.pipeline_records")
         for step in range(2, cycles + 2):
             ledger.go_to_step(step)
-            passed: list[dict[str, object]] = []
-            spent = timed(lambda passed=passed: passed.append(ledger.cycle(config)))
-            ledger.complete(passed[0])
+            spent, record = timed(ledger.cycle, config)
+            ledger.complete(record)
             if 200 <= step < 200 + SAMPLE:
                 first.append(spent)
             elif step >= cycles + 2 - SAMPLE:

@@ -1,7 +1,7 @@
 """Prints the ratios that the ledger is held to: python tests/benchmarks/run.py [--quick]
 
 Each is a ratio of medians measured in turns on one server of its own with fsync on, so that a noisy
-machine spoils both sides. Nothing fails here: a ratio above its goal is marked, for a person to read.
+machine spoils both sides. Nothing fails here: a ratio above its goal is marked, for a person.
 """
 
 from __future__ import annotations

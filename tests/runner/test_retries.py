@@ -32,7 +32,7 @@ def retries(caplog):
     return [r.getMessage() for r in caplog.records if "event=retry" in r.getMessage()]
 
 
-def test_a_call_whose_backend_is_ended_half_way_is_tried_again_and_passes_once(  # noqa: PLR0917
+def test_a_call_whose_backend_is_ended_half_way_is_tried_again_and_passes_once(
     runner, config, clock, connect, in_background, caplog, ledger
 ):
     clock.set("2026-11-22T20:00:00Z")

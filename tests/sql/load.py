@@ -11,7 +11,9 @@ from tests.support.databases import open_connection
 Passed = tuple[str, str, int]
 
 
-def work(dsn: str, configs: list[dict[str, Any]], passes: int, seed: int, only_complete: bool) -> list[Passed]:
+def work(
+    dsn: str, configs: list[dict[str, Any]], passes: int, seed: int, only_complete: bool
+) -> list[Passed]:
     """Passes that many records of the pipelines in turn and ends each; gives what it was passed."""
     chosen = random.Random(seed)
     taken: list[Passed] = []
@@ -25,6 +27,8 @@ def work(dsn: str, configs: list[dict[str, Any]], passes: int, seed: int, only_c
             else:
                 answer = pass_valid(connection, name, run)
             taken.append((name, answer.start.isoformat(), answer.token))
-            ending = complete if only_complete else chosen.choice([complete, complete, fail, release])
+            ending = (
+                complete if only_complete else chosen.choice([complete, complete, fail, release])
+            )
             ending(connection, answer.token, pipeline_id=name)
     return taken

@@ -141,7 +141,11 @@ class Pipeline:
         """What must be rendered, were `config` in force: it is not until nothing is left to render."""
         if not config.has_templates:
             return []
-        asked = [r.start for r in self.records if self._would_be_built(r, config) and r.end + config.x_time_back <= now]
+        asked = [
+            r.start
+            for r in self.records
+            if self._would_be_built(r, config) and r.end + config.x_time_back <= now
+        ]
         trial = Pipeline(config, self.start, records=self.records[-1:])
         return asked[:100] + [start for start, _ in trial.due(now)]
 
@@ -153,7 +157,9 @@ class Pipeline:
 
     def build(self, now: datetime, sent: dict[datetime, dict[str, Any]]) -> None:
         waiting = [r for r in self.records if self.awaits_build(r)]
-        alone = [] if self.config.has_templates else [r for r in waiting if self.stable(r, now)][:100]
+        alone = (
+            [] if self.config.has_templates else [r for r in waiting if self.stable(r, now)][:100]
+        )
         for record in waiting:
             if record.start in sent or record in alone:
                 record.fields = sent.get(record.start, self.config.fields)

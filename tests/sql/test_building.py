@@ -12,15 +12,12 @@ from tests.sql.support import (
     audit,
     built,
     cycle,
-    events,
-    fail,
     pass_valid,
     record_of,
     refused,
     register,
     rows,
     snapshot,
-    store,
     verdict_of,
     windows,
     writes_nothing,
@@ -39,7 +36,9 @@ def static(clock, config):
     clock.set(hour(3))
 
     def make(fields, **changes):
-        given = config(PIPELINE, timezone="UTC", x_time_back="0s", granularity="1h", start_at=START.isoformat())
+        given = config(
+            PIPELINE, timezone="UTC", x_time_back="0s", granularity="1h", start_at=START.isoformat()
+        )
         given["default_record"] = {"pipeline_id": PIPELINE, **fields}
         return given | changes
 
@@ -49,7 +48,9 @@ def static(clock, config):
 @pytest.fixture
 def templated(static):
     def make(**changes):
-        return static({"key_x": "x-{{ target_day }}", "key_y": 7}, check_fields=["key_x"], **changes)
+        return static(
+            {"key_x": "x-{{ target_day }}", "key_y": 7}, check_fields=["key_x"], **changes
+        )
 
     return make
 
@@ -71,7 +72,9 @@ def templated(static):
 def test_complete_is_every_check_field_neither_missing_nor_null_nor_empty(
     ledger, static, fields, missing
 ):
-    answer = cycle(ledger, static(fields, check_fields=["key_x", "pipeline_id", "target_day", "time_interval"]))
+    answer = cycle(
+        ledger, static(fields, check_fields=["key_x", "pipeline_id", "target_day", "time_interval"])
+    )
     assert answer.exit_dag is missing
     if missing:
         assert answer.verdict == "INCOMPLETE"
@@ -84,7 +87,9 @@ def test_complete_is_every_check_field_neither_missing_nor_null_nor_empty(
 def test_missing_fields_are_named_in_the_order_of_check_fields(ledger, static):
     fields = {"key_z": "", "key_x": None, "key_y": "y", "key_w": ""}
     cycle(ledger, static(fields, check_fields=["key_z", "key_y", "key_x"]))
-    ((found,),) = set(rows(ledger, "select missing_fields::text from record_ledger.record_verdicts"))
+    ((found,),) = set(
+        rows(ledger, "select missing_fields::text from record_ledger.record_verdicts")
+    )
     assert found == "{key_z,key_x}"
 
 
@@ -135,15 +140,18 @@ def test_built_windows_are_stored_with_their_fields_and_the_oldest_is_passed(led
     given = templated()
     to_build = cycle(ledger, given, "a").to_build
     sent = [
-        {"window_start_time": w["window_start_time"], "fields": {"key_x": w["window_start_time"], "key_y": [n]}}
+        {
+            "window_start_time": w["window_start_time"],
+            "fields": {"key_x": w["window_start_time"], "key_y": [n]},
+        }
         for n, w in enumerate(to_build)
     ]
     answer = cycle(ledger, given, "a", sent)
     assert (answer.exit_dag, answer.to_build) == (False, [])
     assert (answer.record["key_x"], answer.record["key_y"]) == ("2026-11-22T00:00:00+00:00", [0])
-    assert rows(ledger, "select key_x from record_ledger.pipeline_records order by window_start_time") == [
-        (w["window_start_time"],) for w in to_build
-    ]
+    assert rows(
+        ledger, "select key_x from record_ledger.pipeline_records order by window_start_time"
+    ) == [(w["window_start_time"],) for w in to_build]
     assert cycle(ledger, given, "b").start == hour(1)
     audit(ledger)
 
@@ -159,7 +167,10 @@ def test_windows_are_stored_up_to_the_first_one_missing_from_built(ledger, templ
         f"2026-11-22T0{n}:00:00+00:00" for n in (1, 2)
     ]
     # Built windows that are not due are not stored either.
-    sent = [{"window_start_time": hour(n).isoformat(), "fields": {"key_x": "x", "key_y": 7}} for n in range(1, 9)]
+    sent = [
+        {"window_start_time": hour(n).isoformat(), "fields": {"key_x": "x", "key_y": 7}}
+        for n in range(1, 9)
+    ]
     cycle(ledger, given, None, sent)
     assert windows(ledger)[-1] == (hour(2), hour(3))
     audit(ledger)
@@ -180,9 +191,9 @@ def test_built_times_may_have_any_offset(ledger, templated):
     times = ["2026-11-22T00:00Z", "2026-11-21T17:00:00-08:00", "2026-11-22 07:45:00.000+05:45"]
     sent = [{"window_start_time": time, "fields": {"key_x": time, "key_y": 7}} for time in times]
     cycle(ledger, given, None, sent)
-    assert rows(ledger, "select key_x from record_ledger.pipeline_records order by window_start_time") == [
-        (time,) for time in times
-    ]
+    assert rows(
+        ledger, "select key_x from record_ledger.pipeline_records order by window_start_time"
+    ) == [(time,) for time in times]
 
 
 def test_a_pipeline_with_templates_needs_no_building_when_nothing_is_due(ledger, clock, templated):
@@ -217,7 +228,8 @@ def test_a_wrong_built_is_rl005_and_leaves_nothing(ledger, templated, wrong, mes
     given = templated()
     with refused("RL005", f"built.*{message}|{message}"):
         ledger.execute(
-            "select record_ledger.store_new_and_pass_valid_record(%s, 'a', %s)", [Jsonb(given), Jsonb(wrong)]
+            "select record_ledger.store_new_and_pass_valid_record(%s, 'a', %s)",
+            [Jsonb(given), Jsonb(wrong)],
         )
     assert [len(view) for view in snapshot(ledger)] == [0, 0, 0, 0]
     register(ledger, given)
@@ -233,113 +245,3 @@ def test_a_config_without_templates_needs_one_call_and_takes_built_all_the_same(
     sent = [{"window_start_time": START.isoformat(), "fields": {"key_x": "sent"}}]
     assert cycle(ledger, other, "a", sent).record["key_x"] == "sent"
     assert len(windows(ledger, "other")) == 1
-
-
-# ---------------------------------------------------------------- unbuilt and rebuilt
-def test_without_built_windows_of_templates_are_stored_unbuilt_and_built_later(
-    ledger, clock, templated
-):
-    given = templated()
-    register(ledger, given)
-    assert store(ledger, PIPELINE) == 3
-    assert rows(ledger, "select distinct fields::text, config_version from record_ledger.pipeline_records") == [
-        ("{}", None)
-    ]
-    # Passing builds nothing.
-    assert pass_valid(ledger, PIPELINE, "a").verdict == "INCOMPLETE"
-    answer = cycle(ledger, given, "a")
-    assert [w["window_start_time"] for w in answer.to_build] == [hour(n).isoformat() for n in range(3)]
-    answer = cycle(ledger, given, "a", built(answer.to_build[:2], key_x="x", key_y=7))
-    assert (answer.start, answer.record["key_x"]) == (hour(0), "x")
-    assert events(ledger, START) == ["rebuilt", "passed"]
-    assert rows(
-        ledger, "select detail from record_ledger.record_events where event = 'rebuilt' and window_start_time = %s",
-        [START],
-    ) == [({"config_version": 1, "fields_before": {}, "config_version_before": None},)]  # fmt: skip
-    assert len(cycle(ledger, given, "a").to_build) == 1
-    audit(ledger)
-
-
-def test_to_build_asks_for_the_hundred_oldest_stable_unbuilt_records(ledger, clock, templated):
-    given = templated(granularity="1m", x_time_back="30m")
-    register(ledger, given)
-    assert store(ledger, PIPELINE) == 150
-    clock.advance("3m")
-    asked = [w["window_start_time"] for w in cycle(ledger, given).to_build]
-    assert asked == [(START + timedelta(minutes=n)).isoformat() for n in [*range(100), 150, 151, 152]]
-
-
-def test_a_template_that_renders_empty_is_not_asked_for_again(ledger, templated):
-    given = templated()
-    cycle(ledger, given, "a", built(cycle(ledger, given).to_build, key_x="", key_y=7))
-    again = cycle(ledger, given, "a")
-    assert (again.verdict, again.to_build) == ("INCOMPLETE", [])
-    assert "cannot fill" in again.reason
-    writes_nothing(
-        ledger, "select record_ledger.store_new_and_pass_valid_record(%s, 'a')", [Jsonb(given)]
-    )
-
-
-def test_a_changed_config_has_incomplete_records_built_again_and_only_those(ledger, templated):
-    given = templated()
-    sent = built(cycle(ledger, given).to_build, key_x="", key_y=7)
-    sent[1]["fields"] = {"key_x": "full", "key_y": 7}
-    assert cycle(ledger, given, "a", sent).start == hour(1)
-    changed = templated(lease="2h")
-    asked = cycle(ledger, changed, "b").to_build
-    assert [w["window_start_time"] for w in asked] == [hour(0).isoformat(), hour(2).isoformat()]
-    assert record_of(ledger, START)["config_version"] == 1
-    answer = cycle(ledger, changed, "b", built(asked, key_x="now", key_y=8))
-    assert (answer.start, answer.record["key_x"]) == (hour(0), "now")
-    assert [
-        version
-        for (version,) in rows(
-            ledger, "select config_version from record_ledger.pipeline_records order by window_start_time"
-        )
-    ] == [2, 1, 2]
-    audit(ledger)
-
-
-def test_a_changed_config_without_templates_fills_what_is_missing_by_itself(ledger, static):
-    assert cycle(ledger, static({"key_x": ""}, check_fields=["key_x"]), "a").verdict == "INCOMPLETE"
-    answer = cycle(ledger, static({"key_x": "x"}, check_fields=["key_x"]), "a")
-    assert (answer.start, answer.record["key_x"]) == (hour(0), "x")
-    assert events(ledger, START) == ["rebuilt", "passed"]
-    assert cycle(ledger, static({"key_x": "x"}, check_fields=["key_x"]), "b").start == hour(1)
-    audit(ledger)
-
-
-def test_store_new_records_also_fills_from_a_changed_config(ledger, static):
-    register(ledger, static({"key_x": ""}, check_fields=["key_x"]))
-    store(ledger, PIPELINE)
-    register(ledger, static({"key_x": "x"}, check_fields=["key_x"]))
-    assert pass_valid(ledger, PIPELINE).verdict == "INCOMPLETE"
-    assert store(ledger, PIPELINE) == 0
-    assert pass_valid(ledger, PIPELINE).start == hour(0)
-
-
-def test_other_check_fields_judge_open_records_anew(ledger, static):
-    fields = {"key_x": "x", "key_y": ""}
-    first = cycle(ledger, static(fields, check_fields=["key_x"]), "a")
-    register(ledger, static(fields, check_fields=["key_x", "key_y"]))
-    assert verdict_of(ledger, hour(1))[0] == "INCOMPLETE"
-    assert verdict_of(ledger, first.start)[0] == "LEASED"
-    fail(ledger, first.token)
-    assert verdict_of(ledger, first.start)[0] == "INCOMPLETE"
-    register(ledger, static(fields, check_fields=[]))
-    assert verdict_of(ledger, first.start)[0] == "BACKOFF"
-    assert pass_valid(ledger, PIPELINE, "b").start == hour(1)
-    audit(ledger)
-
-
-def test_an_unstable_record_is_not_built_before_it_is_stable(ledger, clock, templated):
-    given = templated(x_time_back="1h")
-    register(ledger, given)
-    assert store(ledger, PIPELINE) == 2
-    assert [w["window_start_time"] for w in cycle(ledger, given).to_build] == [
-        hour(n).isoformat() for n in range(2)
-    ]
-    clock.set(hour(2))
-    assert [w["window_start_time"] for w in cycle(ledger, given).to_build] == [hour(0).isoformat()]
-    clock.set(hour(2) - timedelta(microseconds=1))
-    assert cycle(ledger, given).to_build == []

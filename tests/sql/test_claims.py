@@ -57,7 +57,8 @@ def test_completing_keeps_the_claim_and_its_detail(ledger, clock, orders):
     assert (found["claim_token"], found["run_id"], found["attempt"]) == (answer.token, "a", 1)
     assert found["lease_expires_at"] is None
     ((detail, actor),) = rows(
-        ledger, "select detail, actor = session_user from record_ledger.record_events where event = 'completed'"
+        ledger,
+        "select detail, actor = session_user from record_ledger.record_events where event = 'completed'",
     )
     assert (detail, actor) == ({"rows": 12, "deep": [None]}, True)
     audit(ledger)
@@ -69,7 +70,8 @@ def test_a_null_detail_or_error_is_an_empty_one(ledger, orders):
     other = pass_valid(ledger, orders)
     fail(ledger, other.token, error=None)
     assert rows(
-        ledger, "select detail from record_ledger.record_events where event <> 'passed' order by window_start_time"
+        ledger,
+        "select detail from record_ledger.record_events where event <> 'passed' order by window_start_time",
     ) == [({},), ({"error": "", "retry": True},)]
 
 

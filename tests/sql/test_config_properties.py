@@ -35,7 +35,9 @@ no_duration = (
     | text.filter(lambda value: not any(letter.isdigit() for letter in value))
     | amount
     | st.builds("{} {}".format, amount, long_unit)
-    | st.sampled_from(["P1M", "P1Y2D", "infinity", "-infinity", "1:30", "01:00:00", "P", "PT", "1d and 2h"])
+    | st.sampled_from(
+        ["P1M", "P1Y2D", "infinity", "-infinity", "1:30", "01:00:00", "P", "PT", "1d and 2h"]
+    )
 )
 whole = st.integers(1, 999_999_999)
 no_whole = (
@@ -44,7 +46,16 @@ no_whole = (
         and not (isinstance(v, float) and v == int(v))
     )
 )  # fmt: skip
-OWN = ["status", "claim_token", "attempt", "generation", "run_id", "target_day", "created_at", "lease_expires_at"]
+OWN = [
+    "status",
+    "claim_token",
+    "attempt",
+    "generation",
+    "run_id",
+    "target_day",
+    "created_at",
+    "lease_expires_at",
+]
 
 # What can be wrong with each key; every value of these strategies is.
 BAD = {
@@ -106,7 +117,9 @@ def bad_configs(draw):
 @given(bad=bad_configs(), whole_cycle=st.booleans())
 def test_each_bad_config_gives_one_clear_error_and_no_row(ledger, part, bad, whole_cycle):
     config, wrong = bad
-    routine = "store_new_and_pass_valid_record(%s, 'run')" if whole_cycle else "register_pipeline(%s)"
+    routine = (
+        "store_new_and_pass_valid_record(%s, 'run')" if whole_cycle else "register_pipeline(%s)"
+    )
     with pytest.raises(psycopg.Error) as caught:
         ledger.execute(f"select record_ledger.{routine}", [Jsonb(config)])
     assert caught.value.sqlstate == "RL001", caught.value
@@ -125,7 +138,9 @@ durations = st.sampled_from(["1d", "90m", "PT26H", "1d2h30m20s", "36h", "1 hour"
 @given(
     st.fixed_dictionaries(
         {
-            "timezone": st.sampled_from(["UTC", "America/Santiago", "Asia/Kathmandu", "Pacific/Apia"]),
+            "timezone": st.sampled_from(
+                ["UTC", "America/Santiago", "Asia/Kathmandu", "Pacific/Apia"]
+            ),
             "x_time_back": durations | st.just("0s"),
             "granularity": st.integers(1, 86400).map("{}s".format),
             "default_record": st.dictionaries(
@@ -143,7 +158,9 @@ durations = st.sampled_from(["1d", "90m", "PT26H", "1d2h30m20s", "36h", "1 hour"
     ),
     st.dictionaries(text, anything, max_size=2),
 )
-def test_each_good_config_reads_back_as_it_was_given_and_writes_nothing_again(ledger, config, other):
+def test_each_good_config_reads_back_as_it_was_given_and_writes_nothing_again(
+    ledger, config, other
+):
     name = f"p{next(_numbers)}"
     config["default_record"]["pipeline_id"] = name
     config["check_fields"] = sorted(config["default_record"])[:2]
@@ -166,7 +183,11 @@ def test_each_good_config_reads_back_as_it_was_given_and_writes_nothing_again(le
     assert json.dumps(found["default_record"], sort_keys=True) == json.dumps(
         _as_numeric(config["default_record"]), sort_keys=True
     )
-    for key, default in (("max_attempts", 3), ("max_active_records", None), ("depends_on_past", False)):
+    for key, default in (
+        ("max_attempts", 3),
+        ("max_active_records", None),
+        ("depends_on_past", False),
+    ):
         assert found[key] == config.get(key, default)
 
 

@@ -155,7 +155,10 @@ def test_a_pipeline_needs_one_name(ledger, config, top, inner, message):
 
 def test_the_name_may_stand_in_the_config_in_its_default_record_or_in_both(ledger, config):
     inner = config("orders")
-    top = config("orders") | {"pipeline_id": "orders", "default_record": {"source_name": "elasticsearch"}}
+    top = config("orders") | {
+        "pipeline_id": "orders",
+        "default_record": {"source_name": "elasticsearch"},
+    }
     both = config("orders") | {"pipeline_id": "orders"}
     assert [register(ledger, given) for given in (inner, top, both)] == ["orders"] * 3
     assert one(ledger, "select count(*) from record_ledger.pipelines") == 1
@@ -229,7 +232,9 @@ def test_an_unknown_time_zone_suggests_near_names(ledger, config, zone, meant):
         register(ledger, config("orders", timezone=zone))
 
 
-@pytest.mark.parametrize("routine", ["register_pipeline(%s)", "store_new_and_pass_valid_record(%s, 'run')"])
+@pytest.mark.parametrize(
+    "routine", ["register_pipeline(%s)", "store_new_and_pass_valid_record(%s, 'run')"]
+)
 def test_a_config_that_is_no_object_is_refused_in_one_sentence(ledger, routine):
     for given in (None, [], "orders", 7, True, [{}]):
         with refused("RL001", "config: .* no object"):

@@ -12,7 +12,18 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from record_ledger.sql_files import deploy_script, package_release, sql_directory
-from tests.sql.support import PIPELINE, audit, complete, one, pass_valid, refused, register, rows, snapshot, store
+from tests.sql.support import (
+    PIPELINE,
+    audit,
+    complete,
+    one,
+    pass_valid,
+    refused,
+    register,
+    rows,
+    snapshot,
+    store,
+)
 from tests.support.databases import GROUP_ROLES, deploy, open_connection
 
 # Everything that a dump of the schema would tell, with the object's identity where it must survive.
@@ -65,7 +76,10 @@ def test_deploying_again_changes_nothing_at_all(ledger):
     deployed = rows(ledger, "select * from record_ledger.deployment")
     ledger.execute(script())
     ledger.execute(script())
-    assert (rows(ledger, CATALOGUE), rows(ledger, "select * from record_ledger.migration")) == before
+    assert (
+        rows(ledger, CATALOGUE),
+        rows(ledger, "select * from record_ledger.migration"),
+    ) == before
     assert rows(ledger, "select * from record_ledger.deployment") == deployed
 
 
@@ -75,9 +89,15 @@ def test_deploying_leaves_every_row_as_it_is_and_claims_go_on(ledger, clock, con
     store(ledger, PIPELINE)
     held = pass_valid(ledger, PIPELINE, "a")
     complete(ledger, pass_valid(ledger, PIPELINE, "b").token)
-    before = snapshot(ledger), rows(ledger, "select ctid::text, xmin::text from record_ledger.record")
+    before = (
+        snapshot(ledger),
+        rows(ledger, "select ctid::text, xmin::text from record_ledger.record"),
+    )
     ledger.execute(script())
-    after = snapshot(ledger), rows(ledger, "select ctid::text, xmin::text from record_ledger.record")
+    after = (
+        snapshot(ledger),
+        rows(ledger, "select ctid::text, xmin::text from record_ledger.record"),
+    )
     assert after == before
     complete(ledger, held.token)
     audit(ledger)
@@ -130,7 +150,9 @@ def test_a_database_of_a_newer_release_is_refused(empty_dsn, there, ours, is_new
 
 
 def test_a_migration_that_fails_leaves_nothing(empty_dsn, sql_copy):
-    (sql_copy / "migrations" / "0002_broken.sql").write_text("create table record_ledger.more (); select 1 / 0;\n")
+    (sql_copy / "migrations" / "0002_broken.sql").write_text(
+        "create table record_ledger.more (); select 1 / 0;\n"
+    )
     with open_connection(empty_dsn) as owner:
         with pytest.raises(psycopg.errors.DivisionByZero):
             owner.execute(script(sql_copy))
@@ -160,7 +182,7 @@ def test_deploys_of_two_databases_at_once_both_succeed(databases):
     def work(dsn):
         try:
             deploy(dsn)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (the test gets it)
             errors.append(error)
 
     threads = [threading.Thread(target=work, args=[dsn]) for dsn in targets]
@@ -203,7 +225,9 @@ def owner_dsn(databases, empty_dsn):
         user = f"{name}_owner"
         admin.execute(sql.SQL("create role {} login password 'x'").format(sql.Identifier(user)))
         admin.execute(
-            sql.SQL("alter database {} owner to {}").format(sql.Identifier(name), sql.Identifier(user))
+            sql.SQL("alter database {} owner to {}").format(
+                sql.Identifier(name), sql.Identifier(user)
+            )
         )
     return make_conninfo(empty_dsn, user=user, password="x")
 
@@ -213,12 +237,16 @@ def test_an_owner_who_is_no_superuser_can_deploy_and_work(owner_dsn, ledger_dsn,
     with open_connection(owner_dsn) as owner:
         owner.execute(script())
         owner.execute(script())
-        assert not one(owner, "select rolsuper or rolcreaterole from pg_roles where rolname = current_user")
+        assert not one(
+            owner, "select rolsuper or rolcreaterole from pg_roles where rolname = current_user"
+        )
         register(owner, config(PIPELINE, start_at="2026-01-01", x_time_back="0s"))
         store(owner, PIPELINE)
         complete(owner, pass_valid(owner, PIPELINE, "a").token)
         for role in GROUP_ROLES:
-            assert one(owner, "select has_table_privilege(%s, 'record_ledger.pipelines', 'select')", [role])
+            assert one(
+                owner, "select has_table_privilege(%s, 'record_ledger.pipelines', 'select')", [role]
+            )
         audit(owner)
 
 
@@ -231,7 +259,9 @@ def test_without_the_roles_and_the_right_to_create_them_a_deploy_warns_and_goes_
     grants.write_text(renamed)
     said = []
     with open_connection(owner_dsn) as owner:
-        owner.add_notice_handler(lambda notice: said.append((notice.severity, notice.message_primary)))
+        owner.add_notice_handler(
+            lambda notice: said.append((notice.severity, notice.message_primary))
+        )
         owner.execute(script(sql_copy))
         warnings = [message for severity, message in said if severity == "WARNING"]
         assert len(warnings) == 2
@@ -242,11 +272,15 @@ def test_without_the_roles_and_the_right_to_create_them_a_deploy_warns_and_goes_
 
 def test_what_earlier_releases_granted_does_not_stay(ledger):
     ledger.execute("grant all on record_ledger.record to public, record_ledger_reader")
-    ledger.execute("grant execute on function record_ledger.register_config(jsonb) to record_ledger_runner")
+    ledger.execute(
+        "grant execute on function record_ledger.register_config(jsonb) to record_ledger_runner"
+    )
     ledger.execute("grant select on record_ledger.claim_token_seq to public")
     ledger.execute(script())
     for role in ("public", *GROUP_ROLES):
-        assert not one(ledger, "select has_table_privilege(%s, 'record_ledger.record', 'select')", [role])
+        assert not one(
+            ledger, "select has_table_privilege(%s, 'record_ledger.record', 'select')", [role]
+        )
         assert not one(
             ledger,
             "select has_function_privilege(%s, 'record_ledger.register_config(jsonb)', 'execute')",

@@ -39,7 +39,9 @@ def hourly(config):
 
     def make(pipeline_id=PIPELINE, **changes):
         return config(
-            pipeline_id, **{"timezone": "UTC", "x_time_back": "0s", "granularity": "1h", "lease": "1h"} | changes
+            pipeline_id,
+            **{"timezone": "UTC", "x_time_back": "0s", "granularity": "1h", "lease": "1h"}
+            | changes,
         )
 
     return make
@@ -82,7 +84,9 @@ def test_a_record_is_stable_from_the_very_microsecond_on(ledger, clock, hourly, 
     assert verdict_of(ledger, DAY)[2] == stable
     assert rows(ledger, "select * from record_ledger.oldest_valid_record") == []
     clock.advance("1us")
-    assert rows(ledger, "select window_start_time from record_ledger.oldest_valid_record") == [(DAY,)]
+    assert rows(ledger, "select window_start_time from record_ledger.oldest_valid_record") == [
+        (DAY,)
+    ]
     assert verdict_of(ledger, DAY)[0] == "READY"
     assert pass_valid(ledger, PIPELINE).start == DAY
 
@@ -127,7 +131,9 @@ def test_max_active_records_limits_unexpired_claims(ledger, clock, hourly):
     assert pass_valid(ledger, PIPELINE, "c").start == hour(2)
     # Both leases end at 07:00; the first of them fails its first attempt and is valid again later.
     clock.set(hour(7))
-    assert rows(ledger, "select window_start_time from record_ledger.oldest_valid_record") == [(hour(3),)]
+    assert rows(ledger, "select window_start_time from record_ledger.oldest_valid_record") == [
+        (hour(3),)
+    ]
     assert pass_valid(ledger, PIPELINE, "d").start == hour(3)
     audit(ledger)
 

@@ -33,7 +33,9 @@ def touched(session, query, parameters):
 def pages(session, query):
     """The pages that a statement touches, asked three times: plans and caches are warm. Ends what it passed."""
     for _ in range(3):
-        plan = one(session, f"explain (analyze, buffers, timing off, format json) {query}")[0]["Plan"]
+        plan = one(session, f"explain (analyze, buffers, timing off, format json) {query}")[0][
+            "Plan"
+        ]
         session.execute(
             "select record_ledger.complete_record(pipeline_id, claim_token) "
             "from record_ledger.pipeline_records where status = 'IN_PROGRESS'"
@@ -68,8 +70,8 @@ def all_calls(session, given, run):
     """Calls every routine once in a session; gives the rows that each of them read."""
     found, last = {}, None
     for name, (query, parameters) in CALLS.items():
-        query = query.format(last=last, run=run)
-        answer, by_scan, by_index = touched(session, query, parameters)
+        call = query.format(last=last, run=run)
+        answer, by_scan, by_index = touched(session, call, parameters)
         found[name] = (by_scan, by_index)
         if name.startswith("pass") and answer[0][0] is not None:
             last = answer[0][0]["claim_token"]
@@ -163,7 +165,9 @@ def test_a_pass_touches_as_few_pages_with_thousands_of_records_that_failed(ledge
     fill(ledger, clock, given, 3_050)
     call = f"select * from record_ledger.pass_valid_record('{PIPELINE}', null)"
     few = pages(ledger, call)
-    ledger.execute(CYCLES.format(count=3_000, name="failing", ending="fail_record", more=", 'x', false"))
+    ledger.execute(
+        CYCLES.format(count=3_000, name="failing", ending="fail_record", more=", 'x', false")
+    )
     many = pages(ledger, call)
     assert many <= few + SLACK, (few, many)
 
@@ -203,7 +207,10 @@ def test_a_snapshot_that_is_held_open_makes_no_pass_dearer(ledger, connect, cloc
     ledger.execute("vacuum record_ledger.record")
     many = [pages(ledger, query) for query in (call, done, valid)]
 
-    assert all(after <= before + SLACK for before, after in zip(few, many, strict=True)), (few, many)
+    assert all(after <= before + SLACK for before, after in zip(few, many, strict=True)), (
+        few,
+        many,
+    )
     analyst.rollback()
 
 

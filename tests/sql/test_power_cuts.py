@@ -24,7 +24,10 @@ class Load:
         self.dsn, self.configs, self.number = dsn, configs, number
         self.acknowledged = []
         self.enough = threading.Semaphore(0)
-        self.threads = [threading.Thread(target=self.work, args=[worker], daemon=True) for worker in range(WORKERS)]
+        self.threads = [
+            threading.Thread(target=self.work, args=[worker], daemon=True)
+            for worker in range(WORKERS)
+        ]
 
     def work(self, worker):
         chosen = random.Random(self.number * WORKERS + worker)
@@ -82,10 +85,17 @@ def test_ten_power_cuts_lose_no_acknowledged_change(own_server):
         own_server.start()
         with open_connection(own_server.dsn()) as owner:
             there = set(
-                rows(owner, "select pipeline_id, window_start_time, claim_token, event from record_ledger.record_events")
+                rows(
+                    owner,
+                    "select pipeline_id, window_start_time, claim_token, event from record_ledger.record_events",
+                )
             )
-            lost = {(name, at.astimezone(timezone.utc), *rest) for name, at, *rest in acknowledged} - there
-            assert not lost, f"{len(lost)} of {len(acknowledged)} changes are lost, such as {next(iter(lost))}"
+            lost = {
+                (name, at.astimezone(timezone.utc), *rest) for name, at, *rest in acknowledged
+            } - there
+            assert not lost, (
+                f"{len(lost)} of {len(acknowledged)} changes are lost, such as {next(iter(lost))}"
+            )
             now_stored = one(owner, "select count(*) from record_ledger.pipeline_records")
             assert now_stored >= stored
             stored = now_stored

@@ -6,7 +6,6 @@ import psycopg
 import pytest
 
 from tests.sql.support import (
-    NOW,
     PIPELINE,
     complete,
     cycle,
@@ -139,7 +138,13 @@ def story(connection, clock, config, name):
             told.append(register(connection, given | wrong))
         except psycopg.Error as error:
             told.append(error.diag.message_primary)
-    return [repr(part).replace(f"'{name}'", "'PIPELINE'").replace(f'pipeline "{name}"', "").replace(f"pipeline {name}", "") for part in told]
+    return [
+        repr(part)
+        .replace(f"'{name}'", "'PIPELINE'")
+        .replace(f'pipeline "{name}"', "")
+        .replace(f"pipeline {name}", "")
+        for part in told
+    ]
 
 
 class Binary:

@@ -105,7 +105,12 @@ def test_a_refused_change_leaves_the_config_in_force(ledger, clock, config):
 
 def test_other_keys_are_ignored_and_never_stored(ledger, clock, config, warnings):
     clock.set(NOW)
-    secrets = {"password": "s3cret-1", "connection": {"token": "s3cret-2"}, "xkcd": ["s3cret-3"], "": "s3cret-4"}
+    secrets = {
+        "password": "s3cret-1",
+        "connection": {"token": "s3cret-2"},
+        "xkcd": ["s3cret-3"],
+        "": "s3cret-4",
+    }
     register(ledger, config(PIPELINE, **secrets))
     answer = cycle(ledger, config(PIPELINE, **secrets), "a")
     assert "s3cret" not in str(answer)
@@ -137,7 +142,9 @@ def test_other_keys_are_ignored_and_never_stored(ledger, clock, config, warnings
 )
 def test_a_misspelt_optional_key_is_a_warning(ledger, clock, config, warnings, given, meant):
     clock.set(NOW)
-    expected = [("WARNING", f'config key "{given}" is ignored; did you mean "{meant}"?')] if meant else []
+    expected = (
+        [("WARNING", f'config key "{given}" is ignored; did you mean "{meant}"?')] if meant else []
+    )
     register(ledger, config(PIPELINE, **{given: "x"}))
     assert warnings == expected
     warnings.clear()
@@ -152,7 +159,7 @@ HOSTILE = [
     '"; drop table record_ledger.record; --',
     "%s %I %L %% $1 :name {0} \\ \\' E'\\x41' /* */ -- ;",
     "a\nb\tc\u00a0\u2028\u202e🦄 \u0001 ' \" ` \\",
-    "{\"pipeline_id\": \"other\"}",
+    '{"pipeline_id": "other"}',
     "}}', 'fields', 'x",
     "' || (select string_agg(rolname, ',') from pg_roles) || '",
 ]
@@ -182,9 +189,17 @@ def test_hostile_text_is_kept_as_it_is_and_does_nothing(ledger, clock, config, h
         "select pipeline_id, key_x, fields, run_id, last_detail from record_ledger.pipeline_records "
         "where status = 'COMPLETED'",
     ) == [(hostile, hostile, fields, hostile, detail)]
-    assert one(ledger, "select detail ->> 'error' from record_ledger.record_events where event = 'failed'") == hostile
+    assert (
+        one(
+            ledger,
+            "select detail ->> 'error' from record_ledger.record_events where event = 'failed'",
+        )
+        == hostile
+    )
     assert one(ledger, "select default_record from record_ledger.pipelines")["key_x"] == hostile
-    assert len(windows(ledger, hostile)) == len(rows(ledger, "select from record_ledger.pipeline_records"))
+    assert len(windows(ledger, hostile)) == len(
+        rows(ledger, "select from record_ledger.pipeline_records")
+    )
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=range(len(HOSTILE)))

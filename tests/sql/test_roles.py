@@ -77,7 +77,9 @@ def test_a_role_may_do_what_is_listed_here_and_nothing_else(ledger, role):
     assert rights == dict.fromkeys(VIEWS, "SELECT")
     assert routines == READS | RULES | (WRITES if role == "runner" else set())
     assert one(ledger, "select has_schema_privilege(%(role)s, 'record_ledger', 'usage')", named)
-    assert not one(ledger, "select has_schema_privilege(%(role)s, 'record_ledger', 'create')", named)
+    assert not one(
+        ledger, "select has_schema_privilege(%(role)s, 'record_ledger', 'create')", named
+    )
 
 
 def test_only_what_must_act_as_the_owner_does(ledger):
@@ -181,7 +183,9 @@ def test_tables_sequences_and_private_functions_are_closed(ledger, connect, cloc
             with refused("42501"):
                 member.execute(statement.format(table))
     for view in VIEWS:
-        with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.ObjectNotInPrerequisiteState)):
+        with pytest.raises(
+            (psycopg.errors.InsufficientPrivilege, psycopg.errors.ObjectNotInPrerequisiteState)
+        ):
             member.execute(f"delete from record_ledger.{view}")
     for statement in (
         "select nextval('record_ledger.claim_token_seq')",
@@ -223,9 +227,13 @@ def test_a_hostile_search_path_cannot_hijack_what_acts_as_the_owner(ledger, conn
     runner.execute(
         f"create function evil.equals(text, text) returns boolean language sql as $$ {spring}; select true $$"
     )
-    runner.execute("create operator evil.= (leftarg = text, rightarg = text, function = evil.equals)")
+    runner.execute(
+        "create operator evil.= (leftarg = text, rightarg = text, function = evil.equals)"
+    )
     for table in ("pipeline", "record", "claim", "record_event", "pg_timezone_names"):
-        runner.execute(f"create temporary table {table} (pipeline_id text, config jsonb, name text)")
+        runner.execute(
+            f"create temporary table {table} (pipeline_id text, config jsonb, name text)"
+        )
     runner.execute("set search_path = evil, pg_temp, record_ledger, pg_catalog")
 
     given = config(PIPELINE, check_fields=["source_name"])
@@ -242,5 +250,7 @@ def test_a_hostile_search_path_cannot_hijack_what_acts_as_the_owner(ledger, conn
     runner.execute("select * from record_ledger.pipeline_progress")
 
     # What runs as the caller may be fooled by its own traps; nothing of the owner's was.
-    sprung = {name for (name,) in runner.execute("select distinct who from pg_temp.trap").fetchall()}
+    sprung = {
+        name for (name,) in runner.execute("select distinct who from pg_temp.trap").fetchall()
+    }
     assert sprung <= {who}

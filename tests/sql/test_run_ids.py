@@ -32,7 +32,13 @@ START = "2026-11-22T00:00:00Z"
 @pytest.fixture
 def given(config):
     return config(
-        PIPELINE, timezone="UTC", x_time_back="0s", granularity="1h", start_at=START, lease="30m", retry_delay="10m"
+        PIPELINE,
+        timezone="UTC",
+        x_time_back="0s",
+        granularity="1h",
+        start_at=START,
+        lease="30m",
+        retry_delay="10m",
     )
 
 
@@ -70,7 +76,9 @@ def test_a_whole_cycle_binds_like_a_pass(ledger, given, orders):
 def test_a_null_run_id_binds_nothing(ledger, orders):
     starts = [pass_valid(ledger, orders, None).start for _ in range(3)]
     assert len(set(starts)) == 3
-    assert [run for (run,) in rows(ledger, "select run_id from record_ledger.record_events")] == [None] * 3
+    assert [run for (run,) in rows(ledger, "select run_id from record_ledger.record_events")] == [
+        None
+    ] * 3
     assert "run  " not in verdict_of(ledger, starts[0])[1]
 
 
@@ -181,7 +189,9 @@ def test_in_backoff_but_not_valid_otherwise_the_run_exits(ledger, clock, given, 
     register(ledger, given | {"x_time_back": "12h"})
     assert pass_valid(ledger, orders, "a").verdict == "UNSTABLE"
     register(ledger, given)
-    ledger.execute("update record_ledger.pipeline set paused_at = now(), paused_by = 'me', pause_reason = 'why'")
+    ledger.execute(
+        "update record_ledger.pipeline set paused_at = now(), paused_by = 'me', pause_reason = 'why'"
+    )
     assert pass_valid(ledger, orders, "a").verdict == "PAUSED"
 
 

@@ -13,22 +13,21 @@ from tests.sql.support import (
     audit,
     complete,
     cycle,
-    events,
     extend,
-    fail,
     one,
     pass_valid,
     record_of,
     register,
-    release,
     rows,
     store,
 )
 from tests.support.databases import deploy
 
 START = datetime(2026, 11, 22, tzinfo=timezone.utc)
-PASS = "select exit_dag, verdict, record ->> 'window_start_time', record ->> 'claim_token' " \
-    "from record_ledger.pass_valid_record('orders', %s)"  # fmt: skip
+PASS = (
+    "select exit_dag, verdict, record ->> 'window_start_time', record ->> 'claim_token' "
+    "from record_ledger.pass_valid_record('orders', %s)"
+)
 
 
 def hour(n):
@@ -67,7 +66,9 @@ def test_two_passes_get_two_records_in_order(ledger, connect, first, in_backgrou
     audit(ledger)
 
 
-def test_a_pass_after_one_that_was_rolled_back_gets_its_record(connect, first, in_background, orders):
+def test_a_pass_after_one_that_was_rolled_back_gets_its_record(
+    connect, first, in_background, orders
+):
     pass_valid(first, orders, "a")
     second = in_background(connect(), PASS, ["b"])
     second.wait_until_blocked()
@@ -75,7 +76,9 @@ def test_a_pass_after_one_that_was_rolled_back_gets_its_record(connect, first, i
     assert second.rows()[0][2] == hour(0)
 
 
-def test_the_same_run_in_two_sessions_gets_the_same_record(ledger, connect, first, in_background, orders):
+def test_the_same_run_in_two_sessions_gets_the_same_record(
+    ledger, connect, first, in_background, orders
+):
     mine = pass_valid(first, orders, "a")
     second = in_background(connect(), PASS, ["a"])
     second.wait_until_blocked()
@@ -90,7 +93,9 @@ def test_the_same_run_in_two_sessions_gets_the_same_record(ledger, connect, firs
     audit(ledger)
 
 
-def test_a_second_cycle_stores_no_window_twice(ledger, clock, connect, first, in_background, given, orders):
+def test_a_second_cycle_stores_no_window_twice(
+    ledger, clock, connect, first, in_background, given, orders
+):
     clock.advance("2h")
     cycle(first, given, "a")
     second = in_background(
@@ -105,7 +110,9 @@ def test_a_second_cycle_stores_no_window_twice(ledger, clock, connect, first, in
     audit(ledger)
 
 
-def test_capacity_is_counted_after_the_other_pass(connect, first, in_background, given, orders, ledger):
+def test_capacity_is_counted_after_the_other_pass(
+    connect, first, in_background, given, orders, ledger
+):
     register(ledger, given | {"max_active_records": 1})
     pass_valid(first, orders, "a")
     second = in_background(connect(), PASS, ["b"])
@@ -136,81 +143,9 @@ def test_a_pass_waits_for_nobody_who_completes(ledger, first, connect, orders):
     audit(ledger)
 
 
-@pytest.mark.parametrize("call", [complete, fail, release])
-def test_a_token_that_ends_its_claim_first_wins_over_the_pass_that_would_collect_it(
-    ledger, clock, connect, first, in_background, orders, call
+def test_two_sessions_register_the_same_new_pipeline_once(
+    ledger, connect, first, in_background, given
 ):
-    held = pass_valid(ledger, orders, "a")
-    clock.advance("45m")
-    call(first, held.token)
-    second = in_background(connect(), PASS, ["b"])
-    second.wait_until_blocked()
-    first.commit()
-    ((exit_dag, verdict, start, _),) = second.rows()
-    assert "lease_expired" not in events(ledger, held.start)
-    if call is release:
-        # Released and pending again: not what the pass had seen, but what there is.
-        assert record_of(ledger, held.start)["status"] in ("PENDING", "IN_PROGRESS")
-    assert not exit_dag and verdict == "READY"
-    audit(ledger)
-
-
-def test_a_heartbeat_that_comes_first_keeps_the_claim(ledger, clock, connect, first, in_background, orders):
-    held = pass_valid(ledger, orders, "a")
-    clock.advance("45m")
-    extend(first, held.token)
-    second = in_background(connect(), PASS, ["b"])
-    second.wait_until_blocked()
-    first.commit()
-    assert second.rows()[0][2] == hour(1)
-    complete(ledger, held.token)
-    assert events(ledger, held.start) == ["passed", "completed"]
-
-
-@pytest.mark.parametrize("call", [complete, fail, release, extend])
-def test_a_pass_that_collects_first_wins_over_the_token(
-    ledger, clock, connect, first, in_background, orders, call
-):
-    held = pass_valid(ledger, orders, "a")
-    clock.advance("45m")
-    assert pass_valid(first, orders, "b").start == held.start
-    other = connect()
-    late = in_background(other, lambda: call(other, held.token))
-    late.wait_until_blocked()
-    first.commit()
-    assert late.error().sqlstate == "RL004"
-    assert events(ledger, held.start) == ["passed", "lease_expired", "passed"]
-    audit(ledger)
-
-
-@pytest.mark.parametrize(("winner", "loser"), [(complete, fail), (fail, complete), (release, complete)])
-def test_of_two_endings_of_one_claim_the_first_wins(
-    ledger, connect, first, in_background, orders, winner, loser
-):
-    held = pass_valid(ledger, orders, "a")
-    winner(first, held.token)
-    other = connect()
-    late = in_background(other, lambda: loser(other, held.token))
-    late.wait_until_blocked()
-    first.commit()
-    assert late.error().sqlstate == "RL004"
-    audit(ledger)
-
-
-def test_the_same_ending_in_two_sessions_succeeds_twice_and_counts_once(
-    ledger, connect, first, in_background, orders
-):
-    held = pass_valid(ledger, orders, "a")
-    complete(first, held.token)
-    other = connect()
-    late = in_background(other, lambda: complete(other, held.token))
-    late.wait_until_blocked()
-    first.commit()
-    late.result()
-    assert events(ledger, held.start) == ["passed", "completed"]
-
-
-def test_two_sessions_register_the_same_new_pipeline_once(ledger, connect, first, in_background, given):
     register(first, given)
     second = in_background(connect(), "select record_ledger.register_pipeline(%s)", [Jsonb(given)])
     second.wait_until_blocked()
@@ -220,7 +155,9 @@ def test_two_sessions_register_the_same_new_pipeline_once(ledger, connect, first
     assert one(ledger, "select count(*) from record_ledger.pipeline_events") == 1
 
 
-@pytest.mark.parametrize("call", ["register_pipeline(%s)", "store_new_and_pass_valid_record(%s, 'b')"])
+@pytest.mark.parametrize(
+    "call", ["register_pipeline(%s)", "store_new_and_pass_valid_record(%s, 'b')"]
+)
 def test_the_later_of_two_configs_is_in_force_whoever_was_first_to_look(
     ledger, clock, connect, first, in_background, given, call
 ):
@@ -271,13 +208,17 @@ def test_a_pass_that_waited_judges_by_the_time_at_which_it_goes_on(
     clock.advance("29m")
     first.commit()
     ((_, _, start, _),) = second.rows()
-    assert record_of(ledger, datetime.fromisoformat(start))["lease_expires_at"].startswith("2026-11-2")
+    assert record_of(ledger, datetime.fromisoformat(start))["lease_expires_at"].startswith(
+        "2026-11-2"
+    )
     assert one(
         ledger, "select max(lease_expires_at) from record_ledger.pipeline_records"
     ) == datetime(2026, 11, 22, 6, 59, tzinfo=timezone.utc)
 
 
-def test_a_deploy_waits_for_no_pass_and_no_pass_for_a_deploy(ledger, ledger_dsn, connect, first, given):
+def test_a_deploy_waits_for_no_pass_and_no_pass_for_a_deploy(
+    ledger, ledger_dsn, connect, first, given
+):
     # The real clock: a deploy puts it back into its place.
     register(ledger, given | {"start_at": None, "x_time_back": "1h"})
     store(ledger, PIPELINE)

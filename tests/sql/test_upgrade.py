@@ -104,13 +104,18 @@ def test_an_upgrade_keeps_every_row_and_claim(old_ledger):
     )
     assert one(connection, call, "done")[0] == "ALREADY_DONE"
     assert one(connection, call, "failed for good")[0] == "FAILED"
-    starts = [row[0] for row in connection.execute(
-        "select window_start_time from record_ledger.pipeline_records "
-        "where pipeline_id = 'old' order by 1 limit 6"
-    )]
+    starts = [
+        row[0]
+        for row in connection.execute(
+            "select window_start_time from record_ledger.pipeline_records "
+            "where pipeline_id = 'old' order by 1 limit 6"
+        )
+    ]
     # Those given back are the oldest, and come before the windows that were never passed.
     assert [one(connection, call, f"new {n}")[1] for n in range(3)] == [
-        starts[1], starts[2], starts[5],
+        starts[1],
+        starts[2],
+        starts[5],
     ]
 
 

@@ -26,7 +26,9 @@ PRECEDENCE = [
     "FAILED", "LEASE_EXPIRED", "LEASED", "PAUSED", "INCOMPLETE", "UNSTABLE", "BACKOFF", "BLOCKED", "AT_CAPACITY",
     "READY",
 ]  # fmt: skip
-PAUSE = "update record_ledger.pipeline set paused_at = %s, paused_by = 'ops', pause_reason = 'audit'"
+PAUSE = (
+    "update record_ledger.pipeline set paused_at = %s, paused_by = 'ops', pause_reason = 'audit'"
+)
 
 
 @pytest.fixture
@@ -119,7 +121,7 @@ def test_a_record_that_is_not_pending_has_the_verdict_of_its_claim(
 def test_an_exit_says_what_record_verdicts_says_of_the_oldest_pending_record(
     ledger, clock, given, scene, verdict
 ):
-    older, record = scene
+    _, record = scene
     fail(ledger, record.token)
     if verdict != "BACKOFF":
         clock.advance("10m")
@@ -205,11 +207,15 @@ def test_ready_at_says_when_the_record_can_be_passed_as_things_stand(ledger, clo
     assert expired[::2] == ("LEASE_EXPIRED", START + timedelta(hours=6, minutes=40))
 
 
-@pytest.mark.parametrize("pause", [("now()", "null", "null"), ("null", "'me'", "'why'"), ("now()", "'me'", "null")])
+@pytest.mark.parametrize(
+    "pause", [("now()", "null", "null"), ("null", "'me'", "'why'"), ("now()", "'me'", "null")]
+)
 def test_a_pause_says_who_and_why(ledger, scene, pause):
     with refused("23514"):
         ledger.execute(
-            "update record_ledger.pipeline set paused_at = {}, paused_by = {}, pause_reason = {}".format(*pause)
+            "update record_ledger.pipeline set paused_at = {}, paused_by = {}, pause_reason = {}".format(
+                *pause
+            )
         )
 
 
@@ -230,7 +236,9 @@ def test_progress_says_what_a_new_run_would_be_answered_also_with_expired_leases
 ):
     register(ledger, given | {"max_active_records": 2, "retry_delay": "1h"})
     clock.advance("30m")
-    (progress,) = rows(ledger, "select verdict, oldest_valid_window from record_ledger.pipeline_progress")
+    (progress,) = rows(
+        ledger, "select verdict, oldest_valid_window from record_ledger.pipeline_progress"
+    )
     assert progress == ("READY", START + timedelta(hours=2))
     register(ledger, given | {"x_time_back": "4h", "retry_delay": "1h"})
     (progress,) = rows(ledger, "select verdict, reason from record_ledger.pipeline_progress")

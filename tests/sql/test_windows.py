@@ -20,7 +20,11 @@ def planned(ledger, config, zone, granularity, start, end):
     register(
         ledger,
         config(
-            name, timezone=zone, granularity=granularity, x_time_back="0s", start_at=start.isoformat()
+            name,
+            timezone=zone,
+            granularity=granularity,
+            x_time_back="0s",
+            start_at=start.isoformat(),
         ),
     )
     return rows(
@@ -63,7 +67,9 @@ def test_the_interval_says_the_actual_length_with_hours_the_largest_unit(ledger,
     start = instant("2026-10-31T07:00")
     days = planned(ledger, config, "America/Los_Angeles", "1d", start, start + timedelta(days=3))
     assert [interval for *_, interval in days] == ["24h", "25h", "24h"]
-    odd = planned(ledger, config, "UTC", "7h", instant("2026-01-01T00:00"), instant("2026-01-02T00:00"))
+    odd = planned(
+        ledger, config, "UTC", "7h", instant("2026-01-01T00:00"), instant("2026-01-02T00:00")
+    )
     assert [interval for *_, interval in odd] == ["7h", "7h", "7h", "3h"]
     uneven = planned(
         ledger, config, "UTC", "5h30m15s", instant("2026-01-01T00:00"), instant("2026-01-02T00:00")
@@ -98,7 +104,12 @@ def test_windows_are_elapsed_time_and_the_last_of_a_day_ends_at_midnight(
 
 def test_a_skipped_date_has_no_window(ledger, config):
     found = planned(
-        ledger, config, "Pacific/Apia", "6h", instant("2011-12-29T10:00"), instant("2011-12-31T10:00")
+        ledger,
+        config,
+        "Pacific/Apia",
+        "6h",
+        instant("2011-12-29T10:00"),
+        instant("2011-12-31T10:00"),
     )
     assert [target for *_, target, _ in found] == ["2011-12-29"] * 4 + ["2011-12-31"] * 4
 
@@ -106,7 +117,12 @@ def test_a_skipped_date_has_no_window(ledger, config):
 def test_the_hour_that_repeats_yesterday_belongs_to_the_day_that_has_begun(ledger, config):
     # At 02:31 UTC the clocks of St. John's go from 00:01 on the 7th back to 23:01 on the 6th.
     found = planned(
-        ledger, config, "America/St_Johns", "1h", instant("2010-11-07T00:30"), instant("2010-11-07T05:30")
+        ledger,
+        config,
+        "America/St_Johns",
+        "1h",
+        instant("2010-11-07T00:30"),
+        instant("2010-11-07T05:30"),
     )
     assert [target for *_, target, _ in found] == ["2010-11-06"] * 2 + ["2010-11-07"] * 3
 
@@ -156,9 +172,7 @@ def every_zone(ledger):
 
 @settings(max_examples=100)
 @given(data=st.data())
-def test_windows_reckoned_one_by_one_equal_those_reckoned_in_bulk(
-    ledger, config, every_zone, data
-):
+def test_windows_reckoned_one_by_one_equal_those_reckoned_in_bulk(ledger, config, every_zone, data):
     zone = data.draw(st.sampled_from(ZONES) | st.sampled_from(every_zone), label="zone")
     seconds = data.draw(
         st.sampled_from([600, 1800, 3600, 7200, 25200, 43200, 43201, 86399, 86400])
@@ -166,7 +180,9 @@ def test_windows_reckoned_one_by_one_equal_those_reckoned_in_bulk(
         label="seconds",
     )
     start = instant(data.draw(st.sampled_from(CHANGES), label="change")) - timedelta(
-        microseconds=data.draw(st.sampled_from([0, 1, 60 * 10**6]) | st.integers(0, 40 * 3600 * 10**6))
+        microseconds=data.draw(
+            st.sampled_from([0, 1, 60 * 10**6]) | st.integers(0, 40 * 3600 * 10**6)
+        )
     )
     end = start + timedelta(
         seconds=data.draw(st.integers(1, 60) | st.integers(1, 4 * 86400), label="length")

@@ -64,10 +64,13 @@ def test_a_pipeline_on_time_has_exactly_one_pending_record_that_is_not_stable(
     for _ in range(5):
         clock.advance("1h")
         store(ledger, utc_pipeline)
-        assert one(
-            ledger,
-            "select count(*) from record_ledger.record_verdicts where verdict = 'UNSTABLE'",
-        ) == 1
+        assert (
+            one(
+                ledger,
+                "select count(*) from record_ledger.record_verdicts where verdict = 'UNSTABLE'",
+            )
+            == 1
+        )
 
 
 def test_a_pipeline_that_was_down_for_a_week_catches_up_by_itself(ledger, clock, utc_pipeline):
@@ -95,7 +98,9 @@ def test_new_windows_answers_for_any_instant_and_any_number(ledger, clock, utc_p
 
     later = datetime(2026, 11, 22, 5, 0, tzinfo=UTC)
     start = datetime(2026, 11, 22, tzinfo=UTC)
-    assert [row[1] for row in planned(later, None)] == [start + timedelta(hours=n) for n in range(5)]
+    assert [row[1] for row in planned(later, None)] == [
+        start + timedelta(hours=n) for n in range(5)
+    ]
     assert planned(later, 2) == planned(later, None)[:2]
     assert planned(later, 0) == []
     assert planned(start, None) == []
@@ -121,7 +126,11 @@ def test_ten_thousand_windows_are_stored_at_most_and_the_rest_by_the_next_calls(
     register(
         ledger,
         config(
-            PIPELINE, timezone="UTC", x_time_back="0s", granularity="1m", start_at="2026-11-07T12:00Z"
+            PIPELINE,
+            timezone="UTC",
+            x_time_back="0s",
+            granularity="1m",
+            start_at="2026-11-07T12:00Z",
         ),
     )
     due = 14 * 1440 + 15 * 60 + 30
@@ -134,7 +143,9 @@ def test_ten_thousand_windows_are_stored_at_most_and_the_rest_by_the_next_calls(
     audit(ledger)
 
 
-def test_a_whole_cycle_also_stores_ten_thousand_at_most_and_passes_the_oldest(ledger, clock, config):
+def test_a_whole_cycle_also_stores_ten_thousand_at_most_and_passes_the_oldest(
+    ledger, clock, config
+):
     clock.set("2026-11-22T00:00:00Z")
     answer = cycle(
         ledger,
@@ -163,7 +174,8 @@ def test_a_changed_granularity_or_zone_applies_from_the_last_stored_end_on(
     store(ledger, utc_pipeline)
     before = windows(ledger)
     register(
-        ledger, config(PIPELINE, **{"timezone": "UTC", "x_time_back": "0s", "granularity": "1h"} | change)
+        ledger,
+        config(PIPELINE, **{"timezone": "UTC", "x_time_back": "0s", "granularity": "1h"} | change),
     )
     clock.set("2026-11-22T04:40:00Z")
     store(ledger, utc_pipeline)
@@ -182,9 +194,7 @@ def test_start_at_is_ignored_once_the_pipeline_has_records(ledger, clock, config
     before = windows(ledger)
     register(
         ledger,
-        config(
-            PIPELINE, timezone="UTC", x_time_back="0s", granularity="1h", start_at="2026-01-01"
-        ),
+        config(PIPELINE, timezone="UTC", x_time_back="0s", granularity="1h", start_at="2026-01-01"),
     )
     assert store(ledger, utc_pipeline) == 0
     clock.advance("1h")
@@ -197,7 +207,11 @@ def test_a_start_in_the_future_stores_nothing_until_then(ledger, clock, config):
     answer = cycle(
         ledger,
         config(
-            PIPELINE, timezone="UTC", x_time_back="0s", granularity="1h", start_at="2026-11-23T00:00Z"
+            PIPELINE,
+            timezone="UTC",
+            x_time_back="0s",
+            granularity="1h",
+            start_at="2026-11-23T00:00Z",
         ),
     )
     assert (answer.exit_dag, answer.verdict, answer.record) == (True, "NO_RECORDS", None)

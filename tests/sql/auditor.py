@@ -1,0 +1,100 @@
+"""An auditor of a whole ledger: each statement finds what must never be.
+
+It looks through the public views only: how the ledger keeps its state is its own business.
+"""
+
+from __future__ import annotations
+
+from tests.support.databases import Connection
+
+_VIOLATIONS = {
+    "windows leave a gap or overlap": """
+        select r.* from (
+            select pipeline_id, window_start_time, window_end_time,
+                lag(window_end_time) over w as previous_end
+            from record_ledger.pipeline_records
+            window w as (partition by pipeline_id order by window_start_time)
+        ) as r
+        where r.previous_end <> r.window_start_time or r.window_end_time <= r.window_start_time
+    """,
+    "a status does not have what it needs": """
+        select * from record_ledger.pipeline_records
+        where (status = 'IN_PROGRESS') <> (lease_expires_at is not null)
+            or status = 'IN_PROGRESS' and claim_token is null
+            or status = 'PENDING' and (claim_token is not null or run_id is not null)
+            or status <> 'PENDING' and retry_at is not null
+            or status not in ('PENDING', 'IN_PROGRESS', 'COMPLETED', 'FAILED', 'WAIVED')
+    """,
+    "events do not follow one another": """
+        select * from (
+            select e.*,
+                row_number() over w as expected_no,
+                lag(to_status, 1, 'PENDING') over w as expected_from,
+                lag(generation, 1, 1) over w as generation_before,
+                -- A released attempt is not counted.
+                lag(attempt - (event = 'released')::int, 1, 0) over w as attempt_before
+            from record_ledger.record_events as e
+            window w as (partition by pipeline_id, window_start_time order by event_no)
+        ) as e
+        where event_no <> expected_no
+            or from_status <> expected_from
+            or generation <> generation_before + (event = 'reopened')::int
+            or attempt <> case event
+                when 'passed' then attempt_before + 1
+                when 'reopened' then 0
+                else attempt_before
+            end
+    """,
+    "events do not add up to the record": """
+        select r.pipeline_id, r.window_start_time, r.status, r.attempt, r.last_event, e.*
+        from record_ledger.pipeline_records as r
+        left join lateral (
+            select to_status, event, generation, claim_token,
+                attempt - (event = 'released')::int as attempt
+            from record_ledger.record_events as e
+            where e.pipeline_id = r.pipeline_id and e.window_start_time = r.window_start_time
+            order by event_no desc limit 1
+        ) as e on true
+        where r.status <> coalesce(e.to_status, 'PENDING')
+            or r.last_event is distinct from e.event
+            or r.generation <> coalesce(e.generation, 1)
+            or r.attempt <> coalesce(e.attempt, 0)
+            or r.claim_token is not null and r.claim_token <> e.claim_token
+    """,
+    "an event belongs to no record": """
+        select e.* from record_ledger.record_events as e
+        where not exists (
+            select from record_ledger.pipeline_records as r
+            where (r.pipeline_id, r.window_start_time) = (e.pipeline_id, e.window_start_time)
+        )
+    """,
+    "a claim token was drawn twice": """
+        select claim_token from record_ledger.record_events
+        where event in ('passed', 'passed_again')
+        group by claim_token having count(*) > 1
+    """,
+    "a claim ended twice": """
+        select pipeline_id, claim_token from record_ledger.record_events
+        where event in ('completed', 'failed', 'released', 'lease_expired')
+        group by pipeline_id, claim_token having count(*) > 1
+    """,
+    "a run was passed two records": """
+        select pipeline_id, run_id from record_ledger.record_events
+        where event in ('passed', 'passed_again') and run_id is not null
+        group by pipeline_id, run_id having count(distinct window_start_time) > 1
+    """,
+    "an open record does not have exactly one verdict": """
+        select r.pipeline_id, r.window_start_time, count(v.verdict)
+        from record_ledger.pipeline_records as r
+        full join record_ledger.record_verdicts as v using (pipeline_id, window_start_time)
+        group by 1, 2, r.status
+        having count(v.verdict) <> (r.status in ('PENDING', 'IN_PROGRESS', 'FAILED'))::int
+    """,
+}
+
+
+def audit(connection: Connection) -> None:
+    """Asserts that the whole ledger is sound: chain, claims, events, verdicts."""
+    for what, query in _VIOLATIONS.items():
+        found = connection.execute(query).fetchall()
+        assert not found, f"{what}: {len(found)} times, such as {found[0]}"

@@ -1,0 +1,169 @@
+"""Records stored unbuilt, or built with an older config: built when their turn comes, and only once."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from psycopg.types.json import Jsonb
+
+from tests.sql.support import (
+    PIPELINE,
+    audit,
+    built,
+    cycle,
+    events,
+    fail,
+    pass_valid,
+    record_of,
+    register,
+    rows,
+    store,
+    verdict_of,
+    writes_nothing,
+)
+
+START = datetime(2026, 11, 22, tzinfo=timezone.utc)
+
+
+def hour(n):
+    return START + timedelta(hours=n)
+
+
+@pytest.fixture
+def static(clock, config):
+    """Makes configs without templates, of hours in UTC from the 22nd on; it is 03:00 of that day."""
+    clock.set(hour(3))
+
+    def make(fields, **changes):
+        given = config(
+            PIPELINE, timezone="UTC", x_time_back="0s", granularity="1h", start_at=START.isoformat()
+        )
+        given["default_record"] = {"pipeline_id": PIPELINE, **fields}
+        return given | changes
+
+    return make
+
+
+@pytest.fixture
+def templated(static):
+    def make(**changes):
+        return static(
+            {"key_x": "x-{{ target_day }}", "key_y": 7}, check_fields=["key_x"], **changes
+        )
+
+    return make
+
+
+def test_without_built_windows_of_templates_are_stored_unbuilt_and_built_later(
+    ledger, clock, templated
+):
+    given = templated()
+    register(ledger, given)
+    assert store(ledger, PIPELINE) == 3
+    assert rows(
+        ledger, "select distinct fields::text, config_version from record_ledger.pipeline_records"
+    ) == [("{}", None)]
+    # Passing builds nothing.
+    assert pass_valid(ledger, PIPELINE, "a").verdict == "INCOMPLETE"
+    answer = cycle(ledger, given, "a")
+    assert [w["window_start_time"] for w in answer.to_build] == [
+        hour(n).isoformat() for n in range(3)
+    ]
+    answer = cycle(ledger, given, "a", built(answer.to_build[:2], key_x="x", key_y=7))
+    assert (answer.start, answer.record["key_x"]) == (hour(0), "x")
+    assert events(ledger, START) == ["rebuilt", "passed"]
+    assert rows(
+        ledger, "select detail from record_ledger.record_events where event = 'rebuilt' and window_start_time = %s",
+        [START],
+    ) == [({"config_version": 1, "fields_before": {}, "config_version_before": None},)]  # fmt: skip
+    assert len(cycle(ledger, given, "a").to_build) == 1
+    audit(ledger)
+
+
+def test_to_build_asks_for_the_hundred_oldest_stable_unbuilt_records(ledger, clock, templated):
+    given = templated(granularity="1m", x_time_back="30m")
+    register(ledger, given)
+    assert store(ledger, PIPELINE) == 150
+    clock.advance("3m")
+    asked = [w["window_start_time"] for w in cycle(ledger, given).to_build]
+    assert asked == [
+        (START + timedelta(minutes=n)).isoformat() for n in [*range(100), 150, 151, 152]
+    ]
+
+
+def test_a_template_that_renders_empty_is_not_asked_for_again(ledger, templated):
+    given = templated()
+    cycle(ledger, given, "a", built(cycle(ledger, given).to_build, key_x="", key_y=7))
+    again = cycle(ledger, given, "a")
+    assert (again.verdict, again.to_build) == ("INCOMPLETE", [])
+    assert "cannot fill" in again.reason
+    writes_nothing(
+        ledger, "select record_ledger.store_new_and_pass_valid_record(%s, 'a')", [Jsonb(given)]
+    )
+
+
+def test_a_changed_config_has_incomplete_records_built_again_and_only_those(ledger, templated):
+    given = templated()
+    sent = built(cycle(ledger, given).to_build, key_x="", key_y=7)
+    sent[1]["fields"] = {"key_x": "full", "key_y": 7}
+    assert cycle(ledger, given, "a", sent).start == hour(1)
+    changed = templated(lease="2h")
+    asked = cycle(ledger, changed, "b").to_build
+    assert [w["window_start_time"] for w in asked] == [hour(0).isoformat(), hour(2).isoformat()]
+    assert record_of(ledger, START)["config_version"] == 1
+    answer = cycle(ledger, changed, "b", built(asked, key_x="now", key_y=8))
+    assert (answer.start, answer.record["key_x"]) == (hour(0), "now")
+    assert [
+        version
+        for (version,) in rows(
+            ledger,
+            "select config_version from record_ledger.pipeline_records order by window_start_time",
+        )
+    ] == [2, 1, 2]
+    audit(ledger)
+
+
+def test_a_changed_config_without_templates_fills_what_is_missing_by_itself(ledger, static):
+    assert cycle(ledger, static({"key_x": ""}, check_fields=["key_x"]), "a").verdict == "INCOMPLETE"
+    answer = cycle(ledger, static({"key_x": "x"}, check_fields=["key_x"]), "a")
+    assert (answer.start, answer.record["key_x"]) == (hour(0), "x")
+    assert events(ledger, START) == ["rebuilt", "passed"]
+    assert cycle(ledger, static({"key_x": "x"}, check_fields=["key_x"]), "b").start == hour(1)
+    audit(ledger)
+
+
+def test_store_new_records_also_fills_from_a_changed_config(ledger, static):
+    register(ledger, static({"key_x": ""}, check_fields=["key_x"]))
+    store(ledger, PIPELINE)
+    register(ledger, static({"key_x": "x"}, check_fields=["key_x"]))
+    assert pass_valid(ledger, PIPELINE).verdict == "INCOMPLETE"
+    assert store(ledger, PIPELINE) == 0
+    assert pass_valid(ledger, PIPELINE).start == hour(0)
+
+
+def test_other_check_fields_judge_open_records_anew(ledger, static):
+    fields = {"key_x": "x", "key_y": ""}
+    first = cycle(ledger, static(fields, check_fields=["key_x"]), "a")
+    register(ledger, static(fields, check_fields=["key_x", "key_y"]))
+    assert verdict_of(ledger, hour(1))[0] == "INCOMPLETE"
+    assert verdict_of(ledger, first.start)[0] == "LEASED"
+    fail(ledger, first.token)
+    assert verdict_of(ledger, first.start)[0] == "INCOMPLETE"
+    register(ledger, static(fields, check_fields=[]))
+    assert verdict_of(ledger, first.start)[0] == "BACKOFF"
+    assert pass_valid(ledger, PIPELINE, "b").start == hour(1)
+    audit(ledger)
+
+
+def test_an_unstable_record_is_not_built_before_it_is_stable(ledger, clock, templated):
+    given = templated(x_time_back="1h")
+    register(ledger, given)
+    assert store(ledger, PIPELINE) == 2
+    assert [w["window_start_time"] for w in cycle(ledger, given).to_build] == [
+        hour(n).isoformat() for n in range(2)
+    ]
+    clock.set(hour(2))
+    assert [w["window_start_time"] for w in cycle(ledger, given).to_build] == [hour(0).isoformat()]
+    clock.set(hour(2) - timedelta(microseconds=1))
+    assert cycle(ledger, given).to_build == []
