@@ -89,6 +89,8 @@ begin
                 'sql/README.md shows the legal changes.';
     end if;
 
+    -- A pass takes its time after its lock, and may then wait for a record that is released at a later one.
+    new.updated_at := greatest(new.updated_at, old.updated_at);
     new.event_count := old.event_count + 1;
     new.lane := record_ledger.lane(
         new.status, new.missing_fields, new.awaits_build, new.event_count, new.out_of_order
