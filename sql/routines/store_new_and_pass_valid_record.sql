@@ -81,7 +81,8 @@ begin
     if not v_config_is_new and built = '[]' then
         select l.window_end_time into v_next_start
         from record_ledger.last_window_end(p.pipeline_id) as l;
-        if coalesce(v_next_start, record_ledger.first_window_start(p, v_now)) >= v_now - p.x_time_back
+        if coalesce(v_next_start, record_ledger.first_window_start(p, v_now))
+            >= v_now - p.x_time_back
             and not (p.config_version > 1 and record_ledger.can_build_alone(p, v_now))
         then
             v_answer := record_ledger.next_answer(p, store_new_and_pass_valid_record.run_id, v_now);
