@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 import yaml
 
@@ -58,7 +60,14 @@ def test_a_project_that_includes_the_package_decides_its_schema_and_its_threshol
     routines.clock.set("2026-11-03T20:00:00Z")
     routines.register("orders", start_at="2026-11-01T12:00:00-08:00")
     before = catalog_of_the_ledger(ledger)
-    dbt = consumer(models={"+schema": "ops"}, vars={"behind_after_hours": 23})
+    dbt = consumer(
+        models={"+schema": "ops"},
+        vars={
+            "behind_after_hours": 24.5,
+            "warn_stale_after_hours": 1,
+            "error_stale_after_hours": 7,
+        },
+    )
 
     # The package's unit tests run there as well: they hold whatever the project's variables are.
     outcome = dbt.build(RECORD_LEDGER_DBT_SCHEMA="shop")
@@ -68,10 +77,22 @@ def test_a_project_that_includes_the_package_decides_its_schema_and_its_threshol
         "select schemaname, viewname from pg_views where schemaname in ('shop', 'ops', 'analytics')"
     )
     assert set(views) == {("shop", "late"), *(("ops", model) for model in MODELS)}
-    lag = ledger.execute("select lag, is_behind from ops.pipeline_status").fetchone()
-    assert lag is not None
-    assert lag[1] is False
+    # Its first window ended 46 hours ago and became stable 22 hours ago.
+    late = "select lag, is_behind from ops.pipeline_status"
+    assert ledger.execute(late).fetchall() == [(timedelta(hours=22), False)]
+    routines.clock.advance("2h30m")
+    assert ledger.execute(late).fetchall() == [(timedelta(hours=24.5), False)]
     assert ledger.execute("select * from shop.late").fetchall() == []
+    routines.clock.advance("1us")
+    assert ledger.execute("select * from shop.late").fetchall() == [("orders",)]
+    freshness = [
+        source["freshness"]
+        for source in dbt.artifact("manifest")["sources"].values()
+        if source["loaded_at_field"]
+    ]
+    assert [(f["warn_after"]["count"], f["error_after"]["count"]) for f in freshness] == [
+        (1, 7)
+    ] * 2
     assert catalog_of_the_ledger(ledger) == before
 
 

@@ -22,10 +22,7 @@ def test_where_psql_connects_dbt_connects(ledger_dsn, tmp_path):
 def test_the_password_gets_into_no_log_and_no_artifact(role_dsn, tmp_path):
     dsn = role_dsn("reader")
     dbt = Dbt(dsn, tmp_path)
-    outcome = dbt(
-        "show", "--inline", "select 1 as one", "--debug", "--log-level-file", "debug",
-        RECORD_LEDGER_DBT_THREADS="1",
-    )  # fmt: skip
+    outcome = dbt("debug", "--connection", "--log-level-file", "debug")
     assert outcome.success, outcome.error
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert any(path.name == "dbt.log" for path in files)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from tests.dbt.support import rows_of
+
 HOUR = timedelta(hours=1)
 MICROSECOND = timedelta(microseconds=1)
 
@@ -54,18 +56,12 @@ def test_the_lag_grows_from_the_instant_a_window_is_stable_whether_anybody_comes
     assert status["done_until"] == starts_at + 25 * HOUR
 
 
-def test_a_failed_record_and_a_pause_are_told_beside_the_verdict(dbt, routines):
-    routines.clock.set("2026-11-01T12:00:00Z")
-    config = routines.register("orders", start_at="2026-10-30", lease="1d")
-    dbt.run("--select", "pipeline_status")
-    routines.end("fail", routines.cycle(config), "boom", False)
-    status = routines.status("orders")
-    assert (status["verdict"], status["is_failing"], status["failed_count"]) == ("READY", True, 1)
-    assert status["is_paused"] is False
-
-    routines.pause("orders")
-    status = routines.status("orders")
-    assert (status["verdict"], status["is_failing"], status["is_paused"]) == ("PAUSED", True, True)
-    assert (status["paused_by"], status["pause_reason"]) == ("ops", "the source moves")
-    assert status["paused_at"] == routines.clock.now()
-    assert status["oldest_valid_window"] is None
+def test_a_failed_record_and_a_pause_are_told_beside_the_verdict(lived_in):
+    status = {row["pipeline_id"]: row for row in rows_of(lived_in, "pipeline_status")}
+    lively, paused = status["lively"], status["paused"]
+    assert (lively["verdict"], lively["failed_count"], lively["is_failing"]) == ("READY", 1, True)
+    assert (lively["is_paused"], lively["paused_by"]) == (False, None)
+    assert (paused["verdict"], paused["is_paused"], paused["is_failing"]) == ("PAUSED", True, False)
+    assert (paused["paused_by"], paused["pause_reason"]) == ("ops", "the source moves")
+    assert paused["paused_at"] is not None
+    assert paused["oldest_valid_window"] is None

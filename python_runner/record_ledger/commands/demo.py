@@ -120,12 +120,14 @@ def _relative(folder: Path) -> str:
 
 def _this_command() -> str:
     """Returns what to type for `record-ledger` where the demo was started."""
-    if os.environ.get("UV") and os.environ.get("VIRTUAL_ENV"):
-        return "uv run record-ledger"
     started_as = Path(sys.argv[0])
     if started_as.name == "__main__.py":
         python = Path(sys.executable).name
         short = shutil.which(python) == sys.executable
         return f"{python if short else shlex.quote(sys.executable)} -m record_ledger"
+    project = Path(os.environ.get("VIRTUAL_ENV", "/nowhere")).parent
+    # uv finds its project from the folder one is in, and below it only.
+    if os.environ.get("UV") and project in (Path.cwd(), *Path.cwd().parents):
+        return "uv run record-ledger"
     on_path = shutil.which("record-ledger")
     return "record-ledger" if on_path else shlex.quote(str(started_as))
