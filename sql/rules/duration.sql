@@ -1,6 +1,6 @@
 -- record_ledger.duration: reads a config's duration ('1d', '1d2h30m20s', 'PT26H') as elapsed time.
 -- Null when the text is no duration: bare numbers, months, years and infinity are none. 1d is 24 h on every day.
--- Read by: read_config, and by status --fail-on.
+-- Read by: config_problems, read_config, and status --fail-on of the runner.
 -- Rules: units are required; a sign is read, and judged by the caller.
 create or replace function record_ledger.duration(duration_text text)
 returns interval

@@ -1,6 +1,6 @@
 -- record_ledger.is_stable: has the data of a window settled?
 -- From the very instant on at which window_end_time + x_time_back is reached.
--- Read by: record_verdict, next_record, store_new_and_pass_valid_record.
+-- Read by: next_answer, record_verdict, can_build_alone, build_records, windows_to_build.
 -- Rules: none.
 create or replace function record_ledger.is_stable(
     window_end_time timestamptz, x_time_back interval, as_of timestamptz

@@ -1,6 +1,6 @@
 -- record_ledger.ledger_columns: the names in a record that belong to the ledger.
 -- A config's default_record may use none of them but pipeline_id.
--- Read by: read_config, missing_fields.
+-- Read by: config_problems, missing_fields.
 -- Rules: none.
 create or replace function record_ledger.ledger_columns()
 returns text[]

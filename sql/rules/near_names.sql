@@ -1,6 +1,6 @@
 -- record_ledger.near_names: the candidates that a misspelt name may have meant, nearest first, three at most.
 -- Near is a name that differs by few letters, or only in case, spaces, hyphens and underscores, or in its last part.
--- Read by: read_config (time zones, check_fields), misspelt_keys.
+-- Read by: config_problems (time zones, check_fields), warn_of_misspelt_keys, raise_unknown_pipeline.
 -- Rules: edit_distance.
 create or replace function record_ledger.near_names(name text, candidates text[])
 returns text[]

@@ -1,6 +1,6 @@
 -- record_ledger.record_json: a record as callers get it, flat: its fields and the ledger's columns.
 -- Times are ISO 8601 with the offset that the server reckons for the pipeline's zone.
--- Read by: claim_record, oldest_pending_record.
+-- Read by: pass_record, oldest_pending_record.
 -- Rules: time_interval.
 create or replace function record_ledger.record_json(r record_ledger.record, timezone text)
 returns jsonb

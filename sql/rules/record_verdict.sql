@@ -1,7 +1,7 @@
 -- record_ledger.record_verdict: the one verdict on an open record at an instant, and a sentence that says why.
 -- Where several hold, the first of: FAILED, LEASE_EXPIRED, LEASED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF, BLOCKED,
 -- AT_CAPACITY, READY. ready_at: when it can be passed as things stand; null when that depends on somebody.
--- Read by: record_verdicts, next_answer. Rules: is_stable, retry_time.
+-- Read by: record_verdicts, next_answer, pipeline_answer. Rules: is_stable, retry_time.
 create or replace function record_ledger.record_verdict(
     r record_ledger.record,
     p record_ledger.pipeline,
