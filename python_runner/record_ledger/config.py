@@ -27,6 +27,7 @@ KNOWN_KEYS = (
     "lease",
     "max_attempts",
     "retry_delay",
+    "backfill_share",
 )
 
 # Stands for the value of every other key: a team's config holds passwords and live objects. The

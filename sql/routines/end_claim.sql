@@ -10,58 +10,56 @@ language plpgsql
 as $$
 #variable_conflict use_column
 declare
-    v_now timestamptz;
-    v_status text := case event when 'completed' then 'COMPLETED' else 'PENDING' end;
-    v_retry_at timestamptz;
-    p record_ledger.pipeline;
-    r record_ledger.record;
+    v_now timestamptz := record_ledger.clock();
+    -- The record is pending again while its attempts are below this limit.
+    v_limit integer := case end_claim.event when 'released' then 2147483647 else 0 end;
+    v_retry_delay interval;
 begin
     if not record_ledger.is_read_committed() then
         perform record_ledger.refuse_call();
     end if;
-    select q.* into r
-    from record_ledger.record as q
-    where q.pipeline_id = end_claim.pipeline_id and q.window_start_time = (
-        select c.window_start_time
-        from record_ledger.claim as c
-        where c.pipeline_id = end_claim.pipeline_id and c.claim_token = end_claim.claim_token
-    )
-    -- A pass may be collecting the lease of this very claim: one of the two comes first, and the other sees it.
-    for no key update;
-    if r.status is distinct from 'IN_PROGRESS' or r.claim_token <> end_claim.claim_token then
-        if not exists (
-            select
-            from record_ledger.record_event as e
-            where e.pipeline_id = r.pipeline_id and e.window_start_time = r.window_start_time
-                and e.claim_token = end_claim.claim_token and e.event = end_claim.event
-        ) then
-            perform record_ledger.raise_claim_lost(end_claim.pipeline_id, end_claim.claim_token);
-        end if;
-        return;
+    if end_claim.event = 'failed' and end_claim.retry then
+        select p.max_attempts, p.retry_delay into v_limit, v_retry_delay
+        from record_ledger.pipeline as p
+        where p.pipeline_id = end_claim.pipeline_id;
     end if;
-
-    v_now := record_ledger.clock();
-    if event = 'failed' then
-        select q.* into p
-        from record_ledger.pipeline as q
-        where q.pipeline_id = end_claim.pipeline_id;
-        if retry and r.attempt < p.max_attempts then
-            v_retry_at := record_ledger.retry_time(v_now, r.attempt, p.retry_delay);
-        else
-            v_status := 'FAILED';
-        end if;
-    end if;
-    update record_ledger.record as u
-    set status = v_status,
-        attempt = u.attempt - (end_claim.event = 'released')::integer,
-        claim_token = case when v_status <> 'PENDING' then u.claim_token end,
-        run_id = case when v_status <> 'PENDING' then u.run_id end,
+    -- One guarded statement. A pass may be collecting the lease of this very claim: whoever comes second waits for the
+    -- first one's commit, and then sees the record as that one left it.
+    update record_ledger.record as r
+    set status = case
+            when end_claim.event = 'completed' then 'COMPLETED'
+            when r.attempt < v_limit then 'PENDING'
+            else 'FAILED'
+        end,
+        attempt = r.attempt - (end_claim.event = 'released')::integer,
+        claim_token = case when r.attempt >= v_limit then r.claim_token end,
+        run_id = case when r.attempt >= v_limit then r.run_id end,
         lease_expires_at = null,
-        retry_at = v_retry_at,
+        retry_at = case
+            when end_claim.event = 'failed' and r.attempt < v_limit
+                then record_ledger.retry_time(v_now, r.attempt, v_retry_delay)
+        end,
         last_event = end_claim.event,
         last_detail = end_claim.detail,
         updated_at = v_now
-    where u.pipeline_id = r.pipeline_id and u.window_start_time = r.window_start_time;
+    where r.pipeline_id = end_claim.pipeline_id
+        and r.window_start_time = (
+            select c.window_start_time
+            from record_ledger.claim as c
+            where c.pipeline_id = end_claim.pipeline_id and c.claim_token = end_claim.claim_token
+        )
+        and r.claim_token = end_claim.claim_token and r.status = 'IN_PROGRESS';
+    if found or exists (
+        select
+        from record_ledger.claim as c
+        join record_ledger.record_event as e
+            on e.pipeline_id = c.pipeline_id and e.window_start_time = c.window_start_time
+        where c.pipeline_id = end_claim.pipeline_id and c.claim_token = end_claim.claim_token
+            and e.claim_token = end_claim.claim_token and e.event = end_claim.event
+    ) then
+        return;
+    end if;
+    perform record_ledger.raise_claim_lost(end_claim.pipeline_id, end_claim.claim_token);
 end
 $$;
 comment on function record_ledger.end_claim(text, bigint, text, jsonb, boolean) is

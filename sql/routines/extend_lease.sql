@@ -13,32 +13,29 @@ set enable_bitmapscan = off
 as $$
 #variable_conflict use_column
 declare
-    v_now timestamptz;
-    r record_ledger.record;
+    v_expires_at timestamptz;
 begin
     if not record_ledger.is_read_committed() then
         perform record_ledger.refuse_call();
     end if;
-    select q.* into r
-    from record_ledger.record as q
-    where q.pipeline_id = extend_lease.pipeline_id and q.window_start_time = (
-        select c.window_start_time
-        from record_ledger.claim as c
-        where c.pipeline_id = extend_lease.pipeline_id and c.claim_token = extend_lease.claim_token
+    -- A pass may be collecting this very lease: whoever comes second waits, and sees the record as the first one left it.
+    update record_ledger.record as r
+    set lease_expires_at = record_ledger.clock() + (
+        select p.lease from record_ledger.pipeline as p where p.pipeline_id = r.pipeline_id
     )
-    -- A pass may be collecting this lease: one of the two comes first, and the other sees it.
-    for no key update;
-    if r.status is distinct from 'IN_PROGRESS' or r.claim_token <> extend_lease.claim_token then
+    where r.pipeline_id = extend_lease.pipeline_id
+        and r.window_start_time = (
+            select c.window_start_time
+            from record_ledger.claim as c
+            where c.pipeline_id = extend_lease.pipeline_id
+                and c.claim_token = extend_lease.claim_token
+        )
+        and r.claim_token = extend_lease.claim_token and r.status = 'IN_PROGRESS'
+    returning r.lease_expires_at into v_expires_at;
+    if not found then
         perform record_ledger.raise_claim_lost(extend_lease.pipeline_id, extend_lease.claim_token);
     end if;
-    v_now := record_ledger.clock();
-    update record_ledger.record as u
-    set lease_expires_at = v_now + (
-        select p.lease from record_ledger.pipeline as p where p.pipeline_id = u.pipeline_id
-    )
-    where u.pipeline_id = r.pipeline_id and u.window_start_time = r.window_start_time
-    returning u.lease_expires_at into r.lease_expires_at;
-    return r.lease_expires_at;
+    return v_expires_at;
 end
 $$;
 comment on function record_ledger.extend_lease(text, bigint) is

@@ -46,18 +46,25 @@ begin
     where u.pipeline_id = p.pipeline_id and u.window_start_time = v_answer.window_start_time
     returning u.* into r;
     insert into record_ledger.claim (
-        pipeline_id, claim_token, window_start_time, bound_run_id, waiting_mark, active_mark
+        pipeline_id,
+        claim_token,
+        window_start_time,
+        bound_run_id,
+        waiting_mark,
+        active_mark,
+        historical_credit
     )
     values (
         p.pipeline_id, v_token, r.window_start_time,
         case when v_answer.bound_window is null then pass_record.run_id end,
         -- Only a record's first event can be its pass from the lane 'waiting'.
         case
-            when r.event_count = 1 and not r.out_of_order
+            when r.event_count = 1 and not r.out_of_order and not r.is_historical
                 then greatest(v_answer.waiting_mark, r.window_start_time)
             else v_answer.waiting_mark
         end,
-        least(v_answer.first_active, r.window_start_time)
+        least(v_answer.first_active, r.window_start_time),
+        coalesce(v_answer.historical_credit, 0)
     );
     record := record_ledger.record_json(r, p.timezone);
     reason := concat(

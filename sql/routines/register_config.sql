@@ -58,6 +58,7 @@ begin
         lease = p.lease,
         max_attempts = p.max_attempts,
         retry_delay = p.retry_delay,
+        backfill_share = p.backfill_share,
         updated_at = v_now
     where q.pipeline_id = p.pipeline_id
     returning q.* into p;

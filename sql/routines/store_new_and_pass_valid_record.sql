@@ -23,10 +23,7 @@ as $$
 #variable_conflict use_column
 declare
     v_config jsonb := config;
-    v_pipeline_id constant text := coalesce(
-        config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}'
-    );
-    v_config_is_new boolean;
+    v_config_is_new boolean := false;
     v_problem text;
     v_now timestamptz;
     v_next_start timestamptz;
@@ -45,52 +42,60 @@ begin
     -- A config that is in force was validated before: comparing it is all that most calls do.
     select q.* into p
     from record_ledger.pipeline as q
-    where q.pipeline_id = v_pipeline_id;
-    if p.config is distinct from v_config then
+    where q.pipeline_id = coalesce(
+        store_new_and_pass_valid_record.config ->> 'pipeline_id',
+        store_new_and_pass_valid_record.config #>> '{default_record,pipeline_id}'
+    );
+    if p.config is distinct from config then
         perform record_ledger.warn_of_misspelt_keys(config);
         v_config := record_ledger.known_config(config);
-    end if;
-    v_config_is_new := p.config is distinct from v_config;
-    if v_config_is_new then
-        p := record_ledger.read_config(v_config);
-    end if;
-    v_problem := case
-        when built is distinct from '[]' then record_ledger.built_problem(built, p)
-    end;
-    if v_problem is not null then
-        raise exception '%', v_problem using errcode = 'RL005';
-    end if;
-
-    v_now := record_ledger.clock();
-    if p.has_templates and built = '[]' then
-        -- Nothing is written before the caller could render everything: a template that fails leaves no trace.
-        to_build := record_ledger.windows_to_build(p, v_config_is_new, v_now);
-        if to_build <> '[]' then
-            exit_dag := true;
-            verdict := 'INCOMPLETE';
-            reason := format(
-                '%s windows wait to be built: render default_record for each '
-                'and call again with built',
-                jsonb_array_length(to_build)
-            );
-            return;
+        v_config_is_new := p.config is distinct from v_config;
+        if v_config_is_new then
+            p := record_ledger.read_config(v_config);
         end if;
     end if;
 
-    -- A first look without the lock: an idle pipeline may be asked every minute, and its answer costs no write.
-    if not v_config_is_new and built = '[]' then
-        select l.window_end_time into v_next_start
-        from record_ledger.last_window_end(p.pipeline_id) as l;
-        if coalesce(v_next_start, record_ledger.first_window_start(p, v_now))
-            >= v_now - p.x_time_back
-            and not (p.config_version > 1 and record_ledger.can_build_alone(p, v_now))
-        then
-            v_answer := record_ledger.next_answer(p, store_new_and_pass_valid_record.run_id, v_now);
-            if v_answer.verdict <> 'READY' and not v_answer.has_expired then
+    v_now := record_ledger.clock();
+    if built is distinct from '[]' then
+        v_problem := record_ledger.built_problem(built, p);
+        if v_problem is not null then
+            raise exception '%', v_problem using errcode = 'RL005';
+        end if;
+    else
+        if p.has_templates then
+            -- Nothing is written before the caller could render everything: a template that fails leaves no trace.
+            to_build := record_ledger.windows_to_build(p, v_config_is_new, v_now);
+            if to_build <> '[]' then
                 exit_dag := true;
-                verdict := v_answer.verdict;
-                reason := v_answer.reason;
+                verdict := 'INCOMPLETE';
+                reason := format(
+                    '%s windows wait to be built: render default_record for each '
+                    'and call again with built',
+                    jsonb_array_length(to_build)
+                );
                 return;
+            end if;
+        end if;
+        -- A first look without the lock: an idle pipeline may be asked every minute, and its answer costs no write.
+        if not v_config_is_new then
+            select l.window_end_time into v_next_start
+            from record_ledger.last_window(p.pipeline_id) as l;
+            if (
+                coalesce(v_next_start, record_ledger.first_window_start(p, v_now))
+                >= v_now - p.x_time_back
+                or p.is_retired
+            )
+                and not (p.config_version > 1 and record_ledger.can_build_alone(p, v_now))
+            then
+                v_answer := record_ledger.next_answer(
+                    p, store_new_and_pass_valid_record.run_id, v_now
+                );
+                if v_answer.verdict <> 'READY' and not v_answer.has_expired then
+                    exit_dag := true;
+                    verdict := v_answer.verdict;
+                    reason := v_answer.reason;
+                    return;
+                end if;
             end if;
         end if;
     end if;

@@ -10,20 +10,20 @@ language plpgsql
 as $$
 declare
     v_start timestamptz;
+    v_previous_start timestamptz;
     v_horizon timestamptz := as_of - p.x_time_back;
-    v_is_first boolean := false;
     v_unbuilt boolean := p.has_templates and built is null;
     v_fields jsonb := case when v_unbuilt then '{}' else p.fields end;
     v_missing text[];
     v_window record;
 begin
     stored_count := 0;
-    select l.window_end_time into v_start from record_ledger.last_window_end(p.pipeline_id) as l;
+    select l.window_start_time, l.window_end_time into v_previous_start, v_start
+    from record_ledger.last_window(p.pipeline_id) as l;
     if v_start is null then
         v_start := record_ledger.first_window_start(p, as_of);
-        v_is_first := true;
     end if;
-    if v_start >= v_horizon then
+    if v_start >= v_horizon or p.is_retired then
         return;
     end if;
     if v_unbuilt then
@@ -38,7 +38,7 @@ begin
             pipeline_id,
             window_start_time,
             window_end_time,
-            previous_window_end_time,
+            previous_window_start_time,
             target_day,
             fields,
             config_version,
@@ -53,13 +53,13 @@ begin
             p.pipeline_id,
             v_start,
             v_window.window_end_time,
-            case when not v_is_first then v_start end,
+            v_previous_start,
             v_window.target_day,
             v_fields,
             case when not v_unbuilt then p.config_version end,
             v_missing,
             v_unbuilt,
-            record_ledger.lane('PENDING', v_missing, v_unbuilt, 0, false),
+            record_ledger.lane('PENDING', v_missing, v_unbuilt, 0, false, false),
             p.pipeline_id,
             as_of,
             as_of
@@ -71,7 +71,7 @@ begin
         pipeline_id,
         window_start_time,
         window_end_time,
-        previous_window_end_time,
+        previous_window_start_time,
         target_day,
         fields,
         config_version,
@@ -86,13 +86,13 @@ begin
         p.pipeline_id,
         w.window_start_time,
         w.window_end_time,
-        case when not v_is_first or w.window_start_time > v_start then w.window_start_time end,
+        w.previous_window_start_time,
         w.target_day,
         w.fields,
         case when not v_unbuilt then p.config_version end,
         w.missing_fields,
         v_unbuilt,
-        record_ledger.lane('PENDING', w.missing_fields, v_unbuilt, 0, false),
+        record_ledger.lane('PENDING', w.missing_fields, v_unbuilt, 0, false, false),
         p.pipeline_id,
         as_of,
         as_of
@@ -101,6 +101,9 @@ begin
             d.target_day,
             d.window_start_time,
             d.window_end_time,
+            lag(d.window_start_time, 1, v_previous_start) over (
+                order by d.window_start_time
+            ) as previous_window_start_time,
             case when built is null then v_fields else b.fields end as fields,
             case
                 when built is null then v_missing

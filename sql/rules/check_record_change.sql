@@ -8,75 +8,85 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    v_is_event boolean;
     v_is_legal boolean;
 begin
+    -- Small expressions on purpose: a session sets up each of them anew in every transaction that comes to it.
     if new.pipeline_id <> old.pipeline_id or new.window_start_time <> old.window_start_time
         or new.window_end_time <> old.window_end_time or new.target_day <> old.target_day
         or new.created_at <> old.created_at
-        or (old.previous_window_end_time is not null
-            and new.previous_window_end_time is distinct from old.previous_window_end_time)
     then
         raise exception 'illegal change: the window % of pipeline % is stored and never moves',
             old.window_start_time, old.pipeline_id using errcode = 'RL003';
     end if;
 
-    -- A heartbeat, a new judgement of what is missing or a relinked first window is no event.
-    if new.status = old.status and new.claim_token is not distinct from old.claim_token
-        and new.generation = old.generation and new.attempt = old.attempt
-        and new.fields = old.fields and new.event_count = old.event_count
-        and new.run_id is not distinct from old.run_id
-        and new.retry_at is not distinct from old.retry_at
-        and new.last_event is not distinct from old.last_event
-        and new.last_detail is not distinct from old.last_detail
-        and new.updated_at = old.updated_at
-        and (new.lease_expires_at is null) = (old.lease_expires_at is null)
-    then
-        new.lane := record_ledger.lane(
-            new.status, new.missing_fields, new.awaits_build, new.event_count, new.out_of_order
-        );
-        new.open_pipeline_id := case when new.lane is not null then new.pipeline_id end;
-        return new;
-    end if;
-
-    v_is_legal := new.event_count = old.event_count and case new.last_event
-        when 'passed' then
-            old.status = 'PENDING' and new.status = 'IN_PROGRESS'
-            and new.generation = old.generation and new.attempt = old.attempt + 1
-        when 'passed_again' then
-            old.status = 'IN_PROGRESS' and new.status = 'IN_PROGRESS'
-            and new.claim_token > old.claim_token
+    v_is_event := new.status <> old.status
+        or new.last_event is distinct from old.last_event
+        or new.claim_token is distinct from old.claim_token
+        or new.last_detail is distinct from old.last_detail;
+    if not v_is_event then
+        -- A heartbeat, a new judgement of what is missing, or a link: no event, so nothing else may differ.
+        v_is_legal := new.generation = old.generation and new.attempt = old.attempt
+            and new.fields = old.fields and new.event_count = old.event_count
             and new.run_id is not distinct from old.run_id
-            and new.generation = old.generation and new.attempt = old.attempt
-        when 'completed' then
-            old.status = 'IN_PROGRESS' and new.status = 'COMPLETED'
-            and new.claim_token = old.claim_token
-            and new.generation = old.generation and new.attempt = old.attempt
-        when 'failed' then
-            old.status = 'IN_PROGRESS' and new.status in ('PENDING', 'FAILED')
-            and new.generation = old.generation and new.attempt = old.attempt
-        when 'lease_expired' then
-            old.status = 'IN_PROGRESS' and new.status in ('PENDING', 'FAILED')
-            and new.generation = old.generation and new.attempt = old.attempt
-        when 'released' then
-            old.status = 'IN_PROGRESS' and new.status = 'PENDING'
-            and new.generation = old.generation and new.attempt = old.attempt - 1
-        when 'waived' then
-            old.status in ('PENDING', 'FAILED') and new.status = 'WAIVED'
-            and new.generation = old.generation and new.attempt = old.attempt
-        when 'reopened' then
-            old.status in ('COMPLETED', 'FAILED', 'WAIVED') and new.status = 'PENDING'
-            and new.generation = old.generation + 1 and new.attempt = 0
-        when 'rebuilt' then
-            old.status = 'PENDING' and new.status = 'PENDING'
-            and new.generation = old.generation and new.attempt = old.attempt
-        else false
-    end
-    and (new.fields = old.fields or new.last_event = 'rebuilt')
-    -- What each status needs: a claim with a lease while in progress, neither while pending.
-    and (new.status = 'IN_PROGRESS') = (new.lease_expires_at is not null)
-    and (new.status <> 'IN_PROGRESS' or new.claim_token is not null)
-    and (new.status <> 'PENDING' or (new.claim_token is null and new.run_id is null))
-    and (new.status = 'PENDING' or new.retry_at is null);
+            and new.retry_at is not distinct from old.retry_at
+            and new.updated_at = old.updated_at
+            and (new.lease_expires_at is null) = (old.lease_expires_at is null)
+            and new.is_historical = old.is_historical;
+        -- A record is linked anew only while none is before it (the schema then checks the link), or none any more.
+        if new.previous_window_start_time is distinct from old.previous_window_start_time
+            and exists (
+                select
+                from record_ledger.record as r
+                where r.pipeline_id = old.pipeline_id
+                    and r.window_start_time = old.previous_window_start_time
+            )
+        then
+            v_is_legal := false;
+        end if;
+    else
+        case new.last_event
+            when 'passed' then
+                v_is_legal := old.status = 'PENDING' and new.status = 'IN_PROGRESS'
+                    and new.attempt = old.attempt + 1;
+            when 'completed' then
+                v_is_legal := old.status = 'IN_PROGRESS' and new.status = 'COMPLETED'
+                    and new.claim_token = old.claim_token and new.attempt = old.attempt;
+            when 'passed_again' then
+                v_is_legal := old.status = 'IN_PROGRESS' and new.status = 'IN_PROGRESS'
+                    and new.claim_token > old.claim_token
+                    and new.run_id is not distinct from old.run_id and new.attempt = old.attempt;
+            when 'failed', 'lease_expired' then
+                v_is_legal := old.status = 'IN_PROGRESS' and new.status in ('PENDING', 'FAILED')
+                    and new.attempt = old.attempt;
+            when 'released' then
+                v_is_legal := old.status = 'IN_PROGRESS' and new.status = 'PENDING'
+                    and new.attempt = old.attempt - 1;
+            when 'waived' then
+                v_is_legal := old.status in ('PENDING', 'FAILED') and new.status = 'WAIVED'
+                    and new.attempt = old.attempt;
+            when 'reopened' then
+                new.is_historical := true;
+                v_is_legal := old.status in ('COMPLETED', 'FAILED', 'WAIVED')
+                    and new.status = 'PENDING' and new.attempt = 0;
+            when 'rebuilt' then
+                v_is_legal := old.status = 'PENDING' and new.status = 'PENDING'
+                    and new.attempt = old.attempt;
+            else
+                v_is_legal := false;
+        end case;
+        -- What each status needs: a claim with a lease while in progress, neither while pending.
+        v_is_legal := v_is_legal
+            and new.event_count = old.event_count
+            and new.generation = old.generation + (new.last_event = 'reopened')::integer
+            and new.is_historical = (old.is_historical or new.last_event = 'reopened')
+            and (new.fields = old.fields or new.last_event = 'rebuilt')
+            and new.previous_window_start_time is not distinct from old.previous_window_start_time
+            and (new.status = 'IN_PROGRESS') = (new.lease_expires_at is not null)
+            and (new.status <> 'IN_PROGRESS' or new.claim_token is not null)
+            and (new.status <> 'PENDING' or (new.claim_token is null and new.run_id is null))
+            and (new.status = 'PENDING' or new.retry_at is null);
+    end if;
     if v_is_legal is not true then
         raise exception 'illegal change of the record % of pipeline %: % from % to %',
             old.window_start_time,
@@ -89,13 +99,21 @@ begin
                 'sql/README.md shows the legal changes.';
     end if;
 
-    -- A pass takes its time after its lock, and may then wait for a record that is released at a later one.
-    new.updated_at := greatest(new.updated_at, old.updated_at);
-    new.event_count := old.event_count + 1;
+    new.event_count := old.event_count + v_is_event::integer;
     new.lane := record_ledger.lane(
-        new.status, new.missing_fields, new.awaits_build, new.event_count, new.out_of_order
+        new.status,
+        new.missing_fields,
+        new.awaits_build,
+        new.event_count,
+        new.out_of_order,
+        new.is_historical
     );
     new.open_pipeline_id := case when new.lane is not null then new.pipeline_id end;
+    if not v_is_event then
+        return new;
+    end if;
+    -- A pass takes its time after its lock, and may then wait for a record that is released at a later one.
+    new.updated_at := greatest(new.updated_at, old.updated_at);
     insert into record_ledger.record_event (
         pipeline_id,
         window_start_time,

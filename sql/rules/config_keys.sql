@@ -19,7 +19,8 @@ as $$
         'depends_on_past',
         'lease',
         'max_attempts',
-        'retry_delay'
+        'retry_delay',
+        'backfill_share'
     ]
 $$;
 comment on function record_ledger.config_keys() is

@@ -113,6 +113,22 @@ begin
             'depends_on_past: %s is neither true nor false', left(v_value::text, 80)
         );
     end if;
+    v_value := config -> 'backfill_share';
+    if v_value is not null and jsonb_typeof(v_value) <> 'number' then
+        v_problems := v_problems || format(
+            'backfill_share: %s is no number; give one from 0 to 1', left(v_value::text, 80)
+        );
+    elsif v_value::numeric not between 0 and 1 then
+        v_problems := v_problems || format(
+            'backfill_share: %s is out of range; give a number from 0 to 1', left(v_value::text, 80)
+        );
+    elsif v_value::numeric > 0 and config -> 'depends_on_past' = 'true' then
+        v_problems := v_problems || format(
+            'backfill_share: %s goes with no depends_on_past, which passes strictly in order; '
+            'leave one of them out',
+            left(v_value::text, 80)
+        );
+    end if;
 
     -- start_at
     v_value := config -> 'start_at';

@@ -1,5 +1,5 @@
 -- record_ledger.due_windows: all windows from an instant on that are due, oldest first.
--- Due is a window that began before as_of - x_time_back. Reads no ledger rows.
+-- Due is a window that began before as_of - x_time_back; a retired pipeline has none. Reads no ledger rows.
 -- Read by: new_windows, store_windows, windows_to_build.
 -- Rules: day_start, local_day; next_window says the same of one window.
 create or replace function record_ledger.due_windows(
@@ -62,6 +62,7 @@ as $$
     ) as w
     -- A skipped date has no instant, and the last day only closes the one before it.
     where span.span_end > span.span_start
+        and not (p).is_retired
         and w.window_start_time < as_of - (p).x_time_back
     order by w.window_start_time
     limit max_windows

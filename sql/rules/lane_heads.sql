@@ -14,6 +14,7 @@ as $$
         values
             ('waiting', lane_heads.waiting_mark),
             ('returned', null),
+            ('historical', null),
             ('unbuilt', null),
             ('incomplete', null),
             ('active', lane_heads.active_mark),

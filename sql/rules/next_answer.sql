@@ -1,7 +1,7 @@
 -- record_ledger.next_answer: what a pass would answer to a run at an instant, without passing anything.
 -- READY with the record's window, or why there is none; the routines that pass and the views ask here, so they agree.
 -- Read by: pass_record, pass_valid_record, store_new_and_pass_valid_record, pipeline_answer.
--- Rules: is_stable, retry_time, deciding_record, record_verdict.
+-- Rules: is_stable, next_candidate, deciding_record, record_verdict.
 create or replace function record_ledger.next_answer(
     p record_ledger.pipeline,
     run_id text,
@@ -18,7 +18,9 @@ create or replace function record_ledger.next_answer(
     -- The oldest record in progress, and the marks of the pipeline's newest pass.
     out first_active timestamptz,
     out waiting_mark timestamptz,
-    out active_mark timestamptz
+    out active_mark timestamptz,
+    -- What historical records are owed after this answer, in passes.
+    out historical_credit numeric
 )
 language plpgsql
 stable
@@ -31,25 +33,33 @@ declare
     v_earliest_open timestamptz;
     v_start timestamptz;
     v_end timestamptz;
-    v_other_start timestamptz;
-    v_other_end timestamptz;
     v_oldest timestamptz;
     v_lane text;
 begin
     -- Many small statements on purpose: each costs half of what the same look-up costs as a subquery of a large one.
-    select c.waiting_mark, c.active_mark into next_answer.waiting_mark, next_answer.active_mark
+    select c.waiting_mark, c.active_mark, c.historical_credit
+    into next_answer.waiting_mark, next_answer.active_mark, next_answer.historical_credit
     from record_ledger.claim as c
     where c.pipeline_id = p.pipeline_id
     order by c.claim_token desc
     limit 1;
     has_expired := false;
-    select a.window_start_time into next_answer.first_active
-    from record_ledger.record as a
-    where a.open_pipeline_id = p.pipeline_id and a.lane = 'active'
-        and a.window_start_time >= coalesce(next_answer.active_mark, '-infinity')
-    order by a.window_start_time
+    -- Most pipelines have nothing in progress and nothing in any of the rare lanes: one look finds out.
+    select o.lane, o.window_start_time into v_lane, next_answer.first_active
+    from record_ledger.record as o
+    where o.open_pipeline_id = p.pipeline_id and o.lane < 'waiting'
+        and (o.lane, o.window_start_time)
+            >= ('active', coalesce(next_answer.active_mark, '-infinity'))
+    order by o.lane, o.window_start_time
     limit 1;
-    if found then
+    if v_lane <> 'active' then
+        first_active := null;
+    elsif v_lane is not null then
+        select r.lane into v_lane
+        from record_ledger.record as r
+        where r.open_pipeline_id = p.pipeline_id and r.lane > 'active' and r.lane < 'waiting'
+        order by r.lane
+        limit 1;
         has_expired := exists (
             select
             from record_ledger.record as e
@@ -81,11 +91,13 @@ begin
         select b.* into r
         from record_ledger.record as b
         where b.pipeline_id = p.pipeline_id and b.window_start_time = next_answer.bound_window;
-        if r.status in ('COMPLETED', 'WAIVED') then
+        -- A record that is gone from here was archived, and only finished ones are.
+        if coalesce(r.status, 'archived') in ('COMPLETED', 'WAIVED', 'archived') then
             verdict := 'ALREADY_DONE';
             reason := format(
                 'run %s was passed window %s, which is %s', next_answer.run_id,
-                record_ledger.local_time(r.window_start_time, p.timezone), r.status
+                record_ledger.local_time(next_answer.bound_window, p.timezone),
+                coalesce(r.status, 'archived')
             );
             return;
         end if;
@@ -99,49 +111,30 @@ begin
         -- Its own backoff does not keep the run that failed from trying again.
         r.retry_at := null;
     else
-        -- The oldest of three: the next one in order, ...
-        select w.window_start_time, w.window_end_time into v_start, v_end
+        -- The next one in order, ...
+        select w.* into r
         from record_ledger.record as w
         where w.open_pipeline_id = p.pipeline_id and w.lane = 'waiting'
             and w.window_start_time >= coalesce(next_answer.waiting_mark, '-infinity')
         order by w.window_start_time
         limit 1;
+        v_start := r.window_start_time;
+        v_end := r.window_end_time;
         v_oldest := v_start;
-        -- Most pipelines have nothing in any of the rare lanes.
-        select r.lane into v_lane
-        from record_ledger.record as r
-        where r.open_pipeline_id = p.pipeline_id and r.lane > 'active' and r.lane < 'waiting'
-        order by r.lane
-        limit 1;
-        -- ... one that is pending again, ...
-        if v_lane <= 'returned' then
-            select b.window_start_time, b.window_end_time into v_other_start, v_other_end
-            from record_ledger.record as b
-            where b.open_pipeline_id = p.pipeline_id and b.lane = 'returned'
-                and (b.retry_at is null or b.retry_at <= as_of)
-            order by b.window_start_time
-            limit 1;
-            if v_other_start < v_start or v_start is null then
-                v_start := v_other_start;
-                v_end := v_other_end;
-            end if;
+        -- ... unless some wait elsewhere.
+        if v_lane is not null or has_expired then
+            select n.window_start_time, n.window_end_time, n.historical_credit
+            into v_start, v_end, next_answer.historical_credit
+            from record_ledger.next_candidate(
+                p,
+                v_start,
+                v_end,
+                case when has_expired then next_answer.first_active end,
+                coalesce(next_answer.historical_credit, 0),
+                as_of
+            ) as n;
         end if;
-        -- ... and one that the next pass takes back and could pass at once.
-        if has_expired then
-            select e.window_start_time, e.window_end_time into v_other_start, v_other_end
-            from record_ledger.record as e
-            where e.open_pipeline_id = p.pipeline_id and e.lane = 'active'
-                and e.window_start_time >= next_answer.first_active and e.lease_expires_at <= as_of
-                and e.attempt < p.max_attempts and e.missing_fields is null
-                and record_ledger.retry_time(e.lease_expires_at, e.attempt, p.retry_delay) <= as_of
-            order by e.window_start_time
-            limit 1;
-            if v_other_start < v_start or v_start is null then
-                v_start := v_other_start;
-                v_end := v_other_end;
-            end if;
-        end if;
-        -- When the oldest has not settled, no later one has.
+        -- When the one that comes next has not settled, no later one has.
         if record_ledger.is_stable(v_end, p.x_time_back, as_of)
             and p.paused_at is null
             and v_active_count < coalesce(p.max_active_records, 2147483647)
@@ -155,11 +148,11 @@ begin
         -- Nothing to pass: the oldest pending record says why, else the oldest in progress, else the oldest failed one.
         if v_lane is not null or has_expired then
             r := record_ledger.deciding_record(p, v_oldest, next_answer.first_active, as_of);
-        else
+        elsif v_oldest is null then
             select o.* into r
             from record_ledger.record as o
             where o.pipeline_id = p.pipeline_id
-                and o.window_start_time = coalesce(v_oldest, next_answer.first_active);
+                and o.window_start_time = next_answer.first_active;
         end if;
         if r.pipeline_id is null then
             verdict := 'NO_RECORDS';

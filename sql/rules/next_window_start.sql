@@ -1,7 +1,7 @@
 -- record_ledger.next_window_start: where the first window that is not stored yet starts.
 -- At the end of the last stored window; before there is one, at the first window's start.
 -- Read by: new_windows, windows_to_build, store_new_and_pass_valid_record, no_records_reason.
--- Rules: last_window_end, first_window_start.
+-- Rules: last_window, first_window_start.
 create or replace function record_ledger.next_window_start(
     p record_ledger.pipeline, as_of timestamptz
 )
@@ -10,7 +10,7 @@ language sql
 stable
 as $$
     select coalesce(
-        (select l.window_end_time from record_ledger.last_window_end(p.pipeline_id) as l),
+        (select l.window_end_time from record_ledger.last_window(p.pipeline_id) as l),
         record_ledger.first_window_start(p, as_of)
     )
 $$;

@@ -12,6 +12,12 @@ as $$
 declare
     v_start timestamptz := record_ledger.next_window_start(p, as_of);
 begin
+    if p.is_retired then
+        return format(
+            'no record is open, and the pipeline was retired by %s at %s: %s',
+            p.paused_by, record_ledger.local_time(p.paused_at, p.timezone), p.pause_reason
+        );
+    end if;
     return format(
         'no record is open; the next window starts at %s and is %s',
         record_ledger.local_time(v_start, p.timezone),

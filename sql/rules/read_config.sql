@@ -45,6 +45,8 @@ begin
     p.lease := record_ledger.duration(coalesce(config ->> 'lease', '1h'));
     p.max_attempts := coalesce((config ->> 'max_attempts')::integer, 3);
     p.retry_delay := record_ledger.duration(coalesce(config ->> 'retry_delay', '5m'));
+    p.backfill_share := coalesce((config ->> 'backfill_share')::numeric, 0);
+    p.is_retired := false;
     return p;
 end
 $$;

@@ -65,7 +65,8 @@ begin
     elsif p.paused_at is not null then
         verdict := 'PAUSED';
         reason := format(
-            'the pipeline was paused by %s at %s: %s',
+            'the pipeline was %s by %s at %s: %s',
+            case when p.is_retired then 'retired' else 'paused' end,
             p.paused_by,
             record_ledger.iso_time(p.paused_at),
             p.pause_reason

@@ -1,5 +1,5 @@
 -- record_ledger.pipeline_progress: where each pipeline stands, right now.
--- One row per pipeline: what a run would be answered, its open records by state, and how far behind it is.
+-- One row per pipeline that is not retired: what a run would be answered, its open records by state, and how far behind it is.
 -- Read by: status of the runner, the dbt source of the same name, analysts.
 -- Rules: pipeline_answer, first_window_start, next_window.
 create or replace view record_ledger.pipeline_progress as
@@ -75,9 +75,10 @@ cross join lateral (
 ) as upcoming
 cross join lateral record_ledger.next_window(
     upcoming.window_start_time, p.granularity, p.timezone
-) as next_window;
+) as next_window
+where not p.is_retired;
 comment on view record_ledger.pipeline_progress is
-'Where each pipeline stands, right now: one row per pipeline with its answer to a run, its open records and its lag.';
+'Where each pipeline stands, right now: one row per pipeline that is not retired, with its answer to a run, its open records and its lag.';
 comment on column record_ledger.pipeline_progress.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.pipeline_progress.timezone is 'The IANA time zone of the pipeline.';
 comment on column record_ledger.pipeline_progress.verdict is 'What a new run would be answered: READY, or the verdict that a pass would exit with.';

@@ -21,7 +21,9 @@ select
     p.paused_by,
     p.pause_reason,
     p.created_at,
-    p.updated_at
+    p.updated_at,
+    p.backfill_share,
+    p.is_retired
 from record_ledger.pipeline as p;
 comment on view record_ledger.pipelines is
 'The registered pipelines: one row per pipeline with the config in force.';
@@ -43,3 +45,5 @@ comment on column record_ledger.pipelines.paused_by is 'Who paused the pipeline.
 comment on column record_ledger.pipelines.pause_reason is 'Why the pipeline is paused.';
 comment on column record_ledger.pipelines.created_at is 'When the pipeline was registered.';
 comment on column record_ledger.pipelines.updated_at is 'When the pipeline last changed.';
+comment on column record_ledger.pipelines.backfill_share is 'The least share of passes of backfilled and reopened records while live ones wait too; 0 is oldest first.';
+comment on column record_ledger.pipelines.is_retired is 'Whether the pipeline was retired: nothing is stored or passed any more, and no status speaks of it.';

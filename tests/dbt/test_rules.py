@@ -17,7 +17,6 @@ alter table record_ledger.claim disable trigger user;
 """
 UNCHAIN = """
 alter table record_ledger.record drop constraint window_follows_the_previous_one;
-alter table record_ledger.record drop constraint window_starts_where_the_previous_one_ends;
 """
 # The second record of the pipeline 'lively' has seen most.
 RECORD = "{0}.pipeline_id = 'lively' and {0}.window_start_time = '2026-10-31 06:00-07'"

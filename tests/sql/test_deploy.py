@@ -125,10 +125,11 @@ def test_line_ends_are_no_edit(ledger, sql_copy):
 
 
 def test_a_database_with_a_newer_migration_is_refused(ledger, sql_copy):
-    newer = sql_copy / "migrations" / "0002_more.sql"
+    known = len(list((sql_copy / "migrations").glob("*.sql")))
+    newer = sql_copy / "migrations" / f"{known + 1:04}_more.sql"
     newer.write_text("alter table record_ledger.record add column more text;\n")
     ledger.execute(script(sql_copy))
-    assert one(ledger, "select max(version) from record_ledger.migration") == 2
+    assert one(ledger, "select max(version) from record_ledger.migration") == known + 1
     with refused("RL006", "newer"):
         ledger.execute(script())
     ledger.execute("rollback")
@@ -150,7 +151,8 @@ def test_a_database_of_a_newer_release_is_refused(empty_dsn, there, ours, is_new
 
 
 def test_a_migration_that_fails_leaves_nothing(empty_dsn, sql_copy):
-    (sql_copy / "migrations" / "0002_broken.sql").write_text(
+    known = len(list((sql_copy / "migrations").glob("*.sql")))
+    (sql_copy / "migrations" / f"{known + 1:04}_broken.sql").write_text(
         "create table record_ledger.more (); select 1 / 0;\n"
     )
     with open_connection(empty_dsn) as owner:
@@ -161,8 +163,8 @@ def test_a_migration_that_fails_leaves_nothing(empty_dsn, sql_copy):
 
 
 def test_migrations_are_applied_in_their_order(ledger):
-    with refused("RL006", "0005_far is out of turn"):
-        ledger.execute("select record_ledger.migrate(5, '0005_far', 'select 1')")
+    with refused("RL006", "0999_far is out of turn"):
+        ledger.execute("select record_ledger.migrate(999, '0999_far', 'select 1')")
 
 
 def test_two_deploys_at_once_both_succeed(empty_dsn, connect, in_background):

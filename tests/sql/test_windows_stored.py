@@ -222,7 +222,7 @@ def test_a_start_in_the_future_stores_nothing_until_then(ledger, clock, config):
 
 INSERT = """
     insert into record_ledger.record (
-        pipeline_id, window_start_time, window_end_time, previous_window_end_time, target_day,
+        pipeline_id, window_start_time, window_end_time, previous_window_start_time, target_day,
         created_at, updated_at
     )
     values ('orders', %s, %s, %s, '2026-11-22', now(), now())
@@ -232,13 +232,13 @@ INSERT = """
 @pytest.mark.parametrize(
     ("start", "end", "previous", "constraint"),
     [
-        ("05:00", "06:00", "05:00", "window_follows_the_previous_one"),
-        ("03:30", "04:30", "03:30", "window_follows_the_previous_one"),
-        ("05:00", "06:00", "04:00", "window_starts_where_the_previous_one_ends"),
+        ("05:00", "06:00", "03:00", "window_follows_the_previous_one"),
+        ("03:30", "04:30", "03:00", "window_follows_the_previous_one"),
+        ("05:00", "06:00", "04:00", "window_follows_the_previous_one"),
         ("05:00", "06:00", None, "one_first_record_per_pipeline"),
-        ("04:00", "04:00", "04:00", "window_ends_after_it_starts"),
-        ("04:00", "03:00", "04:00", "window_ends_after_it_starts"),
-        ("03:00", "03:30", "03:00", "one_record_per_window_start"),
+        ("04:00", "04:00", "03:00", "window_ends_after_it_starts"),
+        ("04:00", "03:00", "03:00", "window_ends_after_it_starts"),
+        ("03:00", "03:30", "02:00", "one_record_per_window_start"),
     ],
     ids=[
         "a gap",
