@@ -80,6 +80,7 @@ begin
         record_ledger.store_new_records(text, jsonb, integer),
         record_ledger.pass_valid_record(text, text),
         record_ledger.store_new_and_pass_valid_record(jsonb, text, jsonb),
+        record_ledger.pass_valid_records(jsonb, text, integer, jsonb),
         record_ledger.complete_record(text, bigint, jsonb),
         record_ledger.fail_record(text, bigint, text, boolean),
         record_ledger.release_record(text, bigint),

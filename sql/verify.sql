@@ -28,6 +28,7 @@ begin
         'store_new_records(text, jsonb, integer)',
         'pass_valid_record(text, text)',
         'store_new_and_pass_valid_record(jsonb, text, jsonb)',
+        'pass_valid_records(jsonb, text, integer, jsonb)',
         'complete_record(text, bigint, jsonb)',
         'fail_record(text, bigint, text, boolean)',
         'release_record(text, bigint)',

@@ -34,6 +34,19 @@ class PassResult:
     record: Record | None
 
 
+@dataclass(frozen=True)
+class BatchResult:
+    """What a pass of several records answered: the records, oldest first, or why there is none.
+
+    `exit_dag` is True exactly when `records` is empty.
+    """
+
+    exit_dag: bool
+    verdict: str
+    reason: str | None
+    records: list[Record]
+
+
 class RecordLedger(LedgerReader):
     """A ledger in one database: calls it, and owns no rule of it.
 
@@ -62,29 +75,41 @@ class RecordLedger(LedgerReader):
         """
         run_id = str(uuid.uuid4()) if run_id is None else run_id
         with logs.timed("store_new_and_pass_valid_record", run_id=run_id) as outcome:
-            config = config_to_send(final_config)
-            outcome["pipeline_id"] = pipeline_id_of(config)
-            templates = record_templates(config)
-            config_json, built = to_json(self._without_known_names(config)), "[]"
-            while True:
-                *answer, to_build = self._one_row(
-                    "store_new_and_pass_valid_record",
-                    statements.STORE_NEW_AND_PASS,
-                    (config_json, run_id, built),
-                )
-                if not to_build or templates is None:
-                    break
-                timezone = config["timezone"]
-                built = to_json(
-                    [
-                        {
-                            "window_start_time": window["window_start_time"],
-                            "fields": templates.render(window, timezone),
-                        }
-                        for window in to_build
-                    ]
-                )
-            return _pass_result(outcome, answer, config.get("timezone"))
+            answer, timezone = self._cycle(
+                "store_new_and_pass_valid_record",
+                statements.STORE_NEW_AND_PASS,
+                final_config,
+                (run_id,),
+                outcome,
+            )
+            return _pass_result(outcome, answer, timezone)
+
+    def pass_valid_records(
+        self, final_config: Mapping[str, Any], run_id: str | None = None, record_limit: int = 100
+    ) -> BatchResult:
+        """Hands out up to `record_limit` records, oldest first; safe to repeat with the same run_id.
+
+        Does all that `store_new_and_pass_valid_record` does, in one statement. The k-th record is
+        bound to the run id `run_id/k` and has a claim of its own, to be completed or failed by
+        itself. A batch is drawn once: asked again it is the same records, without those that are
+        finished by now.
+
+        :raises InvalidConfig: naming all that is wrong; nothing was registered or stored.
+        :raises InvalidArgument: when `record_limit` is no number from 1 to 10,000.
+        """
+        run_id = str(uuid.uuid4()) if run_id is None else run_id
+        with logs.timed("pass_valid_records", run_id=run_id) as outcome:
+            (exit_dag, verdict, reason, data), timezone = self._cycle(
+                "pass_valid_records",
+                statements.PASS_VALID_RECORDS,
+                final_config,
+                (run_id, record_limit),
+                outcome,
+            )
+            records = [record_from_json(record, timezone) for record in data]
+            logs.passed(outcome, verdict, reason, None)
+            outcome["records"] = len(records)
+            return BatchResult(exit_dag, verdict, reason, records)
 
     def pass_valid_record(self, pipeline_id: str, run_id: str | None = None) -> PassResult:
         """Hands out at most one stored record; safe to repeat with the same run_id.
@@ -193,6 +218,37 @@ class RecordLedger(LedgerReader):
         return RecordLedger(self._conninfo, retry=self._retry)
 
     # ---------------------------------------------------------------- how calls are made
+    def _cycle(
+        self,
+        name: str,
+        statement: str,
+        final_config: Mapping[str, Any],
+        parameters: Row,
+        outcome: dict[str, object],
+    ) -> tuple[list[Any], str | None]:
+        """Calls with the config, its parameters and what the call asks to have rendered.
+
+        Returns the answer and the pipeline's time zone.
+        """
+        config = config_to_send(final_config)
+        outcome["pipeline_id"] = pipeline_id_of(config)
+        templates = record_templates(config)
+        config_json, built = to_json(self._without_known_names(config)), "[]"
+        timezone = config.get("timezone")
+        while True:
+            *answer, to_build = self._one_row(name, statement, (config_json, *parameters, built))
+            if not to_build or templates is None:
+                return answer, timezone
+            built = to_json(
+                [
+                    {
+                        "window_start_time": window["window_start_time"],
+                        "fields": templates.render(window, config["timezone"]),
+                    }
+                    for window in to_build
+                ]
+            )
+
     def _without_known_names(self, config: dict[str, Any]) -> dict[str, Any]:
         """Leaves out keys that the ledger does not read, once it has been asked about them.
 

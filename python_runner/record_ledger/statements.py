@@ -12,6 +12,10 @@ STORE_NEW_AND_PASS = """
 select a.exit_dag, a.verdict, a.reason, a.record, a.to_build
 from record_ledger.store_new_and_pass_valid_record(%s::jsonb, %s::text, %s::jsonb) as a
 """
+PASS_VALID_RECORDS = """
+select a.exit_dag, a.verdict, a.reason, a.records, a.to_build
+from record_ledger.pass_valid_records(%s::jsonb, %s::text, %s::integer, %s::jsonb) as a
+"""
 PASS_VALID = """
 select a.exit_dag, a.verdict, a.reason, a.record, p.timezone
 from record_ledger.pass_valid_record(%(pipeline_id)s::text, %(run_id)s::text) as a

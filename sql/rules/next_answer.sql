@@ -81,7 +81,7 @@ begin
     end if;
 
     -- A run that had a record gets that one or none: a retried task never takes a second window.
-    if next_answer.run_id is not null then
+    if next_answer.run_id is not null and next_answer.active_mark is not null then
         select b.window_start_time into next_answer.bound_window
         from record_ledger.claim as b
         where b.pipeline_id = p.pipeline_id and b.bound_run_id = next_answer.run_id;
