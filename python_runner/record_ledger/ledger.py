@@ -87,7 +87,7 @@ class RecordLedger(LedgerReader):
     def pass_valid_records(
         self, final_config: Mapping[str, Any], run_id: str | None = None, record_limit: int = 100
     ) -> BatchResult:
-        """Hands out up to `record_limit` records, oldest first; safe to repeat with the same run_id.
+        """Hands out up to `record_limit` records, oldest first; safe to repeat with its run_id.
 
         Does all that `store_new_and_pass_valid_record` does, in one statement. The k-th record is
         bound to the run id `run_id/k` and has a claim of its own, to be completed or failed by
