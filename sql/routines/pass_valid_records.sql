@@ -1,7 +1,7 @@
 -- record_ledger.pass_valid_records: the whole cycle for several records at once, in one statement and one commit.
--- Registers, stores and passes as store_new_and_pass_valid_record does; then passes on, oldest first, until record_limit.
+-- Registers, stores and passes as store_new_and_pass_valid_record does, then passes on, oldest first, up to the limit.
 -- The k-th record is bound to run_id/k and has a claim of its own. A batch is drawn once: asked again with the same
--- run_id it answers with the same records, those that are finished or held by others left out, and takes no further one.
+-- run_id it answers with the same records, without those that are finished or held by others, and with no other.
 -- Called by: the runner (Airflow's dynamic task mapping, draining a backlog), psql. Rules: next_answer.
 create or replace function record_ledger.pass_valid_records(
     config jsonb,
@@ -34,7 +34,8 @@ declare
     p record_ledger.pipeline;
 begin
     if record_limit between 1 and 10000 is not true then
-        raise exception 'record_limit: % is no number of records', coalesce(record_limit::text, 'null')
+        raise exception 'record_limit: % is no number of records',
+            coalesce(record_limit::text, 'null')
             using errcode = 'RL005', hint = 'Give a whole number from 1 to 10000.';
     end if;
     v_was_drawn := exists (
