@@ -28,7 +28,7 @@ VIEWS = {
 }  # fmt: skip
 READS = {"deployed_release", "new_windows", "oldest_pending_record"}
 WRITES = {
-    "register_pipeline", "store_new_records", "pass_valid_record", "store_new_and_pass_valid_record",
+    "register_pipeline", "store_new_records", "pass_valid_record", "pass_valid_records", "store_new_and_pass_valid_record",
     "complete_record", "fail_record", "release_record", "extend_lease",
 }  # fmt: skip
 # What the views and analysts ask. All but the last run as their caller.
