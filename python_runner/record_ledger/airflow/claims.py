@@ -1,0 +1,191 @@
+"""Keeps the claim on a record while a work task works on it."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from contextlib import contextmanager, suppress
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    get_current_context,
+)
+
+from record_ledger.errors import ClaimLost, LedgerError
+
+from .context import ERROR_KEY, is_last_try
+from .ending import passed_record, window_of
+from .failures import lost, told_to_airflow
+from .hook import DEFAULT_CONN_ID, RecordLedgerHook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from record_ledger import RecordLedger
+
+Function = TypeVar("Function", bound="Callable[..., Any]")
+
+
+class HeldClaim:
+    """The claim that a work task keeps: `record`, and whether it was lost on the way.
+
+    A long loop calls `check()` now and then: it raises once the claim is somebody else's.
+    """
+
+    def __init__(self, record: Mapping[str, Any]) -> None:
+        self.record = record
+        self.lost = threading.Event()
+
+    def check(self) -> None:
+        """Does nothing while the claim is held.
+
+        :raises AirflowFailException: once a heartbeat has found that it is lost.
+        """
+        if self.lost.is_set():
+            raise AirflowFailException(
+                f"the claim on {window_of(self.record)} was lost while this task worked: its "
+                "lease ran out, or somebody ended it; another run may be working on it"
+            )
+
+
+@contextmanager
+def keeping_claim(
+    record: Mapping[str, Any], *, conn_id: str | None = DEFAULT_CONN_ID
+) -> Iterator[HeldClaim]:
+    """Holds the claim on `record` for the length of a block, or does not let the block begin.
+
+    The claim is checked and its lease extended before the block begins: when it is lost the task
+    fails, without a retry, before it touches data (and is skipped when the record is finished).
+    While the block runs, a thread extends the lease at every third of it; at its end it is extended
+    once more, so that the next task has a full lease to start in. What the block raises goes on,
+    and is noted for the task that ends the claim. When Airflow kills the task, the block is
+    interrupted, and the record fails unless Airflow will try the task again.
+
+    :raises AirflowFailException: when the claim is lost, also at the end of the block.
+    """
+    context = get_current_context()
+    record = passed_record(record)
+    pipeline_id, token = record["pipeline_id"], record["claim_token"]
+    claim = HeldClaim(record)
+    with RecordLedgerHook(conn_id).get_conn() as ledger:
+        with told_to_airflow(conn_id):
+            try:
+                ledger.extend_lease(pipeline_id, token)
+            except ClaimLost as error:
+                raise lost(error, ledger, record) from None
+            lease = ledger.pipelines(pipeline_id)[0]["lease"]
+        try:
+            with _interrupted_when_killed(context["task"]), _heartbeat(ledger, claim, lease):
+                yield claim
+        except BaseException as error:
+            _note(error, context, ledger, record)
+            raise
+        claim.check()
+        with told_to_airflow(conn_id):
+            ledger.extend_lease(pipeline_id, token)
+
+
+def keeps_claim(
+    function: Function | None = None,
+    *,
+    record: str = "record",
+    conn_id: str | None = DEFAULT_CONN_ID,
+) -> Any:
+    """Makes a work function keep the claim on the record that it is given: see `keeping_claim`.
+
+    Stands below @task: `@task`, `@keeps_claim`, `def copy(record): ...`. `record` names the
+    function's parameter that holds the record.
+    """
+
+    def decorate(work: Function) -> Function:
+        signature = inspect.signature(work)
+        if record not in signature.parameters:
+            raise TypeError(
+                f"{work.__name__} has no parameter {record!r} for the record; name the one that "
+                "holds it: @keeps_claim(record='...')"
+            )
+        if inspect.iscoroutinefunction(work):
+            raise TypeError(f"{work.__name__} is async; use `with keeping_claim(...)` inside of it")
+
+        @wraps(work)
+        def keep(*args: Any, **kwargs: Any) -> Any:
+            given = signature.bind(*args, **kwargs)
+            given.apply_defaults()
+            with keeping_claim(given.arguments[record], conn_id=conn_id):
+                return work(*args, **kwargs)
+
+        return keep  # type: ignore[return-value]
+
+    return decorate if function is None else decorate(function)
+
+
+class TaskKilled(AirflowException):
+    """Airflow ended the task from outside: somebody marked or cleared it, or its worker stops."""
+
+
+@contextmanager
+def _interrupted_when_killed(task: Any) -> Iterator[None]:
+    """Raises in the block when Airflow kills the task: Airflow 3 would let it work on for a while.
+
+    The signal arrives in the main thread, so the block stops where it is.
+    """
+    killed_before = task.on_kill
+
+    def on_kill() -> None:
+        killed_before()
+        raise TaskKilled("the task was killed from outside")
+
+    task.on_kill = on_kill
+    try:
+        yield
+    finally:
+        with suppress(AttributeError):
+            del task.on_kill
+
+
+@contextmanager
+def _heartbeat(ledger: RecordLedger, claim: HeldClaim, lease: Any) -> Iterator[None]:
+    """Extends the lease at every third of it while the block runs, on a connection of its own."""
+    done = threading.Event()
+
+    def beat() -> None:
+        pipeline_id, token = claim.record["pipeline_id"], claim.record["claim_token"]
+        with ledger.another() as own:
+            while not done.wait(lease.total_seconds() / 3.0):
+                try:
+                    own.extend_lease(pipeline_id, token)
+                except ClaimLost:  # noqa: PERF203 - one beat at a time
+                    claim.lost.set()
+                    return
+                except LedgerError:
+                    # The ledger has logged it, and two more beats come before the lease ends.
+                    continue
+
+    thread = threading.Thread(target=beat, name="record-ledger-heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _note(
+    error: BaseException, context: Any, ledger: RecordLedger, record: Mapping[str, Any]
+) -> None:
+    """Leaves what went wrong for the task that ends the claim; a killed task may have to end it."""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    # On Airflow 2 its own exception may come first.
+    killed = isinstance(error, TaskKilled) or type(error).__name__ == "AirflowTaskTerminated"
+    if not isinstance(error, AirflowSkipException):
+        with suppress(Exception):
+            context["ti"].xcom_push(key=ERROR_KEY, value=text)
+    with suppress(LedgerError):
+        if killed and is_last_try(context):
+            ledger.fail_record(record["pipeline_id"], record["claim_token"], text)
+        else:
+            ledger.extend_lease(record["pipeline_id"], record["claim_token"])
