@@ -33,12 +33,13 @@ def orders(config):
 
 @pytest.fixture
 def in_task(airflow_home, connection, context):
-    """Runs a block as a task would: `with in_task(try_number=2) as task:`; `task.left` are XComs."""
+    """Runs a block as a task would: `with in_task(try_number=2):`; its `left` are its XComs."""
     from airflow.sdk.execution_time.context import set_current_context
 
     def enter(**values):
         left = {}
-        made = context(task=SimpleNamespace(on_kill=lambda: None), **values)
+        dag = SimpleNamespace(default_args={})
+        made = context(task=SimpleNamespace(on_kill=lambda: None), dag=dag, **values)
         made["ti"].xcom_push = lambda key, value: left.update({key: value})
         entered = set_current_context(made)
         entered.task, entered.left = made["task"], left
@@ -94,8 +95,12 @@ def test_a_lost_claim_fails_the_task_before_it_touches_data(in_task, ledger, ord
     ledger.store_new_and_pass_valid_record(orders, "second")
     touched = []
 
+    @keeps_claim
+    def work(record):
+        touched.append(record)
+
     with in_task(), pytest.raises(AirflowFailException, match="its lease expired") as raised:
-        keeps_claim(lambda record: touched.append(record))(record)
+        work(record)
 
     assert not touched
     assert "No data was touched" in str(raised.value)
@@ -117,19 +122,30 @@ def test_work_on_a_finished_record_is_skipped_and_says_the_way(in_task, ledger, 
         pytest.fail("it must not begin")
 
 
-def test_a_claim_that_is_lost_on_the_way_is_made_known_and_fails_the_task(in_task, ledger, orders):
+@pytest.mark.parametrize("to_its_end", [False, True])
+def test_a_claim_that_is_lost_on_the_way_is_made_known_and_fails_the_task(
+    in_task, ledger, orders, to_its_end
+):
     from airflow.providers.common.compat.sdk import AirflowFailException
 
     from record_ledger.airflow import keeping_claim
 
     record = ledger.store_new_and_pass_valid_record(orders, "run").record
 
-    with in_task(), pytest.raises(AirflowFailException, match="was lost while this task worked"):  # noqa: PT012
-        with keeping_claim(record) as claim:
+    def work(claim):
+        claim.check()
+        ledger.release_record("orders", record["claim_token"])
+        assert claim.lost.wait(DEADLINE)
+        if not to_its_end:
             claim.check()
-            ledger.release_record("orders", record["claim_token"])
-            assert claim.lost.wait(DEADLINE)
-            claim.check()
+            pytest.fail("it must not go on")
+
+    with (
+        in_task(),
+        pytest.raises(AirflowFailException, match="was lost while this task worked"),
+        keeping_claim(record) as claim,
+    ):
+        work(claim)
 
     assert stored(ledger, record)["status"] == "PENDING"
 
@@ -141,8 +157,8 @@ def test_the_next_task_has_a_full_lease_to_start_in(in_task, ledger, orders, noo
 
     with in_task(), keeping_claim(record):
         noon.advance("30m")
+    noon.advance("30m")
     with in_task(), pytest.raises(ValueError, match="no"), keeping_claim(record):
-        noon.advance("30m")
         raise ValueError("no")
 
     assert stored(ledger, record)["lease_expires_at"].timestamp() == noon.now().timestamp() + 3600

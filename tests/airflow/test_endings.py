@@ -44,7 +44,7 @@ def test_a_completion_without_any_work_is_refused(run_dag, ledger, capfd):
 
     assert run.state == "failed"
     assert "no work task lies before complete_record" in capfd.readouterr().out
-    assert ledger.pipeline_records("without_work")[0]["status"] == "IN_PROGRESS"
+    assert ledger.pipeline_records("without_work")[0]["last_event"] == "released"
 
 
 def test_a_record_can_be_failed_on_purpose_and_for_good(run_dag, ledger):
@@ -73,9 +73,11 @@ def test_a_completion_that_came_too_late_fails_the_run(run_dag, ledger, clock, a
     ).record
     ledger.release_record("late", record["claim_token"])
 
-    with pytest.raises(AirflowFailException, match="ClaimLost.*the record was released"):
-        with told_to_airflow("x"):
-            ledger.complete_record("late", record["claim_token"])
+    with (
+        pytest.raises(AirflowFailException, match=r"ClaimLost.*the record was released"),
+        told_to_airflow("x"),
+    ):
+        ledger.complete_record("late", record["claim_token"])
 
 
 def test_a_cleared_run_of_a_finished_record_is_skipped_until_it_is_reopened(

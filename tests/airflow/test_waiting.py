@@ -40,7 +40,9 @@ def first_event(airflow_home, connection):
     def run(*, poke_interval=30.0, meanwhile=lambda: None, pipeline_id="orders"):
         from record_ledger.airflow import ValidRecordTrigger
 
-        path, kwargs = ValidRecordTrigger(pipeline_id, connection, poke_interval, "later").serialize()
+        path, kwargs = ValidRecordTrigger(
+            pipeline_id, connection, poke_interval, "later"
+        ).serialize()
         assert path == "record_ledger.airflow.triggers.ValidRecordTrigger"
         trigger = ValidRecordTrigger(**kwargs)
 
@@ -145,7 +147,9 @@ def test_the_trigger_outlives_a_server_that_is_down(first_event, own_server, mon
     assert "is stable since" in first_event(poke_interval=0.05, meanwhile=own_server.start)
 
 
-def test_the_trigger_leaves_to_its_task_what_waiting_cannot_mend(first_event, empty_dsn, monkeypatch):
+def test_the_trigger_leaves_to_its_task_what_waiting_cannot_mend(
+    first_event, empty_dsn, monkeypatch
+):
     from tests.airflow.conftest import as_connection
 
     monkeypatch.setenv("AIRFLOW_CONN_RECORD_LEDGER_DEFAULT", as_connection(empty_dsn))

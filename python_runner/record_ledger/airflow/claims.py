@@ -24,6 +24,7 @@ from .hook import DEFAULT_CONN_ID, RecordLedgerHook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from types import EllipsisType
 
     from record_ledger import RecordLedger
 
@@ -54,7 +55,7 @@ class HeldClaim:
 
 @contextmanager
 def keeping_claim(
-    record: Mapping[str, Any], *, conn_id: str | None = DEFAULT_CONN_ID
+    record: Mapping[str, Any], *, conn_id: str | EllipsisType | None = ...
 ) -> Iterator[HeldClaim]:
     """Holds the claim on `record` for the length of a block, or does not let the block begin.
 
@@ -63,11 +64,13 @@ def keeping_claim(
     While the block runs, a thread extends the lease at every third of it; at its end it is extended
     once more, so that the next task has a full lease to start in. What the block raises goes on,
     and is noted for the task that ends the claim. When Airflow kills the task, the block is
-    interrupted, and the record fails unless Airflow will try the task again.
+    interrupted, and the record fails unless Airflow will try the task again. Without a `conn_id`,
+    that of the DAG's default_args is used, else record_ledger_default.
 
     :raises AirflowFailException: when the claim is lost, also at the end of the block.
     """
     context = get_current_context()
+    conn_id = _conn_id(conn_id, context)
     record = passed_record(record)
     pipeline_id, token = record["pipeline_id"], record["claim_token"]
     claim = HeldClaim(record)
@@ -93,7 +96,7 @@ def keeps_claim(
     function: Function | None = None,
     *,
     record: str = "record",
-    conn_id: str | None = DEFAULT_CONN_ID,
+    conn_id: str | EllipsisType | None = ...,
 ) -> Any:
     """Makes a work function keep the claim on the record that it is given: see `keeping_claim`.
 
@@ -121,6 +124,13 @@ def keeps_claim(
         return keep  # type: ignore[return-value]
 
     return decorate if function is None else decorate(function)
+
+
+def _conn_id(given: str | EllipsisType | None, context: Any) -> str | None:
+    if given is None or isinstance(given, str):
+        return given
+    of_the_dag: str | None = context["dag"].default_args.get("conn_id", DEFAULT_CONN_ID)
+    return of_the_dag
 
 
 class TaskKilled(AirflowException):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from .context import Instance
 
-_GOOD = ("success", "skipped")
+# An instance is removed when its task is mapped anew over fewer records.
+_GOOD = ("success", "skipped", "removed")
 
 
 class CompleteRecordOperator(BaseOperator):
@@ -66,30 +67,28 @@ class CompleteRecordOperator(BaseOperator):
     def execute(self, context: Mapping[str, Any]) -> None:
         """Ends the claim by how the work ended."""
         record = passed_record(self.record)
-        states = self._states(context)
+        states = states_of(work_before(context["task"]), context)
         failed = {one: state for one, state in states.items() if state not in _GOOD}
         with told_to_airflow(self.conn_id), RecordLedgerHook(self.conn_id).get_conn() as ledger:
             if failed:
                 self._fail(ledger, record, failed, context)
-            elif "success" not in states.values():
-                ledger.release_record(record["pipeline_id"], record["claim_token"])
-                raise AirflowSkipException(
-                    f"all work on {window_of(record)} was skipped: the record is released"
-                )
-            else:
-                ledger.complete_record(
-                    record["pipeline_id"], record["claim_token"], as_detail(self.detail)
-                )
+            if "success" not in states.values():
+                self._release(ledger, record, skipped=bool(states))
+            ledger.complete_record(
+                record["pipeline_id"], record["claim_token"], as_detail(self.detail)
+            )
         self._tell_followers(record, context)
 
-    def _states(self, context: Mapping[str, Any]) -> dict[Instance, str]:
-        work = work_before(context["task"])
-        if not work:
-            raise AirflowFailException(
-                f"no work task lies before {self.task_id}: set one upstream of it, as in "
-                "copy(record) >> complete_record(record)"
+    def _release(self, ledger: RecordLedger, record: Mapping[str, Any], skipped: bool) -> NoReturn:
+        ledger.release_record(record["pipeline_id"], record["claim_token"])
+        if skipped:
+            raise AirflowSkipException(
+                f"all work on {window_of(record)} was skipped: the record is released"
             )
-        return states_of(work, context)
+        raise AirflowFailException(
+            f"no work task lies before {self.task_id}: set one upstream of it, as in "
+            f"copy(record) >> complete_record(record). The record is released"
+        )
 
     def _fail(
         self,
@@ -97,7 +96,7 @@ class CompleteRecordOperator(BaseOperator):
         record: Mapping[str, Any],
         failed: Mapping[Instance, str],
         context: Mapping[str, Any],
-    ) -> None:
+    ) -> NoReturn:
         # What a task failed by explains more than that another could not start after it.
         causes = {one: state for one, state in failed.items() if state != "upstream_failed"}
         text = "; ".join(

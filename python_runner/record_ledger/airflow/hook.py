@@ -84,15 +84,6 @@ class RecordLedgerHook(BaseHook):
             return False, str(error)
         return True, f"The ledger answers; it knows {count} pipelines."
 
-    @classmethod
-    def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Returns how Airflow's form shows the connection."""
-        return {
-            "hidden_fields": [],
-            "relabeling": {"schema": "Database"},
-            "placeholders": {"extra": '{"sslmode": "verify-full"}'},
-        }
-
 
 def no_connection(conn_id: str) -> Exception:
     """Returns the error for a connection that is missing."""

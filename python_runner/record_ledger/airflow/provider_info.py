@@ -35,6 +35,10 @@ def get_provider_info() -> dict[str, Any]:
                 "connection-type": "record_ledger",
                 "hook-class-name": f"{_PACKAGE}.hook.RecordLedgerHook",
                 "hook-name": "Record ledger (PostgreSQL)",
+                "ui-field-behaviour": {
+                    "relabeling": {"schema": "Database"},
+                    "placeholders": {"extra": '{"sslmode": "verify-full"}'},
+                },
             }
         ],
         "asset-uris": [{"schemes": ["record-ledger"], "handler": None}],

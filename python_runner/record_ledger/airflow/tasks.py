@@ -1,6 +1,6 @@
 """The operators as functions, to be called like @task functions while a DAG is declared.
 
-What a function does not know goes to the operator: task_id, retries, pool, outlets ...
+What a function does not know goes to the operator: task_id, conn_id, retries, pool, outlets ...
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import get_unique_task_id
 
 from .ending import CompleteRecordOperator, FailRecordOperator
-from .hook import DEFAULT_CONN_ID
 from .passing import PassValidRecordsOperator, StoreNewAndPassValidRecordOperator
 from .sensors import ValidRecordSensor
 
@@ -18,25 +17,19 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import XComArg
 
 
-def store_new_and_pass_valid_record(
-    config: Any, *, conn_id: str | None = DEFAULT_CONN_ID, **operator_arguments: Any
-) -> XComArg:
+def store_new_and_pass_valid_record(config: Any, **operator_arguments: Any) -> XComArg:
     """Declares the task that passes the oldest valid record, and returns the record for others.
 
     See `StoreNewAndPassValidRecordOperator`.
     """
     task_id = _task_id("store_new_and_pass_valid_record", operator_arguments)
     return StoreNewAndPassValidRecordOperator(
-        task_id=task_id, config=config, conn_id=conn_id, **operator_arguments
+        task_id=task_id, config=config, **operator_arguments
     ).output
 
 
 def pass_valid_records(
-    config: Any,
-    *,
-    record_limit: int | str = 10,
-    conn_id: str | None = DEFAULT_CONN_ID,
-    **operator_arguments: Any,
+    config: Any, *, record_limit: int | str = 10, **operator_arguments: Any
 ) -> XComArg:
     """Declares the task that passes a batch, and returns the records to expand the work over.
 
@@ -47,22 +40,17 @@ def pass_valid_records(
         task_id=task_id,
         config=config,
         record_limit=record_limit,
-        conn_id=conn_id,
         **operator_arguments,
     ).output
 
 
-def wait_for_valid_record(
-    config: Any, *, conn_id: str | None = DEFAULT_CONN_ID, **operator_arguments: Any
-) -> XComArg:
+def wait_for_valid_record(config: Any, **operator_arguments: Any) -> XComArg:
     """Declares the task that waits until there is a valid record and passes it.
 
     See `ValidRecordSensor`.
     """
     task_id = _task_id("wait_for_valid_record", operator_arguments)
-    return ValidRecordSensor(
-        task_id=task_id, config=config, conn_id=conn_id, **operator_arguments
-    ).output
+    return ValidRecordSensor(task_id=task_id, config=config, **operator_arguments).output
 
 
 def complete_record(
@@ -70,7 +58,6 @@ def complete_record(
     *,
     detail: Any = None,
     retry: bool = True,
-    conn_id: str | None = DEFAULT_CONN_ID,
     **operator_arguments: Any,
 ) -> CompleteRecordOperator:
     """Declares the teardown that completes the record when all work succeeded, else fails it.
@@ -85,7 +72,6 @@ def complete_record(
         record=record,
         detail=detail,
         retry=retry,
-        conn_id=conn_id,
         **operator_arguments,
     )
     operator.as_teardown(setups=_setups_of(record), on_failure_fail_dagrun=True)
@@ -97,7 +83,6 @@ def fail_record(
     error: Any,
     *,
     retry: bool = True,
-    conn_id: str | None = DEFAULT_CONN_ID,
     **operator_arguments: Any,
 ) -> FailRecordOperator:
     """Declares a task that fails the record on purpose. See `FailRecordOperator`."""
@@ -107,7 +92,6 @@ def fail_record(
         record=record,
         error=error,
         retry=retry,
-        conn_id=conn_id,
         **operator_arguments,
     )
 

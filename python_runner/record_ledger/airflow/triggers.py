@@ -113,9 +113,9 @@ class ValidRecordTrigger(BaseTrigger):
         import psycopg  # noqa: PLC0415
         from psycopg.rows import class_row  # noqa: PLC0415
 
-        connection = await psycopg.AsyncConnection.connect(
-            conninfo, autocommit=True, prepare_threshold=None, connect_timeout=5
-        )
+        from record_ledger.connection import connect_options  # noqa: PLC0415
+
+        connection = await psycopg.AsyncConnection.connect(conninfo, **connect_options(conninfo))
         async with connection, connection.cursor(row_factory=class_row(_Look)) as cursor:
             await cursor.execute(statements.NEXT_LOOK, [self.pipeline_id])
             look = await cursor.fetchone()

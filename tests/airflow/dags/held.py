@@ -19,7 +19,7 @@ from record_ledger.airflow import (
     store_new_and_pass_valid_record,
 )
 
-DEADLINE = 60.0
+DEADLINE = 240.0
 OPTIONS: dict[str, Any] = {
     "schedule": None,
     "start_date": dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc),
@@ -46,6 +46,8 @@ def held():
     @keeps_claim
     def work(record, params):
         print("working on", record["window_start_time"].isoformat(), flush=True)
+        if params["until"]:
+            Path(params["until"] + ".begun").touch()
         deadline = time.monotonic() + DEADLINE
         while params["until"] and not Path(params["until"]).exists():
             assert time.monotonic() < deadline, "nobody let this work end"

@@ -52,8 +52,12 @@ def example_follower() -> None:
 
     @task
     def report(**context: Any) -> list[str]:
-        events = context["triggering_asset_events"][WINDOWS]
-        return [event.extra["window_start_time"] for event in events]
+        # Airflow 2 calls an asset a dataset.
+        name = next(name for name in ("asset", "dataset") if f"triggering_{name}_events" in context)
+        triggering = context[f"triggering_{name}_events"]
+        return [
+            event.extra["window_start_time"] for events in triggering.values() for event in events
+        ]
 
     report()
 
