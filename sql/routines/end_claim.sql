@@ -26,12 +26,7 @@ begin
     -- One guarded statement. A pass may be collecting the lease of this very claim: whoever comes second waits for the
     -- first one's commit, and then sees the record as that one left it.
     update record_ledger.record as r
-    set status = case
-            when end_claim.event = 'completed' then 'COMPLETED'
-            when r.attempt < v_limit then 'PENDING'
-            else 'FAILED'
-        end,
-        attempt = r.attempt - (end_claim.event = 'released')::integer,
+    set attempt = r.attempt - (end_claim.event = 'released')::integer,
         claim_token = case when r.attempt >= v_limit then r.claim_token end,
         run_id = case when r.attempt >= v_limit then r.run_id end,
         lease_expires_at = null,
