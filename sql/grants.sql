@@ -69,7 +69,9 @@ begin
             'start_instant(text, text)',
             'time_interval(timestamptz, timestamptz)',
             'new_windows(text, timestamptz, integer)',
-            'oldest_pending_record(text)'
+            'oldest_pending_record(text)',
+            'pipeline_time(text, text)',
+            'range_effects(text, text, timestamptz, timestamptz)'
         ] loop
             execute format('grant execute on function record_ledger.%s to %I', v_object, v_role);
         end loop;
@@ -84,7 +86,14 @@ begin
         record_ledger.complete_record(text, bigint, jsonb),
         record_ledger.fail_record(text, bigint, text, boolean),
         record_ledger.release_record(text, bigint),
-        record_ledger.extend_lease(text, bigint)
+        record_ledger.extend_lease(text, bigint),
+        record_ledger.waive_records(text, timestamptz, timestamptz, text),
+        record_ledger.reopen_records(text, timestamptz, timestamptz, text),
+        record_ledger.expire_leases(text, timestamptz, timestamptz, text),
+        record_ledger.backfill_records(text, timestamptz, text),
+        record_ledger.pause_pipeline(text, text),
+        record_ledger.resume_pipeline(text, text),
+        record_ledger.retire_pipeline(text, text)
         to record_ledger_runner;
     end if;
 end

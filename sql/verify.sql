@@ -34,6 +34,15 @@ begin
         'release_record(text, bigint)',
         'extend_lease(text, bigint)',
         'oldest_pending_record(text)',
+        'waive_records(text, timestamptz, timestamptz, text)',
+        'reopen_records(text, timestamptz, timestamptz, text)',
+        'expire_leases(text, timestamptz, timestamptz, text)',
+        'backfill_records(text, timestamptz, text)',
+        'pause_pipeline(text, text)',
+        'resume_pipeline(text, text)',
+        'retire_pipeline(text, text)',
+        'range_effects(text, text, timestamptz, timestamptz)',
+        'pipeline_time(text, text)',
         'deployed_release()'
     ] loop
         if to_regprocedure('record_ledger.' || v_object) is null

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import logs, statements
 from .config import KNOWN_KEYS, config_to_send, has_templates, plain_json, to_json
+from .operations import LedgerOperator
 from .processing import Processing
-from .reader import LedgerReader, Row
+from .reader import Row
 from .records import Record, record_from_json
 
 if TYPE_CHECKING:
@@ -47,13 +48,14 @@ class BatchResult:
     records: list[Record]
 
 
-class RecordLedger(LedgerReader):
+class RecordLedger(LedgerOperator):
     """A ledger in one database: calls it, and owns no rule of it.
 
     `conninfo` is a libpq connection string; without one RECORD_LEDGER_DSN, else libpq's PG*
     variables decide. Opens one connection when first used, safe behind PgBouncer; threads share it
     one call at a time. Every call is repeated within `retry` when the connection drops, and every
-    call is safe to repeat. Use it in a `with` block, or `close()` it. What it inherits only reads.
+    call is safe to repeat. Use it in a `with` block, or `close()` it. It inherits what
+    operators do and what only reads.
     """
 
     def __init__(self, conninfo: str | None = None, *, retry: RetryPolicy | None = None) -> None:

@@ -44,12 +44,15 @@ begin
         v_claim.pipeline_id,
         record_ledger.local_time(v_claim.window_start_time, v_timezone),
         record_ledger.local_time(v_end.event_time, v_timezone),
-        case v_end.event
-            when 'completed' then 'the record was completed'
-            when 'failed' then 'the record was marked as failed'
-            when 'released' then 'the record was released'
-            when 'lease_expired' then 'its lease expired'
-            when 'passed_again' then 'the run was passed the record again, with a newer token'
+        case
+            when v_end.event = 'completed' then 'the record was completed'
+            when v_end.event = 'failed' then 'the record was marked as failed'
+            when v_end.event = 'released' then 'the record was released'
+            when v_end.event = 'lease_expired' and v_end.detail ? 'reason'
+                then format('%s took it back: %s', v_end.actor, v_end.detail ->> 'reason')
+            when v_end.event = 'lease_expired' then 'its lease expired'
+            when v_end.event = 'passed_again'
+                then 'the run was passed the record again, with a newer token'
             else 'the record was ' || v_end.event
         end
         using errcode = 'RL004',

@@ -9,11 +9,15 @@ from psycopg.types.json import Jsonb
 from tests.sql.support import (
     NOW,
     PIPELINE,
+    backfill,
     complete,
     cycle,
+    effects,
     extend,
     fail,
+    on_pipeline,
     one,
+    operate,
     pass_valid,
     refused,
     register,
@@ -26,10 +30,14 @@ VIEWS = {
     "oldest_valid_record", "pipeline_events", "pipeline_progress", "pipeline_records", "pipelines", "record_events",
     "record_verdicts",
 }  # fmt: skip
-READS = {"deployed_release", "new_windows", "oldest_pending_record"}
+READS = {
+    "deployed_release", "new_windows", "oldest_pending_record", "pipeline_time", "range_effects",
+}  # fmt: skip
 WRITES = {
-    "register_pipeline", "store_new_records", "pass_valid_record", "pass_valid_records", "store_new_and_pass_valid_record",
-    "complete_record", "fail_record", "release_record", "extend_lease",
+    "register_pipeline", "store_new_records", "pass_valid_record", "pass_valid_records",
+    "store_new_and_pass_valid_record", "complete_record", "fail_record", "release_record", "extend_lease",
+    "waive_records", "reopen_records", "expire_leases", "backfill_records", "pause_pipeline", "resume_pipeline",
+    "retire_pipeline",
 }  # fmt: skip
 # What the views and analysts ask. All but the last run as their caller.
 RULES = {
@@ -139,6 +147,15 @@ def test_a_runner_can_do_the_whole_work(connect, clock, config):
         assert rows(runner, f"select * from record_ledger.{view}")
     assert rows(runner, "select * from record_ledger.new_windows(%s)", [PIPELINE])
     assert one(runner, "select record_ledger.oldest_pending_record(%s)", [PIPELINE])
+    pass_valid(runner, PIPELINE)
+    for operation in ("expire", "waive", "reopen"):
+        assert operate(runner, operation, "-infinity", "infinity") > 0
+    assert backfill(runner, "2026-11-20T12:00Z") > 0
+    for verb in ("pause", "retire", "resume"):
+        on_pipeline(runner, verb)
+    by = "select distinct actor from record_ledger."
+    assert rows(runner, by + "record_events") == rows(runner, by + "pipeline_events")
+    assert rows(runner, by + "record_events") == [(runner.info.user,)]
 
 
 def test_a_reader_reads_everything_and_changes_nothing(ledger, connect, clock, config):
@@ -153,6 +170,8 @@ def test_a_reader_reads_everything_and_changes_nothing(ledger, connect, clock, c
         assert found
     assert rows(reader, "select * from record_ledger.new_windows(%s)", [PIPELINE])
     assert one(reader, "select record_ledger.oldest_pending_record()")
+    assert effects(reader, "waive", "-infinity", "infinity")
+    assert one(reader, "select record_ledger.pipeline_time(%s, '2026-11-01')", [PIPELINE])
     calls = {
         "select record_ledger.register_pipeline(%s)": [Jsonb(given)],
         "call record_ledger.store_new_records(%s)": [PIPELINE],
@@ -162,6 +181,13 @@ def test_a_reader_reads_everything_and_changes_nothing(ledger, connect, clock, c
         "select record_ledger.fail_record(%s, 1, 'x')": [PIPELINE],
         "select record_ledger.release_record(%s, 1)": [PIPELINE],
         "select record_ledger.extend_lease(%s, 1)": [PIPELINE],
+        "select record_ledger.waive_records(%s, '-infinity', 'infinity', 'x')": [PIPELINE],
+        "select record_ledger.reopen_records(%s, '-infinity', 'infinity', 'x')": [PIPELINE],
+        "select record_ledger.expire_leases(%s, '-infinity', 'infinity', 'x')": [PIPELINE],
+        "select record_ledger.backfill_records(%s, '2026-11-01')": [PIPELINE],
+        "select record_ledger.pause_pipeline(%s, 'x')": [PIPELINE],
+        "select record_ledger.resume_pipeline(%s)": [PIPELINE],
+        "select record_ledger.retire_pipeline(%s, 'x')": [PIPELINE],
     }
     for call, arguments in calls.items():
         with refused("42501"):
@@ -248,6 +274,17 @@ def test_a_hostile_search_path_cannot_hijack_what_acts_as_the_owner(ledger, conn
     runner.execute("select * from record_ledger.oldest_pending_record(%s)", [PIPELINE])
     runner.execute("select * from record_ledger.new_windows(%s)", [PIPELINE])
     runner.execute("select * from record_ledger.pipeline_progress")
+    pass_valid(runner, PIPELINE)
+    for operation in ("expire", "waive", "reopen", "backfill"):
+        assert runner.execute(
+            "select * from record_ledger.range_effects(%s, %s, '2026-11-01', '2026-12-01')",
+            [operation, PIPELINE],
+        ).fetchall()
+    for operation in ("expire", "waive", "reopen"):
+        assert operate(runner, operation, "2026-11-01", "2026-12-01") > 0
+    backfill(runner, "2026-11-20")
+    for verb in ("pause", "retire", "resume"):
+        on_pipeline(runner, verb)
 
     # What runs as the caller may be fooled by its own traps; nothing of the owner's was.
     sprung = {

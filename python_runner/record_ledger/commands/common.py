@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from record_ledger.connection import DSN_VARIABLE
 from record_ledger.deploy import deploy_if_missing
 from record_ledger.embedded import default_folder, embedded_server
+from record_ledger.errors import UnknownPipeline
 from record_ledger.ledger import RecordLedger
 from record_ledger.records import json_value
 
@@ -69,6 +70,15 @@ def note(args: Namespace, text: str) -> None:
 def print_json(value: Mapping[str, Any]) -> None:
     """Prints one JSON object on one line of standard output."""
     print(json.dumps(json_value(value), ensure_ascii=False), flush=True)
+
+
+def unknown_pipeline(pipeline_id: str) -> UnknownPipeline:
+    """Returns the error for a pipeline that the views do not have."""
+    return UnknownPipeline(
+        f"pipeline {pipeline_id} is not registered",
+        sqlstate="RL002",
+        hint="`record-ledger status` lists those that are.",
+    )
 
 
 def claim_of(args: Namespace) -> tuple[str, int]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from record_ledger.errors import UnknownPipeline
 from record_ledger.records import parsed_time
 
-from .common import note, opened, print_json
+from .common import note, opened, print_json, unknown_pipeline
 from .exits import FAILED, PROCEED, CommandError
 from .tables import dim, duration, local, print_table
 
@@ -21,10 +20,12 @@ if TYPE_CHECKING:
 
 def status(args: Namespace) -> int:
     """Shows where each pipeline stands; with --fail-on exits 1 when one is in trouble."""
+    if args.retired:
+        return _retired(args)
     with opened(args) as ledger:
         rows = ledger.pipeline_progress(args.pipeline)
         if args.pipeline is not None and not rows:
-            raise _unknown(args.pipeline)
+            raise _not_shown(ledger, args.pipeline)
         troubles = [
             trouble for item in args.fail_on for trouble in _troubles(ledger, item, args, rows)
         ]
@@ -37,6 +38,30 @@ def status(args: Namespace) -> int:
     for trouble in troubles:
         note(args, trouble)
     return FAILED if troubles else PROCEED
+
+
+def _retired(args: Namespace) -> int:
+    """Shows the pipelines that status leaves out."""
+    with opened(args) as ledger:
+        rows = [row for row in ledger.pipelines(args.pipeline) if row["is_retired"]]
+    if args.json:
+        print_json({"pipelines": rows})
+    elif rows:
+        print_table(
+            ["PIPELINE", "RETIRED", "BY", "REASON"],
+            [
+                [
+                    row["pipeline_id"],
+                    local(row["paused_at"]),
+                    row["paused_by"],
+                    row["pause_reason"],
+                ]
+                for row in rows
+            ],
+        )
+    else:
+        print("No pipeline is retired.")
+    return PROCEED
 
 
 def print_progress(rows: list[Record]) -> None:
@@ -70,10 +95,11 @@ def why(args: Namespace) -> int:
     """Shows each open record with its verdict and the sentence that says why."""
     with opened(args) as ledger:
         pipelines = ledger.pipeline_progress(args.pipeline)
-        if args.pipeline is not None and not pipelines:
-            raise _unknown(args.pipeline)
         limit = args.limit + 1 if args.limit else None
         rows = ledger.record_verdicts(args.pipeline, limit=limit)
+        # The records of a retired pipeline have verdicts, although no status speaks of it.
+        if args.pipeline is not None and not pipelines and not rows:
+            raise _not_shown(ledger, args.pipeline)
     left_out = bool(limit) and len(rows) > args.limit
     rows = rows[: args.limit] if args.limit else rows
     if args.json:
@@ -110,7 +136,7 @@ def history(args: Namespace) -> int:
         records = ledger.pipeline_records(args.pipeline, start)
         if not records:
             if not ledger.pipelines(args.pipeline):
-                raise _unknown(args.pipeline)
+                raise unknown_pipeline(args.pipeline)
             raise CommandError(
                 f"no record of pipeline {args.pipeline} starts at {args.window_start}"
             )
@@ -179,11 +205,15 @@ def _troubles(ledger: RecordLedger, item: str, args: Namespace, rows: list[Recor
     ]
 
 
-def _unknown(pipeline_id: str) -> UnknownPipeline:
-    return UnknownPipeline(
-        f"pipeline {pipeline_id} is not registered",
-        sqlstate="RL002",
-        hint="`record-ledger status` lists those that are.",
+def _not_shown(ledger: RecordLedger, pipeline_id: str) -> Exception:
+    """Returns why status says nothing of a pipeline."""
+    known = ledger.pipelines(pipeline_id)
+    if not known:
+        return unknown_pipeline(pipeline_id)
+    retired = known[0]
+    return CommandError(
+        f"pipeline {pipeline_id} was retired by {retired['paused_by']} at "
+        f"{retired['paused_at'].isoformat()}: {retired['pause_reason']}"
     )
 
 

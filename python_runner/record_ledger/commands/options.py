@@ -1,9 +1,11 @@
-"""The command line's grammar: every command, option and help text. Imports nothing that is slow."""
+"""The command line's grammar: commands, options and help texts. Imports nothing that is slow."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
+
+from .operator_options import add_operations
 
 _EPILOG = """\
 exit codes: 0 proceed (or done), 99 nothing to do, 1 error, 2 wrong usage
@@ -28,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     _add_setup(commands)
     _add_work(commands)
     _add_views(commands)
+    add_operations(commands, _command)
     return top
 
 
@@ -139,7 +142,11 @@ def _add_work(commands: Any) -> None:
 def _add_views(commands: Any) -> None:
     status = _command(commands, "status", "look.status", "show where each pipeline stands")
     status.add_argument("pipeline", nargs="?", metavar="PIPELINE", help="only this one")
-    status.add_argument(
+    which = status.add_mutually_exclusive_group()
+    which.add_argument(
+        "--retired", action="store_true", help="show the retired pipelines instead, and why"
+    )
+    which.add_argument(
         "--fail-on",
         type=_conditions,
         default=[],
