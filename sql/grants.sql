@@ -31,6 +31,8 @@ begin
         execute format('revoke all on all routines in schema record_ledger from %I', v_role);
         execute format('grant usage on schema record_ledger to %I', v_role);
         foreach v_object in array array[
+            'archived_record_events',
+            'archived_records',
             'oldest_valid_record',
             'pipeline_events',
             'pipeline_progress',
@@ -68,10 +70,12 @@ begin
             'retry_time(timestamptz, integer, interval)',
             'start_instant(text, text)',
             'time_interval(timestamptz, timestamptz)',
+            'archivable_records(text, timestamptz, integer)',
             'new_windows(text, timestamptz, integer)',
             'oldest_pending_record(text)',
             'pipeline_time(text, text)',
-            'range_effects(text, text, timestamptz, timestamptz)'
+            'range_effects(text, text, timestamptz, timestamptz)',
+            'records_as_of(timestamptz)'
         ] loop
             execute format('grant execute on function record_ledger.%s to %I', v_object, v_role);
         end loop;
@@ -93,7 +97,8 @@ begin
         record_ledger.backfill_records(text, timestamptz, text),
         record_ledger.pause_pipeline(text, text),
         record_ledger.resume_pipeline(text, text),
-        record_ledger.retire_pipeline(text, text)
+        record_ledger.retire_pipeline(text, text),
+        record_ledger.archive_records(text, timestamptz, integer)
         to record_ledger_runner;
     end if;
 end

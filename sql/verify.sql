@@ -8,6 +8,8 @@ declare
     v_missing text[] := '{}';
 begin
     foreach v_object in array array[
+        'archived_record_events',
+        'archived_records',
         'oldest_valid_record',
         'pipeline_events',
         'pipeline_progress',
@@ -33,6 +35,9 @@ begin
         'fail_record(text, bigint, text, boolean)',
         'release_record(text, bigint)',
         'extend_lease(text, bigint)',
+        'archive_records(text, timestamptz, integer)',
+        'archivable_records(text, timestamptz, integer)',
+        'records_as_of(timestamptz)',
         'oldest_pending_record(text)',
         'waive_records(text, timestamptz, timestamptz, text)',
         'reopen_records(text, timestamptz, timestamptz, text)',

@@ -1,7 +1,7 @@
 -- record_ledger.check_backfill: raises RL005 unless a pipeline's history can be extended back to an instant.
 -- Returns where its first stored window starts.
 -- Called by: backfill_records, range_effects.
--- Rules: none.
+-- Rules: archive_end.
 create or replace function record_ledger.check_backfill(
     p record_ledger.pipeline, from_time timestamptz
 )
@@ -38,6 +38,13 @@ begin
             p.pipeline_id
             using errcode = 'RL005',
             hint = 'Put start_at into its config: its first window then starts there.';
+    end if;
+    -- Everything older is archived, and the first record starts where the archive ends.
+    if from_time < v_first_start and record_ledger.archive_end(p.pipeline_id) is not null then
+        raise exception 'pipeline % is archived until %: nothing can be added before that',
+            p.pipeline_id, record_ledger.local_time(v_first_start, p.timezone)
+            using errcode = 'RL005',
+            hint = 'What was there stands in the view archived_records.';
     end if;
     return v_first_start;
 end

@@ -54,6 +54,17 @@ begin
     ) then
         return;
     end if;
+    -- The same of a record that was archived since; a statement of its own, which most calls never plan.
+    if exists (
+        select
+        from record_ledger.claim as c
+        join record_ledger.archived_record_event as e
+            on e.pipeline_id = c.pipeline_id and e.window_start_time = c.window_start_time
+        where c.pipeline_id = end_claim.pipeline_id and c.claim_token = end_claim.claim_token
+            and e.claim_token = end_claim.claim_token and e.event = end_claim.event
+    ) then
+        return;
+    end if;
     perform record_ledger.raise_claim_lost(end_claim.pipeline_id, end_claim.claim_token);
 end
 $$;

@@ -9,7 +9,7 @@ as $$
 #variable_conflict use_column
 declare
     v_claim record_ledger.claim;
-    v_end record_ledger.record_event;
+    v_end record;
     v_timezone text;
 begin
     select p.timezone into v_timezone
@@ -30,8 +30,14 @@ begin
         raise exception 'claim lost: pipeline % never passed a record with claim token %',
             raise_claim_lost.pipeline_id, raise_claim_lost.claim_token using errcode = 'RL004';
     end if;
-    select e.* into v_end
-    from record_ledger.record_event as e
+    select e.event, e.event_time into v_end
+    from (
+        select l.pipeline_id, l.window_start_time, l.event_no, l.event, l.event_time, l.claim_token
+        from record_ledger.record_event as l
+        union all
+        select a.pipeline_id, a.window_start_time, a.event_no, a.event, a.event_time, a.claim_token
+        from record_ledger.archived_record_event as a
+    ) as e
     where e.pipeline_id = v_claim.pipeline_id and e.window_start_time = v_claim.window_start_time
         and (
             e.claim_token = v_claim.claim_token and e.event not in ('passed', 'passed_again')

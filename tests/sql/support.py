@@ -187,6 +187,21 @@ def effects(
     )
 
 
+def archive(
+    connection: Connection,
+    before: datetime | str | None,
+    max_records: int | None = 100_000,
+    pipeline_id: str | None = PIPELINE,
+) -> int:
+    return int(
+        one(
+            connection,
+            "select record_ledger.archive_records(%s, %s, %s)",
+            [pipeline_id, before, max_records],
+        )
+    )
+
+
 # ---------------------------------------------------------------- the end of a claim, by name
 ENDINGS = {"complete": complete, "fail": fail, "release": release}
 
@@ -210,7 +225,14 @@ def snapshot(connection: Connection) -> list[list[tuple[Any, ...]]]:
     """Everything that the ledger tells about its rows, to be compared before and after."""
     return [
         rows(connection, f"select * from record_ledger.{view} as v order by v::text")
-        for view in ("pipelines", "pipeline_records", "record_events", "pipeline_events")
+        for view in (
+            "pipelines",
+            "pipeline_records",
+            "record_events",
+            "pipeline_events",
+            "archived_records",
+            "archived_record_events",
+        )
     ]
 
 
