@@ -30,13 +30,13 @@ begin
         raise exception 'claim lost: pipeline % never passed a record with claim token %',
             raise_claim_lost.pipeline_id, raise_claim_lost.claim_token using errcode = 'RL004';
     end if;
-    select e.event, e.event_time into v_end
+    select e.event, e.event_time, e.actor, e.detail into v_end
     from (
-        select l.pipeline_id, l.window_start_time, l.event_no, l.event, l.event_time, l.claim_token
-        from record_ledger.record_event as l
+        select l.*
+        from record_ledger.record_events as l
         union all
-        select a.pipeline_id, a.window_start_time, a.event_no, a.event, a.event_time, a.claim_token
-        from record_ledger.archived_record_event as a
+        select a.*
+        from record_ledger.archived_record_events as a
     ) as e
     where e.pipeline_id = v_claim.pipeline_id and e.window_start_time = v_claim.window_start_time
         and (

@@ -63,6 +63,7 @@ class Pipeline:
     start: datetime
     version: int = 1
     paused: bool = False
+    archived: bool = False
     retired: bool = False
     records: list[Record] = field(default_factory=list)
     bound: dict[str, Record] = field(default_factory=dict)

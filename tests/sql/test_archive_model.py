@@ -53,6 +53,7 @@ class ArchivingWalk(Walk):
         moved = archive(self.ledger, before, max_records, name)
         assert moved == foreseen == len(gone)
         if gone:
+            model.archived = True
             assert rows(
                 self.ledger,
                 "select window_start_time, window_end_time, status, attempt, run_id, claim_token "
