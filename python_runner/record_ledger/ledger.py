@@ -215,9 +215,12 @@ class RecordLedger(LedgerOperator):
         """
         return Processing(self, final_config, run_id)
 
-    def another(self) -> RecordLedger:
-        """Returns a ledger of the same database with a connection of its own, for a thread."""
-        return RecordLedger(self._conninfo, retry=self._retry)
+    def another(self, *, retry: RetryPolicy | None = None) -> RecordLedger:
+        """Returns a ledger of the same database with a connection of its own, for a thread.
+
+        It tries as often as this one unless `retry` says otherwise.
+        """
+        return RecordLedger(self._conninfo, retry=retry or self._retry)
 
     # ---------------------------------------------------------------- how calls are made
     def _cycle(

@@ -48,6 +48,14 @@ class LedgerReader:
         """Closes the connection; a later call would open another."""
         self._session.close()
 
+    def interrupt(self) -> None:
+        """Ends a call that another thread is in, and refuses every later one.
+
+        What waits in the database is cancelled: it was done, and its answer comes, or it fails and
+        has changed nothing.
+        """
+        self._session.interrupt()
+
     def new_windows(
         self,
         pipeline_id: str,
@@ -146,6 +154,14 @@ class LedgerReader:
         """
         parameters = {**_window(window_start_time), "pipeline_id": pipeline_id}
         return self._rows("record_events", statements.RECORD_EVENTS, parameters)
+
+    def last_run_number(self, pipeline_id: str, run_id: str) -> int:
+        """Returns the greatest k for which the run `run_id/k` was passed a record, 0 for none.
+
+        Reads the whole history of the pipeline.
+        """
+        parameters = {"pipeline_id": pipeline_id, "prefix": f"{run_id}/"}
+        return int(self._one_row("last_run_number", statements.LAST_RUN_NUMBER, parameters)[0])
 
     def pipeline_events(self, pipeline_id: str | None = None) -> list[Record]:
         """Returns what happened to the pipelines themselves: registered, reconfigured, paused."""

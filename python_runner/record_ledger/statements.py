@@ -151,6 +151,14 @@ join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
 where v.pipeline_id = %(pipeline_id)s::text and /* of_window */
 order by v.window_start_time, v.event_no
 """)
+# Up to 18 digits: a longer number is another's, and no bigint.
+LAST_RUN_NUMBER = """
+select coalesce(max(substr(e.run_id, length(%(prefix)s::text) + 1)::bigint), 0)
+from record_ledger.record_events as e
+where e.pipeline_id = %(pipeline_id)s::text
+    and starts_with(e.run_id, %(prefix)s::text)
+    and substr(e.run_id, length(%(prefix)s::text) + 1) ~ '^[1-9][0-9]{0,17}$'
+"""
 PIPELINE_EVENTS = with_wall_times("""
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.pipeline_events as v

@@ -53,7 +53,7 @@ def test_help_and_version_exit_0(command):
     assert command("--help").code == 0
     assert "99" in command("--help").out
     assert command("--version").out.startswith("record-ledger ")
-    for name in ("demo", "deploy", "run", "complete", "fail", "release", "heartbeat"):
+    for name in ("demo", "deploy", "run", "exec", "complete", "fail", "release", "heartbeat"):
         assert command(name, "--help").code == 0
         assert name in command("--help").out
 

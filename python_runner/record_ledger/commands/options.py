@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from . import exec_options
 from .operator_options import add_operations
 
 _EPILOG = """\
-exit codes: 0 proceed (or done), 99 nothing to do, 1 error, 2 wrong usage
+exit codes: 0 proceed (or done), 99 nothing to do, 1 error (or a command of exec failed),
+2 wrong usage
 
 database: --dsn, else --embedded, else RECORD_LEDGER_DSN, else libpq's PGHOST, PGDATABASE ...,
 else the embedded server in RECORD_LEDGER_HOME (~/.record-ledger)
@@ -116,14 +118,8 @@ def _add_work(commands: Any) -> None:
         "work.run",
         "store the windows that are due and pass the oldest valid record",
     )
-    run.add_argument(
-        "--config", required=True, metavar="FILE", help="the config, JSON or TOML; - for stdin"
-    )
-    run.add_argument(
-        "--run-id",
-        metavar="ID",
-        help="name of this run: asking again gives its record back (default: from AIRFLOW_CTX_*)",
-    )
+    _add_pass(run)
+    _add_exec(commands)
     complete = _command(commands, "complete", "work.complete", "mark a passed record as done")
     _add_claim(complete)
     complete.add_argument("--detail", metavar="JSON", help="kept with the record's history")
@@ -137,6 +133,31 @@ def _add_work(commands: Any) -> None:
         commands, "heartbeat", "work.heartbeat", "keep a passed record claimed for another lease"
     )
     _add_claim(heartbeat)
+
+
+def _add_exec(commands: Any) -> None:
+    execute = _command(
+        commands,
+        "exec",
+        "execute.execute",
+        "pass a record, run a command on it, and complete or fail the record by how it ends",
+        usage=exec_options.USAGE,
+        epilog=exec_options.EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_pass(execute)
+    exec_options.add_to(execute)
+
+
+def _add_pass(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--config", required=True, metavar="FILE", help="the config, JSON or TOML; - for stdin"
+    )
+    command.add_argument(
+        "--run-id",
+        metavar="ID",
+        help="name of this run: asking again gives its record back (default: from AIRFLOW_CTX_*)",
+    )
 
 
 def _add_views(commands: Any) -> None:
