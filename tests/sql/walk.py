@@ -161,7 +161,7 @@ class Walk:
         model, name = self.models[n], self.names[n]
         first = model.records[0].start if model.records else START
         from_time = first - timedelta(hours=hours, microseconds=microseconds)
-        if model.retired or not model.records or model.archived and from_time < first:
+        if model.retired or not model.records or (model.archived and from_time < first):
             for call in (support.backfill, partial(support.effects, operation="backfill")):
                 with support.refused("RL005", "retired|no record yet|archived until"):
                     call(self.ledger, from_time=from_time, pipeline_id=name)
