@@ -38,6 +38,15 @@ from record_ledger.extend_lease(%(pipeline_id)s::text, %(claim_token)s::bigint)
 left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
 """
 
+# ---------------------------------------------------------------- the archive
+ARCHIVE_RECORDS = "select record_ledger.archive_records(%s::text, %s::timestamptz, %s::integer)"
+# The first instant at which a pipeline's clocks show a local time; null when nobody registered it.
+LOCAL_INSTANT = """
+select record_ledger.local_instant(%(wall)s::timestamp, p.timezone)
+from (select %(pipeline_id)s::text as pipeline_id) as wanted
+left join record_ledger.pipelines as p on p.pipeline_id = wanted.pipeline_id
+"""
+
 # ---------------------------------------------------------------- readers
 # Each row carries the wall clock of its times in its pipeline's zone, as the server reckons it:
 # Python's time zone data may be of another year.
@@ -83,6 +92,10 @@ TIME_COLUMNS_OF_VIEWS = [
     "event_time",
     "created_at",
     "updated_at",
+    "archived_at",
+    "archived_until",
+    "first_window_start_time",
+    "last_window_start_time",
 ]
 NEW_WINDOWS = _with_wall_times("""
 select v.*, p.timezone as view_timezone, /* wall_times */
@@ -145,6 +158,42 @@ join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
 where v.pipeline_id = %(pipeline_id)s::text and /* of_window */
 order by v.window_start_time, v.event_no
 """)
+ARCHIVABLE_RECORDS = _with_wall_times("""
+select v.*, p.timezone as view_timezone, /* wall_times */
+from record_ledger.archivable_records(
+    %(pipeline_id)s::text, %(before)s::timestamptz, %(max_records)s::integer
+) as v
+left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
+""")
+ARCHIVED_RECORDS = _with_wall_times("""
+select v.*, p.timezone as view_timezone, /* wall_times */
+from record_ledger.archived_records as v
+join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
+where v.pipeline_id = %(pipeline_id)s::text and /* of_window */
+order by v.window_start_time
+limit %(limit)s::integer
+""")
+ARCHIVED_RECORD_EVENTS = _with_wall_times("""
+select v.*, p.timezone as view_timezone, /* wall_times */
+from record_ledger.archived_record_events as v
+join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
+where v.pipeline_id = %(pipeline_id)s::text and /* of_window */
+order by v.window_start_time, v.event_no
+""")
+RECORDS_AS_OF = _with_wall_times("""
+select v.*, p.timezone as view_timezone, /* wall_times */
+from record_ledger.records_as_of(%(instant)s::timestamptz) as v
+join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
+where %(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text
+order by v.pipeline_id, v.window_start_time
+""")
+COUNTS_AS_OF = """
+select v.pipeline_id, v.status, count(*)
+from record_ledger.records_as_of(%(instant)s::timestamptz) as v
+where %(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text
+group by v.pipeline_id, v.status
+order by v.pipeline_id, v.status
+"""
 PIPELINE_EVENTS = _with_wall_times("""
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.pipeline_events as v
