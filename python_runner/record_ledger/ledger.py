@@ -207,6 +207,27 @@ class RecordLedger(LedgerOperator):
         expires: dt.datetime = row["lease_expires_at"]
         return expires
 
+    # ---------------------------------------------------------------- the archive
+    def archive_records(
+        self, pipeline_id: str, before: dt.datetime, max_records: int = 100_000
+    ) -> int:
+        """Moves the oldest finished records to the archive and returns how many it moved.
+
+        Those whose window ends at or before `before`, oldest first, up to the first open one; the
+        newest record stays, and so does every run's claim to its record. One short transaction:
+        call it until it returns 0. `archivable_records` says beforehand what it would do. A
+        `before` without an offset is the wall clock of the pipeline's zone.
+
+        :raises UnknownPipeline: when no such pipeline is registered.
+        :raises InvalidArgument: when max_records is less than 1.
+        """
+        with logs.timed("archive_records", pipeline_id=pipeline_id) as outcome:
+            parameters = (pipeline_id, self._instant(before, pipeline_id), max_records)
+            row = self._one_row("archive_records", statements.ARCHIVE_RECORDS, parameters)
+            outcome["archived_count"] = row[0]
+            return int(row[0])
+
+    # ---------------------------------------------------------------- a block of work
     def processing(self, final_config: Mapping[str, Any], run_id: str | None = None) -> Processing:
         """Passes a record for the length of a `with` block, keeps its lease, completes or fails it.
 

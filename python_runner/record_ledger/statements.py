@@ -42,6 +42,11 @@ from record_ledger.extend_lease(%(pipeline_id)s::text, %(claim_token)s::bigint)
 left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
 """
 
+# ---------------------------------------------------------------- the archive
+ARCHIVE_RECORDS = "select record_ledger.archive_records(%s::text, %s::timestamptz, %s::integer)"
+# The first instant at which a pipeline's clocks show a local time; null when nobody registered it.
+PIPELINE_TIME = "select record_ledger.pipeline_time(%s::text, %s::text)"
+
 # ---------------------------------------------------------------- readers
 # Each row carries the wall clock of its times in its pipeline's zone, as the server reckons it:
 # Python's time zone data may be of another year.
@@ -89,6 +94,10 @@ TIME_COLUMNS_OF_VIEWS = [
     "event_time",
     "created_at",
     "updated_at",
+    "archived_at",
+    "archived_until",
+    "first_window_start_time",
+    "last_window_start_time",
 ]
 NEW_WINDOWS = with_wall_times("""
 select v.*, p.timezone as view_timezone, /* wall_times */
@@ -158,6 +167,42 @@ from record_ledger.record_events as e
 where e.pipeline_id = %(pipeline_id)s::text
     and starts_with(e.run_id, %(prefix)s::text)
     and substr(e.run_id, length(%(prefix)s::text) + 1) ~ '^[1-9][0-9]{0,17}$'
+"""
+ARCHIVABLE_RECORDS = with_wall_times("""
+select v.*, p.timezone as view_timezone, /* wall_times */
+from record_ledger.archivable_records(
+    %(pipeline_id)s::text, %(before)s::timestamptz, %(max_records)s::integer
+) as v
+left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
+""")
+ARCHIVED_RECORDS = with_wall_times("""
+select v.*, p.timezone as view_timezone, /* wall_times */
+from record_ledger.archived_records as v
+join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
+where v.pipeline_id = %(pipeline_id)s::text and /* of_window */
+order by v.window_start_time
+limit %(limit)s::integer
+""")
+ARCHIVED_RECORD_EVENTS = with_wall_times("""
+select v.*, p.timezone as view_timezone, /* wall_times */
+from record_ledger.archived_record_events as v
+join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
+where v.pipeline_id = %(pipeline_id)s::text and /* of_window */
+order by v.window_start_time, v.event_no
+""")
+RECORDS_AS_OF = with_wall_times("""
+select v.*, p.timezone as view_timezone, /* wall_times */
+from record_ledger.records_as_of(%(instant)s::timestamptz) as v
+join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
+where %(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text
+order by v.pipeline_id, v.window_start_time
+""")
+COUNTS_AS_OF = """
+select v.pipeline_id, v.status, count(*)
+from record_ledger.records_as_of(%(instant)s::timestamptz) as v
+where %(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text
+group by v.pipeline_id, v.status
+order by v.pipeline_id, v.status
 """
 PIPELINE_EVENTS = with_wall_times("""
 select v.*, p.timezone as view_timezone, /* wall_times */

@@ -19,7 +19,7 @@ select
     e.detail
 from record_ledger.archived_record_event as e;
 comment on view record_ledger.archived_record_events is
-'The history of archived records: one row per change of a record, never updated or deleted.';
+'The history of archived records: one row per change of a record, never rewritten.';
 comment on column record_ledger.archived_record_events.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.archived_record_events.window_start_time is 'The window of the record that changed.';
 comment on column record_ledger.archived_record_events.event_no is 'Numbers the events of a record from 1 on.';

@@ -186,23 +186,22 @@ def test_archiving_is_no_change_of_a_record(ledger, clock, config):
 
 
 def test_fields_are_those_of_the_time(ledger, clock, config):
-    given = {
-        "timezone": "UTC",
-        "x_time_back": "0s",
-        "granularity": "1h",
-        "start_at": hour(0).isoformat(),
-    }
     clock.set(hour(2))
-    empty = config(PIPELINE, **given, check_fields=["key_x"], fields={"key_x": ""})
-    assert cycle(ledger, empty).verdict == "INCOMPLETE"
-    first = clock.now()
-    clock.advance("1h")
-    full = config(PIPELINE, **given, check_fields=["key_x"], fields={"key_x": "later"})
-    complete(ledger, cycle(ledger, full).token)
-    archive(ledger, EVER)
-    for instant, key_x, version in ((first, "", 1), (clock.now(), "later", 2)):
-        row = as_of(ledger, instant)[0]
-        assert (row[8]["key_x"], row[13]) == (key_x, version)
+    seen = []
+    for key_x, key_y in (("", ""), ("x", ""), ("x", "y")):
+        given = config(
+            PIPELINE, timezone="UTC", x_time_back="0s", granularity="1h", start_at=hour(0).isoformat(),
+            check_fields=["key_x", "key_y"], fields={"key_x": key_x, "key_y": key_y},
+        )  # fmt: skip
+        answer = cycle(ledger, given)
+        seen.append((clock.now(), key_x, key_y))
+        clock.advance("1h")
+    complete(ledger, answer.token)
+    for moved in (0, 1):
+        assert archive(ledger, EVER if moved else hour(0)) == moved
+        for version, (instant, key_x, key_y) in enumerate(seen, start=1):
+            row = as_of(ledger, instant)[0]
+            assert (row[8]["key_x"], row[8]["key_y"], row[13]) == (key_x, key_y, version)
 
 
 # ---------------------------------------------------------------- plans

@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     _add_work(commands)
     _add_views(commands)
     add_operations(commands, _command)
+    _add_keeping(commands)
     return top
 
 
@@ -186,7 +187,9 @@ def _add_views(commands: Any) -> None:
         help="records to show (default: 20; 0: all)",
     )
     _add_json(why)
-    history = _command(commands, "history", "look.history", "show what happened to one record")
+    history = _command(
+        commands, "history", "look.history", "show what happened to one record, archived or not"
+    )
     history.add_argument("pipeline", metavar="PIPELINE")
     history.add_argument(
         "window_start",
@@ -194,6 +197,34 @@ def _add_views(commands: Any) -> None:
         help="ISO 8601; without an offset the pipeline's local time",
     )
     _add_json(history)
+    as_of = _command(
+        commands, "as-of", "look.as_of", "show how many records were in each status at a time"
+    )
+    as_of.add_argument(
+        "time",
+        metavar="TIME",
+        help="ISO 8601; without an offset PIPELINE's local time",
+    )
+    as_of.add_argument("pipeline", nargs="?", metavar="PIPELINE", help="only this one")
+    as_of.add_argument(
+        "--json", action="store_true", help="print one JSON object with the records as they were"
+    )
+
+
+def _add_keeping(commands: Any) -> None:
+    archive = _command(
+        commands, "archive", "keep.archive", "move a pipeline's oldest finished records away"
+    )
+    archive.add_argument("pipeline", metavar="PIPELINE")
+    archive.add_argument(
+        "--before",
+        required=True,
+        metavar="TIME",
+        help="records whose window ends by then; ISO 8601, without an offset local time",
+    )
+    archive.add_argument(
+        "--dry-run", action="store_true", help="say what would be moved and change nothing"
+    )
 
 
 def _add_json(command: argparse.ArgumentParser) -> None:
