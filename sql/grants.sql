@@ -69,7 +69,8 @@ begin
             'start_instant(text, text)',
             'time_interval(timestamptz, timestamptz)',
             'new_windows(text, timestamptz, integer)',
-            'oldest_pending_record(text)'
+            'oldest_pending_record(text)',
+            'plan_runs(text, integer, timestamptz, integer, interval)'
         ] loop
             execute format('grant execute on function record_ledger.%s to %I', v_object, v_role);
         end loop;

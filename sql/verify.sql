@@ -33,6 +33,7 @@ begin
         'release_record(text, bigint)',
         'extend_lease(text, bigint)',
         'oldest_pending_record(text)',
+        'plan_runs(text, integer, timestamptz, integer, interval)',
         'deployed_release()'
     ] loop
         if to_regprocedure('record_ledger.' || v_object) is null
