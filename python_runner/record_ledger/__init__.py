@@ -37,12 +37,13 @@ if TYPE_CHECKING:
         upload_record_to_database,
         validate_record_timing,
     )
-    from .ledger import PassResult, RecordLedger
+    from .ledger import BatchResult, PassResult, RecordLedger
     from .processing import Processing
 
     __version__: str
 
 __all__ = [
+    "BatchResult",
     "ClaimLost",
     "DeployRefused",
     "IllegalStateChange",
@@ -96,7 +97,7 @@ _MODULES = {
         "upload_record_to_database",
         "validate_record_timing",
     ),
-    "ledger": ("PassResult", "RecordLedger"),
+    "ledger": ("BatchResult", "PassResult", "RecordLedger"),
     "processing": ("Processing",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

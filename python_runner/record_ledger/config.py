@@ -89,6 +89,8 @@ def invalid_config(problems: list[str]) -> InvalidConfig:
 
 def text_problem(text: str) -> str | None:
     """Returns what keeps PostgreSQL from storing a text as JSON, or None when nothing does."""
+    if text.isprintable() and text.isascii():  # as nearly all are
+        return None
     if "\x00" in text:
         return "holds a NUL character, which PostgreSQL cannot store"
     try:
@@ -128,6 +130,8 @@ def templates_in(value: Any) -> Iterator[str]:
 
 def _sendable(value: object, path: str, problems: list[str], depth: int) -> Any:
     """Returns the JSON value for `value`, or None after adding what is wrong to `problems`."""
+    if type(value) is str and text_problem(value) is None:
+        return value
     if not isinstance(value, str) and isinstance(value, (dict, list, tuple, Mapping)):
         if depth < _DEEPEST:
             return _sendable_parts(value, path, problems, depth + 1)

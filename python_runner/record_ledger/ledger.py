@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import logs, statements
 from .config import KNOWN_KEYS, config_to_send, has_templates, plain_json, to_json
+from .operations import LedgerOperator
 from .processing import Processing
-from .reader import LedgerReader, Row
+from .reader import Row
 from .records import Record, record_from_json
 
 if TYPE_CHECKING:
@@ -34,13 +35,27 @@ class PassResult:
     record: Record | None
 
 
-class RecordLedger(LedgerReader):
+@dataclass(frozen=True)
+class BatchResult:
+    """What a pass of several records answered: the records, oldest first, or why there is none.
+
+    `exit_dag` is True exactly when `records` is empty.
+    """
+
+    exit_dag: bool
+    verdict: str
+    reason: str | None
+    records: list[Record]
+
+
+class RecordLedger(LedgerOperator):
     """A ledger in one database: calls it, and owns no rule of it.
 
     `conninfo` is a libpq connection string; without one RECORD_LEDGER_DSN, else libpq's PG*
     variables decide. Opens one connection when first used, safe behind PgBouncer; threads share it
     one call at a time. Every call is repeated within `retry` when the connection drops, and every
-    call is safe to repeat. Use it in a `with` block, or `close()` it. What it inherits only reads.
+    call is safe to repeat. Use it in a `with` block, or `close()` it. It inherits what
+    operators do and what only reads.
     """
 
     def __init__(self, conninfo: str | None = None, *, retry: RetryPolicy | None = None) -> None:
@@ -62,29 +77,41 @@ class RecordLedger(LedgerReader):
         """
         run_id = str(uuid.uuid4()) if run_id is None else run_id
         with logs.timed("store_new_and_pass_valid_record", run_id=run_id) as outcome:
-            config = config_to_send(final_config)
-            outcome["pipeline_id"] = pipeline_id_of(config)
-            templates = record_templates(config)
-            config_json, built = to_json(self._without_known_names(config)), "[]"
-            while True:
-                *answer, to_build = self._one_row(
-                    "store_new_and_pass_valid_record",
-                    statements.STORE_NEW_AND_PASS,
-                    (config_json, run_id, built),
-                )
-                if not to_build or templates is None:
-                    break
-                timezone = config["timezone"]
-                built = to_json(
-                    [
-                        {
-                            "window_start_time": window["window_start_time"],
-                            "fields": templates.render(window, timezone),
-                        }
-                        for window in to_build
-                    ]
-                )
-            return _pass_result(outcome, answer, config.get("timezone"))
+            answer, timezone = self._cycle(
+                "store_new_and_pass_valid_record",
+                statements.STORE_NEW_AND_PASS,
+                final_config,
+                (run_id,),
+                outcome,
+            )
+            return _pass_result(outcome, answer, timezone)
+
+    def pass_valid_records(
+        self, final_config: Mapping[str, Any], run_id: str | None = None, record_limit: int = 100
+    ) -> BatchResult:
+        """Hands out up to `record_limit` records, oldest first; safe to repeat with its run_id.
+
+        Does all that `store_new_and_pass_valid_record` does, in one statement. The k-th record is
+        bound to the run id `run_id/k` and has a claim of its own, to be completed or failed by
+        itself. A batch is drawn once: asked again it is the same records, without those that are
+        finished by now.
+
+        :raises InvalidConfig: naming all that is wrong; nothing was registered or stored.
+        :raises InvalidArgument: when `record_limit` is no number from 1 to 10,000.
+        """
+        run_id = str(uuid.uuid4()) if run_id is None else run_id
+        with logs.timed("pass_valid_records", run_id=run_id) as outcome:
+            (exit_dag, verdict, reason, data), timezone = self._cycle(
+                "pass_valid_records",
+                statements.PASS_VALID_RECORDS,
+                final_config,
+                (run_id, record_limit),
+                outcome,
+            )
+            records = [record_from_json(record, timezone) for record in data]
+            logs.passed(outcome, verdict, reason, None)
+            outcome["records"] = len(records)
+            return BatchResult(exit_dag, verdict, reason, records)
 
     def pass_valid_record(self, pipeline_id: str, run_id: str | None = None) -> PassResult:
         """Hands out at most one stored record; safe to repeat with the same run_id.
@@ -180,6 +207,27 @@ class RecordLedger(LedgerReader):
         expires: dt.datetime = row["lease_expires_at"]
         return expires
 
+    # ---------------------------------------------------------------- the archive
+    def archive_records(
+        self, pipeline_id: str, before: dt.datetime, max_records: int = 100_000
+    ) -> int:
+        """Moves the oldest finished records to the archive and returns how many it moved.
+
+        Those whose window ends at or before `before`, oldest first, up to the first open one; the
+        newest record stays, and so does every run's claim to its record. One short transaction:
+        call it until it returns 0. `archivable_records` says beforehand what it would do. A
+        `before` without an offset is the wall clock of the pipeline's zone.
+
+        :raises UnknownPipeline: when no such pipeline is registered.
+        :raises InvalidArgument: when max_records is less than 1.
+        """
+        with logs.timed("archive_records", pipeline_id=pipeline_id) as outcome:
+            parameters = (pipeline_id, self._instant(before, pipeline_id), max_records)
+            row = self._one_row("archive_records", statements.ARCHIVE_RECORDS, parameters)
+            outcome["archived_count"] = row[0]
+            return int(row[0])
+
+    # ---------------------------------------------------------------- a block of work
     def processing(self, final_config: Mapping[str, Any], run_id: str | None = None) -> Processing:
         """Passes a record for the length of a `with` block, keeps its lease, completes or fails it.
 
@@ -188,11 +236,45 @@ class RecordLedger(LedgerReader):
         """
         return Processing(self, final_config, run_id)
 
-    def another(self) -> RecordLedger:
-        """Returns a ledger of the same database with a connection of its own, for a thread."""
-        return RecordLedger(self._conninfo, retry=self._retry)
+    def another(self, *, retry: RetryPolicy | None = None) -> RecordLedger:
+        """Returns a ledger of the same database with a connection of its own, for a thread.
+
+        It tries as often as this one unless `retry` says otherwise.
+        """
+        return RecordLedger(self._conninfo, retry=retry or self._retry)
 
     # ---------------------------------------------------------------- how calls are made
+    def _cycle(
+        self,
+        name: str,
+        statement: str,
+        final_config: Mapping[str, Any],
+        parameters: Row,
+        outcome: dict[str, object],
+    ) -> tuple[list[Any], str | None]:
+        """Calls with the config, its parameters and what the call asks to have rendered.
+
+        Returns the answer and the pipeline's time zone.
+        """
+        config = config_to_send(final_config)
+        outcome["pipeline_id"] = pipeline_id_of(config)
+        templates = record_templates(config)
+        config_json, built = to_json(self._without_known_names(config)), "[]"
+        timezone = config.get("timezone")
+        while True:
+            *answer, to_build = self._one_row(name, statement, (config_json, *parameters, built))
+            if not to_build or templates is None:
+                return answer, timezone
+            built = to_json(
+                [
+                    {
+                        "window_start_time": window["window_start_time"],
+                        "fields": templates.render(window, config["timezone"]),
+                    }
+                    for window in to_build
+                ]
+            )
+
     def _without_known_names(self, config: dict[str, Any]) -> dict[str, Any]:
         """Leaves out keys that the ledger does not read, once it has been asked about them.
 

@@ -18,7 +18,7 @@ begin
     if not record_ledger.is_read_committed() then
         perform record_ledger.refuse_call();
     end if;
-    -- A pass may be collecting this very lease: whoever comes second waits, and sees the record as the first one left it.
+    -- A pass may be collecting this very lease: whoever comes second sees what the first one left.
     update record_ledger.record as r
     set lease_expires_at = record_ledger.clock() + (
         select p.lease from record_ledger.pipeline as p where p.pipeline_id = r.pipeline_id

@@ -33,9 +33,28 @@ begin
 
     -- Drawn under the pipeline's lock, so that a later pass has a greater token.
     v_token := nextval('record_ledger.claim_token_seq');
+    with noted as (
+        insert into record_ledger.claim (
+            pipeline_id,
+            claim_token,
+            window_start_time,
+            bound_run_id,
+            waiting_mark,
+            active_mark,
+            historical_credit
+        )
+        values (
+            p.pipeline_id,
+            v_token,
+            v_answer.window_start_time,
+            case when v_answer.bound_window is null then pass_record.run_id end,
+            v_answer.waiting_mark,
+            least(v_answer.first_active, v_answer.window_start_time),
+            coalesce(v_answer.historical_credit, 0)
+        )
+    )
     update record_ledger.record as u
-    set status = 'IN_PROGRESS',
-        attempt = u.attempt + (u.status = 'PENDING')::integer,
+    set attempt = u.attempt + (u.status = 'PENDING')::integer,
         claim_token = v_token,
         run_id = pass_record.run_id,
         lease_expires_at = as_of + p.lease,
@@ -45,27 +64,6 @@ begin
         updated_at = as_of
     where u.pipeline_id = p.pipeline_id and u.window_start_time = v_answer.window_start_time
     returning u.* into r;
-    insert into record_ledger.claim (
-        pipeline_id,
-        claim_token,
-        window_start_time,
-        bound_run_id,
-        waiting_mark,
-        active_mark,
-        historical_credit
-    )
-    values (
-        p.pipeline_id, v_token, r.window_start_time,
-        case when v_answer.bound_window is null then pass_record.run_id end,
-        -- Only a record's first event can be its pass from the lane 'waiting'.
-        case
-            when r.event_count = 1 and not r.out_of_order and not r.is_historical
-                then greatest(v_answer.waiting_mark, r.window_start_time)
-            else v_answer.waiting_mark
-        end,
-        least(v_answer.first_active, r.window_start_time),
-        coalesce(v_answer.historical_credit, 0)
-    );
     record := record_ledger.record_json(r, p.timezone);
     reason := concat(
         'window ', record ->> 'window_start_time', ' is passed', ' to run ' || pass_record.run_id,

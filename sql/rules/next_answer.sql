@@ -15,11 +15,12 @@ create or replace function record_ledger.next_answer(
     out bound_window timestamptz,
     -- Leases that have run out wait to be collected.
     out has_expired boolean,
-    -- The oldest record in progress, and the marks of the pipeline's newest pass.
+    -- The oldest record in progress.
     out first_active timestamptz,
+    -- What the claim notes when this answer is passed: where the lane 'waiting' begins after it, where the records in
+    -- progress begin, and what historical records are owed, in passes.
     out waiting_mark timestamptz,
     out active_mark timestamptz,
-    -- What historical records are owed after this answer, in passes.
     out historical_credit numeric
 )
 language plpgsql
@@ -36,9 +37,21 @@ declare
     v_oldest timestamptz;
     v_lane text;
 begin
-    -- Many small statements on purpose: each costs half of what the same look-up costs as a subquery of a large one.
-    select c.waiting_mark, c.active_mark, c.historical_credit
-    into next_answer.waiting_mark, next_answer.active_mark, next_answer.historical_credit
+    -- The marks of the newest pass, and the record that the run is bound to if it is.
+    select
+        c.waiting_mark,
+        c.active_mark,
+        c.historical_credit,
+        (
+            select b.window_start_time
+            from record_ledger.claim as b
+            where b.pipeline_id = p.pipeline_id and b.bound_run_id = next_answer.run_id
+        )
+    into
+        next_answer.waiting_mark,
+        next_answer.active_mark,
+        next_answer.historical_credit,
+        next_answer.bound_window
     from record_ledger.claim as c
     where c.pipeline_id = p.pipeline_id
     order by c.claim_token desc
@@ -81,11 +94,6 @@ begin
     end if;
 
     -- A run that had a record gets that one or none: a retried task never takes a second window.
-    if next_answer.run_id is not null then
-        select b.window_start_time into next_answer.bound_window
-        from record_ledger.claim as b
-        where b.pipeline_id = p.pipeline_id and b.bound_run_id = next_answer.run_id;
-    end if;
     if next_answer.bound_window is not null then
         next_answer.window_start_time := next_answer.bound_window;
         select b.* into r
@@ -142,6 +150,9 @@ begin
         then
             verdict := 'READY';
             window_start_time := v_start;
+            if v_start = v_oldest then
+                waiting_mark := v_start;
+            end if;
             return;
         end if;
 

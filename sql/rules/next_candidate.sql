@@ -1,5 +1,5 @@
 -- record_ledger.next_candidate: which of a pipeline's pending records comes next, when not all wait in order.
--- Oldest first; with a backfill_share, backfilled and reopened records take turns with live ones while both have settled:
+-- Oldest first; with a backfill_share, backfilled and reopened records take turns with live ones while both are stable:
 -- a credit grows by the share per such pass, and at 1 it is spent on a historical record. So of n passes they get
 -- floor(n * share) at least, and live windows floor(n * (1 - share)).
 -- Read by: next_answer. Rules: is_stable, retry_time.

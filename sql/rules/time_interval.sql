@@ -10,12 +10,16 @@ language plpgsql
 immutable strict
 as $$
 declare
-    v_seconds numeric := extract(epoch from window_end_time - window_start_time);
+    v_length constant interval := window_end_time - window_start_time;
+    v_hours constant integer := extract(day from v_length) * 24 + extract(hour from v_length);
 begin
+    if v_length = make_interval(hours => v_hours) then
+        return v_hours || 'h';
+    end if;
     return concat(
-        nullif(div(v_seconds, 3600), 0) || 'h',
-        nullif(div(mod(v_seconds, 3600), 60), 0) || 'm',
-        nullif(trim_scale(mod(v_seconds, 60)), 0) || 's'
+        nullif(v_hours, 0) || 'h',
+        nullif(extract(minute from v_length), 0) || 'm',
+        nullif(trim_scale(extract(second from v_length)), 0) || 's'
     );
 end
 $$;

@@ -1,5 +1,5 @@
 -- record_ledger.pipeline_progress: where each pipeline stands, right now.
--- One row per pipeline that is not retired: what a run would be answered, its open records by state, and how far behind it is.
+-- One row per pipeline that is not retired: its answer to a run, its open records by state, how far behind it is.
 -- Read by: status of the runner, the dbt source of the same name, analysts.
 -- Rules: pipeline_answer, first_window_start, next_window.
 create or replace view record_ledger.pipeline_progress as
@@ -37,7 +37,7 @@ cross join lateral (
     select
         coalesce(
             sum(l.records) filter (
-                where l.lane in ('waiting', 'returned', 'unbuilt', 'incomplete')
+                where l.lane in ('waiting', 'returned', 'historical', 'unbuilt', 'incomplete')
             ),
             0
         )::bigint as pending_count,

@@ -39,6 +39,9 @@ def start(*arguments, **options):
         ["status", "--fail-on", "behind"],
         ["why", "--limit", "-1"],
         ["history", "orders"],
+        ["archive", "orders"],
+        ["archive", "--before", "2026-01-01"],
+        ["as-of"],
         ["run", "--conf", "x"],
     ],
 )
@@ -53,7 +56,10 @@ def test_help_and_version_exit_0(command):
     assert command("--help").code == 0
     assert "99" in command("--help").out
     assert command("--version").out.startswith("record-ledger ")
-    for name in ("demo", "deploy", "run", "complete", "fail", "release", "heartbeat"):
+    for name in (
+        "demo", "deploy", "run", "exec", "complete", "fail", "release", "heartbeat", "archive",
+        "as-of",
+    ):  # fmt: skip
         assert command(name, "--help").code == 0
         assert name in command("--help").out
 
