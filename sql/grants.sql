@@ -73,6 +73,7 @@ begin
             'archivable_records(text, timestamptz, integer)',
             'new_windows(text, timestamptz, integer)',
             'oldest_pending_record(text)',
+            'plan_runs(text, integer, timestamptz, integer, interval)',
             'pipeline_time(text, text)',
             'range_effects(text, text, timestamptz, timestamptz)',
             'records_as_of(timestamptz)'

@@ -39,6 +39,7 @@ begin
         'archivable_records(text, timestamptz, integer)',
         'records_as_of(timestamptz)',
         'oldest_pending_record(text)',
+        'plan_runs(text, integer, timestamptz, integer, interval)',
         'waive_records(text, timestamptz, timestamptz, text)',
         'reopen_records(text, timestamptz, timestamptz, text)',
         'expire_leases(text, timestamptz, timestamptz, text)',
