@@ -31,6 +31,8 @@ begin
         execute format('revoke all on all routines in schema record_ledger from %I', v_role);
         execute format('grant usage on schema record_ledger to %I', v_role);
         foreach v_object in array array[
+            'archived_record_events',
+            'archived_records',
             'oldest_valid_record',
             'pipeline_events',
             'pipeline_progress',
@@ -68,8 +70,13 @@ begin
             'retry_time(timestamptz, integer, interval)',
             'start_instant(text, text)',
             'time_interval(timestamptz, timestamptz)',
+            'archivable_records(text, timestamptz, integer)',
             'new_windows(text, timestamptz, integer)',
-            'oldest_pending_record(text)'
+            'oldest_pending_record(text)',
+            'plan_runs(text, integer, timestamptz, integer, interval)',
+            'pipeline_time(text, text)',
+            'range_effects(text, text, timestamptz, timestamptz)',
+            'records_as_of(timestamptz)'
         ] loop
             execute format('grant execute on function record_ledger.%s to %I', v_object, v_role);
         end loop;
@@ -84,7 +91,15 @@ begin
         record_ledger.complete_record(text, bigint, jsonb),
         record_ledger.fail_record(text, bigint, text, boolean),
         record_ledger.release_record(text, bigint),
-        record_ledger.extend_lease(text, bigint)
+        record_ledger.extend_lease(text, bigint),
+        record_ledger.waive_records(text, timestamptz, timestamptz, text),
+        record_ledger.reopen_records(text, timestamptz, timestamptz, text),
+        record_ledger.expire_leases(text, timestamptz, timestamptz, text),
+        record_ledger.backfill_records(text, timestamptz, text),
+        record_ledger.pause_pipeline(text, text),
+        record_ledger.resume_pipeline(text, text),
+        record_ledger.retire_pipeline(text, text),
+        record_ledger.archive_records(text, timestamptz, integer)
         to record_ledger_runner;
     end if;
 end

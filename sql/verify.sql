@@ -8,6 +8,8 @@ declare
     v_missing text[] := '{}';
 begin
     foreach v_object in array array[
+        'archived_record_events',
+        'archived_records',
         'oldest_valid_record',
         'pipeline_events',
         'pipeline_progress',
@@ -33,7 +35,20 @@ begin
         'fail_record(text, bigint, text, boolean)',
         'release_record(text, bigint)',
         'extend_lease(text, bigint)',
+        'archive_records(text, timestamptz, integer)',
+        'archivable_records(text, timestamptz, integer)',
+        'records_as_of(timestamptz)',
         'oldest_pending_record(text)',
+        'plan_runs(text, integer, timestamptz, integer, interval)',
+        'waive_records(text, timestamptz, timestamptz, text)',
+        'reopen_records(text, timestamptz, timestamptz, text)',
+        'expire_leases(text, timestamptz, timestamptz, text)',
+        'backfill_records(text, timestamptz, text)',
+        'pause_pipeline(text, text)',
+        'resume_pipeline(text, text)',
+        'retire_pipeline(text, text)',
+        'range_effects(text, text, timestamptz, timestamptz)',
+        'pipeline_time(text, text)',
         'deployed_release()'
     ] loop
         if to_regprocedure('record_ledger.' || v_object) is null

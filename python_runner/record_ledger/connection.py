@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -99,7 +100,8 @@ class Session:
     """One connection, opened when first used, shared by threads one call at a time.
 
     `run` repeats a call whose connection dropped or that lost a deadlock, on a fresh connection
-    when needed. That is safe for calls that may run twice, and all of the ledger's may.
+    when needed. That is safe for calls that may run twice, and all of the ledger's may. `interrupt`
+    ends its waiting from another thread.
     """
 
     def __init__(
@@ -114,6 +116,7 @@ class Session:
         self._connection: psycopg.Connection[Any] | None = None
         self._process = os.getpid()
         self._lock = threading.RLock()
+        self._interrupted = threading.Event()
 
     def run(self, name: str, work: Callable[[psycopg.Connection[Any]], Result]) -> Result:
         """Returns `work(connection)`; `name` is what the log and errors call it.
@@ -128,7 +131,7 @@ class Session:
             while True:
                 tried += 1
                 try:
-                    return work(self._open())
+                    return work(self._open(name))
                 except UnicodeEncodeError as error:
                     raise InvalidArgument(
                         f"{name}: an argument holds what the database cannot: {error.reason}",
@@ -143,7 +146,19 @@ class Session:
                     if tried >= self._retry.tries or time.monotonic() + wait > deadline:
                         raise self._described(error, tried) from _without_password(error)
                     logs.retrying(name, tried, wait, from_psycopg(error).message)
-                time.sleep(wait)
+                self._interrupted.wait(wait)
+
+    def interrupt(self) -> None:
+        """Ends a call that another thread is in, and refuses every later one.
+
+        A statement under way is cancelled: it was done, and its answer comes, or it fails and has
+        changed nothing.
+        """
+        self._interrupted.set()
+        connection = self._connection
+        if connection is not None:
+            with suppress(psycopg.Error):
+                connection.cancel_safe(timeout=CONNECT_TIMEOUT_SECONDS)
 
     def close(self) -> None:
         """Closes the connection if one is open; a later `run` opens another."""
@@ -158,11 +173,15 @@ class Session:
         if self._process != os.getpid():
             self._connection, self._process = None, os.getpid()
 
-    def _open(self) -> psycopg.Connection[Any]:
+    def _open(self, name: str) -> psycopg.Connection[Any]:
         self._leave_parents_connection()
-        if self._connection is None or self._connection.closed:
-            self._connection = connect(self._conninfo, self._on_notice)
-        return self._connection
+        if not self._interrupted.is_set():
+            if self._connection is None or self._connection.closed:
+                self._connection = connect(self._conninfo, self._on_notice)
+            # Asked again: opening takes its time.
+            if not self._interrupted.is_set():
+                return self._connection
+        raise LedgerError(f"{name} was interrupted")
 
     def _after_failure(self, error: psycopg.Error) -> None:
         """Leaves no half-open transaction and no half-dead connection to the next try."""

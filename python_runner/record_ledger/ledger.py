@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import logs, statements
 from .config import KNOWN_KEYS, config_to_send, has_templates, plain_json, to_json
+from .operations import LedgerOperator
 from .processing import Processing
-from .reader import LedgerReader, Row
-from .records import Record, record_from_json
+from .reader import Row
+from .records import record_from_json
+from .results import BatchResult, PassResult
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -20,40 +21,14 @@ if TYPE_CHECKING:
     from .templates import RecordTemplates
 
 
-@dataclass(frozen=True)
-class PassResult:
-    """What a pass answered: the record to process, or why there is none.
-
-    `verdict` is the ledger's word for it, `reason` its sentence. `exit_dag` is True exactly when
-    `record` is None.
-    """
-
-    exit_dag: bool
-    verdict: str
-    reason: str | None
-    record: Record | None
-
-
-@dataclass(frozen=True)
-class BatchResult:
-    """What a pass of several records answered: the records, oldest first, or why there is none.
-
-    `exit_dag` is True exactly when `records` is empty.
-    """
-
-    exit_dag: bool
-    verdict: str
-    reason: str | None
-    records: list[Record]
-
-
-class RecordLedger(LedgerReader):
+class RecordLedger(LedgerOperator):
     """A ledger in one database: calls it, and owns no rule of it.
 
     `conninfo` is a libpq connection string; without one RECORD_LEDGER_DSN, else libpq's PG*
     variables decide. Opens one connection when first used, safe behind PgBouncer; threads share it
     one call at a time. Every call is repeated within `retry` when the connection drops, and every
-    call is safe to repeat. Use it in a `with` block, or `close()` it. What it inherits only reads.
+    call is safe to repeat. Use it in a `with` block, or `close()` it. It inherits what
+    operators do and what only reads.
     """
 
     def __init__(self, conninfo: str | None = None, *, retry: RetryPolicy | None = None) -> None:
@@ -205,6 +180,27 @@ class RecordLedger(LedgerReader):
         expires: dt.datetime = row["lease_expires_at"]
         return expires
 
+    # ---------------------------------------------------------------- the archive
+    def archive_records(
+        self, pipeline_id: str, before: dt.datetime, max_records: int = 100_000
+    ) -> int:
+        """Moves the oldest finished records to the archive and returns how many it moved.
+
+        Those whose window ends at or before `before`, oldest first, up to the first open one; the
+        newest record stays, and so does every run's claim to its record. One short transaction:
+        call it until it returns 0. `archivable_records` says beforehand what it would do. A
+        `before` without an offset is the wall clock of the pipeline's zone.
+
+        :raises UnknownPipeline: when no such pipeline is registered.
+        :raises InvalidArgument: when max_records is less than 1.
+        """
+        with logs.timed("archive_records", pipeline_id=pipeline_id) as outcome:
+            parameters = (pipeline_id, self._instant(before, pipeline_id), max_records)
+            row = self._one_row("archive_records", statements.ARCHIVE_RECORDS, parameters)
+            outcome["archived_count"] = row[0]
+            return int(row[0])
+
+    # ---------------------------------------------------------------- a block of work
     def processing(self, final_config: Mapping[str, Any], run_id: str | None = None) -> Processing:
         """Passes a record for the length of a `with` block, keeps its lease, completes or fails it.
 
@@ -213,9 +209,12 @@ class RecordLedger(LedgerReader):
         """
         return Processing(self, final_config, run_id)
 
-    def another(self) -> RecordLedger:
-        """Returns a ledger of the same database with a connection of its own, for a thread."""
-        return RecordLedger(self._conninfo, retry=self._retry)
+    def another(self, *, retry: RetryPolicy | None = None) -> RecordLedger:
+        """Returns a ledger of the same database with a connection of its own, for a thread.
+
+        It tries as often as this one unless `retry` says otherwise.
+        """
+        return RecordLedger(self._conninfo, retry=retry or self._retry)
 
     # ---------------------------------------------------------------- how calls are made
     def _cycle(

@@ -71,6 +71,20 @@ def retrying(call: str, tried: int, wait: float, reason: str) -> None:
     logger.warning(line(call=call, event="retry", tried=tried, wait_seconds=wait, reason=reason))
 
 
+def command_ended(record: Any, exit_code: int, seconds: float) -> None:
+    """Logs how a command ended that was run on a record."""
+    logger.info(
+        line(
+            event="command_ended",
+            pipeline_id=record["pipeline_id"],
+            window=record["window_start_time"],
+            claim_token=record["claim_token"],
+            exit_code=exit_code,
+            seconds=seconds,
+        )
+    )
+
+
 def server_notice(severity: str, message: str) -> None:
     """Logs a remark of the server: its warnings as warnings, the rest for debugging."""
     level = logging.WARNING if severity == "WARNING" else logging.DEBUG

@@ -5,28 +5,32 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from . import logs
-from .errors import ClaimLost, LedgerError
+from .errors import InvalidConfig, LedgerError
+from .heartbeat import Heartbeat, warn
+from .records import claim_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
-    from .ledger import PassResult, RecordLedger
+    from .ledger import RecordLedger
     from .records import Record
+    from .results import PassResult
 
 
 class Processing:
     """Hands one record to a `with` block and ends its claim by how the block ended.
 
-    While the block runs, a thread extends the lease at every third of it, on a connection of its
-    own. A block that returns completes the record; one that raises fails it with the exception's
-    text, and the exception goes on. The block gets None when there is nothing to do: `result` says
+    While the block runs, the lease is extended at every third of it, on a connection of its own. A
+    block that returns completes the record, with what it put into `detail`. One that raises fails
+    it with the exception's text, and the exception goes on; KeyboardInterrupt and SystemExit too,
+    whatever the exit code: the block did not come to its end. An interruption between the pass and
+    the block releases the record. The block gets None when there is nothing to do: `result` says
     why.
 
-    When a heartbeat finds that the claim was lost (the lease expired while the process slept, say),
-    `claim_lost` is set, so that a long block can stop, and the record is neither completed nor
-    failed: a block that returns raises ClaimLost at its end.
+    When the claim was lost, `claim_lost` is set, so that a long block can stop, and the record is
+    neither completed nor failed: a block that returns raises ClaimLost at its end. It is lost when
+    a heartbeat finds so, and when none reached the ledger for the length of the lease.
     """
 
     result: PassResult
@@ -35,25 +39,24 @@ class Processing:
         self, ledger: RecordLedger, final_config: Mapping[str, Any], run_id: str | None = None
     ) -> None:
         self.claim_lost = threading.Event()
+        self.detail: dict[str, Any] = {}
         self._ledger = ledger
         self._config = final_config
         self._run_id = run_id
-        self._done = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._lost: ClaimLost | None = None
+        self._heartbeat: Heartbeat | None = None
 
     def __enter__(self) -> Record | None:
         self.result = self._ledger.store_new_and_pass_valid_record(self._config, self._run_id)
         record = self.result.record
         if record is not None:
-            lease = self._ledger.pipelines(record["pipeline_id"])[0]["lease"]
-            self._thread = threading.Thread(
-                target=self._beat,
-                args=(record["pipeline_id"], record["claim_token"], lease.total_seconds() / 3.0),
-                name=f"record-ledger-heartbeat-{record['claim_token']}",
-                daemon=True,
-            )
-            self._thread.start()
+            try:
+                self._heartbeat = Heartbeat(self._ledger, record, self.claim_lost)
+                self._heartbeat.start()
+            except BaseException:
+                if self._heartbeat is not None:
+                    self._heartbeat.stop()
+                self._release(record)
+                raise
         return record
 
     def __exit__(
@@ -63,56 +66,40 @@ class Processing:
         trace: TracebackType | None,
     ) -> None:
         record = self.result.record
-        if record is None or self._thread is None:
+        if record is None or self._heartbeat is None:
             return
-        self._done.set()
-        self._thread.join()
-        if self._lost is not None:
+        lost = self._heartbeat.stop()
+        if lost is not None:
             if error is None:
-                raise self._lost
+                raise lost
             return
-        pipeline_id, claim_token = record["pipeline_id"], record["claim_token"]
-        if error is None:
-            self._ledger.complete_record(pipeline_id, claim_token)
+        if error is not None:
+            self._fail(record, error)
             return
         try:
-            self._ledger.fail_record(pipeline_id, claim_token, error_text(error))
+            self._ledger.complete_record(*claim_of(record), self.detail)
+        except InvalidConfig as refused:  # the detail is nothing that JSON can carry
+            self._fail(record, refused)
+            raise
+
+    def _fail(self, record: Record, error: BaseException) -> None:
+        try:
+            self._ledger.fail_record(*claim_of(record), error_text(error))
         except LedgerError as refused:
             # The block's own exception matters more; the lease ends the claim in any case.
-            logs.logger.warning(
-                logs.line(
-                    call="fail_record",
-                    pipeline_id=pipeline_id,
-                    claim_token=claim_token,
-                    error=type(refused).__name__,
-                    reason=refused.message,
-                )
-            )
+            warn("fail_record", claim_of(record), refused)
 
-    def _beat(self, pipeline_id: str, claim_token: int, every_seconds: float) -> None:
-        with self._ledger.another() as ledger:
-            while not self._done.wait(every_seconds):
-                try:
-                    ledger.extend_lease(pipeline_id, claim_token)
-                except ClaimLost as error:  # noqa: PERF203 - one beat at a time
-                    self._lost = error
-                    self.claim_lost.set()
-                    return
-                except LedgerError as error:
-                    # The database may be back before the lease ends: two more beats will tell.
-                    logs.logger.warning(
-                        logs.line(
-                            call="extend_lease",
-                            pipeline_id=pipeline_id,
-                            claim_token=claim_token,
-                            error=type(error).__name__,
-                            reason=error.message,
-                        )
-                    )
+    def _release(self, record: Record) -> None:
+        try:
+            self._ledger.release_record(*claim_of(record))
+        except LedgerError as refused:
+            warn("release_record", claim_of(record), refused)
 
 
 def error_text(error: BaseException) -> str:
     """Returns what is noted of an exception: its class and its text."""
     text = str(error)
     name = type(error).__name__
+    if not isinstance(error, Exception):  # KeyboardInterrupt, SystemExit: nobody's mistake
+        name = f"stopped by {name}"
     return f"{name}: {text}" if text else name

@@ -48,6 +48,14 @@ class LedgerReader:
         """Closes the connection; a later call would open another."""
         self._session.close()
 
+    def interrupt(self) -> None:
+        """Ends a call that another thread is in, and refuses every later one.
+
+        What waits in the database is cancelled: it was done, and its answer comes, or it fails and
+        has changed nothing.
+        """
+        self._session.interrupt()
+
     def new_windows(
         self,
         pipeline_id: str,
@@ -147,6 +155,84 @@ class LedgerReader:
         parameters = {**_window(window_start_time), "pipeline_id": pipeline_id}
         return self._rows("record_events", statements.RECORD_EVENTS, parameters)
 
+    def last_run_number(self, pipeline_id: str, run_id: str) -> int:
+        """Returns the greatest k for which the run `run_id/k` was passed a record, 0 for none.
+
+        Reads the whole history of the pipeline.
+        """
+        parameters = {"pipeline_id": pipeline_id, "prefix": f"{run_id}/"}
+        return int(self._one_row("last_run_number", statements.LAST_RUN_NUMBER, parameters)[0])
+
+    def archived_records(
+        self,
+        pipeline_id: str,
+        window_start_time: dt.datetime | None = None,
+        limit: int | None = None,
+    ) -> list[Record]:
+        """Returns a pipeline's archived records, oldest first, or the one of a window.
+
+        Columns are those of `pipeline_records`, and archived_at. A window_start_time without an
+        offset is the wall clock of the pipeline's zone.
+        """
+        parameters = {**_window(window_start_time), "pipeline_id": pipeline_id, "limit": limit}
+        return self._rows("archived_records", statements.ARCHIVED_RECORDS, parameters)
+
+    def archived_record_events(
+        self, pipeline_id: str, window_start_time: dt.datetime | None = None
+    ) -> list[Record]:
+        """Returns what had happened to archived records, or to the one of a window, in order.
+
+        A window_start_time without an offset is the wall clock of the pipeline's zone.
+        """
+        parameters = {**_window(window_start_time), "pipeline_id": pipeline_id}
+        return self._rows("archived_record_events", statements.ARCHIVED_RECORD_EVENTS, parameters)
+
+    def archivable_records(
+        self, pipeline_id: str, before: dt.datetime, max_records: int | None = None
+    ) -> Record:
+        """Returns what `archive_records` would move, and why the next record stays; only reads.
+
+        Keys: record_count, first_window_start_time, last_window_start_time, archived_until (None
+        when there is nothing to move) and reason (None when only `max_records` ends it). A `before`
+        without an offset is the wall clock of the pipeline's zone.
+
+        :raises UnknownPipeline: when no such pipeline is registered.
+        """
+        parameters = {
+            "pipeline_id": pipeline_id,
+            "before": self._instant(before, pipeline_id),
+            "max_records": max_records,
+        }
+        return self._rows("archivable_records", statements.ARCHIVABLE_RECORDS, parameters)[0]
+
+    def records_as_of(self, at: dt.datetime, pipeline_id: str | None = None) -> list[Record]:
+        """Returns the records as they stood at an instant, of a pipeline or of all, archived too.
+
+        An `at` without an offset is the wall clock of the pipeline's zone.
+
+        :raises InvalidArgument: when `at` has no offset and no pipeline is given.
+        """
+        parameters = {"instant": self._instant(at, pipeline_id), "pipeline_id": pipeline_id}
+        return self._rows("records_as_of", statements.RECORDS_AS_OF, parameters)
+
+    def counts_as_of(
+        self, at: dt.datetime, pipeline_id: str | None = None
+    ) -> dict[str, dict[str, int]]:
+        """Returns how many records each pipeline had in each status at an instant.
+
+        `{pipeline_id: {status: count}}`; a pipeline without any is not in it. Counted by the
+        server. Of `at`, what `records_as_of` says.
+        """
+        parameters = {"instant": self._instant(at, pipeline_id), "pipeline_id": pipeline_id}
+
+        def work(connection: psycopg.Connection[Any]) -> dict[str, dict[str, int]]:
+            counts: dict[str, dict[str, int]] = {}
+            for name, status, count in connection.execute(statements.COUNTS_AS_OF, parameters):
+                counts.setdefault(name, {})[status] = count
+            return counts
+
+        return self._session.run("counts_as_of", work)
+
     def pipeline_events(self, pipeline_id: str | None = None) -> list[Record]:
         """Returns what happened to the pipelines themselves: registered, reconfigured, paused."""
         return self._rows(
@@ -154,6 +240,20 @@ class LedgerReader:
         )
 
     # ---------------------------------------------------------------- how calls are made
+    def _instant(self, time: dt.datetime, pipeline_id: str | None) -> dt.datetime:
+        """Returns the instant that a time names; the server reckons local ones."""
+        if time.tzinfo is not None:
+            return time
+        if pipeline_id is None:
+            raise InvalidArgument(
+                f"{time.isoformat()} has no offset; give one, or the pipeline whose time it is",
+                sqlstate="RL005",
+            )
+        instant: dt.datetime = self._one_row(
+            "pipeline_time", statements.PIPELINE_TIME, (pipeline_id, time.isoformat())
+        )[0]
+        return instant
+
     def _one_row(self, name: str, statement: str, parameters: Row | dict[str, Any]) -> Row:
         def work(connection: psycopg.Connection[Any]) -> Row:
             row: Row | None = connection.execute(statement, parameters).fetchone()

@@ -109,6 +109,11 @@ def fields_of(record: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in record.items() if key not in LEDGER_COLUMNS}
 
 
+def claim_of(record: Mapping[str, Any]) -> tuple[str, int]:
+    """Returns what names the claim of a passed record: its pipeline and its token."""
+    return record["pipeline_id"], record["claim_token"]
+
+
 def _in_zone(stated: dt.datetime, timezone: str | None) -> pendulum.DateTime:
     zone = _zone(timezone) if timezone is not None else None
     offset = stated.utcoffset() or dt.timedelta()

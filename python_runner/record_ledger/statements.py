@@ -1,4 +1,4 @@
-"""Every SQL text that the runner sends, and nothing else.
+"""Every SQL text that the runner sends but those of operators, and nothing else.
 
 The texts are constants: values are bound by the driver, never formatted in.
 """
@@ -42,6 +42,11 @@ from record_ledger.extend_lease(%(pipeline_id)s::text, %(claim_token)s::bigint)
 left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
 """
 
+# ---------------------------------------------------------------- the archive
+ARCHIVE_RECORDS = "select record_ledger.archive_records(%s::text, %s::timestamptz, %s::integer)"
+# The first instant at which a pipeline's clocks show a local time; null when nobody registered it.
+PIPELINE_TIME = "select record_ledger.pipeline_time(%s::text, %s::text)"
+
 # ---------------------------------------------------------------- readers
 # Each row carries the wall clock of its times in its pipeline's zone, as the server reckons it:
 # Python's time zone data may be of another year.
@@ -67,7 +72,8 @@ _OF_WINDOW = """
 """
 
 
-def _with_wall_times(text: str) -> str:
+def with_wall_times(text: str) -> str:
+    """Returns a reader's text with its marks filled in."""
     return text.replace("/* wall_times */", _WALL_TIMES).replace("/* of_window */", _OF_WINDOW)
 
 
@@ -80,6 +86,7 @@ TIME_COLUMNS_OF_VIEWS = [
     "lease_expires_at",
     "oldest_valid_window",
     "done_until",
+    "first_window_start_time",
     "last_window_end_time",
     "next_window_start_time",
     "next_window_due_at",
@@ -87,8 +94,12 @@ TIME_COLUMNS_OF_VIEWS = [
     "event_time",
     "created_at",
     "updated_at",
+    "archived_at",
+    "archived_until",
+    "first_window_start_time",
+    "last_window_start_time",
 ]
-NEW_WINDOWS = _with_wall_times("""
+NEW_WINDOWS = with_wall_times("""
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.new_windows(
     %(pipeline_id)s::text, max_windows => %(max_windows)s::integer
@@ -96,7 +107,7 @@ from record_ledger.new_windows(
 left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
 order by v.window_start_time
 """)
-NEW_WINDOWS_AS_OF = _with_wall_times("""
+NEW_WINDOWS_AS_OF = with_wall_times("""
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.new_windows(
     %(pipeline_id)s::text, %(as_of)s::timestamptz, %(max_windows)s::integer
@@ -104,28 +115,28 @@ from record_ledger.new_windows(
 left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
 order by v.window_start_time
 """)
-PIPELINES = _with_wall_times("""
+PIPELINES = with_wall_times("""
 select v.*, /* wall_times */
 from record_ledger.pipelines as v
 cross join lateral (select v.timezone) as p
 where %(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text
 order by v.pipeline_id
 """)
-PIPELINE_PROGRESS = _with_wall_times("""
+PIPELINE_PROGRESS = with_wall_times("""
 select v.*, /* wall_times */
 from record_ledger.pipeline_progress as v
 cross join lateral (select v.timezone) as p
 where %(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text
 order by v.pipeline_id
 """)
-OLDEST_VALID_RECORD = _with_wall_times("""
+OLDEST_VALID_RECORD = with_wall_times("""
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.oldest_valid_record as v
 join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
 where %(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text
 order by v.pipeline_id
 """)
-RECORD_VERDICTS = _with_wall_times("""
+RECORD_VERDICTS = with_wall_times("""
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.record_verdicts as v
 join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
@@ -134,7 +145,7 @@ where (%(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text)
 order by v.pipeline_id, v.window_start_time
 limit %(limit)s::integer
 """)
-PIPELINE_RECORDS = _with_wall_times("""
+PIPELINE_RECORDS = with_wall_times("""
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.pipeline_records as v
 join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
@@ -142,14 +153,58 @@ where v.pipeline_id = %(pipeline_id)s::text and /* of_window */
 order by v.window_start_time
 limit %(limit)s::integer
 """)
-RECORD_EVENTS = _with_wall_times("""
+RECORD_EVENTS = with_wall_times("""
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.record_events as v
 join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
 where v.pipeline_id = %(pipeline_id)s::text and /* of_window */
 order by v.window_start_time, v.event_no
 """)
-PIPELINE_EVENTS = _with_wall_times("""
+# Up to 18 digits: a longer number is another's, and no bigint.
+LAST_RUN_NUMBER = """
+select coalesce(max(substr(e.run_id, length(%(prefix)s::text) + 1)::bigint), 0)
+from record_ledger.record_events as e
+where e.pipeline_id = %(pipeline_id)s::text
+    and starts_with(e.run_id, %(prefix)s::text)
+    and substr(e.run_id, length(%(prefix)s::text) + 1) ~ '^[1-9][0-9]{0,17}$'
+"""
+ARCHIVABLE_RECORDS = with_wall_times("""
+select v.*, p.timezone as view_timezone, /* wall_times */
+from record_ledger.archivable_records(
+    %(pipeline_id)s::text, %(before)s::timestamptz, %(max_records)s::integer
+) as v
+left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
+""")
+ARCHIVED_RECORDS = with_wall_times("""
+select v.*, p.timezone as view_timezone, /* wall_times */
+from record_ledger.archived_records as v
+join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
+where v.pipeline_id = %(pipeline_id)s::text and /* of_window */
+order by v.window_start_time
+limit %(limit)s::integer
+""")
+ARCHIVED_RECORD_EVENTS = with_wall_times("""
+select v.*, p.timezone as view_timezone, /* wall_times */
+from record_ledger.archived_record_events as v
+join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
+where v.pipeline_id = %(pipeline_id)s::text and /* of_window */
+order by v.window_start_time, v.event_no
+""")
+RECORDS_AS_OF = with_wall_times("""
+select v.*, p.timezone as view_timezone, /* wall_times */
+from record_ledger.records_as_of(%(instant)s::timestamptz) as v
+join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
+where %(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text
+order by v.pipeline_id, v.window_start_time
+""")
+COUNTS_AS_OF = """
+select v.pipeline_id, v.status, count(*)
+from record_ledger.records_as_of(%(instant)s::timestamptz) as v
+where %(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text
+group by v.pipeline_id, v.status
+order by v.pipeline_id, v.status
+"""
+PIPELINE_EVENTS = with_wall_times("""
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.pipeline_events as v
 join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id

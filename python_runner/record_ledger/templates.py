@@ -1,4 +1,7 @@
-"""Renders the Jinja templates in a config's default_record; imports jinja2 only when asked to."""
+"""Renders the Jinja templates of default_record and of commands; imported only where needed.
+
+jinja2 is slow to import, and most configs and commands have no template.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,11 @@ from jinja2 import StrictUndefined, Template, TemplateSyntaxError, UndefinedErro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from .config import invalid_config, is_template, templates_in, text_problem
+from .errors import InvalidArgument
 from .records import record_from_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
 WINDOW_NAMES = (
     "pipeline_id",
@@ -38,11 +42,7 @@ class RecordTemplates:
         self._fields = {k: v for k, v in default_record.items() if k != "pipeline_id"}
         self._available = sorted({*WINDOW_NAMES, *self._fields})
         self._compiled: dict[str, Template] = {}
-        self._environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
-        usable = self._environment.globals
-        self._environment.globals = {
-            name: usable[name] for name in _USEFUL_GLOBALS if name not in self._available
-        }
+        self._environment = _sandbox(self._available)
         problems: list[str] = []
         self._uses = {
             field: self._names_used(field, value, problems) for field, value in self._fields.items()
@@ -111,6 +111,72 @@ class RecordTemplates:
             for name in sorted(used.difference(self._available))
         )
         return used.intersection(self._fields)
+
+
+class ArgumentTemplates:
+    """The arguments of a command, rendered over the record that was passed; checked before.
+
+    An argument without a template stays as it is, byte for byte.
+
+    :raises InvalidArgument: naming every argument that is no template.
+    """
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        environment = _sandbox().overlay(keep_trailing_newline=True)
+        problems: list[str] = []
+        self._arguments: list[str | Template] = []
+        for number, text in enumerate(arguments):
+            try:
+                compiled = environment.from_string(text) if is_template(text) else text
+                self._arguments.append(compiled)
+            except TemplateSyntaxError as error:  # noqa: PERF203 - every problem is wanted
+                problems.append(
+                    f"{_called(number)}, {text!r}, is no template: {error.message}; put braces "
+                    "that are meant as they are between {% raw %} and {% endraw %}"
+                )
+        self._texts = list(arguments)
+        _refuse_arguments(problems)
+
+    def render(self, record: Mapping[str, Any]) -> list[str]:
+        """Returns the arguments; a template sees every field and ledger column of the record.
+
+        :raises InvalidArgument: naming every argument that failed to render, and why.
+        """
+        rendered: list[str] = []
+        problems: list[str] = []
+        for number, argument in enumerate(self._arguments):
+            try:
+                text = argument if isinstance(argument, str) else argument.render(record)
+                rendered.append(text)
+            except UndefinedError as error:  # noqa: PERF203 - every problem is wanted
+                problems.append(
+                    f"{_called(number)}, {self._texts[number]!r}: {error.message}; "
+                    f"available are {', '.join(sorted(record))}"
+                )
+            except Exception as error:  # noqa: BLE001 - a template may fail in any way
+                problems.append(
+                    f"{_called(number)}, {self._texts[number]!r}: the template failed with "
+                    f"{type(error).__name__}: {error}"
+                )
+        _refuse_arguments(problems)
+        return rendered
+
+
+def _called(number: int) -> str:
+    return f"argument {number} of the command" if number else "the command"
+
+
+def _refuse_arguments(problems: list[str]) -> None:
+    if problems:
+        raise InvalidArgument("\n".join(problems), sqlstate="RL005")
+
+
+def _sandbox(names: Collection[str] = ()) -> ImmutableSandboxedEnvironment:
+    """Returns where templates run: an undefined name is an error, and `names` are the caller's."""
+    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
+    usable = environment.globals
+    environment.globals = {name: usable[name] for name in _USEFUL_GLOBALS if name not in names}
+    return environment
 
 
 def _in_order(uses: Mapping[str, set[str]], problems: list[str]) -> list[str]:

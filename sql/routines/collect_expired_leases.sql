@@ -10,8 +10,7 @@ language plpgsql
 as $$
 begin
     update record_ledger.record as r
-    set status = case when r.attempt < p.max_attempts then 'PENDING' else 'FAILED' end,
-        retry_at = case
+    set retry_at = case
             when r.attempt < p.max_attempts
                 then record_ledger.retry_time(r.lease_expires_at, r.attempt, p.retry_delay)
         end,

@@ -26,12 +26,7 @@ begin
     -- One guarded statement. A pass may be collecting the lease of this very claim: whoever comes second waits for the
     -- first one's commit, and then sees the record as that one left it.
     update record_ledger.record as r
-    set status = case
-            when end_claim.event = 'completed' then 'COMPLETED'
-            when r.attempt < v_limit then 'PENDING'
-            else 'FAILED'
-        end,
-        attempt = r.attempt - (end_claim.event = 'released')::integer,
+    set attempt = r.attempt - (end_claim.event = 'released')::integer,
         claim_token = case when r.attempt >= v_limit then r.claim_token end,
         run_id = case when r.attempt >= v_limit then r.run_id end,
         lease_expires_at = null,
@@ -53,6 +48,17 @@ begin
         select
         from record_ledger.claim as c
         join record_ledger.record_event as e
+            on e.pipeline_id = c.pipeline_id and e.window_start_time = c.window_start_time
+        where c.pipeline_id = end_claim.pipeline_id and c.claim_token = end_claim.claim_token
+            and e.claim_token = end_claim.claim_token and e.event = end_claim.event
+    ) then
+        return;
+    end if;
+    -- The same of a record that was archived since; a statement of its own, which most calls never plan.
+    if exists (
+        select
+        from record_ledger.claim as c
+        join record_ledger.archived_record_event as e
             on e.pipeline_id = c.pipeline_id and e.window_start_time = c.window_start_time
         where c.pipeline_id = end_claim.pipeline_id and c.claim_token = end_claim.claim_token
             and e.claim_token = end_claim.claim_token and e.event = end_claim.event

@@ -54,8 +54,7 @@ begin
         )
     )
     update record_ledger.record as u
-    set status = 'IN_PROGRESS',
-        attempt = u.attempt + (u.status = 'PENDING')::integer,
+    set attempt = u.attempt + (u.status = 'PENDING')::integer,
         claim_token = v_token,
         run_id = pass_record.run_id,
         lease_expires_at = as_of + p.lease,

@@ -9,7 +9,7 @@ as $$
 #variable_conflict use_column
 declare
     v_claim record_ledger.claim;
-    v_end record_ledger.record_event;
+    v_end record;
     v_timezone text;
 begin
     select p.timezone into v_timezone
@@ -30,8 +30,14 @@ begin
         raise exception 'claim lost: pipeline % never passed a record with claim token %',
             raise_claim_lost.pipeline_id, raise_claim_lost.claim_token using errcode = 'RL004';
     end if;
-    select e.* into v_end
-    from record_ledger.record_event as e
+    select e.event, e.event_time, e.actor, e.detail into v_end
+    from (
+        select l.*
+        from record_ledger.record_events as l
+        union all
+        select a.*
+        from record_ledger.archived_record_events as a
+    ) as e
     where e.pipeline_id = v_claim.pipeline_id and e.window_start_time = v_claim.window_start_time
         and (
             e.claim_token = v_claim.claim_token and e.event not in ('passed', 'passed_again')
@@ -44,12 +50,15 @@ begin
         v_claim.pipeline_id,
         record_ledger.local_time(v_claim.window_start_time, v_timezone),
         record_ledger.local_time(v_end.event_time, v_timezone),
-        case v_end.event
-            when 'completed' then 'the record was completed'
-            when 'failed' then 'the record was marked as failed'
-            when 'released' then 'the record was released'
-            when 'lease_expired' then 'its lease expired'
-            when 'passed_again' then 'the run was passed the record again, with a newer token'
+        case
+            when v_end.event = 'completed' then 'the record was completed'
+            when v_end.event = 'failed' then 'the record was marked as failed'
+            when v_end.event = 'released' then 'the record was released'
+            when v_end.event = 'lease_expired' and v_end.detail ? 'reason'
+                then format('%s took it back: %s', v_end.actor, v_end.detail ->> 'reason')
+            when v_end.event = 'lease_expired' then 'its lease expired'
+            when v_end.event = 'passed_again'
+                then 'the run was passed the record again, with a newer token'
             else 'the record was ' || v_end.event
         end
         using errcode = 'RL004',

@@ -1,7 +1,7 @@
 -- record_ledger.register_config: makes a config the one in force, and leaves its pipeline's row locked.
 -- Writes nothing when it is in force already; validates only what is new.
 -- Called by: register_pipeline, store_new_and_pass_valid_record.
--- Rules: read_config, missing_fields.
+-- Rules: read_config, record_missing_fields.
 create or replace function record_ledger.register_config(config jsonb)
 returns record_ledger.pipeline
 language plpgsql
@@ -32,13 +32,11 @@ begin
             -- Another call registered the pipeline meanwhile: its row is there now, and is compared like any other.
             return record_ledger.register_config(register_config.config);
         end if;
-        insert into record_ledger.pipeline_event (pipeline_id, event_no, event_time, event, detail)
-        values (
+        perform record_ledger.append_pipeline_event(
             p.pipeline_id,
-            1,
-            v_now,
             'registered',
-            jsonb_build_object('config_version', 1, 'config', p.config)
+            jsonb_build_object('config_version', 1, 'config', p.config),
+            v_now
         );
         return p;
     end if;
@@ -62,11 +60,12 @@ begin
         updated_at = v_now
     where q.pipeline_id = p.pipeline_id
     returning q.* into p;
-    insert into record_ledger.pipeline_event (pipeline_id, event_no, event_time, event, detail)
-    select p.pipeline_id, coalesce(max(e.event_no), 0) + 1, v_now, 'reconfigured',
-        jsonb_build_object('config_version', p.config_version, 'config', p.config)
-    from record_ledger.pipeline_event as e
-    where e.pipeline_id = p.pipeline_id;
+    perform record_ledger.append_pipeline_event(
+        p.pipeline_id,
+        'reconfigured',
+        jsonb_build_object('config_version', p.config_version, 'config', p.config),
+        v_now
+    );
 
     -- Other check_fields judge the open records anew, and what is incomplete may be filled by the new config.
     update record_ledger.record as r
@@ -74,15 +73,9 @@ begin
         awaits_build = j.missing_fields is not null,
         out_of_order = r.out_of_order or j.missing_fields is distinct from r.missing_fields
     from (
-        select o.window_start_time, case
-            when o.config_version is not null
-                then record_ledger.missing_fields(o.fields, p.check_fields)
-            -- Never built: everything is missing.
-            else (
-                select nullif(array_agg(k order by k), '{}')
-                from jsonb_object_keys(p.fields) as k
-            )
-        end as missing_fields
+        select
+            o.window_start_time,
+            record_ledger.record_missing_fields(o.fields, o.config_version, p) as missing_fields
         from record_ledger.record as o
         where o.open_pipeline_id = p.pipeline_id
     ) as j

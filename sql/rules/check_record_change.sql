@@ -1,5 +1,6 @@
--- record_ledger.check_record_change: the state machine, enforced on every update of a record, whoever makes it.
--- Refuses (RL003) what the diagram in README.md does not show, and appends the event of what it does.
+-- record_ledger.check_record_change: the state machine, on every update of a record, whoever makes it.
+-- A change names its event (last_event); the status that follows is written here, the event appended, and whatever the
+-- diagram in README.md does not show is refused (RL003).
 -- Called by: the trigger of the same name on record.
 -- Rules: the one list of legal changes is here.
 create or replace function record_ledger.check_record_change()
@@ -10,6 +11,7 @@ as $$
 declare
     v_is_event boolean;
     v_is_legal boolean;
+    v_status text;
 begin
     -- Small expressions on purpose: a session sets up each of them anew in every transaction that comes to it.
     if new.pipeline_id <> old.pipeline_id or new.window_start_time <> old.window_start_time
@@ -47,45 +49,50 @@ begin
     else
         case new.last_event
             when 'passed' then
-                v_is_legal := old.status = 'PENDING' and new.status = 'IN_PROGRESS'
-                    and new.attempt = old.attempt + 1;
+                v_status := 'IN_PROGRESS';
+                v_is_legal := old.status = 'PENDING' and new.attempt = old.attempt + 1;
             when 'completed' then
-                v_is_legal := old.status = 'IN_PROGRESS' and new.status = 'COMPLETED'
-                    and new.claim_token = old.claim_token and new.attempt = old.attempt;
+                v_status := 'COMPLETED';
+                v_is_legal := old.status = 'IN_PROGRESS' and new.claim_token = old.claim_token;
             when 'passed_again' then
-                v_is_legal := old.status = 'IN_PROGRESS' and new.status = 'IN_PROGRESS'
-                    and new.claim_token > old.claim_token
-                    and new.run_id is not distinct from old.run_id and new.attempt = old.attempt;
+                v_status := 'IN_PROGRESS';
+                v_is_legal := old.status = 'IN_PROGRESS' and new.claim_token > old.claim_token
+                    and new.run_id is not distinct from old.run_id;
             when 'failed', 'lease_expired' then
-                v_is_legal := old.status = 'IN_PROGRESS' and new.status in ('PENDING', 'FAILED')
-                    and new.attempt = old.attempt;
+                -- With a time to try again there is an attempt left.
+                v_status := case when new.retry_at is null then 'FAILED' else 'PENDING' end;
+                v_is_legal := old.status = 'IN_PROGRESS';
             when 'released' then
-                v_is_legal := old.status = 'IN_PROGRESS' and new.status = 'PENDING'
-                    and new.attempt = old.attempt - 1;
+                v_status := 'PENDING';
+                v_is_legal := old.status = 'IN_PROGRESS' and new.attempt = old.attempt - 1;
             when 'waived' then
-                v_is_legal := old.status in ('PENDING', 'FAILED') and new.status = 'WAIVED'
-                    and new.attempt = old.attempt;
+                v_status := 'WAIVED';
+                v_is_legal := old.status in ('PENDING', 'FAILED');
             when 'reopened' then
+                v_status := 'PENDING';
                 new.is_historical := true;
-                v_is_legal := old.status in ('COMPLETED', 'FAILED', 'WAIVED')
-                    and new.status = 'PENDING' and new.attempt = 0;
+                v_is_legal := old.status in ('COMPLETED', 'FAILED', 'WAIVED') and new.attempt = 0;
             when 'rebuilt' then
-                v_is_legal := old.status = 'PENDING' and new.status = 'PENDING'
-                    and new.attempt = old.attempt;
+                v_status := 'PENDING';
+                v_is_legal := old.status = 'PENDING';
             else
                 v_is_legal := false;
         end case;
+        -- The one place that writes a status; whoever writes another one is refused.
+        v_is_legal := v_is_legal and new.status in (old.status, v_status);
+        new.status := coalesce(v_status, new.status);
         -- What each status needs: a claim with a lease while in progress, neither while pending.
         v_is_legal := v_is_legal
             and new.event_count = old.event_count
             and new.generation = old.generation + (new.last_event = 'reopened')::integer
+            and (new.attempt = old.attempt or new.last_event in ('passed', 'released', 'reopened'))
             and new.is_historical = (old.is_historical or new.last_event = 'reopened')
             and (new.fields = old.fields or new.last_event = 'rebuilt')
             and new.previous_window_start_time is not distinct from old.previous_window_start_time
-            and (new.status = 'IN_PROGRESS') = (new.lease_expires_at is not null)
-            and (new.status <> 'IN_PROGRESS' or new.claim_token is not null)
-            and (new.status <> 'PENDING' or (new.claim_token is null and new.run_id is null))
-            and (new.status = 'PENDING' or new.retry_at is null);
+            and (v_status = 'IN_PROGRESS') = (new.lease_expires_at is not null)
+            and (v_status <> 'IN_PROGRESS' or new.claim_token is not null)
+            and (v_status <> 'PENDING' or (new.claim_token is null and new.run_id is null))
+            and (v_status = 'PENDING' or new.retry_at is null);
     end if;
     if v_is_legal is not true then
         raise exception 'illegal change of the record % of pipeline %: % from % to %',

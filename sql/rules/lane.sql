@@ -7,7 +7,7 @@
 --   unbuilt    pending and incomplete; to be built (again) from the pipeline's config
 --   waiting    pending, complete, never passed, stored in order: passed strictly oldest first
 -- The rare ones are neighbours by name, so that one look finds out whether any of them holds a record.
--- Read by: check_record_change, store_windows.
+-- Read by: check_record_change, store_windows, backfill_records.
 -- Rules: every open record is in exactly one lane, so one index of lanes finds whatever a pass asks for.
 create or replace function record_ledger.lane(
     status text,

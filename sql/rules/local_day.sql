@@ -1,6 +1,6 @@
 -- record_ledger.local_day: the local day an instant belongs to.
 -- The last day that has started. Not always the date on the wall: clocks set back across midnight show yesterday again.
--- Read by: due_windows, first_window_start.
+-- Read by: windows_from, backfill_windows, first_window_start.
 -- Rules: day_start.
 create or replace function record_ledger.local_day(instant timestamptz, timezone text)
 returns date

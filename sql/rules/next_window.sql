@@ -1,6 +1,6 @@
 -- record_ledger.next_window: the one window that starts at a given instant.
 -- Ends at the earlier of start + granularity (elapsed) and the next local midnight; from 1d on it is the local day.
--- Read by: store_windows (the usual case: one window is due), pipeline_progress. due_windows says the same in bulk.
+-- Read by: store_windows (the usual case: one window is due), pipeline_progress. windows_from says the same in bulk.
 -- Rules: day_start.
 create or replace function record_ledger.next_window(
     window_start_time timestamptz,

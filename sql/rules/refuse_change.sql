@@ -1,7 +1,7 @@
--- record_ledger.refuse_change: history is only ever appended, and records and pipelines are never deleted.
+-- record_ledger.refuse_change: history is only ever appended, and pipelines are never deleted.
 -- Whoever tries gets RL003, the owner of the tables included.
--- Called by: triggers on all ledger tables, for deletes and truncates, and for updates where rows are append-only.
--- Rules: none.
+-- Called by: triggers on all ledger tables, for truncates, and for updates and deletes where rows are append-only.
+-- Rules: none. Deletes of records and events: check_record_archived, check_events_archived.
 create or replace function record_ledger.refuse_change()
 returns trigger
 language plpgsql
@@ -18,15 +18,20 @@ comment on function record_ledger.refuse_change() is
 do $$
 declare
     v_table text;
+    v_changes text;
 begin
-    foreach v_table in array array[
-        'pipeline',
-        'pipeline_event',
-        'record',
-        'record_event',
-        'claim'
-    ] loop
-        if not exists (
+    for v_table, v_changes in
+        values
+            ('pipeline', 'delete'),
+            ('pipeline_event', 'update or delete'),
+            ('record', null),
+            ('record_event', 'update'),
+            ('claim', 'update or delete'),
+            -- Partitions take this trigger from their table; create_archive_partitions gives them the other one.
+            ('archived_record', 'update or delete'),
+            ('archived_record_event', 'update or delete')
+    loop
+        if v_changes is not null and not exists (
             select
             from pg_catalog.pg_trigger as t
             where t.tgrelid = format('record_ledger.%I', v_table)::regclass
@@ -35,12 +40,15 @@ begin
             execute format(
                 'create trigger refuse_change before %s on record_ledger.%I '
                 'for each row execute function record_ledger.refuse_change()',
-                case
-                    when v_table in ('pipeline', 'record') then 'delete'
-                    else 'update or delete'
-                end,
-                v_table
+                v_changes, v_table
             );
+        end if;
+        if not exists (
+            select
+            from pg_catalog.pg_trigger as t
+            where t.tgrelid = format('record_ledger.%I', v_table)::regclass
+                and t.tgname = 'refuse_truncate'
+        ) then
             execute format(
                 'create trigger refuse_truncate before truncate on record_ledger.%I '
                 'for each statement execute function record_ledger.refuse_change()', v_table

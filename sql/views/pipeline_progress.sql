@@ -37,7 +37,7 @@ cross join lateral (
     select
         coalesce(
             sum(l.records) filter (
-                where l.lane in ('waiting', 'returned', 'unbuilt', 'incomplete')
+                where l.lane in ('waiting', 'returned', 'historical', 'unbuilt', 'incomplete')
             ),
             0
         )::bigint as pending_count,

@@ -1,5 +1,6 @@
 -- record_ledger.record_events: the life of each record, one row per change of its state.
--- Rows are numbered per record and never updated or deleted. Storing a record and heartbeats are no events.
+-- Rows are numbered per record and never rewritten; they leave for the archive only with their record. Storing a record
+-- and heartbeats are no events.
 -- Read by: history and why of the runner, the dbt source of the same name, analysts.
 -- Rules: none.
 create or replace view record_ledger.record_events as
@@ -19,7 +20,7 @@ select
     e.detail
 from record_ledger.record_event as e;
 comment on view record_ledger.record_events is
-'The history: one row per change of a record, never updated or deleted.';
+'The history: one row per change of a record, never rewritten; archived_record_events has that of archived records.';
 comment on column record_ledger.record_events.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.record_events.window_start_time is 'The window of the record that changed.';
 comment on column record_ledger.record_events.event_no is 'Numbers the events of a record from 1 on.';

@@ -92,14 +92,22 @@ class Dbt:
         from dbt.cli.main import dbtRunner
 
         project = ["--project-dir", str(self.project), "--profiles-dir", str(self.project)]
+        logged: list[str] = []
+
+        def note(event: Any) -> None:
+            if event.info.level == "error":
+                logged.append(event.info.msg)
+
         with _surroundings(environment(self.dsn, self.folder, **changes)):
-            done = dbtRunner().invoke(["--warn-error", "--quiet", *arguments, *project])
+            runner = dbtRunner(callbacks=[note])
+            done = runner.invoke(["--warn-error", "--quiet", *arguments, *project])
         results = list(getattr(done.result, "results", None) or [])
         return Outcome(
             success=done.success,
-            results={result.node.name: str(result.status) for result in results},
-            messages={result.node.name: str(result.message) for result in results},
-            error=str(done.exception or ""),
+            results={_name(result): str(result.status) for result in results},
+            messages={_name(result): str(result.message) for result in results},
+            # An operation's error is only logged.
+            error=str(done.exception or "\n".join(logged)),
         )
 
     def build(self, *arguments: str, **changes: str) -> Outcome:
@@ -129,6 +137,12 @@ class Dbt:
         path = self.folder / "target" / f"{name}.json"
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return content
+
+
+def _name(result: Any) -> str:
+    """Returns what a result is of: a node, or a macro that was run by itself."""
+    node = getattr(result, "node", None)
+    return str(result.unique_id if node is None else node.name)
 
 
 @contextmanager

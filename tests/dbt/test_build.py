@@ -50,7 +50,23 @@ def test_a_ledger_in_which_everything_has_happened_is_green_and_left_as_it_was(
     assert (catalog_of_the_ledger(ledger), rows_of_the_ledger(ledger)) == before
     described = dbt.artifact("catalog")
     assert {name.split(".")[-1] for name in described["nodes"]} == set(MODELS)
-    assert len(described["sources"]) == 7
+    assert len(described["sources"]) == 9
+
+
+def test_an_archived_ledger_is_green_and_stands_where_it_stood(dbt, ledger, routines):
+    live_through_everything(routines)
+    progress = "select * from record_ledger.pipeline_progress order by pipeline_id"
+    before = ledger.execute(progress).fetchall()
+    moved = ledger.execute(
+        "select sum(record_ledger.archive_records(pipeline_id, '2100-01-01T00:00:00Z')) "
+        "from record_ledger.pipelines"
+    ).fetchone()
+    assert moved is not None and moved[0] > 10
+
+    dbt.build_and_check()
+
+    assert all(rows_of(ledger, model) == [] for model in RULES)
+    assert ledger.execute(progress).fetchall() == before
 
 
 def test_every_verdict_occurs_in_the_status_of_a_ledger_in_which_everything_has_happened(lived_in):

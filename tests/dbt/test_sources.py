@@ -8,7 +8,7 @@ import yaml
 
 from tests.dbt.support import PROJECT
 
-SOURCES = PROJECT / "models" / "ledger" / "sources.yml"
+FOLDER = PROJECT / "models" / "ledger"
 COMMENTS = """
 select c.relname, obj_description(c.oid, 'pg_class'), a.attname, col_description(c.oid, a.attnum)
 from pg_class as c
@@ -32,18 +32,24 @@ def test_the_sources_are_the_public_views_described_word_for_word(ledger):
     expected = {}
     for table, description, column, text in ledger.execute(COMMENTS):
         expected.setdefault(table, (description, {}))[1][column] = text
-    (source,) = yaml.safe_load(SOURCES.read_text(encoding="utf-8"))["sources"]
+    sources = [
+        source
+        for path in sorted(FOLDER.glob("*.yml"))
+        for source in yaml.safe_load(path.read_text(encoding="utf-8"))["sources"]
+    ]
+    assert {source["name"] for source in sources} == {"record_ledger"}
     written = {
         table["name"]: (
             table["description"],
             {column["name"]: column["description"] for column in table["columns"]},
         )
+        for source in sources
         for table in source["tables"]
     }
     assert written.keys() == expected.keys()
     for table, entry in expected.items():
         same = written[table] == entry and [*written[table][1]] == [*entry[1]]
-        assert same, f"{SOURCES.name} must say:\n{as_yaml(table, *entry)}"
+        assert same, f"{FOLDER.name}/*.yml must say:\n{as_yaml(table, *entry)}"
 
 
 def test_a_ledger_in_which_nothing_happens_any_more_is_stale(dbt, routines):

@@ -91,3 +91,19 @@ def test_migrations_are_numbered_one_after_another():
 def test_object_names_are_not_used_twice():
     names = [path.stem for path in OBJECT_FILES]
     assert len(names) == len(set(names))
+
+
+def test_no_routine_writes_a_status():
+    """They name an event; the status that follows is written by check_record_change alone."""
+    assigned = [
+        (path.name, written)
+        for path in OBJECT_FILES
+        for written in re.findall(
+            r"update record_ledger\.record\b.*?\bset\b(.*?)\n\s*(?:from|where)\b",
+            text(path),
+            re.DOTALL,
+        )
+    ]
+    assert len(assigned) >= 4
+    writers = [name for name, written in assigned if re.search(r"(?<![.\w])status\s*=", written)]
+    assert writers == []

@@ -10,6 +10,7 @@ import pytest
 
 from record_ledger import RecordLedger
 from record_ledger.cli import main
+from tests.runner.exec_support import Exec
 
 
 class Done:
@@ -50,3 +51,20 @@ def config_file(tmp_path, config):
 def runner(ledger_dsn):
     with RecordLedger(ledger_dsn) as opened:
         yield opened
+
+
+@pytest.fixture
+def started(ledger_dsn, tmp_path):
+    """Starts `record-ledger exec ARGUMENTS` as a process of its own; nothing of it stays."""
+    processes = []
+
+    def start(*arguments, **options):
+        folder = tmp_path / f"exec{len(processes)}"
+        folder.mkdir()
+        processes.append(Exec(folder, ledger_dsn, *arguments, **options))
+        return processes[-1]
+
+    yield start
+    for one in processes:
+        one.process.kill()
+        one.process.wait()

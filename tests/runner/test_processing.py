@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import time
+import json
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
-from record_ledger import ClaimLost, RecordLedger
-
-
-@pytest.fixture
-def runner(ledger_dsn):
-    with RecordLedger(ledger_dsn) as opened:
-        yield opened
+from record_ledger import ClaimLost, InvalidConfig, RecordLedger
+from tests.runner.exec_support import blocks_after_the_pass, until, waits_in_the_database
 
 
 @pytest.fixture
 def orders(config, clock):
     clock.set("2026-11-22T20:00:00Z")
-    return config("orders", lease="1s")
+    # Short enough to see a heartbeat, long enough for one to come through on a busy machine.
+    return config("orders", lease="3s")
 
 
 def stored(runner, record):
@@ -55,9 +55,8 @@ def test_with_nothing_to_do_the_block_gets_none_and_the_reason(runner, orders, c
 def test_the_lease_is_extended_while_the_block_runs(runner, orders, clock):
     with runner.processing(orders) as record:
         clock.advance("500ms")
-        deadline = time.monotonic() + 20
-        while stored(runner, record)["lease_expires_at"] <= record["lease_expires_at"]:
-            assert time.monotonic() < deadline, "no heartbeat came"
+        passed = record["lease_expires_at"]
+        until(lambda: stored(runner, record)["lease_expires_at"] > passed, "a heartbeat")
 
     assert stored(runner, record)["status"] == "COMPLETED"
 
@@ -90,3 +89,88 @@ def test_a_lost_claim_does_not_hide_the_blocks_own_exception(runner, orders, led
         process_while_the_claim_is_taken(runner, orders, ledger_dsn, work)
 
     assert runner.pipeline_records("orders", limit=1)[0]["status"] == "IN_PROGRESS"
+
+
+def test_what_the_block_puts_into_detail_is_kept(runner, orders):
+    work = runner.processing(orders)
+    with work as record:
+        work.detail["rows"] = 1200
+
+    assert stored(runner, record)["last_detail"] == {"rows": 1200}
+
+
+def test_a_detail_that_json_cannot_carry_fails_the_record(runner, orders):
+    work = runner.processing(orders)
+    with pytest.raises(InvalidConfig, match=r"detail\.rows"), work as record:
+        work.detail["rows"] = {1, 2}
+
+    assert stored(runner, record)["last_event"] == "failed"
+    assert "detail.rows" in stored(runner, record)["last_detail"]["error"]
+
+
+@pytest.mark.parametrize(
+    ("error", "noted"),
+    [
+        (KeyboardInterrupt(), "stopped by KeyboardInterrupt"),
+        (SystemExit(143), "stopped by SystemExit: 143"),
+        (SystemExit(0), "stopped by SystemExit: 0"),
+    ],
+)
+def test_a_block_that_is_interrupted_fails_the_record(runner, orders, error, noted):
+    with pytest.raises(type(error)), runner.processing(orders) as record:
+        raise error
+
+    assert stored(runner, record)["status"] == "PENDING"
+    assert stored(runner, record)["last_detail"]["error"] == noted
+
+
+def test_heartbeats_that_reach_nobody_for_a_lease_lose_the_claim(runner, orders, connect):
+    blocker = connect(autocommit=False)
+
+    def work():
+        processing = runner.processing({**orders, "lease": "1s"})
+        with processing:
+            # The heartbeat hangs: what counts is this machine's clock.
+            blocker.execute("select from record_ledger.record for update")
+            assert processing.claim_lost.wait(20)
+
+    with pytest.raises(ClaimLost, match="no heartbeat reached the ledger for 1 s"):
+        work()
+
+    blocker.rollback()
+    assert runner.pipeline_records("orders", limit=1)[0]["status"] == "IN_PROGRESS"
+
+
+SCRIPT = """
+import json, signal, sys
+from record_ledger import RecordLedger
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with RecordLedger(sys.argv[1]) as ledger, ledger.processing(json.loads(sys.argv[2])) as record:
+    print("the block runs")
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_an_interrupt_between_the_pass_and_the_block_releases_the_record(
+    runner, orders, ledger, connect, ledger_dsn
+):
+    blocks_after_the_pass(ledger)
+    blocker = connect()
+    blocker.execute("select pg_advisory_lock(7)")
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, ledger_dsn, json.dumps(orders)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    waits_in_the_database(ledger, "advisory")
+
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+
+    assert out == ""
+    assert "KeyboardInterrupt" in err
+    blocker.execute("select pg_advisory_unlock(7)")
+    record = runner.pipeline_records("orders", limit=1)[0]
+    assert (record["status"], record["attempt"]) == ("PENDING", 0)
+    assert record["last_event"] == "released"

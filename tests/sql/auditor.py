@@ -1,4 +1,4 @@
-"""An auditor of a whole ledger: each statement finds what must never be.
+"""An auditor of a whole ledger, its archive included: each statement finds what must never be.
 
 It looks through the public views only: how the ledger keeps its state is its own business.
 """
@@ -7,23 +7,47 @@ from __future__ import annotations
 
 from tests.support.databases import Connection
 
+# Live and archived ones together: the archive is the old end of the same chain and the same history.
+_EVERYTHING = """
+    with records as (
+        select *, null::timestamptz as archived_at from record_ledger.pipeline_records
+        union all
+        select * from record_ledger.archived_records
+    ), events as (
+        select *, false as is_archived from record_ledger.record_events
+        union all
+        select *, true from record_ledger.archived_record_events
+    )
+"""
 _VIOLATIONS = {
     "windows leave a gap or overlap": """
         select r.* from (
             select pipeline_id, window_start_time, window_end_time,
                 lag(window_end_time) over w as previous_end
-            from record_ledger.pipeline_records
+            from records
             window w as (partition by pipeline_id order by window_start_time)
         ) as r
         where r.previous_end <> r.window_start_time or r.window_end_time <= r.window_start_time
     """,
+    "the archive is not the oldest part of a pipeline, or all of it": """
+        select pipeline_id, max(window_start_time) filter (where archived_at is not null),
+            min(window_start_time) filter (where archived_at is null)
+        from records
+        group by pipeline_id
+        having not coalesce(
+            max(window_start_time) filter (where archived_at is not null)
+            < min(window_start_time) filter (where archived_at is null),
+            count(archived_at) = 0
+        )
+    """,
     "a status does not have what it needs": """
-        select * from record_ledger.pipeline_records
+        select * from records
         where (status = 'IN_PROGRESS') <> (lease_expires_at is not null)
             or status = 'IN_PROGRESS' and claim_token is null
             or status = 'PENDING' and (claim_token is not null or run_id is not null)
             or status <> 'PENDING' and retry_at is not null
             or status not in ('PENDING', 'IN_PROGRESS', 'COMPLETED', 'FAILED', 'WAIVED')
+            or archived_at is not null and status not in ('COMPLETED', 'WAIVED')
     """,
     "events do not follow one another": """
         select * from (
@@ -33,7 +57,7 @@ _VIOLATIONS = {
                 lag(generation, 1, 1) over w as generation_before,
                 -- A released attempt is not counted.
                 lag(attempt - (event = 'released')::int, 1, 0) over w as attempt_before
-            from record_ledger.record_events as e
+            from events as e
             window w as (partition by pipeline_id, window_start_time order by event_no)
         ) as e
         where event_no <> expected_no
@@ -47,11 +71,11 @@ _VIOLATIONS = {
     """,
     "events do not add up to the record": """
         select r.pipeline_id, r.window_start_time, r.status, r.attempt, r.last_event, e.*
-        from record_ledger.pipeline_records as r
+        from records as r
         left join lateral (
-            select to_status, event, generation, claim_token,
+            select to_status, event, generation, claim_token, event_time,
                 attempt - (event = 'released')::int as attempt
-            from record_ledger.record_events as e
+            from events as e
             where e.pipeline_id = r.pipeline_id and e.window_start_time = r.window_start_time
             order by event_no desc limit 1
         ) as e on true
@@ -60,41 +84,54 @@ _VIOLATIONS = {
             or r.generation <> coalesce(e.generation, 1)
             or r.attempt <> coalesce(e.attempt, 0)
             or r.claim_token is not null and r.claim_token <> e.claim_token
+            or r.updated_at <> coalesce(e.event_time, r.created_at)
     """,
-    "an event belongs to no record": """
-        select e.* from record_ledger.record_events as e
+    "an event belongs to no record, or lies where its record does not": """
+        select e.* from events as e
         where not exists (
-            select from record_ledger.pipeline_records as r
+            select from records as r
             where (r.pipeline_id, r.window_start_time) = (e.pipeline_id, e.window_start_time)
+                and (r.archived_at is not null) = e.is_archived
         )
     """,
     "a claim token was drawn twice": """
-        select claim_token from record_ledger.record_events
+        select claim_token from events
         where event in ('passed', 'passed_again')
         group by claim_token having count(*) > 1
     """,
     "a claim ended twice": """
-        select pipeline_id, claim_token from record_ledger.record_events
+        select pipeline_id, claim_token from events
         where event in ('completed', 'failed', 'released', 'lease_expired')
         group by pipeline_id, claim_token having count(*) > 1
     """,
     "a run was passed two records": """
-        select pipeline_id, run_id from record_ledger.record_events
+        select pipeline_id, run_id from events
         where event in ('passed', 'passed_again') and run_id is not null
         group by pipeline_id, run_id having count(distinct window_start_time) > 1
     """,
     "an open record does not have exactly one verdict": """
         select r.pipeline_id, r.window_start_time, count(v.verdict)
-        from record_ledger.pipeline_records as r
+        from records as r
         full join record_ledger.record_verdicts as v using (pipeline_id, window_start_time)
         group by 1, 2, r.status
         having count(v.verdict) <> (r.status in ('PENDING', 'IN_PROGRESS', 'FAILED'))::int
+    """,
+    "the pipeline's events do not tell of all that was archived": """
+        select r.pipeline_id, r.archived, e.told from (
+            select pipeline_id, count(*) as archived, max(archived_at) as archived_at
+            from record_ledger.archived_records group by 1
+        ) as r
+        full join (
+            select pipeline_id, sum((detail ->> 'count')::int) as told, max(event_time) as event_time
+            from record_ledger.pipeline_events where event = 'archived' group by 1
+        ) as e using (pipeline_id)
+        where r.archived is distinct from e.told or r.archived_at is distinct from e.event_time
     """,
 }
 
 
 def audit(connection: Connection) -> None:
-    """Asserts that the whole ledger is sound: chain, claims, events, verdicts."""
+    """Asserts that the whole ledger is sound: chain, claims, events, verdicts, archive."""
     for what, query in _VIOLATIONS.items():
-        found = connection.execute(query).fetchall()
+        found = connection.execute(_EVERYTHING + query).fetchall()
         assert not found, f"{what}: {len(found)} times, such as {found[0]}"

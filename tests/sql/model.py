@@ -6,12 +6,18 @@ Windows are reckoned for zones of a fixed offset only: the other tests are about
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 DAY = timedelta(days=1)
 OPEN = ("PENDING", "IN_PROGRESS", "FAILED")
+CHANGED_BY = {
+    "waive": ("PENDING", "FAILED"),
+    "reopen": ("COMPLETED", "FAILED", "WAIVED"),
+    "expire": ("IN_PROGRESS",),
+}
 
 
 @dataclass
@@ -41,6 +47,7 @@ class Record:
     fields: dict[str, Any] = field(default_factory=dict)
     built_with: int | None = None
     status: str = "PENDING"
+    generation: int = 1
     attempt: int = 0
     run: str | None = None
     token: int | None = None
@@ -56,6 +63,8 @@ class Pipeline:
     start: datetime
     version: int = 1
     paused: bool = False
+    archived: bool = False
+    retired: bool = False
     records: list[Record] = field(default_factory=list)
     bound: dict[str, Record] = field(default_factory=dict)
 
@@ -70,7 +79,10 @@ class Pipeline:
         return min(start + self.config.granularity, midnight - self.config.offset)
 
     def due(self, now: datetime) -> list[tuple[datetime, datetime]]:
-        found, start = [], self.next_start
+        found: list[tuple[datetime, datetime]] = []
+        if self.retired:
+            return found
+        start = self.next_start
         while start < now - self.config.x_time_back and len(found) < 10_000:
             found.append((start, self.window_end(start)))
             start = found[-1][1]
@@ -146,7 +158,9 @@ class Pipeline:
             for r in self.records
             if self._would_be_built(r, config) and r.end + config.x_time_back <= now
         ]
-        trial = Pipeline(config, self.start, records=self.records[-1:])
+        # A config that is not in force yet is read without its pipeline: it does not know of the retirement.
+        retired = self.retired and config == self.config
+        trial = Pipeline(config, self.start, retired=retired, records=self.records[-1:])
         return asked[:100] + [start for start, _ in trial.due(now)]
 
     def _would_be_built(self, record: Record, config: Config) -> bool:
@@ -226,3 +240,55 @@ class Pipeline:
     def _back(record: Record, retry_at: datetime | None) -> None:
         record.status, record.retry_at = "PENDING", retry_at
         record.run = record.token = record.lease_until = None
+
+    # ------------------------------------------------------------ what operators do
+    @staticmethod
+    def is_changed(record: Record, operation: str, from_time: datetime, to_time: datetime) -> bool:
+        is_whole = from_time <= record.start and record.end <= to_time
+        return is_whole and record.status in CHANGED_BY[operation]
+
+    def operate(self, operation: str, from_time: datetime, to_time: datetime, now: datetime) -> int:
+        found = [r for r in self.records if self.is_changed(r, operation, from_time, to_time)]
+        for record in found:
+            if operation == "waive":
+                record.status, record.retry_at = "WAIVED", None
+            elif operation == "reopen":
+                record.generation, record.attempt = record.generation + 1, 0
+                self._back(record, None)
+            elif record.attempt < self.config.max_attempts:
+                self._back(record, self.backoff_ends(now, record.attempt))
+            else:
+                record.status, record.lease_until = "FAILED", None
+        return len(found)
+
+    def effects(
+        self, operation: str, from_time: datetime, to_time: datetime
+    ) -> Counter[tuple[str, str]]:
+        """How many records of which status would be changed or left alone."""
+        return Counter(
+            (
+                "changed" if self.is_changed(r, operation, from_time, to_time) else "left alone",
+                r.status,
+            )
+            for r in self.records
+            if from_time < r.end and r.start < to_time
+        )
+
+    def windows_before(self, from_time: datetime) -> list[tuple[datetime, datetime]]:
+        """The windows from the local midnight before from_time to the first stored one."""
+        first = self.records[0].start
+        local = from_time + self.config.offset
+        start = local.replace(hour=0, minute=0, second=0, microsecond=0) - self.config.offset
+        found = []
+        while from_time < first and start < first:
+            found.append((start, min(self.window_end(start), first)))
+            start = found[-1][1]
+        return found
+
+    def backfill(self, from_time: datetime) -> int:
+        added = [Record(start, end) for start, end in self.windows_before(from_time)]
+        for record in added:
+            if not self.config.has_templates:
+                record.fields, record.built_with = self.config.fields, self.version
+        self.records[:0] = added
+        return len(added)

@@ -129,6 +129,80 @@ def extend(
     return one(connection, "select record_ledger.extend_lease(%s, %s)", [pipeline_id, token])
 
 
+# ---------------------------------------------------------------- what operators do
+OPERATIONS = {"waive": "waive_records", "reopen": "reopen_records", "expire": "expire_leases"}
+
+
+def operate(
+    connection: Connection,
+    operation: str,
+    from_time: Any,
+    to_time: Any,
+    reason: str | None = "why",
+    pipeline_id: str | None = PIPELINE,
+) -> int:
+    """Waives, reopens or expires; returns how many records changed."""
+    return one(
+        connection,
+        f"select record_ledger.{OPERATIONS[operation]}(%s, %s, %s, %s)",
+        [pipeline_id, from_time, to_time, reason],
+    )
+
+
+def backfill(
+    connection: Connection,
+    from_time: Any,
+    reason: str | None = None,
+    pipeline_id: str | None = PIPELINE,
+) -> int:
+    return one(
+        connection,
+        "select record_ledger.backfill_records(%s, %s, %s)",
+        [pipeline_id, from_time, reason],
+    )
+
+
+def on_pipeline(
+    connection: Connection,
+    verb: str,
+    reason: str | None = "why",
+    pipeline_id: str | None = PIPELINE,
+) -> Any:
+    """Pauses, resumes or retires."""
+    return one(connection, f"select record_ledger.{verb}_pipeline(%s, %s)", [pipeline_id, reason])
+
+
+def effects(
+    connection: Connection,
+    operation: str | None,
+    from_time: Any,
+    to_time: Any = None,
+    pipeline_id: str | None = PIPELINE,
+) -> list[tuple[Any, ...]]:
+    """(effect, status, reason, record_count, first_window_start_time, last_window_end_time)."""
+    return rows(
+        connection,
+        "select * from record_ledger.range_effects(%s, %s, %s, %s)",
+        [operation, pipeline_id, from_time, to_time],
+    )
+
+
+def archive(
+    connection: Connection,
+    before: datetime | str | None,
+    max_records: int | None = 100_000,
+    pipeline_id: str | None = PIPELINE,
+) -> int:
+    return int(
+        one(
+            connection,
+            "select record_ledger.archive_records(%s, %s, %s)",
+            [pipeline_id, before, max_records],
+        )
+    )
+
+
+# ---------------------------------------------------------------- the end of a claim, by name
 ENDINGS = {"complete": complete, "fail": fail, "release": release}
 
 
@@ -151,7 +225,14 @@ def snapshot(connection: Connection) -> list[list[tuple[Any, ...]]]:
     """Everything that the ledger tells about its rows, to be compared before and after."""
     return [
         rows(connection, f"select * from record_ledger.{view} as v order by v::text")
-        for view in ("pipelines", "pipeline_records", "record_events", "pipeline_events")
+        for view in (
+            "pipelines",
+            "pipeline_records",
+            "record_events",
+            "pipeline_events",
+            "archived_records",
+            "archived_record_events",
+        )
     ]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from record_ledger.sql_files import package_release, sql_directory
+from tests.sql.auditor import audit
 from tests.support.databases import deploy, open_connection
 
 RELEASES = sorted((Path(__file__).parents[1] / "fixtures" / "releases").glob("*.sql"))
@@ -111,12 +112,16 @@ def test_an_upgrade_keeps_every_row_and_claim(old_ledger):
             "where pipeline_id = 'old' order by 1 limit 6"
         )
     ]
+    # The oldest record is finished, and what comes after it is not.
+    archived = "select record_ledger.archive_records('old', '2100-01-01T00:00:00Z')"
+    assert [one(connection, archived)[0] for _ in range(2)] == [1, 0]
     # Those given back are the oldest, and come before the windows that were never passed.
     assert [one(connection, call, f"new {n}")[1] for n in range(3)] == [
         starts[1],
         starts[2],
         starts[5],
     ]
+    audit(connection)
 
 
 def test_the_migrations_of_a_release_are_never_edited():

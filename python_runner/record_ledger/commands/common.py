@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from record_ledger.connection import DSN_VARIABLE
 from record_ledger.deploy import deploy_if_missing
 from record_ledger.embedded import default_folder, embedded_server
+from record_ledger.errors import UnknownPipeline
 from record_ledger.ledger import RecordLedger
-from record_ledger.records import json_value
+from record_ledger.records import json_value, parsed_time
 
 from .exits import CommandError
 
 if TYPE_CHECKING:
+    import datetime as dt
     from argparse import Namespace
     from collections.abc import Iterator, Mapping
 
@@ -69,6 +71,26 @@ def note(args: Namespace, text: str) -> None:
 def print_json(value: Mapping[str, Any]) -> None:
     """Prints one JSON object on one line of standard output."""
     print(json.dumps(json_value(value), ensure_ascii=False), flush=True)
+
+
+def unknown_pipeline(pipeline_id: str) -> UnknownPipeline:
+    """Returns the error for a pipeline that the views do not have."""
+    return UnknownPipeline(
+        f"pipeline {pipeline_id} is not registered",
+        sqlstate="RL002",
+        hint="`record-ledger status` lists those that are.",
+    )
+
+
+def time_of(text: str) -> dt.datetime:
+    """Returns the time that an argument states, with its offset if it has one."""
+    try:
+        return parsed_time(text)
+    except ValueError as error:
+        raise CommandError(
+            f"{text!r} is no time; give ISO 8601, like 2026-11-22T06:00 (the pipeline's local "
+            "time) or 2026-11-22T06:00-08:00"
+        ) from error
 
 
 def claim_of(args: Namespace) -> tuple[str, int]:

@@ -1,14 +1,11 @@
-"""status, why, history: where pipelines stand, why records wait, what happened to one."""
+"""status, why, history, as-of: where pipelines stand, why records wait, what happened."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
 
-from record_ledger.errors import UnknownPipeline
-from record_ledger.records import parsed_time
-
-from .common import note, opened, print_json
+from .common import note, opened, print_json, time_of, unknown_pipeline
 from .exits import FAILED, PROCEED, CommandError
 from .tables import dim, duration, local, print_table
 
@@ -18,13 +15,17 @@ if TYPE_CHECKING:
     from record_ledger.ledger import RecordLedger
     from record_ledger.records import Record
 
+_STATUSES = ("PENDING", "IN_PROGRESS", "COMPLETED", "FAILED", "WAIVED")
+
 
 def status(args: Namespace) -> int:
     """Shows where each pipeline stands; with --fail-on exits 1 when one is in trouble."""
+    if args.retired:
+        return _retired(args)
     with opened(args) as ledger:
         rows = ledger.pipeline_progress(args.pipeline)
         if args.pipeline is not None and not rows:
-            raise _unknown(args.pipeline)
+            raise _not_shown(ledger, args.pipeline)
         troubles = [
             trouble for item in args.fail_on for trouble in _troubles(ledger, item, args, rows)
         ]
@@ -37,6 +38,30 @@ def status(args: Namespace) -> int:
     for trouble in troubles:
         note(args, trouble)
     return FAILED if troubles else PROCEED
+
+
+def _retired(args: Namespace) -> int:
+    """Shows the pipelines that status leaves out."""
+    with opened(args) as ledger:
+        rows = [row for row in ledger.pipelines(args.pipeline) if row["is_retired"]]
+    if args.json:
+        print_json({"pipelines": rows})
+    elif rows:
+        print_table(
+            ["PIPELINE", "RETIRED", "BY", "REASON"],
+            [
+                [
+                    row["pipeline_id"],
+                    local(row["paused_at"]),
+                    row["paused_by"],
+                    row["pause_reason"],
+                ]
+                for row in rows
+            ],
+        )
+    else:
+        print("No pipeline is retired.")
+    return PROCEED
 
 
 def print_progress(rows: list[Record]) -> None:
@@ -70,10 +95,11 @@ def why(args: Namespace) -> int:
     """Shows each open record with its verdict and the sentence that says why."""
     with opened(args) as ledger:
         pipelines = ledger.pipeline_progress(args.pipeline)
-        if args.pipeline is not None and not pipelines:
-            raise _unknown(args.pipeline)
         limit = args.limit + 1 if args.limit else None
         rows = ledger.record_verdicts(args.pipeline, limit=limit)
+        # The records of a retired pipeline have verdicts, although no status speaks of it.
+        if args.pipeline is not None and not pipelines and not rows:
+            raise _not_shown(ledger, args.pipeline)
     left_out = bool(limit) and len(rows) > args.limit
     rows = rows[: args.limit] if args.limit else rows
     if args.json:
@@ -98,23 +124,28 @@ def why(args: Namespace) -> int:
 
 
 def history(args: Namespace) -> int:
-    """Shows one record and everything that happened to it."""
-    try:
-        start = parsed_time(args.window_start)
-    except ValueError as error:
-        raise CommandError(
-            f"{args.window_start!r} is no time; give ISO 8601, like 2026-11-22T06:00 (the "
-            "pipeline's local time) or 2026-11-22T06:00-08:00"
-        ) from error
+    """Shows one record, archived or not, and everything that happened to it."""
+    start = time_of(args.window_start)
     with opened(args) as ledger:
-        records = ledger.pipeline_records(args.pipeline, start)
+        # The ledger before the archive: a record that moves meanwhile is seen twice, and not never.
+        records = _by_key(
+            [
+                *ledger.pipeline_records(args.pipeline, start),
+                *ledger.archived_records(args.pipeline, start),
+            ]
+        )
         if not records:
             if not ledger.pipelines(args.pipeline):
-                raise _unknown(args.pipeline)
+                raise unknown_pipeline(args.pipeline)
             raise CommandError(
                 f"no record of pipeline {args.pipeline} starts at {args.window_start}"
             )
-        events = ledger.record_events(args.pipeline, start)
+        events = _by_key(
+            [
+                *ledger.record_events(args.pipeline, start),
+                *ledger.archived_record_events(args.pipeline, start),
+            ]
+        )
     if args.json:
         print_json({"record": records[0], "events": events})
         return PROCEED
@@ -126,10 +157,42 @@ def history(args: Namespace) -> int:
     return PROCEED
 
 
+def as_of(args: Namespace) -> int:
+    """Shows how many records each pipeline had in each status at a time; or, as JSON, all."""
+    at = time_of(args.time)
+    with opened(args) as ledger:
+        if args.pipeline is not None and not ledger.pipelines(args.pipeline):
+            raise unknown_pipeline(args.pipeline)
+        if args.json:
+            print_json({"at": at, "records": ledger.records_as_of(at, args.pipeline)})
+            return PROCEED
+        counts = ledger.counts_as_of(at, args.pipeline)
+    if not counts:
+        print(f"No record was stored yet at {args.time}.")
+        return PROCEED
+    print_table(
+        ["PIPELINE", *(status.replace("_", " ") for status in _STATUSES), "ALL"],
+        [
+            [name, *(found.get(status, 0) for status in _STATUSES), sum(found.values())]
+            for name, found in counts.items()
+        ],
+        [*(status.replace("_", " ") for status in _STATUSES), "ALL"],
+    )
+    return PROCEED
+
+
+def _by_key(rows: list[Record]) -> list[Record]:
+    """Returns each record or event once, in order; of two the later one."""
+    found = {(row["window_start_time"], row.get("event_no")): row for row in rows}
+    return [found[key] for key in sorted(found)]
+
+
 def _print_record(record: Record) -> None:
+    archived_at = record.get("archived_at")
     print(
         f"{record['pipeline_id']}  {record['window_start_time'].isoformat()} to "
         f"{record['window_end_time'].isoformat()}  {record['time_interval']}  {record['status']}"
+        + (f", archived {archived_at.isoformat(timespec='seconds')}" if archived_at else "")
     )
     for name, value in record["fields"].items():
         print(dim(f"  {name} = {_short(value)}"))
@@ -149,9 +212,7 @@ def _print_events(events: list[Record]) -> None:
                 event["event_time"].isoformat(sep=" ", timespec="seconds"),
                 event["event"],
                 f"{event['from_status']} -> {event['to_status']}",
-                event["attempt"]
-                if event["generation"] == 1
-                else f"{event['attempt']} (generation {event['generation']})",
+                event["attempt"],
                 event["run_id"],
                 event["actor"],
                 _short(event["detail"]) if event["detail"] else None,
@@ -159,7 +220,18 @@ def _print_events(events: list[Record]) -> None:
             for event in events
         ],
         ["ATTEMPT"],
+        _generations(events),
     )
+
+
+def _generations(events: list[Record]) -> dict[int, str]:
+    """Returns the heading of each generation by the number of its first event; one needs none."""
+    if events[-1]["generation"] == 1:
+        return {}
+    first: dict[int, int] = {}
+    for number, event in enumerate(events):
+        first.setdefault(event["generation"], number)
+    return {number: f"-- generation {generation}" for generation, number in first.items()}
 
 
 def _troubles(ledger: RecordLedger, item: str, args: Namespace, rows: list[Record]) -> list[str]:
@@ -179,11 +251,15 @@ def _troubles(ledger: RecordLedger, item: str, args: Namespace, rows: list[Recor
     ]
 
 
-def _unknown(pipeline_id: str) -> UnknownPipeline:
-    return UnknownPipeline(
-        f"pipeline {pipeline_id} is not registered",
-        sqlstate="RL002",
-        hint="`record-ledger status` lists those that are.",
+def _not_shown(ledger: RecordLedger, pipeline_id: str) -> Exception:
+    """Returns why status says nothing of a pipeline."""
+    known = ledger.pipelines(pipeline_id)
+    if not known:
+        return unknown_pipeline(pipeline_id)
+    retired = known[0]
+    return CommandError(
+        f"pipeline {pipeline_id} was retired by {retired['paused_by']} at "
+        f"{retired['paused_at'].isoformat()}: {retired['pause_reason']}"
     )
 
 

@@ -1,12 +1,16 @@
-"""The command line's grammar: every command, option and help text. Imports nothing that is slow."""
+"""The command line's grammar: commands, options and help texts. Imports nothing that is slow."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
+from . import exec_options
+from .operator_options import add_operations
+
 _EPILOG = """\
-exit codes: 0 proceed (or done), 99 nothing to do, 1 error, 2 wrong usage
+exit codes: 0 proceed (or done), 99 nothing to do, 1 error (or a command of exec failed),
+2 wrong usage
 
 database: --dsn, else --embedded, else RECORD_LEDGER_DSN, else libpq's PGHOST, PGDATABASE ...,
 else the embedded server in RECORD_LEDGER_HOME (~/.record-ledger)
@@ -28,6 +32,8 @@ def parser() -> argparse.ArgumentParser:
     _add_setup(commands)
     _add_work(commands)
     _add_views(commands)
+    add_operations(commands, _command)
+    _add_keeping(commands)
     return top
 
 
@@ -113,14 +119,8 @@ def _add_work(commands: Any) -> None:
         "work.run",
         "store the windows that are due and pass the oldest valid record",
     )
-    run.add_argument(
-        "--config", required=True, metavar="FILE", help="the config, JSON or TOML; - for stdin"
-    )
-    run.add_argument(
-        "--run-id",
-        metavar="ID",
-        help="name of this run: asking again gives its record back (default: from AIRFLOW_CTX_*)",
-    )
+    _add_pass(run)
+    _add_exec(commands)
     complete = _command(commands, "complete", "work.complete", "mark a passed record as done")
     _add_claim(complete)
     complete.add_argument("--detail", metavar="JSON", help="kept with the record's history")
@@ -136,10 +136,39 @@ def _add_work(commands: Any) -> None:
     _add_claim(heartbeat)
 
 
+def _add_exec(commands: Any) -> None:
+    execute = _command(
+        commands,
+        "exec",
+        "execute.execute",
+        "pass a record, run a command on it, and complete or fail the record by how it ends",
+        usage=exec_options.USAGE,
+        epilog=exec_options.EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_pass(execute)
+    exec_options.add_to(execute)
+
+
+def _add_pass(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--config", required=True, metavar="FILE", help="the config, JSON or TOML; - for stdin"
+    )
+    command.add_argument(
+        "--run-id",
+        metavar="ID",
+        help="name of this run: asking again gives its record back (default: from AIRFLOW_CTX_*)",
+    )
+
+
 def _add_views(commands: Any) -> None:
     status = _command(commands, "status", "look.status", "show where each pipeline stands")
     status.add_argument("pipeline", nargs="?", metavar="PIPELINE", help="only this one")
-    status.add_argument(
+    which = status.add_mutually_exclusive_group()
+    which.add_argument(
+        "--retired", action="store_true", help="show the retired pipelines instead, and why"
+    )
+    which.add_argument(
         "--fail-on",
         type=_conditions,
         default=[],
@@ -158,7 +187,9 @@ def _add_views(commands: Any) -> None:
         help="records to show (default: 20; 0: all)",
     )
     _add_json(why)
-    history = _command(commands, "history", "look.history", "show what happened to one record")
+    history = _command(
+        commands, "history", "look.history", "show what happened to one record, archived or not"
+    )
     history.add_argument("pipeline", metavar="PIPELINE")
     history.add_argument(
         "window_start",
@@ -166,6 +197,34 @@ def _add_views(commands: Any) -> None:
         help="ISO 8601; without an offset the pipeline's local time",
     )
     _add_json(history)
+    as_of = _command(
+        commands, "as-of", "look.as_of", "show how many records were in each status at a time"
+    )
+    as_of.add_argument(
+        "time",
+        metavar="TIME",
+        help="ISO 8601; without an offset PIPELINE's local time",
+    )
+    as_of.add_argument("pipeline", nargs="?", metavar="PIPELINE", help="only this one")
+    as_of.add_argument(
+        "--json", action="store_true", help="print one JSON object with the records as they were"
+    )
+
+
+def _add_keeping(commands: Any) -> None:
+    archive = _command(
+        commands, "archive", "keep.archive", "move a pipeline's oldest finished records away"
+    )
+    archive.add_argument("pipeline", metavar="PIPELINE")
+    archive.add_argument(
+        "--before",
+        required=True,
+        metavar="TIME",
+        help="records whose window ends by then; ISO 8601, without an offset local time",
+    )
+    archive.add_argument(
+        "--dry-run", action="store_true", help="say what would be moved and change nothing"
+    )
 
 
 def _add_json(command: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _RED, _GREEN, _YELLOW, _BOLD, _DIM = "31", "32", "33", "1", "2"
 _STYLES = {
@@ -35,11 +35,15 @@ def has_colours() -> bool:
 
 
 def print_table(
-    header: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()
+    header: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    right: Sequence[str] = (),
+    headings: Mapping[int, str] | None = None,
 ) -> None:
     """Prints rows under a header, columns as wide as needed; those named in `right` to the right.
 
-    A cell that is a verdict or a status has its colour.
+    A cell that is a verdict or a status has its colour. `headings` stand on lines of their own,
+    before the row of that number.
     """
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [
@@ -48,7 +52,9 @@ def print_table(
     ]
     to_right = [title in right for title in header]
     print(_styled(_line(header, widths, to_right, style=False), _BOLD))
-    for row in cells:
+    for number, row in enumerate(cells):
+        if headings is not None and number in headings:
+            print(dim(headings[number]))
         print(_line(row, widths, to_right, style=True))
 
 

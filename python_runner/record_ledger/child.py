@@ -1,0 +1,142 @@
+"""Runs a command in a process group of its own, and ends it as a whole."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from .guard import reap
+from .launch import launch
+from .relay import Output, Relay
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .guard import Guard
+
+# How much of standard error is kept for the record's history.
+TAIL_BYTES = 4000
+
+_KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has none: its SIGTERM kills
+_POLL_SECONDS = 0.02
+_REST_OF_CHARACTER = re.compile(rb"\A[\x80-\xBF]{1,3}")
+
+
+class Child:
+    """A running command. Nothing of its process group is left when `wait` returns.
+
+    It has a session of its own, so that Ctrl-C in a terminal reaches it once, through us. `stop`
+    sends a signal to its group, and SIGKILL `grace` seconds later to what is left of it. What a
+    command leaves behind in its group when it ends is stopped in the same way.
+
+    `stdout` None leaves our own standard output to it. Its standard error always passes through us.
+
+    :raises OSError: when it cannot be started; nothing runs then.
+    :raises ValueError: when an argument or a variable can be no part of a command.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        stdout: Output | None,
+        stderr: Output,
+        whole_lines: bool,
+        reads_stdin: bool,
+        grace: float,
+        guard: Guard,
+    ) -> None:
+        self.stopped_by: int | None = None
+        self._grace = grace
+        self._guard = guard
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+        self._killed = threading.Event()
+        self._exited = False  # the command itself
+        self._ended = False  # its whole group
+        self._process = launch(
+            arguments,
+            environment,
+            guard=guard,
+            stdin=None if reads_stdin else subprocess.DEVNULL,
+            stdout=None if stdout is None else subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        pipe = self._process.stderr
+        assert pipe is not None  # noqa: S101 - it was asked for
+        self._stderr = Relay(pipe, stderr, whole_lines=whole_lines, kept=TAIL_BYTES, drains=True)
+        self._relays = [self._stderr]
+        if stdout is not None and self._process.stdout is not None:
+            self._relays.append(Relay(self._process.stdout, stdout, whole_lines=whole_lines))
+
+    @property
+    def tail(self) -> str:
+        """The end of what it wrote to standard error, whatever bytes those were."""
+        data = self._stderr.tail
+        if len(data) == TAIL_BYTES:  # cut somewhere, perhaps within a character
+            data = _REST_OF_CHARACTER.sub(b"", data)
+        return data.decode("utf-8", "replace").strip()
+
+    def stop(self, number: int) -> None:
+        """Sends the signal to its group, once, and SIGKILL when the grace is over; returns soon.
+
+        `stopped_by` is the signal from then on, unless the command had ended by itself.
+        """
+        with self._lock:
+            if not self._exited and self.stopped_by is None:
+                self.stopped_by = number
+                self._stop_group(number)
+
+    def kill(self) -> None:
+        """Kills its group at once."""
+        with self._lock:
+            if not self._ended:
+                self._signal_group(_KILL)
+                self._killed.set()
+
+    def wait(self) -> int:
+        """Returns its exit code, or the negative number of the signal that ended it."""
+        code = self._process.wait()
+        with self._lock:
+            self._exited = True
+            # Something may be left that still works on the record's window.
+            is_left = self._signal_group(0)
+            if is_left and self._timer is None:
+                self._stop_group(signal.SIGTERM)
+        if is_left:
+            while self._signal_group(0) and not self._killed.wait(_POLL_SECONDS):
+                reap(self._process.pid)
+        with self._lock:
+            self._ended = True
+            if self._timer is not None:
+                self._timer.cancel()
+        self._guard.forget(self._process.pid)
+        for relay in self._relays:
+            relay.finish()
+        return code
+
+    def _stop_group(self, number: int) -> None:
+        self._signal_group(number)
+        self._timer = threading.Timer(self._grace, self.kill)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _signal_group(self, number: int) -> bool:
+        """Sends a signal to its group, 0 for none; tells whether the group is still there."""
+        if sys.platform == "win32":
+            if number:
+                self._process.terminate()
+            return self._process.poll() is None
+        try:
+            os.killpg(self._process.pid, number)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True  # it became another user's, as with sudo
+        return True

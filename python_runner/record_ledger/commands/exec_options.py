@@ -1,0 +1,60 @@
+"""The options of `record-ledger exec`. Imports nothing that is slow."""
+
+from __future__ import annotations
+
+import argparse
+
+USAGE = "record-ledger exec --config FILE [OPTION ...] -- COMMAND [ARG ...]"
+EPILOG = """\
+{{ window_start_time }} in an argument, and every other field and column of the record, is rendered;
+the command finds the record in RECORD_LEDGER_RECORD and the like too. The lease is extended while
+it runs. Exit code 0 of the command completes the record, any other one fails it. With --drain or
+--jobs the records are passed to the runs ID/1, ID/2 ... of a --run-id ID.
+
+exit codes: 0 as the command, 1 it failed or the claim was lost, 99 no record was passed, 130 and
+143 after Ctrl-C and SIGTERM, which are passed on to the command
+"""
+_LONGEST_GRACE = 86400.0
+
+
+def add_to(command: argparse.ArgumentParser) -> None:
+    """Adds what exec has besides the options of `run`."""
+    command.add_argument(
+        "--drain", action="store_true", help="go on with the next record until none is valid"
+    )
+    command.add_argument(
+        "--jobs",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="run up to N commands at the same time (default: 1)",
+    )
+    command.add_argument(
+        "--grace",
+        type=_seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="how long a command that is stopped may take before it is killed (default: 10)",
+    )
+    command.add_argument(
+        "arguments",
+        nargs="+",
+        metavar="COMMAND",
+        help="the command and its arguments, Jinja templates over the record; after --",
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0.0 <= seconds <= _LONGEST_GRACE:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to a day")
+    return seconds

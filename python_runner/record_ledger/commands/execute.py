@@ -1,0 +1,131 @@
+"""exec: passes records, runs a command on each, and ends each claim by how the command ended."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from record_ledger.config import is_template
+from record_ledger.guard import Guard
+from record_ledger.ledger import RecordLedger, pipeline_id_of
+from record_ledger.relay import Output
+
+from .common import database, print_json
+from .config_file import read_config
+from .exits import FAILED, NOTHING_TO_DO, PROCEED
+from .jobs import Jobs, Turns
+from .stopping import Stop
+from .turn import COMPLETED, LOST, NOTHING, RELEASED, Outcome, Work
+from .turn import FAILED as COMMAND_FAILED
+from .work import airflow_run_id
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Callable
+
+    from record_ledger.records import Record
+
+_SIGNAL_CODE = 128  # as shells count
+
+
+def execute(args: Namespace) -> int:
+    """Runs a command on the oldest valid record, or on each; 0 as the command, 1 when it failed.
+
+    99 when nothing was passed. 130 and 143 when it was stopped by Ctrl-C and SIGTERM, which the
+    command gets too. Whatever happens, no record is completed unless the command ended with 0
+    while the claim was held, and none that was not started costs an attempt.
+    """
+    config = read_config(args.config)
+    arguments = _arguments(args.arguments)
+    run_id = args.run_id or airflow_run_id()
+    several = args.drain or args.jobs > 1
+    stdout = Output(sys.stdout)
+    # A terminal is the command's own; of what others read, the last line must be ours.
+    leaves_stdout = sys.stdout.isatty() and args.jobs == 1
+    with database(args) as conninfo, Guard() as guard:
+        known = _known_runs(conninfo, config, run_id) if args.drain else 0
+        work = Work(
+            config=config,
+            arguments=arguments,
+            stdout=None if leaves_stdout else stdout,
+            stderr=Output(sys.stderr),
+            whole_lines=args.jobs > 1,
+            reads_stdin=not several,
+            grace=args.grace,
+            guard=guard,
+            stop=Stop(),
+        )
+        turns = Turns(run_id, jobs=args.jobs, drain=args.drain, known=known)
+        jobs = Jobs(work, turns, conninfo)
+        all_ended = jobs.run(args.jobs)
+    code = _SIGNAL_CODE + (work.stop.signal or 0)
+    if not all_ended:
+        # Threads that hang in the database, or in writing, would keep Python from ending.
+        os._exit(code)
+    if jobs.error is None or jobs.outcome is not None:
+        stdout.end_line()
+        print_json(_summary(config, jobs) if several else _single(config, jobs))
+    if work.stop.signal is not None:
+        return code
+    if jobs.error is not None:
+        raise jobs.error
+    return _exit_code(jobs)
+
+
+def _arguments(texts: list[str]) -> Callable[[Record], list[str]]:
+    """Returns what renders the command; refuses what is no template before anything is passed."""
+    if not any(map(is_template, texts)):
+        return lambda _record: texts
+    # jinja2 is slow to import and seldom needed.
+    from record_ledger.templates import ArgumentTemplates  # noqa: PLC0415
+
+    return ArgumentTemplates(texts).render
+
+
+def _known_runs(conninfo: str | None, config: Any, run_id: str | None) -> int:
+    """Returns up to which k the runs `run_id/k` had a record when this command was run before."""
+    pipeline_id = pipeline_id_of(config) if isinstance(config, dict) else None
+    if run_id is None or not isinstance(pipeline_id, str):
+        return 0
+    with RecordLedger(conninfo) as ledger:
+        return ledger.last_run_number(pipeline_id, run_id)
+
+
+def _exit_code(jobs: Jobs) -> int:
+    if not jobs.counts:
+        return NOTHING_TO_DO
+    return PROCEED if set(jobs.counts) == {COMPLETED} else FAILED
+
+
+def _single(config: Any, jobs: Jobs) -> dict[str, Any]:
+    outcome = jobs.outcome
+    if outcome is None or outcome.record is None:
+        return {"outcome": NOTHING, "pipeline_id": pipeline_id_of(config), **_why(jobs.nothing)}
+    record = outcome.record
+    shown = {
+        "outcome": outcome.outcome,
+        "pipeline_id": record["pipeline_id"],
+        "window_start_time": record["window_start_time"],
+        "window_end_time": record["window_end_time"],
+        "claim_token": record["claim_token"],
+        "attempt": record["attempt"],
+        "exit_code": outcome.exit_code,
+    }
+    return shown if outcome.reason is None else {**shown, "reason": outcome.reason}
+
+
+def _summary(config: Any, jobs: Jobs) -> dict[str, Any]:
+    counts = jobs.counts
+    failed = set(counts) - {COMPLETED}
+    return {
+        "outcome": COMMAND_FAILED if failed else COMPLETED if counts else NOTHING,
+        "pipeline_id": pipeline_id_of(config),
+        **{name: counts[name] for name in (COMPLETED, COMMAND_FAILED, LOST, RELEASED)},
+        **_why(jobs.nothing),
+    }
+
+
+def _why(nothing: Outcome | None) -> dict[str, Any]:
+    verdict, reason = (None, None) if nothing is None else (nothing.verdict, nothing.reason)
+    return {"verdict": verdict, "reason": reason}

@@ -1,0 +1,188 @@
+"""waive, reopen, expire, backfill, pause, resume, retire: what a person does to a pipeline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .common import note, opened, print_json, unknown_pipeline
+from .exits import PROCEED
+from .steps import Steps, backfill_in_steps, range_in_steps
+from .tables import local, print_table
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from record_ledger.records import Record
+
+_DRY_RUN = "Dry run: nothing was written."
+
+
+def waive(args: Namespace) -> int:
+    """Marks the pending and failed records of a range WAIVED."""
+    return _change_records(args, "waive")
+
+
+def reopen(args: Namespace) -> int:
+    """Makes the finished and failed records of a range pending anew."""
+    return _change_records(args, "reopen")
+
+
+def expire(args: Namespace) -> int:
+    """Takes the records of a range back from runs that are known to be dead."""
+    return _change_records(args, "expire")
+
+
+def backfill(args: Namespace) -> int:
+    """Adds records before the first one of a pipeline."""
+    return _change_records(args, "backfill")
+
+
+def _change_records(args: Namespace, operation: str) -> int:
+    """Shows what is changed and what is left alone; changes it unless it is a dry run."""
+    to_time = getattr(args, "to_time", None)
+    with opened(args) as ledger:
+        effects = ledger.range_effects(operation, args.pipeline, args.from_time, to_time)
+        expected = _counted(effects, "changed")
+        result = {
+            "operation": operation,
+            "pipeline_id": args.pipeline,
+            "dry_run": args.dry_run,
+            "changed_count": expected,
+            "left_alone_count": _counted(effects, "left alone"),
+            "effects": effects,
+        }
+        if not args.dry_run:
+            steps = Steps(args, operation)
+            in_steps = backfill_in_steps if operation == "backfill" else range_in_steps
+            try:
+                in_steps(ledger, args, steps, effects)
+            except BaseException:
+                # Ctrl-C, too: whatever stops the work, what is done is done, and is said.
+                _stopped(args, result, steps)
+                raise
+            result["changed_count"] = steps.changed
+            if steps.changed != expected:
+                note(
+                    args,
+                    f"{expected:,} records were to change and {steps.changed:,} did: somebody else "
+                    "changed others meanwhile",
+                )
+    if not args.json:
+        _print_effects(effects)
+        print(_DRY_RUN if args.dry_run else f"Changed: {_records(steps.changed)}.")
+    print_json(result)
+    return PROCEED
+
+
+def _stopped(args: Namespace, result: dict[str, Any], steps: Steps) -> None:
+    if steps.finished == 0:
+        return
+    note(
+        args,
+        f"stopped after {_records(steps.changed)} changed, all steps before this one kept; go on "
+        f"with {steps.how_to_go_on()}",
+    )
+    print_json(
+        {
+            **result,
+            "changed_count": steps.changed,
+            "stopped": True,
+            "go_on_from": steps.go_on_from,
+        }
+    )
+
+
+def _print_effects(effects: list[Record]) -> None:
+    print_table(
+        ["EFFECT", "STATUS", "RECORDS", "FROM", "TO", "WHY"],
+        [
+            [
+                row["effect"],
+                row["status"],
+                f"{row['record_count']:,}",
+                local(row["first_window_start_time"]),
+                local(row["last_window_end_time"]),
+                row["reason"],
+            ]
+            for row in effects
+        ],
+        ["RECORDS"],
+    )
+    if not effects:
+        print("No record lies in the range.")
+
+
+def _counted(effects: list[Record], effect: str) -> int:
+    return sum(row["record_count"] for row in effects if row["effect"] == effect)
+
+
+def _records(count: int) -> str:
+    return f"{count:,} record{'' if count == 1 else 's'}"
+
+
+# ---------------------------------------------------------------- pipelines
+def pause(args: Namespace) -> int:
+    """Lets no record of a pipeline be passed until it is resumed."""
+    return _change_pipeline(args, "pause")
+
+
+def resume(args: Namespace) -> int:
+    """Lets a paused or retired pipeline run again."""
+    return _change_pipeline(args, "resume")
+
+
+def retire(args: Namespace) -> int:
+    """Pauses a pipeline for good, and keeps its history."""
+    return _change_pipeline(args, "retire")
+
+
+def _change_pipeline(args: Namespace, operation: str) -> int:
+    """Shows what a pipeline was and is; changes it unless it is a dry run."""
+    with opened(args) as ledger:
+        before = ledger.pipelines(args.pipeline)
+        if args.dry_run:
+            if not before:
+                raise unknown_pipeline(args.pipeline)
+        elif operation == "pause":
+            ledger.pause_pipeline(args.pipeline, args.reason)
+        elif operation == "resume":
+            ledger.resume_pipeline(args.pipeline, args.reason)
+        else:
+            ledger.retire_pipeline(args.pipeline, args.reason)
+        after = ledger.pipelines(args.pipeline)
+    was, now = before[0], after[0]
+    if not args.json:
+        print_table(
+            ["PIPELINE", "WAS", "IS", "SINCE", "BY", "REASON"],
+            [
+                [
+                    args.pipeline,
+                    _state(was),
+                    _state(now),
+                    local(now["paused_at"]),
+                    now["paused_by"],
+                    now["pause_reason"],
+                ]
+            ],
+        )
+        if args.dry_run:
+            print(_DRY_RUN)
+    print_json(
+        {
+            "operation": operation,
+            "pipeline_id": args.pipeline,
+            "dry_run": args.dry_run,
+            "was": _state(was),
+            "is": _state(now),
+            "paused_at": now["paused_at"],
+            "paused_by": now["paused_by"],
+            "pause_reason": now["pause_reason"],
+        }
+    )
+    return PROCEED
+
+
+def _state(pipeline: Record) -> str:
+    if pipeline["is_retired"]:
+        return "retired"
+    return "active" if pipeline["paused_at"] is None else "paused"

@@ -1,0 +1,63 @@
+"""The grammar of what a person does to a pipeline by hand; `options` has all other commands."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+_TIMES = "ISO 8601; without an offset the pipeline's local time"
+
+
+def add_operations(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Adds the commands; `command` makes one as `options` does."""
+    for name, help_text, aliases in (
+        ("waive", "mark pending and failed records as needing no run", ()),
+        ("reopen", "make finished and failed records pending once more", ()),
+        ("expire", "take records back from runs that are known to be dead", ("expire-leases",)),
+    ):
+        on_range = command(commands, name, f"operate.{name}", help_text, aliases=aliases)
+        _add_pipeline(on_range)
+        _add_from(on_range, "records whose window starts before this stay as they are")
+        on_range.add_argument(
+            "--to", dest="to_time", required=True, metavar="TIME",
+            help=f"records whose window ends after this stay as they are; {_TIMES}",
+        )  # fmt: skip
+        _add_how(on_range, reason_is_required=True)
+    backfill = command(
+        commands, "backfill", "operate.backfill", "add records before a pipeline's first one"
+    )
+    _add_pipeline(backfill)
+    _add_from(backfill, "the first record added starts at the beginning of this day")
+    _add_how(backfill, reason_is_required=False)
+    for name, help_text in (
+        ("pause", "let no record of a pipeline be passed until it is resumed"),
+        ("resume", "let a paused or retired pipeline run again"),
+        ("retire", "pause a pipeline for good and keep its history"),
+    ):
+        on_pipeline = command(commands, name, f"operate.{name}", help_text)
+        _add_pipeline(on_pipeline)
+        _add_how(on_pipeline, reason_is_required=name != "resume")
+
+
+def _add_pipeline(command: argparse.ArgumentParser) -> None:
+    command.add_argument("pipeline", metavar="PIPELINE")
+
+
+def _add_from(command: argparse.ArgumentParser, what: str) -> None:
+    command.add_argument(
+        "--from", dest="from_time", required=True, metavar="TIME", help=f"{what}; {_TIMES}"
+    )
+
+
+def _add_how(command: argparse.ArgumentParser, *, reason_is_required: bool) -> None:
+    command.add_argument(
+        "--reason",
+        required=reason_is_required,
+        metavar="TEXT",
+        help="why; kept in the history with who did it and when",
+    )
+    command.add_argument(
+        "--dry-run", action="store_true", help="show what would change and write nothing"
+    )
+    command.add_argument("--json", action="store_true", help="print the JSON object only")

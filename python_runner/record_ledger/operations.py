@@ -1,0 +1,164 @@
+"""`LedgerOperator`: what a person does to records and pipelines by hand, under SQL's names."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+from . import logs, operator_statements
+from .reader import LedgerReader
+
+if TYPE_CHECKING:
+    from .records import Record
+
+# A time without an offset is the wall clock of the pipeline's zone, a date its first instant.
+Time = dt.datetime | dt.date | str
+
+
+class LedgerOperator(LedgerReader):
+    """The part of a ledger that operators use: waive, reopen, expire, backfill, pause, retire.
+
+    A range holds the records whose whole window lies in [from_time, to_time). Its times are
+    datetimes, dates or ISO 8601 text; without an offset they are the pipeline's local time. All
+    that is done is kept in the history, with its reason, who did it and when. Repeated after a lost
+    connection a call counts only what it changed itself.
+    """
+
+    # ---------------------------------------------------------------- records
+    def waive_records(self, pipeline_id: str, from_time: Time, to_time: Time, reason: str) -> int:
+        """Marks the pending and failed records of a range WAIVED; returns how many changed.
+
+        :raises InvalidArgument: when the range holds no time, or no reason is given.
+        :raises UnknownPipeline: when no such pipeline is registered.
+        """
+        return self._change_range("waive_records", pipeline_id, from_time, to_time, reason)
+
+    def reopen_records(self, pipeline_id: str, from_time: Time, to_time: Time, reason: str) -> int:
+        """Makes the finished and failed records of a range pending anew; returns how many changed.
+
+        Their attempts start again, in a new generation. What was done before stays in the history.
+
+        :raises InvalidArgument: when the range holds no time, or no reason is given.
+        :raises UnknownPipeline: when no such pipeline is registered.
+        """
+        return self._change_range("reopen_records", pipeline_id, from_time, to_time, reason)
+
+    def expire_leases(self, pipeline_id: str, from_time: Time, to_time: Time, reason: str) -> int:
+        """Takes records of a range back from runs known to be dead; returns how many changed.
+
+        As if their leases had run out now: pending after a backoff, or failed without attempts
+        left. A run that is alive after all gets ClaimLost when it ends or extends its claim.
+
+        :raises InvalidArgument: when the range holds no time, or no reason is given.
+        :raises UnknownPipeline: when no such pipeline is registered.
+        """
+        return self._change_range("expire_leases", pipeline_id, from_time, to_time, reason)
+
+    def backfill_records(self, pipeline_id: str, from_time: Time, reason: str | None = None) -> int:
+        """Adds records before the pipeline's first one, back to the day of from_time.
+
+        Returns how many: 0 when the first record starts there already.
+
+        :raises InvalidArgument: for a time before 1970, or a pipeline without records or retired.
+        :raises UnknownPipeline: when no such pipeline is registered.
+        """
+        parameters = {
+            "pipeline_id": pipeline_id,
+            "from_time": time_text(from_time),
+            "reason": reason,
+        }
+        return self._counted("backfill_records", parameters)
+
+    def range_effects(
+        self, operation: str, pipeline_id: str, from_time: Time, to_time: Time | None = None
+    ) -> list[Record]:
+        """Returns what an operation would change in a range, and leave alone and why; only reads.
+
+        `operation` is 'waive', 'reopen', 'expire' or 'backfill' (whose to_time may be None). Rows
+        have effect ('changed' or 'left alone'), status, reason, record_count,
+        first_window_start_time and last_window_end_time.
+
+        :raises InvalidArgument: where the operation itself would.
+        :raises UnknownPipeline: when no such pipeline is registered.
+        """
+        parameters = {
+            "operation": operation,
+            **_range(pipeline_id, from_time, to_time),
+        }
+        rows = self._rows("range_effects", operator_statements.RANGE_EFFECTS, parameters)
+        return [{key: row[key] for key in row if key != "ordinality"} for row in rows]
+
+    # ---------------------------------------------------------------- steps of a long way
+    def range_step(
+        self, pipeline_id: str, from_time: Time, to_time: Time, size: int
+    ) -> tuple[str, bool]:
+        """Returns where the first `size` records of a range end, and whether no more follow."""
+        parameters = {**_range(pipeline_id, from_time, to_time), "size": size}
+        end, is_last = self._one_row("range_step", operator_statements.RANGE_STEP, parameters)
+        return end, is_last
+
+    def backfill_step(self, pipeline_id: str, from_time: Time) -> tuple[str, bool]:
+        """Returns a year before the first record, at least from_time, and whether it is there."""
+        parameters = {"pipeline_id": pipeline_id, "from_time": time_text(from_time)}
+        start, is_done = self._one_row(
+            "backfill_step", operator_statements.BACKFILL_STEP, parameters
+        )
+        return start, is_done
+
+    # ---------------------------------------------------------------- pipelines
+    def pause_pipeline(self, pipeline_id: str, reason: str) -> None:
+        """Lets no record of the pipeline be passed until it is resumed; again, replaces the reason.
+
+        Claims in progress may be completed.
+
+        :raises InvalidArgument: when no reason is given.
+        :raises UnknownPipeline: when no such pipeline is registered.
+        """
+        self._change_pipeline("pause_pipeline", pipeline_id, reason)
+
+    def resume_pipeline(self, pipeline_id: str, reason: str | None = None) -> bool:
+        """Lets a paused or retired pipeline run again; returns whether it was one.
+
+        :raises UnknownPipeline: when no such pipeline is registered.
+        """
+        return bool(self._change_pipeline("resume_pipeline", pipeline_id, reason))
+
+    def retire_pipeline(self, pipeline_id: str, reason: str) -> None:
+        """Pauses the pipeline for good: no window is stored any more, no status speaks of it.
+
+        :raises InvalidArgument: when no reason is given.
+        :raises UnknownPipeline: when no such pipeline is registered.
+        """
+        self._change_pipeline("retire_pipeline", pipeline_id, reason)
+
+    # ---------------------------------------------------------------- how calls are made
+    def _change_range(
+        self, name: str, pipeline_id: str, from_time: Time, to_time: Time, reason: str
+    ) -> int:
+        return self._counted(name, {**_range(pipeline_id, from_time, to_time), "reason": reason})
+
+    def _counted(self, name: str, parameters: dict[str, Any]) -> int:
+        with logs.timed(name, **parameters) as outcome:
+            statement: str = getattr(operator_statements, name.upper())
+            count = int(self._one_row(name, statement, parameters)[0])
+            outcome["record_count"] = count
+        return count
+
+    def _change_pipeline(self, name: str, pipeline_id: str, reason: str | None) -> Any:
+        parameters: dict[str, Any] = {"pipeline_id": pipeline_id, "reason": reason}
+        with logs.timed(name, **parameters):
+            statement: str = getattr(operator_statements, name.upper())
+            return self._one_row(name, statement, parameters)[0]
+
+
+def time_text(time: Time | None) -> str | None:
+    """Returns a time as the ISO 8601 text that is sent; the server reckons what instant it is."""
+    return time.isoformat() if isinstance(time, dt.date) else time
+
+
+def _range(pipeline_id: str, from_time: Time, to_time: Time | None) -> dict[str, Any]:
+    return {
+        "pipeline_id": pipeline_id,
+        "from_time": time_text(from_time),
+        "to_time": time_text(to_time),
+    }

@@ -1,0 +1,74 @@
+"""The SQL texts of what an operator does; `statements` has all others.
+
+Times are sent as text: without an offset they are the pipeline's local time, which the server
+reckons.
+"""
+
+# ruff: noqa: S608 - what is put together here are constants; the driver binds all values
+
+from __future__ import annotations
+
+from .statements import with_wall_times
+
+_FROM = "record_ledger.pipeline_time(%(pipeline_id)s::text, %(from_time)s::text)"
+_TO = "record_ledger.pipeline_time(%(pipeline_id)s::text, %(to_time)s::text)"
+_ON_RANGE = f"(%(pipeline_id)s::text, {_FROM}, {_TO}, %(reason)s::text)"
+
+# ---------------------------------------------------------------- records
+WAIVE_RECORDS = f"select record_ledger.waive_records{_ON_RANGE}"
+REOPEN_RECORDS = f"select record_ledger.reopen_records{_ON_RANGE}"
+EXPIRE_LEASES = f"select record_ledger.expire_leases{_ON_RANGE}"
+BACKFILL_RECORDS = f"""
+select record_ledger.backfill_records(%(pipeline_id)s::text, {_FROM}, %(reason)s::text)
+"""
+RANGE_EFFECTS = with_wall_times(f"""
+select v.*, p.timezone as view_timezone, /* wall_times */
+from record_ledger.range_effects(
+    %(operation)s::text,
+    %(pipeline_id)s::text,
+    {_FROM},
+    case when %(to_time)s::text is not null then {_TO} end
+) with ordinality as v
+left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
+order by v.ordinality
+""")
+
+# ---------------------------------------------------------------- steps of a long way
+# Where one call would hold up the pipeline's runs for long. `offset 0`: reckoned once, not per row.
+RANGE_STEP = f"""
+select record_ledger.local_time(coalesce(step.end_time, moment.to_time), p.timezone),
+    step.end_time is null
+from (select {_FROM} as from_time, {_TO} as to_time offset 0) as moment
+join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
+left join lateral (
+    select v.window_end_time as end_time
+    from record_ledger.pipeline_records as v
+    where v.pipeline_id = %(pipeline_id)s::text
+        and v.window_start_time >= moment.from_time and v.window_end_time <= moment.to_time
+    order by v.window_start_time
+    offset %(size)s::integer - 1
+    limit 1
+) as step on true
+"""
+# A year before the first record as people of the pipeline count, or from_time where that is later.
+BACKFILL_STEP = f"""
+select record_ledger.local_time(
+        greatest(
+            {_FROM},
+            (v.window_start_time at time zone p.timezone - interval '1 year')
+            at time zone p.timezone
+        ),
+        p.timezone
+    ),
+    v.window_start_time <= {_FROM}
+from record_ledger.pipeline_records as v
+join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
+where v.pipeline_id = %(pipeline_id)s::text
+order by v.window_start_time
+limit 1
+"""
+
+# ---------------------------------------------------------------- pipelines
+PAUSE_PIPELINE = "select record_ledger.pause_pipeline(%(pipeline_id)s::text, %(reason)s::text)"
+RESUME_PIPELINE = "select record_ledger.resume_pipeline(%(pipeline_id)s::text, %(reason)s::text)"
+RETIRE_PIPELINE = "select record_ledger.retire_pipeline(%(pipeline_id)s::text, %(reason)s::text)"

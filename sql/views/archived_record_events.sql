@@ -1,0 +1,36 @@
+-- record_ledger.archived_record_events: the life of each archived record, one row per change of its state.
+-- The columns of record_events; the rows went to the archive with their record, unchanged.
+-- Read by: history of the runner, records_as_of, the dbt source of the same name, analysts.
+-- Rules: none.
+create or replace view record_ledger.archived_record_events as
+select
+    e.pipeline_id,
+    e.window_start_time,
+    e.event_no,
+    e.event_time,
+    e.event,
+    e.from_status,
+    e.to_status,
+    e.generation,
+    e.attempt,
+    e.claim_token,
+    e.run_id,
+    e.actor,
+    e.detail
+from record_ledger.archived_record_event as e;
+comment on view record_ledger.archived_record_events is
+'The history of archived records: one row per change of a record, never rewritten.';
+comment on column record_ledger.archived_record_events.pipeline_id is 'The name of the pipeline.';
+comment on column record_ledger.archived_record_events.window_start_time is 'The window of the record that changed.';
+comment on column record_ledger.archived_record_events.event_no is 'Numbers the events of a record from 1 on.';
+comment on column record_ledger.archived_record_events.event_time is 'When the change was made.';
+comment on column record_ledger.archived_record_events.event is
+'passed, passed_again, completed, failed, released, lease_expired, waived, reopened or rebuilt.';
+comment on column record_ledger.archived_record_events.from_status is 'The status before the change.';
+comment on column record_ledger.archived_record_events.to_status is 'The status after the change.';
+comment on column record_ledger.archived_record_events.generation is 'The generation the change belongs to.';
+comment on column record_ledger.archived_record_events.attempt is 'The attempt the change belongs to.';
+comment on column record_ledger.archived_record_events.claim_token is 'The claim that made the change or was ended by it.';
+comment on column record_ledger.archived_record_events.run_id is 'The run of that claim.';
+comment on column record_ledger.archived_record_events.actor is 'The database role that made the change.';
+comment on column record_ledger.archived_record_events.detail is 'What the change says: an error, a reason, counts, the fields before.';

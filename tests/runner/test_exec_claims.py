@@ -1,0 +1,177 @@
+"""exec keeps the claim while its command runs, and ends the command when the claim is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import pytest
+
+from record_ledger import RecordLedger
+from tests.runner.exec_support import NOON, content, lives, shell, until
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="commands are shell scripts")
+
+
+@pytest.fixture
+def orders(config, clock, tmp_path):
+    """A config file whose lease is as short as the test likes."""
+    clock.set(NOON)
+
+    def with_lease(lease):
+        path = tmp_path / "orders.toml"
+        path.write_text(
+            f'timezone = "UTC"\nx_time_back = "1d"\ngranularity = "4h"\nlease = "{lease}"\n'
+            '[default_record]\npipeline_id = "orders"\n'
+        )
+        return path
+
+    return with_lease
+
+
+def first(runner):
+    return runner.pipeline_records("orders", limit=1)[0]
+
+
+def test_the_lease_is_extended_at_every_third_while_the_command_runs(
+    started, orders, runner, clock, tmp_path
+):
+    os.mkfifo(tmp_path / "go")
+    done = started("--config", orders("3s"), *shell(f"echo > {tmp_path}/on; read x <{tmp_path}/go"))
+    content(tmp_path / "on")
+
+    passed = first(runner)["lease_expires_at"]
+    clock.advance("2s")
+    until(lambda: first(runner)["lease_expires_at"] == passed.add(seconds=2), "a heartbeat")
+    (tmp_path / "go").write_text("on\n")
+
+    assert done.ended() == 0
+    assert first(runner)["status"] == "COMPLETED"
+
+
+def test_a_claim_that_another_took_ends_the_command_and_changes_nothing(
+    started, orders, ledger_dsn, runner, tmp_path
+):
+    script = f"trap 'echo told > {tmp_path}/told; exit 0' TERM; echo $$ > {tmp_path}/on; "
+    config = orders("2s")
+    done = started(
+        "--config", config, "--run-id", "r", *shell(script + "while :; do sleep 0.01; done")
+    )
+    content(tmp_path / "on")
+
+    with RecordLedger(ledger_dsn) as other:
+        taken = other.pass_valid_record("orders", "r").record
+
+    assert done.ended() == 1
+    assert content(tmp_path / "told") == "told"
+    assert done.json["outcome"] == "lost"
+    assert done.json["claim_token"] < taken["claim_token"]
+    assert done.json["reason"].startswith("claim lost")
+    assert "neither completed nor failed: claim lost" in done.err
+    assert "Traceback" not in done.err
+    assert (first(runner)["status"], first(runner)["claim_token"]) == (
+        "IN_PROGRESS",
+        taken["claim_token"],
+    )
+
+
+def test_a_lost_command_that_does_not_stop_is_killed_after_the_grace(
+    started, orders, ledger_dsn, tmp_path
+):
+    script = f"trap '' TERM; echo $$ > {tmp_path}/on; while :; do sleep 0.01; done"
+    done = started("--config", orders("2s"), "--run-id", "r", "--grace", "0.1", *shell(script))
+    pid = int(content(tmp_path / "on"))
+
+    with RecordLedger(ledger_dsn) as other:
+        other.pass_valid_record("orders", "r")
+
+    assert done.ended() == 1
+    assert not lives(pid)
+    assert (done.json["outcome"], done.json["exit_code"]) == ("lost", 128 + signal.SIGKILL)
+
+
+def test_a_lease_that_expired_and_was_collected_ends_the_command(
+    started, orders, ledger_dsn, runner, clock, tmp_path
+):
+    done = started("--config", orders("2s"), *shell(f"echo > {tmp_path}/on; exec sleep 600"))
+    content(tmp_path / "on")
+
+    clock.advance("3s")
+    with RecordLedger(ledger_dsn) as other:
+        # A heartbeat may have come first; the next one is two thirds of a second away.
+        until(
+            lambda: (
+                other.pass_valid_record("orders").record is not None
+                and clock.advance("3s")
+                and first(runner)["last_event"] == "lease_expired"
+            ),
+            "the lease to be collected",
+        )
+
+    assert done.ended() == 1
+    assert done.json["outcome"] == "lost"
+    assert first(runner)["last_event"] == "lease_expired"
+
+
+def test_heartbeats_that_reach_nobody_for_a_lease_end_the_command(
+    started, orders, runner, connect, tmp_path
+):
+    done = started("--config", orders("1s"), *shell(f"echo > {tmp_path}/on; exec sleep 600"))
+    content(tmp_path / "on")
+
+    # The heartbeat hangs: what counts is this machine's clock.
+    blocker = connect(autocommit=False)
+    blocker.execute("select from record_ledger.record for update")
+    done.said("claim lost")
+    blocker.rollback()
+
+    assert done.ended() == 1
+    assert done.json["outcome"] == "lost"
+    assert "no heartbeat reached the ledger for 1 s" in done.json["reason"]
+    assert first(runner)["status"] == "IN_PROGRESS"
+
+
+def test_a_claim_that_was_ended_by_hand_is_lost_when_the_command_ends(
+    started, orders, runner, tmp_path
+):
+    os.mkfifo(tmp_path / "go")
+    done = started("--config", orders("1h"), *shell(f"echo > {tmp_path}/on; read x <{tmp_path}/go"))
+    content(tmp_path / "on")
+
+    runner.fail_record("orders", first(runner)["claim_token"], "by hand")
+    (tmp_path / "go").write_text("on\n")
+
+    assert done.ended() == 1
+    assert done.json["outcome"] == "lost"
+    assert done.json["reason"].startswith("exit code 0, but claim lost")
+    assert first(runner)["last_detail"]["error"] == "by hand"
+
+
+def test_kill_9_of_exec_ends_the_command_and_what_it_started(started, orders, runner, tmp_path):
+    script = f"sleep 600 & echo $$ $! > {tmp_path}/on; wait"
+    done = started("--config", orders("1h"), *shell(script))
+    pids = [int(pid) for pid in content(tmp_path / "on").split()]
+    assert all(map(lives, pids))
+
+    done.signal(signal.SIGKILL)
+    done.ended()
+
+    until(lambda: not any(map(lives, pids)), "the command's end")
+    assert first(runner)["status"] == "IN_PROGRESS"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG")
+def test_without_a_shell_kill_9_of_exec_still_ends_the_command(started, orders, tmp_path):
+    program = (
+        "import os, sys, time; print(os.getpid(), file=open(sys.argv[1], 'w'))\ntime.sleep(600)"
+    )
+    done = started(
+        "--config", orders("1h"), "--", sys.executable, "-c", program, tmp_path / "on", PATH="/none"
+    )
+    pid = int(content(tmp_path / "on"))
+
+    done.signal(signal.SIGKILL)
+    done.ended()
+
+    until(lambda: not lives(pid), "the command's end")
