@@ -36,10 +36,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Airflow's home: its database, and a folder with the examples and the DAGs of the tests."""
-    from tests.airflow.support import lay_out, settings
+    from tests.airflow.support import lay_out, lay_out_documented, settings
 
     home = tmp_path_factory.mktemp("airflow")
     lay_out(home)
+    lay_out_documented(home)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings(home).items():
             patch.setenv(name, value)

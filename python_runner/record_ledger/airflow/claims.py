@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import signal
 import threading
 from contextlib import contextmanager, suppress
 from functools import wraps
@@ -16,6 +18,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from record_ledger.errors import ClaimLost, LedgerError
+from record_ledger.records import claim_of
 
 from .context import ERROR_KEY, is_last_try
 from .ending import passed_record, window_of
@@ -32,10 +35,7 @@ Function = TypeVar("Function", bound="Callable[..., Any]")
 
 
 class HeldClaim:
-    """The claim that a work task keeps: `record`, and whether it was lost on the way.
-
-    A long loop calls `check()` now and then: it raises once the claim is somebody else's.
-    """
+    """The claim that a work task keeps: its `record`, and the event `lost`."""
 
     def __init__(self, record: Mapping[str, Any]) -> None:
         self.record = record
@@ -48,8 +48,9 @@ class HeldClaim:
         """
         if self.lost.is_set():
             raise AirflowFailException(
-                f"the claim on {window_of(self.record)} was lost while this task worked: its "
-                "lease ran out, or somebody ended it; another run may be working on it"
+                f"the claim on {window_of(self.record)} was lost while this task worked: it was "
+                "ended by somebody else, or no heartbeat came through for the length of its lease; "
+                "another run may be working on it"
             )
 
 
@@ -61,18 +62,23 @@ def keeping_claim(
 
     The claim is checked and its lease extended before the block begins: when it is lost the task
     fails, without a retry, before it touches data (and is skipped when the record is finished).
-    While the block runs, a thread extends the lease at every third of it; at its end it is extended
-    once more, so that the next task has a full lease to start in. What the block raises goes on,
-    and is noted for the task that ends the claim. When Airflow kills the task, the block is
-    interrupted, and the record fails unless Airflow will try the task again. Without a `conn_id`,
-    that of the DAG's default_args is used, else record_ledger_default.
+    While the block runs, heartbeats extend the lease at every third of it; at its end it is
+    extended once more, so that the next task has a full lease to start in. What the block raises
+    goes on, and is noted for the task that ends the claim.
 
-    :raises AirflowFailException: when the claim is lost, also at the end of the block.
+    The block is interrupted where it is when the claim is lost, and when Airflow kills the task;
+    then the record fails at once, unless Airflow will try the task again with the same claim.
+
+    Without a `conn_id`, that of the DAG's default_args is used, else record_ledger_default.
+
+    :raises AirflowFailException: when the claim is lost.
     """
+    from record_ledger.heartbeat import Heartbeat  # noqa: PLC0415 - keeps the driver out of parsing
+
     context = get_current_context()
     conn_id = _conn_id(conn_id, context)
-    record = passed_record(record)
-    pipeline_id, token = record["pipeline_id"], record["claim_token"]
+    record = dict(passed_record(record))
+    pipeline_id, token = claim_of(record)
     claim = HeldClaim(record)
     with RecordLedgerHook(conn_id).get_conn() as ledger:
         with told_to_airflow(conn_id):
@@ -80,10 +86,14 @@ def keeping_claim(
                 ledger.extend_lease(pipeline_id, token)
             except ClaimLost as error:
                 raise lost(error, ledger, record) from None
-            lease = ledger.pipelines(pipeline_id)[0]["lease"]
+            heartbeat = Heartbeat(ledger, record, claim.lost)
         try:
-            with _interrupted_when_killed(context["task"]), _heartbeat(ledger, claim, lease):
-                yield claim
+            with _interrupted(context["task"], claim):
+                heartbeat.start(on_lost=_interrupt)
+                try:
+                    yield claim
+                finally:
+                    heartbeat.stop()
         except BaseException as error:
             _note(error, context, ledger, record)
             raise
@@ -138,15 +148,16 @@ class TaskKilled(AirflowException):
 
 
 @contextmanager
-def _interrupted_when_killed(task: Any) -> Iterator[None]:
+def _interrupted(task: Any, claim: HeldClaim) -> Iterator[None]:
     """Raises in the block when Airflow kills the task: Airflow 3 would let it work on for a while.
 
     The signal arrives in the main thread, so the block stops where it is.
     """
-    killed_before = task.on_kill
+    on_kill_before = task.on_kill
 
     def on_kill() -> None:
-        killed_before()
+        claim.check()
+        on_kill_before()
         raise TaskKilled("the task was killed from outside")
 
     task.on_kill = on_kill
@@ -157,38 +168,17 @@ def _interrupted_when_killed(task: Any) -> Iterator[None]:
             del task.on_kill
 
 
-@contextmanager
-def _heartbeat(ledger: RecordLedger, claim: HeldClaim, lease: Any) -> Iterator[None]:
-    """Extends the lease at every third of it while the block runs, on a connection of its own."""
-    done = threading.Event()
-
-    def beat() -> None:
-        pipeline_id, token = claim.record["pipeline_id"], claim.record["claim_token"]
-        with ledger.another() as own:
-            while not done.wait(lease.total_seconds() / 3.0):
-                try:
-                    own.extend_lease(pipeline_id, token)
-                except ClaimLost:  # noqa: PERF203 - one beat at a time
-                    claim.lost.set()
-                    return
-                except LedgerError:
-                    # The ledger has logged it, and two more beats come before the lease ends.
-                    continue
-
-    thread = threading.Thread(target=beat, name="record-ledger-heartbeat", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+def _interrupt() -> None:
+    """Interrupts the work as Airflow would, where Airflow has set a handler that does so."""
+    if callable(signal.getsignal(signal.SIGTERM)):
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _note(
-    error: BaseException, context: Any, ledger: RecordLedger, record: Mapping[str, Any]
-) -> None:
+def _note(error: BaseException, context: Any, ledger: RecordLedger, record: dict[str, Any]) -> None:
     """Leaves what went wrong for the task that ends the claim; a killed task may have to end it."""
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    from record_ledger.processing import error_text  # noqa: PLC0415 - see keeping_claim
+
+    text = error_text(error)
     # On Airflow 2 its own exception may come first.
     killed = isinstance(error, TaskKilled) or type(error).__name__ == "AirflowTaskTerminated"
     if not isinstance(error, AirflowSkipException):
@@ -196,6 +186,6 @@ def _note(
             context["ti"].xcom_push(key=ERROR_KEY, value=text)
     with suppress(LedgerError):
         if killed and is_last_try(context):
-            ledger.fail_record(record["pipeline_id"], record["claim_token"], text)
+            ledger.fail_record(*claim_of(record), text)
         else:
-            ledger.extend_lease(record["pipeline_id"], record["claim_token"])
+            ledger.extend_lease(*claim_of(record))

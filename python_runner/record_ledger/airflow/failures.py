@@ -20,10 +20,15 @@ if TYPE_CHECKING:
     from record_ledger import RecordLedger
 
 FINISHED = ("COMPLETED", "WAIVED")
-WAY_BACK = (
-    "To process it once more, reopen it (`record-ledger reopen`, or record_ledger.reopen_records "
-    "in SQL), then clear the task that passed it, with its downstream tasks."
-)
+
+
+def way_back(pipeline_id: str, task: str) -> str:
+    """Returns how a record that is finished, or failed for good, is processed once more."""
+    return (
+        f"To process it once more, reopen it (`record-ledger reopen {pipeline_id} --from ... "
+        f"--to ... --reason ...`, or reopen_records in SQL), then clear {task} with its downstream "
+        "tasks."
+    )
 
 
 @contextmanager
@@ -67,7 +72,7 @@ def lost(error: ClaimLost, ledger: RecordLedger, record: Mapping[str, Any]) -> E
     if stored and stored[0]["status"] in FINISHED:
         answer = AirflowSkipException(
             f"window {stored[0]['window_start_time'].isoformat()} of {record['pipeline_id']} is "
-            f"{stored[0]['status']}. {WAY_BACK}"
+            f"{stored[0]['status']}. {way_back(record['pipeline_id'], 'the task that passed it')}"
         )
     else:
         answer = AirflowFailException(

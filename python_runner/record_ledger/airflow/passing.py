@@ -15,11 +15,13 @@ from airflow.providers.common.compat.sdk import (
 from record_ledger.errors import ClaimLost
 
 from .context import task_run_id
-from .failures import WAY_BACK, told_to_airflow
+from .failures import told_to_airflow, way_back
 from .hook import DEFAULT_CONN_ID, RecordLedgerHook
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from record_ledger import BatchResult, PassResult
 
 # Verdicts that only somebody's decision can change.
 _UNTIL_REOPENED = ("ALREADY_DONE", "FAILED")
@@ -70,7 +72,7 @@ class StoreNewAndPassValidRecordOperator(LeavesConfigAlone, BaseOperator):
         with told_to_airflow(self.conn_id), RecordLedgerHook(self.conn_id).get_conn() as ledger:
             result = ledger.store_new_and_pass_valid_record(checked(self.config), run_id)
         if result.record is None:
-            raise AirflowSkipException(skip_message(result.verdict, result.reason))
+            raise AirflowSkipException(skip_message(result, self.config))
         self._passed = [result.record]
         self.log.info("%s", result.reason)
         return result.record
@@ -117,7 +119,7 @@ class PassValidRecordsOperator(LeavesConfigAlone, BaseOperator):
         with told_to_airflow(self.conn_id), RecordLedgerHook(self.conn_id).get_conn() as ledger:
             result = ledger.pass_valid_records(checked(self.config), run_id, limit)
         if not result.records:
-            raise AirflowSkipException(skip_message(result.verdict, result.reason))
+            raise AirflowSkipException(skip_message(result, self.config))
         self._passed = result.records
         self.log.info("%d records are passed to run %s", len(result.records), run_id)
         return result.records
@@ -151,10 +153,14 @@ def whole_number(value: Any, name: str) -> int:
         raise AirflowFailException(f"{name} must be a whole number, not {value!r}") from None
 
 
-def skip_message(verdict: str, reason: str | None) -> str:
+def skip_message(result: PassResult | BatchResult, config: Mapping[str, Any]) -> str:
     """Returns why a task is skipped, and the way on where only somebody's decision helps."""
-    message = f"{verdict}: {reason}"
-    return f"{message}. {WAY_BACK}" if verdict in _UNTIL_REOPENED else message
+    from record_ledger.ledger import pipeline_id_of  # noqa: PLC0415 - it has the driver loaded
+
+    message = f"{result.verdict}: {result.reason}"
+    if result.verdict not in _UNTIL_REOPENED:
+        return message
+    return f"{message}. {way_back(pipeline_id_of(config), 'this task')}"
 
 
 def release_all(records: list[dict[str, Any]], conn_id: str | None) -> None:

@@ -24,28 +24,55 @@ CONFIG = """
     "default_record": {"pipeline_id": "example_shell"}
 }
 """
+PASSED = {**ENVIRONMENT, "PASSED": "{{ ti.xcom_pull('pass_record') }}"}
 
 with DAG(
     dag_id="example_shell",
     schedule=None,
     start_date=dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc),
     catchup=False,
-    default_args={"env": ENVIRONMENT, "append_env": True},
+    default_args={"env": PASSED, "append_env": True},
+    # To see what happens then: let the work end with another exit code.
+    params={"exit_code": 0},
     tags=["record-ledger", "example"],
 ):
     # The last line of its output, one JSON object, is the task's XCom.
     passed = BashOperator(
         task_id="pass_record",
-        bash_command=f"record-ledger run --config - <<'END'{CONFIG}END\n",
+        bash_command='record-ledger run --config - <<<"$CONFIG"',
+        env={**ENVIRONMENT, "CONFIG": CONFIG},
     )
     copy = BashOperator(
         task_id="copy",
-        bash_command='record-ledger heartbeat --record - <<<"$PASSED" && echo copying "$PASSED"',
-        env={**ENVIRONMENT, "PASSED": "{{ ti.xcom_pull('pass_record') }}"},
+        bash_command=(
+            'record-ledger heartbeat --record - <<<"$PASSED" && exit {{ params.exit_code }}'
+        ),
     )
     complete = BashOperator(
         task_id="complete_record",
         bash_command='record-ledger complete --record - <<<"$PASSED"',
-        env={**ENVIRONMENT, "PASSED": "{{ ti.xcom_pull('pass_record') }}"},
     )
-    passed >> copy >> complete
+    fail = BashOperator(
+        task_id="fail_record",
+        bash_command='record-ledger fail --record - --error "see the log of copy" <<<"$PASSED"',
+        trigger_rule="one_failed",
+    )
+    passed >> copy >> [complete, fail]
+
+with DAG(
+    dag_id="example_exec",
+    schedule=None,
+    start_date=dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc),
+    catchup=False,
+    default_args={"append_env": True},
+    tags=["record-ledger", "example"],
+):
+    # All in one task, with heartbeats: what follows the dashes is run for one window.
+    BashOperator(
+        task_id="copy",
+        bash_command=(
+            "record-ledger exec --config - -- sh -c 'echo \"$RECORD_LEDGER_WINDOW_START_TIME\"' "
+            '<<<"$CONFIG"'
+        ),
+        env={**ENVIRONMENT, "CONFIG": CONFIG.replace("example_shell", "example_exec")},
+    )
