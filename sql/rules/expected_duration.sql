@@ -22,10 +22,19 @@ as $$
             select
                 min(e.event_time) filter (where e.event in ('passed', 'passed_again')) as passed_at,
                 min(e.event_time) filter (where e.event = 'completed') as completed_at
-            from record_ledger.record_event as e
-            where e.pipeline_id = expected_duration.pipeline_id
-                and e.window_start_time = c.window_start_time
-                and e.claim_token = c.claim_token
+            from (
+                select r.event_time, r.event
+                from record_ledger.record_event as r
+                where r.pipeline_id = expected_duration.pipeline_id
+                    and r.window_start_time = c.window_start_time
+                    and r.claim_token = c.claim_token
+                union all
+                select a.event_time, a.event
+                from record_ledger.archived_record_event as a
+                where a.pipeline_id = expected_duration.pipeline_id
+                    and a.window_start_time = c.window_start_time
+                    and a.claim_token = c.claim_token
+            ) as e
         ) as e
         where e.completed_at >= e.passed_at
         order by c.claim_token desc

@@ -32,7 +32,8 @@ VIEWS = {
     "pipeline_records", "pipelines", "record_events", "record_verdicts",
 }  # fmt: skip
 READS = {
-    "archivable_records", "deployed_release", "new_windows", "oldest_pending_record", "pipeline_time", "range_effects",
+    "archivable_records", "deployed_release", "new_windows", "oldest_pending_record", "pipeline_time", "plan_runs",
+    "range_effects",
 }  # fmt: skip
 WRITES = {
     "register_pipeline", "store_new_records", "pass_valid_record", "pass_valid_records",
