@@ -92,6 +92,23 @@ def test_without_a_connection_of_airflows_the_environment_decides(
     assert task.execute(context())["pipeline_id"] == "orders"
 
 
+def test_a_dag_names_its_connection_once(run_dag, ledger_dsn, monkeypatch):
+    monkeypatch.delenv(VARIABLE)
+    monkeypatch.setenv("AIRFLOW_CONN_LEDGER_ELSEWHERE", as_connection(ledger_dsn))
+
+    run = run_dag("another_connection")
+
+    assert (run.state, set(run.tasks.values())) == ("success", {"success"})
+
+
+def test_the_role_of_a_runner_is_enough(run_dag, role_dsn, monkeypatch):
+    monkeypatch.setenv(VARIABLE, as_connection(role_dsn("runner")))
+
+    run = run_dag("example_waiting")
+
+    assert (run.state, set(run.tasks.values())) == ("success", {"success"})
+
+
 def test_a_ledger_that_is_not_deployed(failure, final, empty_dsn, monkeypatch):
     monkeypatch.setenv(VARIABLE, as_connection(empty_dsn))
 

@@ -179,6 +179,41 @@ def test_the_next_task_has_a_full_lease_to_start_in(in_task, ledger, orders, noo
     assert stored(ledger, record)["lease_expires_at"].timestamp() == noon.now().timestamp() + 3600
 
 
+def test_two_claims_are_kept_at_once_and_both_blocks_are_interrupted(in_task, ledger, orders):
+    from record_ledger.airflow import keeping_claim
+    from record_ledger.airflow.claims import TaskKilled
+
+    first, second = ledger.pass_valid_records({**orders, "lease": "1h"}, "run", 2).records
+    entered = in_task()
+    before = entered.task.on_kill
+
+    with entered, pytest.raises(TaskKilled), keeping_claim(first), keeping_claim(second):
+        entered.task.on_kill()
+
+    assert entered.task.on_kill == before
+    assert [stored(ledger, record)["last_event"] for record in (first, second)] == ["failed"] * 2
+
+
+def test_work_that_is_done_stays_done_when_the_database_is_gone_by_then(
+    in_task, own_server, orders, monkeypatch
+):
+    from record_ledger.airflow import keeping_claim
+    from record_ledger.connection import RetryPolicy
+    from tests.airflow.conftest import as_connection
+    from tests.support.databases import deploy
+
+    monkeypatch.setattr(RetryPolicy.__init__, "__defaults__", (2, 1.0, 0.01, 0.01))
+    monkeypatch.setenv("AIRFLOW_CONN_RECORD_LEDGER_DEFAULT", as_connection(own_server.dsn()))
+    deploy(own_server.dsn())
+    with RecordLedger(own_server.dsn()) as opened:
+        record = opened.store_new_and_pass_valid_record(
+            {**orders, "start_at": "2026-11-01", "lease": "1h"}, "run"
+        ).record
+
+    with in_task(), keeping_claim(record):
+        own_server.stop()
+
+
 def test_what_went_wrong_is_left_for_the_task_that_ends_the_claim(in_task, ledger, orders):
     from record_ledger.airflow import keeping_claim
 
@@ -247,15 +282,23 @@ def test_a_retry_of_the_passing_task_gets_the_same_record(
 
 
 def test_a_decorated_function_must_have_a_parameter_for_the_record(airflow_home):
+    from airflow.providers.common.compat.sdk import task
+
     from record_ledger.airflow import keeps_claim
 
     async def later(record):
+        pass
+
+    @task
+    def above(record):
         pass
 
     with pytest.raises(TypeError, match="no parameter 'record'"):
         keeps_claim(lambda window: window)
     with pytest.raises(TypeError, match="is async"):
         keeps_claim(later)
+    with pytest.raises(TypeError, match="below @task"):
+        keeps_claim(above)
 
 
 def test_the_context_manager_serves_half_a_task_and_any_name(run_dag, ledger):

@@ -52,6 +52,30 @@ def test_one_failed_window_fails_alone_and_the_cleared_run_gets_only_that_one(ru
     assert statuses(ledger, "example_batch") == ["COMPLETED"] * 5 + ["PENDING"] * 2
 
 
+def test_without_a_task_group_each_record_ends_by_its_own_work(run_dag, ledger):
+    run = run_dag("expanded")
+
+    assert run.state == "failed"
+    assert [run.tasks[f"complete[{index}]"] for index in range(3)] == [
+        "success",
+        "failed",
+        "success",
+    ]
+    assert statuses(ledger, "expanded")[:3] == ["COMPLETED", "PENDING", "COMPLETED"]
+
+
+def test_the_passing_operator_is_mapped_over_configs_whose_templates_stay_the_ledgers(
+    run_dag, ledger
+):
+    run = run_dag("mapped_passing")
+
+    assert run.state == "success"
+    for index in range(2):
+        record = run.xcom("pass_record", map_index=index)
+        assert (record["pipeline_id"], record["path"]) == (f"mapped_{index}", "2026-11-22.csv")
+        assert record["run_id"] == f"mapped_passing/{run.run_id}/pass_record/{index}"
+
+
 def test_a_batch_with_nothing_to_do_skips_all(run_dag, ledger, morning):
     morning.set("2026-11-22T01:30:00Z")
 

@@ -89,6 +89,19 @@ def test_the_trigger_fires_at_once_when_a_record_is_ready(first_event, ledger, o
     assert first_event().startswith("window 2026-11-21T23:00:00+00:00 is stable since")
 
 
+def test_the_trigger_needs_no_more_than_the_role_of_a_runner(
+    first_event, ledger, orders, early, role_dsn, monkeypatch
+):
+    from tests.airflow.conftest import as_connection
+
+    ledger.register_pipeline(orders)
+    ledger.store_new_records("orders")
+    early.advance("5m")
+    monkeypatch.setenv("AIRFLOW_CONN_RECORD_LEDGER_DEFAULT", as_connection(role_dsn("runner")))
+
+    assert "is stable since" in first_event()
+
+
 def test_the_trigger_looks_again_when_the_ledger_says_that_a_record_can_be_ready(
     first_event, ledger, orders, early
 ):

@@ -17,7 +17,7 @@ from airflow.providers.common.compat.sdk import (
     get_current_context,
 )
 
-from record_ledger.errors import ClaimLost, LedgerError
+from record_ledger.errors import ClaimLost, LedgerError, LedgerUnavailable
 from record_ledger.records import claim_of
 
 from .context import ERROR_KEY, is_last_try
@@ -78,12 +78,11 @@ def keeping_claim(
     context = get_current_context()
     conn_id = _conn_id(conn_id, context)
     record = dict(passed_record(record))
-    pipeline_id, token = claim_of(record)
     claim = HeldClaim(record)
     with RecordLedgerHook(conn_id).get_conn() as ledger:
         with told_to_airflow(conn_id):
             try:
-                ledger.extend_lease(pipeline_id, token)
+                ledger.extend_lease(*claim_of(record))
             except ClaimLost as error:
                 raise lost(error, ledger, record) from None
             heartbeat = Heartbeat(ledger, record, claim.lost)
@@ -99,7 +98,7 @@ def keeping_claim(
             raise
         claim.check()
         with told_to_airflow(conn_id):
-            ledger.extend_lease(pipeline_id, token)
+            _extend_once_more(ledger, record)
 
 
 def keeps_claim(
@@ -115,6 +114,8 @@ def keeps_claim(
     """
 
     def decorate(work: Function) -> Function:
+        if hasattr(work, "expand"):
+            raise TypeError("@keeps_claim stands below @task, not above it")
         signature = inspect.signature(work)
         if record not in signature.parameters:
             raise TypeError(
@@ -134,6 +135,16 @@ def keeps_claim(
         return keep  # type: ignore[return-value]
 
     return decorate if function is None else decorate(function)
+
+
+def _extend_once_more(ledger: RecordLedger, record: dict[str, Any]) -> None:
+    """Extends the lease; work that is done is not done again for want of a database."""
+    from record_ledger.heartbeat import warn  # noqa: PLC0415 - see keeping_claim
+
+    try:
+        ledger.extend_lease(*claim_of(record))
+    except LedgerUnavailable as error:
+        warn("extend_lease", claim_of(record), error)
 
 
 def _conn_id(given: str | EllipsisType | None, context: Any) -> str | None:
@@ -164,8 +175,7 @@ def _interrupted(task: Any, claim: HeldClaim) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(AttributeError):
-            del task.on_kill
+        task.on_kill = on_kill_before
 
 
 def _interrupt() -> None:

@@ -1,4 +1,7 @@
-"""The trigger behind the sensor: looks at the ledger until it is worth asking for a record."""
+"""The trigger behind the sensor: looks at the ledger until it is worth asking for a record.
+
+Imported by triggerers, and by the task that defers; never to parse a DAG.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,14 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 from airflow.providers.common.compat.connection import get_async_connection
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+from psycopg.rows import class_row
 
 from record_ledger import statements
+from record_ledger.connection import connect_options, resolve_conninfo
+from record_ledger.server_errors import from_psycopg, is_retryable
 
 from .hook import conninfo_of
 
@@ -70,10 +77,6 @@ class ValidRecordTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Looks until it is worth asking, then says why."""
-        import psycopg  # noqa: PLC0415 - the module is also loaded to serialize a trigger
-
-        from record_ledger.server_errors import from_psycopg, is_retryable  # noqa: PLC0415
-
         conninfo = await self._conninfo()
         first: _Look | None = None
         while True:
@@ -103,18 +106,11 @@ class ValidRecordTrigger(BaseTrigger):
         return min(self.poke_interval, look.wait_seconds + _AFTER)
 
     async def _conninfo(self) -> str:
-        from record_ledger.connection import resolve_conninfo  # noqa: PLC0415
-
         if self.conn_id is None:
             return resolve_conninfo()
         return conninfo_of(await get_async_connection(self.conn_id), self.conn_id)
 
     async def _look(self, conninfo: str) -> _Look:
-        import psycopg  # noqa: PLC0415
-        from psycopg.rows import class_row  # noqa: PLC0415
-
-        from record_ledger.connection import connect_options  # noqa: PLC0415
-
         connection = await psycopg.AsyncConnection.connect(conninfo, **connect_options(conninfo))
         async with connection, connection.cursor(row_factory=class_row(_Look)) as cursor:
             await cursor.execute(statements.NEXT_LOOK, [self.pipeline_id])

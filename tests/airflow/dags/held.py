@@ -12,10 +12,14 @@ from typing import Any
 from airflow.providers.common.compat.sdk import DAG, AirflowSkipException, dag, task
 
 from record_ledger.airflow import (
+    CompleteRecordOperator,
+    RecordLedgerHook,
+    StoreNewAndPassValidRecordOperator,
     complete_record,
     fail_record,
     keeping_claim,
     keeps_claim,
+    pass_valid_records,
     store_new_and_pass_valid_record,
 )
 
@@ -94,10 +98,60 @@ def without_work():
 
 
 @dag(**OPTIONS)
+def taken_away():
+    """Work that keeps no claim, and whose record is gone when it is done."""
+    record = store_new_and_pass_valid_record(hourly("taken_away"))
+
+    @task
+    def work(record):
+        with RecordLedgerHook().get_conn() as ledger:
+            ledger.release_record(record["pipeline_id"], record["claim_token"])
+
+    work(record) >> complete_record(record)
+
+
+@dag(**OPTIONS)
 def failed_on_purpose():
     """A check finds the data bad."""
     record = store_new_and_pass_valid_record(hourly("failed_on_purpose"))
     fail_record(record, "the shop's export is empty", retry=False)
+
+
+@dag(**OPTIONS)
+def expanded():
+    """A mapped task and, task by task, its completion: without a task group."""
+    records = pass_valid_records(hourly("expanded"), record_limit=3)
+
+    @task
+    @keeps_claim
+    def work(record):
+        if record["window_start_time"].hour == 1:
+            raise ValueError("not this one")
+
+    completed = CompleteRecordOperator.partial(task_id="complete").expand(record=records)
+    completed.as_teardown(on_failure_fail_dagrun=True)
+    work.expand(record=records) >> completed
+
+
+@dag(**OPTIONS)
+def mapped_passing():
+    """The passing operator itself, over several configs."""
+    configs = [hourly(f"mapped_{number}") for number in range(2)]
+    for config in configs:
+        config["default_record"]["path"] = "{{ target_day }}.csv"
+    StoreNewAndPassValidRecordOperator.partial(task_id="pass_record").expand(config=configs)
+
+
+@dag(default_args={"conn_id": "ledger_elsewhere"}, **OPTIONS)
+def another_connection():
+    record = store_new_and_pass_valid_record(hourly("another_connection"))
+
+    @task
+    @keeps_claim
+    def work(record):
+        pass
+
+    work(record) >> complete_record(record)
 
 
 @dag(**OPTIONS)
@@ -122,5 +176,9 @@ def one_task_by_hand():
 held()
 ending()
 without_work()
+taken_away()
 failed_on_purpose()
 one_task_by_hand()
+expanded()
+mapped_passing()
+another_connection()
