@@ -47,9 +47,11 @@ declare
     v_duration interval := plan_runs.run_duration;
     v_problem text := case
         when plan_runs.runs between 1 and 10000 is not true
-            then format('runs: %s is out of range; give 1 to 10000', plan_runs.runs)
+            then format('runs: %s is out of range; give 1 to 10000', coalesce(runs::text, 'null'))
         when plan_runs.workers between 1 and 1000 is not true
-            then format('workers: %s is out of range; give 1 to 1000', plan_runs.workers)
+            then format(
+                'workers: %s is out of range; give 1 to 1000', coalesce(workers::text, 'null')
+            )
         when v_duration < interval '0' or v_duration > interval '30 days'
             then format('run_duration: %s is out of range; give 0 to 30 days', v_duration)
         when not isfinite(v_from)
