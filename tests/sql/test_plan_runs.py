@@ -133,7 +133,7 @@ def test_a_claim_that_is_overdue_comes_back_after_its_lease_and_its_backoff(ledg
     (again,) = [row for row in found if row[0] == START]
     assert again[1] == 2
     assert again[2] >= START + 5 * HOUR + 10 * MINUTE
-    assert again[3].endswith("; the lease of attempt 1 runs out before")
+    assert again[3].endswith("; attempt 2 of 3, after the lease of the one before has run out")
     # Not overdue when runs take longer: it completes.
     assert START not in [
         start for (start,) in plan(ledger, "window_start_time", 20, run_duration="27m")
@@ -184,7 +184,7 @@ def test_a_plan_that_cannot_go_on_says_why(ledger, clock, given, scene):
 
 # ---------------------------------------------------------------- how long a run takes
 def test_a_run_takes_the_median_of_those_that_completed(ledger, clock, given, scene):
-    unknown = "; no run was ever measured, so that none takes any time here"
+    unknown = "; no completed run to measure, 0 s assumed"
     assert plan(ledger, "reason, ends_at - starts_at", 1) == [
         (REASONS["at once"] + unknown, timedelta(0))
     ]
