@@ -54,7 +54,9 @@
     {%- endcall -%}
     {%- do adapter.commit() -%}
     {%- set returned = load_result('operate')['data'][0][0] -%}
-    {%- do log(routine ~ " of pipeline " ~ pipeline_id ~ ": " ~ (returned or "done"), info=True) -%}
+    {#- A routine that returns nothing gives an empty text. -#}
+    {%- set said = "done" if returned in (none, "") else returned | string -%}
+    {%- do log(routine ~ " of pipeline " ~ pipeline_id ~ ": " ~ said, info=True) -%}
     {{ return(returned) }}
 {% endmacro %}
 

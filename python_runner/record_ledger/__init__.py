@@ -37,8 +37,9 @@ if TYPE_CHECKING:
         upload_record_to_database,
         validate_record_timing,
     )
-    from .ledger import BatchResult, PassResult, RecordLedger
+    from .ledger import RecordLedger
     from .processing import Processing
+    from .results import BatchResult, PassResult
 
     __version__: str
 
@@ -97,8 +98,9 @@ _MODULES = {
         "upload_record_to_database",
         "validate_record_timing",
     ),
-    "ledger": ("BatchResult", "PassResult", "RecordLedger"),
+    "ledger": ("RecordLedger",),
     "processing": ("Processing",),
+    "results": ("BatchResult", "PassResult"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

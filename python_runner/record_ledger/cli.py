@@ -25,6 +25,10 @@ _INTERRUPTED = 130
 _TERMINATED = 143
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: to the driver the same as Ctrl-C, so it cancels the statement under way."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; never shows a traceback for a foreseen failure.
 
@@ -36,8 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parser().parse_args(argv)
         with _logging_to_stderr(args):
             return _run(args)
-    except SystemExit as ended:  # argparse's own, and SIGTERM's
+    except SystemExit as ended:  # argparse's own
         return ended.code if isinstance(ended.code, int) else FAILED
+    except _Terminated:
+        return _TERMINATED
     except KeyboardInterrupt:
         _say("interrupted")
         return _INTERRUPTED
@@ -63,7 +69,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:
     # An exception, so that connections close and an embedded server of ours stops.
-    raise SystemExit(_TERMINATED)
+    raise _Terminated
 
 
 def _say(text: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import logs, statements
@@ -12,40 +11,14 @@ from .config import KNOWN_KEYS, config_to_send, has_templates, plain_json, to_js
 from .operations import LedgerOperator
 from .processing import Processing
 from .reader import Row
-from .records import Record, record_from_json
+from .records import record_from_json
+from .results import BatchResult, PassResult
 
 if TYPE_CHECKING:
     import datetime as dt
 
     from .connection import RetryPolicy
     from .templates import RecordTemplates
-
-
-@dataclass(frozen=True)
-class PassResult:
-    """What a pass answered: the record to process, or why there is none.
-
-    `verdict` is the ledger's word for it, `reason` its sentence. `exit_dag` is True exactly when
-    `record` is None.
-    """
-
-    exit_dag: bool
-    verdict: str
-    reason: str | None
-    record: Record | None
-
-
-@dataclass(frozen=True)
-class BatchResult:
-    """What a pass of several records answered: the records, oldest first, or why there is none.
-
-    `exit_dag` is True exactly when `records` is empty.
-    """
-
-    exit_dag: bool
-    verdict: str
-    reason: str | None
-    records: list[Record]
 
 
 class RecordLedger(LedgerOperator):

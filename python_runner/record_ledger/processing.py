@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
-    from .ledger import PassResult, RecordLedger
+    from .ledger import RecordLedger
     from .records import Record
+    from .results import PassResult
 
 
 class Processing:

@@ -110,11 +110,7 @@ class LedgerReader:
 
         :raises InvalidArgument: when `limit` is no duration.
         """
-        if self._one_row("duration", statements.DURATION, (limit,))[0] is None:
-            raise InvalidArgument(
-                f"{limit!r} is no duration; give units, such as 2h, 1d12h or PT26H",
-                sqlstate="RL005",
-            )
+        self._check_duration(limit)
         parameters = {"pipeline_id": pipeline_id, "limit": limit}
 
         def work(connection: psycopg.Connection[Any]) -> list[str]:
@@ -142,7 +138,11 @@ class LedgerReader:
 
         A window_start_time without an offset is the wall clock of the pipeline's zone.
         """
-        parameters = {**_window(window_start_time), "pipeline_id": pipeline_id, "limit": limit}
+        parameters = {
+            **window_parameters(window_start_time),
+            "pipeline_id": pipeline_id,
+            "limit": limit,
+        }
         return self._rows("pipeline_records", statements.PIPELINE_RECORDS, parameters)
 
     def record_events(
@@ -152,7 +152,7 @@ class LedgerReader:
 
         A window_start_time without an offset is the wall clock of the pipeline's zone.
         """
-        parameters = {**_window(window_start_time), "pipeline_id": pipeline_id}
+        parameters = {**window_parameters(window_start_time), "pipeline_id": pipeline_id}
         return self._rows("record_events", statements.RECORD_EVENTS, parameters)
 
     def last_run_number(self, pipeline_id: str, run_id: str) -> int:
@@ -163,83 +163,47 @@ class LedgerReader:
         parameters = {"pipeline_id": pipeline_id, "prefix": f"{run_id}/"}
         return int(self._one_row("last_run_number", statements.LAST_RUN_NUMBER, parameters)[0])
 
-    def archived_records(
-        self,
-        pipeline_id: str,
-        window_start_time: dt.datetime | None = None,
-        limit: int | None = None,
-    ) -> list[Record]:
-        """Returns a pipeline's archived records, oldest first, or the one of a window.
-
-        Columns are those of `pipeline_records`, and archived_at. A window_start_time without an
-        offset is the wall clock of the pipeline's zone.
-        """
-        parameters = {**_window(window_start_time), "pipeline_id": pipeline_id, "limit": limit}
-        return self._rows("archived_records", statements.ARCHIVED_RECORDS, parameters)
-
-    def archived_record_events(
-        self, pipeline_id: str, window_start_time: dt.datetime | None = None
-    ) -> list[Record]:
-        """Returns what had happened to archived records, or to the one of a window, in order.
-
-        A window_start_time without an offset is the wall clock of the pipeline's zone.
-        """
-        parameters = {**_window(window_start_time), "pipeline_id": pipeline_id}
-        return self._rows("archived_record_events", statements.ARCHIVED_RECORD_EVENTS, parameters)
-
-    def archivable_records(
-        self, pipeline_id: str, before: dt.datetime, max_records: int | None = None
-    ) -> Record:
-        """Returns what `archive_records` would move, and why the next record stays; only reads.
-
-        Keys: record_count, first_window_start_time, last_window_start_time, archived_until (None
-        when there is nothing to move) and reason (None when only `max_records` ends it). A `before`
-        without an offset is the wall clock of the pipeline's zone.
-
-        :raises UnknownPipeline: when no such pipeline is registered.
-        """
-        parameters = {
-            "pipeline_id": pipeline_id,
-            "before": self._instant(before, pipeline_id),
-            "max_records": max_records,
-        }
-        return self._rows("archivable_records", statements.ARCHIVABLE_RECORDS, parameters)[0]
-
-    def records_as_of(self, at: dt.datetime, pipeline_id: str | None = None) -> list[Record]:
-        """Returns the records as they stood at an instant, of a pipeline or of all, archived too.
-
-        An `at` without an offset is the wall clock of the pipeline's zone.
-
-        :raises InvalidArgument: when `at` has no offset and no pipeline is given.
-        """
-        parameters = {"instant": self._instant(at, pipeline_id), "pipeline_id": pipeline_id}
-        return self._rows("records_as_of", statements.RECORDS_AS_OF, parameters)
-
-    def counts_as_of(
-        self, at: dt.datetime, pipeline_id: str | None = None
-    ) -> dict[str, dict[str, int]]:
-        """Returns how many records each pipeline had in each status at an instant.
-
-        `{pipeline_id: {status: count}}`; a pipeline without any is not in it. Counted by the
-        server. Of `at`, what `records_as_of` says.
-        """
-        parameters = {"instant": self._instant(at, pipeline_id), "pipeline_id": pipeline_id}
-
-        def work(connection: psycopg.Connection[Any]) -> dict[str, dict[str, int]]:
-            counts: dict[str, dict[str, int]] = {}
-            for name, status, count in connection.execute(statements.COUNTS_AS_OF, parameters):
-                counts.setdefault(name, {})[status] = count
-            return counts
-
-        return self._session.run("counts_as_of", work)
-
     def pipeline_events(self, pipeline_id: str | None = None) -> list[Record]:
         """Returns what happened to the pipelines themselves: registered, reconfigured, paused."""
         return self._rows(
             "pipeline_events", statements.PIPELINE_EVENTS, {"pipeline_id": pipeline_id}
         )
 
+    def plan_runs(
+        self,
+        pipeline_id: str,
+        runs: int = 10,
+        at: dt.datetime | None = None,
+        workers: int = 1,
+        run_duration: str | None = None,
+    ) -> list[Record]:
+        """Returns which windows the next runs will be passed, and when, oldest run first.
+
+        Played forward from `at` (by default now) with `workers` that ask whenever they are free and
+        runs that take `run_duration` ('20m'; by default the measured median) and complete. A last
+        row without run_no says why fewer runs than asked for can be foreseen.
+
+        :raises InvalidArgument: when a number or a duration is none that can be planned with.
+        """
+        if run_duration is not None:
+            self._check_duration(run_duration)
+        parameters = {
+            "pipeline_id": pipeline_id,
+            "runs": runs,
+            "at": None if at is None else self._instant(at, pipeline_id),
+            "workers": workers,
+            "run_duration": run_duration,
+        }
+        return self._rows("plan_runs", statements.PLAN_RUNS, parameters)
+
     # ---------------------------------------------------------------- how calls are made
+    def _check_duration(self, text: str) -> None:
+        if self._one_row("duration", statements.DURATION, (text,))[0] is None:
+            raise InvalidArgument(
+                f"{text!r} is no duration; give units, such as 2h, 1d12h or PT26H",
+                sqlstate="RL005",
+            )
+
     def _instant(self, time: dt.datetime, pipeline_id: str | None) -> dt.datetime:
         """Returns the instant that a time names; the server reckons local ones."""
         if time.tzinfo is not None:
@@ -273,7 +237,8 @@ class LedgerReader:
         return self._session.run(name, work)
 
 
-def _window(window_start_time: dt.datetime | None) -> dict[str, dt.datetime | None]:
+def window_parameters(window_start_time: dt.datetime | None) -> dict[str, dt.datetime | None]:
+    """Returns a window's start as the statements take it: an instant, or a local wall clock."""
     if window_start_time is None or window_start_time.tzinfo is not None:
         return {"instant": window_start_time, "wall": None}
     return {"instant": None, "wall": window_start_time}

@@ -98,6 +98,9 @@ TIME_COLUMNS_OF_VIEWS = [
     "archived_until",
     "first_window_start_time",
     "last_window_start_time",
+    "stable_at",
+    "starts_at",
+    "ends_at",
 ]
 NEW_WINDOWS = with_wall_times("""
 select v.*, p.timezone as view_timezone, /* wall_times */
@@ -168,6 +171,18 @@ where e.pipeline_id = %(pipeline_id)s::text
     and starts_with(e.run_id, %(prefix)s::text)
     and substr(e.run_id, length(%(prefix)s::text) + 1) ~ '^[1-9][0-9]{0,17}$'
 """
+PLAN_RUNS = with_wall_times("""
+select v.*, p.timezone as view_timezone, /* wall_times */
+from record_ledger.plan_runs(
+    %(pipeline_id)s::text,
+    %(runs)s::integer,
+    %(at)s::timestamptz,
+    %(workers)s::integer,
+    record_ledger.duration(%(run_duration)s::text)
+) as v
+left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
+order by v.run_no nulls last
+""")
 ARCHIVABLE_RECORDS = with_wall_times("""
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.archivable_records(

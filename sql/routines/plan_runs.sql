@@ -1,4 +1,4 @@
--- record_ledger.plan_runs: which windows the next runs of a pipeline will be passed, and when; a forecast that writes nothing.
+-- record_ledger.plan_runs: which windows the next runs of a pipeline will be passed, and when; a forecast, read only.
 -- The rules of a pass played forward from an instant, with workers that ask whenever they are free, and runs that each
 -- take run_duration (by default the median of the newest completed ones) and complete.
 -- One row per run. Where fewer can be foreseen than were asked for, a last row without run_no says why.

@@ -1,7 +1,7 @@
 -- record_ledger.expected_claims: how each record in progress is expected to come out of it, as seen from an instant.
--- A claim whose lease runs and whose run is not overdue completes run_duration after its pass, kept alive by heartbeats.
--- Any other is taken for lost: its lease runs out, and the next pass takes the record back or marks it failed. (One that
--- has to be built as well is built by the pass after that one: the plan, which comes that close, does not tell the two apart.)
+-- A claim whose lease runs and whose run is not overdue completes run_duration after its pass, by its heartbeats.
+-- Any other is taken for lost: its lease runs out, and the next pass takes the record back or marks it failed. (One
+-- that has to be built as well is built by the pass after that one; a plan does not tell the two apart.)
 -- Read by: plan_runs. Rules: retry_time; collect_expired_leases says the same of leases that have run out.
 create or replace function record_ledger.expected_claims(
     p record_ledger.pipeline,

@@ -1,6 +1,6 @@
 -- record_ledger.planned_passes: which window each of the next runs is passed, and when, by the rules of a pass.
--- Workers ask whenever they are free, a run completes after run_duration, claims end as expected_claims says, and what the
--- config can build is built. A last row without run_no ends a plan that cannot go on; blocked_by then says on what.
+-- Workers ask whenever they are free, a run completes after run_duration, claims end as expected_claims says, and what
+-- the config can build is built. A last row without run_no ends a plan that cannot go on; blocked_by then says on what.
 -- Read by: plan_runs.
 -- Rules: next_answer and next_candidate, over the records that are still to be passed then; next_window, is_stable.
 create or replace function record_ledger.planned_passes(
@@ -50,7 +50,7 @@ declare
     v_place integer;
     -- The oldest open record that no run will ever finish.
     v_stuck timestamptz;
-    -- Kind 2 are the historical records of a pipeline with a backfill_share, kind 1 all others. Each kind is a stream of
+    -- Kind 2 are the historical records of a pipeline with a backfill_share, kind 1 all others. Each is a stream of
     -- pending records, oldest first; its head is the next one of it, 'infinity' at its end.
     v_kinds integer := case when p.backfill_share > 0 then 2 else 1 end;
     v_kind integer;
@@ -81,7 +81,8 @@ begin
         coalesce(array_agg(c.window_start_time order by c.busy_until), '{}'),
         array_agg(c.busy_until order by c.busy_until),
         coalesce(
-            array_agg(c.window_start_time order by c.retry_at) filter (where c.retry_at is not null),
+            array_agg(c.window_start_time order by c.retry_at)
+            filter (where c.retry_at is not null),
             '{}'
         ),
         coalesce(
@@ -126,7 +127,9 @@ begin
             end loop;
             while v_backoff_ends[v_backoff_over + 1] <= v_now loop
                 v_backoff_over := v_backoff_over + 1;
-                select r.window_start_time, case when r.is_historical then v_kinds else 1 end as kind
+                select
+                    r.window_start_time,
+                    case when r.is_historical then v_kinds else 1 end as kind
                 into v_row
                 from record_ledger.record as r
                 where r.pipeline_id = p.pipeline_id

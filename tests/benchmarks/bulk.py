@@ -9,7 +9,7 @@ CALLS = 100
 PER_CALL = 10_000
 BACKLOG = "backlog"
 
-_BARE_TABLE = """
+BARE_TABLE = """
 create table bench.windows (
     id bigint generated always as identity primary key,
     pipeline_id text not null,
@@ -24,7 +24,7 @@ create table bench.windows (
 );
 create index on bench.windows (pipeline_id, window_start_time) where status = 'PENDING';
 """
-_BARE_INSERT = """
+BARE_INSERT = """
 insert into bench.windows (
     pipeline_id, window_start_time, window_end_time, target_day, fields, created_at, updated_at
 )
@@ -52,8 +52,8 @@ def measure(server: Server, calls: int = CALLS) -> tuple[list[Result], Ledger]:
         "select count(*) from record_ledger.pipeline_records"
     ).fetchone()
     assert row == (calls * PER_CALL,), row
-    ledger.connection.execute(_BARE_TABLE)
-    bare, _ = timed(ledger.connection.execute, _BARE_INSERT, [BACKLOG])
+    ledger.connection.execute(BARE_TABLE)
+    bare, _ = timed(ledger.connection.execute, BARE_INSERT, [BACKLOG])
     ledger.connection.execute("drop table bench.windows")
     result = Result(
         f"{calls * PER_CALL:,} windows stored in {calls} calls",

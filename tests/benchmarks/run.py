@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.benchmarks import bulk, calls, growth, held_snapshot, starts
+from tests.benchmarks import backfill, bulk, calls, growth, held_snapshot, starts
 from tests.benchmarks.bench import print_results
 from tests.support.server import Server
 
@@ -28,6 +28,7 @@ def main() -> None:
         bulk_calls = 2 if quick else bulk.CALLS
         stored, backlog = bulk.measure(server, bulk_calls)
         results += stored
+        results += backfill.measure(server, bulk_calls * bulk.PER_CALL)
         results += growth.measure(
             server, backlog, bulk_calls * bulk.PER_CALL, 50 if quick else growth.ROUNDS
         )

@@ -1,7 +1,6 @@
 """A ledger in which every status, every event and every kind of pipeline occurs.
 
-Made through the public routines. What the next release's routines do (pause, waive, reopen) is done
-to the tables by their owner; the state machine's trigger judges and records it all the same.
+Made through the public routines.
 """
 
 from __future__ import annotations
@@ -57,34 +56,32 @@ class Ledger:
 
     def waive(self, pipeline_id: str, *, oldest: str) -> None:
         """Waives the oldest record of that status."""
-        self._change(pipeline_id, oldest, "status = 'WAIVED', retry_at = null", "waived")
+        self._change("waive_records", pipeline_id, oldest)
 
     def reopen(self, pipeline_id: str, *, oldest: str) -> None:
         """Reopens the oldest record of that status."""
-        self._change(
-            pipeline_id,
-            oldest,
-            "status = 'PENDING', generation = generation + 1, attempt = 0, "
-            "claim_token = null, run_id = null",
-            "reopened",
-        )
+        self._change("reopen_records", pipeline_id, oldest)
 
-    def pause(self, pipeline_id: str) -> None:
+    def backfill(self, pipeline_id: str, from_time: str) -> None:
         self.connection.execute(
-            "update record_ledger.pipeline set paused_at = record_ledger.clock(), "
-            "paused_by = 'ops', pause_reason = 'the source moves' where pipeline_id = %s",
-            [pipeline_id],
+            "select record_ledger.backfill_records(%s, record_ledger.pipeline_time(%s, %s))",
+            [pipeline_id, pipeline_id, from_time],
         )
 
-    def _change(self, pipeline_id: str, oldest: str, changes: str, event: str) -> None:
-        changed = self.connection.execute(
-            f"update record_ledger.record set {changes}, last_event = '{event}', "
-            "last_detail = '{}', updated_at = record_ledger.clock() "
-            "where pipeline_id = %s and window_start_time = (select min(window_start_time) "
-            "from record_ledger.record where pipeline_id = %s and status = %s)",
-            [pipeline_id, pipeline_id, oldest],
+    def pause(self, pipeline_id: str, verb: str = "pause") -> None:
+        """Pauses, retires or resumes."""
+        self.connection.execute(
+            f"select record_ledger.{verb}_pipeline(%s, 'the source moves')", [pipeline_id]
         )
-        assert changed.rowcount == 1
+
+    def _change(self, routine: str, pipeline_id: str, status: str) -> None:
+        changed = self.connection.execute(
+            f"select record_ledger.{routine}(pipeline_id, window_start_time, window_end_time, 'x') "
+            "from record_ledger.pipeline_records where pipeline_id = %s and status = %s "
+            "order by window_start_time limit 1",
+            [pipeline_id, status],
+        ).fetchone()
+        assert changed == (1,)
 
 
 def live_through_everything(ledger: Ledger) -> None:
@@ -141,6 +138,16 @@ def _special(ledger: Ledger) -> None:
     paused = ledger.register("paused", start_at="2026-11-02")
     ledger.pause("paused")
     assert ledger.cycle(paused) == "PAUSED"
+
+    retired = ledger.register("retired", start_at="2026-11-02")
+    ledger.cycle(retired)
+    ledger.pause("retired", "retire")
+
+    # A history that was extended across the 25-hour day, and whose first record is claimed.
+    backfilled = ledger.register("backfilled", start_at="2026-11-02T12:00", granularity="5h")
+    ledger.cycle(backfilled)
+    ledger.backfill("backfilled", "2026-10-30T17:00")
+    ledger.end("complete", ledger.cycle(backfilled))
 
     capped = ledger.register("capped", start_at="2026-11-02", max_active_records=1, lease="1d")
     ledger.cycle(capped)

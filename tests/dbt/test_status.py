@@ -62,6 +62,8 @@ def test_a_failed_record_and_a_pause_are_told_beside_the_verdict(lived_in):
     assert (lively["verdict"], lively["failed_count"], lively["is_failing"]) == ("READY", 1, True)
     assert (lively["is_paused"], lively["paused_by"]) == (False, None)
     assert (paused["verdict"], paused["is_paused"], paused["is_failing"]) == ("PAUSED", True, False)
-    assert (paused["paused_by"], paused["pause_reason"]) == ("ops", "the source moves")
+    (me,) = lived_in.execute("select session_user::text").fetchone()
+    assert (paused["paused_by"], paused["pause_reason"]) == (me, "the source moves")
     assert paused["paused_at"] is not None
     assert paused["oldest_valid_window"] is None
+    assert "retired" not in status

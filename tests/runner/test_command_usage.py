@@ -43,6 +43,11 @@ def start(*arguments, **options):
         ["archive", "--before", "2026-01-01"],
         ["as-of"],
         ["run", "--conf", "x"],
+        ["status", "--retired", "--fail-on", "failed"],
+        ["waive", "orders", "--from", "2026-11-01", "--to", "2026-11-02"],
+        ["reopen", "orders", "--from", "2026-11-01", "--reason", "x"],
+        ["backfill", "orders", "--reason", "x"],
+        ["pause", "orders"],
     ],
 )
 def test_wrong_usage_exits_2(command, arguments):
@@ -56,12 +61,14 @@ def test_help_and_version_exit_0(command):
     assert command("--help").code == 0
     assert "99" in command("--help").out
     assert command("--version").out.startswith("record-ledger ")
+    listed = command("--help").out
     for name in (
-        "demo", "deploy", "run", "exec", "complete", "fail", "release", "heartbeat", "archive",
-        "as-of",
+        "demo", "deploy", "run", "exec", "complete", "fail", "release", "heartbeat", "status",
+        "why", "plan", "history", "as-of", "waive", "reopen", "expire", "backfill", "pause",
+        "resume", "retire", "archive", "doctor",
     ):  # fmt: skip
         assert command(name, "--help").code == 0
-        assert name in command("--help").out
+        assert name in listed
 
 
 def test_a_log_line_says_all_that_happened(command, config_file, clock):

@@ -6,21 +6,26 @@ import multiprocessing
 
 import pytest
 
+from tests.sql.archiving import EVER
 from tests.sql.load import work
-from tests.sql.support import audit, one, register, rows, store
+from tests.sql.support import archive, audit, one, register, rows, store
 
 pytestmark = pytest.mark.slow
 
 PROCESSES, PASSES = 16, 20_000
 
 
-def at_once(ledger_dsn, configs, only_complete):
+def at_once(ledger_dsn, configs, only_complete, meanwhile=lambda: None):
     jobs = [
         (ledger_dsn, configs, PASSES // PROCESSES, seed, only_complete) for seed in range(PROCESSES)
     ]
     # Spawned, not forked: the test's own process has threads and open connections.
     with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
-        return [passed for found in pool.starmap(work, jobs, chunksize=1) for passed in found]
+        running = pool.starmap_async(work, jobs, chunksize=1)
+        while not running.ready():
+            meanwhile()
+            running.wait(0.01)
+        return [passed for found in running.get() for passed in found]
 
 
 @pytest.fixture(params=[1, 50], ids=["1 pipeline", "50 pipelines"])
@@ -76,4 +81,18 @@ def test_records_that_fail_and_come_back_are_held_by_one_run_at_a_time(ledger, l
     assert rows(
         ledger, "select count(*), count(distinct claim_token) from record_ledger.record_events where event = 'passed'"
     ) == [(PASSES, PASSES)]  # fmt: skip
+    audit(ledger)
+
+
+def test_records_are_archived_while_others_are_passed(ledger, ledger_dsn, configs):
+    def archive_all():
+        for given in configs:
+            archive(ledger, EVER, 50, given["default_record"]["pipeline_id"])
+
+    before = one(ledger, "select count(*) from record_ledger.pipeline_records")
+    taken = at_once(ledger_dsn, configs, only_complete=False, meanwhile=archive_all)
+    assert len({token for *_, token in taken}) == PASSES
+    moved = one(ledger, "select count(*) from record_ledger.archived_records")
+    assert moved > PASSES / 20
+    assert one(ledger, "select count(*) from record_ledger.pipeline_records") >= before - moved
     audit(ledger)

@@ -187,6 +187,25 @@ def _add_views(commands: Any) -> None:
         help="records to show (default: 20; 0: all)",
     )
     _add_json(why)
+    plan = _command(
+        commands, "plan", "plan.plan", "show which windows the next runs will be passed, and when"
+    )
+    plan.add_argument("pipeline", metavar="PIPELINE")
+    plan.add_argument("--runs", type=_count, default=10, metavar="N", help="how many (default: 10)")
+    plan.add_argument(
+        "--at",
+        metavar="TIME",
+        help="plan from then on: ISO 8601; without an offset the pipeline's local time",
+    )
+    plan.add_argument(
+        "--workers", type=_count, default=1, metavar="N", help="runs at a time (default: 1)"
+    )
+    plan.add_argument(
+        "--run-duration",
+        metavar="DURATION",
+        help="how long a run takes, like 20m (default: the median of the newest completed ones)",
+    )
+    _add_json(plan)
     history = _command(
         commands, "history", "look.history", "show what happened to one record, archived or not"
     )

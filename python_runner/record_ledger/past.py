@@ -1,0 +1,92 @@
+"""`LedgerPast`: the archive, and the ledger as it stood at any instant."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import statements
+from .reader import LedgerReader, window_parameters
+from .records import Record
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    import psycopg
+
+
+class LedgerPast(LedgerReader):
+    """What reads the archive, or the ledger as of an instant. It only reads, too."""
+
+    def archived_records(
+        self,
+        pipeline_id: str,
+        window_start_time: dt.datetime | None = None,
+        limit: int | None = None,
+    ) -> list[Record]:
+        """Returns a pipeline's archived records, oldest first, or the one of a window.
+
+        Columns are those of `pipeline_records`, and archived_at. A window_start_time without an
+        offset is the wall clock of the pipeline's zone.
+        """
+        parameters = {
+            **window_parameters(window_start_time),
+            "pipeline_id": pipeline_id,
+            "limit": limit,
+        }
+        return self._rows("archived_records", statements.ARCHIVED_RECORDS, parameters)
+
+    def archived_record_events(
+        self, pipeline_id: str, window_start_time: dt.datetime | None = None
+    ) -> list[Record]:
+        """Returns what had happened to archived records, or to the one of a window, in order.
+
+        A window_start_time without an offset is the wall clock of the pipeline's zone.
+        """
+        parameters = {**window_parameters(window_start_time), "pipeline_id": pipeline_id}
+        return self._rows("archived_record_events", statements.ARCHIVED_RECORD_EVENTS, parameters)
+
+    def archivable_records(
+        self, pipeline_id: str, before: dt.datetime, max_records: int | None = None
+    ) -> Record:
+        """Returns what `archive_records` would move, and why the next record stays; only reads.
+
+        Keys: record_count, first_window_start_time, last_window_start_time, archived_until (None
+        when there is nothing to move) and reason (None when only `max_records` ends it). A `before`
+        without an offset is the wall clock of the pipeline's zone.
+
+        :raises UnknownPipeline: when no such pipeline is registered.
+        """
+        parameters = {
+            "pipeline_id": pipeline_id,
+            "before": self._instant(before, pipeline_id),
+            "max_records": max_records,
+        }
+        return self._rows("archivable_records", statements.ARCHIVABLE_RECORDS, parameters)[0]
+
+    def records_as_of(self, at: dt.datetime, pipeline_id: str | None = None) -> list[Record]:
+        """Returns the records as they stood at an instant, of a pipeline or of all, archived too.
+
+        An `at` without an offset is the wall clock of the pipeline's zone.
+
+        :raises InvalidArgument: when `at` has no offset and no pipeline is given.
+        """
+        parameters = {"instant": self._instant(at, pipeline_id), "pipeline_id": pipeline_id}
+        return self._rows("records_as_of", statements.RECORDS_AS_OF, parameters)
+
+    def counts_as_of(
+        self, at: dt.datetime, pipeline_id: str | None = None
+    ) -> dict[str, dict[str, int]]:
+        """Returns how many records each pipeline had in each status at an instant.
+
+        `{pipeline_id: {status: count}}`; a pipeline without any is not in it. Counted by the
+        server. Of `at`, what `records_as_of` says.
+        """
+        parameters = {"instant": self._instant(at, pipeline_id), "pipeline_id": pipeline_id}
+
+        def work(connection: psycopg.Connection[Any]) -> dict[str, dict[str, int]]:
+            counts: dict[str, dict[str, int]] = {}
+            for name, status, count in connection.execute(statements.COUNTS_AS_OF, parameters):
+                counts.setdefault(name, {})[status] = count
+            return counts
+
+        return self._session.run("counts_as_of", work)
