@@ -178,7 +178,7 @@ def live(ledger, clock, zone, choice, past, plan, *, is_told=False):
     audit(ledger)
 
 
-def scene(*past, runs=6, run_duration="7m", **choice):
+def scene(*past, runs=6, workers=1, run_duration="7m", **choice):
     """One life, told by what is special in it."""
     usual = {
         "fields": "plain", "check_fields": [], "granularity": "1h", "x_time_back": "0s", "max_active_records": None,
@@ -188,7 +188,7 @@ def scene(*past, runs=6, run_duration="7m", **choice):
     for number, step in enumerate(steps):
         if step[0] == "register":
             steps[number] = ("register", {**usual, **choice, **step[1]})
-    plan = {"runs": runs, "workers": 1, "run_duration": run_duration}
+    plan = {"runs": runs, "workers": workers, "run_duration": run_duration}
     return {"zone": "UTC", "choice": {**usual, **choice}, "past": steps, "plan": plan}
 
 
@@ -218,6 +218,9 @@ SCENES = {
     ),
     "nothing can be passed": scene(fields="empty", check_fields=["key_x"]),
     "another holds the only place": scene("ask", run_duration="1h", max_active_records=1),
+    "a lease has run out": scene("ask", ("advance", "30m"), run_duration="5h", lease="20m"),
+    "two workers go in order": scene("ask", workers=2, order="past"),
+    "two workers share two places with another": scene("ask", workers=2, run_duration="5h", max_active_records=2),
     "one is nearly stable": scene(("advance", "1us"), granularity="1d", x_time_back="3h"),
 }  # fmt: skip
 
