@@ -1,5 +1,5 @@
 -- record_ledger.pipeline_progress: where each pipeline stands, right now.
--- One row per pipeline that is not retired: what a run would be answered, its open records by state, and how far behind it is.
+-- One row per pipeline that is not retired: what a run would be answered, its open records, how far behind it is.
 -- Read by: status of the runner, the dbt source of the same name, analysts.
 -- Rules: pipeline_answer, first_window_start, next_window.
 create or replace view record_ledger.pipeline_progress as
