@@ -1,8 +1,8 @@
--- record_ledger.expected_claims: how each record in progress is expected to come out of it, as seen from an instant.
--- Where the lease still runs, the run completes: run_duration after its pass, or with the lease where that is over already.
--- Where it has run out, the next pass takes the record back or marks it failed. (A record that has to be built as well is
--- built by the pass after that one, which this does not tell apart.)
--- Read by: planned_passes. Rules: retry_time; collect_expired_leases does what is said here of leases that have run out.
+-- record_ledger.expected_claims: how each record in progress is expected to come out of it, seen from an instant.
+-- While its lease runs, the run completes: run_duration after its pass, or where that is over already, with the lease.
+-- Where the lease has run out, the next pass takes the record back or marks it failed. (One that must be built as well
+-- is built by the pass after that one, which is not told apart here.)
+-- Read by: planned_passes. Rules: retry_time; collect_expired_leases does what is said here of expired leases.
 create or replace function record_ledger.expected_claims(
     p record_ledger.pipeline,
     first_active timestamptz,
