@@ -110,13 +110,14 @@ def test_a_reason_says_what_a_run_waits_for(ledger, clock, given, scene):
     assert reasons(ledger, workers=2) == [REASONS["at once"]] * 2 + [REASONS["worker"]]
     failed, held = (pass_valid(ledger, PIPELINE) for _ in range(2))
     fail(ledger, failed.token)
-    assert reasons(ledger) == [REASONS["at once"], REASONS["worker"], REASONS["time"]]
+    again = "; attempt 2 of 3"
+    assert reasons(ledger) == [REASONS["at once"], REASONS["worker"] + again, REASONS["time"]]
     register(ledger, given | {"max_active_records": 1})
-    assert reasons(ledger) == [REASONS["capacity"], REASONS["worker"], REASONS["time"]]
+    assert reasons(ledger) == [REASONS["capacity"] + again, REASONS["worker"], REASONS["time"]]
     register(ledger, given | {"depends_on_past": True})
-    assert reasons(ledger)[:2] == [REASONS["backoff"], REASONS["worker"]]
+    assert reasons(ledger)[:2] == [REASONS["backoff"] + again, REASONS["worker"]]
     complete(ledger, held.token)
-    assert reasons(ledger)[:2] == [REASONS["backoff"], REASONS["worker"]]
+    assert reasons(ledger)[:2] == [REASONS["backoff"] + again, REASONS["worker"]]
 
 
 def test_a_claim_in_progress_holds_up_what_depends_on_it(ledger, clock, given, scene):
@@ -126,18 +127,32 @@ def test_a_claim_in_progress_holds_up_what_depends_on_it(ledger, clock, given, s
     assert found == [(START + HOUR, clock.now() + 25 * MINUTE, REASONS["past"])]
 
 
-def test_a_claim_that_is_overdue_comes_back_after_its_lease_and_its_backoff(ledger, clock, scene):
+def test_a_claim_that_is_lost_comes_back_after_its_backoff(ledger, clock, scene):
     pass_valid(ledger, PIPELINE)
-    clock.advance("26m")
-    found = plan(ledger, "window_start_time, attempt, starts_at, reason", 20, run_duration="25m")
+    clock.advance("2h")
+    found = plan(ledger, "window_start_time, attempt, starts_at, reason", 20, run_duration="1m")
     (again,) = [row for row in found if row[0] == START]
     assert again[1] == 2
-    assert again[2] >= START + 5 * HOUR + 10 * MINUTE
-    assert again[3].endswith("; attempt 2 of 3, after the lease of the one before has run out")
-    # Not overdue when runs take longer: it completes.
-    assert START not in [
-        start for (start,) in plan(ledger, "window_start_time", 20, run_duration="27m")
-    ]
+    assert again[2] == START + 5 * HOUR + 10 * MINUTE
+    assert again[3] == (
+        REASONS["backoff"] + "; attempt 2 of 3, after the lease of the one before has run out"
+    )
+
+
+def test_a_claim_whose_lease_runs_completes_at_the_latest_with_its_lease(
+    ledger, clock, given, scene
+):
+    register(ledger, given | {"max_active_records": 1})
+    pass_valid(ledger, PIPELINE)
+    clock.advance("26m")
+    columns = "window_start_time, starts_at, reason"
+    due = [START + HOUR, START + 3 * HOUR + 27 * MINUTE, REASONS["capacity"]]
+    assert plan(ledger, columns, 1, run_duration="27m") == [tuple(due)]
+    # Overdue, or never measured.
+    due[1] = START + 5 * HOUR
+    assert plan(ledger, columns, 1, run_duration="26m") == [tuple(due)]
+    assert plan(ledger, "window_start_time, starts_at", 1) == [tuple(due[:2])]
+    assert START not in [start for (start,) in plan(ledger, "window_start_time", 20)]
 
 
 def test_a_share_is_told_by_the_run_that_it_decides(ledger, clock, given, scene):
