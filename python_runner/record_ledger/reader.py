@@ -95,8 +95,12 @@ class LedgerReader:
         window_start_time: dt.datetime | None = None,
         limit: int | None = None,
     ) -> list[Record]:
-        """Returns every open record with its one verdict and the sentence why, oldest first."""
-        parameters = {"pipeline_id": pipeline_id, "instant": window_start_time, "limit": limit}
+        """Returns every open record with its one verdict and the sentence why, oldest first.
+
+        Of one window, when its start is given; without an offset it is the pipeline's local time.
+        """
+        start = window_start_time and self._instant(window_start_time, pipeline_id)
+        parameters = {"pipeline_id": pipeline_id, "instant": start, "limit": limit}
         return self._rows("record_verdicts", statements.RECORD_VERDICTS, parameters)
 
     def pipeline_progress(self, pipeline_id: str | None = None) -> list[Record]:
@@ -176,12 +180,16 @@ class LedgerReader:
         at: dt.datetime | None = None,
         workers: int = 1,
         run_duration: str | None = None,
+        *,
+        window_start_time: dt.datetime | None = None,
     ) -> list[Record]:
         """Returns which windows the next runs will be passed, and when, oldest run first.
 
         Played forward from `at` (by default now) with `workers` that ask whenever they are free and
         runs that take `run_duration` ('20m'; by default the measured median) and complete. A last
-        row without run_no says why fewer runs than asked for can be foreseen.
+        row without run_no says why fewer runs than asked for can be foreseen. Of the others, only
+        that of a window is returned when its start is given. Times without an offset are the
+        pipeline's local time.
 
         :raises InvalidArgument: when a number or a duration is none that can be planned with.
         """
@@ -190,7 +198,8 @@ class LedgerReader:
         parameters = {
             "pipeline_id": pipeline_id,
             "runs": runs,
-            "at": None if at is None else self._instant(at, pipeline_id),
+            "at": at and self._instant(at, pipeline_id),
+            "instant": window_start_time and self._instant(window_start_time, pipeline_id),
             "workers": workers,
             "run_duration": run_duration,
         }

@@ -181,6 +181,9 @@ from record_ledger.plan_runs(
     record_ledger.duration(%(run_duration)s::text)
 ) as v
 left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
+where %(instant)s::timestamptz is null
+    or v.run_no is null
+    or v.window_start_time = %(instant)s::timestamptz
 order by v.run_no nulls last
 """)
 ARCHIVABLE_RECORDS = with_wall_times("""

@@ -47,9 +47,11 @@ declare
     v_duration interval := plan_runs.run_duration;
     v_problem text := case
         when plan_runs.runs between 1 and 10000 is not true
-            then format('runs: %s is out of range; give 1 to 10000', plan_runs.runs)
+            then format('runs: %s is out of range; give 1 to 10000', coalesce(runs::text, 'null'))
         when plan_runs.workers between 1 and 1000 is not true
-            then format('workers: %s is out of range; give 1 to 1000', plan_runs.workers)
+            then format(
+                'workers: %s is out of range; give 1 to 1000', coalesce(workers::text, 'null')
+            )
         when v_duration < interval '0' or v_duration > interval '30 days'
             then format('run_duration: %s is out of range; give 0 to 30 days', v_duration)
         when not isfinite(v_from)
@@ -126,14 +128,18 @@ begin
                     then 'starts when a record in progress is done (max_active_records)'
                 else 'starts when the windows before it are done (depends_on_past)'
             end,
-            case when r.status = 'IN_PROGRESS'
-                then format('the lease of attempt %s runs out before', r.attempt) end,
+            case when r.attempt > 0 then format(
+                'attempt %s of %s%s', r.attempt + 1, p.max_attempts,
+                case r.status
+                    when 'IN_PROGRESS' then ', after the lease of the one before has run out'
+                end
+            ) end,
             case when s.is_shared then format(
                 'the backfill_share gives the pass to a %s record',
                 case when r.is_historical then 'historical' else 'live' end
             ) end,
             case when s.run_no is not null and v_duration is null
-                then 'no run was ever measured, so that none takes any time here' end
+                then 'no completed run to measure, 0 s assumed' end
         ),
         s.drains_backlog
     from record_ledger.planned_passes(

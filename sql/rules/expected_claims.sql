@@ -1,8 +1,8 @@
--- record_ledger.expected_claims: how each record in progress is expected to come out of it, as seen from an instant.
--- A claim whose lease runs and whose run is not overdue completes run_duration after its pass, by its heartbeats.
--- Any other is taken for lost: its lease runs out, and the next pass takes the record back or marks it failed. (One
--- that has to be built as well is built by the pass after that one; a plan does not tell the two apart.)
--- Read by: plan_runs. Rules: retry_time; collect_expired_leases says the same of leases that have run out.
+-- record_ledger.expected_claims: how each record in progress is expected to come out of it, seen from an instant.
+-- While its lease runs, the run completes: run_duration after its pass, or where that is over already, with the lease.
+-- Where the lease has run out, the next pass takes the record back or marks it failed. (One that must be built as well
+-- is built by the pass after that one, which is not told apart here.)
+-- Read by: planned_passes. Rules: retry_time; collect_expired_leases does what is said here of expired leases.
 create or replace function record_ledger.expected_claims(
     p record_ledger.pipeline,
     first_active timestamptz,
@@ -23,31 +23,28 @@ language sql
 stable
 as $$
     select
-        c.window_start_time,
-        c.is_historical,
-        case when c.completes then c.completes_at else c.lease_expires_at end as busy_until,
+        r.window_start_time,
+        r.is_historical,
         case
-            when not c.completes and c.comes_back
-                then record_ledger.retry_time(c.lease_expires_at, c.attempt, (p).retry_delay)
-        end as retry_at,
-        not c.completes and not c.comes_back as is_stuck
-    from (
-        select
-            r.window_start_time,
-            r.is_historical,
-            r.lease_expires_at,
-            r.attempt,
             -- The newest event of a record in progress is its pass: a heartbeat is none.
-            r.updated_at + run_duration as completes_at,
-            coalesce(
-                r.lease_expires_at > as_of and r.updated_at + run_duration > as_of, false
-            ) as completes,
+            when r.lease_expires_at > as_of and r.updated_at + run_duration > as_of
+                then r.updated_at + run_duration
+            else r.lease_expires_at
+        end as busy_until,
+        case
+            when l.is_lost and l.comes_back
+                then record_ledger.retry_time(r.lease_expires_at, r.attempt, (p).retry_delay)
+        end as retry_at,
+        l.is_lost and not l.comes_back as is_stuck
+    from record_ledger.record as r
+    cross join lateral (
+        select
+            r.lease_expires_at <= as_of as is_lost,
             r.attempt < (p).max_attempts
             and (r.missing_fields is null or r.awaits_build and can_build) as comes_back
-        from record_ledger.record as r
-        where r.open_pipeline_id = (p).pipeline_id and r.lane = 'active'
-            and r.window_start_time >= coalesce(first_active, '-infinity')
-    ) as c
+    ) as l
+    where r.open_pipeline_id = (p).pipeline_id and r.lane = 'active'
+        and r.window_start_time >= coalesce(first_active, '-infinity')
 $$;
 comment on function record_ledger.expected_claims(
     record_ledger.pipeline, timestamptz, interval, boolean, timestamptz

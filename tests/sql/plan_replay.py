@@ -113,7 +113,7 @@ class Replay:
         return [dict(zip(COLUMNS, row, strict=True)) for row in found]
 
     def claims_that_complete(self, run_duration: str | None) -> list[Run]:
-        """The claims whose runs are not overdue and whose leases still run: all others are lost."""
+        """The claims whose leases still run, with their ends; all others are lost."""
         now = self.clock.now()
         duration = one(
             self.ledger,
@@ -122,8 +122,9 @@ class Replay:
         )
         found = []
         for token, lease_expires_at, passed_at in rows(self.ledger, CLAIMS, [self.name]):
-            if duration is not None and lease_expires_at > now and passed_at + duration > now:
-                found.append(Run(passed_at + duration, token))
+            if lease_expires_at > now:
+                ends_at = now if duration is None else passed_at + duration
+                found.append(Run(ends_at if ends_at > now else lease_expires_at, token))
         return found
 
     def move_to(self, instant: datetime) -> None:

@@ -155,8 +155,8 @@ class Life:
         """Lost, such a record is taken back by one ask and built by the next: a plan says by the first."""
         return one(
             self.ledger,
-            "select exists (select from record_ledger.pipeline_records "
-            "where pipeline_id = %s and status = 'IN_PROGRESS' and missing_fields is not null)",
+            "select exists (select from record_ledger.record_verdicts "
+            "where pipeline_id = %s and verdict = 'LEASE_EXPIRED' and missing_fields is not null)",
             [self.name],
         )
 
@@ -178,7 +178,7 @@ def live(ledger, clock, zone, choice, past, plan, *, is_told=False):
     audit(ledger)
 
 
-def scene(*past, runs=6, run_duration="7m", **choice):
+def scene(*past, runs=6, workers=1, run_duration="7m", **choice):
     """One life, told by what is special in it."""
     usual = {
         "fields": "plain", "check_fields": [], "granularity": "1h", "x_time_back": "0s", "max_active_records": None,
@@ -188,7 +188,7 @@ def scene(*past, runs=6, run_duration="7m", **choice):
     for number, step in enumerate(steps):
         if step[0] == "register":
             steps[number] = ("register", {**usual, **choice, **step[1]})
-    plan = {"runs": runs, "workers": 1, "run_duration": run_duration}
+    plan = {"runs": runs, "workers": workers, "run_duration": run_duration}
     return {"zone": "UTC", "choice": {**usual, **choice}, "past": steps, "plan": plan}
 
 
@@ -200,8 +200,10 @@ SCENES = {
     "the past is incomplete": scene(
         "ask", *[("end", "complete", 0)], order="past", fields="templates", check_fields=["key_x"]
     ),
-    "the past is lost": scene("ask", run_duration=None, order="past", lease="20m"),
-    "the past is lost for good": scene("ask", run_duration=None, order="past", max_attempts=1),
+    "the past is overdue": scene("ask", ("advance", "10m"), order="past", lease="20m"),
+    "the past was never measured": scene("ask", run_duration=None, order="past"),
+    "the past is lost": scene("ask", ("advance", "20m"), order="past", lease="20m"),
+    "the past is lost for good": scene("ask", ("advance", "3h"), order="past", max_attempts=1),
     "a historical record is in backoff": scene(
         "ask", ("end", "complete", 0), ("reopen", 0, 0), *["ask"] * 4, ("end", "fail", 0), order=0.25, runs=12
     ),
@@ -210,14 +212,18 @@ SCENES = {
         "ask", "backfill", order=0.5, runs=12, granularity="5h", fields="templates", check_fields=["key_x"]
     ),
     "a claim is lost that cannot be built": scene(
-        "ask", ("register", {"check_fields": ["key_x"]}), fields="empty", run_duration=None
+        "ask", ("register", {"check_fields": ["key_x"]}), ("advance", "3h"), fields="empty"
     ),
     "a lost claim is built": scene(
-        "ask", ("register", {"fields": "empty", "check_fields": ["key_x"]}),
-        ("register", {"check_fields": ["key_x"]}), fields="empty", run_duration=None, retry_delay="0s",
+        ("advance", "13h"), "ask", ("register", {"fields": "empty", "check_fields": ["key_x"]}),
+        ("register", {"fields": "plain", "check_fields": ["key_x"]}), ("advance", "3h"), fields="empty",
+        granularity="1d", runs=2,
     ),
     "nothing can be passed": scene(fields="empty", check_fields=["key_x"]),
     "another holds the only place": scene("ask", run_duration="1h", max_active_records=1),
+    "a lease has run out": scene("ask", ("advance", "30m"), run_duration="5h", lease="20m"),
+    "two workers go in order": scene("ask", workers=2, order="past"),
+    "two workers share two places with another": scene("ask", workers=2, run_duration="5h", max_active_records=2),
     "one is nearly stable": scene(("advance", "1us"), granularity="1d", x_time_back="3h"),
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ from tests.sql.support import (
     complete,
     cycle,
     fail,
+    operate,
     pass_valid,
     refused,
     register,
@@ -244,3 +245,48 @@ def test_progress_says_what_a_new_run_would_be_answered_also_with_expired_leases
     (progress,) = rows(ledger, "select verdict, reason from record_ledger.pipeline_progress")
     answer = pass_valid(ledger, PIPELINE, "c")
     assert progress == (answer.verdict, answer.reason)
+
+
+def test_a_backoff_says_what_ended_the_attempt(ledger, clock, given, scene):
+    first, second = scene
+
+    def cause(record):
+        verdict, reason, _ = verdict_of(ledger, record.start)
+        assert verdict == "BACKOFF"
+        return reason.split(", after attempt 1 of 3: ")[1]
+
+    fail(ledger, first.token, "the shop is closed")
+    fail(ledger, second.token, "")
+    third, fourth = (pass_valid(ledger, PIPELINE) for _ in range(2))
+    operate(ledger, "expire", third.start, fourth.start, "its host is gone")
+    assert cause(first) == "the shop is closed"
+    assert cause(second) == "no error was told"
+    assert cause(third) == "it was taken back: its host is gone"
+    clock.advance("31m")
+    pass_valid(ledger, PIPELINE)
+    assert cause(fourth) == "its lease expired"
+    given["default_record"]["key_y"] = ""
+    register(ledger, given | {"check_fields": ["key_y"]})
+    given["default_record"]["key_y"] = "y"
+    register(ledger, given | {"check_fields": ["key_y"]})
+    store(ledger, PIPELINE)
+    assert cause(fourth) == "its record was built again since"
+
+
+def test_with_a_share_every_open_record_has_one_verdict_and_a_sentence_that_holds(
+    ledger, clock, given, scene
+):
+    for answer in scene:
+        complete(ledger, answer.token)
+    register(ledger, given | {"backfill_share": 0.25})
+    operate(ledger, "reopen", START, START + timedelta(hours=2))
+    found = rows(
+        ledger, "select window_start_time, verdict, reason from record_ledger.record_verdicts"
+    )
+    assert sorted(row[0] for row in found) == [START + timedelta(hours=n) for n in range(6)]
+    for start, verdict, reason in found:
+        at, settled = ((start + timedelta(hours=n)).isoformat(timespec="seconds") for n in range(2))
+        assert (verdict, reason) == ("READY", f"window {at} is stable since {settled} and complete")
+    # READY says that a pass may take it, not that it comes next: three of four passes take a live one.
+    answers = [pass_valid(ledger, PIPELINE).start for _ in range(4)]
+    assert answers == [START + timedelta(hours=n) for n in (2, 3, 4, 0)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .common import note, opened, print_json, time_of, unknown_pipeline
 from .exits import FAILED, PROCEED, CommandError
 from .tables import dim, duration, local, print_table
+from .window import why_window
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -92,7 +93,9 @@ def print_progress(rows: list[Record]) -> None:
 
 
 def why(args: Namespace) -> int:
-    """Shows each open record with its verdict and the sentence that says why."""
+    """Shows each open record, or one window, with its verdict and the sentence that says why."""
+    if args.window is not None:
+        return why_window(args)
     with opened(args) as ledger:
         pipelines = ledger.pipeline_progress(args.pipeline)
         limit = args.limit + 1 if args.limit else None

@@ -186,6 +186,11 @@ def _add_views(commands: Any) -> None:
         metavar="N",
         help="records to show (default: 20; 0: all)",
     )
+    why.add_argument(
+        "--window",
+        metavar="TIME",
+        help="only PIPELINE's window that starts then, and when its turn comes; ISO 8601",
+    )
     _add_json(why)
     plan = _command(
         commands, "plan", "plan.plan", "show which windows the next runs will be passed, and when"

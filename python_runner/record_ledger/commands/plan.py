@@ -43,8 +43,8 @@ def plan(args: Namespace) -> int:
         print()
     for reason in reasons:
         print(f"{args.pipeline}: {reason}")
-    if runs:
-        print(f"{args.pipeline}: {_sentence(drain)}")
+    if drain["drained_at"] is not None or (runs and not reasons):
+        print(f"{args.pipeline}: {_sentence(drain, runs[-1])}")
     return PROCEED
 
 
@@ -58,11 +58,14 @@ def _drain(runs: list[Record]) -> dict[str, Any]:
     }
 
 
-def _sentence(drain: dict[str, Any]) -> str:
+def _sentence(drain: dict[str, Any], last: Record) -> str:
     count, after = drain["backlog_count"], drain["drained_after_run"]
     windows = f"{count} window{'' if count == 1 else 's'}"
     if after is None:
-        return f"{windows} of the backlog are planned; these runs do not drain it"
+        return (
+            f"windows still wait at {local(last['ends_at'])}, after run {last['run_no']}; "
+            "--runs looks further ahead"
+        )
     if count == 0:
         return f"there is no backlog; after run {after} none of what settles meanwhile waits either"
     return f"the backlog of {windows} is drained at {local(drain['drained_at'])}, after run {after}"
