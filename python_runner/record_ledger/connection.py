@@ -53,6 +53,25 @@ def resolve_conninfo(conninfo: str | None = None) -> str:
     return conninfo if conninfo is not None else os.environ.get(DSN_VARIABLE, "")
 
 
+def connect_options(conninfo: str) -> dict[str, Any]:
+    """Returns what every connection of the ledger is opened with, beside its connection string.
+
+    :raises LedgerError: when the connection string cannot be read.
+    """
+    try:
+        given = conninfo_to_dict(conninfo)
+    except psycopg.ProgrammingError as error:
+        # libpq quotes the part that it could not read, which may be a piece of the password. The
+        # cause is dropped for the same reason: a traceback would print it.
+        raise LedgerError(unreadable_conninfo(str(error))) from None
+    options: dict[str, Any] = {"autocommit": True, "prepare_threshold": None}
+    if "application_name" not in given and not os.environ.get("PGAPPNAME"):
+        options["application_name"] = "record-ledger"
+    if "connect_timeout" not in given and not os.environ.get("PGCONNECT_TIMEOUT"):
+        options["connect_timeout"] = CONNECT_TIMEOUT_SECONDS
+    return options
+
+
 def connect(
     conninfo: str | None = None, on_notice: NoticeHandler | None = None
 ) -> psycopg.Connection[Any]:
@@ -66,20 +85,7 @@ def connect(
     :raises LedgerError: when the connection string cannot be read.
     """
     text = resolve_conninfo(conninfo)
-    try:
-        given = conninfo_to_dict(text)
-    except psycopg.ProgrammingError as error:
-        # libpq quotes the part that it could not read, which may be a piece of the password. The
-        # cause is dropped for the same reason: a traceback would print it.
-        raise LedgerError(unreadable_conninfo(str(error))) from None
-    defaults: dict[str, Any] = {}
-    if "application_name" not in given and not os.environ.get("PGAPPNAME"):
-        defaults["application_name"] = "record-ledger"
-    if "connect_timeout" not in given and not os.environ.get("PGCONNECT_TIMEOUT"):
-        defaults["connect_timeout"] = CONNECT_TIMEOUT_SECONDS
-    connection: psycopg.Connection[Any] = psycopg.connect(
-        text, autocommit=True, prepare_threshold=None, **defaults
-    )
+    connection: psycopg.Connection[Any] = psycopg.connect(text, **connect_options(text))
     handle = on_notice or logs.server_notice
 
     def pass_on(diag: psycopg.errors.Diagnostic) -> None:

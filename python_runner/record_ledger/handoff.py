@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from . import logs
 from .config import config_to_send
 from .errors import InvalidArgument
-from .ledger import RecordLedger, record_templates
 from .records import Record, fields_of, parsed_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from .ledger import RecordLedger
 
 
 def store_new_and_pass_valid_record(
@@ -205,12 +206,18 @@ def _using(ledger: RecordLedger | None) -> Iterator[RecordLedger]:
     if ledger is not None:
         yield ledger
         return
+    # Here and not above: a DAG file imports these functions each time that Airflow parses it, and
+    # the driver takes four times as long as all that a parse may cost.
+    from .ledger import RecordLedger  # noqa: PLC0415
+
     with RecordLedger() as opened:
         yield opened
 
 
 def _built_fields(final_config: Mapping[str, Any], window: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the fields of a window's record: default_record's, its templates rendered."""
+    from .ledger import record_templates  # noqa: PLC0415 - see _using
+
     config = config_to_send(final_config)
     templates = record_templates(config)
     if templates is None:

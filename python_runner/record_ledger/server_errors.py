@@ -39,6 +39,11 @@ _BY_SQLSTATE: dict[str, type[LedgerError]] = {
 # Another try can succeed: the server is starting or stopping, or chose this session as the victim.
 _RETRYABLE_SQLSTATES = {"57P01", "57P02", "57P03", "40P01", "40001", "55P03", "53300"}
 
+# A call that is under way in the ledger misses what was there when it began: a deploy has replaced
+# it meanwhile. Outside of the ledger's functions the same errors say that nothing is deployed.
+_REPLACED_SQLSTATES = {"42883", "42703", "42P01", "42804", "0A000"}
+_IN_THE_LEDGER = "function record_ledger."
+
 # libpq reports these without a SQLSTATE when the connection itself is refused; the server's text
 # is the only sign that no further try can succeed. (28 = wrong password or user, 3D000 = database.)
 _FINAL_CONNECT_TEXTS = (
@@ -56,6 +61,8 @@ _FINAL_CONNECT_TEXTS = (
 def is_retryable(error: psycopg.Error) -> bool:
     """Tells whether the same call, on a fresh connection, can succeed in a moment."""
     sqlstate = error.sqlstate
+    if sqlstate in _REPLACED_SQLSTATES and _IN_THE_LEDGER in (error.diag.context or ""):
+        return True
     if sqlstate is not None:
         return sqlstate in _RETRYABLE_SQLSTATES or sqlstate.startswith("08")
     if not isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):

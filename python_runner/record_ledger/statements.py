@@ -240,6 +240,20 @@ LOCAL_DAY = """
 select (record_ledger.clock() at time zone %(timezone)s::text)::date - %(days_ago)s::integer
 """
 DURATION = "select record_ledger.duration(%s::text)"
+# What a sensor looks at while it waits: whether a run would be passed something or store a window,
+# and the seconds until the nearest instant at which that can change.
+NEXT_LOOK = """
+select
+    v.verdict,
+    v.reason,
+    v.next_window_due_at < m.now as is_due,
+    extract(epoch from least(
+        case when v.ready_at > m.now then v.ready_at end,
+        case when v.next_window_due_at >= m.now then v.next_window_due_at end
+    ) - m.now)::float8 as wait_seconds
+from (select record_ledger.clock() as now) as m
+join record_ledger.pipeline_progress as v on v.pipeline_id = %s::text
+"""
 
 # ---------------------------------------------------------------- deploy and doctor
 IS_DEPLOYED = "select to_regclass('record_ledger.deployment') is not null"

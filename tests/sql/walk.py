@@ -140,13 +140,13 @@ class Walk:
         register(self.ledger, self.written(self.names[n], choice))
         self.models[n].register(self.modelled(choice))
 
-    def over_range(self, n, operation, one_bound, other):
+    def over_range(self, n, operation, bounds):
         model, name = self.models[n], self.names[n]
-        bounds = min(one_bound, other), max(one_bound, other)
-        if one_bound == other:
+        if bounds[0] == bounds[1]:
             with support.refused("RL005"):
                 support.operate(self.ledger, operation, *bounds, pipeline_id=name)
             return
+        bounds = sorted(bounds)
         found = support.effects(self.ledger, operation, *bounds, pipeline_id=name)
         counted = Counter()
         for effect, status, _, number, first, last in found:

@@ -33,6 +33,8 @@ _ALIASES = {
 }  # fmt: skip
 RUN = ("console", "bash", "sql", "python")
 DATA = ("json", "toml", "yaml")
+# The reason by which a DAG in a document is not run here, but by the tests inside Airflow.
+RUN_IN_AIRFLOW = "tests/airflow runs it"
 
 
 @dataclass

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from .common import opened, print_json, time_of
 from .exits import PROCEED
+from .progress import Progress
 
 if TYPE_CHECKING:
     import datetime as dt
     from argparse import Namespace
-    from types import TracebackType
-
-    from typing_extensions import Self
 
     from record_ledger.ledger import RecordLedger
 
@@ -28,7 +26,7 @@ def archive(args: Namespace) -> int:
         found = ledger.archivable_records(args.pipeline, before)
         count, until = found["record_count"], found["archived_until"]
         if not args.dry_run:
-            count, until = _move(ledger, args.pipeline, before, count)
+            count, until = _move(ledger, args, before, count)
             found = ledger.archivable_records(args.pipeline, before)
     reason = found["reason"]
     done = "would be archived" if args.dry_run else "archived"
@@ -50,46 +48,16 @@ def archive(args: Namespace) -> int:
 
 
 def _move(
-    ledger: RecordLedger, pipeline_id: str, before: dt.datetime, expected: int
+    ledger: RecordLedger, args: Namespace, before: dt.datetime, expected: int
 ) -> tuple[int, dt.datetime | None]:
     """Archives step by step; returns how many records went, and the end of the last window."""
     moved, until = 0, None
-    with _Progress(expected) as progress:
+    with Progress(args, expected) if expected > STEP else nullcontext() as progress:
         while True:
-            step = ledger.archivable_records(pipeline_id, before, STEP)
-            count = ledger.archive_records(pipeline_id, before, STEP)
+            step = ledger.archivable_records(args.pipeline, before, STEP)
+            count = ledger.archive_records(args.pipeline, before, STEP)
             if count == 0:
                 return moved, until
             moved, until = moved + count, step["archived_until"]
-            progress.show(moved)
-
-
-class _Progress:
-    """A bar on standard error while it is a terminal; nothing anywhere else."""
-
-    _WIDTH = 30
-
-    def __init__(self, expected: int) -> None:
-        self._expected = expected
-        self._is_shown = sys.stderr.isatty()
-
-    def show(self, moved: int) -> None:
-        if self._is_shown:
-            full = round(self._WIDTH * min(1.0, moved / max(self._expected, 1)))
-            bar = "#" * full + "-" * (self._WIDTH - full)
-            sys.stderr.write(f"\r[{bar}] {moved:,} of {max(self._expected, moved):,} records")
-            sys.stderr.flush()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        # Clears the line: what comes next is an error, or the summary.
-        if self._is_shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            if progress is not None:
+                progress.advance(count)

@@ -1,0 +1,201 @@
+"""Keeps the claim on a record while a work task works on it."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import signal
+import threading
+from contextlib import contextmanager, suppress
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    get_current_context,
+)
+
+from record_ledger.errors import ClaimLost, LedgerError, LedgerUnavailable
+from record_ledger.records import claim_of
+
+from .context import ERROR_KEY, is_last_try
+from .ending import passed_record, window_of
+from .failures import lost, told_to_airflow
+from .hook import DEFAULT_CONN_ID, RecordLedgerHook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from types import EllipsisType
+
+    from record_ledger import RecordLedger
+
+Function = TypeVar("Function", bound="Callable[..., Any]")
+
+
+class HeldClaim:
+    """The claim that a work task keeps: its `record`, and the event `lost`."""
+
+    def __init__(self, record: Mapping[str, Any]) -> None:
+        self.record = record
+        self.lost = threading.Event()
+
+    def check(self) -> None:
+        """Does nothing while the claim is held.
+
+        :raises AirflowFailException: once a heartbeat has found that it is lost.
+        """
+        if self.lost.is_set():
+            raise AirflowFailException(
+                f"the claim on {window_of(self.record)} was lost while this task worked: it was "
+                "ended by somebody else, or no heartbeat came through for the length of its lease; "
+                "another run may be working on it"
+            )
+
+
+@contextmanager
+def keeping_claim(
+    record: Mapping[str, Any], *, conn_id: str | EllipsisType | None = ...
+) -> Iterator[HeldClaim]:
+    """Holds the claim on `record` for the length of a block, or does not let the block begin.
+
+    The claim is checked and its lease extended before the block begins: when it is lost the task
+    fails, without a retry, before it touches data (and is skipped when the record is finished).
+    While the block runs, heartbeats extend the lease at every third of it; at its end it is
+    extended once more, so that the next task has a full lease to start in. What the block raises
+    goes on, and is noted for the task that ends the claim.
+
+    The block is interrupted where it is when the claim is lost, and when Airflow kills the task;
+    then the record fails at once, unless Airflow will try the task again with the same claim.
+
+    Without a `conn_id`, that of the DAG's default_args is used, else record_ledger_default.
+
+    :raises AirflowFailException: when the claim is lost.
+    """
+    from record_ledger.heartbeat import Heartbeat  # noqa: PLC0415 - keeps the driver out of parsing
+
+    context = get_current_context()
+    conn_id = _conn_id(conn_id, context)
+    record = dict(passed_record(record))
+    claim = HeldClaim(record)
+    with RecordLedgerHook(conn_id).get_conn() as ledger:
+        with told_to_airflow(conn_id):
+            try:
+                ledger.extend_lease(*claim_of(record))
+            except ClaimLost as error:
+                raise lost(error, ledger, record) from None
+            heartbeat = Heartbeat(ledger, record, claim.lost)
+        try:
+            with _interrupted(context["task"], claim):
+                heartbeat.start(on_lost=_interrupt)
+                try:
+                    yield claim
+                finally:
+                    heartbeat.stop()
+        except BaseException as error:
+            _note(error, context, ledger, record)
+            raise
+        claim.check()
+        with told_to_airflow(conn_id):
+            _extend_once_more(ledger, record)
+
+
+def keeps_claim(
+    function: Function | None = None,
+    *,
+    record: str = "record",
+    conn_id: str | EllipsisType | None = ...,
+) -> Any:
+    """Makes a work function keep the claim on the record that it is given: see `keeping_claim`.
+
+    Stands below @task: `@task`, `@keeps_claim`, `def copy(record): ...`. `record` names the
+    function's parameter that holds the record.
+    """
+
+    def decorate(work: Function) -> Function:
+        if hasattr(work, "expand"):
+            raise TypeError("@keeps_claim stands below @task, not above it")
+        signature = inspect.signature(work)
+        if record not in signature.parameters:
+            raise TypeError(
+                f"{work.__name__} has no parameter {record!r} for the record; name the one that "
+                "holds it: @keeps_claim(record='...')"
+            )
+        if inspect.iscoroutinefunction(work):
+            raise TypeError(f"{work.__name__} is async; use `with keeping_claim(...)` inside of it")
+
+        @wraps(work)
+        def keep(*args: Any, **kwargs: Any) -> Any:
+            given = signature.bind(*args, **kwargs)
+            given.apply_defaults()
+            with keeping_claim(given.arguments[record], conn_id=conn_id):
+                return work(*args, **kwargs)
+
+        return keep  # type: ignore[return-value]
+
+    return decorate if function is None else decorate(function)
+
+
+def _extend_once_more(ledger: RecordLedger, record: dict[str, Any]) -> None:
+    """Extends the lease; work that is done is not done again for want of a database."""
+    from record_ledger.heartbeat import warn  # noqa: PLC0415 - see keeping_claim
+
+    try:
+        ledger.extend_lease(*claim_of(record))
+    except LedgerUnavailable as error:
+        warn("extend_lease", claim_of(record), error)
+
+
+def _conn_id(given: str | EllipsisType | None, context: Any) -> str | None:
+    if given is None or isinstance(given, str):
+        return given
+    of_the_dag: str | None = context["dag"].default_args.get("conn_id", DEFAULT_CONN_ID)
+    return of_the_dag
+
+
+class TaskKilled(AirflowException):
+    """Airflow ended the task from outside: somebody marked or cleared it, or its worker stops."""
+
+
+@contextmanager
+def _interrupted(task: Any, claim: HeldClaim) -> Iterator[None]:
+    """Raises in the block when Airflow kills the task: Airflow 3 would let it work on for a while.
+
+    The signal arrives in the main thread, so the block stops where it is.
+    """
+    on_kill_before = task.on_kill
+
+    def on_kill() -> None:
+        claim.check()
+        on_kill_before()
+        raise TaskKilled("the task was killed from outside")
+
+    task.on_kill = on_kill
+    try:
+        yield
+    finally:
+        task.on_kill = on_kill_before
+
+
+def _interrupt() -> None:
+    """Interrupts the work as Airflow would, where Airflow has set a handler that does so."""
+    if callable(signal.getsignal(signal.SIGTERM)):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _note(error: BaseException, context: Any, ledger: RecordLedger, record: dict[str, Any]) -> None:
+    """Leaves what went wrong for the task that ends the claim; a killed task may have to end it."""
+    from record_ledger.processing import error_text  # noqa: PLC0415 - see keeping_claim
+
+    text = error_text(error)
+    # On Airflow 2 its own exception may come first.
+    killed = isinstance(error, TaskKilled) or type(error).__name__ == "AirflowTaskTerminated"
+    if not isinstance(error, AirflowSkipException):
+        with suppress(Exception):
+            context["ti"].xcom_push(key=ERROR_KEY, value=text)
+    with suppress(LedgerError):
+        if killed and is_last_try(context):
+            ledger.fail_record(*claim_of(record), text)
+        else:
+            ledger.extend_lease(*claim_of(record))

@@ -1,0 +1,1 @@
+"""DAGs to copy from; each runs as it stands with an Airflow connection `record_ledger_default`."""

@@ -1,0 +1,70 @@
+"""An older ledger is upgraded while runs are at work: no call fails, nothing is passed twice."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from record_ledger import RecordLedger
+from record_ledger.deploy import deploy
+from tests.sql.auditor import audit
+from tests.support.databases import open_connection
+
+RELEASES = sorted((Path(__file__).parents[1] / "fixtures" / "releases").glob("*.sql"))
+WORKERS = 4
+DEADLINE = 60.0
+
+
+class Worker(threading.Thread):
+    """Passes and completes records of its pipeline until told to stop."""
+
+    def __init__(self, dsn, number):
+        super().__init__(daemon=True)
+        self.dsn, self.number = dsn, number
+        self.stopped, self.cycled = threading.Event(), threading.Event()
+        self.error = None
+
+    def run(self):
+        config = {
+            "timezone": "UTC",
+            "x_time_back": "0s",
+            "granularity": "1m",
+            "start_at": "2026-01-01",
+            "default_record": {"pipeline_id": f"p{self.number % 2}"},
+        }
+        try:
+            with RecordLedger(self.dsn) as ledger:
+                while not self.stopped.is_set():
+                    record = ledger.store_new_and_pass_valid_record(config).record
+                    assert record is not None
+                    ledger.complete_record(record["pipeline_id"], record["claim_token"])
+                    self.cycled.set()
+        except BaseException as error:  # noqa: BLE001 - the test says what it was
+            self.error = error
+            self.cycled.set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", RELEASES, ids=lambda path: path.stem)
+def test_an_upgrade_fails_no_call_that_is_under_way(empty_dsn, script):
+    with open_connection(empty_dsn) as owner:
+        owner.execute(script.read_text(encoding="utf-8"))
+        workers = [Worker(empty_dsn, number) for number in range(WORKERS)]
+        for worker in workers:
+            worker.start()
+        try:
+            for worker in workers:
+                assert worker.cycled.wait(DEADLINE)
+            deploy(empty_dsn)
+            for worker in workers:
+                worker.cycled.clear()
+                assert worker.cycled.wait(DEADLINE)
+        finally:
+            for worker in workers:
+                worker.stopped.set()
+            for worker in workers:
+                worker.join(DEADLINE)
+        assert [worker.error for worker in workers] == [None] * WORKERS
+        audit(owner)
