@@ -252,7 +252,7 @@ def test_what_is_planned_comes_true(ledger, clock, zone, choice, past, plan):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(2))
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(**lives)
 def test_many_more_plans_come_true(ledger, clock, part, zone, choice, past, plan):
     live(ledger, clock, zone, choice, past, plan)
