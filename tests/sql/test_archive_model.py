@@ -80,7 +80,7 @@ def test_an_archived_ledger_agrees_with_the_model_of_one_that_forgets(ledger, cl
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(2))
-@settings(max_examples=150)
+@settings(max_examples=50)
 @given(**lives)
 def test_an_archived_ledger_agrees_with_it_in_many_more_lives(ledger, clock, part, choices, life):
     live(ledger, clock, choices, life)

@@ -143,7 +143,7 @@ def test_it_is_what_the_views_showed_at_the_time(ledger, clock, config, life):
 
 
 @pytest.mark.slow
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(life=st.lists(steps, min_size=20, max_size=60))
 def test_it_is_what_the_views_showed_at_the_time_in_many_more_lives(ledger, clock, config, life):
     live(ledger, clock, config, life)
