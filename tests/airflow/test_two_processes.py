@@ -77,9 +77,9 @@ def test_two_runs_at_once_work_on_two_windows(elsewhere, run_dag, ledger, tmp_pa
 
 
 def test_the_record_of_a_killed_worker_is_passed_again_when_its_lease_has_run_out(
-    elsewhere, run_dag, ledger, clock
+    elsewhere, run_dag, ledger, clock, tmp_path
 ):
-    process, window = elsewhere("never")
+    process, window = elsewhere(str(tmp_path / "never"))
     process.kill()
     process.wait(DEADLINE)
 
