@@ -1,7 +1,7 @@
 -- record_ledger.raise_unknown_pipeline: the one error for a pipeline that nobody registered.
 -- Raises RL002 with near names, or RL005 when no name was given.
 -- Called by: lock_pipeline, new_windows, pass_valid_record, oldest_pending_record, raise_claim_lost, range_effects,
--- pipeline_time, archivable_records.
+-- pipeline_time, archivable_records, plan_runs.
 -- Rules: near_names.
 create or replace function record_ledger.raise_unknown_pipeline(pipeline_id text)
 returns void

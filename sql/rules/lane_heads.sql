@@ -1,6 +1,6 @@
 -- record_ledger.lane_heads: the oldest record in each lane of a pipeline; no row for an empty lane.
 -- The marks say where the lanes 'waiting' and 'active' begin, so that no entry of a finished record is stepped over.
--- Read by: next_answer, deciding_record, oldest_pending_record, archivable_records.
+-- Read by: next_answer, deciding_record, oldest_pending_record, archivable_records, planned_passes.
 -- Rules: none; the lanes are defined at the table record.
 create or replace function record_ledger.lane_heads(
     pipeline_id text, waiting_mark timestamptz default null, active_mark timestamptz default null

@@ -1,6 +1,7 @@
 -- record_ledger.retry_time: when a record that failed may be passed again.
 -- retry_delay after the first failed attempt, doubled after each further one, never more than a day (or retry_delay).
--- Read by: end_claim, expire_leases, collect_expired_leases, next_candidate, deciding_record, record_verdict.
+-- Read by: end_claim, expire_leases, collect_expired_leases, next_candidate, deciding_record, record_verdict,
+-- expected_claims, plan_runs.
 -- Rules: none.
 create or replace function record_ledger.retry_time(
     failed_at timestamptz, attempt integer, retry_delay interval

@@ -1,7 +1,7 @@
 -- record_ledger.time_interval: a window's actual length as text: '2h', '1h30m', '25h'.
 -- Hours are the largest unit, because a local day has 23, 24 or 25 of them.
 -- Read by: record_json, new_windows, windows_to_build, pipeline_records, oldest_valid_record,
--- archived_records.
+-- archived_records, plan_runs.
 -- Rules: none.
 create or replace function record_ledger.time_interval(
     window_start_time timestamptz, window_end_time timestamptz
