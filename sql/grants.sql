@@ -44,6 +44,7 @@ begin
             execute format('grant select on record_ledger.%I to %I', v_object, v_role);
         end loop;
         foreach v_object in array array[
+            'attempt_ending(text, jsonb)',
             'clock()',
             'config_keys()',
             'config_problems(jsonb)',

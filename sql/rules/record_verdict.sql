@@ -1,7 +1,7 @@
 -- record_ledger.record_verdict: the one verdict on an open record at an instant, and a sentence that says why.
 -- Where several hold, the first of: FAILED, LEASE_EXPIRED, LEASED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF, BLOCKED,
 -- AT_CAPACITY, READY. ready_at: when it can be passed as things stand; null when that depends on somebody.
--- Read by: record_verdicts, next_answer, pipeline_answer. Rules: is_stable, retry_time.
+-- Read by: record_verdicts, next_answer, pipeline_answer. Rules: is_stable, retry_time, attempt_ending.
 create or replace function record_ledger.record_verdict(
     r record_ledger.record,
     p record_ledger.pipeline,
@@ -21,12 +21,6 @@ declare
     v_stable_at timestamptz := r.window_end_time + p.x_time_back;
     v_timezone text := pg_catalog.set_config('timezone', p.timezone, true);
     v_window text;
-    -- What ended the newest attempt; a record that was taken back only in thought still bears the event of its pass.
-    v_cause text := case r.last_event
-        when 'failed' then coalesce(nullif(r.last_detail ->> 'error', ''), 'no error was told')
-        when 'rebuilt' then 'its record was built again since'
-        else coalesce('it was taken back: ' || (r.last_detail ->> 'reason'), 'its lease expired')
-    end;
 begin
     v_window := 'window ' || record_ledger.iso_time(r.window_start_time);
     if r.status = 'FAILED' then
@@ -34,7 +28,7 @@ begin
         reason := format(
             '%s failed for good at %s after attempt %s of %s: %s', v_window,
             record_ledger.iso_time(r.updated_at), r.attempt, p.max_attempts,
-            v_cause
+            record_ledger.attempt_ending(r.last_event, r.last_detail)
         );
     elsif r.status = 'IN_PROGRESS' and r.lease_expires_at <= as_of then
         verdict := 'LEASE_EXPIRED';
@@ -102,7 +96,7 @@ begin
         reason := format(
             '%s is tried again from %s on, after attempt %s of %s: %s', v_window,
             record_ledger.iso_time(r.retry_at), r.attempt, p.max_attempts,
-            v_cause
+            record_ledger.attempt_ending(r.last_event, r.last_detail)
         );
     elsif p.depends_on_past and earliest_open < r.window_start_time then
         verdict := 'BLOCKED';

@@ -43,7 +43,7 @@ WRITES = {
 }  # fmt: skip
 # What the views and analysts ask. All but the last run as their caller.
 RULES = {
-    "clock", "config_keys", "config_problems", "day_start", "duration", "edit_distance", "first_window_start",
+    "attempt_ending", "clock", "config_keys", "config_problems", "day_start", "duration", "edit_distance", "first_window_start",
     "instant", "is_complete", "is_stable", "iso_time", "known_config", "ledger_columns", "local_day", "local_instant",
     "local_time", "missing_fields", "near_names", "next_window", "record_verdict", "retry_time", "start_instant",
     "records_as_of", "time_interval", "pipeline_answer",

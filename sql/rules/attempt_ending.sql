@@ -1,0 +1,17 @@
+-- record_ledger.attempt_ending: what ended the newest attempt of a record, as BACKOFF and FAILED say it.
+-- A record that was taken back only in thought still bears the event of its pass: then its lease has expired.
+-- Read by: record_verdict.
+-- Rules: none.
+create or replace function record_ledger.attempt_ending(last_event text, last_detail jsonb)
+returns text
+language sql
+immutable
+as $$
+    select case last_event
+        when 'failed' then coalesce(nullif(last_detail ->> 'error', ''), 'no error was told')
+        when 'rebuilt' then 'its record was built again since'
+        else coalesce('it was taken back: ' || (last_detail ->> 'reason'), 'its lease expired')
+    end
+$$;
+comment on function record_ledger.attempt_ending(text, jsonb) is
+'What ended the newest attempt of a record: the error, the operator''s reason, or that its lease expired.';
