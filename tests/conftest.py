@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -70,6 +71,15 @@ _site = pytest.StashKey[_Site]()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    # Whoever started the tests in the background, or by nohup, had them ignore signals, and every
+    # process that a test starts would ignore them too.
+    for number, usual in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+        (signal.SIGTERM, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
     config.stash[_site] = _Site()
     if config.option.basetemp is None:
         # Every run of pytest closes the folder that it shares with other runs to other users; an

@@ -51,8 +51,6 @@ class Exec:
         self, folder, dsn, *arguments, stdin=subprocess.DEVNULL, ignored=None, **variables
     ):
         def prepare():
-            # A shell that started the tests in the background had them ignore SIGINT.
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
             if ignored is not None:
                 signal.signal(ignored, signal.SIG_IGN)
 

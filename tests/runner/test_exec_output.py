@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import select
 import subprocess
 import sys
 import termios
@@ -12,7 +13,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.runner.exec_support import NOON, content, shell, until
+from tests.runner.exec_support import DEADLINE, NOON, content, shell, until
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="commands are shell scripts")
 
@@ -227,7 +228,12 @@ def shown(master):
     """Returns what the terminal showed until the last process had left it."""
     text = b""
     with suppress(OSError):  # EIO is its end
-        while data := os.read(master, 65536):
+        while True:
+            readable, _, _ = select.select([master], [], [], DEADLINE)
+            assert readable, f"the terminal shows no end within {DEADLINE} s: {text!r}"
+            data = os.read(master, 65536)
+            if not data:
+                break
             text += data
     return text.decode().replace("\r\n", "\n")
 
