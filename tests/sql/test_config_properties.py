@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
+from record_ledger.records import LEDGER_COLUMNS
 from tests.sql.support import one, rows
 
 _numbers = count()
@@ -56,6 +57,15 @@ OWN = [
     "created_at",
     "lease_expires_at",
 ]
+# What check_fields may name in a config whose only field is key_x.
+CHECKABLE = [
+    "key_x",
+    "pipeline_id",
+    "target_day",
+    "window_start_time",
+    "window_end_time",
+    "time_interval",
+]
 
 # What can be wrong with each key; every value of these strategies is.
 BAD = {
@@ -72,6 +82,10 @@ BAD = {
     "retry_delay": no_duration | amount.map(lambda n: f"-{n}us"),
     "max_attempts": no_whole,
     "max_active_records": no_whole,
+    "backfill_share": anything.filter(
+        lambda value: value is not None
+        and (isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1)
+    ),
     "depends_on_past": anything.filter(lambda value: value is not None and not isinstance(value, bool)),
     "start_at": other_than_text
     | text.filter(lambda value: not value[:1].isdigit())
@@ -79,7 +93,7 @@ BAD = {
     | st.integers(32, 99).map("2026-01-{}T00:00Z".format)
     | st.integers(25, 99).map("2026-01-01T{}:00".format),
     "check_fields": anything.filter(lambda value: value is not None and not isinstance(value, list))
-    | st.lists(anything.filter(lambda value: value not in ("key_x", "time_interval")), min_size=1, max_size=3),
+    | st.lists(anything.filter(lambda value: value not in CHECKABLE), min_size=1, max_size=3),
     "default_record": anything.filter(lambda value: value is not None and not isinstance(value, dict))
     | st.fixed_dictionaries({"pipeline_id": st.just("p")}, optional={"key_x": text}).flatmap(
         lambda record: st.sampled_from(OWN).map(lambda column: {**record, column: "x"})
@@ -144,7 +158,7 @@ durations = st.sampled_from(["1d", "90m", "PT26H", "1d2h30m20s", "36h", "1 hour"
             "x_time_back": durations | st.just("0s"),
             "granularity": st.integers(1, 86400).map("{}s".format),
             "default_record": st.dictionaries(
-                text.filter(lambda key: key not in ("", "pipeline_id")), anything, max_size=4
+                text.filter(lambda key: key and key not in LEDGER_COLUMNS), anything, max_size=4
             ),
         },
         optional={
