@@ -16,9 +16,9 @@ PROCESSES, PASSES = 16, 20_000
 
 
 def at_once(ledger_dsn, configs, only_complete, passes=PASSES, meanwhile=lambda: None):
-    jobs = [
-        (ledger_dsn, configs, passes // PROCESSES, seed, only_complete) for seed in range(PROCESSES)
-    ]
+    each, left = divmod(passes, PROCESSES)
+    assert left == 0, f"{PROCESSES} processes cannot share {passes} passes evenly"
+    jobs = [(ledger_dsn, configs, each, seed, only_complete) for seed in range(PROCESSES)]
     # Spawned, not forked: the test's own process has threads and open connections.
     with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
         running = pool.starmap_async(work, jobs, chunksize=1)
@@ -92,7 +92,7 @@ def test_records_are_archived_while_others_are_passed(ledger, ledger_dsn, config
         )
 
     before = one(ledger, "select count(*) from record_ledger.pipeline_records")
-    passes = PASSES // 4
+    passes = PASSES // 5
     taken = at_once(ledger_dsn, configs, False, passes, meanwhile=archive_all)
     assert len({token for *_, token in taken}) == passes
     # How far the archive came meanwhile is chance: a record that failed for good ends it.
