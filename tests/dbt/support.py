@@ -74,6 +74,7 @@ class Outcome:
     results: dict[str, str]
     messages: dict[str, str]
     error: str
+    log: str
 
     def named(self, status: str) -> set[str]:
         return {name for name, found in self.results.items() if found == status}
@@ -92,11 +93,11 @@ class Dbt:
         from dbt.cli.main import dbtRunner
 
         project = ["--project-dir", str(self.project), "--profiles-dir", str(self.project)]
-        logged: list[str] = []
+        logged: list[tuple[str, str]] = []
 
         def note(event: Any) -> None:
-            if event.info.level == "error":
-                logged.append(event.info.msg)
+            if event.info.level != "debug":
+                logged.append((event.info.level, event.info.msg))
 
         with _surroundings(environment(self.dsn, self.folder, **changes)):
             runner = dbtRunner(callbacks=[note])
@@ -107,7 +108,8 @@ class Dbt:
             results={_name(result): str(result.status) for result in results},
             messages={_name(result): str(result.message) for result in results},
             # An operation's error is only logged.
-            error=str(done.exception or "\n".join(logged)),
+            error=str(done.exception or "\n".join(m for level, m in logged if level == "error")),
+            log="\n".join(message for _, message in logged),
         )
 
     def build(self, *arguments: str, **changes: str) -> Outcome:
