@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.dbt.shop import Shop, make_shop
 from tests.dbt.states import Ledger, live_through_everything
 from tests.dbt.support import Dbt
 from tests.support.clock import Clock
@@ -42,3 +43,15 @@ def lived_in(lived_in_dsn):
     with open_connection(lived_in_dsn, autocommit=False) as connection:
         yield connection
         connection.rollback()
+
+
+@pytest.fixture(scope="session")
+def shop_project(tmp_path_factory):
+    """The consumer project with the package installed; for reading only."""
+    return make_shop(tmp_path_factory.mktemp("consumer"))
+
+
+@pytest.fixture
+def shop(ledger_dsn, ledger, clock, shop_project, tmp_path):
+    """The consumer project on the test's ledger."""
+    return Shop(Dbt(ledger_dsn, tmp_path, shop_project), ledger, clock)
