@@ -37,7 +37,11 @@ events as (
         attempt - (event = 'released')::integer as counted_attempt,
         event in ('passed', 'passed_again') as begins_claim,
         event in ('completed', 'failed', 'released', 'lease_expired') as ends_claim,
-        case when event in ('passed', 'passed_again') then claim_token end as held_token
+        case
+            when event in ('passed', 'passed_again') then claim_token
+            -- Waiving the counts of a record in progress leaves it to whoever holds it.
+            when event = 'counts_waived' and to_status = 'IN_PROGRESS' then claim_token
+        end as held_token
     from record_events
 ),
 
@@ -51,7 +55,7 @@ chained as (
             when event = 'reopened' then 0
             else lag(counted_attempt, 1, 0) over life + (event = 'passed')::integer
         end as expected_attempt,
-        -- Nothing but a pass leaves a claim open for the next event.
+        -- Nothing but a pass, or a waiver after it, leaves a claim open for the next event.
         lag(held_token) over life as open_token,
         lead(event_no) over life is null as is_last
     from events
