@@ -4,55 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import pytest
-import yaml
-
 from tests.dbt.support import (
     MODELS,
     ON_MODELS,
-    PROJECT,
     WITHOUT_UNIT_TESTS,
     Dbt,
     catalog_of_the_ledger,
 )
-
-CUSTOM_SCHEMA = """
-{% macro generate_schema_name(custom_schema_name, node) %}
-    {{ custom_schema_name or target.schema }}
-{% endmacro %}
-"""
-
-
-@pytest.fixture
-def consumer(ledger_dsn, tmp_path):
-    """A project that includes the package; `consumer(models={...}, vars={...})` configures it."""
-
-    def make(**configs):
-        folder = tmp_path / "shop"
-        (folder / "models").mkdir(parents=True)
-        (folder / "macros").mkdir()
-        write = {
-            "dbt_project.yml": {
-                "name": "shop",
-                "version": "1.0",
-                "profile": "record_ledger",
-                **{key: {"record_ledger": value} for key, value in configs.items()},
-            },
-            "packages.yml": {"packages": [{"local": str(PROJECT)}]},
-        }
-        for name, content in write.items():
-            (folder / name).write_text(yaml.safe_dump(content))
-        (folder / "profiles.yml").write_text((PROJECT / "profiles.yml").read_text())
-        (folder / "macros" / "names.sql").write_text(CUSTOM_SCHEMA)
-        (folder / "models" / "late.sql").write_text(
-            "select pipeline_id from {{ ref('record_ledger', 'pipeline_status') }} where is_behind"
-        )
-        dbt = Dbt(ledger_dsn, tmp_path, project=folder)
-        outcome = dbt("deps")
-        assert outcome.success, outcome.error
-        return dbt
-
-    return make
 
 
 def test_a_project_that_includes_the_package_decides_its_schema_and_its_thresholds(
