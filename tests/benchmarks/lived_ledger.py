@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 
-from tests.support.databases import open_connection, in_database
+from tests.support.databases import in_database, open_connection
 from tests.support.server import Server
 
 DATABASE = "bench_marts"
@@ -81,9 +81,11 @@ select w.pipeline_id, w.start_time, w.start_time + interval '1 hour',
     case when s.status <> 'PENDING' then 'scheduled__' || w.first_token + l.pass_no end,
     case when s.status = 'IN_PROGRESS' then w.start_time + interval '9 hours' end,
     '{"source_name": "elasticsearch", "target_name": "snowflake"}', 1,
-    coalesce(l.event_no, 0), l.event, case when l.event is not null then '{"rows": 1200}'::jsonb end,
+    coalesce(l.event_no, 0), l.event,
+    case when l.event is not null then '{"rows": 1200}'::jsonb end,
     w.start_time + interval '1 hour', w.start_time + coalesce(l.minutes, 60) * interval '1 minute',
-    lane.lane, case when lane.lane is not null then w.pipeline_id end, l.life is not distinct from 'reopened'
+    lane.lane, case when lane.lane is not null then w.pipeline_id end,
+    l.life is not distinct from 'reopened'
 from bench.window_life as w
 left join (
     select distinct on (life) * from bench.life order by life, event_no desc
@@ -116,7 +118,7 @@ drop schema bench cascade
 
 
 def create(server: Server, pipelines: int, records: int) -> str:
-    """Creates a database with a ledger of `records` for each of so many pipelines; returns its dsn."""
+    """Creates a ledger of `records` for each of so many pipelines; returns its database's dsn."""
     from record_ledger.deploy import deploy
 
     dsn = in_database(server.dsn(), DATABASE)

@@ -17,6 +17,7 @@ TOP_LEVEL = {
 LONG_FILES: dict[str, str] = {
     "LICENSE": "the licence is as long as it is",
     "README.md": "one page for a stranger",
+    "dbt_project/README.md": "the reference of the dbt package",
     "sql/README.md": "the reference of the SQL surface",
 }
 # The deploy scripts of earlier releases: kept as they were.
