@@ -32,15 +32,10 @@
 {% endmacro %}
 
 
-{# Calls a routine in a transaction of its own, and says what it returned. #}
+{# Calls the routine of that name and says what it returned. #}
 {% macro operate(routine, pipeline_id, times, reason) %}
     {%- if not execute -%}{{ return(none) }}{%- endif -%}
-    {%- if flags.WHICH != 'run-operation' -%}
-        {#- A model or a hook would do it anew with every build, in the middle of a transaction. -#}
-        {{ exceptions.raise_compiler_error(
-            routine ~ " is for people: call it with `dbt run-operation " ~ routine ~ "`."
-        ) }}
-    {%- endif -%}
+    {%- do record_ledger.refuse_outside_operations(routine) -%}
     {%- set pipeline = record_ledger.text_literal(pipeline_id) -%}
     {%- set arguments = [pipeline] -%}
     {%- for time in times -%}
@@ -48,25 +43,11 @@
         {%- do arguments.append("record_ledger.pipeline_time(" ~ pipeline ~ ", " ~ text ~ ")") -%}
     {%- endfor -%}
     {%- do arguments.append(record_ledger.text_literal(reason)) -%}
-    {#- `statement` opens the transaction, which nothing would commit: `run_query` does not. -#}
-    {%- call statement('operate', fetch_result=True) -%}
-        select record_ledger.{{ routine }}({{ arguments | join(', ') }})
-    {%- endcall -%}
-    {%- do adapter.commit() -%}
-    {%- set returned = load_result('operate')['data'][0][0] -%}
+    {%- set returned = record_ledger.run_alone(
+        "select record_ledger." ~ routine ~ "(" ~ arguments | join(", ") ~ ")"
+    ) -%}
     {#- A routine that returns nothing gives an empty text. -#}
     {%- set said = "done" if returned in (none, "") else returned | string -%}
     {%- do log(routine ~ " of pipeline " ~ pipeline_id ~ ": " ~ said, info=True) -%}
     {{ return(returned) }}
-{% endmacro %}
-
-
-{#
-  A value as a string constant of PostgreSQL, null for none. An escape string, because what a
-  backslash means in others depends on the session's standard_conforming_strings.
-#}
-{% macro text_literal(value) %}
-    {%- if value is undefined or value is none -%}{{ return("null::text") }}{%- endif -%}
-    {%- set text = value | string | replace("\\", "\\\\") | replace("'", "''") -%}
-    {{ return("E'" ~ text ~ "'") }}
 {% endmacro %}

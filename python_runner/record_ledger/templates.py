@@ -5,6 +5,7 @@ jinja2 is slow to import, and most configs and commands have no template.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -116,13 +117,15 @@ class RecordTemplates:
 class ArgumentTemplates:
     """The arguments of a command, rendered over the record that was passed; checked before.
 
-    An argument without a template stays as it is, byte for byte.
+    An argument without a template stays as it is, byte for byte. `{{ window_start_time | utc }}` is
+    a time in UTC without an offset, as dbt's --event-time-start wants it.
 
     :raises InvalidArgument: naming every argument that is no template.
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
         environment = _sandbox().overlay(keep_trailing_newline=True)
+        environment.filters = {**environment.filters, "utc": _utc}
         problems: list[str] = []
         self._arguments: list[str | Template] = []
         for number, text in enumerate(arguments):
@@ -160,6 +163,12 @@ class ArgumentTemplates:
                 )
         _refuse_arguments(problems)
         return rendered
+
+
+def _utc(time: object) -> str:
+    if not isinstance(time, dt.datetime):
+        raise TypeError(f"{time!r} is no time that could be told in UTC")
+    return time.astimezone(dt.timezone.utc).replace(tzinfo=None).isoformat()
 
 
 def _called(number: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from tests.dbt.shop import Shop, make_shop
 from tests.dbt.states import Ledger, live_through_everything
 from tests.dbt.support import PROJECT, Dbt
 from tests.support.clock import Clock
@@ -86,3 +87,15 @@ def consumer(ledger_dsn, tmp_path):
         return dbt
 
     return make
+
+
+@pytest.fixture(scope="session")
+def shop_project(tmp_path_factory):
+    """The consumer project with the package installed; for reading only."""
+    return make_shop(tmp_path_factory.mktemp("consumer"))
+
+
+@pytest.fixture
+def shop(ledger_dsn, ledger, clock, shop_project, tmp_path):
+    """The consumer project on the test's ledger."""
+    return Shop(Dbt(ledger_dsn, tmp_path, shop_project), ledger, clock)

@@ -77,6 +77,7 @@ class Outcome:
     results: dict[str, str]
     messages: dict[str, str]
     error: str
+    log: str
 
     def named(self, status: str) -> set[str]:
         return {name for name, found in self.results.items() if found == status}
@@ -84,33 +85,36 @@ class Outcome:
 
 @dataclass
 class Dbt:
-    """dbt in this process, on one project and one database, with warnings taken for errors."""
+    """dbt in this process, on one project and one database; warnings are errors unless `warn_error` is False."""
 
     dsn: str
     folder: Path
     project: Path = PROJECT
+    warn_error: bool = True
 
     def __call__(self, *arguments: str, **changes: str) -> Outcome:
         """Runs a command; `changes` are environment variables."""
         from dbt.cli.main import dbtRunner
 
         project = ["--project-dir", str(self.project), "--profiles-dir", str(self.project)]
-        logged: list[str] = []
+        logged: list[tuple[str, str]] = []
 
         def note(event: Any) -> None:
-            if event.info.level == "error":
-                logged.append(event.info.msg)
+            if event.info.level != "debug":
+                logged.append((event.info.level, event.info.msg))
 
         with _surroundings(environment(self.dsn, self.folder, **changes)):
             runner = dbtRunner(callbacks=[note])
-            done = runner.invoke(["--warn-error", "--quiet", *arguments, *project])
+            strict = ["--warn-error"] if self.warn_error else []
+            done = runner.invoke([*strict, "--quiet", *arguments, *project])
         results = list(getattr(done.result, "results", None) or [])
         return Outcome(
             success=done.success,
             results={_name(result): str(result.status) for result in results},
             messages={_name(result): str(result.message) for result in results},
             # An operation's error is only logged.
-            error=str(done.exception or "\n".join(logged)),
+            error=str(done.exception or "\n".join(m for level, m in logged if level == "error")),
+            log="\n".join(message for _, message in logged),
         )
 
     def build(self, *arguments: str, **changes: str) -> Outcome:

@@ -1,0 +1,6994 @@
+{# Generated from sql/ by `uv run python -m tests.support.deploy_macro`: change the files there. #}
+{% macro deploy_script() -%}
+{% raw %}
+begin;
+-- record_ledger.begin_deploy, migrate, end_deploy: what a deploy decides, so that psql and Python decide alike.
+-- Read first by every deploy script, inside its one transaction; written to be applied again and again.
+-- Called by: the script that `record-ledger deploy` runs (and `record-ledger deploy --print-sql` prints).
+-- Rules: one deploy at a time, no step back to an older release, no edit of a released migration.
+
+-- Two deploys at once would both find migration 1 missing and both create its tables.
+select pg_advisory_xact_lock(hashtext('record_ledger'), hashtext('deploy'));
+
+-- An analyst's long query on a view must not make this deploy, and every query queued behind it, wait for hours.
+set local lock_timeout = '15s';
+-- Objects are applied in the order of their names, so a function may call one that comes after it.
+set local check_function_bodies = off;
+set local client_min_messages = warning;
+
+create schema if not exists record_ledger;
+comment on schema record_ledger is
+'The record ledger: which time window of which pipeline is next, settled, complete and free. Views and routines are public, tables private.';
+
+create table if not exists record_ledger.migration (
+    version integer primary key,
+    name text not null,
+    checksum text not null,
+    applied_at timestamptz not null default clock_timestamp(),
+    applied_by text not null default session_user
+);
+comment on table record_ledger.migration is
+'Private. One row per applied migration, with the checksum of its text.';
+
+create table if not exists record_ledger.deployment (
+    release text primary key,
+    deployed_at timestamptz not null default clock_timestamp(),
+    deployed_by text not null default session_user
+);
+comment on table record_ledger.deployment is
+'Private. One row per release of record_ledger that was deployed here; the newest one is in force.';
+
+create or replace function record_ledger.release_numbers(release text)
+returns integer[]
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+    -- '1.10.0rc1' counts as 1.10.0.
+    select coalesce(string_to_array(substring(release from '^\d+(?:\.\d+)*'), '.')::integer[], '{}')
+$$;
+comment on function record_ledger.release_numbers(text) is
+'Private. The numbers of a release, which tell the older from the newer one.';
+
+create or replace function record_ledger.begin_deploy(release text, newest_migration integer)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_newest_applied integer := (select max(m.version) from record_ledger.migration as m);
+    v_newer_release text := (
+        select d.release
+        from record_ledger.deployment as d
+        where record_ledger.release_numbers(d.release)
+            > record_ledger.release_numbers(begin_deploy.release)
+        order by record_ledger.release_numbers(d.release) desc
+        limit 1
+    );
+begin
+    if v_newest_applied > newest_migration then
+        raise exception
+            'deploy refused: the database is at migration %, newer than the % that release % knows',
+            v_newest_applied, newest_migration, release
+            using errcode = 'RL006', hint = 'Upgrade the record-ledger package and deploy again.';
+    end if;
+    if v_newer_release is not null then
+        raise exception 'deploy refused: the database holds release %, newer than %',
+            v_newer_release, release
+            using errcode = 'RL006', hint = 'Upgrade the record-ledger package and deploy again.';
+    end if;
+end
+$$;
+comment on function record_ledger.begin_deploy(text, integer) is
+'Private. Refuses a deploy (RL006) onto a database that a newer release has deployed.';
+
+create or replace function record_ledger.migrate(version integer, name text, body text)
+returns void
+language plpgsql
+as $$
+declare
+    -- A checkout on Windows may have turned the line ends; that is no edit.
+    v_checksum text := encode(sha256(convert_to(replace(body, E'\r\n', E'\n'), 'UTF8')), 'hex');
+    v_applied record_ledger.migration;
+begin
+    select m.* into v_applied from record_ledger.migration as m where m.version = migrate.version;
+    if v_applied.checksum = v_checksum then
+        return;
+    end if;
+    if v_applied.version is not null then
+        raise exception 'deploy refused: migration % was edited after it had been applied here',
+            name
+            using errcode = 'RL006',
+            detail = format('Applied at %s as %s with checksum %s; the file now has %s.',
+                v_applied.applied_at, v_applied.name, v_applied.checksum, v_checksum),
+            hint = 'Restore the released file and put the change into a new migration.';
+    end if;
+    if version <> (select coalesce(max(m.version), 0) + 1 from record_ledger.migration as m) then
+        raise exception 'deploy refused: migration % is out of turn', name
+            using errcode = 'RL006',
+            hint = 'Migrations are numbered 1, 2, 3 ... and applied in that order.';
+    end if;
+    execute body;
+    insert into record_ledger.migration (version, name, checksum)
+    values (version, name, v_checksum);
+end
+$$;
+comment on function record_ledger.migrate(integer, text, text) is
+'Private. Applies a migration once; refuses (RL006) one whose text differs from what was applied.';
+
+create or replace function record_ledger.end_deploy(release text)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+    insert into record_ledger.deployment (release)
+    values (end_deploy.release)
+    on conflict do nothing
+$$;
+comment on function record_ledger.end_deploy(text) is
+'Private. Notes the release that was deployed.';
+select record_ledger.begin_deploy('0.3.0', 4);
+select record_ledger.migrate(1, '0001_tables', $body$-- record_ledger migration 1: the tables, their constraints and their indexes.
+-- All of them are private: callers use the views and routines, and only the owner holds rights here.
+-- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
+-- Rules kept here: windows tile without gap or overlap, a status has what it needs, a run has one record.
+
+-- ---------------------------------------------------------------- pipeline
+create table record_ledger.pipeline (
+    pipeline_id text primary key,
+    -- What the caller registered, known keys only: compared with each call's config before anything is validated.
+    config jsonb not null,
+    config_version integer not null default 1,
+    timezone text not null,
+    -- Durations hold no day part: adding one to an instant is then elapsed time in every session's time zone.
+    x_time_back interval not null,
+    granularity interval not null,
+    -- default_record without pipeline_id, templates unrendered.
+    fields jsonb not null,
+    has_templates boolean not null,
+    check_fields text[] not null,
+    start_at timestamptz,
+    max_active_records integer,
+    depends_on_past boolean not null,
+    lease interval not null,
+    max_attempts integer not null,
+    retry_delay interval not null,
+    paused_at timestamptz,
+    paused_by text,
+    pause_reason text,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    constraint durations_are_elapsed_time check (
+        extract(day from x_time_back) = 0 and extract(day from granularity) = 0
+        and extract(day from lease) = 0 and extract(day from retry_delay) = 0
+    ),
+    constraint a_paused_pipeline_says_who_and_why check (
+        (paused_at is null) = (paused_by is null) and (paused_at is null) = (pause_reason is null)
+    )
+);
+comment on table record_ledger.pipeline is
+'Private. One row per pipeline: its config as given and as read. Its row lock orders all passes of the pipeline.';
+
+create table record_ledger.pipeline_event (
+    pipeline_id text not null references record_ledger.pipeline (pipeline_id),
+    event_no integer not null,
+    event_time timestamptz not null,
+    event text not null,
+    actor text not null default session_user,
+    detail jsonb not null default '{}',
+    primary key (pipeline_id, event_no)
+);
+comment on table record_ledger.pipeline_event is
+'Private. Append-only: one row per change of a pipeline (registered, reconfigured).';
+
+-- ---------------------------------------------------------------- record
+create table record_ledger.record (
+    pipeline_id text not null,
+    window_start_time timestamptz not null,
+    window_end_time timestamptz not null,
+    -- Null only in the pipeline's first record. As a foreign key it chains every window to the one before it.
+    previous_window_end_time timestamptz,
+    target_day date not null,
+    status text not null default 'PENDING',
+    generation integer not null default 1,
+    attempt integer not null default 0,
+    -- Of the newest claim; null while the record is pending.
+    claim_token bigint,
+    run_id text,
+    lease_expires_at timestamptz,
+    -- Pending again after a failure, but not before this instant.
+    retry_at timestamptz,
+    fields jsonb not null default '{}',
+    -- The config version the fields were built with; null when they were never built.
+    config_version integer,
+    -- Null when the record is complete.
+    missing_fields text[],
+    -- Incomplete, and templates of a newer config than the fields' may fill what is missing.
+    awaits_build boolean not null default false,
+    -- May be older than a record that was passed before this one could be: backfilled, or incomplete when stored.
+    out_of_order boolean not null default false,
+    event_count integer not null default 0,
+    -- The newest event and its detail: record_event holds them all.
+    last_event text,
+    last_detail jsonb,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    -- Where an open record waits, as rule lane() says; null when it is finished (COMPLETED, WAIVED). Kept by the
+    -- trigger check_record_change and by store_windows: a generated column would be parsed anew in every statement.
+    lane text,
+    -- The pipeline while the record is open, null when it is finished. Only the index of open records has this column:
+    -- a look-up of open records by pipeline_id could also be planned, while the table is small, as a walk through the
+    -- primary key, and a session would keep that plan while the table grows.
+    open_pipeline_id text,
+    constraint one_record_per_window_start primary key (pipeline_id, window_start_time),
+    -- The end leads, so that a look-up by pipeline and start has no other index to go by than the primary key.
+    constraint one_record_per_window_end unique (window_end_time, pipeline_id),
+    constraint window_follows_the_previous_one
+    foreign key (pipeline_id, previous_window_end_time)
+    references record_ledger.record (pipeline_id, window_end_time),
+    -- No other checks here: each is parsed anew in every statement, and every change of a row passes the trigger
+    -- check_record_change, which knows what a status needs.
+    constraint window_starts_where_the_previous_one_ends check (
+        previous_window_end_time = window_start_time
+    ),
+    constraint window_ends_after_it_starts check (window_end_time > window_start_time)
+);
+comment on table record_ledger.record is
+'Private. The ledger: one row per window of a pipeline. Read through pipeline_records.';
+
+create unique index one_first_record_per_pipeline
+on record_ledger.record (pipeline_id)
+where previous_window_end_time is null;
+
+-- The one index that passes, verdicts and counts of open records read. The lease is its last key so that expired
+-- leases are told apart in the index itself.
+create index open_records_by_lane
+on record_ledger.record (open_pipeline_id, lane, window_start_time, lease_expires_at)
+where open_pipeline_id is not null;
+
+create table record_ledger.record_event (
+    pipeline_id text not null,
+    window_start_time timestamptz not null,
+    event_no integer not null,
+    event_time timestamptz not null,
+    event text not null,
+    from_status text not null,
+    to_status text not null,
+    generation integer not null,
+    attempt integer not null,
+    claim_token bigint,
+    run_id text,
+    actor text not null default session_user,
+    detail jsonb not null,
+    constraint one_event_per_number primary key (pipeline_id, window_start_time, event_no)
+);
+comment on table record_ledger.record_event is
+'Private. Append-only: one row per change of a record, numbered per record. Read through record_events.';
+
+-- ---------------------------------------------------------------- claim
+create sequence record_ledger.claim_token_seq as bigint;
+comment on sequence record_ledger.claim_token_seq is
+'Private. Claim tokens: never drawn twice, and a later pass of a pipeline has a greater one.';
+
+create table record_ledger.claim (
+    pipeline_id text not null,
+    claim_token bigint not null,
+    window_start_time timestamptz not null,
+    -- Set in the first claim of a run: the run is bound to this record for good.
+    bound_run_id text,
+    -- No record of the lane 'waiting' starts at or before this instant, as of this pass.
+    waiting_mark timestamptz,
+    -- No record in progress starts before this instant, as of this pass.
+    active_mark timestamptz not null,
+    constraint one_claim_per_token primary key (pipeline_id, claim_token)
+);
+create unique index one_record_per_run
+on record_ledger.claim (pipeline_id, bound_run_id)
+where bound_run_id is not null;
+comment on table record_ledger.claim is
+'Private. Append-only: one row per pass: which token is for which record, which run is bound to it,
+and where the next pass may start to look. Marks live here, in rows that are never rewritten,
+because an index on the records themselves keeps an entry for each version that an old snapshot can
+still see: with an analyst''s query open for hours, a pass would step over every record finished
+since.';
+$body$);
+select record_ledger.migrate(2, '0002_links_shares_retirement', $body$-- record_ledger migration 2: links that can be taken apart at their old end, backfill shares, retired pipelines.
+-- What archiving, reopening, backfilling and retiring need to know of records and pipelines.
+-- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
+-- Rules kept here: each record but a pipeline's first follows the one that ends where it starts.
+
+-- ---------------------------------------------------------------- pipeline
+alter table record_ledger.pipeline
+-- The least share of passes that backfilled and reopened records get while live ones wait too; the rest is theirs.
+add column backfill_share numeric not null default 0,
+-- Paused for good: no window is stored any more, and no status or alert speaks of it.
+add column is_retired boolean not null default false,
+add constraint a_retired_pipeline_is_paused check (not is_retired or paused_at is not null);
+
+-- ---------------------------------------------------------------- record
+alter table record_ledger.record disable trigger user;
+
+alter table record_ledger.record
+-- The record before this one, null only in the pipeline's first. The key that it is part of finds the next record by
+-- its start: when old records go to the archive, nothing has to be searched for.
+add column previous_window_start_time timestamptz,
+-- Backfilled or reopened: work on the past, which shares the passes with live windows.
+add column is_historical boolean not null default false;
+
+update record_ledger.record as r
+set previous_window_start_time = f.window_start_time
+from record_ledger.record as f
+where f.pipeline_id = r.pipeline_id and f.window_end_time = r.previous_window_end_time;
+
+alter table record_ledger.record enable trigger user;
+
+-- Takes the foreign key, the check, and the index of first records with it.
+alter table record_ledger.record drop column previous_window_end_time;
+alter table record_ledger.record drop constraint one_record_per_window_end;
+alter table record_ledger.record
+-- The end leads, so that a look-up by pipeline and start has no other index to go by than the primary key.
+add constraint one_window_of_these_bounds unique (window_end_time, pipeline_id, window_start_time),
+-- No gap and no overlap: starts are unique, so each record has one successor at most, and exactly one has no
+-- predecessor. The successor's start is the predecessor's end, because it is the same column.
+add constraint window_follows_the_previous_one
+foreign key (pipeline_id, previous_window_start_time, window_start_time)
+references record_ledger.record (pipeline_id, window_start_time, window_end_time);
+
+create unique index one_first_record_per_pipeline
+on record_ledger.record (pipeline_id)
+where previous_window_start_time is null;
+
+-- ---------------------------------------------------------------- claim
+alter table record_ledger.claim
+-- What backfilled and reopened records are owed of the passes, from 0 up to 1, after this pass.
+add column historical_credit numeric not null default 0;
+comment on column record_ledger.claim.historical_credit is
+'Private. Grows by backfill_share per pass while both kinds wait; at 1 a historical record is due.';
+
+-- ---------------------------------------------------------------- functions whose signature is another one now
+drop function if exists record_ledger.lane(text, text[], boolean, integer, boolean);
+drop function if exists record_ledger.next_answer(record_ledger.pipeline, text, timestamptz);
+drop function if exists record_ledger.last_window_end(text);
+$body$);
+select record_ledger.migrate(3, '0003_archive', $body$-- record_ledger migration 3: the archive, where finished records go with their events.
+-- Planned for a billion rows: partitioned by the year of the window, one index, columns of eight bytes first.
+-- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
+-- Rules kept here: only finished records are archived; a record is deleted only when the archive has it.
+
+-- ---------------------------------------------------------------- archived_record
+-- The columns of record that still mean something when it is finished. No foreign key chains the rows: they were
+-- chained when they were moved, and archive_records goes on where it stopped.
+create table record_ledger.archived_record (
+    window_start_time timestamptz not null,
+    window_end_time timestamptz not null,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    archived_at timestamptz not null,
+    claim_token bigint,
+    target_day date not null,
+    generation integer not null,
+    attempt integer not null,
+    config_version integer,
+    event_count integer not null,
+    is_historical boolean not null,
+    pipeline_id text not null,
+    status text not null,
+    run_id text,
+    fields jsonb not null,
+    missing_fields text[],
+    last_event text,
+    last_detail jsonb,
+    constraint one_archived_record_per_window_start primary key (pipeline_id, window_start_time),
+    constraint an_archived_record_is_finished check (status in ('COMPLETED', 'WAIVED')),
+    constraint an_archived_window_ends_after_it_starts check (window_end_time > window_start_time)
+) partition by range (window_start_time);
+comment on table record_ledger.archived_record is
+'Private. Append-only: one row per record that archive_records has moved here. Read through archived_records.';
+
+-- ---------------------------------------------------------------- archived_record_event
+create table record_ledger.archived_record_event (
+    window_start_time timestamptz not null,
+    event_time timestamptz not null,
+    claim_token bigint,
+    event_no integer not null,
+    generation integer not null,
+    attempt integer not null,
+    pipeline_id text not null,
+    event text not null,
+    from_status text not null,
+    to_status text not null,
+    run_id text,
+    actor text not null,
+    detail jsonb not null,
+    constraint one_archived_event_per_number primary key (pipeline_id, window_start_time, event_no)
+) partition by range (window_start_time);
+comment on table record_ledger.archived_record_event is
+'Private. Append-only: the events of archived records. Read through archived_record_events.';
+
+-- ---------------------------------------------------------------- triggers that refuse less now
+-- Deleting what the archive has is legal: check_record_archived and check_events_archived judge deletes from now on,
+-- and refuse_change, when this deploy comes to it, refuses to rewrite events only.
+drop trigger if exists refuse_change on record_ledger.record;
+drop trigger if exists refuse_change on record_ledger.record_event;
+$body$);
+select record_ledger.migrate(4, '0004_observations', $body$-- record_ledger migration 4: observations, and counts that must agree before a record is completed.
+-- What was counted of a record, at which stage and under which claim; which stages a pipeline's config asks for.
+-- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
+-- Rules kept here: a count is never negative; observations are numbered per record.
+
+-- ---------------------------------------------------------------- pipeline
+alter table record_ledger.pipeline
+-- {"stages": [...], "tolerance": "..."}; null when records are completed without counts.
+add column required_counts jsonb;
+
+-- ---------------------------------------------------------------- record
+alter table record_ledger.record
+-- False once a pass has found that the config asks for no counts: completing then looks up nothing. Never false while
+-- the config in force asks for some.
+add column needs_counts boolean not null default true,
+-- Somebody has waived the counts of this generation.
+add column counts_waived boolean not null default false;
+
+alter table record_ledger.archived_record
+add column counts_waived boolean not null default false;
+
+-- ---------------------------------------------------------------- record_observation
+create table record_ledger.record_observation (
+    window_start_time timestamptz not null,
+    observed_at timestamptz not null,
+    row_count bigint not null,
+    -- Current when the observation was written; null when it was made without a claim.
+    claim_token bigint,
+    observation_no integer not null,
+    generation integer not null,
+    -- The observation of an earlier claim that this one takes over.
+    adopted_no integer,
+    pipeline_id text not null,
+    stage text not null,
+    run_id text,
+    actor text not null default session_user,
+    detail jsonb not null,
+    constraint one_observation_per_number primary key (
+        pipeline_id, window_start_time, observation_no
+    ),
+    constraint a_count_is_not_negative check (row_count >= 0)
+);
+comment on table record_ledger.record_observation is
+'Private. Append-only: one row per count of a record, numbered per record. Read through record_observations.';
+
+-- The same columns in the same order: rows are moved and compared whole.
+create table record_ledger.archived_record_observation (
+    like record_ledger.record_observation,
+    constraint one_archived_observation_per_number primary key (
+        pipeline_id, window_start_time, observation_no
+    )
+) partition by range (window_start_time);
+comment on table record_ledger.archived_record_observation is
+'Private. Append-only: the observations of archived records. Read through archived_record_observations.';
+$body$);
+-- record_ledger.adoptable_observations: what a claim may take over from earlier claims of the same generation.
+-- Per stage that it has not counted itself, the newest observation that was written under a claim current at the time.
+-- Read by: adopt_observations, counts_problem.
+-- Rules: none.
+create or replace function record_ledger.adoptable_observations(
+    pipeline_id text, window_start_time timestamptz, claim_token bigint
+)
+returns setof record_ledger.record_observation
+language sql
+stable
+as $$
+    select distinct on (o.stage) o.*
+    from record_ledger.record_observation as o
+    where o.pipeline_id = adoptable_observations.pipeline_id
+        and o.window_start_time = adoptable_observations.window_start_time
+        and o.claim_token < adoptable_observations.claim_token
+        and o.generation = (
+            select r.generation
+            from record_ledger.record as r
+            where r.pipeline_id = o.pipeline_id and r.window_start_time = o.window_start_time
+        )
+        and not exists (
+            select
+            from record_ledger.record_observation as n
+            where n.pipeline_id = o.pipeline_id
+                and n.window_start_time = o.window_start_time
+                and n.claim_token = adoptable_observations.claim_token
+                and n.stage = o.stage
+        )
+    order by o.stage, o.observation_no desc
+$$;
+comment on function record_ledger.adoptable_observations(text, timestamptz, bigint) is
+'Private. The newest observation per stage that a claim may take over from earlier claims of its generation.';
+-- record_ledger.archive_end: where the archive of a pipeline ends; null when nothing is archived.
+-- Its first record that is not archived starts exactly there, so no window before it can ever be added.
+-- Read by: archivable_records, check_backfill.
+-- Rules: none.
+create or replace function record_ledger.archive_end(pipeline_id text)
+returns timestamptz
+language sql
+stable
+-- One look into the index of each year, however many rows it has.
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+    select a.window_end_time
+    from record_ledger.archived_record as a
+    where a.pipeline_id = archive_end.pipeline_id
+    order by a.window_start_time desc
+    limit 1
+$$;
+comment on function record_ledger.archive_end(text) is
+'Private. The end of the newest archived window of a pipeline; null when nothing is archived.';
+-- record_ledger.attempt_ending: what ended the newest attempt of a record, as BACKOFF and FAILED say it.
+-- A record that was taken back only in thought still bears the event of its pass: then its lease has expired.
+-- Read by: record_verdict.
+-- Rules: none.
+create or replace function record_ledger.attempt_ending(last_event text, last_detail jsonb)
+returns text
+language sql
+immutable
+as $$
+    select case last_event
+        when 'failed' then coalesce(nullif(last_detail ->> 'error', ''), 'no error was told')
+        when 'rebuilt' then 'its record was built again since'
+        when 'counts_waived'
+            then coalesce(
+                'its counts were waived since: ' || (last_detail ->> 'reason'), 'its lease expired'
+            )
+        else coalesce('it was taken back: ' || (last_detail ->> 'reason'), 'its lease expired')
+    end
+$$;
+comment on function record_ledger.attempt_ending(text, jsonb) is
+'What ended the newest attempt of a record: the error, the operator''s reason, or that its lease expired.';
+-- record_ledger.backfill_windows: the windows that a backfill adds before the first stored one, oldest first.
+-- From the first instant of from_time's local day on; the last one ends where the first stored one starts.
+-- Read by: backfill_records, range_effects.
+-- Rules: windows_from, day_start, local_day.
+create or replace function record_ledger.backfill_windows(
+    p record_ledger.pipeline, from_time timestamptz, first_start timestamptz
+)
+returns table (target_day date, window_start_time timestamptz, window_end_time timestamptz)
+language sql
+immutable
+as $$
+    select w.target_day, w.window_start_time, least(w.window_end_time, first_start)
+    from record_ledger.windows_from(
+        record_ledger.day_start(
+            record_ledger.local_day(from_time, (p).timezone), (p).timezone
+        ),
+        first_start,
+        (p).granularity,
+        (p).timezone,
+        null
+    ) as w
+    where from_time < first_start
+    order by w.window_start_time
+$$;
+comment on function record_ledger.backfill_windows(
+    record_ledger.pipeline, timestamptz, timestamptz
+) is
+'Private. The windows that a backfill adds before the first stored one, oldest first.';
+-- record_ledger.built_problem: what is wrong with the built windows that a caller sent; null when nothing is.
+-- Each must be {"window_start_time": ISO 8601 with offset, "fields": {exactly the config's fields}}.
+-- Read by: store_new_records, store_new_and_pass_valid_record.
+-- Rules: instant.
+create or replace function record_ledger.built_problem(built jsonb, p record_ledger.pipeline)
+returns text
+language plpgsql
+stable
+as $$
+declare
+    v_entry jsonb;
+    v_fields constant text[] := array(select k from jsonb_object_keys(p.fields) as k order by k);
+begin
+    if jsonb_typeof(built) is distinct from 'array' then
+        return format('built: %s is no array', coalesce(left(built::text, 80), 'null'));
+    end if;
+    for v_entry in select e.element from jsonb_array_elements(built) as e (element) loop
+        if jsonb_typeof(v_entry) <> 'object'
+            or record_ledger.instant(v_entry ->> 'window_start_time') is null
+        then
+            return format(
+                'built: %s has no window_start_time in ISO 8601 with an offset',
+                left(v_entry::text, 160)
+            );
+        end if;
+        if jsonb_typeof(v_entry -> 'fields') is distinct from 'object' then
+            return format(
+                'built: window %s has no object "fields"', v_entry ->> 'window_start_time'
+            );
+        end if;
+        if array(select k from jsonb_object_keys(v_entry -> 'fields') as k order by k)
+            <> v_fields
+        then
+            return format(
+                'built: the fields of window %s are %s; the config''s default_record has %s',
+                v_entry ->> 'window_start_time',
+                array(select k from jsonb_object_keys(v_entry -> 'fields') as k order by k),
+                v_fields
+            );
+        end if;
+    end loop;
+    return null;
+end
+$$;
+comment on function record_ledger.built_problem(jsonb, record_ledger.pipeline) is
+'What is wrong with the built windows that a caller sent; null when nothing is.';
+-- record_ledger.can_build_alone: does a stable record wait to be built from a config that needs no rendering?
+-- Only a changed config leaves such records: callers ask when config_version > 1. The oldest one answers for all.
+-- Read by: store_new_and_pass_valid_record.
+-- Rules: is_stable.
+create or replace function record_ledger.can_build_alone(
+    p record_ledger.pipeline, as_of timestamptz
+)
+returns boolean
+language plpgsql
+stable
+as $$
+begin
+    return not p.has_templates and coalesce(
+        (
+            select record_ledger.is_stable(r.window_end_time, p.x_time_back, as_of)
+            from record_ledger.record as r
+            where r.open_pipeline_id = p.pipeline_id and r.lane = 'unbuilt'
+            order by r.window_start_time
+            limit 1
+        ),
+        false
+    );
+end
+$$;
+comment on function record_ledger.can_build_alone(record_ledger.pipeline, timestamptz) is
+'Private. Whether a stable record of the pipeline waits to be built from a config without templates.';
+-- record_ledger.check_counts: true when the counts of a record in progress let it be completed; raises RL007 else.
+-- They agree, somebody waived them for this generation, or the config in force asks for none.
+-- Called by: check_record_change, only for records whose pipeline asked for counts when they were passed, or since.
+-- Rules: counts_problem.
+create or replace function record_ledger.check_counts(r record_ledger.record)
+returns boolean
+language plpgsql
+as $$
+declare
+    v_problem text;
+begin
+    if r.counts_waived then
+        return true;
+    end if;
+    -- Volatile, in a statement of its own: it sees what was counted until the record was locked.
+    v_problem := record_ledger.counts_problem(r.pipeline_id, r.window_start_time, r.claim_token);
+    if v_problem is null then
+        return true;
+    end if;
+    raise exception 'counts do not agree: window % of pipeline % is not completed: %',
+        (
+            select record_ledger.local_time(r.window_start_time, p.timezone)
+            from record_ledger.pipeline as p
+            where p.pipeline_id = r.pipeline_id
+        ),
+        r.pipeline_id,
+        v_problem
+        using errcode = 'RL007',
+        hint = 'Count again with observe_record and this claim token, fail the record, '
+            'or have its counts waived: waive_counts, with a reason.';
+end
+$$;
+comment on function record_ledger.check_counts(record_ledger.record) is
+'Private. True when the counts of a record let it be completed; RL007 else.';
+-- record_ledger.check_events_archived: events are deleted only when the archive has the same rows.
+-- Judges by what the tables hold: there is no setting that would let anybody delete. Refuses with RL003.
+-- Called by: the trigger of the same name on record_event, once per statement: one by one, events take thrice as long.
+-- Rules: none.
+create or replace function record_ledger.check_events_archived()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+-- One look-up by key for each event, however large the archive is.
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+    v_event record_ledger.record_event;
+begin
+    select g.* into v_event
+    from gone as g
+    where not exists (
+        select
+        from record_ledger.archived_record_event as a
+        where a.pipeline_id = g.pipeline_id and a.window_start_time = g.window_start_time
+            and a.event_no = g.event_no
+            and (
+                a.event_time, a.event, a.from_status, a.to_status, a.generation, a.attempt,
+                a.claim_token, a.run_id, a.actor, a.detail
+            ) is not distinct from (
+                g.event_time, g.event, g.from_status, g.to_status, g.generation, g.attempt,
+                g.claim_token, g.run_id, g.actor, g.detail
+            )
+    )
+    limit 1;
+    if found then
+        raise exception
+            'illegal change: delete of record_ledger.record_event is refused, '
+            'the archive does not have event % of the record % of pipeline %',
+            v_event.event_no, v_event.window_start_time, v_event.pipeline_id
+            using errcode = 'RL003',
+            hint = 'archive_records(pipeline_id, before) moves finished records to the archive.';
+    end if;
+    return null;
+end
+$$;
+comment on function record_ledger.check_events_archived() is
+'Private. Trigger: refuses (RL003) to delete events that the archive does not have.';
+
+-- Only when it is missing: creating a trigger waits for every writer of the table, and a deploy should not.
+do $$
+begin
+    if not exists (
+        select from pg_catalog.pg_trigger as t
+        where t.tgrelid = 'record_ledger.record_event'::regclass
+            and t.tgname = 'check_events_archived'
+    ) then
+        create trigger check_events_archived after delete on record_ledger.record_event
+        referencing old table as gone
+        for each statement execute function record_ledger.check_events_archived();
+    end if;
+end
+$$;
+-- record_ledger.check_observations_archived: observations are deleted only when the archive has the same rows.
+-- Judges by what the tables hold: there is no setting that would let anybody delete. Refuses with RL003.
+-- Called by: the trigger of the same name on record_observation, once per statement.
+-- Rules: none.
+create or replace function record_ledger.check_observations_archived()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+-- One look-up by key for each observation, however large the archive is.
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+    v_observation record_ledger.record_observation;
+begin
+    select g.* into v_observation
+    from gone as g
+    where not exists (
+        select
+        from record_ledger.archived_record_observation as a
+        where a.pipeline_id = g.pipeline_id and a.window_start_time = g.window_start_time
+            and a.observation_no = g.observation_no
+            and row(a.*) is not distinct from row(g.*)
+    )
+    limit 1;
+    if found then
+        raise exception
+            'illegal change: delete of record_ledger.record_observation is refused, '
+            'the archive does not have observation % of the record % of pipeline %',
+            v_observation.observation_no,
+            v_observation.window_start_time,
+            v_observation.pipeline_id
+            using errcode = 'RL003',
+            hint = 'archive_records(pipeline_id, before) moves finished records to the archive.';
+    end if;
+    return null;
+end
+$$;
+comment on function record_ledger.check_observations_archived() is
+'Private. Trigger: refuses (RL003) to delete observations that the archive does not have.';
+
+-- Only when it is missing: creating a trigger waits for every writer of the table, and a deploy should not.
+do $$
+begin
+    if not exists (
+        select from pg_catalog.pg_trigger as t
+        where t.tgrelid = 'record_ledger.record_observation'::regclass
+            and t.tgname = 'check_observations_archived'
+    ) then
+        create trigger check_observations_archived after delete on record_ledger.record_observation
+        referencing old table as gone
+        for each statement execute function record_ledger.check_observations_archived();
+    end if;
+end
+$$;
+-- record_ledger.check_record_archived: a record is deleted only when the archive has the same row.
+-- Judges by what the tables hold: there is no setting that would let anybody delete. Refuses with RL003.
+-- Called by: the trigger of the same name on record.
+-- Rules: none. Before each row, so that this error comes before the foreign key's.
+create or replace function record_ledger.check_record_archived()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not exists (
+        select
+        from record_ledger.archived_record as a
+        where a.pipeline_id = old.pipeline_id
+            and a.window_start_time = old.window_start_time
+            and (
+                a.window_end_time, a.target_day, a.status, a.generation, a.attempt, a.claim_token,
+                a.run_id, a.fields, a.config_version, a.missing_fields, a.is_historical,
+                a.event_count, a.last_event, a.last_detail, a.created_at, a.updated_at,
+                a.counts_waived
+            ) is not distinct from (
+                old.window_end_time, old.target_day, old.status, old.generation, old.attempt,
+                old.claim_token, old.run_id, old.fields, old.config_version, old.missing_fields,
+                old.is_historical, old.event_count, old.last_event, old.last_detail, old.created_at,
+                old.updated_at, old.counts_waived
+            )
+    ) then
+        raise exception
+            'illegal change: delete of record_ledger.record is refused, '
+            'the archive does not have the record % of pipeline %',
+            old.window_start_time, old.pipeline_id
+            using errcode = 'RL003',
+            hint = 'archive_records(pipeline_id, before) moves finished records to the archive.';
+    end if;
+    return old;
+end
+$$;
+comment on function record_ledger.check_record_archived() is
+'Private. Trigger: refuses (RL003) to delete a record that the archive does not have.';
+
+-- Only when it is missing: creating a trigger waits for every writer of the table, and a deploy should not.
+do $$
+begin
+    if not exists (
+        select from pg_catalog.pg_trigger as t
+        where t.tgrelid = 'record_ledger.record'::regclass and t.tgname = 'check_record_archived'
+    ) then
+        create trigger check_record_archived before delete on record_ledger.record
+        for each row execute function record_ledger.check_record_archived();
+    end if;
+end
+$$;
+-- record_ledger.check_record_change: the state machine, on every update of a record, whoever makes it.
+-- A change names its event (last_event); the status that follows is written here, the event appended, and whatever the
+-- diagram in README.md does not show is refused (RL003), or RL007 where it is the counts that keep it from completion.
+-- Called by: the trigger of the same name on record.
+-- Rules: the one list of legal changes is here; check_counts.
+create or replace function record_ledger.check_record_change()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_is_event boolean;
+    v_is_legal boolean;
+    v_status text;
+begin
+    -- Small expressions on purpose: a session sets up each of them anew in every transaction that comes to it.
+    if new.pipeline_id <> old.pipeline_id or new.window_start_time <> old.window_start_time
+        or new.window_end_time <> old.window_end_time or new.target_day <> old.target_day
+        or new.created_at <> old.created_at
+    then
+        raise exception 'illegal change: the window % of pipeline % is stored and never moves',
+            old.window_start_time, old.pipeline_id using errcode = 'RL003';
+    end if;
+
+    v_is_event := new.status <> old.status
+        or new.last_event is distinct from old.last_event
+        or new.claim_token is distinct from old.claim_token
+        or new.last_detail is distinct from old.last_detail;
+    if not v_is_event then
+        -- A heartbeat, a new judgement of what is missing, or a link: no event, so nothing else may differ.
+        v_is_legal := new.generation = old.generation and new.attempt = old.attempt
+            and new.fields = old.fields and new.event_count = old.event_count
+            and new.run_id is not distinct from old.run_id
+            and new.retry_at is not distinct from old.retry_at
+            and new.updated_at = old.updated_at
+            and (new.lease_expires_at is null) = (old.lease_expires_at is null)
+            and new.is_historical = old.is_historical
+            and new.counts_waived = old.counts_waived and new.needs_counts >= old.needs_counts;
+        -- A record is linked anew only while none is before it (the schema then checks the link), or none any more.
+        if new.previous_window_start_time is distinct from old.previous_window_start_time
+            and exists (
+                select
+                from record_ledger.record as r
+                where r.pipeline_id = old.pipeline_id
+                    and r.window_start_time = old.previous_window_start_time
+            )
+        then
+            v_is_legal := false;
+        end if;
+    else
+        case new.last_event
+            when 'passed' then
+                v_status := 'IN_PROGRESS';
+                v_is_legal := old.status = 'PENDING' and new.attempt = old.attempt + 1;
+            when 'completed' then
+                v_status := 'COMPLETED';
+                -- The counts come last: they are looked up only where the config asks for any.
+                v_is_legal := old.status = 'IN_PROGRESS' and new.claim_token = old.claim_token
+                    and (not old.needs_counts or record_ledger.check_counts(old));
+            when 'passed_again' then
+                v_status := 'IN_PROGRESS';
+                v_is_legal := old.status = 'IN_PROGRESS' and new.claim_token > old.claim_token
+                    and new.run_id is not distinct from old.run_id;
+            when 'failed', 'lease_expired' then
+                -- With a time to try again there is an attempt left.
+                v_status := case when new.retry_at is null then 'FAILED' else 'PENDING' end;
+                v_is_legal := old.status = 'IN_PROGRESS';
+            when 'released' then
+                v_status := 'PENDING';
+                v_is_legal := old.status = 'IN_PROGRESS' and new.attempt = old.attempt - 1;
+            when 'waived' then
+                v_status := 'WAIVED';
+                v_is_legal := old.status in ('PENDING', 'FAILED');
+            when 'reopened' then
+                v_status := 'PENDING';
+                new.is_historical := true;
+                new.counts_waived := false;
+                v_is_legal := old.status in ('COMPLETED', 'FAILED', 'WAIVED') and new.attempt = 0;
+            when 'rebuilt' then
+                v_status := 'PENDING';
+                v_is_legal := old.status = 'PENDING';
+            when 'counts_waived' then
+                v_status := old.status;
+                new.counts_waived := true;
+                v_is_legal := old.status in ('PENDING', 'IN_PROGRESS') and not old.counts_waived
+                    and new.claim_token is not distinct from old.claim_token
+                    and new.run_id is not distinct from old.run_id
+                    and new.retry_at is not distinct from old.retry_at;
+            else
+                v_is_legal := false;
+        end case;
+        -- The one place that writes a status; whoever writes another one is refused.
+        v_is_legal := v_is_legal and new.status in (old.status, v_status);
+        new.status := coalesce(v_status, new.status);
+        -- What each status needs: a claim with a lease while in progress, neither while pending.
+        v_is_legal := v_is_legal
+            and new.event_count = old.event_count
+            and new.generation = old.generation + (new.last_event = 'reopened')::integer
+            and (new.attempt = old.attempt or new.last_event in ('passed', 'released', 'reopened'))
+            and new.is_historical = (old.is_historical or new.last_event = 'reopened')
+            and (new.fields = old.fields or new.last_event = 'rebuilt')
+            and (
+                new.counts_waived = old.counts_waived
+                or new.last_event in ('counts_waived', 'reopened')
+            )
+            -- Only a pass, which has the config at hand, finds that no counts are needed.
+            and (new.needs_counts >= old.needs_counts or v_status = 'IN_PROGRESS')
+            and new.previous_window_start_time is not distinct from old.previous_window_start_time
+            and (v_status = 'IN_PROGRESS') = (new.lease_expires_at is not null)
+            and (v_status <> 'IN_PROGRESS' or new.claim_token is not null)
+            and (v_status <> 'PENDING' or (new.claim_token is null and new.run_id is null))
+            and (v_status = 'PENDING' or new.retry_at is null);
+    end if;
+    if v_is_legal is not true then
+        raise exception 'illegal change of the record % of pipeline %: % from % to %',
+            old.window_start_time,
+            old.pipeline_id,
+            coalesce(new.last_event, 'no event'),
+            old.status,
+            new.status
+            using errcode = 'RL003',
+            hint = 'Use the routines of schema record_ledger; '
+                'sql/README.md shows the legal changes.';
+    end if;
+
+    new.event_count := old.event_count + v_is_event::integer;
+    new.lane := record_ledger.lane(
+        new.status,
+        new.missing_fields,
+        new.awaits_build,
+        new.event_count,
+        new.out_of_order,
+        new.is_historical
+    );
+    new.open_pipeline_id := case when new.lane is not null then new.pipeline_id end;
+    if not v_is_event then
+        return new;
+    end if;
+    -- A pass takes its time after its lock, and may then wait for a record that is released at a later one.
+    new.updated_at := greatest(new.updated_at, old.updated_at);
+    insert into record_ledger.record_event (
+        pipeline_id,
+        window_start_time,
+        event_no,
+        event_time,
+        event,
+        from_status,
+        to_status,
+        generation,
+        attempt,
+        claim_token,
+        run_id,
+        detail
+    )
+    values (
+        new.pipeline_id,
+        new.window_start_time,
+        new.event_count,
+        new.updated_at,
+        new.last_event,
+        old.status,
+        new.status,
+        new.generation,
+        -- A released attempt is not counted, but it is the one that was released.
+        case when new.last_event = 'released' then old.attempt else new.attempt end,
+        coalesce(new.claim_token, old.claim_token),
+        coalesce(new.run_id, old.run_id),
+        coalesce(new.last_detail, '{}')
+    );
+    return new;
+end
+$$;
+comment on function record_ledger.check_record_change() is
+'Private. Trigger: refuses illegal changes of a record (RL003, RL007) and appends the event of each legal one.';
+
+-- Only when it is missing: creating a trigger waits for every writer of the table, and a deploy should not.
+do $$
+begin
+    if not exists (
+        select from pg_catalog.pg_trigger as t
+        where t.tgrelid = 'record_ledger.record'::regclass and t.tgname = 'check_record_change'
+    ) then
+        create trigger check_record_change before update on record_ledger.record
+        for each row execute function record_ledger.check_record_change();
+    end if;
+end
+$$;
+-- record_ledger.clock: the ledger's only source of time.
+-- The server's clock at the moment of the call, not the transaction's start: leases must not begin in the past.
+-- Read by: every routine and view, once per statement or per lock taken. Only a test database replaces it.
+-- Rules: none.
+create or replace function record_ledger.clock()
+returns timestamptz
+language sql
+volatile
+as $$
+    select pg_catalog.clock_timestamp()
+$$;
+comment on function record_ledger.clock() is
+'The instant at which the ledger judges: the server''s clock.';
+-- record_ledger.config_keys: the keys of a config that the ledger reads.
+-- All others are ignored and never stored: a team's config holds much else, passwords included.
+-- Read by: known_config, warn_of_misspelt_keys.
+-- Rules: none.
+create or replace function record_ledger.config_keys()
+returns text[]
+language sql
+immutable
+as $$
+    select array[
+        'pipeline_id',
+        'timezone',
+        'x_time_back',
+        'granularity',
+        'default_record',
+        'check_fields',
+        'start_at',
+        'max_active_records',
+        'depends_on_past',
+        'lease',
+        'max_attempts',
+        'retry_delay',
+        'backfill_share',
+        'required_counts'
+    ]
+$$;
+comment on function record_ledger.config_keys() is
+'The keys of a config that the ledger reads; all others are ignored and not stored.';
+-- record_ledger.config_problems: everything that is wrong with a config, one sentence each.
+-- Each names the key, the value and what would be valid; empty when the config is valid.
+-- Read by: read_config.
+-- Rules: config_keys, ledger_columns, duration, near_names, required_counts_problems.
+create or replace function record_ledger.config_problems(config jsonb)
+returns text[]
+language plpgsql
+stable
+as $$
+declare
+    v_problems text[] := '{}';
+    v_record jsonb := config -> 'default_record';
+    v_keys text[] := '{}';
+    v_key text;
+    v_value jsonb;
+    v_near text[];
+    v_duration interval;
+    v_id_keys integer := 0;
+begin
+    if jsonb_typeof(config) is distinct from 'object' then
+        return array[
+            format(
+                'config: %s is no object; give the keys of final_config',
+                coalesce(left(config::text, 80), 'null')
+            )
+        ];
+    end if;
+
+    -- timezone
+    v_value := config -> 'timezone';
+    if v_value is null then
+        v_problems := v_problems
+            || 'timezone: missing; give an IANA name such as "Europe/Berlin"'::text;
+    elsif jsonb_typeof(v_value) <> 'string'
+        or not exists (
+            select
+            from pg_catalog.pg_timezone_names as z
+            where z.name = config ->> 'timezone'
+        )
+    then
+        v_near := record_ledger.near_names(
+            config ->> 'timezone',
+            array(
+                select z.name
+                from pg_catalog.pg_timezone_names as z
+                where z.name !~ '^(posix|right)/'
+            )
+        );
+        v_problems := v_problems || format(
+            'timezone: %s is no time zone that the server knows; %s', left(v_value::text, 80),
+            case cardinality(v_near)
+                when 0 then 'give an IANA name such as "Europe/Berlin"'
+                else 'did you mean "' || array_to_string(v_near, '" or "') || '"?'
+            end
+        );
+    end if;
+
+    -- durations
+    for v_key in select unnest(array['x_time_back', 'granularity', 'lease', 'retry_delay']) loop
+        v_value := config -> v_key;
+        v_duration := case jsonb_typeof(v_value)
+            when 'string' then record_ledger.duration(config ->> v_key)
+        end;
+        if v_value is null then
+            if v_key in ('x_time_back', 'granularity') then
+                v_problems := v_problems || format(
+                    '%s: missing; give a duration such as %s', v_key,
+                    case v_key when 'granularity' then '"2h"' else '"1d"' end
+                );
+            end if;
+        elsif v_duration is null then
+            v_problems := v_problems || format(
+                '%s: %s is no duration; give units, such as "1d", "1d2h30m20s" or "PT26H" '
+                '(no months, years or bare numbers)',
+                v_key, left(v_value::text, 80)
+            );
+        elsif v_key = 'granularity'
+            and (v_duration < interval '1 second' or v_duration > interval '24:00:00'
+                or extract(second from v_duration) <> floor(extract(second from v_duration)))
+        then
+            v_problems := v_problems || format(
+                'granularity: %s is out of range; give whole seconds from "1s" to "1d"', v_value
+            );
+        elsif v_duration < interval '0' or v_duration > interval '876000 hours' then
+            v_problems := v_problems || format(
+                '%s: %s is out of range; give "0s" to "36500d"', v_key, v_value
+            );
+        elsif v_key = 'lease' and v_duration < interval '1 second' then
+            v_problems := v_problems || format(
+                'lease: %s is too short; give at least "1s"', v_value
+            );
+        end if;
+    end loop;
+
+    -- whole numbers and switches
+    for v_key in select unnest(array['max_active_records', 'max_attempts']) loop
+        v_value := config -> v_key;
+        if v_value is not null
+            and (
+                jsonb_typeof(v_value) <> 'number'
+                or v_value::text !~ '^\d{1,9}$'
+                or v_value::text::integer < 1
+            )
+        then
+            v_problems := v_problems || format(
+                '%s: %s is no whole number from 1 to 999999999', v_key, left(v_value::text, 80)
+            );
+        end if;
+    end loop;
+    v_value := config -> 'depends_on_past';
+    if v_value is not null and jsonb_typeof(v_value) <> 'boolean' then
+        v_problems := v_problems || format(
+            'depends_on_past: %s is neither true nor false', left(v_value::text, 80)
+        );
+    end if;
+    v_value := config -> 'backfill_share';
+    if v_value is not null and jsonb_typeof(v_value) <> 'number' then
+        v_problems := v_problems || format(
+            'backfill_share: %s is no number; give one from 0 to 1', left(v_value::text, 80)
+        );
+    elsif v_value::numeric not between 0 and 1 then
+        v_problems := v_problems || format(
+            'backfill_share: %s is out of range; give a number from 0 to 1', left(v_value::text, 80)
+        );
+    elsif v_value::numeric > 0 and config -> 'depends_on_past' = 'true' then
+        v_problems := v_problems || format(
+            'backfill_share: %s goes with no depends_on_past, which passes strictly in order; '
+            'leave one of them out',
+            left(v_value::text, 80)
+        );
+    end if;
+
+    -- start_at
+    v_value := config -> 'start_at';
+    if v_value is not null and record_ledger.start_instant(v_value #>> '{}', 'UTC') is null then
+        v_problems := v_problems || format(
+            'start_at: %s is no time; give ISO 8601, such as "2026-01-01", "2026-01-01T06:00" '
+            'or "2026-01-01T06:00+01:00"',
+            left(v_value::text, 80)
+        );
+    end if;
+
+    -- default_record and the pipeline's name
+    if v_record is null then
+        v_problems := v_problems
+            || 'default_record: missing; give an object such as {"pipeline_id": "orders"}'::text;
+    elsif jsonb_typeof(v_record) <> 'object' then
+        v_problems := v_problems || format(
+            'default_record: %s is no object; give one such as {"pipeline_id": "orders"}',
+            left(v_record::text, 80)
+        );
+    else
+        v_keys := array(select k from jsonb_object_keys(v_record) as k order by k);
+        foreach v_key in array v_keys loop
+            if v_key <> 'pipeline_id' and v_key = any (record_ledger.ledger_columns()) then
+                v_problems := v_problems || format(
+                    'default_record: "%s" is a column of the ledger; give the field another name '
+                    '(its value is %s)',
+                    v_key, left((v_record -> v_key)::text, 80)
+                );
+            elsif v_key = '' then
+                v_problems := v_problems || format(
+                    'default_record: "" is no field name (its value is %s); give the field a name',
+                    left((v_record -> '')::text, 80)
+                );
+            end if;
+        end loop;
+    end if;
+    foreach v_value in array array_remove(
+        array[config -> 'pipeline_id', v_record -> 'pipeline_id'], null
+    ) loop
+        v_id_keys := v_id_keys + 1;
+        if jsonb_typeof(v_value) <> 'string'
+            or v_value #>> '{}' !~ '\S'
+            or octet_length(v_value #>> '{}') > 255
+            or v_value #>> '{}' ~ '\{[{%#]'
+        then
+            v_problems := v_problems || format(
+                'pipeline_id: %s is no pipeline name; '
+                'give a text of 1 to 255 bytes without templates',
+                left(v_value::text, 80)
+            );
+        end if;
+    end loop;
+    if v_id_keys = 0 then
+        v_problems := v_problems || 'pipeline_id: missing; put it into default_record'::text;
+    elsif config -> 'pipeline_id' <> v_record -> 'pipeline_id' then
+        v_problems := v_problems || format(
+            'pipeline_id: the config says %s and its default_record %s; give it once',
+            left((config -> 'pipeline_id')::text, 80), left((v_record -> 'pipeline_id')::text, 80)
+        );
+    end if;
+
+    -- check_fields
+    v_value := config -> 'check_fields';
+    if v_value is not null and jsonb_typeof(v_value) <> 'array' then
+        v_problems := v_problems || format(
+            'check_fields: %s is no list; give field names such as ["source_name"]',
+            left(v_value::text, 80)
+        );
+    elsif v_value is not null then
+        v_keys := array_remove(v_keys, 'pipeline_id') || array[
+            'pipeline_id',
+            'target_day',
+            'window_start_time',
+            'window_end_time',
+            'time_interval'
+        ];
+        for v_value in select e.element from jsonb_array_elements(v_value) as e (element) loop
+            if jsonb_typeof(v_value) <> 'string' or v_value #>> '{}' <> all (v_keys) then
+                v_near := record_ledger.near_names(v_value #>> '{}', v_keys);
+                v_problems := v_problems || format(
+                    'check_fields: %s is no field of default_record; %s', left(v_value::text, 80),
+                    case
+                        when cardinality(v_near) > 0
+                            then 'did you mean "' || array_to_string(v_near, '" or "') || '"?'
+                        else 'give one of "' || array_to_string(v_keys, '", "') || '"'
+                    end
+                );
+            end if;
+        end loop;
+    end if;
+    return v_problems
+        || record_ledger.required_counts_problems(config -> 'required_counts');
+end
+$$;
+comment on function record_ledger.config_problems(jsonb) is
+'Everything that is wrong with a config, one sentence each, naming the key, the value and what would be valid.';
+-- record_ledger.count_tolerance: by how many rows a count may be off, as a config's tolerance says.
+-- '5 rows' whatever the count, '0.1%' of the count it is compared with; null when the text is no tolerance.
+-- Read by: required_counts_problems, counts_problem.
+-- Rules: units are required, and 100% is the most.
+create or replace function record_ledger.count_tolerance(tolerance text, row_count bigint)
+returns numeric
+language sql
+immutable strict
+as $$
+    select case
+        when tolerance ~ '^\s*\d{1,18}\s*rows?\s*$'
+            then substring(tolerance from '\d+')::numeric
+        when tolerance ~ '^\s*\d{1,3}(\.\d{1,9})?\s*%\s*$'
+            and substring(tolerance from '[\d.]+')::numeric <= 100
+            then substring(tolerance from '[\d.]+')::numeric * row_count / 100
+    end
+$$;
+comment on function record_ledger.count_tolerance(text, bigint) is
+'How many rows a tolerance such as "5 rows" or "0.1%" allows a count to be off; null when the text is none.';
+-- record_ledger.counts_problem: why the counts of a claim do not suffice to complete its record; null when they do.
+-- Judged by the newest observation of each required stage that was written under this claim; an earlier claim's counts
+-- only once they are adopted: what a run counted before it lost its claim says nothing about what came after.
+-- Each stage may be off from the first one by the tolerance. By the config in force; null when it asks for nothing.
+-- Read by: check_counts, record_verdicts. Rules: count_tolerance.
+create or replace function record_ledger.counts_problem(
+    pipeline_id text, window_start_time timestamptz, claim_token bigint
+)
+returns text
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+#variable_conflict use_column
+declare
+    v_required jsonb;
+begin
+    select p.required_counts into v_required
+    from record_ledger.pipeline as p
+    where p.pipeline_id = counts_problem.pipeline_id;
+    if v_required is null then
+        return null;
+    end if;
+    return (
+        with counted as (
+            select
+                s.stage_no,
+                s.stage,
+                o.row_count,
+                e.row_count as earlier_count,
+                abs(o.row_count - first_value(o.row_count) over stages) as off_by,
+                record_ledger.count_tolerance(
+                    v_required ->> 'tolerance', first_value(o.row_count) over stages
+                ) as allowed
+            from jsonb_array_elements_text(v_required -> 'stages')
+                with ordinality as s (stage, stage_no)
+            left join lateral (
+                select n.row_count
+                from record_ledger.record_observation as n
+                where n.pipeline_id = counts_problem.pipeline_id
+                    and n.window_start_time = counts_problem.window_start_time
+                    and n.claim_token = counts_problem.claim_token
+                    and n.stage = s.stage
+                order by n.observation_no desc
+                limit 1
+            ) as o on true
+            left join record_ledger.adoptable_observations(
+                counts_problem.pipeline_id,
+                counts_problem.window_start_time,
+                counts_problem.claim_token
+            ) as e on e.stage = s.stage
+            window stages as (order by s.stage_no)
+        )
+        select string_agg(
+            c.stage || case
+                when c.row_count is null and c.earlier_count is null
+                    then ' not counted under this claim'
+                when c.row_count is null
+                    then format(
+                        ' not counted under this claim (an earlier one counted %s, '
+                        'which adopt_observations takes over)', c.earlier_count
+                    )
+                when c.off_by > c.allowed
+                    then format(
+                        ' %s (off by %s, tolerance %s%s)',
+                        c.row_count,
+                        c.off_by,
+                        v_required ->> 'tolerance',
+                        case
+                            when v_required ->> 'tolerance' like '%\%%'
+                                then format(' = %s rows', trim_scale(c.allowed))
+                        end
+                    )
+                else ' ' || c.row_count
+            end, ', ' order by c.stage_no
+        )
+        from counted as c
+        having bool_or(c.row_count is null or c.off_by > c.allowed)
+    );
+end
+$$;
+comment on function record_ledger.counts_problem(text, timestamptz, bigint) is
+'Why the counts of a claim do not suffice to complete its record, with the counts; null when they do, or none are required.';
+-- record_ledger.day_start: the first instant of a local date, the ledger's local midnight.
+-- Also where 00:00 does not exist (Cairo, Beirut, Santiago, Havana), happens twice (Azores) or a whole date is skipped.
+-- Read by: local_day, next_window, windows_from, backfill_windows, first_window_start.
+-- Rules: local_instant.
+create or replace function record_ledger.day_start(local_date date, timezone text)
+returns timestamptz
+language sql
+immutable
+as $$
+    select record_ledger.local_instant(local_date::timestamp, day_start.timezone)
+$$;
+comment on function record_ledger.day_start(date, text) is
+'The first instant of a local date in a time zone; consecutive ones tile time exactly.';
+-- record_ledger.deciding_record: the open record whose verdict a pass exits with when it passes nothing.
+-- The oldest pending one, else the oldest in progress, else the oldest failed one; null when none is open.
+-- A record whose lease has run out comes as the next pass will leave it: pending again, or failed.
+-- Read by: next_answer. Rules: lane_heads, retry_time.
+create or replace function record_ledger.deciding_record(
+    p record_ledger.pipeline,
+    oldest_waiting timestamptz,
+    first_active timestamptz,
+    as_of timestamptz
+)
+returns record_ledger.record
+language plpgsql
+stable
+as $$
+#variable_conflict use_column
+declare
+    r record_ledger.record;
+    v_start timestamptz;
+begin
+    select o.* into r
+    from record_ledger.record as o
+    where o.open_pipeline_id = p.pipeline_id and o.lane = 'active'
+        and o.window_start_time >= deciding_record.first_active
+        and o.lease_expires_at <= as_of and o.attempt < p.max_attempts
+    order by o.window_start_time
+    limit 1;
+    select min(h.window_start_time) into v_start
+    from record_ledger.lane_heads(p.pipeline_id, deciding_record.oldest_waiting) as h
+    where h.lane not in ('active', 'failed');
+    if r.window_start_time < v_start or v_start is null and r.pipeline_id is not null then
+        r.status := 'PENDING';
+        r.retry_at := record_ledger.retry_time(r.lease_expires_at, r.attempt, p.retry_delay);
+        r.last_detail := null;
+        return r;
+    end if;
+    if v_start is null then
+        select o.window_start_time into v_start
+        from record_ledger.record as o
+        where o.open_pipeline_id = p.pipeline_id and o.lane = 'active'
+            and o.window_start_time >= deciding_record.first_active and o.lease_expires_at > as_of
+        order by o.window_start_time
+        limit 1;
+    end if;
+    if v_start is null then
+        select min(h.window_start_time) into v_start
+        from record_ledger.lane_heads(p.pipeline_id, null, deciding_record.first_active) as h;
+    end if;
+    select o.* into r
+    from record_ledger.record as o
+    where o.pipeline_id = p.pipeline_id and o.window_start_time = v_start;
+    if r.status = 'IN_PROGRESS' and r.lease_expires_at <= as_of then
+        r.status := 'FAILED';
+        r.last_detail := null;
+        r.updated_at := as_of;
+    end if;
+    return r;
+end
+$$;
+comment on function record_ledger.deciding_record(
+    record_ledger.pipeline, timestamptz, timestamptz, timestamptz
+) is
+'Private. The open record whose verdict a pass exits with when it passes nothing.';
+-- record_ledger.deployed_release: the release of the ledger that is deployed here.
+-- The newest one that was ever deployed: a deploy never goes back.
+-- Read by: the doctor of the runner, analysts.
+-- Rules: release_numbers.
+create or replace function record_ledger.deployed_release()
+returns text
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+    select d.release
+    from record_ledger.deployment as d
+    order by record_ledger.release_numbers(d.release) desc, d.deployed_at desc
+    limit 1
+$$;
+comment on function record_ledger.deployed_release() is
+'The release of the ledger that is deployed here.';
+-- record_ledger.due_windows: all windows from an instant on that are due, oldest first.
+-- Due is a window that began before as_of - x_time_back; a retired pipeline has none. Reads no ledger rows.
+-- Read by: new_windows, store_windows, windows_to_build.
+-- Rules: windows_from.
+create or replace function record_ledger.due_windows(
+    p record_ledger.pipeline, from_time timestamptz, as_of timestamptz, max_windows integer
+)
+returns table (target_day date, window_start_time timestamptz, window_end_time timestamptz)
+language sql
+immutable
+as $$
+    select w.target_day, w.window_start_time, w.window_end_time
+    from record_ledger.windows_from(
+        from_time, as_of - (p).x_time_back, (p).granularity, (p).timezone, max_windows
+    ) as w
+    where not (p).is_retired
+    order by w.window_start_time
+$$;
+comment on function record_ledger.due_windows(
+    record_ledger.pipeline, timestamptz, timestamptz, integer
+) is
+'Private. The windows from an instant on that began before as_of - x_time_back, oldest first.';
+-- record_ledger.duration: reads a config's duration ('1d', '1d2h30m20s', 'PT26H') as elapsed time.
+-- Null when the text is no duration: bare numbers, months, years and infinity are none. 1d is 24 h on every day.
+-- Read by: config_problems, read_config, and status --fail-on of the runner.
+-- Rules: units are required; a sign is read, and judged by the caller.
+create or replace function record_ledger.duration(duration_text text)
+returns interval
+language plpgsql
+immutable strict
+as $$
+declare
+    v_units constant text :=
+        'weeks?|w|days?|d|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s|'
+        'milliseconds?|ms|microseconds?|us';
+begin
+    if duration_text !~* ('^\s*-?(\d+(\.\d+)?\s*(' || v_units || ')\s*)+$')
+        and duration_text !~ '^P(?=\d|T\d)(\d+W)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?$'
+    then
+        return null;
+    end if;
+    -- As seconds only: an interval with a day part added to an instant would follow the session's time zone.
+    -- A sign counts for the whole; PostgreSQL would give it to the first part, or to all, as IntervalStyle says.
+    return pg_catalog.make_interval(
+        secs => extract(epoch from ltrim(duration_text, '- ')::interval)::double precision
+            * case when ltrim(duration_text) like '-%' then -1 else 1 end
+    );
+exception
+    when invalid_datetime_format or interval_field_overflow or datetime_field_overflow
+        or numeric_value_out_of_range then
+        return null;
+end
+$$;
+comment on function record_ledger.duration(text) is
+'A duration with units as elapsed time (1d = 24 h); null when the text is none.';
+-- record_ledger.edit_distance: how many letters two words differ by, case ignored.
+-- Insertions, deletions, substitutions and swaps of neighbours count 1 each (optimal string alignment).
+-- Read by: near_names.
+-- Rules: none.
+create or replace function record_ledger.edit_distance(left_word text, right_word text)
+returns integer
+language plpgsql
+immutable strict
+as $$
+declare
+    v_left constant text[] := string_to_array(lower(left_word), null);
+    v_right constant text[] := string_to_array(lower(right_word), null);
+    v_width constant integer := coalesce(cardinality(v_right), 0);
+    v_above integer[];
+    v_row integer[] := array(select generate_series(0, v_width));
+    v_two_above integer[];
+begin
+    for i in 1 .. coalesce(cardinality(v_left), 0) loop
+        v_two_above := v_above;
+        v_above := v_row;
+        v_row := array[i];
+        for j in 1 .. v_width loop
+            v_row[j + 1] := least(
+                v_above[j + 1] + 1,
+                v_row[j] + 1,
+                v_above[j] + (v_left[i] <> v_right[j])::integer,
+                case
+                    when i > 1 and j > 1
+                        and v_left[i] = v_right[j - 1] and v_left[i - 1] = v_right[j]
+                        then v_two_above[j - 1] + 1
+                end
+            );
+        end loop;
+    end loop;
+    return v_row[v_width + 1];
+end
+$$;
+comment on function record_ledger.edit_distance(text, text) is
+'How many letters two words differ by, case ignored.';
+-- record_ledger.expected_claims: how each record in progress is expected to come out of it, seen from an instant.
+-- While its lease runs, the run completes: run_duration after its pass, or where that is over already, with the lease.
+-- Where the lease has run out, the next pass takes the record back or marks it failed. (One that must be built as well
+-- is built by the pass after that one, which is not told apart here.)
+-- Read by: planned_passes. Rules: retry_time; collect_expired_leases does what is said here of expired leases.
+create or replace function record_ledger.expected_claims(
+    p record_ledger.pipeline,
+    first_active timestamptz,
+    run_duration interval,
+    can_build boolean,
+    as_of timestamptz
+)
+returns table (
+    window_start_time timestamptz,
+    is_historical boolean,
+    busy_until timestamptz,
+    -- When it can be passed again; null when it will not be.
+    retry_at timestamptz,
+    -- Neither completed nor passed again.
+    is_stuck boolean
+)
+language sql
+stable
+as $$
+    select
+        r.window_start_time,
+        r.is_historical,
+        case
+            -- The newest event of a record in progress is its pass: a heartbeat is none.
+            when r.lease_expires_at > as_of and r.updated_at + run_duration > as_of
+                then r.updated_at + run_duration
+            else r.lease_expires_at
+        end as busy_until,
+        case
+            when l.is_lost and l.comes_back
+                then record_ledger.retry_time(r.lease_expires_at, r.attempt, (p).retry_delay)
+        end as retry_at,
+        l.is_lost and not l.comes_back as is_stuck
+    from record_ledger.record as r
+    cross join lateral (
+        select
+            r.lease_expires_at <= as_of as is_lost,
+            r.attempt < (p).max_attempts
+            and (r.missing_fields is null or r.awaits_build and can_build) as comes_back
+    ) as l
+    where r.open_pipeline_id = (p).pipeline_id and r.lane = 'active'
+        and r.window_start_time >= coalesce(first_active, '-infinity')
+$$;
+comment on function record_ledger.expected_claims(
+    record_ledger.pipeline, timestamptz, interval, boolean, timestamptz
+) is
+'Private. When each record in progress is expected to be completed, or to be passed again.';
+-- record_ledger.expected_duration: how long a run of a pipeline takes, as measured; null when none was completed.
+-- The median over the newest 100 completed passes, from the pass that drew the claim token to its completion.
+-- Looks at the newest 1,000 passes at most: a pipeline that failed that often has no duration worth to plan with.
+-- Read by: plan_runs. Rules: none.
+create or replace function record_ledger.expected_duration(pipeline_id text)
+returns interval
+language sql
+stable
+as $$
+    -- Seconds, because the difference of two instants has a day part, which would follow the session's time zone.
+    select make_interval(secs => percentile_cont(0.5) within group (order by m.seconds))
+    from (
+        select extract(epoch from e.completed_at - e.passed_at)::double precision as seconds
+        from (
+            select c.claim_token, c.window_start_time
+            from record_ledger.claim as c
+            where c.pipeline_id = expected_duration.pipeline_id
+            order by c.claim_token desc
+            limit 1000
+        ) as c
+        cross join lateral (
+            select
+                min(e.event_time) filter (where e.event in ('passed', 'passed_again')) as passed_at,
+                min(e.event_time) filter (where e.event = 'completed') as completed_at
+            from (
+                select r.event_time, r.event
+                from record_ledger.record_event as r
+                where r.pipeline_id = expected_duration.pipeline_id
+                    and r.window_start_time = c.window_start_time
+                    and r.claim_token = c.claim_token
+                union all
+                select a.event_time, a.event
+                from record_ledger.archived_record_event as a
+                where a.pipeline_id = expected_duration.pipeline_id
+                    and a.window_start_time = c.window_start_time
+                    and a.claim_token = c.claim_token
+            ) as e
+        ) as e
+        where e.completed_at >= e.passed_at
+        order by c.claim_token desc
+        limit 100
+    ) as m
+$$;
+comment on function record_ledger.expected_duration(text) is
+'Private. The median duration of a pipeline''s newest completed passes; null when none was completed.';
+-- record_ledger.first_window_start: where the first window of a pipeline without records starts.
+-- At start_at; without one at the first instant of the target day of (as_of - x_time_back).
+-- Read by: next_window_start, store_windows, store_new_and_pass_valid_record, pipeline_progress.
+-- Rules: local_day, day_start.
+create or replace function record_ledger.first_window_start(
+    p record_ledger.pipeline, as_of timestamptz
+)
+returns timestamptz
+language plpgsql
+stable
+as $$
+begin
+    return coalesce(
+        p.start_at,
+        record_ledger.day_start(
+            record_ledger.local_day(as_of - p.x_time_back, p.timezone), p.timezone
+        )
+    );
+end
+$$;
+comment on function record_ledger.first_window_start(record_ledger.pipeline, timestamptz) is
+'Where the first window of a pipeline without records starts.';
+-- record_ledger.instant: reads an ISO 8601 time with an offset; null when the text is none.
+-- No other form: PostgreSQL would read 'tomorrow' and 'infinity' too, and '01/02/03' as the session's DateStyle says.
+-- Read by: start_instant, built_problem.
+-- Rules: none.
+create or replace function record_ledger.instant(instant_text text)
+returns timestamptz
+language plpgsql
+stable strict
+as $$
+begin
+    if instant_text
+        ~ '^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d(:?\d\d){0,2})$'
+    then
+        return instant_text::timestamptz;
+    end if;
+    return null;
+exception
+    when datetime_field_overflow or invalid_datetime_format
+        or invalid_time_zone_displacement_value then
+        return null;
+end
+$$;
+comment on function record_ledger.instant(text) is
+'An ISO 8601 time with an offset as an instant; null when the text is none.';
+-- record_ledger.is_complete: is every check_field filled?
+-- A record without check_fields is complete.
+-- Read by: analysts; the routines keep the names of what is missing instead.
+-- Rules: missing_fields.
+create or replace function record_ledger.is_complete(fields jsonb, check_fields text[])
+returns boolean
+language sql
+immutable
+as $$
+    select record_ledger.missing_fields(fields, check_fields) is null
+$$;
+comment on function record_ledger.is_complete(jsonb, text[]) is
+'Whether every check_field is non-empty in the fields.';
+-- record_ledger.is_in_range: does a whole window lie in [from_time, to_time)?
+-- A window that only partly does is not the operator's, who said from when and until when.
+-- Read by: waive_records, reopen_records, expire_leases, range_effects.
+-- Rules: none.
+create or replace function record_ledger.is_in_range(
+    window_start_time timestamptz,
+    window_end_time timestamptz,
+    from_time timestamptz,
+    to_time timestamptz
+)
+returns boolean
+language sql
+immutable
+as $$
+    select window_start_time >= from_time and window_end_time <= to_time
+        -- Says nothing new, but ends the walk through the primary key where the range ends.
+        and window_start_time < to_time
+$$;
+comment on function record_ledger.is_in_range(
+    timestamptz, timestamptz, timestamptz, timestamptz
+) is
+'Private. Whether a whole window lies in a range, whose end belongs to it no more.';
+-- record_ledger.is_read_committed: may this transaction change the ledger?
+-- After waiting for a lock a routine must see what the others did; stricter levels would show it the past.
+-- Read by: every routine that takes a lock.
+-- Rules: none.
+create or replace function record_ledger.is_read_committed()
+returns boolean
+language sql
+stable
+as $$
+    select current_setting('transaction_isolation') in ('read committed', 'read uncommitted')
+$$;
+comment on function record_ledger.is_read_committed() is
+'Whether the transaction sees what others committed while it waited for a lock.';
+-- record_ledger.is_run_id: can a run of this name be bound to a record?
+-- A text of 1 to 1024 bytes that is not blank; null too, and it binds nothing.
+-- Read by: pass_valid_record, store_new_and_pass_valid_record.
+-- Rules: none.
+create or replace function record_ledger.is_run_id(run_id text)
+returns boolean
+language sql
+immutable
+as $$
+    select coalesce(run_id ~ '\S' and octet_length(run_id) <= 1024, true)
+$$;
+comment on function record_ledger.is_run_id(text) is
+'Whether a text can be a run id: 1 to 1024 bytes and not blank, or null.';
+-- record_ledger.is_stable: has the data of a window settled?
+-- From the very instant on at which window_end_time + x_time_back is reached.
+-- Read by: next_answer, record_verdict, can_build_alone, build_records, windows_to_build,
+-- planned_passes, plan_runs.
+-- Rules: none.
+create or replace function record_ledger.is_stable(
+    window_end_time timestamptz, x_time_back interval, as_of timestamptz
+)
+returns boolean
+language sql
+-- Not immutable, though elapsed time is: adding to an instant counts as stable, and only then is the call inlined.
+stable
+as $$
+    select window_end_time + x_time_back <= as_of
+$$;
+comment on function record_ledger.is_stable(timestamptz, interval, timestamptz) is
+'Whether a window''s data has settled: window_end_time + x_time_back is not after as_of.';
+-- record_ledger.is_stage: can a text name a stage at which records are counted?
+-- Usual are source, stage and target; a team may have its own.
+-- Read by: observe_record, required_counts_problems.
+-- Rules: none.
+create or replace function record_ledger.is_stage(stage text)
+returns boolean
+language sql
+immutable
+as $$
+    select coalesce(stage ~ '\S' and octet_length(stage) <= 255, false)
+$$;
+comment on function record_ledger.is_stage(text) is
+'Whether a text can name a stage: 1 to 255 bytes that are not all blank.';
+-- record_ledger.iso_time: an instant in ISO 8601 with the offset of the time zone in force.
+-- For functions that have set a pipeline's time zone, and errors about a time of the caller; else there is local_time.
+-- Read by: record_verdict, check_range, check_backfill.
+-- Rules: none.
+create or replace function record_ledger.iso_time(instant timestamptz)
+returns text
+language sql
+stable
+as $$
+    select to_json(instant) #>> '{}'
+$$;
+comment on function record_ledger.iso_time(timestamptz) is
+'An instant in ISO 8601 with the offset of the session''s time zone.';
+-- record_ledger.known_config: a config without what the ledger ignores.
+-- Keys that are null count as not given.
+-- Read by: store_new_and_pass_valid_record, register_pipeline.
+-- Rules: config_keys.
+create or replace function record_ledger.known_config(config jsonb)
+returns jsonb
+language sql
+immutable
+as $$
+    select case jsonb_typeof(config)
+        when 'object' then (
+            select coalesce(jsonb_object_agg(entry.key, entry.value), '{}')
+            from jsonb_each(config) as entry
+            where entry.key = any (record_ledger.config_keys())
+                and jsonb_typeof(entry.value) <> 'null'
+        )
+        -- read_config says what is wrong with it.
+        else config
+    end
+$$;
+comment on function record_ledger.known_config(jsonb) is
+'A config without the keys that the ledger ignores, and without those that are null.';
+-- record_ledger.lane: where an open record waits; null for a finished one.
+--   active     in progress
+--   failed     failed
+--   historical pending and complete, backfilled or reopened
+--   incomplete pending and incomplete; building cannot help
+--   returned   pending and complete again, after a pass or a rebuild
+--   unbuilt    pending and incomplete; to be built (again) from the pipeline's config
+--   waiting    pending, complete, never passed, stored in order: passed strictly oldest first
+-- The rare ones are neighbours by name, so that one look finds out whether any of them holds a record.
+-- Read by: check_record_change, store_windows, backfill_records.
+-- Rules: every open record is in exactly one lane, so one index of lanes finds whatever a pass asks for.
+create or replace function record_ledger.lane(
+    status text,
+    missing_fields text[],
+    awaits_build boolean,
+    event_count integer,
+    out_of_order boolean,
+    is_historical boolean
+)
+returns text
+language sql
+immutable
+as $$
+    select case
+        when status = 'PENDING' and missing_fields is not null and awaits_build then 'unbuilt'
+        when status = 'PENDING' and missing_fields is not null then 'incomplete'
+        when status = 'PENDING' and is_historical then 'historical'
+        when status = 'PENDING' and (event_count > 0 or out_of_order) then 'returned'
+        when status = 'PENDING' then 'waiting'
+        when status = 'IN_PROGRESS' then 'active'
+        when status = 'FAILED' then 'failed'
+    end
+$$;
+comment on function record_ledger.lane(text, text[], boolean, integer, boolean, boolean) is
+'Private. The lane of an open record: active, failed, historical, incomplete, returned, unbuilt or waiting; null when finished.';
+-- record_ledger.lane_heads: the oldest record in each lane of a pipeline; no row for an empty lane.
+-- The marks say where the lanes 'waiting' and 'active' begin, so that no entry of a finished record is stepped over.
+-- Read by: next_answer, deciding_record, oldest_pending_record, archivable_records, planned_passes.
+-- Rules: none; the lanes are defined at the table record.
+create or replace function record_ledger.lane_heads(
+    pipeline_id text, waiting_mark timestamptz default null, active_mark timestamptz default null
+)
+returns table (lane text, window_start_time timestamptz)
+language sql
+stable
+as $$
+    select l.lane, head.window_start_time
+    from (
+        values
+            ('waiting', lane_heads.waiting_mark),
+            ('returned', null),
+            ('historical', null),
+            ('unbuilt', null),
+            ('incomplete', null),
+            ('active', lane_heads.active_mark),
+            ('failed', null)
+    ) as l (lane, mark)
+    cross join lateral (
+        select r.window_start_time
+        from record_ledger.record as r
+        where r.open_pipeline_id = lane_heads.pipeline_id
+            and r.lane = l.lane
+            and r.window_start_time >= coalesce(l.mark, '-infinity')
+        order by r.window_start_time
+        limit 1
+    ) as head
+$$;
+comment on function record_ledger.lane_heads(text, timestamptz, timestamptz) is
+'Private. The oldest record in each lane of a pipeline.';
+-- record_ledger.last_window: the newest stored window of a pipeline; no row when none is stored.
+-- The next one starts at its end: no gap, no overlap. A set, so that statements which read it are planned as one.
+-- Read by: next_window_start, store_windows, store_new_and_pass_valid_record, archivable_records.
+-- Rules: none.
+create or replace function record_ledger.last_window(pipeline_id text)
+returns table (window_start_time timestamptz, window_end_time timestamptz)
+language sql
+stable
+as $$
+    select r.window_start_time, r.window_end_time
+    from record_ledger.record as r
+    where r.pipeline_id = last_window.pipeline_id
+    order by r.window_start_time desc
+    limit 1
+$$;
+comment on function record_ledger.last_window(text) is
+'Private. The newest stored window of a pipeline; no row when none is stored.';
+-- record_ledger.ledger_columns: the names in a record that belong to the ledger.
+-- A config's default_record may use none of them but pipeline_id.
+-- Read by: config_problems, missing_fields.
+-- Rules: none.
+create or replace function record_ledger.ledger_columns()
+returns text[]
+language sql
+immutable
+as $$
+    select array[
+        'pipeline_id',
+        'target_day',
+        'window_start_time',
+        'window_end_time',
+        'time_interval',
+        'status',
+        'generation',
+        'attempt',
+        'claim_token',
+        'run_id',
+        'lease_expires_at',
+        'retry_at',
+        'fields',
+        'missing_fields',
+        'config_version',
+        'last_event',
+        'last_detail',
+        'published_generation',
+        'counts_waived',
+        'created_at',
+        'updated_at'
+    ]
+$$;
+comment on function record_ledger.ledger_columns() is
+'The names in a record that belong to the ledger and that default_record may not use (but pipeline_id).';
+-- record_ledger.local_day: the local day an instant belongs to.
+-- The last day that has started. Not always the date on the wall: clocks set back across midnight show yesterday again.
+-- Read by: windows_from, backfill_windows, first_window_start.
+-- Rules: day_start.
+create or replace function record_ledger.local_day(instant timestamptz, timezone text)
+returns date
+language plpgsql
+immutable strict
+as $$
+declare
+    v_day date := (instant at time zone local_day.timezone)::date;
+begin
+    while record_ledger.day_start(v_day + 1, local_day.timezone) <= instant loop
+        v_day := v_day + 1;
+    end loop;
+    return v_day;
+end
+$$;
+comment on function record_ledger.local_day(timestamptz, text) is
+'The local day an instant belongs to: the last one whose day_start is not after it.';
+-- record_ledger.local_instant: the first instant at which a zone's clocks show a local time or a later one.
+-- Where the local time happens twice, the first of both; where it is skipped, the end of the gap.
+-- Read by: day_start, start_instant, the runner for local times that people give.
+-- Rules: none.
+create or replace function record_ledger.local_instant(local_time timestamp, timezone text)
+returns timestamptz
+language plpgsql
+immutable strict
+as $$
+declare
+    v_instant timestamptz := local_time at time zone local_instant.timezone;
+    v_before timestamptz := v_instant - interval '12 hours';
+    -- The same local time reckoned with the offset that was in force half a day earlier.
+    v_first timestamptz := (
+        local_time - (
+            (v_before at time zone local_instant.timezone) - (v_before at time zone 'UTC')
+        )
+    ) at time zone 'UTC';
+    v_not_yet timestamptz;
+    v_middle timestamptz;
+begin
+    -- PostgreSQL reads a local time that happens twice as the second of both.
+    if v_first at time zone local_instant.timezone = local_time then
+        return v_first;
+    end if;
+    if v_instant at time zone local_instant.timezone = local_time then
+        return v_instant;
+    end if;
+    -- The local time is skipped, and v_first is at or after the end of the gap; mostly the gap starts right there.
+    if (v_first - interval '1 microsecond') at time zone local_instant.timezone < local_time then
+        return v_first;
+    end if;
+    v_not_yet := v_first - interval '26 hours';
+    while v_first - v_not_yet > interval '1 microsecond' loop
+        v_middle := v_not_yet + (v_first - v_not_yet) / 2;
+        if v_middle at time zone local_instant.timezone >= local_time then
+            v_first := v_middle;
+        else
+            v_not_yet := v_middle;
+        end if;
+    end loop;
+    return v_first;
+end
+$$;
+comment on function record_ledger.local_instant(timestamp, text) is
+'The first instant at which the zone''s clocks show the local time or a later one.';
+-- record_ledger.local_time: an instant as people of a zone write it, ISO 8601 with the offset in force.
+-- As the server reckons it: '2026-03-08T03:00:00-07:00'; fractions of a second only where there are any.
+-- Read by: every sentence that names an instant.
+-- Rules: none.
+create or replace function record_ledger.local_time(instant timestamptz, timezone text)
+returns text
+language plpgsql
+immutable strict
+as $$
+declare
+    v_wall timestamp := instant at time zone local_time.timezone;
+    v_offset interval := v_wall - (instant at time zone 'UTC');
+begin
+    return to_char(v_wall, 'YYYY-MM-DD"T"HH24:MI:SS')
+        || rtrim(rtrim(to_char(v_wall, '.US'), '0'), '.')
+        || case when v_offset < interval '0' then '-' else '+' end
+        || to_char(
+            greatest(v_offset, -v_offset),
+            -- Offsets of the nineteenth century have seconds.
+            case when extract(second from v_offset) = 0 then 'HH24:MI' else 'HH24:MI:SS' end
+        );
+end
+$$;
+comment on function record_ledger.local_time(timestamptz, text) is
+'An instant in ISO 8601 with the zone''s offset at that instant.';
+-- record_ledger.missing_fields: the check_fields that are empty in a record's fields.
+-- Empty is missing, null or "". Null, not an empty array, when nothing is missing: the record is complete.
+-- Read by: is_complete, store_windows, build_records, record_missing_fields, planned_passes, plan_runs.
+-- Rules: the ledger's own columns are never empty.
+create or replace function record_ledger.missing_fields(fields jsonb, check_fields text[])
+returns text[]
+language plpgsql
+immutable
+as $$
+declare
+    v_field text;
+    v_missing text[];
+begin
+    foreach v_field in array check_fields loop
+        if coalesce(fields ->> v_field, '') = ''
+            and v_field <> all (record_ledger.ledger_columns())
+        then
+            v_missing := v_missing || v_field;
+        end if;
+    end loop;
+    return v_missing;
+end
+$$;
+comment on function record_ledger.missing_fields(jsonb, text[]) is
+'The check_fields that are missing, null or "" in the fields; null when none is.';
+-- record_ledger.near_names: the candidates that a misspelt name may have meant, nearest first, three at most.
+-- Near is a name that differs by few letters, or only in case, spaces, hyphens and underscores, or in its last part.
+-- Read by: config_problems (time zones, check_fields), warn_of_misspelt_keys, raise_unknown_pipeline.
+-- Rules: edit_distance.
+create or replace function record_ledger.near_names(name text, candidates text[])
+returns text[]
+language sql
+immutable
+as $$
+    select array(
+        select c.candidate
+        from (
+            select
+                candidate,
+                translate(lower(candidate), ' -_', '') as plain,
+                translate(lower(near_names.name), ' -_', '') as plain_name
+            from unnest(candidates) as candidate
+        ) as c
+        cross join lateral (
+            select
+                case
+                    when c.plain = c.plain_name then 0
+                    when split_part(c.plain, '/', -1) = split_part(c.plain_name, '/', -1) then 1
+                    -- The reckoning is slow: spare it names of another length, or with both ends different.
+                    when abs(length(c.plain) - length(c.plain_name)) <= 3
+                        and length(c.plain_name) <= 64
+                        and (
+                            left(c.plain, 1) = left(c.plain_name, 1)
+                            or right(c.plain, 1) = right(c.plain_name, 1)
+                        )
+                        then record_ledger.edit_distance(c.plain, c.plain_name)
+                end as distance
+        ) as d
+        where d.distance <= least(3, greatest(1, length(c.plain_name) / 3))
+        order by d.distance, c.candidate
+        limit 3
+    )
+$$;
+comment on function record_ledger.near_names(text, text[]) is
+'Up to three candidates that a misspelt name may have meant, nearest first.';
+-- record_ledger.next_answer: what a pass would answer to a run at an instant, without passing anything.
+-- READY with the record's window, or why there is none; the routines that pass and the views ask here, so they agree.
+-- Read by: pass_record, pass_valid_record, store_new_and_pass_valid_record, pipeline_answer.
+-- Rules: is_stable, next_candidate, deciding_record, record_verdict.
+create or replace function record_ledger.next_answer(
+    p record_ledger.pipeline,
+    run_id text,
+    as_of timestamptz,
+    out verdict text,
+    -- Null when READY.
+    out reason text,
+    out ready_at timestamptz,
+    out window_start_time timestamptz,
+    -- The record that the run is bound to.
+    out bound_window timestamptz,
+    -- Leases that have run out wait to be collected.
+    out has_expired boolean,
+    -- The oldest record in progress.
+    out first_active timestamptz,
+    -- What the claim notes when this answer is passed: where the lane 'waiting' begins after it, where the records in
+    -- progress begin, and what historical records are owed, in passes.
+    out waiting_mark timestamptz,
+    out active_mark timestamptz,
+    out historical_credit numeric
+)
+language plpgsql
+stable
+as $$
+#variable_conflict use_column
+declare
+    r record_ledger.record;
+    v_verdict record;
+    v_active_count bigint := 0;
+    v_earliest_open timestamptz;
+    v_start timestamptz;
+    v_end timestamptz;
+    v_oldest timestamptz;
+    v_lane text;
+begin
+    -- The marks of the newest pass, and the record that the run is bound to if it is.
+    select
+        c.waiting_mark,
+        c.active_mark,
+        c.historical_credit,
+        (
+            select b.window_start_time
+            from record_ledger.claim as b
+            where b.pipeline_id = p.pipeline_id and b.bound_run_id = next_answer.run_id
+        )
+    into
+        next_answer.waiting_mark,
+        next_answer.active_mark,
+        next_answer.historical_credit,
+        next_answer.bound_window
+    from record_ledger.claim as c
+    where c.pipeline_id = p.pipeline_id
+    order by c.claim_token desc
+    limit 1;
+    has_expired := false;
+    -- Most pipelines have nothing in progress and nothing in any of the rare lanes: one look finds out.
+    select o.lane, o.window_start_time into v_lane, next_answer.first_active
+    from record_ledger.record as o
+    where o.open_pipeline_id = p.pipeline_id and o.lane < 'waiting'
+        and (o.lane, o.window_start_time)
+            >= ('active', coalesce(next_answer.active_mark, '-infinity'))
+    order by o.lane, o.window_start_time
+    limit 1;
+    if v_lane <> 'active' then
+        first_active := null;
+    elsif v_lane is not null then
+        select r.lane into v_lane
+        from record_ledger.record as r
+        where r.open_pipeline_id = p.pipeline_id and r.lane > 'active' and r.lane < 'waiting'
+        order by r.lane
+        limit 1;
+        has_expired := exists (
+            select
+            from record_ledger.record as e
+            where e.open_pipeline_id = p.pipeline_id and e.lane = 'active'
+                and e.window_start_time >= next_answer.first_active and e.lease_expires_at <= as_of
+        );
+        if p.max_active_records is not null then
+            select count(*) into v_active_count
+            from record_ledger.record as a
+            where a.open_pipeline_id = p.pipeline_id and a.lane = 'active'
+                and a.window_start_time >= next_answer.first_active and a.lease_expires_at > as_of;
+        end if;
+    end if;
+    if p.depends_on_past then
+        select min(h.window_start_time) into v_earliest_open
+        from record_ledger.lane_heads(
+            p.pipeline_id, next_answer.waiting_mark, next_answer.active_mark
+        ) as h;
+    end if;
+
+    -- A run that had a record gets that one or none: a retried task never takes a second window.
+    if next_answer.bound_window is not null then
+        next_answer.window_start_time := next_answer.bound_window;
+        select b.* into r
+        from record_ledger.record as b
+        where b.pipeline_id = p.pipeline_id and b.window_start_time = next_answer.bound_window;
+        -- A record that is gone from here was archived, and only finished ones are.
+        if coalesce(r.status, 'archived') in ('COMPLETED', 'WAIVED', 'archived') then
+            verdict := 'ALREADY_DONE';
+            reason := format(
+                'run %s was passed window %s, which is %s', next_answer.run_id,
+                record_ledger.local_time(next_answer.bound_window, p.timezone),
+                coalesce(r.status, 'archived')
+            );
+            return;
+        end if;
+        if r.status = 'IN_PROGRESS'
+            and r.run_id = next_answer.run_id
+            and r.lease_expires_at > as_of
+        then
+            verdict := 'READY';
+            return;
+        end if;
+        -- Its own backoff does not keep the run that failed from trying again.
+        r.retry_at := null;
+    else
+        -- The next one in order, ...
+        select w.* into r
+        from record_ledger.record as w
+        where w.open_pipeline_id = p.pipeline_id and w.lane = 'waiting'
+            and w.window_start_time >= coalesce(next_answer.waiting_mark, '-infinity')
+        order by w.window_start_time
+        limit 1;
+        v_start := r.window_start_time;
+        v_end := r.window_end_time;
+        v_oldest := v_start;
+        -- ... unless some wait elsewhere.
+        if v_lane is not null or has_expired then
+            select n.window_start_time, n.window_end_time, n.historical_credit
+            into v_start, v_end, next_answer.historical_credit
+            from record_ledger.next_candidate(
+                p,
+                v_start,
+                v_end,
+                case when has_expired then next_answer.first_active end,
+                coalesce(next_answer.historical_credit, 0),
+                as_of
+            ) as n;
+        end if;
+        -- When the one that comes next has not settled, no later one has.
+        if record_ledger.is_stable(v_end, p.x_time_back, as_of)
+            and p.paused_at is null
+            and v_active_count < coalesce(p.max_active_records, 2147483647)
+            and (not p.depends_on_past or v_earliest_open >= v_start)
+        then
+            verdict := 'READY';
+            window_start_time := v_start;
+            if v_start = v_oldest then
+                waiting_mark := v_start;
+            end if;
+            return;
+        end if;
+
+        -- Nothing to pass: the oldest pending record says why, else the oldest in progress, else the oldest failed one.
+        if v_lane is not null or has_expired then
+            r := record_ledger.deciding_record(p, v_oldest, next_answer.first_active, as_of);
+        elsif v_oldest is null then
+            select o.* into r
+            from record_ledger.record as o
+            where o.pipeline_id = p.pipeline_id
+                and o.window_start_time = next_answer.first_active;
+        end if;
+        if r.pipeline_id is null then
+            verdict := 'NO_RECORDS';
+            reason := record_ledger.no_records_reason(p, as_of);
+            return;
+        end if;
+    end if;
+    v_verdict := record_ledger.record_verdict(r, p, v_earliest_open, v_active_count, as_of);
+    verdict := v_verdict.verdict;
+    reason := v_verdict.reason;
+    ready_at := v_verdict.ready_at;
+end
+$$;
+comment on function record_ledger.next_answer(record_ledger.pipeline, text, timestamptz) is
+'What a pass would answer to a run at an instant: READY and the window, or the verdict and the reason why there is none.';
+-- record_ledger.next_candidate: which of a pipeline's pending records comes next, when not all wait in order.
+-- Oldest first; with a backfill_share, backfilled and reopened records take turns with live ones while both are stable:
+-- a credit grows by the share per such pass, and at 1 it is spent on a historical record. So of n passes they get
+-- floor(n * share) at least, and live windows floor(n * (1 - share)).
+-- Read by: next_answer. Rules: is_stable, retry_time.
+create or replace function record_ledger.next_candidate(
+    p record_ledger.pipeline,
+    -- The oldest record of the lane 'waiting', if there is one.
+    live_start timestamptz,
+    live_end timestamptz,
+    -- Where expired leases are looked for; null when none has expired.
+    first_active timestamptz,
+    credit numeric,
+    as_of timestamptz,
+    out window_start_time timestamptz,
+    out window_end_time timestamptz,
+    out historical_credit numeric
+)
+language plpgsql
+stable
+as $$
+#variable_conflict use_column
+declare
+    v_past_start timestamptz;
+    v_past_end timestamptz;
+    v_other record;
+    v_kinds boolean[] := '{}';
+    v_live_is_stable boolean;
+    v_past_is_stable boolean;
+begin
+    historical_credit := credit;
+    select b.window_start_time, b.window_end_time into v_past_start, v_past_end
+    from record_ledger.record as b
+    where b.open_pipeline_id = p.pipeline_id and b.lane = 'historical'
+        and (b.retry_at is null or b.retry_at <= as_of)
+    order by b.window_start_time
+    limit 1;
+    select b.window_start_time, b.window_end_time into v_other
+    from record_ledger.record as b
+    where b.open_pipeline_id = p.pipeline_id and b.lane = 'returned'
+        and (b.retry_at is null or b.retry_at <= as_of)
+    order by b.window_start_time
+    limit 1;
+    if v_other.window_start_time < live_start or live_start is null then
+        live_start := v_other.window_start_time;
+        live_end := v_other.window_end_time;
+    end if;
+    -- What the next pass takes back and could pass at once.
+    for v_other in
+        select e.is_historical, e.window_start_time, e.window_end_time
+        from record_ledger.record as e
+        where e.open_pipeline_id = p.pipeline_id and e.lane = 'active'
+            and e.window_start_time >= next_candidate.first_active and e.lease_expires_at <= as_of
+            and e.attempt < p.max_attempts and e.missing_fields is null
+            and record_ledger.retry_time(e.lease_expires_at, e.attempt, p.retry_delay) <= as_of
+        order by e.window_start_time
+    loop
+        if v_other.is_historical then
+            if v_other.window_start_time < v_past_start or v_past_start is null then
+                v_past_start := v_other.window_start_time;
+                v_past_end := v_other.window_end_time;
+            end if;
+        elsif v_other.window_start_time < live_start or live_start is null then
+            live_start := v_other.window_start_time;
+            live_end := v_other.window_end_time;
+        end if;
+        v_kinds := v_kinds || v_other.is_historical;
+        -- The oldest of each kind is enough, and without a share the oldest of all.
+        exit when p.backfill_share = 0 or v_kinds @> '{t,f}';
+    end loop;
+
+    if p.backfill_share > 0 and v_past_start is not null and live_start is not null then
+        v_live_is_stable := record_ledger.is_stable(live_end, p.x_time_back, as_of);
+        v_past_is_stable := record_ledger.is_stable(v_past_end, p.x_time_back, as_of);
+        if v_live_is_stable and v_past_is_stable then
+            historical_credit := credit + p.backfill_share;
+            if historical_credit >= 1 then
+                historical_credit := historical_credit - 1;
+                live_start := null;
+            else
+                v_past_start := null;
+            end if;
+        elsif v_past_is_stable then
+            live_start := null;
+        elsif v_live_is_stable then
+            v_past_start := null;
+        end if;
+    end if;
+    if v_past_start < live_start or live_start is null then
+        window_start_time := v_past_start;
+        window_end_time := v_past_end;
+    else
+        window_start_time := live_start;
+        window_end_time := live_end;
+    end if;
+end
+$$;
+comment on function record_ledger.next_candidate(
+    record_ledger.pipeline, timestamptz, timestamptz, timestamptz, numeric, timestamptz
+) is
+'Private. Which of a pipeline''s pending records comes next: oldest first, or by the backfill_share.';
+-- record_ledger.next_window: the one window that starts at a given instant.
+-- Ends at the earlier of start + granularity (elapsed) and the next local midnight; from 1d on it is the local day.
+-- Read by: store_windows (the usual case: one window is due), pipeline_progress, planned_passes.
+-- Rules: day_start; windows_from says the same in bulk.
+create or replace function record_ledger.next_window(
+    window_start_time timestamptz,
+    granularity interval,
+    timezone text,
+    out target_day date,
+    out window_end_time timestamptz
+)
+language plpgsql
+immutable strict
+as $$
+begin
+    target_day := (window_start_time at time zone next_window.timezone)::date;
+    window_end_time := record_ledger.day_start(target_day + 1, next_window.timezone);
+    -- Clocks that were set back across midnight still show yesterday, whose end has passed.
+    while window_end_time <= window_start_time loop
+        target_day := target_day + 1;
+        window_end_time := record_ledger.day_start(target_day + 1, next_window.timezone);
+    end loop;
+    if next_window.granularity < interval '24:00:00' then
+        window_end_time := least(window_start_time + next_window.granularity, window_end_time);
+    end if;
+end
+$$;
+comment on function record_ledger.next_window(timestamptz, interval, text) is
+'The target day and the end of the window that starts at an instant.';
+-- record_ledger.next_window_start: where the first window that is not stored yet starts.
+-- At the end of the last stored window; before there is one, at the first window's start.
+-- Read by: new_windows, windows_to_build, store_new_and_pass_valid_record, no_records_reason,
+-- planned_passes.
+-- Rules: last_window, first_window_start.
+create or replace function record_ledger.next_window_start(
+    p record_ledger.pipeline, as_of timestamptz
+)
+returns timestamptz
+language sql
+stable
+as $$
+    select coalesce(
+        (select l.window_end_time from record_ledger.last_window(p.pipeline_id) as l),
+        record_ledger.first_window_start(p, as_of)
+    )
+$$;
+comment on function record_ledger.next_window_start(record_ledger.pipeline, timestamptz) is
+'Where the first window of a pipeline that is not stored yet starts.';
+-- record_ledger.no_records_reason: the sentence for a pipeline without any open record.
+-- Says when the next window is due, since that is when the next run has something to store.
+-- Read by: next_answer.
+-- Rules: next_window_start.
+create or replace function record_ledger.no_records_reason(
+    p record_ledger.pipeline, as_of timestamptz
+)
+returns text
+language plpgsql
+stable
+as $$
+declare
+    v_start timestamptz := record_ledger.next_window_start(p, as_of);
+begin
+    if p.is_retired then
+        return format(
+            'no record is open, and the pipeline was retired by %s at %s: %s',
+            p.paused_by, record_ledger.local_time(p.paused_at, p.timezone), p.pause_reason
+        );
+    end if;
+    return format(
+        'no record is open; the next window starts at %s and is %s',
+        record_ledger.local_time(v_start, p.timezone),
+        case
+            when v_start < as_of - p.x_time_back then 'due: the next run stores it'
+            else 'due after ' || record_ledger.local_time(v_start + p.x_time_back, p.timezone)
+        end
+    );
+end
+$$;
+comment on function record_ledger.no_records_reason(record_ledger.pipeline, timestamptz) is
+'Why a pipeline without open records has none, and when its next window is due.';
+-- record_ledger.pending_in_order: the records that a pipeline can be passed sooner or later, oldest first.
+-- Kind 1 are all but the historical ones, kind 2 the historical ones; with kinds 1, kind 1 are all.
+-- Reads only as far as it is asked to: each lane comes in the order of the index, and is merged, never sorted.
+-- Read by: planned_passes. Rules: lane says which lanes there are.
+create or replace function record_ledger.pending_in_order(
+    pipeline_id text,
+    kind integer,
+    kinds integer,
+    waiting_mark timestamptz,
+    -- How many records that wait to be built may be looked through; 0 when the config cannot build them.
+    max_unbuilt integer
+)
+returns table (
+    window_start_time timestamptz, window_end_time timestamptz, retry_at timestamptz
+)
+language sql
+stable
+as $$
+    select w.window_start_time, w.window_end_time, w.retry_at
+    from (
+        -- Each in its own order already: only such parts are merged instead of sorted.
+        (
+            select r.window_start_time, r.window_end_time, r.retry_at
+            from record_ledger.record as r
+            where r.open_pipeline_id = pending_in_order.pipeline_id and r.lane = 'waiting'
+                and pending_in_order.kind = 1
+                and r.window_start_time >= coalesce(pending_in_order.waiting_mark, '-infinity')
+            order by r.window_start_time
+        )
+        union all
+        (
+            select r.window_start_time, r.window_end_time, r.retry_at
+            from record_ledger.record as r
+            where r.open_pipeline_id = pending_in_order.pipeline_id and r.lane = 'returned'
+                and pending_in_order.kind = 1
+            order by r.window_start_time
+        )
+        union all
+        (
+            select r.window_start_time, r.window_end_time, r.retry_at
+            from record_ledger.record as r
+            where r.open_pipeline_id = pending_in_order.pipeline_id and r.lane = 'historical'
+                and pending_in_order.kind = pending_in_order.kinds
+            order by r.window_start_time
+        )
+        union all
+        (
+            select u.window_start_time, u.window_end_time, u.retry_at
+            from (
+                select r.window_start_time, r.window_end_time, r.retry_at, r.is_historical
+                from record_ledger.record as r
+                where r.open_pipeline_id = pending_in_order.pipeline_id and r.lane = 'unbuilt'
+                order by r.window_start_time
+                limit pending_in_order.max_unbuilt
+            ) as u
+            where pending_in_order.kinds = 1 or u.is_historical = (pending_in_order.kind = 2)
+            order by u.window_start_time
+        )
+    ) as w
+    order by w.window_start_time
+$$;
+comment on function record_ledger.pending_in_order(text, integer, integer, timestamptz, integer) is
+'Private. The records that a pipeline can be passed sooner or later, oldest first, read as far as needed.';
+-- record_ledger.pipeline_answer: next_answer for readers, who hold no rights on the tables.
+-- What a new run would be answered at an instant.
+-- Read by: oldest_valid_record, pipeline_progress.
+-- Rules: next_answer, record_verdict.
+create or replace function record_ledger.pipeline_answer(
+    p record_ledger.pipeline,
+    as_of timestamptz,
+    out verdict text,
+    out reason text,
+    out ready_at timestamptz,
+    out window_start_time timestamptz
+)
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    v_answer record := record_ledger.next_answer(p, null, as_of);
+    v_verdict record;
+    r record_ledger.record;
+begin
+    verdict := v_answer.verdict;
+    reason := v_answer.reason;
+    ready_at := v_answer.ready_at;
+    window_start_time := v_answer.window_start_time;
+    if verdict = 'READY' then
+        select q.* into r
+        from record_ledger.record as q
+        where q.pipeline_id = p.pipeline_id
+            and q.window_start_time = pipeline_answer.window_start_time;
+        v_verdict := record_ledger.record_verdict(r, p, null, 0, as_of);
+        reason := v_verdict.reason;
+        ready_at := v_verdict.ready_at;
+    end if;
+end
+$$;
+comment on function record_ledger.pipeline_answer(record_ledger.pipeline, timestamptz) is
+'What a new run of the pipeline would be answered at an instant.';
+-- record_ledger.planned_passes: which window each of the next runs is passed, and when, by the rules of a pass.
+-- Workers ask whenever they are free, a run completes after run_duration, claims end as expected_claims says, and what
+-- the config can build is built. A last row without run_no ends a plan that cannot go on; blocked_by then says on what.
+-- Read by: plan_runs.
+-- Rules: next_answer and next_candidate, over the records that are still to be passed then; next_window, is_stable.
+create or replace function record_ledger.planned_passes(
+    p record_ledger.pipeline,
+    runs integer,
+    as_of timestamptz,
+    workers integer,
+    run_duration interval
+)
+returns table (
+    run_no integer,
+    window_start_time timestamptz,
+    window_end_time timestamptz,
+    -- Null for a record, which knows its own.
+    target_day date,
+    starts_at timestamptz,
+    -- What a free worker waited for: null, 'time', 'capacity' or 'past'.
+    waited_for text,
+    -- The backfill_share chose among two that were stable.
+    is_shared boolean,
+    blocked_by timestamptz,
+    -- The first run at whose end no stable window waits any more.
+    drains_backlog boolean
+)
+language plpgsql
+stable
+as $$
+#variable_conflict use_column
+declare
+    v_now timestamptz := as_of;
+    v_duration interval := coalesce(run_duration, interval '0');
+    v_newest record;
+    v_row record;
+    v_can_build boolean := record_ledger.missing_fields(p.fields, p.check_fields) is null;
+    -- By their ends, so many of each being over by v_now: claims in progress, planned runs, records in backoff.
+    v_claims timestamptz[];
+    v_claim_ends timestamptz[];
+    v_claims_over integer := 0;
+    v_ends timestamptz[] := '{}';
+    v_ends_over integer := 0;
+    v_backoff timestamptz[];
+    v_backoff_ends timestamptz[];
+    v_backoff_over integer := 0;
+    -- Records whose backoff is over, by their start.
+    v_ready timestamptz[] := '{}';
+    v_ready_kind integer[] := '{}';
+    v_place integer;
+    -- The oldest open record that no run will ever finish.
+    v_stuck timestamptz;
+    -- Kind 2 are the historical records of a pipeline with a backfill_share, kind 1 all others. Each is a stream of
+    -- pending records, oldest first; its head is the next one of it, 'infinity' at its end.
+    v_kinds integer := case when p.backfill_share > 0 then 2 else 1 end;
+    v_kind integer;
+    v_streams refcursor[];
+    v_stream refcursor;
+    v_head timestamptz[];
+    v_head_end timestamptz[];
+    -- Where the window after the stored ones and those of the plan starts, and the day of the newest of these.
+    v_first_new constant timestamptz := record_ledger.next_window_start(p, as_of);
+    v_new_start timestamptz := v_first_new;
+    v_new_day date;
+    -- The next record of each kind.
+    v_start timestamptz[];
+    v_end timestamptz[];
+    v_stable boolean[];
+    v_credit numeric;
+    v_obstacle text;
+    v_waited_for text;
+    v_is_drained boolean := false;
+begin
+    select c.waiting_mark, c.active_mark, c.historical_credit into v_newest
+    from record_ledger.claim as c
+    where c.pipeline_id = p.pipeline_id
+    order by c.claim_token desc
+    limit 1;
+    v_credit := coalesce(v_newest.historical_credit, 0);
+    select
+        coalesce(array_agg(c.window_start_time order by c.busy_until), '{}'),
+        array_agg(c.busy_until order by c.busy_until),
+        coalesce(
+            array_agg(c.window_start_time order by c.retry_at)
+            filter (where c.retry_at is not null),
+            '{}'
+        ),
+        coalesce(
+            array_agg(c.retry_at order by c.retry_at) filter (where c.retry_at is not null), '{}'
+        ),
+        min(c.window_start_time) filter (where c.is_stuck)
+    into v_claims, v_claim_ends, v_backoff, v_backoff_ends, v_stuck
+    from record_ledger.expected_claims(
+        p, v_newest.active_mark, run_duration, v_can_build, as_of
+    ) as c;
+    v_stuck := least(v_stuck, (
+        select min(h.window_start_time)
+        from record_ledger.lane_heads(p.pipeline_id, v_newest.waiting_mark) as h
+        where h.lane in ('failed', 'incomplete') or h.lane = 'unbuilt' and not v_can_build
+    ));
+    for k in 1 .. v_kinds loop
+        v_stream := null;
+        open v_stream for
+            select w.window_start_time, w.window_end_time, w.retry_at
+            from record_ledger.pending_in_order(
+                p.pipeline_id, k, v_kinds, v_newest.waiting_mark,
+                -- A run builds the 100 oldest before it is passed one.
+                case when v_can_build then 100 * runs else 0 end
+            ) as w;
+        v_streams[k] := v_stream;
+    end loop;
+
+    <<plan>>
+    for v_run in 1 .. runs + 1 loop
+        -- A worker that was free all along goes on waiting for what the one before it waited for.
+        if v_ends[v_run - workers] >= v_now then
+            v_now := v_ends[v_run - workers];
+            v_waited_for := null;
+        end if;
+        loop
+            -- ------------------------------------------------ what is over by now
+            while v_claim_ends[v_claims_over + 1] <= v_now loop
+                v_claims_over := v_claims_over + 1;
+            end loop;
+            while v_ends[v_ends_over + 1] <= v_now loop
+                v_ends_over := v_ends_over + 1;
+            end loop;
+            while v_backoff_ends[v_backoff_over + 1] <= v_now loop
+                v_backoff_over := v_backoff_over + 1;
+                select
+                    r.window_start_time,
+                    case when r.is_historical then v_kinds else 1 end as kind
+                into v_row
+                from record_ledger.record as r
+                where r.pipeline_id = p.pipeline_id
+                    and r.window_start_time = v_backoff[v_backoff_over];
+                v_place := width_bucket(v_row.window_start_time, v_ready);
+                v_ready := v_ready[:v_place] || v_row.window_start_time || v_ready[v_place + 1:];
+                v_ready_kind := v_ready_kind[:v_place] || v_row.kind || v_ready_kind[v_place + 1:];
+            end loop;
+
+            -- ------------------------------------------------ the next record of each kind
+            for k in 1 .. v_kinds loop
+                v_stream := v_streams[k];
+                while v_head[k] is null loop
+                    fetch v_stream into v_row;
+                    if v_row.retry_at > v_now then
+                        v_place := width_bucket(v_row.retry_at, v_backoff_ends);
+                        v_backoff := v_backoff[:v_place] || v_row.window_start_time
+                            || v_backoff[v_place + 1:];
+                        v_backoff_ends := v_backoff_ends[:v_place] || v_row.retry_at
+                            || v_backoff_ends[v_place + 1:];
+                    elsif v_row.window_start_time is not null then
+                        v_head[k] := v_row.window_start_time;
+                        v_head_end[k] := v_row.window_end_time;
+                    elsif k = 1 and v_can_build then
+                        -- Not stored yet: whatever is stable is due as well, so the run that is passed it stores it.
+                        v_row := record_ledger.next_window(v_new_start, p.granularity, p.timezone);
+                        v_head[k] := v_new_start;
+                        v_head_end[k] := v_row.window_end_time;
+                        v_new_day := v_row.target_day;
+                        v_new_start := v_row.window_end_time;
+                    else
+                        v_head[k] := 'infinity';
+                        v_head_end[k] := 'infinity';
+                    end if;
+                end loop;
+                v_start[k] := v_head[k];
+                v_end[k] := v_head_end[k];
+                v_place := array_position(v_ready_kind, k);
+                if v_ready[v_place] < v_head[k] then
+                    v_start[k] := v_ready[v_place];
+                    v_end[k] := (
+                        select r.window_end_time
+                        from record_ledger.record as r
+                        where r.pipeline_id = p.pipeline_id and r.window_start_time = v_start[k]
+                    );
+                end if;
+                v_stable[k] := record_ledger.is_stable(v_end[k], p.x_time_back, v_now);
+            end loop;
+            if run_no is not null then
+                -- Only now is it known whether the run before leaves anything behind.
+                drains_backlog := not v_is_drained
+                    and not record_ledger.is_stable(v_end[1], p.x_time_back, v_ends[run_no])
+                    and record_ledger.is_stable(v_end[2], p.x_time_back, v_ends[run_no])
+                        is not true
+                    and not exists (
+                        select
+                        from record_ledger.record as r
+                        where r.pipeline_id = p.pipeline_id
+                            and r.window_start_time = any (v_backoff[v_backoff_over + 1:])
+                            and record_ledger.is_stable(
+                                r.window_end_time, p.x_time_back, v_ends[run_no]
+                            )
+                    );
+                v_is_drained := v_is_drained or drains_backlog;
+                return next;
+                run_no := null;
+            end if;
+            exit plan when v_run > runs;
+
+            -- ------------------------------------------------ which of them, and can it be passed
+            is_shared := v_stable[1] and v_stable[2] is true;
+            v_kind := case
+                when is_shared and v_credit + p.backfill_share >= 1 then 2
+                when v_stable[2] and not v_stable[1] then 2
+                else 1
+            end;
+            window_start_time := v_start[v_kind];
+            window_end_time := v_end[v_kind];
+            v_obstacle := case
+                when not v_stable[v_kind] then 'time'
+                when v_run - 1 - v_ends_over + cardinality(v_claims) - v_claims_over
+                    >= p.max_active_records then 'capacity'
+                when p.depends_on_past and (
+                    v_ends_over < v_run - 1
+                    or window_start_time > any (v_claims[v_claims_over + 1:])
+                    or window_start_time > any (v_backoff[v_backoff_over + 1:])
+                    or window_start_time > v_stuck
+                ) then 'past'
+            end;
+            exit when v_obstacle is null;
+            v_waited_for := v_obstacle;
+            v_now := least(
+                v_backoff_ends[v_backoff_over + 1],
+                v_claim_ends[v_claims_over + 1],
+                v_ends[v_ends_over + 1],
+                case when not v_stable[1] then v_end[1] + p.x_time_back end,
+                case when not v_stable[2] then v_end[2] + p.x_time_back end
+            );
+            if v_now is null or v_now = 'infinity' then
+                -- Nothing changes any more.
+                return query
+                select null::integer, null::timestamptz, null::timestamptz, null::date,
+                    null::timestamptz, null, null::boolean,
+                    case when v_obstacle = 'past' then v_stuck end, null::boolean;
+                exit plan;
+            end if;
+        end loop;
+
+        -- ---------------------------------------------------- passed
+        run_no := v_run;
+        starts_at := v_now;
+        waited_for := v_waited_for;
+        target_day := case when window_start_time >= v_first_new then v_new_day end;
+        v_ends := v_ends || (v_now + v_duration);
+        if is_shared then
+            v_credit := v_credit + p.backfill_share - (v_kind = 2)::integer;
+        end if;
+        if window_start_time = v_head[v_kind] then
+            v_head[v_kind] := null;
+        else
+            v_place := array_position(v_ready, window_start_time);
+            v_ready := v_ready[:v_place - 1] || v_ready[v_place + 1:];
+            v_ready_kind := v_ready_kind[:v_place - 1] || v_ready_kind[v_place + 1:];
+        end if;
+    end loop;
+    foreach v_stream in array v_streams loop
+        close v_stream;
+    end loop;
+end
+$$;
+comment on function record_ledger.planned_passes(
+    record_ledger.pipeline, integer, timestamptz, integer, interval
+) is
+'Private. Which window each of the next runs of a pipeline is passed, and when, by the rules of a pass.';
+-- record_ledger.read_config: a config as the row of the pipeline it describes, with every default filled in.
+-- Reads and writes no table; raises RL001 with all problems in one error.
+-- Read by: register_config, store_new_and_pass_valid_record.
+-- Rules: config_problems, duration, start_instant.
+create or replace function record_ledger.read_config(config jsonb)
+returns record_ledger.pipeline
+language plpgsql
+stable
+as $$
+declare
+    v_problems constant text[] := record_ledger.config_problems(config);
+    p record_ledger.pipeline;
+begin
+    if cardinality(v_problems) > 0 then
+        raise exception '%', concat(
+            'invalid config',
+            ' of pipeline "' || left(
+                coalesce(config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}'), 80
+            ) || '"',
+            ': ',
+            case
+                when cardinality(v_problems) > 1
+                    then cardinality(v_problems) || E' problems\n  - '
+            end,
+            array_to_string(v_problems, E'\n  - ')
+        )
+            using errcode = 'RL001';
+    end if;
+    p.pipeline_id := coalesce(config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}');
+    p.config := config;
+    p.config_version := 1;
+    p.timezone := config ->> 'timezone';
+    p.x_time_back := record_ledger.duration(config ->> 'x_time_back');
+    p.granularity := record_ledger.duration(config ->> 'granularity');
+    p.fields := (config -> 'default_record') - 'pipeline_id';
+    p.has_templates := jsonb_path_exists(
+        p.fields, 'strict $.** ? (@.type() == "string" && @ like_regex "\\{[{%#]")'
+    );
+    p.check_fields := array(
+        select jsonb_array_elements_text(coalesce(config -> 'check_fields', '[]'))
+    );
+    p.start_at := record_ledger.start_instant(config ->> 'start_at', p.timezone);
+    p.max_active_records := (config ->> 'max_active_records')::integer;
+    p.depends_on_past := coalesce((config ->> 'depends_on_past')::boolean, false);
+    p.lease := record_ledger.duration(coalesce(config ->> 'lease', '1h'));
+    p.max_attempts := coalesce((config ->> 'max_attempts')::integer, 3);
+    p.retry_delay := record_ledger.duration(coalesce(config ->> 'retry_delay', '5m'));
+    p.backfill_share := coalesce((config ->> 'backfill_share')::numeric, 0);
+    p.is_retired := false;
+    if config ? 'required_counts' then
+        -- A list of stages is short for an object that holds it.
+        p.required_counts := jsonb_build_object(
+            'stages',
+            coalesce(config #> '{required_counts,stages}', config -> 'required_counts'),
+            'tolerance',
+            coalesce(config #>> '{required_counts,tolerance}', '0 rows')
+        );
+    end if;
+    return p;
+end
+$$;
+comment on function record_ledger.read_config(jsonb) is
+'A config as the row of the pipeline it describes; raises RL001 with all problems in one error.';
+-- record_ledger.record_json: a record as callers get it, flat: its fields and the ledger's columns.
+-- Times are ISO 8601 with the offset that the server reckons for the pipeline's zone.
+-- Read by: pass_record, oldest_pending_record.
+-- Rules: time_interval.
+create or replace function record_ledger.record_json(r record_ledger.record, timezone text)
+returns jsonb
+language plpgsql
+stable
+-- Ends the effect of set_config below with this function: a caller's session keeps its time zone.
+set timezone = 'UTC'
+as $$
+declare
+    -- to_jsonb then writes every instant with this zone's offset, many times faster than format functions could.
+    v_timezone text := pg_catalog.set_config('timezone', record_json.timezone, true);
+begin
+    return r.fields || jsonb_build_object(
+        'pipeline_id', r.pipeline_id,
+        'target_day', r.target_day,
+        'window_start_time', r.window_start_time,
+        'window_end_time', r.window_end_time,
+        'time_interval', record_ledger.time_interval(r.window_start_time, r.window_end_time),
+        'status', r.status,
+        'generation', r.generation,
+        'attempt', r.attempt,
+        'claim_token', r.claim_token,
+        'run_id', r.run_id,
+        'lease_expires_at', r.lease_expires_at,
+        'created_at', r.created_at,
+        'updated_at', r.updated_at
+    );
+end
+$$;
+comment on function record_ledger.record_json(record_ledger.record, text) is
+'A record flat as JSON: its fields and the ledger''s columns, times in the pipeline''s zone.';
+-- record_ledger.record_missing_fields: what a stored record lacks by the config in force; null when it is complete.
+-- A record that was never built lacks every field.
+-- Read by: register_config, reopen_records, backfill_records.
+-- Rules: missing_fields.
+create or replace function record_ledger.record_missing_fields(
+    fields jsonb, config_version integer, p record_ledger.pipeline
+)
+returns text[]
+language plpgsql
+immutable
+as $$
+begin
+    if config_version is not null then
+        return record_ledger.missing_fields(fields, p.check_fields);
+    end if;
+    return (
+        select nullif(array_agg(k order by k), '{}')
+        from jsonb_object_keys(p.fields) as k
+    );
+end
+$$;
+comment on function record_ledger.record_missing_fields(
+    jsonb, integer, record_ledger.pipeline
+) is
+'Private. What a stored record lacks by the config in force; null when it is complete.';
+-- record_ledger.record_verdict: the one verdict on an open record at an instant, and a sentence that says why.
+-- Where several hold, the first of: FAILED, LEASE_EXPIRED, LEASED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF, BLOCKED,
+-- AT_CAPACITY, READY. ready_at: when it can be passed as things stand; null when that depends on somebody.
+-- Read by: record_verdicts, next_answer, pipeline_answer. Rules: is_stable, retry_time, attempt_ending.
+create or replace function record_ledger.record_verdict(
+    r record_ledger.record,
+    p record_ledger.pipeline,
+    earliest_open timestamptz,
+    active_count bigint,
+    as_of timestamptz,
+    out verdict text,
+    out reason text,
+    out ready_at timestamptz
+)
+language plpgsql
+stable
+-- Ends the effect of set_config below with this function: a caller's session keeps its time zone.
+set timezone = 'UTC'
+as $$
+declare
+    v_stable_at timestamptz := r.window_end_time + p.x_time_back;
+    v_timezone text := pg_catalog.set_config('timezone', p.timezone, true);
+    v_window text;
+begin
+    v_window := 'window ' || record_ledger.iso_time(r.window_start_time);
+    if r.status = 'FAILED' then
+        verdict := 'FAILED';
+        reason := format(
+            '%s failed for good at %s after attempt %s of %s: %s', v_window,
+            record_ledger.iso_time(r.updated_at), r.attempt, p.max_attempts,
+            record_ledger.attempt_ending(r.last_event, r.last_detail)
+        );
+    elsif r.status = 'IN_PROGRESS' and r.lease_expires_at <= as_of then
+        verdict := 'LEASE_EXPIRED';
+        if r.attempt < p.max_attempts then
+            ready_at := record_ledger.retry_time(r.lease_expires_at, r.attempt, p.retry_delay);
+        end if;
+        reason := format(
+            '%s was passed to %s, whose lease expired at %s; the next pass %s',
+            v_window,
+            coalesce('run ' || r.run_id, 'a run without an id'),
+            record_ledger.iso_time(r.lease_expires_at),
+            case
+                when ready_at is null
+                    then format(
+                        'marks it failed, as attempt %s of %s is used up',
+                        r.attempt,
+                        p.max_attempts
+                    )
+                when ready_at <= as_of then 'may pass it again'
+                else 'makes it pending, to be passed again from '
+                    || record_ledger.iso_time(ready_at) || ' on'
+            end
+        );
+    elsif r.status = 'IN_PROGRESS' then
+        verdict := 'LEASED';
+        reason := format(
+            '%s is in progress: %s holds it, attempt %s of %s, until its lease ends at %s',
+            v_window,
+            coalesce('run ' || r.run_id, 'a run without an id'),
+            r.attempt,
+            p.max_attempts,
+            record_ledger.iso_time(r.lease_expires_at)
+        );
+    elsif p.paused_at is not null then
+        verdict := 'PAUSED';
+        reason := format(
+            'the pipeline was %s by %s at %s: %s',
+            case when p.is_retired then 'retired' else 'paused' end,
+            p.paused_by,
+            record_ledger.iso_time(p.paused_at),
+            p.pause_reason
+        );
+    elsif r.missing_fields is not null then
+        verdict := 'INCOMPLETE';
+        reason := format(
+            '%s is incomplete: %s %s empty%s', v_window, array_to_string(r.missing_fields, ', '),
+            case cardinality(r.missing_fields) when 1 then 'is' else 'are' end,
+            case
+                when r.awaits_build
+                    then '; the next run of the pipeline builds the record from its config'
+                else ', and the pipeline''s config cannot fill it'
+            end
+        );
+    elsif not record_ledger.is_stable(r.window_end_time, p.x_time_back, as_of) then
+        verdict := 'UNSTABLE';
+        ready_at := greatest(v_stable_at, r.retry_at);
+        reason := format(
+            '%s ends at %s; its data has settled %s later, at %s', v_window,
+            record_ledger.iso_time(r.window_end_time), p.config ->> 'x_time_back',
+            record_ledger.iso_time(v_stable_at)
+        );
+    elsif r.retry_at > as_of then
+        verdict := 'BACKOFF';
+        ready_at := r.retry_at;
+        reason := format(
+            '%s is tried again from %s on, after attempt %s of %s: %s', v_window,
+            record_ledger.iso_time(r.retry_at), r.attempt, p.max_attempts,
+            record_ledger.attempt_ending(r.last_event, r.last_detail)
+        );
+    elsif p.depends_on_past and earliest_open < r.window_start_time then
+        verdict := 'BLOCKED';
+        reason := format(
+            '%s waits for the earlier window %s, which is still open (depends_on_past)', v_window,
+            record_ledger.iso_time(earliest_open)
+        );
+    elsif active_count >= p.max_active_records then
+        verdict := 'AT_CAPACITY';
+        reason := format(
+            '%s waits: %s of %s records are in progress (max_active_records)',
+            v_window,
+            active_count,
+            p.max_active_records
+        );
+    else
+        verdict := 'READY';
+        ready_at := greatest(v_stable_at, r.retry_at);
+        reason := format(
+            '%s is stable since %s and complete', v_window, record_ledger.iso_time(v_stable_at)
+        );
+    end if;
+end
+$$;
+comment on function record_ledger.record_verdict(
+    record_ledger.record, record_ledger.pipeline, timestamptz, bigint, timestamptz
+) is
+'The one verdict on an open record at an instant, a sentence that says why, and when the record can be passed.';
+-- record_ledger.refuse_change: history is only ever appended, and pipelines are never deleted.
+-- Whoever tries gets RL003, the owner of the tables included.
+-- Called by: triggers on all ledger tables, for truncates, and for updates and deletes where rows are append-only.
+-- Rules: none. Deletes of what goes to the archive: check_record_archived, check_events_archived,
+-- check_observations_archived.
+create or replace function record_ledger.refuse_change()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    raise exception 'illegal change: % of %.% is refused, the ledger keeps its history',
+        lower(tg_op), tg_table_schema, tg_table_name using errcode = 'RL003';
+end
+$$;
+comment on function record_ledger.refuse_change() is
+'Private. Trigger: refuses to delete or rewrite history (RL003).';
+
+do $$
+declare
+    v_table text;
+    v_changes text;
+begin
+    for v_table, v_changes in
+        values
+            ('pipeline', 'delete'),
+            ('pipeline_event', 'update or delete'),
+            ('record', null),
+            ('record_event', 'update'),
+            ('record_observation', 'update'),
+            ('claim', 'update or delete'),
+            -- Partitions take this trigger from their table; create_archive_partitions gives them the other one.
+            ('archived_record', 'update or delete'),
+            ('archived_record_event', 'update or delete'),
+            ('archived_record_observation', 'update or delete')
+    loop
+        if v_changes is not null and not exists (
+            select
+            from pg_catalog.pg_trigger as t
+            where t.tgrelid = format('record_ledger.%I', v_table)::regclass
+                and t.tgname = 'refuse_change'
+        ) then
+            execute format(
+                'create trigger refuse_change before %s on record_ledger.%I '
+                'for each row execute function record_ledger.refuse_change()',
+                v_changes, v_table
+            );
+        end if;
+        if not exists (
+            select
+            from pg_catalog.pg_trigger as t
+            where t.tgrelid = format('record_ledger.%I', v_table)::regclass
+                and t.tgname = 'refuse_truncate'
+        ) then
+            execute format(
+                'create trigger refuse_truncate before truncate on record_ledger.%I '
+                'for each statement execute function record_ledger.refuse_change()', v_table
+            );
+        end if;
+    end loop;
+end
+$$;
+-- record_ledger.required_counts_problems: everything that is wrong with a config's required_counts, one sentence each.
+-- A list of stages, or an object of "stages" and "tolerance". Empty when it is valid, or not given.
+-- Read by: config_problems.
+-- Rules: is_stage, count_tolerance, near_names.
+create or replace function record_ledger.required_counts_problems(required_counts jsonb)
+returns text[]
+language plpgsql
+immutable
+as $$
+declare
+    v_problems text[] := '{}';
+    v_stages jsonb := required_counts -> 'stages';
+    v_keys constant text[] := array['stages', 'tolerance'];
+    v_key text;
+    v_near text[];
+    v_stage jsonb;
+    v_seen jsonb := '[]';
+begin
+    if required_counts is null then
+        return v_problems;
+    end if;
+    if jsonb_typeof(required_counts) = 'array' then
+        v_stages := required_counts;
+    elsif jsonb_typeof(required_counts) <> 'object' then
+        return v_problems || format(
+            'required_counts: %s is neither a list of stages nor an object; '
+            'give one such as {"stages": ["source", "target"], "tolerance": "0.1%%"}',
+            left(required_counts::text, 80)
+        );
+    else
+        for v_key in select k from jsonb_object_keys(required_counts) as k order by k loop
+            if v_key <> all (v_keys) then
+                v_near := record_ledger.near_names(v_key, v_keys);
+                v_problems := v_problems || format(
+                    'required_counts: it has no key "%s"; %s', left(v_key, 80),
+                    case cardinality(v_near)
+                        when 0 then 'give "stages" and, if you like, "tolerance"'
+                        else 'did you mean "' || v_near[1] || '"?'
+                    end
+                );
+            end if;
+        end loop;
+        v_key := required_counts ->> 'tolerance';
+        if jsonb_typeof(required_counts -> 'tolerance') not in ('string', 'null')
+            or v_key is not null and record_ledger.count_tolerance(v_key, 0) is null
+        then
+            v_problems := v_problems || format(
+                'required_counts: tolerance %s is neither a number of rows nor a percentage; '
+                'give one such as "5 rows" or "0.1%%"',
+                left((required_counts -> 'tolerance')::text, 80)
+            );
+        end if;
+        if v_stages is null then
+            return v_problems
+                || 'required_counts: stages are missing; give those whose counts must agree, '
+                'such as ["source", "target"]'::text;
+        end if;
+    end if;
+
+    if jsonb_typeof(v_stages) <> 'array' then
+        return v_problems || format(
+            'required_counts: stages %s is no list; '
+            'give the stages whose counts must agree, such as ["source", "target"]',
+            left(v_stages::text, 80)
+        );
+    end if;
+    for v_stage in select e.element from jsonb_array_elements(v_stages) as e (element) loop
+        if jsonb_typeof(v_stage) <> 'string' or not record_ledger.is_stage(v_stage #>> '{}') then
+            v_problems := v_problems || format(
+                'required_counts: %s is no name of a stage; give a text of 1 to 255 bytes',
+                left(v_stage::text, 80)
+            );
+        elsif v_seen @> v_stage then
+            v_problems := v_problems || format(
+                'required_counts: stage %s is given twice', left(v_stage::text, 80)
+            );
+        end if;
+        v_seen := v_seen || jsonb_build_array(v_stage);
+    end loop;
+    if jsonb_array_length(v_stages) < 2 then
+        v_problems := v_problems || format(
+            'required_counts: stages %s are less than two; give at least two that must agree, '
+            'such as ["source", "target"]',
+            left(v_stages::text, 80)
+        );
+    end if;
+    return v_problems;
+end
+$$;
+comment on function record_ledger.required_counts_problems(jsonb) is
+'Everything that is wrong with required_counts, one sentence each, naming the value and what would be valid.';
+-- record_ledger.retry_time: when a record that failed may be passed again.
+-- retry_delay after the first failed attempt, doubled after each further one, never more than a day (or retry_delay).
+-- Read by: end_claim, expire_leases, collect_expired_leases, next_candidate, deciding_record, record_verdict,
+-- expected_claims, plan_runs.
+-- Rules: none.
+create or replace function record_ledger.retry_time(
+    failed_at timestamptz, attempt integer, retry_delay interval
+)
+returns timestamptz
+language sql
+-- Not immutable, though elapsed time is: adding to an instant counts as stable, and only then is the call inlined.
+stable
+as $$
+    select failed_at + least(
+        retry_delay * power(2, least(attempt - 1, 30)),
+        greatest(interval '24:00:00', retry_delay)
+    )
+$$;
+comment on function record_ledger.retry_time(timestamptz, integer, interval) is
+'The end of the backoff after an attempt failed: retry_delay, doubled per attempt, at most a day.';
+-- record_ledger.start_instant: reads a config's start_at, an ISO 8601 text, as an instant.
+-- Without offset it is local time, a bare date its first instant; null when the text is no such time.
+-- Read by: config_problems, read_config, pipeline_time.
+-- Rules: instant, local_instant.
+create or replace function record_ledger.start_instant(start_at text, timezone text)
+returns timestamptz
+language plpgsql
+stable strict
+as $$
+declare
+    v_instant timestamptz := record_ledger.instant(start_at);
+begin
+    if v_instant is not null then
+        return v_instant;
+    end if;
+    if start_at ~ '^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?$' then
+        return record_ledger.local_instant(start_at::timestamp, start_instant.timezone);
+    end if;
+    return null;
+exception
+    when datetime_field_overflow or invalid_datetime_format
+        then
+        return null;
+end
+$$;
+comment on function record_ledger.start_instant(text, text) is
+'A config''s start_at as an instant; null when the text is no ISO 8601 time.';
+-- record_ledger.status_after: what an operation on a range makes of a record; null when it leaves the record alone.
+--   waive   what is pending or failed needs no run any more
+--   reopen  what is finished or failed is pending once more
+--   expire  a claim that is known to be dead ends as if its lease had run out: pending, or failed without attempts left
+-- Read by: waive_records, reopen_records, expire_leases, range_effects.
+-- Rules: which records an operation changes is said here; check_record_change guards each change.
+create or replace function record_ledger.status_after(
+    operation text, status text, has_attempts_left boolean
+)
+returns text
+language sql
+immutable
+as $$
+    select case
+        when operation = 'waive' and status in ('PENDING', 'FAILED') then 'WAIVED'
+        when operation = 'reopen' and status in ('COMPLETED', 'FAILED', 'WAIVED') then 'PENDING'
+        when operation = 'expire' and status = 'IN_PROGRESS' and has_attempts_left then 'PENDING'
+        when operation = 'expire' and status = 'IN_PROGRESS' then 'FAILED'
+    end
+$$;
+comment on function record_ledger.status_after(text, text, boolean) is
+'Private. What waive, reopen or expire makes of a record of a status; null when it leaves the record alone.';
+-- record_ledger.time_interval: a window's actual length as text: '2h', '1h30m', '25h'.
+-- Hours are the largest unit, because a local day has 23, 24 or 25 of them.
+-- Read by: record_json, new_windows, windows_to_build, pipeline_records, oldest_valid_record,
+-- archived_records, plan_runs.
+-- Rules: none.
+create or replace function record_ledger.time_interval(
+    window_start_time timestamptz, window_end_time timestamptz
+)
+returns text
+language plpgsql
+immutable strict
+as $$
+declare
+    v_length constant interval := window_end_time - window_start_time;
+    v_hours constant integer := extract(day from v_length) * 24 + extract(hour from v_length);
+begin
+    if v_length = make_interval(hours => v_hours) then
+        return v_hours || 'h';
+    end if;
+    return concat(
+        nullif(v_hours, 0) || 'h',
+        nullif(extract(minute from v_length), 0) || 'm',
+        nullif(trim_scale(extract(second from v_length)), 0) || 's'
+    );
+end
+$$;
+comment on function record_ledger.time_interval(timestamptz, timestamptz) is
+'A window''s actual length, hours the largest unit: 2h, 1h30m, 25h.';
+-- record_ledger.warn_of_misspelt_keys: raises a warning for each ignored key that looks like a misspelt one.
+-- 'chek_fields' would otherwise be ignored in silence, and incomplete records passed.
+-- Read by: store_new_and_pass_valid_record, register_pipeline.
+-- Rules: config_keys, near_names.
+create or replace function record_ledger.warn_of_misspelt_keys(config jsonb)
+returns void
+language plpgsql
+stable
+as $$
+declare
+    v_key text;
+    v_near text[];
+begin
+    for v_key in
+        select key
+        from jsonb_object_keys(
+            case jsonb_typeof(config) when 'object' then config else '{}' end
+        ) as key
+        where key <> all (record_ledger.config_keys())
+        order by key
+    loop
+        v_near := record_ledger.near_names(v_key, record_ledger.config_keys());
+        if cardinality(v_near) > 0 then
+            raise warning 'config key "%" is ignored; did you mean "%"?', v_key, v_near[1];
+        end if;
+    end loop;
+end
+$$;
+comment on function record_ledger.warn_of_misspelt_keys(jsonb) is
+'Raises a warning for each ignored key that looks like a misspelt one.';
+-- record_ledger.windows_from: the windows that tile time from an instant on, oldest first.
+-- Those that begin before to_time, max_windows of them at most (null: all). Reads no ledger rows.
+-- Read by: due_windows, backfill_windows.
+-- Rules: day_start, local_day; next_window says the same of one window.
+create or replace function record_ledger.windows_from(
+    from_time timestamptz,
+    to_time timestamptz,
+    granularity interval,
+    timezone text,
+    max_windows integer
+)
+returns table (target_day date, window_start_time timestamptz, window_end_time timestamptz)
+language sql
+immutable
+as $$
+    -- Materialized, so that day_start is reckoned once per day and not once per window.
+    with span as materialized (
+        select
+            d.target_day,
+            greatest(d.day_start, from_time) as span_start,
+            lead(d.day_start) over (order by d.target_day) as span_end
+        from (
+            select
+                day.target_day,
+                record_ledger.day_start(day.target_day, windows_from.timezone) as day_start
+            from (
+                select record_ledger.local_day(from_time, windows_from.timezone) + n as target_day
+                from generate_series(
+                    0,
+                    least(
+                        record_ledger.local_day(to_time, windows_from.timezone)
+                        - record_ledger.local_day(from_time, windows_from.timezone) + 2,
+                        -- No more days than max_windows can need: half a day's worth of windows in each.
+                        ceil(
+                            max_windows
+                            / greatest(1, floor(43200 / extract(epoch from granularity)))
+                        ) + 3
+                    )::integer
+                ) as n
+            ) as day
+        ) as d
+    )
+    select
+        span.target_day,
+        w.window_start_time,
+        case
+            when granularity >= interval '24:00:00' then span.span_end
+            else least(w.window_start_time + granularity, span.span_end)
+        end as window_end_time
+    from span
+    cross join lateral (
+        select span.span_start + i * granularity as window_start_time
+        from generate_series(
+            0,
+            case
+                when granularity >= interval '24:00:00' then 0
+                else ceil(
+                    extract(epoch from least(span.span_end, to_time) - span.span_start)
+                    / extract(epoch from granularity)
+                )::integer - 1
+            end
+        ) as i
+    ) as w
+    -- A skipped date has no instant, and the last day only closes the one before it.
+    where span.span_end > span.span_start and w.window_start_time < to_time
+    order by w.window_start_time
+    limit max_windows
+$$;
+comment on function record_ledger.windows_from(
+    timestamptz, timestamptz, interval, text, integer
+) is
+'Private. The windows that tile time from an instant on and begin before another, oldest first.';
+-- record_ledger.adopt_observations: takes over what earlier claims of the same generation counted, as this claim's own.
+-- Of each stage, or of the given one, that this claim has not counted itself. The caller answers for it: a later claim
+-- adopts the count of a source that it did not read anew, and not that of a target which it loads again.
+-- Called by: runs, with their current claim token (RL004 else). Returns how many; repeating it adds nothing.
+-- Rules: adoptable_observations, lock_record.
+create or replace function record_ledger.adopt_observations(
+    pipeline_id text, claim_token bigint, stage text default null
+)
+returns integer
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+#variable_conflict use_column
+declare
+    v_window timestamptz;
+    r record_ledger.record;
+    v_adopted integer;
+begin
+    select c.window_start_time into v_window
+    from record_ledger.claim as c
+    where c.pipeline_id = adopt_observations.pipeline_id
+        and c.claim_token = adopt_observations.claim_token;
+    if not found then
+        perform record_ledger.raise_claim_lost(
+            adopt_observations.pipeline_id, adopt_observations.claim_token
+        );
+    end if;
+    r := record_ledger.lock_record(
+        adopt_observations.pipeline_id, v_window, adopt_observations.claim_token
+    );
+    insert into record_ledger.record_observation (
+        pipeline_id,
+        window_start_time,
+        observation_no,
+        observed_at,
+        stage,
+        row_count,
+        detail,
+        generation,
+        claim_token,
+        run_id,
+        adopted_no
+    )
+    select
+        a.pipeline_id,
+        a.window_start_time,
+        row_number() over (order by a.observation_no) + (
+            select max(o.observation_no)
+            from record_ledger.record_observation as o
+            where o.pipeline_id = r.pipeline_id and o.window_start_time = r.window_start_time
+        ),
+        record_ledger.clock(),
+        a.stage,
+        a.row_count,
+        a.detail,
+        r.generation,
+        r.claim_token,
+        r.run_id,
+        coalesce(a.adopted_no, a.observation_no)
+    from record_ledger.adoptable_observations(
+        r.pipeline_id, r.window_start_time, r.claim_token
+    ) as a
+    where a.stage = coalesce(adopt_observations.stage, a.stage);
+    get diagnostics v_adopted = row_count;
+    return v_adopted;
+end
+$$;
+comment on function record_ledger.adopt_observations(text, bigint, text) is
+'Takes over what earlier claims of the same generation counted, as evidence of the current claim (RL004 else); returns how many.';
+-- record_ledger.append_pipeline_event: notes what happened to a pipeline as a whole, with who did it and when.
+-- Numbered per pipeline, so its row must be locked.
+-- Called by: register_config, backfill_records, pause_pipeline, resume_pipeline, retire_pipeline.
+-- Rules: none.
+create or replace function record_ledger.append_pipeline_event(
+    pipeline_id text, event text, detail jsonb, event_time timestamptz
+)
+returns void
+language plpgsql
+as $$
+#variable_conflict use_column
+begin
+    insert into record_ledger.pipeline_event (pipeline_id, event_no, event_time, event, detail)
+    select
+        append_pipeline_event.pipeline_id,
+        coalesce(max(e.event_no), 0) + 1,
+        append_pipeline_event.event_time,
+        append_pipeline_event.event,
+        append_pipeline_event.detail
+    from record_ledger.pipeline_event as e
+    where e.pipeline_id = append_pipeline_event.pipeline_id;
+end
+$$;
+comment on function record_ledger.append_pipeline_event(text, text, jsonb, timestamptz) is
+'Private. Notes what happened to a pipeline as a whole, with who did it and when.';
+-- record_ledger.archivable_records: which records archive_records would move, and why it would stop there; reads only.
+-- The oldest ones in an unbroken row: up to the first open record, none that ends after before, never the newest one.
+-- Called by: archive_records, the dry run of the runner, analysts.
+-- Rules: archive_end, lane_heads, last_window.
+create or replace function record_ledger.archivable_records(
+    pipeline_id text,
+    before timestamptz,
+    max_records integer default null,
+    out record_count integer,
+    out first_window_start_time timestamptz,
+    out last_window_start_time timestamptz,
+    -- Null, like the two starts, when nothing would be moved.
+    out archived_until timestamptz,
+    -- Null when only max_records stops it.
+    out reason text
+)
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+-- Whatever the tables' statistics say: each look-up below is a walk through an index.
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+#variable_conflict use_column
+declare
+    v_timezone text;
+    v_newest timestamptz;
+    v_stop timestamptz;
+    r record_ledger.record;
+begin
+    select p.timezone into v_timezone
+    from record_ledger.pipeline as p
+    where p.pipeline_id = archivable_records.pipeline_id;
+    if not found then
+        perform record_ledger.raise_unknown_pipeline(archivable_records.pipeline_id);
+    end if;
+    if before is null or not isfinite(before) then
+        raise exception 'before: % is no instant; give the time up to which records go',
+            coalesce(before::text, 'null')
+            using errcode = 'RL005';
+    end if;
+    if max_records < 1 then
+        raise exception 'max_records: % is less than 1; give how many records may be moved',
+            max_records
+            using errcode = 'RL005';
+    end if;
+
+    record_count := 0;
+    -- Where the archive ends: what an old snapshot still sees of records that went there is not stepped over.
+    first_window_start_time := record_ledger.archive_end(archivable_records.pipeline_id);
+    if first_window_start_time is null then
+        select f.window_start_time into first_window_start_time
+        from record_ledger.record as f
+        where f.pipeline_id = archivable_records.pipeline_id
+        order by f.window_start_time
+        limit 1;
+    end if;
+    select l.window_start_time into v_newest
+    from record_ledger.last_window(archivable_records.pipeline_id) as l;
+    if v_newest is null then
+        reason := 'no window is stored';
+        return;
+    end if;
+    select least(min(h.window_start_time), v_newest, before) into v_stop
+    from record_ledger.lane_heads(archivable_records.pipeline_id) as h;
+    -- Newest first: the one that holds before, if there is one, is all that is stepped over.
+    select w.window_start_time into last_window_start_time
+    from record_ledger.record as w
+    where w.pipeline_id = archivable_records.pipeline_id
+        and w.window_start_time >= first_window_start_time and w.window_start_time < v_stop
+        and w.window_end_time <= before
+    order by w.window_start_time desc
+    limit 1;
+    if last_window_start_time is not null then
+        select count(*), max(w.window_start_time) into record_count, last_window_start_time
+        from (
+            select n.window_start_time
+            from record_ledger.record as n
+            where n.pipeline_id = archivable_records.pipeline_id
+                and n.window_start_time >= first_window_start_time
+                and n.window_start_time <= last_window_start_time
+            order by n.window_start_time
+            limit max_records
+        ) as w;
+        select w.window_end_time into archived_until
+        from record_ledger.record as w
+        where w.pipeline_id = archivable_records.pipeline_id
+            and w.window_start_time = last_window_start_time;
+    end if;
+
+    -- The first record that stays says why.
+    select s.* into r
+    from record_ledger.record as s
+    where s.pipeline_id = archivable_records.pipeline_id
+        and s.window_start_time = coalesce(archived_until, first_window_start_time);
+    -- Without a reason of its own only max_records keeps it.
+    reason := 'window ' || record_ledger.local_time(r.window_start_time, v_timezone) || ' stays: '
+        || case
+            when r.window_end_time > before
+                then 'it ends after ' || record_ledger.local_time(before, v_timezone)
+            when r.open_pipeline_id is not null then 'it is ' || r.status
+            when r.window_start_time = v_newest then 'it is the newest one of the pipeline'
+        end;
+    if record_count = 0 then
+        first_window_start_time := null;
+    end if;
+end
+$$;
+comment on function record_ledger.archivable_records(text, timestamptz, integer) is
+'What archive_records would move: how many records, their bounds, and the sentence why the next one stays. Reads only.';
+-- record_ledger.archive_records: moves a pipeline's oldest finished records, with all that is told of them, away.
+-- Those whose window ends at or before an instant, oldest first, up to the first open record; the newest one stays, and
+-- so does every claim: a run keeps its record and a token its window. Returns how many; call it until that is 0.
+-- Called by: `record-ledger archive`, psql. Rules: archivable_records; check_record_archived guards the deletes.
+create or replace function record_ledger.archive_records(
+    pipeline_id text, before timestamptz, max_records integer default 100000
+)
+returns integer
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+#variable_conflict use_column
+declare
+    -- Against another archiver, and against whoever adds windows before the first one or reopens what is to go.
+    p record_ledger.pipeline := record_ledger.lock_pipeline(pipeline_id);
+    v_now timestamptz := record_ledger.clock();
+    v_part record;
+begin
+    if max_records is null then
+        raise exception 'max_records: null is no number; give how many records may be moved'
+            using errcode = 'RL005';
+    end if;
+    v_part := record_ledger.archivable_records(p.pipeline_id, before, max_records);
+    if v_part.record_count = 0 then
+        return 0;
+    end if;
+    perform record_ledger.create_archive_partitions(
+        v_part.first_window_start_time, v_part.last_window_start_time
+    );
+    insert into record_ledger.archived_record (
+        window_start_time,
+        window_end_time,
+        created_at,
+        updated_at,
+        archived_at,
+        claim_token,
+        target_day,
+        generation,
+        attempt,
+        config_version,
+        event_count,
+        is_historical,
+        pipeline_id,
+        status,
+        run_id,
+        fields,
+        missing_fields,
+        last_event,
+        last_detail,
+        counts_waived
+    )
+    select
+        r.window_start_time,
+        r.window_end_time,
+        r.created_at,
+        r.updated_at,
+        v_now,
+        r.claim_token,
+        r.target_day,
+        r.generation,
+        r.attempt,
+        r.config_version,
+        r.event_count,
+        r.is_historical,
+        r.pipeline_id,
+        r.status,
+        r.run_id,
+        r.fields,
+        r.missing_fields,
+        r.last_event,
+        r.last_detail,
+        r.counts_waived
+    from record_ledger.record as r
+    where r.pipeline_id = p.pipeline_id
+        and r.window_start_time >= v_part.first_window_start_time
+        and r.window_start_time <= v_part.last_window_start_time
+    order by r.window_start_time;
+    insert into record_ledger.archived_record_event (
+        window_start_time,
+        event_time,
+        claim_token,
+        event_no,
+        generation,
+        attempt,
+        pipeline_id,
+        event,
+        from_status,
+        to_status,
+        run_id,
+        actor,
+        detail
+    )
+    select
+        e.window_start_time,
+        e.event_time,
+        e.claim_token,
+        e.event_no,
+        e.generation,
+        e.attempt,
+        e.pipeline_id,
+        e.event,
+        e.from_status,
+        e.to_status,
+        e.run_id,
+        e.actor,
+        e.detail
+    from record_ledger.record_event as e
+    where e.pipeline_id = p.pipeline_id
+        and e.window_start_time >= v_part.first_window_start_time
+        and e.window_start_time <= v_part.last_window_start_time
+    order by e.window_start_time, e.event_no;
+
+    -- The triggers compare what goes with what is in the archive: a row that somebody changed or added meanwhile is
+    -- refused, and all of it is undone.
+    delete from record_ledger.record_event as e
+    where e.pipeline_id = p.pipeline_id
+        and e.window_start_time >= v_part.first_window_start_time
+        and e.window_start_time <= v_part.last_window_start_time;
+    -- A run may be ending its claim on the first record that stays; the next statement is not to wait within itself.
+    perform
+    from record_ledger.record as r
+    where r.pipeline_id = p.pipeline_id and r.window_start_time = v_part.archived_until
+    for no key update;
+    -- In one statement: a record that follows another cannot lose it before, and the chain has one beginning.
+    with gone as (
+        delete from record_ledger.record as r
+        where r.pipeline_id = p.pipeline_id
+            and r.window_start_time >= v_part.first_window_start_time
+            and r.window_start_time <= v_part.last_window_start_time
+        returning r.window_start_time
+    )
+    update record_ledger.record as r
+    set previous_window_start_time = null
+    from (select max(g.window_start_time) as window_start_time from gone as g) as last
+    where r.pipeline_id = p.pipeline_id
+        and r.window_start_time = v_part.archived_until
+        and r.previous_window_start_time = last.window_start_time;
+    -- Whoever was counting one of them has committed by now, and the next one finds no record: none is left behind.
+    insert into record_ledger.archived_record_observation
+    select o.*
+    from record_ledger.record_observation as o
+    where o.pipeline_id = p.pipeline_id
+        and o.window_start_time >= v_part.first_window_start_time
+        and o.window_start_time <= v_part.last_window_start_time
+    order by o.window_start_time, o.observation_no;
+    delete from record_ledger.record_observation as o
+    where o.pipeline_id = p.pipeline_id
+        and o.window_start_time >= v_part.first_window_start_time
+        and o.window_start_time <= v_part.last_window_start_time;
+
+    perform record_ledger.append_pipeline_event(
+        p.pipeline_id,
+        'archived',
+        jsonb_build_object(
+            'count', v_part.record_count,
+            'until', record_ledger.local_time(v_part.archived_until, p.timezone),
+            'before', record_ledger.local_time(before, p.timezone)
+        ),
+        v_now
+    );
+    return v_part.record_count;
+end
+$$;
+comment on function record_ledger.archive_records(text, timestamptz, integer) is
+'Moves the oldest finished records whose window ends at or before an instant to the archive, with their events and observations; returns how many.';
+-- record_ledger.backfill_records: adds records before a pipeline's first one, back to the local day of from_time.
+-- All of them in one call; returns how many, 0 when the first one starts at from_time or before it. They are
+-- historical; those of a pipeline with templates are stored unbuilt, and built when their turn comes.
+-- Called by: operators, through the runner's command backfill, the dbt macro of the same name, or psql.
+-- Rules: check_backfill, backfill_windows, record_missing_fields, lane.
+create or replace function record_ledger.backfill_records(
+    pipeline_id text, from_time timestamptz, reason text default null
+)
+returns integer
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    -- A pass or another backfill could otherwise store what this one is about to.
+    p record_ledger.pipeline := record_ledger.lock_pipeline(backfill_records.pipeline_id);
+    v_now timestamptz := record_ledger.clock();
+    v_first_start timestamptz := record_ledger.check_backfill(p, backfill_records.from_time);
+    v_fields jsonb := case when p.has_templates then '{}' else p.fields end;
+    v_config_version integer := case when not p.has_templates then p.config_version end;
+    v_missing text[] := record_ledger.record_missing_fields(v_fields, v_config_version, p);
+    v_count integer;
+    v_new_first_start timestamptz;
+begin
+    if v_first_start <= backfill_records.from_time then
+        return 0;
+    end if;
+    with added as materialized (
+        select
+            w.target_day,
+            w.window_start_time,
+            w.window_end_time,
+            lag(w.window_start_time) over (order by w.window_start_time)
+                as previous_window_start_time
+        from record_ledger.backfill_windows(p, backfill_records.from_time, v_first_start) as w
+    ),
+
+    relinked as (
+        update record_ledger.record as r
+        set previous_window_start_time = (select max(a.window_start_time) from added as a)
+        where r.pipeline_id = p.pipeline_id and r.window_start_time = v_first_start
+        returning r.window_start_time
+    )
+
+    insert into record_ledger.record (
+        pipeline_id,
+        window_start_time,
+        window_end_time,
+        previous_window_start_time,
+        target_day,
+        fields,
+        config_version,
+        missing_fields,
+        awaits_build,
+        is_historical,
+        lane,
+        open_pipeline_id,
+        created_at,
+        updated_at
+    )
+    select
+        p.pipeline_id,
+        a.window_start_time,
+        a.window_end_time,
+        a.previous_window_start_time,
+        a.target_day,
+        v_fields,
+        v_config_version,
+        v_missing,
+        p.has_templates,
+        true,
+        record_ledger.lane('PENDING', v_missing, p.has_templates, 0, false, true),
+        p.pipeline_id,
+        v_now,
+        v_now
+    from added as a
+    -- Counted first: a pipeline has one first record at any moment, so the old one is linked before a new one is there.
+    where (select count(*) from relinked) = 1
+    order by a.window_start_time;
+    get diagnostics v_count = row_count;
+    select r.window_start_time into v_new_first_start
+    from record_ledger.record as r
+    where r.pipeline_id = p.pipeline_id
+    order by r.window_start_time
+    limit 1;
+    perform record_ledger.append_pipeline_event(
+        p.pipeline_id,
+        'backfilled',
+        jsonb_strip_nulls(
+            jsonb_build_object(
+                'from_time', record_ledger.local_time(v_new_first_start, p.timezone),
+                'to_time', record_ledger.local_time(v_first_start, p.timezone),
+                'record_count', v_count,
+                'reason', reason
+            )
+        ),
+        v_now
+    );
+    return v_count;
+end
+$$;
+comment on function record_ledger.backfill_records(text, timestamptz, text) is
+'Adds records before a pipeline''s first one, back to the local day of an instant; returns how many.';
+-- record_ledger.build_records: fills records that wait to be built, from what the caller rendered or a plain config.
+-- A record is built once per config version, even when something is still missing then: it is not asked for again.
+-- Called by: store_new_records, store_new_and_pass_valid_record.
+-- Rules: missing_fields, is_stable.
+create or replace function record_ledger.build_records(
+    p record_ledger.pipeline, built jsonb, as_of timestamptz
+)
+returns void
+language plpgsql
+as $$
+begin
+    update record_ledger.record as r
+    set fields = b.fields,
+        config_version = p.config_version,
+        missing_fields = record_ledger.missing_fields(b.fields, p.check_fields),
+        awaits_build = false,
+        last_event = 'rebuilt',
+        last_detail = jsonb_build_object(
+            'config_version', p.config_version,
+            'fields_before', r.fields,
+            'config_version_before', r.config_version
+        ),
+        updated_at = as_of
+    from (
+        select distinct on (1)
+            (e.element ->> 'window_start_time')::timestamptz as window_start_time,
+            e.element -> 'fields' as fields
+        from jsonb_array_elements(built) as e (element)
+        union all
+        -- A config without templates needs no rendering.
+        (
+            select u.window_start_time, p.fields
+            from record_ledger.record as u
+            where not p.has_templates and u.open_pipeline_id = p.pipeline_id and u.lane = 'unbuilt'
+                and record_ledger.is_stable(u.window_end_time, p.x_time_back, as_of)
+            order by u.window_start_time
+            limit 100
+        )
+    ) as b
+    where r.open_pipeline_id = p.pipeline_id
+        and r.lane = 'unbuilt'
+        and r.window_start_time = b.window_start_time;
+end
+$$;
+comment on function record_ledger.build_records(record_ledger.pipeline, jsonb, timestamptz) is
+'Private. Fills the records that wait to be built.';
+-- record_ledger.check_backfill: raises RL005 unless a pipeline's history can be extended back to an instant.
+-- Returns where its first stored window starts.
+-- Called by: backfill_records, range_effects.
+-- Rules: archive_end.
+create or replace function record_ledger.check_backfill(
+    p record_ledger.pipeline, from_time timestamptz
+)
+returns timestamptz
+language plpgsql
+stable
+as $$
+declare
+    v_first_start timestamptz;
+begin
+    if from_time is null then
+        raise exception 'from_time: null is no time'
+            using errcode = 'RL005', hint = 'Say from when on the pipeline shall have records.';
+    end if;
+    if from_time = 'infinity'
+        or greatest(from_time, timestamptz '1900-01-01 00:00:00+00') at time zone p.timezone
+            < timestamp '1970-01-01 00:00:00'
+    then
+        raise exception 'from_time: % is out of range', record_ledger.iso_time(from_time)
+            using errcode = 'RL005',
+            hint = 'Records can be added from 1970-01-01 on, by the pipeline''s local time.';
+    end if;
+    if p.is_retired then
+        raise exception 'pipeline % is retired: no record is added to it', p.pipeline_id
+            using errcode = 'RL005', hint = 'resume_pipeline(pipeline_id, reason) brings it back.';
+    end if;
+    select r.window_start_time into v_first_start
+    from record_ledger.record as r
+    where r.pipeline_id = p.pipeline_id
+    order by r.window_start_time
+    limit 1;
+    if v_first_start is null then
+        raise exception 'pipeline % has no record yet, so there is nothing to add before',
+            p.pipeline_id
+            using errcode = 'RL005',
+            hint = 'Put start_at into its config: its first window then starts there.';
+    end if;
+    -- Everything older is archived, and the first record starts where the archive ends.
+    if from_time < v_first_start and record_ledger.archive_end(p.pipeline_id) is not null then
+        raise exception 'pipeline % is archived until %: nothing can be added before that',
+            p.pipeline_id, record_ledger.local_time(v_first_start, p.timezone)
+            using errcode = 'RL005',
+            hint = 'What was there stands in the view archived_records.';
+    end if;
+    return v_first_start;
+end
+$$;
+comment on function record_ledger.check_backfill(record_ledger.pipeline, timestamptz) is
+'Private. Raises RL005 unless records can be added from an instant on; returns where the first stored window starts.';
+-- record_ledger.check_range: raises RL005 for a range that holds no time, or that is not said.
+-- -infinity and infinity are bounds like others: whoever means everything has to say so.
+-- Called by: waive_records, reopen_records, expire_leases, range_effects.
+-- Rules: none.
+create or replace function record_ledger.check_range(from_time timestamptz, to_time timestamptz)
+returns void
+language plpgsql
+stable
+as $$
+begin
+    if from_time is null or to_time is null then
+        raise exception '%: null is no time',
+            case when from_time is null then 'from_time' else 'to_time' end
+            using errcode = 'RL005',
+            hint = 'Give both ends of the range; -infinity and infinity are ends, too.';
+    end if;
+    if from_time >= to_time then
+        raise exception 'the range from % to % holds no time',
+            record_ledger.iso_time(from_time), record_ledger.iso_time(to_time)
+            using errcode = 'RL005',
+            hint = 'The end is the first instant after the range: for one day, give the next one.';
+    end if;
+end
+$$;
+comment on function record_ledger.check_range(timestamptz, timestamptz) is
+'Private. Raises RL005 for a range that is inverted, empty or null.';
+-- record_ledger.check_reason: raises RL005 unless an operator says why.
+-- The reason is kept in the history, where the next one who wonders will look for it.
+-- Called by: waive_records, reopen_records, expire_leases, pause_pipeline, retire_pipeline.
+-- Rules: none.
+create or replace function record_ledger.check_reason(reason text)
+returns void
+language plpgsql
+immutable
+as $$
+begin
+    if coalesce(reason !~ '\S', true) then
+        raise exception 'reason: % is no reason', coalesce('"' || left(reason, 80) || '"', 'null')
+            using errcode = 'RL005',
+            hint = 'Say why in a few words: they are kept with who did it and when.';
+    end if;
+end
+$$;
+comment on function record_ledger.check_reason(text) is
+'Private. Raises RL005 for a reason that is null or blank.';
+-- record_ledger.collect_expired_leases: takes back the records of a locked pipeline whose lease has run out.
+-- Pending again with a backoff from the expiry on, or failed when no attempt is left. No daemon: each pass does it.
+-- Called by: pass_record.
+-- Rules: retry_time.
+create or replace function record_ledger.collect_expired_leases(
+    p record_ledger.pipeline, first_active timestamptz, as_of timestamptz
+)
+returns void
+language plpgsql
+as $$
+begin
+    update record_ledger.record as r
+    set retry_at = case
+            when r.attempt < p.max_attempts
+                then record_ledger.retry_time(r.lease_expires_at, r.attempt, p.retry_delay)
+        end,
+        claim_token = case when r.attempt < p.max_attempts then null else r.claim_token end,
+        run_id = case when r.attempt < p.max_attempts then null else r.run_id end,
+        lease_expires_at = null,
+        last_event = 'lease_expired',
+        last_detail = jsonb_build_object(
+            'lease_expires_at', record_ledger.local_time(r.lease_expires_at, p.timezone)
+        ),
+        updated_at = as_of
+    where r.open_pipeline_id = p.pipeline_id and r.lane = 'active'
+        and r.window_start_time >= first_active
+        and r.lease_expires_at <= as_of;
+end
+$$;
+comment on function record_ledger.collect_expired_leases(
+    record_ledger.pipeline, timestamptz, timestamptz
+) is
+'Private. Takes back the records of a locked pipeline whose lease has run out.';
+-- record_ledger.complete_record: marks a passed record COMPLETED.
+-- Needs the current claim token (RL004 else). Repeating it with the token that completed changes nothing.
+-- Called by: everyone who was passed a record.
+-- Rules: end_claim.
+create or replace function record_ledger.complete_record(
+    pipeline_id text, claim_token bigint, detail jsonb default '{}'
+)
+returns void
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+begin
+    perform record_ledger.end_claim(pipeline_id, claim_token, 'completed', coalesce(detail, '{}'));
+end
+$$;
+comment on function record_ledger.complete_record(text, bigint, jsonb) is
+'Marks a passed record COMPLETED; detail is kept in its history. RL004 unless the claim token is current.';
+-- record_ledger.create_archive_partitions: makes room in the archive for the windows between two instants.
+-- One partition per year (UTC) and archive table; nothing when they are there. Blocks no reader and no other writer.
+-- Called by: archive_records.
+-- Rules: none.
+create or replace function record_ledger.create_archive_partitions(
+    first_start timestamptz, last_start timestamptz
+)
+returns void
+language plpgsql
+as $$
+declare
+    v_year timestamp;
+    v_table text;
+    v_partition text;
+begin
+    for v_year in
+        select n
+        from generate_series(
+            date_trunc('year', first_start at time zone 'UTC'),
+            last_start at time zone 'UTC',
+            interval '1 year'
+        ) as n
+    loop
+        foreach v_table in array array[
+            'archived_record', 'archived_record_event', 'archived_record_observation'
+        ] loop
+            v_partition := format('%s_%s', v_table, extract(year from v_year));
+            continue when to_regclass(format('record_ledger.%I', v_partition)) is not null;
+            -- Archivers of two pipelines may both find the year missing. Attaching takes this lock anyway; no reader
+            -- and no insert waits for it, and it is taken before the second look.
+            execute format('lock table record_ledger.%I in share update exclusive mode', v_table);
+            continue when to_regclass(format('record_ledger.%I', v_partition)) is not null;
+            execute format(
+                'create table record_ledger.%I (like record_ledger.%I including all)',
+                v_partition, v_table
+            );
+            -- Of a table's triggers only those for each row pass to its partitions.
+            execute format(
+                'create trigger refuse_truncate before truncate on record_ledger.%I '
+                'for each statement execute function record_ledger.refuse_change()', v_partition
+            );
+            execute format(
+                'comment on table record_ledger.%I is %L', v_partition,
+                format('Private. The part of %s for the windows of one year.', v_table)
+            );
+            -- Created apart and attached: a partition created in its place would lock out every reader of the table.
+            -- It is empty, so there is nothing to search for rows that do not belong there.
+            execute format(
+                'alter table record_ledger.%I attach partition record_ledger.%I '
+                'for values from (%L) to (%L)',
+                v_table,
+                v_partition,
+                v_year at time zone 'UTC',
+                (v_year + interval '1 year') at time zone 'UTC'
+            );
+        end loop;
+    end loop;
+end
+$$;
+comment on function record_ledger.create_archive_partitions(timestamptz, timestamptz) is
+'Private. Creates the partitions of the archive tables that windows between two instants need.';
+-- record_ledger.end_claim: ends a claim with its current token, in one of three ways.
+-- Repeating the call that ended it changes nothing; with a token that is not current it raises RL004.
+-- Called by: complete_record, fail_record, release_record.
+-- Rules: retry_time; check_record_change guards the change.
+create or replace function record_ledger.end_claim(
+    pipeline_id text, claim_token bigint, event text, detail jsonb, retry boolean default true
+)
+returns void
+language plpgsql
+as $$
+#variable_conflict use_column
+declare
+    v_now timestamptz := record_ledger.clock();
+    -- The record is pending again while its attempts are below this limit.
+    v_limit integer := case end_claim.event when 'released' then 2147483647 else 0 end;
+    v_retry_delay interval;
+begin
+    if not record_ledger.is_read_committed() then
+        perform record_ledger.refuse_call();
+    end if;
+    if end_claim.event = 'failed' and end_claim.retry then
+        select p.max_attempts, p.retry_delay into v_limit, v_retry_delay
+        from record_ledger.pipeline as p
+        where p.pipeline_id = end_claim.pipeline_id;
+    end if;
+    -- One guarded statement. A pass may be collecting the lease of this very claim: whoever comes second waits for the
+    -- first one's commit, and then sees the record as that one left it.
+    update record_ledger.record as r
+    set attempt = r.attempt - (end_claim.event = 'released')::integer,
+        claim_token = case when r.attempt >= v_limit then r.claim_token end,
+        run_id = case when r.attempt >= v_limit then r.run_id end,
+        lease_expires_at = null,
+        retry_at = case
+            when end_claim.event = 'failed' and r.attempt < v_limit
+                then record_ledger.retry_time(v_now, r.attempt, v_retry_delay)
+        end,
+        last_event = end_claim.event,
+        last_detail = end_claim.detail,
+        updated_at = v_now
+    where r.pipeline_id = end_claim.pipeline_id
+        and r.window_start_time = (
+            select c.window_start_time
+            from record_ledger.claim as c
+            where c.pipeline_id = end_claim.pipeline_id and c.claim_token = end_claim.claim_token
+        )
+        and r.claim_token = end_claim.claim_token and r.status = 'IN_PROGRESS';
+    if found or exists (
+        select
+        from record_ledger.claim as c
+        join record_ledger.record_event as e
+            on e.pipeline_id = c.pipeline_id and e.window_start_time = c.window_start_time
+        where c.pipeline_id = end_claim.pipeline_id and c.claim_token = end_claim.claim_token
+            and e.claim_token = end_claim.claim_token and e.event = end_claim.event
+    ) then
+        return;
+    end if;
+    -- The same of a record that was archived since; a statement of its own, which most calls never plan.
+    if exists (
+        select
+        from record_ledger.claim as c
+        join record_ledger.archived_record_event as e
+            on e.pipeline_id = c.pipeline_id and e.window_start_time = c.window_start_time
+        where c.pipeline_id = end_claim.pipeline_id and c.claim_token = end_claim.claim_token
+            and e.claim_token = end_claim.claim_token and e.event = end_claim.event
+    ) then
+        return;
+    end if;
+    perform record_ledger.raise_claim_lost(end_claim.pipeline_id, end_claim.claim_token);
+end
+$$;
+comment on function record_ledger.end_claim(text, bigint, text, jsonb, boolean) is
+'Private. Ends a claim with its current token; RL004 when the token is not current.';
+-- record_ledger.expire_leases: takes back the records of a range that runs hold which are known to be dead.
+-- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed. Pending again
+-- with a backoff from now on, or failed when no attempt is left: as when the lease had run out, without the wait.
+-- Called by: operators, through the runner's command expire, the dbt macro of the same name, or psql.
+-- Rules: status_after, is_in_range, retry_time; check_record_change guards the change.
+create or replace function record_ledger.expire_leases(
+    pipeline_id text, from_time timestamptz, to_time timestamptz, reason text
+)
+returns integer
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+declare
+    p record_ledger.pipeline;
+    v_now timestamptz;
+    v_changed integer;
+begin
+    perform record_ledger.check_reason(reason);
+    perform record_ledger.check_range(from_time, to_time);
+    -- A pass could otherwise hand one of the claims out anew, and lose that one instead.
+    p := record_ledger.lock_pipeline(pipeline_id);
+    v_now := record_ledger.clock();
+    -- A run that is not dead may be ending its claim right now: whoever comes second waits for the first one's commit,
+    -- and then sees the record as that one left it.
+    update record_ledger.record as r
+    set retry_at = case
+            when r.attempt < p.max_attempts
+                then record_ledger.retry_time(v_now, r.attempt, p.retry_delay)
+        end,
+        claim_token = case when r.attempt < p.max_attempts then null else r.claim_token end,
+        run_id = case when r.attempt < p.max_attempts then null else r.run_id end,
+        lease_expires_at = null,
+        last_event = 'lease_expired',
+        last_detail = jsonb_build_object(
+            'reason', reason,
+            'lease_expires_at', record_ledger.local_time(r.lease_expires_at, p.timezone)
+        ),
+        updated_at = v_now
+    where r.pipeline_id = p.pipeline_id
+        and record_ledger.is_in_range(r.window_start_time, r.window_end_time, from_time, to_time)
+        and record_ledger.status_after('expire', r.status, r.attempt < p.max_attempts) is not null;
+    get diagnostics v_changed = row_count;
+    return v_changed;
+end
+$$;
+comment on function record_ledger.expire_leases(text, timestamptz, timestamptz, text) is
+'Ends the claims, known to be dead, on the records whose whole window lies in a range, with a reason; returns how many.';
+-- record_ledger.extend_lease: the heartbeat of a run; its lease now ends one lease length from now.
+-- Returns that instant; RL004 unless the claim token is current. Appends no event.
+-- Called by: runs that work for long.
+-- Rules: none.
+create or replace function record_ledger.extend_lease(pipeline_id text, claim_token bigint)
+returns timestamptz
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+#variable_conflict use_column
+declare
+    v_expires_at timestamptz;
+begin
+    if not record_ledger.is_read_committed() then
+        perform record_ledger.refuse_call();
+    end if;
+    -- A pass may be collecting this very lease: whoever comes second sees what the first one left.
+    update record_ledger.record as r
+    set lease_expires_at = record_ledger.clock() + (
+        select p.lease from record_ledger.pipeline as p where p.pipeline_id = r.pipeline_id
+    )
+    where r.pipeline_id = extend_lease.pipeline_id
+        and r.window_start_time = (
+            select c.window_start_time
+            from record_ledger.claim as c
+            where c.pipeline_id = extend_lease.pipeline_id
+                and c.claim_token = extend_lease.claim_token
+        )
+        and r.claim_token = extend_lease.claim_token and r.status = 'IN_PROGRESS'
+    returning r.lease_expires_at into v_expires_at;
+    if not found then
+        perform record_ledger.raise_claim_lost(extend_lease.pipeline_id, extend_lease.claim_token);
+    end if;
+    return v_expires_at;
+end
+$$;
+comment on function record_ledger.extend_lease(text, bigint) is
+'Heartbeat: the lease of a passed record now ends one lease length from now. RL004 unless the claim token is current.';
+-- record_ledger.fail_record: gives a passed record back after a failure.
+-- Pending again after a backoff while attempts are left; FAILED when none is, or when retry is false.
+-- Called by: everyone who was passed a record.
+-- Rules: end_claim, retry_time.
+create or replace function record_ledger.fail_record(
+    pipeline_id text, claim_token bigint, error text, retry boolean default true
+)
+returns void
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+begin
+    if fail_record.retry is null then
+        raise exception 'retry: null is neither true nor false' using errcode = 'RL005';
+    end if;
+    perform record_ledger.end_claim(
+        pipeline_id,
+        claim_token,
+        'failed',
+        jsonb_build_object('error', coalesce(error, ''), 'retry', retry),
+        retry
+    );
+end
+$$;
+comment on function record_ledger.fail_record(text, bigint, text, boolean) is
+'Gives a passed record back after a failure: PENDING with a backoff while attempts are left and retry is true, else FAILED.';
+-- record_ledger.lock_pipeline: locks a pipeline's row for this transaction and returns it as it then is.
+-- In a statement of its own: whatever is read next sees all that was committed before the lock was granted.
+-- Called by: store_new_records, pass_valid_record, pass_valid_records, archive_records, the operators' routines.
+-- Rules: none.
+create or replace function record_ledger.lock_pipeline(pipeline_id text)
+returns record_ledger.pipeline
+language plpgsql
+as $$
+declare
+    p record_ledger.pipeline;
+begin
+    if not record_ledger.is_read_committed() then
+        perform record_ledger.refuse_call();
+    end if;
+    -- Two runs would otherwise find the same oldest record, or store the same window.
+    select q.* into p
+    from record_ledger.pipeline as q
+    where q.pipeline_id = lock_pipeline.pipeline_id
+    for no key update;
+    if not found then
+        perform record_ledger.raise_unknown_pipeline(pipeline_id);
+    end if;
+    return p;
+end
+$$;
+comment on function record_ledger.lock_pipeline(text) is
+'Private. Locks a pipeline''s row and returns it; RL002 when there is none.';
+-- record_ledger.lock_record: locks a record for this transaction and returns it as it then is.
+-- With a claim token, only when that is the current one of this very record (RL004, RL005 else).
+-- Called by: observe_record, adopt_observations, waive_counts.
+-- Rules: none.
+create or replace function record_ledger.lock_record(
+    pipeline_id text, window_start_time timestamptz, claim_token bigint default null
+)
+returns record_ledger.record
+language plpgsql
+as $$
+#variable_conflict use_column
+declare
+    r record_ledger.record;
+    v_claimed record;
+begin
+    if not record_ledger.is_read_committed() then
+        perform record_ledger.refuse_call();
+    end if;
+    -- The record may be completed, collected, reopened or archived right now: whoever comes second waits for the first
+    -- one's commit. So no count is noted under a token that was lost meanwhile, and none is missed by a completion.
+    select q.* into r
+    from record_ledger.record as q
+    where q.pipeline_id = lock_record.pipeline_id
+        and q.window_start_time = lock_record.window_start_time
+    for no key update;
+    if not found then
+        perform record_ledger.raise_no_record(
+            lock_record.pipeline_id, lock_record.window_start_time
+        );
+    end if;
+    if lock_record.claim_token is null
+        or r.claim_token = lock_record.claim_token and r.status = 'IN_PROGRESS'
+    then
+        return r;
+    end if;
+    select
+        record_ledger.local_time(c.window_start_time, p.timezone) as claimed_window,
+        record_ledger.local_time(r.window_start_time, p.timezone) as given_window
+    into v_claimed
+    from record_ledger.claim as c
+    join record_ledger.pipeline as p on p.pipeline_id = c.pipeline_id
+    where c.pipeline_id = r.pipeline_id and c.claim_token = lock_record.claim_token;
+    if v_claimed.claimed_window <> v_claimed.given_window then
+        raise exception 'claim_token: % is a claim on window % of pipeline %, not on window %',
+            lock_record.claim_token,
+            v_claimed.claimed_window,
+            r.pipeline_id,
+            v_claimed.given_window
+            using errcode = 'RL005', hint = 'Give the window and the token of the same record.';
+    end if;
+    perform record_ledger.raise_claim_lost(r.pipeline_id, lock_record.claim_token);
+end
+$$;
+comment on function record_ledger.lock_record(text, timestamptz, bigint) is
+'Private. Locks a record and returns it; RL005 when there is none, RL004 when a token is given that is not current.';
+-- record_ledger.new_windows: the windows of a pipeline that are due and not stored, oldest first.
+-- Reads only. Each starts where the one before it ended; all of them when max_windows is null.
+-- Called by: build_complete_pipeline_record of the runner, analysts.
+-- Rules: next_window_start, due_windows.
+create or replace function record_ledger.new_windows(
+    pipeline_id text,
+    as_of timestamptz default record_ledger.clock(),
+    max_windows integer default null
+)
+returns table (
+    target_day date,
+    window_start_time timestamptz,
+    window_end_time timestamptz,
+    time_interval text
+)
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    p record_ledger.pipeline;
+begin
+    select q.* into p
+    from record_ledger.pipeline as q
+    where q.pipeline_id = new_windows.pipeline_id;
+    if not found then
+        perform record_ledger.raise_unknown_pipeline(pipeline_id);
+    end if;
+    if max_windows < 0 then
+        raise exception 'max_windows: % is negative; give a number of windows, or null for all',
+            max_windows
+            using errcode = 'RL005';
+    end if;
+    return query
+    select d.target_day, d.window_start_time, d.window_end_time,
+        record_ledger.time_interval(d.window_start_time, d.window_end_time)
+    from record_ledger.due_windows(
+        p, record_ledger.next_window_start(p, as_of), as_of, max_windows
+    ) as d;
+end
+$$;
+comment on function record_ledger.new_windows(text, timestamptz, integer) is
+'The windows of a pipeline that are due as of an instant and not stored yet, oldest first; reads only.';
+-- record_ledger.observe_record: notes what was counted of a record, at a stage such as source or target.
+-- At any time, also after completion. With the current claim token it is evidence for completing (RL004 with another
+-- one, and nothing is noted); without a token it is none. Never updated. Returns its number.
+-- Called by: whoever counts: runs, and tasks that count again later.
+-- Rules: is_stage, lock_record; counts_problem judges by it.
+create or replace function record_ledger.observe_record(
+    pipeline_id text,
+    window_start_time timestamptz,
+    stage text,
+    row_count bigint,
+    detail jsonb default '{}',
+    claim_token bigint default null
+)
+returns integer
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+#variable_conflict use_column
+declare
+    r record_ledger.record;
+    v_observation_no integer;
+begin
+    if not record_ledger.is_stage(observe_record.stage) then
+        raise exception 'stage: % is no name of a stage; give a text of 1 to 255 bytes',
+            coalesce('"' || left(observe_record.stage, 80) || '"', 'null') using errcode = 'RL005';
+    end if;
+    if coalesce(observe_record.row_count < 0, true) then
+        raise exception 'row_count: % is no count of rows; give a whole number from 0 on',
+            coalesce(observe_record.row_count::text, 'null') using errcode = 'RL005';
+    end if;
+    if jsonb_typeof(observe_record.detail) <> 'object' then
+        raise exception 'detail: % is no object; give one such as {"bytes": 4096}',
+            left(observe_record.detail::text, 80) using errcode = 'RL005';
+    end if;
+    r := record_ledger.lock_record(
+        observe_record.pipeline_id, observe_record.window_start_time, observe_record.claim_token
+    );
+    insert into record_ledger.record_observation (
+        pipeline_id,
+        window_start_time,
+        observation_no,
+        observed_at,
+        stage,
+        row_count,
+        detail,
+        generation,
+        claim_token,
+        run_id
+    )
+    values (
+        r.pipeline_id,
+        r.window_start_time,
+        coalesce(
+            (
+                select max(o.observation_no)
+                from record_ledger.record_observation as o
+                where o.pipeline_id = r.pipeline_id and o.window_start_time = r.window_start_time
+            ),
+            0
+        ) + 1,
+        record_ledger.clock(),
+        observe_record.stage,
+        observe_record.row_count,
+        coalesce(observe_record.detail, '{}'),
+        r.generation,
+        observe_record.claim_token,
+        case when observe_record.claim_token is not null then r.run_id end
+    )
+    returning observation_no into v_observation_no;
+    return v_observation_no;
+end
+$$;
+comment on function record_ledger.observe_record(text, timestamptz, text, bigint, jsonb, bigint) is
+'Notes a count of a record at a stage; evidence for completing when the claim token is current (RL004 else). Returns its number.';
+-- record_ledger.oldest_pending_record: the oldest pending record, of one pipeline or of all; passes nothing.
+-- Flat as a pass gives it; null when nothing is pending. Whether it is valid, record_verdicts tells.
+-- Called by: download_oldest_pending_record of the runner.
+-- Rules: lane_heads, record_json.
+create or replace function record_ledger.oldest_pending_record(pipeline_id text default null)
+returns jsonb
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $$
+#variable_conflict use_column
+begin
+    if oldest_pending_record.pipeline_id is not null and not exists (
+        select
+        from record_ledger.pipeline as p
+        where p.pipeline_id = oldest_pending_record.pipeline_id
+    ) then
+        perform record_ledger.raise_unknown_pipeline(oldest_pending_record.pipeline_id);
+    end if;
+    return (
+        select record_ledger.record_json(r, p.timezone)
+        from record_ledger.pipeline as p
+        cross join lateral record_ledger.lane_heads(p.pipeline_id) as h
+        join record_ledger.record as r
+            on r.pipeline_id = p.pipeline_id and r.window_start_time = h.window_start_time
+        where p.pipeline_id = coalesce(oldest_pending_record.pipeline_id, p.pipeline_id)
+            and r.status = 'PENDING'
+        order by r.window_start_time, p.pipeline_id
+        limit 1
+    );
+end
+$$;
+comment on function record_ledger.oldest_pending_record(text) is
+'The oldest pending record of a pipeline, or of all, flat as JSON; null when nothing is pending. Passes nothing.';
+-- record_ledger.pass_record: hands the oldest valid record of a locked pipeline to a run, or says why there is none.
+-- Collects expired leases first. A passed record has a new claim token and lease; a run keeps its record for good.
+-- Called by: pass_valid_record, store_new_and_pass_valid_record.
+-- Rules: next_answer decides; this writes it down.
+create or replace function record_ledger.pass_record(
+    p record_ledger.pipeline,
+    run_id text,
+    as_of timestamptz,
+    out exit_dag boolean,
+    out verdict text,
+    out reason text,
+    out record jsonb
+)
+language plpgsql
+as $$
+#variable_conflict use_column
+declare
+    v_answer record;
+    v_token bigint;
+    r record_ledger.record;
+begin
+    v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
+    if v_answer.has_expired then
+        perform record_ledger.collect_expired_leases(p, v_answer.first_active, as_of);
+        v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
+    end if;
+    verdict := v_answer.verdict;
+    reason := v_answer.reason;
+    exit_dag := verdict <> 'READY';
+    if exit_dag then
+        return;
+    end if;
+
+    -- Drawn under the pipeline's lock, so that a later pass has a greater token.
+    v_token := nextval('record_ledger.claim_token_seq');
+    with noted as (
+        insert into record_ledger.claim (
+            pipeline_id,
+            claim_token,
+            window_start_time,
+            bound_run_id,
+            waiting_mark,
+            active_mark,
+            historical_credit
+        )
+        values (
+            p.pipeline_id,
+            v_token,
+            v_answer.window_start_time,
+            case when v_answer.bound_window is null then pass_record.run_id end,
+            v_answer.waiting_mark,
+            least(v_answer.first_active, v_answer.window_start_time),
+            coalesce(v_answer.historical_credit, 0)
+        )
+    )
+    update record_ledger.record as u
+    set attempt = u.attempt + (u.status = 'PENDING')::integer,
+        claim_token = v_token,
+        run_id = pass_record.run_id,
+        lease_expires_at = as_of + p.lease,
+        retry_at = null,
+        needs_counts = p.required_counts is not null,
+        last_event = case u.status when 'PENDING' then 'passed' else 'passed_again' end,
+        last_detail = null,
+        updated_at = as_of
+    where u.pipeline_id = p.pipeline_id and u.window_start_time = v_answer.window_start_time
+    returning u.* into r;
+    record := record_ledger.record_json(r, p.timezone);
+    reason := concat(
+        'window ', record ->> 'window_start_time', ' is passed', ' to run ' || pass_record.run_id,
+        ', attempt ', r.attempt, ' of ', p.max_attempts
+    );
+end
+$$;
+comment on function record_ledger.pass_record(record_ledger.pipeline, text, timestamptz) is
+'Private. Hands the oldest valid record of a locked pipeline to a run, or says why there is none.';
+-- record_ledger.pass_valid_record: passes the oldest valid record of a pipeline to a run; stores and renders nothing.
+-- Asked again with the same run_id it answers with the same record; a null run_id binds nothing.
+-- exit_dag true comes with a verdict and a reason, and has written nothing unless a lease had expired.
+-- Called by: psql and dbt users. Rules: next_answer.
+create or replace function record_ledger.pass_valid_record(
+    pipeline_id text,
+    run_id text,
+    out exit_dag boolean,
+    out verdict text,
+    out reason text,
+    out record jsonb
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+#variable_conflict use_column
+declare
+    p record_ledger.pipeline;
+    v_now timestamptz;
+    v_answer record;
+begin
+    if not (
+        record_ledger.is_read_committed()
+        and record_ledger.is_run_id(pass_valid_record.run_id)
+    ) then
+        perform record_ledger.refuse_call(pass_valid_record.run_id);
+    end if;
+    select q.* into p
+    from record_ledger.pipeline as q
+    where q.pipeline_id = pass_valid_record.pipeline_id;
+    if not found then
+        perform record_ledger.raise_unknown_pipeline(pass_valid_record.pipeline_id);
+    end if;
+    v_now := record_ledger.clock();
+    -- A first look without the lock: an idle pipeline may be asked every minute, and its answer costs no write.
+    v_answer := record_ledger.next_answer(p, pass_valid_record.run_id, v_now);
+    if v_answer.verdict <> 'READY' and not v_answer.has_expired then
+        exit_dag := true;
+        verdict := v_answer.verdict;
+        reason := v_answer.reason;
+        return;
+    end if;
+    p := record_ledger.lock_pipeline(pass_valid_record.pipeline_id);
+    v_answer := record_ledger.pass_record(p, pass_valid_record.run_id, record_ledger.clock());
+    exit_dag := v_answer.exit_dag;
+    verdict := v_answer.verdict;
+    reason := v_answer.reason;
+    record := v_answer.record;
+end
+$$;
+comment on function record_ledger.pass_valid_record(text, text) is
+'Passes the oldest valid record of a pipeline to a run: (exit_dag, verdict, reason, record). Stores and renders nothing.';
+-- record_ledger.pass_valid_records: the whole cycle for several records at once, in one statement and one commit.
+-- Registers, stores and passes as store_new_and_pass_valid_record does, then passes on, oldest first, up to the limit.
+-- The k-th record is bound to run_id/k and has a claim of its own. A batch is drawn once: asked again with the same
+-- run_id it answers with the same records, without those that are finished or held by others, and with no other.
+-- Called by: the runner (Airflow's dynamic task mapping, draining a backlog), psql. Rules: next_answer.
+create or replace function record_ledger.pass_valid_records(
+    config jsonb,
+    run_id text,
+    record_limit integer,
+    built jsonb default '[]',
+    out exit_dag boolean,
+    out verdict text,
+    out reason text,
+    out records jsonb,
+    out to_build jsonb
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+#variable_conflict use_variable
+declare
+    v_pipeline_id constant text := coalesce(
+        config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}'
+    );
+    v_was_drawn boolean;
+    v_answer record;
+    v_records jsonb[] := '{}';
+    v_now timestamptz;
+    p record_ledger.pipeline;
+begin
+    if record_limit between 1 and 10000 is not true then
+        raise exception 'record_limit: % is no number of records',
+            coalesce(record_limit::text, 'null')
+            using errcode = 'RL005', hint = 'Give a whole number from 1 to 10000.';
+    end if;
+    v_was_drawn := exists (
+        select
+        from record_ledger.claim as c
+        where c.pipeline_id = v_pipeline_id and c.bound_run_id = run_id || '/1'
+    );
+    select a.* into v_answer
+    from record_ledger.store_new_and_pass_valid_record(
+        config, case when record_ledger.is_run_id(run_id) then run_id || '/1' else run_id end, built
+    ) as a;
+    exit_dag := v_answer.exit_dag;
+    verdict := v_answer.verdict;
+    reason := v_answer.reason;
+    to_build := v_answer.to_build;
+    records := '[]';
+    if exit_dag and not v_was_drawn or to_build <> '[]' then
+        return;
+    end if;
+    if not exit_dag then
+        v_records := array[v_answer.record];
+    end if;
+
+    -- The first pass took this lock already, unless it exited.
+    p := record_ledger.lock_pipeline(v_pipeline_id);
+    v_now := record_ledger.clock();
+    for k in 2..record_limit loop
+        exit when v_was_drawn and not exists (
+            select
+            from record_ledger.claim as c
+            where c.pipeline_id = v_pipeline_id and c.bound_run_id = run_id || '/' || k
+        );
+        v_answer := record_ledger.pass_record(p, run_id || '/' || k, v_now);
+        if not v_answer.exit_dag then
+            v_records := v_records || v_answer.record;
+        elsif not v_was_drawn then
+            exit;
+        end if;
+    end loop;
+    if cardinality(v_records) > 0 then
+        exit_dag := false;
+        verdict := 'READY';
+        reason := format(
+            '%s of at most %s records are passed%s',
+            cardinality(v_records),
+            record_limit,
+            case when v_was_drawn then ' again' else '' end
+        );
+        records := to_jsonb(v_records);
+    end if;
+end
+$$;
+comment on function record_ledger.pass_valid_records(jsonb, text, integer, jsonb) is
+'The whole cycle for up to record_limit records, the k-th bound to run_id/k: (exit_dag, verdict, reason, records, to_build).';
+-- record_ledger.pause_pipeline: no record of the pipeline is passed until it is resumed.
+-- Claims in progress go on and may end in any way; new windows are stored. Pausing again replaces the reason; a retired
+-- pipeline stays retired.
+-- Called by: operators, through the runner's command pause, the dbt macro of the same name, or psql.
+-- Rules: none.
+create or replace function record_ledger.pause_pipeline(pipeline_id text, reason text)
+returns void
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    p record_ledger.pipeline;
+    v_now timestamptz;
+begin
+    perform record_ledger.check_reason(reason);
+    -- A pass that holds the pipeline goes first; whoever comes later sees it paused.
+    p := record_ledger.lock_pipeline(pipeline_id);
+    v_now := record_ledger.clock();
+    update record_ledger.pipeline as q
+    set paused_at = v_now, paused_by = session_user, pause_reason = reason, updated_at = v_now
+    where q.pipeline_id = p.pipeline_id;
+    perform record_ledger.append_pipeline_event(
+        p.pipeline_id, 'paused', jsonb_build_object('reason', reason), v_now
+    );
+end
+$$;
+comment on function record_ledger.pause_pipeline(text, text) is
+'Lets no record of a pipeline be passed until it is resumed; the reason is kept with who paused it and when.';
+-- record_ledger.pipeline_time: reads an ISO 8601 time as people of a pipeline write it.
+-- Without an offset it is the pipeline's local time, a bare date its first instant. RL005 when the text is no time.
+-- Called by: operators, through the runner and dbt; psql users who think in local time.
+-- Rules: start_instant.
+create or replace function record_ledger.pipeline_time(pipeline_id text, time_text text)
+returns timestamptz
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_timezone text;
+    v_instant timestamptz;
+begin
+    select p.timezone into v_timezone
+    from record_ledger.pipeline as p
+    where p.pipeline_id = pipeline_time.pipeline_id;
+    if not found then
+        perform record_ledger.raise_unknown_pipeline(pipeline_id);
+    end if;
+    v_instant := record_ledger.start_instant(time_text, v_timezone);
+    if v_instant is null then
+        raise exception '% is no time', coalesce('"' || left(time_text, 80) || '"', 'null')
+            using errcode = 'RL005',
+            hint = 'Give ISO 8601, such as "2026-01-01" or "2026-01-01T06:00" (local time of the '
+                'pipeline), or with an offset "2026-01-01T06:00+01:00".';
+    end if;
+    return v_instant;
+end
+$$;
+comment on function record_ledger.pipeline_time(text, text) is
+'An ISO 8601 time as an instant: without an offset it is the pipeline''s local time, a bare date its first instant.';
+-- record_ledger.plan_runs: which windows the next runs of a pipeline will be passed, and when; a forecast, read only.
+-- The rules of a pass played forward from an instant, with workers that ask whenever they are free, and runs that each
+-- take run_duration (by default the median of the newest completed ones) and complete.
+-- One row per run. Where fewer can be foreseen than were asked for, a last row without run_no says why.
+-- Called by: plan and why of the runner, analysts. Rules: planned_passes, expected_duration.
+create or replace function record_ledger.plan_runs(
+    pipeline_id text,
+    runs integer default 10,
+    at timestamptz default record_ledger.clock(),
+    workers integer default 1,
+    run_duration interval default null
+)
+returns table (
+    run_no integer,
+    window_start_time timestamptz,
+    window_end_time timestamptz,
+    target_day date,
+    time_interval text,
+    -- False while the run that is passed the window has yet to store it.
+    is_stored boolean,
+    stable_at timestamptz,
+    -- Stable at the instant that is planned from.
+    is_backlog boolean,
+    starts_at timestamptz,
+    ends_at timestamptz,
+    generation integer,
+    attempt integer,
+    reason text,
+    -- The first run at whose end no stable window waits any more.
+    drains_backlog boolean
+)
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+#variable_conflict use_column
+declare
+    p record_ledger.pipeline;
+    v_from timestamptz := coalesce(plan_runs.at, record_ledger.clock());
+    v_workers integer;
+    v_missing text[];
+    v_duration interval := plan_runs.run_duration;
+    v_problem text := case
+        when plan_runs.runs between 1 and 10000 is not true
+            then format('runs: %s is out of range; give 1 to 10000', coalesce(runs::text, 'null'))
+        when plan_runs.workers between 1 and 1000 is not true
+            then format(
+                'workers: %s is out of range; give 1 to 1000', coalesce(workers::text, 'null')
+            )
+        when v_duration < interval '0' or v_duration > interval '30 days'
+            then format('run_duration: %s is out of range; give 0 to 30 days', v_duration)
+        when not isfinite(v_from)
+            then format('at: %s is no instant', v_from)
+    end;
+begin
+    if v_problem is not null then
+        raise exception '%', v_problem using errcode = 'RL005';
+    end if;
+    select q.* into p
+    from record_ledger.pipeline as q
+    where q.pipeline_id = plan_runs.pipeline_id;
+    if not found then
+        perform record_ledger.raise_unknown_pipeline(plan_runs.pipeline_id);
+    end if;
+    if p.paused_at is not null then
+        reason := format(
+            'no run is passed a record: the pipeline was %s by %s at %s: %s',
+            case when p.is_retired then 'retired' else 'paused' end,
+            p.paused_by,
+            record_ledger.local_time(p.paused_at, p.timezone),
+            p.pause_reason
+        );
+        return next;
+        return;
+    end if;
+    v_missing := record_ledger.missing_fields(p.fields, p.check_fields);
+    v_workers := least(plan_runs.workers, p.max_active_records);
+    -- Without its day part, which would follow the session's time zone.
+    v_duration := coalesce(
+        make_interval(secs => extract(epoch from v_duration)::double precision),
+        record_ledger.expected_duration(p.pipeline_id)
+    );
+    return query
+    select
+        s.run_no,
+        s.window_start_time,
+        s.window_end_time,
+        coalesce(r.target_day, s.target_day),
+        record_ledger.time_interval(s.window_start_time, s.window_end_time),
+        case when s.run_no is not null then r.pipeline_id is not null end,
+        s.window_end_time + p.x_time_back,
+        record_ledger.is_stable(s.window_end_time, p.x_time_back, v_from),
+        s.starts_at,
+        s.starts_at + coalesce(v_duration, interval '0'),
+        case when s.run_no is not null then coalesce(r.generation, 1) end,
+        case when s.run_no is not null then coalesce(r.attempt, 0) + 1 end,
+        concat_ws(
+            '; ',
+            case
+                when s.run_no is null and s.blocked_by is null then format(
+                    'no later run is passed a record: %s %s empty in the pipeline''s config, '
+                    'so what becomes due is incomplete',
+                    array_to_string(v_missing, ', '),
+                    case cardinality(v_missing) when 1 then 'is' else 'are' end
+                )
+                when s.run_no is null then format(
+                    'no later run is passed a record: all wait for window %s, '
+                    'which no run will finish (depends_on_past)',
+                    record_ledger.local_time(s.blocked_by, p.timezone)
+                )
+                when s.waited_for is null and s.run_no <= v_workers then 'starts at once'
+                when s.waited_for is null
+                    then format('starts when run %s ends', s.run_no - v_workers)
+                when s.starts_at = s.window_end_time + p.x_time_back
+                    then 'starts when its data has settled'
+                when s.starts_at = case r.status
+                    when 'PENDING' then r.retry_at
+                    when 'IN_PROGRESS' then record_ledger.retry_time(
+                        r.lease_expires_at, r.attempt, p.retry_delay
+                    )
+                end then 'starts when its backoff is over'
+                when s.waited_for = 'capacity'
+                    then 'starts when a record in progress is done (max_active_records)'
+                else 'starts when the windows before it are done (depends_on_past)'
+            end,
+            case when r.attempt > 0 then format(
+                'attempt %s of %s%s', r.attempt + 1, p.max_attempts,
+                case r.status
+                    when 'IN_PROGRESS' then ', after the lease of the one before has run out'
+                end
+            ) end,
+            case when s.is_shared then format(
+                'the backfill_share gives the pass to a %s record',
+                case when r.is_historical then 'historical' else 'live' end
+            ) end,
+            case when s.run_no is not null and v_duration is null
+                then 'no completed run to measure, 0 s assumed' end
+        ),
+        s.drains_backlog
+    from record_ledger.planned_passes(
+        p, plan_runs.runs, v_from, v_workers, v_duration
+    ) as s
+    left join lateral (
+        select q.*
+        from record_ledger.record as q
+        where q.pipeline_id = p.pipeline_id and q.window_start_time = s.window_start_time
+        limit 1
+    ) as r on true;
+end
+$$;
+comment on function record_ledger.plan_runs(text, integer, timestamptz, integer, interval) is
+'Which windows the next runs of a pipeline will be passed, and when, if each takes run_duration and completes; a forecast that writes nothing.';
+-- record_ledger.raise_claim_lost: the one error for a claim token that is not current, with what became of the claim.
+-- Raises RL004; RL002 for an unknown pipeline, RL005 when no token was given.
+-- Called by: end_claim, extend_lease.
+-- Rules: none.
+create or replace function record_ledger.raise_claim_lost(pipeline_id text, claim_token bigint)
+returns void
+language plpgsql
+as $$
+#variable_conflict use_column
+declare
+    v_claim record_ledger.claim;
+    v_end record;
+    v_timezone text;
+begin
+    select p.timezone into v_timezone
+    from record_ledger.pipeline as p
+    where p.pipeline_id = raise_claim_lost.pipeline_id;
+    if not found then
+        perform record_ledger.raise_unknown_pipeline(raise_claim_lost.pipeline_id);
+    end if;
+    if raise_claim_lost.claim_token is null then
+        raise exception 'claim_token: null is no token; give the one in the record that was passed'
+            using errcode = 'RL005';
+    end if;
+    select c.* into v_claim
+    from record_ledger.claim as c
+    where c.pipeline_id = raise_claim_lost.pipeline_id
+        and c.claim_token = raise_claim_lost.claim_token;
+    if not found then
+        raise exception 'claim lost: pipeline % never passed a record with claim token %',
+            raise_claim_lost.pipeline_id, raise_claim_lost.claim_token using errcode = 'RL004';
+    end if;
+    select e.event, e.event_time, e.actor, e.detail into v_end
+    from (
+        select l.*
+        from record_ledger.record_events as l
+        union all
+        select a.*
+        from record_ledger.archived_record_events as a
+    ) as e
+    where e.pipeline_id = v_claim.pipeline_id and e.window_start_time = v_claim.window_start_time
+        and (
+            e.claim_token = v_claim.claim_token
+            and e.event not in ('passed', 'passed_again', 'counts_waived')
+            or e.claim_token > v_claim.claim_token and e.event = 'passed_again'
+        )
+    order by e.event_no
+    limit 1;
+    raise exception 'claim lost: claim token % of pipeline %, window %, ended at %: %',
+        v_claim.claim_token,
+        v_claim.pipeline_id,
+        record_ledger.local_time(v_claim.window_start_time, v_timezone),
+        record_ledger.local_time(v_end.event_time, v_timezone),
+        case
+            when v_end.event = 'completed' then 'the record was completed'
+            when v_end.event = 'failed' then 'the record was marked as failed'
+            when v_end.event = 'released' then 'the record was released'
+            when v_end.event = 'lease_expired' and v_end.detail ? 'reason'
+                then format('%s took it back: %s', v_end.actor, v_end.detail ->> 'reason')
+            when v_end.event = 'lease_expired' then 'its lease expired'
+            when v_end.event = 'passed_again'
+                then 'the run was passed the record again, with a newer token'
+            else 'the record was ' || v_end.event
+        end
+        using errcode = 'RL004',
+        hint = 'Stop working on this record: whoever holds its current token decides about it.';
+end
+$$;
+comment on function record_ledger.raise_claim_lost(text, bigint) is
+'Private. Raises RL004 and says what became of the claim.';
+-- record_ledger.raise_no_record: the one error for a window that the ledger holds no record of.
+-- Raises RL005, for one that was archived as well; RL002 for an unknown pipeline.
+-- Called by: lock_record.
+-- Rules: none.
+create or replace function record_ledger.raise_no_record(
+    pipeline_id text, window_start_time timestamptz
+)
+returns void
+language plpgsql
+as $$
+#variable_conflict use_column
+declare
+    v_timezone text;
+    v_holder timestamptz;
+begin
+    select p.timezone into v_timezone
+    from record_ledger.pipeline as p
+    where p.pipeline_id = raise_no_record.pipeline_id;
+    if not found then
+        perform record_ledger.raise_unknown_pipeline(raise_no_record.pipeline_id);
+    end if;
+    if exists (
+        select
+        from record_ledger.archived_record as a
+        where a.pipeline_id = raise_no_record.pipeline_id
+            and a.window_start_time = raise_no_record.window_start_time
+    ) then
+        raise exception 'window_start_time: the record % of pipeline % is archived',
+            record_ledger.local_time(raise_no_record.window_start_time, v_timezone),
+            raise_no_record.pipeline_id
+            using errcode = 'RL005', hint = 'Nothing is added to a record in the archive.';
+    end if;
+    select max(r.window_start_time) into v_holder
+    from record_ledger.record as r
+    where r.pipeline_id = raise_no_record.pipeline_id
+        and r.window_start_time < raise_no_record.window_start_time
+        and r.window_end_time > raise_no_record.window_start_time;
+    raise exception 'window_start_time: pipeline % has no window that starts at %',
+        raise_no_record.pipeline_id,
+        case
+            when isfinite(raise_no_record.window_start_time)
+                then record_ledger.local_time(raise_no_record.window_start_time, v_timezone)
+            else coalesce(raise_no_record.window_start_time::text, 'null')
+        end
+        using errcode = 'RL005',
+        hint = coalesce(
+            'The window that holds it starts at '
+                || record_ledger.local_time(v_holder, v_timezone) || '.',
+            'Give the start of a stored window: the view pipeline_records has them.'
+        );
+end
+$$;
+comment on function record_ledger.raise_no_record(text, timestamptz) is
+'Private. Raises RL005 for a window that the ledger holds no record of.';
+-- record_ledger.raise_unknown_pipeline: the one error for a pipeline that nobody registered.
+-- Raises RL002 with near names, or RL005 when no name was given.
+-- Called by: lock_pipeline, new_windows, pass_valid_record, oldest_pending_record, raise_claim_lost, range_effects,
+-- pipeline_time, archivable_records, plan_runs.
+-- Rules: near_names.
+create or replace function record_ledger.raise_unknown_pipeline(pipeline_id text)
+returns void
+language plpgsql
+as $$
+declare
+    v_near text[] := record_ledger.near_names(
+        pipeline_id,
+        array(
+            select p.pipeline_id
+            from record_ledger.pipeline as p
+            order by p.pipeline_id
+            limit 1000
+        )
+    );
+begin
+    if pipeline_id is null then
+        raise exception 'pipeline_id: null is no pipeline; give the name of a registered one'
+            using errcode = 'RL005';
+    end if;
+    raise exception 'unknown pipeline "%"', left(pipeline_id, 255)
+        using errcode = 'RL002', hint = case cardinality(v_near)
+            when 0 then
+                'Register it first: register_pipeline(config), '
+                'or store_new_and_pass_valid_record(config, run_id).'
+            else 'Did you mean "' || array_to_string(v_near, '" or "') || '"?'
+        end;
+end
+$$;
+comment on function record_ledger.raise_unknown_pipeline(text) is
+'Private. Raises RL002 for a pipeline that is not registered.';
+-- record_ledger.range_effects: what an operation on a range would change, and what it would leave alone and why.
+-- One row per effect, status and reason; reads only. operation: waive, reopen, expire or backfill.
+-- A backfill adds windows whatever to_time is; what is stored already in the range (all that comes, when it is null) is
+-- left alone.
+-- Called by: the runner's commands of these names, analysts. Rules: status_after, is_in_range, backfill_windows.
+create or replace function record_ledger.range_effects(
+    operation text, pipeline_id text, from_time timestamptz, to_time timestamptz default null
+)
+returns table (
+    effect text,
+    status text,
+    reason text,
+    record_count bigint,
+    first_window_start_time timestamptz,
+    last_window_end_time timestamptz
+)
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+#variable_conflict use_column
+declare
+    p record_ledger.pipeline;
+    v_first_start timestamptz;
+    v_is_backfill boolean := range_effects.operation = 'backfill';
+    v_to_time timestamptz := coalesce(
+        range_effects.to_time, case when v_is_backfill then timestamptz 'infinity' end
+    );
+begin
+    if coalesce(range_effects.operation not in ('waive', 'reopen', 'expire', 'backfill'), true) then
+        raise exception 'operation: % is none of waive, reopen, expire and backfill',
+            coalesce('"' || left(range_effects.operation, 80) || '"', 'null')
+            using errcode = 'RL005', hint = 'Give the verb of the routine or command.';
+    end if;
+    select q.* into p
+    from record_ledger.pipeline as q
+    where q.pipeline_id = range_effects.pipeline_id;
+    if not found then
+        perform record_ledger.raise_unknown_pipeline(range_effects.pipeline_id);
+    end if;
+    if v_is_backfill then
+        v_first_start := record_ledger.check_backfill(p, range_effects.from_time);
+        return query
+        select
+            'changed',
+            'PENDING',
+            'is added before the first window',
+            count(*),
+            min(w.window_start_time),
+            max(w.window_end_time)
+        from record_ledger.backfill_windows(p, range_effects.from_time, v_first_start) as w
+        having count(*) > 0;
+    end if;
+    perform record_ledger.check_range(range_effects.from_time, v_to_time);
+
+    return query
+    select
+        case when g.status_after is null then 'left alone' else 'changed' end,
+        g.status,
+        case
+            when v_is_backfill then 'is stored already'
+            when not g.is_whole then 'only a part of its window lies in the range'
+            when g.status_after = 'WAIVED' then 'becomes WAIVED'
+            when range_effects.operation = 'reopen' and g.status_after is not null
+                then 'becomes PENDING, one generation later'
+            when g.status_after = 'PENDING' then 'its claim ends; becomes PENDING after a backoff'
+            when g.status_after = 'FAILED' then 'its claim ends; becomes FAILED: no attempt is left'
+            when range_effects.operation = 'expire' then 'no run holds it'
+            when g.status = 'IN_PROGRESS' then 'a run holds it'
+            else 'is ' || g.status || ' already'
+        end,
+        sum(g.record_count)::bigint,
+        min(g.first_start),
+        max(g.last_end)
+    from (
+        select
+            o.status,
+            o.is_whole,
+            case
+                when o.is_whole
+                    then record_ledger.status_after(
+                        range_effects.operation, o.status, o.has_attempts_left
+                    )
+            end as status_after,
+            count(*) as record_count,
+            min(o.window_start_time) as first_start,
+            max(o.window_end_time) as last_end
+        from (
+            select
+                r.status,
+                r.window_start_time,
+                r.window_end_time,
+                r.attempt < p.max_attempts as has_attempts_left,
+                record_ledger.is_in_range(
+                    r.window_start_time, r.window_end_time, range_effects.from_time, v_to_time
+                ) as is_whole
+            from record_ledger.record as r
+            where r.pipeline_id = p.pipeline_id
+                and r.window_end_time > range_effects.from_time
+                and r.window_start_time < v_to_time
+                -- From the window on that holds from_time: the primary key knows windows by their start.
+                and r.window_start_time >= coalesce(
+                    (
+                        select max(f.window_start_time)
+                        from record_ledger.record as f
+                        where f.pipeline_id = p.pipeline_id
+                            and f.window_start_time <= range_effects.from_time
+                    ),
+                    '-infinity'
+                )
+        ) as o
+        group by 1, 2, 3
+    ) as g
+    group by 1, 2, 3
+    order by 1, 5;
+end
+$$;
+comment on function record_ledger.range_effects(text, text, timestamptz, timestamptz) is
+'What waive, reopen, expire or backfill would change in a range, and what it would leave alone and why; reads only.';
+-- record_ledger.refuse_call: the errors for a call that no routine can serve, whatever the state of the ledger.
+-- Raises RL005 for a wrong isolation level, else for a run id that cannot be bound.
+-- Called by: every routine that takes a lock.
+-- Rules: is_read_committed, is_run_id.
+create or replace function record_ledger.refuse_call(run_id text default null)
+returns void
+language plpgsql
+as $$
+begin
+    if not record_ledger.is_read_committed() then
+        raise exception 'the ledger cannot be changed in a transaction of isolation level %',
+            current_setting('transaction_isolation')
+            using errcode = 'RL005',
+            hint = 'Call it in a READ COMMITTED transaction, best in one of its own.';
+    end if;
+    raise exception
+        'run_id: "%" is no run id; give a text of 1 to 1024 bytes, or null to bind nothing',
+        left(run_id, 80)
+        using errcode = 'RL005';
+end
+$$;
+comment on function record_ledger.refuse_call(text) is
+'Private. Raises RL005 for a call in a wrong isolation level or with an impossible run id.';
+-- record_ledger.register_config: makes a config the one in force, and leaves its pipeline's row locked.
+-- Writes nothing when it is in force already; validates only what is new.
+-- Called by: register_pipeline, store_new_and_pass_valid_record.
+-- Rules: read_config, record_missing_fields.
+create or replace function record_ledger.register_config(config jsonb)
+returns record_ledger.pipeline
+language plpgsql
+as $$
+declare
+    v_now timestamptz;
+    v_old record_ledger.pipeline;
+    p record_ledger.pipeline;
+begin
+    select q.* into v_old
+    from record_ledger.pipeline as q
+    where q.pipeline_id = coalesce(
+        register_config.config ->> 'pipeline_id',
+        register_config.config #>> '{default_record,pipeline_id}'
+    )
+    for no key update;
+    if v_old.config = register_config.config then
+        return v_old;
+    end if;
+
+    p := record_ledger.read_config(register_config.config);
+    v_now := record_ledger.clock();
+    p.created_at := v_now;
+    p.updated_at := v_now;
+    if v_old.pipeline_id is null then
+        insert into record_ledger.pipeline values (p.*) on conflict do nothing;
+        if not found then
+            -- Another call registered the pipeline meanwhile: its row is there now, and is compared like any other.
+            return record_ledger.register_config(register_config.config);
+        end if;
+        perform record_ledger.append_pipeline_event(
+            p.pipeline_id,
+            'registered',
+            jsonb_build_object('config_version', 1, 'config', p.config),
+            v_now
+        );
+        return p;
+    end if;
+
+    update record_ledger.pipeline as q
+    set config = p.config,
+        config_version = q.config_version + 1,
+        timezone = p.timezone,
+        x_time_back = p.x_time_back,
+        granularity = p.granularity,
+        fields = p.fields,
+        has_templates = p.has_templates,
+        check_fields = p.check_fields,
+        start_at = p.start_at,
+        max_active_records = p.max_active_records,
+        depends_on_past = p.depends_on_past,
+        lease = p.lease,
+        max_attempts = p.max_attempts,
+        retry_delay = p.retry_delay,
+        backfill_share = p.backfill_share,
+        required_counts = p.required_counts,
+        updated_at = v_now
+    where q.pipeline_id = p.pipeline_id
+    returning q.* into p;
+    perform record_ledger.append_pipeline_event(
+        p.pipeline_id,
+        'reconfigured',
+        jsonb_build_object('config_version', p.config_version, 'config', p.config),
+        v_now
+    );
+
+    -- Other check_fields judge the open records anew, and what is incomplete may be filled by the new config.
+    update record_ledger.record as r
+    set missing_fields = j.missing_fields,
+        awaits_build = j.missing_fields is not null,
+        out_of_order = r.out_of_order or j.missing_fields is distinct from r.missing_fields
+    from (
+        select
+            o.window_start_time,
+            record_ledger.record_missing_fields(o.fields, o.config_version, p) as missing_fields
+        from record_ledger.record as o
+        where o.open_pipeline_id = p.pipeline_id
+    ) as j
+    where r.pipeline_id = p.pipeline_id and r.window_start_time = j.window_start_time
+        and (
+            r.missing_fields is distinct from j.missing_fields
+            or r.awaits_build <> (j.missing_fields is not null)
+        );
+
+    -- What is in progress may have been passed when no counts were asked for. Whoever is completing it right now comes
+    -- first.
+    if p.required_counts is not null then
+        update record_ledger.record as r
+        set needs_counts = true
+        where r.open_pipeline_id = p.pipeline_id and r.lane = 'active' and not r.needs_counts;
+    end if;
+    return p;
+end
+$$;
+comment on function record_ledger.register_config(jsonb) is
+'Private. Makes a config the one in force (RL001 when it is invalid) and leaves its pipeline locked.';
+-- record_ledger.register_pipeline: validates a config and makes it the one in force; returns the pipeline_id.
+-- Inserts or updates; writes nothing when the config is unchanged. All problems come in one error, RL001.
+-- Called by: build_complete_pipeline_record and validate_record_timing of the runner, psql users.
+-- Rules: known_config, read_config.
+create or replace function record_ledger.register_pipeline(config jsonb)
+returns text
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_config jsonb := record_ledger.known_config(config);
+    v_pipeline_id text;
+begin
+    if not record_ledger.is_read_committed() then
+        perform record_ledger.refuse_call();
+    end if;
+    perform record_ledger.warn_of_misspelt_keys(config);
+    -- A first look without the lock: taking one writes, and most calls change nothing.
+    select p.pipeline_id into v_pipeline_id
+    from record_ledger.pipeline as p
+    where p.config = v_config
+        and p.pipeline_id = coalesce(
+            v_config ->> 'pipeline_id', v_config #>> '{default_record,pipeline_id}'
+        );
+    if found then
+        return v_pipeline_id;
+    end if;
+    return (record_ledger.register_config(v_config)).pipeline_id;
+end
+$$;
+comment on function record_ledger.register_pipeline(jsonb) is
+'Validates a config and makes it the pipeline''s config in force; returns the pipeline_id. RL001 lists all problems.';
+-- record_ledger.release_record: gives a passed record back untouched; the attempt is not counted.
+-- Pending again at once. Needs the current claim token (RL004 else); repeating it changes nothing.
+-- Called by: a run that was stopped before it began.
+-- Rules: end_claim.
+create or replace function record_ledger.release_record(pipeline_id text, claim_token bigint)
+returns void
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+begin
+    perform record_ledger.end_claim(pipeline_id, claim_token, 'released', '{}');
+end
+$$;
+comment on function record_ledger.release_record(text, bigint) is
+'Gives a passed record back untouched: PENDING at once, the attempt not counted. RL004 unless the claim token is current.';
+-- record_ledger.reopen_records: makes the finished and failed records of a range pending once more.
+-- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed. A new
+-- generation begins with no attempt made; what earlier ones did stays in record_events, and runs stay bound.
+-- Called by: operators, through the runner's command reopen, the dbt macro of the same name, or psql.
+-- Rules: status_after, is_in_range, record_missing_fields; check_record_change guards the change.
+create or replace function record_ledger.reopen_records(
+    pipeline_id text, from_time timestamptz, to_time timestamptz, reason text
+)
+returns integer
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+declare
+    p record_ledger.pipeline;
+    v_now timestamptz;
+    v_changed integer;
+begin
+    perform record_ledger.check_reason(reason);
+    perform record_ledger.check_range(from_time, to_time);
+    -- A pass would otherwise judge by what was open before, and another operator reopen a record twice.
+    p := record_ledger.lock_pipeline(pipeline_id);
+    v_now := record_ledger.clock();
+    update record_ledger.record as r
+    set generation = r.generation + 1,
+        attempt = 0,
+        claim_token = null,
+        run_id = null,
+        retry_at = null,
+        -- The config may be another one than when the record was finished.
+        missing_fields = record_ledger.record_missing_fields(r.fields, r.config_version, p),
+        awaits_build = r.config_version is distinct from p.config_version
+            and record_ledger.record_missing_fields(r.fields, r.config_version, p) is not null,
+        last_event = 'reopened',
+        last_detail = jsonb_build_object('reason', reason),
+        updated_at = v_now
+    where r.pipeline_id = p.pipeline_id
+        and record_ledger.is_in_range(r.window_start_time, r.window_end_time, from_time, to_time)
+        and record_ledger.status_after('reopen', r.status, r.attempt < p.max_attempts) is not null;
+    get diagnostics v_changed = row_count;
+    return v_changed;
+end
+$$;
+comment on function record_ledger.reopen_records(text, timestamptz, timestamptz, text) is
+'Makes the completed, failed and waived records whose whole window lies in a range PENDING once more, with a reason; returns how many.';
+-- record_ledger.resume_pipeline: lets a paused or retired pipeline run again; returns whether it was one.
+-- What is neither paused nor retired stays as it is, and nothing is noted.
+-- Called by: operators, through the runner's command resume, the dbt macro of the same name, or psql.
+-- Rules: none.
+create or replace function record_ledger.resume_pipeline(
+    pipeline_id text, reason text default null
+)
+returns boolean
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    -- Another operator may be pausing it: the later one of the two has the last word.
+    p record_ledger.pipeline := record_ledger.lock_pipeline(pipeline_id);
+    v_now timestamptz := record_ledger.clock();
+begin
+    if p.paused_at is null then
+        return false;
+    end if;
+    update record_ledger.pipeline as q
+    set is_retired = false,
+        paused_at = null,
+        paused_by = null,
+        pause_reason = null,
+        updated_at = v_now
+    where q.pipeline_id = p.pipeline_id;
+    perform record_ledger.append_pipeline_event(
+        p.pipeline_id,
+        'resumed',
+        jsonb_strip_nulls(
+            jsonb_build_object('reason', reason, 'was_retired', p.is_retired)
+        ),
+        v_now
+    );
+    return true;
+end
+$$;
+comment on function record_ledger.resume_pipeline(text, text) is
+'Lets a paused or retired pipeline run again; returns whether it was one.';
+-- record_ledger.retire_pipeline: pauses a pipeline for good; no window is stored any more, and no status speaks of it.
+-- Its history stays, and claims in progress may end in any way. Retiring again replaces the reason.
+-- Called by: operators, through the runner's command retire, the dbt macro of the same name, or psql.
+-- Rules: none.
+create or replace function record_ledger.retire_pipeline(pipeline_id text, reason text)
+returns void
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    p record_ledger.pipeline;
+    v_now timestamptz;
+begin
+    perform record_ledger.check_reason(reason);
+    -- A pass that holds the pipeline goes first; whoever comes later sees it retired.
+    p := record_ledger.lock_pipeline(pipeline_id);
+    v_now := record_ledger.clock();
+    update record_ledger.pipeline as q
+    set is_retired = true,
+        paused_at = v_now,
+        paused_by = session_user,
+        pause_reason = reason,
+        updated_at = v_now
+    where q.pipeline_id = p.pipeline_id;
+    perform record_ledger.append_pipeline_event(
+        p.pipeline_id, 'retired', jsonb_build_object('reason', reason), v_now
+    );
+end
+$$;
+comment on function record_ledger.retire_pipeline(text, text) is
+'Pauses a pipeline for good: nothing is stored or passed any more and no status speaks of it, but its history stays.';
+-- record_ledger.store_new_and_pass_valid_record: the whole cycle in one statement and one commit.
+-- Registers the config, stores the due windows, collects expired leases and passes the oldest valid record to the run.
+-- A config with templates is answered with to_build until the caller has rendered them and sends them back as built.
+-- Called by: store_new_and_pass_valid_record of the runner. Rules: known_config, next_answer.
+create or replace function record_ledger.store_new_and_pass_valid_record(
+    config jsonb,
+    run_id text,
+    built jsonb default '[]',
+    out exit_dag boolean,
+    out verdict text,
+    out reason text,
+    out record jsonb,
+    out to_build jsonb
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+#variable_conflict use_column
+declare
+    v_config jsonb := config;
+    v_config_is_new boolean := false;
+    v_problem text;
+    v_now timestamptz;
+    v_next_start timestamptz;
+    v_stored integer;
+    v_answer record;
+    p record_ledger.pipeline;
+begin
+    if not (
+        record_ledger.is_read_committed()
+        and record_ledger.is_run_id(store_new_and_pass_valid_record.run_id)
+    ) then
+        perform record_ledger.refuse_call(store_new_and_pass_valid_record.run_id);
+    end if;
+    to_build := '[]';
+
+    -- A config that is in force was validated before: comparing it is all that most calls do.
+    select q.* into p
+    from record_ledger.pipeline as q
+    where q.pipeline_id = coalesce(
+        store_new_and_pass_valid_record.config ->> 'pipeline_id',
+        store_new_and_pass_valid_record.config #>> '{default_record,pipeline_id}'
+    );
+    if p.config is distinct from config then
+        perform record_ledger.warn_of_misspelt_keys(config);
+        v_config := record_ledger.known_config(config);
+        v_config_is_new := p.config is distinct from v_config;
+        if v_config_is_new then
+            p := record_ledger.read_config(v_config);
+        end if;
+    end if;
+
+    v_now := record_ledger.clock();
+    if built is distinct from '[]' then
+        v_problem := record_ledger.built_problem(built, p);
+        if v_problem is not null then
+            raise exception '%', v_problem using errcode = 'RL005';
+        end if;
+    else
+        if p.has_templates then
+            -- Nothing is written before the caller could render everything: a template that fails leaves no trace.
+            to_build := record_ledger.windows_to_build(p, v_config_is_new, v_now);
+            if to_build <> '[]' then
+                exit_dag := true;
+                verdict := 'INCOMPLETE';
+                reason := format(
+                    '%s windows wait to be built: render default_record for each '
+                    'and call again with built',
+                    jsonb_array_length(to_build)
+                );
+                return;
+            end if;
+        end if;
+        -- A first look without the lock: an idle pipeline may be asked every minute, and its answer costs no write.
+        if not v_config_is_new then
+            select l.window_end_time into v_next_start
+            from record_ledger.last_window(p.pipeline_id) as l;
+            if (
+                coalesce(v_next_start, record_ledger.first_window_start(p, v_now))
+                >= v_now - p.x_time_back
+                or p.is_retired
+            )
+                and not (p.config_version > 1 and record_ledger.can_build_alone(p, v_now))
+            then
+                v_answer := record_ledger.next_answer(
+                    p, store_new_and_pass_valid_record.run_id, v_now
+                );
+                if v_answer.verdict <> 'READY' and not v_answer.has_expired then
+                    exit_dag := true;
+                    verdict := v_answer.verdict;
+                    reason := v_answer.reason;
+                    return;
+                end if;
+            end if;
+        end if;
+    end if;
+
+    p := record_ledger.register_config(v_config);
+    -- Taken once, after the lock: whatever waited for it judges by the time at which it goes on.
+    v_now := record_ledger.clock();
+    if built <> '[]' or p.config_version > 1 and record_ledger.can_build_alone(p, v_now) then
+        perform record_ledger.build_records(p, built, v_now);
+    end if;
+    -- What became due since the caller rendered is left to the next call, which has it rendered.
+    v_stored := record_ledger.store_windows(
+        p, case when p.has_templates or built <> '[]' then built end, v_now
+    );
+    v_answer := record_ledger.pass_record(p, store_new_and_pass_valid_record.run_id, v_now);
+    exit_dag := v_answer.exit_dag;
+    verdict := v_answer.verdict;
+    reason := v_answer.reason;
+    record := v_answer.record;
+end
+$$;
+comment on function record_ledger.store_new_and_pass_valid_record(jsonb, text, jsonb) is
+'The whole cycle in one statement: register, store, collect expired leases, pass. (exit_dag, verdict, reason, record, to_build).';
+-- record_ledger.store_new_records: stores the windows of a pipeline that are due, 10,000 at most in one call.
+-- Without built, the windows of a pipeline with templates are stored unbuilt; with built, up to the first one missing
+-- from it, and records that wait to be built take their fields from it. stored_count says how many are new.
+-- Called by: upload_record_to_database of the runner, psql users. Rules: store_windows, build_records.
+create or replace procedure record_ledger.store_new_records(
+    pipeline_id text, built jsonb default '[]', inout stored_count integer default 0
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    p record_ledger.pipeline := record_ledger.lock_pipeline(pipeline_id);
+    v_now timestamptz := record_ledger.clock();
+    v_problem text := record_ledger.built_problem(built, p);
+begin
+    if v_problem is not null then
+        raise exception '%', v_problem using errcode = 'RL005';
+    end if;
+    perform record_ledger.build_records(p, built, v_now);
+    stored_count := record_ledger.store_windows(p, nullif(built, '[]'), v_now);
+end
+$$;
+comment on procedure record_ledger.store_new_records(text, jsonb, integer) is
+'Stores the windows of a pipeline that are due, 10,000 at most in one call; stored_count says how many.';
+-- record_ledger.store_windows: inserts the due windows of a locked pipeline; returns how many.
+-- built null: fields come from a config without templates, else windows are stored unbuilt.
+-- built given: each window takes its fields from there, up to the first window that is missing from it.
+-- Called by: store_new_records, store_new_and_pass_valid_record.
+-- Rules: first_window_start, next_window, due_windows, missing_fields, lane.
+create or replace function record_ledger.store_windows(
+    p record_ledger.pipeline, built jsonb, as_of timestamptz, out stored_count integer
+)
+language plpgsql
+as $$
+declare
+    v_start timestamptz;
+    v_previous_start timestamptz;
+    v_horizon timestamptz := as_of - p.x_time_back;
+    v_unbuilt boolean := p.has_templates and built is null;
+    v_fields jsonb := case when v_unbuilt then '{}' else p.fields end;
+    v_missing text[];
+    v_window record;
+begin
+    stored_count := 0;
+    select l.window_start_time, l.window_end_time into v_previous_start, v_start
+    from record_ledger.last_window(p.pipeline_id) as l;
+    if v_start is null then
+        v_start := record_ledger.first_window_start(p, as_of);
+    end if;
+    if v_start >= v_horizon or p.is_retired then
+        return;
+    end if;
+    if v_unbuilt then
+        v_missing := array(select k from jsonb_object_keys(p.fields) as k order by k);
+    else
+        v_missing := record_ledger.missing_fields(p.fields, p.check_fields);
+    end if;
+    v_window := record_ledger.next_window(v_start, p.granularity, p.timezone);
+    if built is null and v_window.window_end_time >= v_horizon then
+        -- The usual case, spared the set-based reckoning: the pipeline runs on time, one window is due.
+        insert into record_ledger.record (
+            pipeline_id,
+            window_start_time,
+            window_end_time,
+            previous_window_start_time,
+            target_day,
+            fields,
+            config_version,
+            missing_fields,
+            awaits_build,
+            lane,
+            open_pipeline_id,
+            created_at,
+            updated_at
+        )
+        values (
+            p.pipeline_id,
+            v_start,
+            v_window.window_end_time,
+            v_previous_start,
+            v_window.target_day,
+            v_fields,
+            case when not v_unbuilt then p.config_version end,
+            v_missing,
+            v_unbuilt,
+            record_ledger.lane('PENDING', v_missing, v_unbuilt, 0, false, false),
+            p.pipeline_id,
+            as_of,
+            as_of
+        );
+        stored_count := 1;
+        return;
+    end if;
+    insert into record_ledger.record (
+        pipeline_id,
+        window_start_time,
+        window_end_time,
+        previous_window_start_time,
+        target_day,
+        fields,
+        config_version,
+        missing_fields,
+        awaits_build,
+        lane,
+        open_pipeline_id,
+        created_at,
+        updated_at
+    )
+    select
+        p.pipeline_id,
+        w.window_start_time,
+        w.window_end_time,
+        w.previous_window_start_time,
+        w.target_day,
+        w.fields,
+        case when not v_unbuilt then p.config_version end,
+        w.missing_fields,
+        v_unbuilt,
+        record_ledger.lane('PENDING', w.missing_fields, v_unbuilt, 0, false, false),
+        p.pipeline_id,
+        as_of,
+        as_of
+    from (
+        select
+            d.target_day,
+            d.window_start_time,
+            d.window_end_time,
+            lag(d.window_start_time, 1, v_previous_start) over (
+                order by d.window_start_time
+            ) as previous_window_start_time,
+            case when built is null then v_fields else b.fields end as fields,
+            case
+                when built is null then v_missing
+                else record_ledger.missing_fields(b.fields, p.check_fields)
+            end as missing_fields,
+            built is null
+                or bool_and(b.fields is not null) over (order by d.window_start_time) as is_known
+        from record_ledger.due_windows(p, v_start, as_of, 10000) as d
+        left join (
+            select distinct on (1)
+                (e.element ->> 'window_start_time')::timestamptz as window_start_time,
+                e.element -> 'fields' as fields
+            from jsonb_array_elements(built) as e (element)
+        ) as b on b.window_start_time = d.window_start_time
+    ) as w
+    where w.is_known
+    order by w.window_start_time;
+    get diagnostics stored_count = row_count;
+end
+$$;
+comment on function record_ledger.store_windows(record_ledger.pipeline, jsonb, timestamptz) is
+'Private. Inserts the due windows of a locked pipeline, 10,000 at most; returns how many.';
+-- record_ledger.waive_counts: lets a record be completed although its counts do not agree; the only way round.
+-- For its present generation, while it is pending or in progress (RL003 else), with a reason, kept in its history.
+-- Returns whether that is new: false when they were waived already.
+-- Called by: operators, through the runner's command waive-counts, the dbt macro of the same name, or psql.
+-- Rules: check_reason; check_record_change guards the change.
+create or replace function record_ledger.waive_counts(
+    pipeline_id text, window_start_time timestamptz, reason text
+)
+returns boolean
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+#variable_conflict use_column
+declare
+    p record_ledger.pipeline;
+    r record_ledger.record;
+begin
+    perform record_ledger.check_reason(waive_counts.reason);
+    -- A pass comes before this or after it; then nobody completes or reopens the record before this is committed.
+    p := record_ledger.lock_pipeline(waive_counts.pipeline_id);
+    r := record_ledger.lock_record(p.pipeline_id, waive_counts.window_start_time);
+    if p.required_counts is null then
+        raise exception 'the config of pipeline % asks for no counts: there is nothing to waive',
+            p.pipeline_id
+            using errcode = 'RL005', hint = 'The key required_counts asks for them.';
+    end if;
+    if r.status not in ('PENDING', 'IN_PROGRESS') then
+        raise exception 'window % of pipeline % is %: counts are waived before a record is done',
+            record_ledger.local_time(r.window_start_time, p.timezone), r.pipeline_id, r.status
+            using errcode = 'RL003',
+            hint = 'Reopen it, and waive the counts of its new generation.';
+    end if;
+    if r.counts_waived then
+        return false;
+    end if;
+    update record_ledger.record as u
+    set last_event = 'counts_waived',
+        last_detail = jsonb_build_object('reason', waive_counts.reason),
+        updated_at = record_ledger.clock()
+    where u.pipeline_id = r.pipeline_id and u.window_start_time = r.window_start_time;
+    return true;
+end
+$$;
+comment on function record_ledger.waive_counts(text, timestamptz, text) is
+'Lets the present generation of a record be completed whatever its counts are, with a reason; returns whether that is new.';
+-- record_ledger.waive_records: marks the pending and failed records of a range WAIVED: no run is needed for them.
+-- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed.
+-- Called by: operators, through the runner's command waive, the dbt macro of the same name, or psql.
+-- Rules: status_after, is_in_range; check_record_change guards the change.
+create or replace function record_ledger.waive_records(
+    pipeline_id text, from_time timestamptz, to_time timestamptz, reason text
+)
+returns integer
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+declare
+    p record_ledger.pipeline;
+    v_now timestamptz;
+    v_changed integer;
+begin
+    perform record_ledger.check_reason(reason);
+    perform record_ledger.check_range(from_time, to_time);
+    -- A pass could otherwise hand out the very record that is being waived.
+    p := record_ledger.lock_pipeline(pipeline_id);
+    v_now := record_ledger.clock();
+    update record_ledger.record as r
+    set retry_at = null,
+        last_event = 'waived',
+        last_detail = jsonb_build_object('reason', reason),
+        updated_at = v_now
+    where r.pipeline_id = p.pipeline_id
+        and record_ledger.is_in_range(r.window_start_time, r.window_end_time, from_time, to_time)
+        and record_ledger.status_after('waive', r.status, r.attempt < p.max_attempts) is not null;
+    get diagnostics v_changed = row_count;
+    return v_changed;
+end
+$$;
+comment on function record_ledger.waive_records(text, timestamptz, timestamptz, text) is
+'Marks the pending and failed records whose whole window lies in a range as WAIVED, with a reason; returns how many.';
+-- record_ledger.windows_to_build: what a runner must render before the ledger can store and pass.
+-- Due windows (10,000 at most) and the 100 oldest stable records that are unbuilt or outdated, times in local offsets.
+-- Called by: store_new_and_pass_valid_record.
+-- Rules: next_window_start, due_windows, is_stable.
+create or replace function record_ledger.windows_to_build(
+    p record_ledger.pipeline, config_is_new boolean, as_of timestamptz
+)
+returns jsonb
+language plpgsql
+stable
+-- Ends the effect of set_config below with this function: a caller's session keeps its time zone.
+set timezone = 'UTC'
+as $$
+declare
+    v_windows jsonb;
+begin
+    perform pg_catalog.set_config('timezone', p.timezone, true);
+    select coalesce(
+        jsonb_agg(
+            jsonb_build_object(
+                'pipeline_id', p.pipeline_id,
+                'target_day', w.target_day,
+                'window_start_time', w.window_start_time,
+                'window_end_time', w.window_end_time,
+                'time_interval', record_ledger.time_interval(w.window_start_time, w.window_end_time)
+            )
+            order by w.window_start_time
+        ),
+        '[]'
+    )
+    into v_windows
+    from (
+        (
+            select r.target_day, r.window_start_time, r.window_end_time
+            from record_ledger.record as r
+            where r.open_pipeline_id = p.pipeline_id
+                -- A config that is not in force yet makes every incomplete record an outdated one.
+                and r.lane in (
+                    'unbuilt', case when config_is_new then 'incomplete' else 'unbuilt' end
+                )
+                and record_ledger.is_stable(r.window_end_time, p.x_time_back, as_of)
+            order by r.window_start_time
+            limit 100
+        )
+        union all
+        select d.target_day, d.window_start_time, d.window_end_time
+        from record_ledger.due_windows(
+            p, record_ledger.next_window_start(p, as_of), as_of, 10000
+        ) as d
+    ) as w;
+    return v_windows;
+end
+$$;
+comment on function record_ledger.windows_to_build(record_ledger.pipeline, boolean, timestamptz) is
+'Private. The windows whose templates the caller must render and send back as built.';
+-- record_ledger.archived_record_events: the life of each archived record, one row per change of its state.
+-- The columns of record_events; the rows went to the archive with their record, unchanged.
+-- Read by: history of the runner, records_as_of, the dbt source of the same name, analysts.
+-- Rules: none.
+create or replace view record_ledger.archived_record_events as
+select
+    e.pipeline_id,
+    e.window_start_time,
+    e.event_no,
+    e.event_time,
+    e.event,
+    e.from_status,
+    e.to_status,
+    e.generation,
+    e.attempt,
+    e.claim_token,
+    e.run_id,
+    e.actor,
+    e.detail
+from record_ledger.archived_record_event as e;
+comment on view record_ledger.archived_record_events is
+'The history of archived records: one row per change of a record, never rewritten.';
+comment on column record_ledger.archived_record_events.pipeline_id is 'The name of the pipeline.';
+comment on column record_ledger.archived_record_events.window_start_time is 'The window of the record that changed.';
+comment on column record_ledger.archived_record_events.event_no is 'Numbers the events of a record from 1 on.';
+comment on column record_ledger.archived_record_events.event_time is 'When the change was made.';
+comment on column record_ledger.archived_record_events.event is
+'passed, passed_again, completed, failed, released, lease_expired, waived, reopened, rebuilt or counts_waived.';
+comment on column record_ledger.archived_record_events.from_status is 'The status before the change.';
+comment on column record_ledger.archived_record_events.to_status is 'The status after the change.';
+comment on column record_ledger.archived_record_events.generation is 'The generation the change belongs to.';
+comment on column record_ledger.archived_record_events.attempt is 'The attempt the change belongs to.';
+comment on column record_ledger.archived_record_events.claim_token is 'The claim that made the change or was ended by it.';
+comment on column record_ledger.archived_record_events.run_id is 'The run of that claim.';
+comment on column record_ledger.archived_record_events.actor is 'The database role that made the change.';
+comment on column record_ledger.archived_record_events.detail is 'What the change says: an error, a reason, counts, the fields before.';
+-- record_ledger.archived_record_observations: what was counted of each archived record, at each stage.
+-- The columns of record_observations; the rows went to the archive with their record, unchanged.
+-- Read by: history of the runner, the dbt source of the same name, analysts.
+-- Rules: none.
+create or replace view record_ledger.archived_record_observations as
+select
+    o.pipeline_id,
+    o.window_start_time,
+    o.observation_no,
+    o.observed_at,
+    o.stage,
+    o.row_count,
+    o.detail,
+    o.generation,
+    o.claim_token,
+    o.run_id,
+    o.actor,
+    o.adopted_no,
+    not exists (
+        select
+        from record_ledger.archived_record_observation as n
+        where n.pipeline_id = o.pipeline_id
+            and n.window_start_time = o.window_start_time
+            and n.observation_no > o.observation_no
+            and n.claim_token = o.claim_token
+            and n.stage = o.stage
+    )
+    and exists (
+        select
+        from record_ledger.archived_record_event as e
+        where e.pipeline_id = o.pipeline_id
+            and e.window_start_time = o.window_start_time
+            and e.claim_token = o.claim_token
+            and e.event = 'completed'
+    ) as is_evidence
+from record_ledger.archived_record_observation as o;
+comment on view record_ledger.archived_record_observations is
+'The counts of archived records: one row per observation, never rewritten.';
+comment on column record_ledger.archived_record_observations.pipeline_id is 'The name of the pipeline.';
+comment on column record_ledger.archived_record_observations.window_start_time is 'The window of the record that was counted.';
+comment on column record_ledger.archived_record_observations.observation_no is 'Numbers the observations of a record from 1 on.';
+comment on column record_ledger.archived_record_observations.observed_at is 'When the count was noted.';
+comment on column record_ledger.archived_record_observations.stage is 'Where it was counted: source, stage, target or a name of the team''s own.';
+comment on column record_ledger.archived_record_observations.row_count is 'How many rows were counted.';
+comment on column record_ledger.archived_record_observations.detail is 'What else was observed: bytes, digests.';
+comment on column record_ledger.archived_record_observations.generation is 'The generation that the record was in.';
+comment on column record_ledger.archived_record_observations.claim_token is 'The claim under which it was counted, current at the time; null when it was counted without one.';
+comment on column record_ledger.archived_record_observations.run_id is 'The run of that claim.';
+comment on column record_ledger.archived_record_observations.actor is 'The database role that noted it.';
+comment on column record_ledger.archived_record_observations.adopted_no is 'The observation of an earlier claim that this one takes over; null when it was counted anew.';
+comment on column record_ledger.archived_record_observations.is_evidence is
+'Whether completing goes by it, or went by it: the newest of its stage under the claim that holds or completed the generation.';
+-- record_ledger.archived_records: the finished records that archive_records has moved out of the ledger, for analysts.
+-- One row per archived record, with the columns of pipeline_records and when it was archived.
+-- Read by: history of the runner, records_as_of, the dbt source of the same name, analysts.
+-- Rules: time_interval.
+create or replace view record_ledger.archived_records as
+select
+    r.pipeline_id,
+    r.target_day,
+    r.window_start_time,
+    r.window_end_time,
+    record_ledger.time_interval(r.window_start_time, r.window_end_time) as time_interval,
+    r.status,
+    r.fields ->> 'key_x' as key_x,
+    r.fields ->> 'key_y' as key_y,
+    r.fields ->> 'key_z' as key_z,
+    r.created_at,
+    r.updated_at,
+    r.fields,
+    r.generation,
+    r.attempt,
+    r.claim_token,
+    r.run_id,
+    null::timestamptz as lease_expires_at,
+    null::timestamptz as retry_at,
+    r.missing_fields,
+    r.config_version,
+    r.last_event,
+    r.last_detail,
+    r.archived_at,
+    -- A waiver publishes nothing and unpublishes nothing, and neither does an attempt that fails.
+    case
+        when r.status = 'COMPLETED' then r.generation
+        when r.generation > 1
+            then (
+                select max(e.generation)
+                from record_ledger.archived_record_event as e
+                where e.pipeline_id = r.pipeline_id
+                    and e.window_start_time = r.window_start_time
+                    and e.event = 'completed'
+            )
+    end as published_generation,
+    r.counts_waived
+from record_ledger.archived_record as r;
+comment on view record_ledger.archived_records is
+'The archive: one row per finished record that was moved out of the ledger, as it was in pipeline_records.';
+comment on column record_ledger.archived_records.pipeline_id is 'The name of the pipeline.';
+comment on column record_ledger.archived_records.target_day is 'The local day of the window''s start.';
+comment on column record_ledger.archived_records.window_start_time is 'The first instant of the window.';
+comment on column record_ledger.archived_records.window_end_time is 'The first instant after the window.';
+comment on column record_ledger.archived_records.time_interval is 'The actual length of the window, hours the largest unit.';
+comment on column record_ledger.archived_records.status is 'COMPLETED or WAIVED.';
+comment on column record_ledger.archived_records.key_x is 'The field key_x of the record.';
+comment on column record_ledger.archived_records.key_y is 'The field key_y of the record.';
+comment on column record_ledger.archived_records.key_z is 'The field key_z of the record.';
+comment on column record_ledger.archived_records.created_at is 'When the record was stored.';
+comment on column record_ledger.archived_records.updated_at is 'When the newest event of the record happened, or else when it was stored.';
+comment on column record_ledger.archived_records.fields is 'The record''s own fields.';
+comment on column record_ledger.archived_records.generation is 'Counts from 1; one more each time the record was reopened.';
+comment on column record_ledger.archived_records.attempt is 'How many attempts of this generation had begun.';
+comment on column record_ledger.archived_records.claim_token is 'The token of the newest claim; null when there was none.';
+comment on column record_ledger.archived_records.run_id is 'The run of the newest claim; null when there was none.';
+comment on column record_ledger.archived_records.lease_expires_at is 'Always null: a finished record is not claimed.';
+comment on column record_ledger.archived_records.retry_at is 'Always null: a finished record is not tried again.';
+comment on column record_ledger.archived_records.missing_fields is 'The fields that were empty but must not be; null when the record was complete.';
+comment on column record_ledger.archived_records.config_version is 'The version of the config the fields were built with; null when they were unbuilt.';
+comment on column record_ledger.archived_records.last_event is 'The newest event of the record.';
+comment on column record_ledger.archived_records.last_detail is 'What the newest event says: a reason, counts.';
+comment on column record_ledger.archived_records.archived_at is 'When the record was moved to the archive.';
+comment on column record_ledger.archived_records.published_generation is
+'The newest generation that was completed: it is published until a later one is completed; null when none was.';
+comment on column record_ledger.archived_records.counts_waived is 'Whether somebody has waived the counts of this generation.';
+-- record_ledger.oldest_valid_record: the record that each pipeline would be passed next.
+-- One row per pipeline: its oldest pending record that is stable and complete; no row when there is none.
+-- A record whose lease has expired counts when the next pass would hand it out.
+-- Read by: its dbt source, analysts. Rules: pipeline_answer, that is next_answer, which the passing routines ask too.
+create or replace view record_ledger.oldest_valid_record as
+select
+    p.pipeline_id,
+    r.target_day,
+    r.window_start_time,
+    r.window_end_time,
+    record_ledger.time_interval(r.window_start_time, r.window_end_time) as time_interval,
+    r.status,
+    r.generation,
+    r.attempt,
+    r.fields,
+    r.created_at,
+    r.updated_at
+-- One instant for the whole statement; offset 0 keeps the planner from asking the clock once per pipeline.
+from (select record_ledger.clock() as as_of offset 0) as moment
+cross join record_ledger.pipeline as p
+cross join lateral (
+    select a.window_start_time
+    from record_ledger.pipeline_answer(p, moment.as_of) as a
+    where a.verdict = 'READY'
+    limit 1
+) as answer
+join record_ledger.record as r
+    on r.pipeline_id = p.pipeline_id and r.window_start_time = answer.window_start_time;
+comment on view record_ledger.oldest_valid_record is
+'The record that each pipeline would be passed next: its oldest pending one that is stable and complete; no row when there is none.';
+comment on column record_ledger.oldest_valid_record.pipeline_id is 'The name of the pipeline.';
+comment on column record_ledger.oldest_valid_record.target_day is 'The local day of the window''s start.';
+comment on column record_ledger.oldest_valid_record.window_start_time is 'The first instant of the window.';
+comment on column record_ledger.oldest_valid_record.window_end_time is 'The first instant after the window.';
+comment on column record_ledger.oldest_valid_record.time_interval is 'The actual length of the window, hours the largest unit.';
+comment on column record_ledger.oldest_valid_record.status is 'PENDING; IN_PROGRESS when its lease has expired and no pass has collected it yet.';
+comment on column record_ledger.oldest_valid_record.generation is 'Counts from 1; one more each time the record is reopened.';
+comment on column record_ledger.oldest_valid_record.attempt is 'How many attempts of this generation have begun.';
+comment on column record_ledger.oldest_valid_record.fields is 'The record''s own fields.';
+comment on column record_ledger.oldest_valid_record.created_at is 'When the record was stored.';
+comment on column record_ledger.oldest_valid_record.updated_at is 'When the newest event of the record happened, or else when it was stored.';
+-- record_ledger.pipeline_events: what happened to each pipeline as a whole: what was done to it, by whom and when.
+-- One row per change, never updated or deleted.
+-- Read by: analysts.
+-- Rules: none.
+create or replace view record_ledger.pipeline_events as
+select
+    e.pipeline_id,
+    e.event_no,
+    e.event_time,
+    e.event,
+    e.actor,
+    e.detail
+from record_ledger.pipeline_event as e;
+comment on view record_ledger.pipeline_events is
+'The changes of each pipeline: one row per change, with who made it and when.';
+comment on column record_ledger.pipeline_events.pipeline_id is 'The name of the pipeline.';
+comment on column record_ledger.pipeline_events.event_no is 'Numbers the changes of a pipeline from 1 on.';
+comment on column record_ledger.pipeline_events.event_time is 'When the change was made.';
+comment on column record_ledger.pipeline_events.event is 'What happened: registered, reconfigured, backfilled, archived, paused, resumed or retired.';
+comment on column record_ledger.pipeline_events.actor is 'The database role that made the change.';
+comment on column record_ledger.pipeline_events.detail is 'What the change says: the config and its version, a reason, what a backfill added, what was archived.';
+-- record_ledger.pipeline_progress: where each pipeline stands, right now.
+-- One row per pipeline that is not retired: its answer to a run, its open records by state, how far behind it is.
+-- Read by: status of the runner, the dbt source of the same name, analysts.
+-- Rules: pipeline_answer, first_window_start, next_window.
+create or replace view record_ledger.pipeline_progress as
+select
+    p.pipeline_id,
+    p.timezone,
+    answer.verdict,
+    answer.reason,
+    answer.ready_at,
+    case when answer.verdict = 'READY' then answer.window_start_time end as oldest_valid_window,
+    lanes.pending_count,
+    lanes.incomplete_count,
+    lanes.in_progress_count,
+    lanes.failed_count,
+    coalesce(lanes.earliest_open, upcoming.window_start_time) as done_until,
+    stored.last_window_end_time,
+    upcoming.window_start_time as next_window_start_time,
+    upcoming.window_start_time + p.x_time_back as next_window_due_at,
+    greatest(
+        moment.as_of - p.x_time_back - coalesce(
+            (
+                select r.window_end_time
+                from record_ledger.record as r
+                where r.pipeline_id = p.pipeline_id and r.window_start_time = lanes.earliest_open
+            ),
+            next_window.window_end_time
+        ),
+        interval '0'
+    ) as lag
+-- One instant for the whole statement; offset 0 keeps the planner from asking the clock once per pipeline.
+from (select record_ledger.clock() as as_of offset 0) as moment
+cross join record_ledger.pipeline as p
+cross join lateral record_ledger.pipeline_answer(p, moment.as_of) as answer
+cross join lateral (
+    select
+        coalesce(
+            sum(l.records) filter (
+                where l.lane in ('waiting', 'returned', 'historical', 'unbuilt', 'incomplete')
+            ),
+            0
+        )::bigint as pending_count,
+        coalesce(
+            sum(l.records) filter (where l.lane in ('unbuilt', 'incomplete')),
+            0
+        )::bigint as incomplete_count,
+        coalesce(sum(l.records) filter (where l.lane = 'active'), 0)::bigint as in_progress_count,
+        coalesce(sum(l.records) filter (where l.lane = 'failed'), 0)::bigint as failed_count,
+        min(l.earliest) as earliest_open
+    from (
+        select
+            o.lane,
+            count(*) as records,
+            min(o.window_start_time) as earliest
+        from record_ledger.record as o
+        where o.open_pipeline_id = p.pipeline_id
+        group by o.lane
+    ) as l
+) as lanes
+left join lateral (
+    select n.window_end_time as last_window_end_time
+    from record_ledger.record as n
+    where n.pipeline_id = p.pipeline_id
+    order by n.window_start_time desc
+    limit 1
+) as stored on true
+cross join lateral (
+    select
+        coalesce(
+            stored.last_window_end_time,
+            record_ledger.first_window_start(p, moment.as_of)
+        ) as window_start_time
+    offset 0
+) as upcoming
+cross join lateral record_ledger.next_window(
+    upcoming.window_start_time, p.granularity, p.timezone
+) as next_window
+where not p.is_retired;
+comment on view record_ledger.pipeline_progress is
+'Where each pipeline stands, right now: one row per pipeline that is not retired, with its answer to a run, its open records and its lag.';
+comment on column record_ledger.pipeline_progress.pipeline_id is 'The name of the pipeline.';
+comment on column record_ledger.pipeline_progress.timezone is 'The IANA time zone of the pipeline.';
+comment on column record_ledger.pipeline_progress.verdict is 'What a new run would be answered: READY, or the verdict that a pass would exit with.';
+comment on column record_ledger.pipeline_progress.reason is 'One sentence that says why.';
+comment on column record_ledger.pipeline_progress.ready_at is 'When the record that decides the verdict can be passed as things stand; null when that depends on somebody.';
+comment on column record_ledger.pipeline_progress.oldest_valid_window is 'The start of the window that would be passed next; null when there is none.';
+comment on column record_ledger.pipeline_progress.pending_count is 'How many stored records are PENDING, incomplete ones included.';
+comment on column record_ledger.pipeline_progress.incomplete_count is 'How many stored records are PENDING and incomplete.';
+comment on column record_ledger.pipeline_progress.in_progress_count is 'How many records are IN_PROGRESS.';
+comment on column record_ledger.pipeline_progress.failed_count is 'How many records are FAILED.';
+comment on column record_ledger.pipeline_progress.done_until is 'Every window before this instant is completed or waived.';
+comment on column record_ledger.pipeline_progress.last_window_end_time is 'The end of the newest stored window; null when none is stored.';
+comment on column record_ledger.pipeline_progress.next_window_start_time is 'Where the first window that is not stored yet starts.';
+comment on column record_ledger.pipeline_progress.next_window_due_at is 'After this instant the next window is due to be stored.';
+comment on column record_ledger.pipeline_progress.lag is 'How long ago the oldest window that is not done, stored or not, became stable; 0 when none is.';
+-- record_ledger.pipeline_records: the ledger itself, for analysts.
+-- One row per record: its window, its status and its fields; key_x, key_y and key_z are the fields of those names.
+-- Read by: the dbt source of the same name, analysts.
+-- Rules: time_interval.
+create or replace view record_ledger.pipeline_records as
+select
+    r.pipeline_id,
+    r.target_day,
+    r.window_start_time,
+    r.window_end_time,
+    record_ledger.time_interval(r.window_start_time, r.window_end_time) as time_interval,
+    r.status,
+    r.fields ->> 'key_x' as key_x,
+    r.fields ->> 'key_y' as key_y,
+    r.fields ->> 'key_z' as key_z,
+    r.created_at,
+    r.updated_at,
+    r.fields,
+    r.generation,
+    r.attempt,
+    r.claim_token,
+    r.run_id,
+    r.lease_expires_at,
+    r.retry_at,
+    r.missing_fields,
+    r.config_version,
+    r.last_event,
+    r.last_detail,
+    -- A waiver publishes nothing and unpublishes nothing, and neither does an attempt that fails.
+    case
+        when r.status = 'COMPLETED' then r.generation
+        when r.generation > 1
+            then (
+                select max(e.generation)
+                from record_ledger.record_event as e
+                where e.pipeline_id = r.pipeline_id
+                    and e.window_start_time = r.window_start_time
+                    and e.event = 'completed'
+            )
+    end as published_generation,
+    r.counts_waived
+from record_ledger.record as r;
+comment on view record_ledger.pipeline_records is
+'The ledger: one row per record, that is per window of a pipeline, with its status and fields.';
+comment on column record_ledger.pipeline_records.pipeline_id is 'The name of the pipeline.';
+comment on column record_ledger.pipeline_records.target_day is 'The local day of the window''s start.';
+comment on column record_ledger.pipeline_records.window_start_time is 'The first instant of the window.';
+comment on column record_ledger.pipeline_records.window_end_time is 'The first instant after the window.';
+comment on column record_ledger.pipeline_records.time_interval is 'The actual length of the window, hours the largest unit.';
+comment on column record_ledger.pipeline_records.status is 'PENDING, IN_PROGRESS, COMPLETED, FAILED or WAIVED.';
+comment on column record_ledger.pipeline_records.key_x is 'The field key_x of the record.';
+comment on column record_ledger.pipeline_records.key_y is 'The field key_y of the record.';
+comment on column record_ledger.pipeline_records.key_z is 'The field key_z of the record.';
+comment on column record_ledger.pipeline_records.created_at is 'When the record was stored.';
+comment on column record_ledger.pipeline_records.updated_at is 'When the newest event of the record happened, or else when it was stored.';
+comment on column record_ledger.pipeline_records.fields is 'The record''s own fields.';
+comment on column record_ledger.pipeline_records.generation is 'Counts from 1; one more each time the record is reopened.';
+comment on column record_ledger.pipeline_records.attempt is 'How many attempts of this generation have begun.';
+comment on column record_ledger.pipeline_records.claim_token is 'The token of the newest claim; null while the record is pending.';
+comment on column record_ledger.pipeline_records.run_id is 'The run of the newest claim; null while the record is pending.';
+comment on column record_ledger.pipeline_records.lease_expires_at is 'When the claim of a record in progress ends without a heartbeat.';
+comment on column record_ledger.pipeline_records.retry_at is 'Until when a failed attempt keeps the record from being passed.';
+comment on column record_ledger.pipeline_records.missing_fields is 'The fields that are empty but must not be; null when the record is complete.';
+comment on column record_ledger.pipeline_records.config_version is 'The version of the config the fields were built with; null when they are unbuilt.';
+comment on column record_ledger.pipeline_records.last_event is 'The newest event of the record; null when it was only stored.';
+comment on column record_ledger.pipeline_records.last_detail is 'What the newest event says: an error, a reason, counts.';
+comment on column record_ledger.pipeline_records.published_generation is
+'The newest generation that was completed: it is published until a later one is completed; null when none was.';
+comment on column record_ledger.pipeline_records.counts_waived is 'Whether somebody has waived the counts of this generation.';
+-- record_ledger.pipelines: the registered pipelines and the config each has in force.
+-- One row per pipeline, durations as intervals, defaults filled in.
+-- Read by: the doctor of the runner, the dbt source of the same name, analysts.
+-- Rules: none.
+create or replace view record_ledger.pipelines as
+select
+    p.pipeline_id,
+    p.timezone,
+    p.x_time_back,
+    p.granularity,
+    p.check_fields,
+    p.start_at,
+    p.max_active_records,
+    p.depends_on_past,
+    p.lease,
+    p.max_attempts,
+    p.retry_delay,
+    p.config -> 'default_record' as default_record,
+    p.config_version,
+    p.paused_at,
+    p.paused_by,
+    p.pause_reason,
+    p.created_at,
+    p.updated_at,
+    p.backfill_share,
+    p.is_retired,
+    p.required_counts
+from record_ledger.pipeline as p;
+comment on view record_ledger.pipelines is
+'The registered pipelines: one row per pipeline with the config in force.';
+comment on column record_ledger.pipelines.pipeline_id is 'The name of the pipeline.';
+comment on column record_ledger.pipelines.timezone is 'The IANA time zone whose midnights cut the windows.';
+comment on column record_ledger.pipelines.x_time_back is 'How long after its end the data of a window needs to settle.';
+comment on column record_ledger.pipelines.granularity is 'The length of a window; from 24 hours on, the local day.';
+comment on column record_ledger.pipelines.check_fields is 'The fields that must be non-empty in a complete record.';
+comment on column record_ledger.pipelines.start_at is 'Where the first window starts, when the config says so.';
+comment on column record_ledger.pipelines.max_active_records is 'How many records may be in progress at once; null is no limit.';
+comment on column record_ledger.pipelines.depends_on_past is 'Whether a record waits until all earlier ones are completed or waived.';
+comment on column record_ledger.pipelines.lease is 'How long a passed record stays claimed without a heartbeat.';
+comment on column record_ledger.pipelines.max_attempts is 'How many attempts a record has per generation.';
+comment on column record_ledger.pipelines.retry_delay is 'The backoff after the first failed attempt, doubled after each further one.';
+comment on column record_ledger.pipelines.default_record is 'The fields of new records, templates unrendered.';
+comment on column record_ledger.pipelines.config_version is 'Counts the configs the pipeline has had.';
+comment on column record_ledger.pipelines.paused_at is 'Since when the pipeline is paused; null when it is not.';
+comment on column record_ledger.pipelines.paused_by is 'Who paused the pipeline.';
+comment on column record_ledger.pipelines.pause_reason is 'Why the pipeline is paused.';
+comment on column record_ledger.pipelines.created_at is 'When the pipeline was registered.';
+comment on column record_ledger.pipelines.updated_at is 'When the pipeline last changed.';
+comment on column record_ledger.pipelines.backfill_share is 'The least share of passes of backfilled and reopened records while live ones wait too; 0 is oldest first.';
+comment on column record_ledger.pipelines.is_retired is 'Whether the pipeline was retired: nothing is stored or passed any more, and no status speaks of it.';
+comment on column record_ledger.pipelines.required_counts is 'The stages whose counts must agree before a record is completed, and the tolerance; null is none.';
+-- record_ledger.record_events: the life of each record, one row per change of its state.
+-- Rows are numbered per record and never rewritten; they leave for the archive only with their record. Storing a record
+-- and heartbeats are no events.
+-- Read by: history and why of the runner, the dbt source of the same name, analysts.
+-- Rules: none.
+create or replace view record_ledger.record_events as
+select
+    e.pipeline_id,
+    e.window_start_time,
+    e.event_no,
+    e.event_time,
+    e.event,
+    e.from_status,
+    e.to_status,
+    e.generation,
+    e.attempt,
+    e.claim_token,
+    e.run_id,
+    e.actor,
+    e.detail
+from record_ledger.record_event as e;
+comment on view record_ledger.record_events is
+'The history: one row per change of a record, never rewritten; archived_record_events has that of archived records.';
+comment on column record_ledger.record_events.pipeline_id is 'The name of the pipeline.';
+comment on column record_ledger.record_events.window_start_time is 'The window of the record that changed.';
+comment on column record_ledger.record_events.event_no is 'Numbers the events of a record from 1 on.';
+comment on column record_ledger.record_events.event_time is 'When the change was made.';
+comment on column record_ledger.record_events.event is
+'passed, passed_again, completed, failed, released, lease_expired, waived, reopened, rebuilt or counts_waived.';
+comment on column record_ledger.record_events.from_status is 'The status before the change.';
+comment on column record_ledger.record_events.to_status is 'The status after the change.';
+comment on column record_ledger.record_events.generation is 'The generation the change belongs to.';
+comment on column record_ledger.record_events.attempt is 'The attempt the change belongs to.';
+comment on column record_ledger.record_events.claim_token is 'The claim that made the change or was ended by it.';
+comment on column record_ledger.record_events.run_id is 'The run of that claim.';
+comment on column record_ledger.record_events.actor is 'The database role that made the change.';
+comment on column record_ledger.record_events.detail is 'What the change says: an error, a reason, counts, the fields before.';
+-- record_ledger.record_observations: what was counted of each record, at each stage, whenever it was.
+-- Rows are numbered per record and never rewritten; they leave for the archive only with their record.
+-- Read by: history of the runner, the dbt source of the same name, analysts.
+-- Rules: none.
+create or replace view record_ledger.record_observations as
+select
+    o.pipeline_id,
+    o.window_start_time,
+    o.observation_no,
+    o.observed_at,
+    o.stage,
+    o.row_count,
+    o.detail,
+    o.generation,
+    o.claim_token,
+    o.run_id,
+    o.actor,
+    o.adopted_no,
+    not exists (
+        select
+        from record_ledger.record_observation as n
+        where n.pipeline_id = o.pipeline_id
+            and n.window_start_time = o.window_start_time
+            and n.observation_no > o.observation_no
+            and n.claim_token = o.claim_token
+            and n.stage = o.stage
+    )
+    and (
+        exists (
+            select
+            from record_ledger.record as r
+            where r.pipeline_id = o.pipeline_id
+                and r.window_start_time = o.window_start_time
+                and r.claim_token = o.claim_token
+                and r.status = 'IN_PROGRESS'
+        )
+        or exists (
+            select
+            from record_ledger.record_event as e
+            where e.pipeline_id = o.pipeline_id
+                and e.window_start_time = o.window_start_time
+                and e.claim_token = o.claim_token
+                and e.event = 'completed'
+        )
+    ) as is_evidence
+from record_ledger.record_observation as o;
+comment on view record_ledger.record_observations is
+'The counts of each record: one row per observation, never rewritten; archived_record_observations has those of archived records.';
+comment on column record_ledger.record_observations.pipeline_id is 'The name of the pipeline.';
+comment on column record_ledger.record_observations.window_start_time is 'The window of the record that was counted.';
+comment on column record_ledger.record_observations.observation_no is 'Numbers the observations of a record from 1 on.';
+comment on column record_ledger.record_observations.observed_at is 'When the count was noted.';
+comment on column record_ledger.record_observations.stage is 'Where it was counted: source, stage, target or a name of the team''s own.';
+comment on column record_ledger.record_observations.row_count is 'How many rows were counted.';
+comment on column record_ledger.record_observations.detail is 'What else was observed: bytes, digests.';
+comment on column record_ledger.record_observations.generation is 'The generation that the record was in.';
+comment on column record_ledger.record_observations.claim_token is 'The claim under which it was counted, current at the time; null when it was counted without one.';
+comment on column record_ledger.record_observations.run_id is 'The run of that claim.';
+comment on column record_ledger.record_observations.actor is 'The database role that noted it.';
+comment on column record_ledger.record_observations.adopted_no is 'The observation of an earlier claim that this one takes over; null when it was counted anew.';
+comment on column record_ledger.record_observations.is_evidence is
+'Whether completing goes by it, or went by it: the newest of its stage under the claim that holds or completed the generation.';
+-- record_ledger.record_verdicts: why each open record is passed or not, right now.
+-- One row per open record (PENDING, IN_PROGRESS or FAILED) with exactly one verdict and a sentence that says why.
+-- Read by: why of the runner, validate_record_timing, the dbt source of the same name, analysts.
+-- Rules: record_verdict, counts_problem.
+create or replace view record_ledger.record_verdicts as
+select
+    p.pipeline_id,
+    r.window_start_time,
+    r.window_end_time,
+    r.target_day,
+    r.status,
+    v.verdict,
+    v.reason,
+    v.ready_at,
+    r.missing_fields,
+    r.generation,
+    r.attempt,
+    r.run_id,
+    r.lease_expires_at,
+    case
+        when r.status = 'IN_PROGRESS' and r.needs_counts and not r.counts_waived
+            then record_ledger.counts_problem(r.pipeline_id, r.window_start_time, r.claim_token)
+    end as counts_problem
+-- One instant for the whole statement; offset 0 keeps the planner from asking the clock once per record.
+from (select record_ledger.clock() as as_of offset 0) as moment
+cross join record_ledger.pipeline as p
+cross join lateral (
+    select
+        min(o.window_start_time) filter (where p.depends_on_past) as earliest_open,
+        count(*) filter (
+            where o.lane = 'active' and o.lease_expires_at > moment.as_of
+        ) as active_count
+    from record_ledger.record as o
+    where o.open_pipeline_id = p.pipeline_id
+        and (p.depends_on_past or p.max_active_records is not null)
+    -- Kept apart, so that it is reckoned once per pipeline and not once per record.
+    offset 0
+) as others
+join record_ledger.record as r on r.open_pipeline_id = p.pipeline_id
+cross join lateral record_ledger.record_verdict(
+    r, p, others.earliest_open, others.active_count, moment.as_of
+) as v;
+comment on view record_ledger.record_verdicts is
+'Why each open record is passed or not, right now: one row per open record with one verdict and one sentence.';
+comment on column record_ledger.record_verdicts.pipeline_id is 'The name of the pipeline.';
+comment on column record_ledger.record_verdicts.window_start_time is 'The first instant of the window.';
+comment on column record_ledger.record_verdicts.window_end_time is 'The first instant after the window.';
+comment on column record_ledger.record_verdicts.target_day is 'The local day of the window''s start.';
+comment on column record_ledger.record_verdicts.status is 'PENDING, IN_PROGRESS or FAILED.';
+comment on column record_ledger.record_verdicts.verdict is
+'FAILED, LEASE_EXPIRED, LEASED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF, BLOCKED, AT_CAPACITY or READY: the first that holds.';
+comment on column record_ledger.record_verdicts.reason is 'One sentence that says why.';
+comment on column record_ledger.record_verdicts.ready_at is 'When the record can be passed as things stand; null when that depends on somebody.';
+comment on column record_ledger.record_verdicts.missing_fields is 'The fields that are empty but must not be; null when the record is complete.';
+comment on column record_ledger.record_verdicts.generation is 'Counts from 1; one more each time the record is reopened.';
+comment on column record_ledger.record_verdicts.attempt is 'How many attempts of this generation have begun.';
+comment on column record_ledger.record_verdicts.run_id is 'The run that holds the record; null while it is pending.';
+comment on column record_ledger.record_verdicts.lease_expires_at is 'When the claim of a record in progress ends without a heartbeat.';
+comment on column record_ledger.record_verdicts.counts_problem is 'Why a record in progress could not be completed now by its counts; null when nothing is required or missing.';
+-- record_ledger.records_as_of: the ledger as it stood at an instant, archived records included.
+-- One row per record that was stored by then, as its newest event until then left it. By the ledger's own times: a
+-- change made before the instant and committed after it is in. PostgreSQL takes the query below into the one around
+-- it, so what is asked of one pipeline or one window is looked up for that one only.
+-- Read by: as-of of the runner, analysts. Rules: none; it undoes what check_record_change did with each event.
+create or replace function record_ledger.records_as_of(at timestamptz)
+returns table (
+    pipeline_id text,
+    target_day date,
+    window_start_time timestamptz,
+    window_end_time timestamptz,
+    time_interval text,
+    status text,
+    created_at timestamptz,
+    updated_at timestamptz,
+    fields jsonb,
+    generation integer,
+    attempt integer,
+    claim_token bigint,
+    run_id text,
+    config_version integer,
+    last_event text,
+    last_detail jsonb
+)
+language sql
+stable
+as $$
+    select
+        r.pipeline_id,
+        r.target_day,
+        r.window_start_time,
+        r.window_end_time,
+        r.time_interval,
+        case when r.is_as_now then r.status else coalesce(e.to_status, 'PENDING') end as status,
+        r.created_at,
+        case
+            when r.is_as_now then r.updated_at
+            else coalesce(e.event_time, r.created_at)
+        end as updated_at,
+        case when b.event_no is null then r.fields else b.detail -> 'fields_before' end as fields,
+        case when r.is_as_now then r.generation else coalesce(e.generation, 1) end as generation,
+        case
+            when r.is_as_now then r.attempt
+            -- A released attempt is told in its event, but the record does not count it.
+            else coalesce(e.attempt - (e.event = 'released')::integer, 0)
+        end as attempt,
+        case
+            when r.is_as_now then r.claim_token
+            when e.to_status <> 'PENDING' then e.claim_token
+        end as claim_token,
+        case
+            when r.is_as_now then r.run_id
+            when e.to_status <> 'PENDING' then e.run_id
+        end as run_id,
+        case
+            when b.event_no is null then r.config_version
+            else (b.detail ->> 'config_version_before')::integer
+        end as config_version,
+        case when r.is_as_now then r.last_event else e.event end as last_event,
+        case
+            when r.is_as_now then r.last_detail
+            when e.event not in ('passed', 'passed_again') then e.detail
+        end as last_detail
+    from (
+        select
+            l.pipeline_id, l.target_day, l.window_start_time, l.window_end_time, l.time_interval,
+            l.status, l.created_at, l.updated_at, l.fields, l.generation, l.attempt, l.claim_token,
+            l.run_id, l.config_version, l.last_event, l.last_detail,
+            -- Its newest event is that old: no other has to be looked for.
+            l.updated_at <= records_as_of.at as is_as_now
+        from record_ledger.pipeline_records as l
+        union all
+        select
+            a.pipeline_id, a.target_day, a.window_start_time, a.window_end_time, a.time_interval,
+            a.status, a.created_at, a.updated_at, a.fields, a.generation, a.attempt, a.claim_token,
+            a.run_id, a.config_version, a.last_event, a.last_detail,
+            a.updated_at <= records_as_of.at
+        from record_ledger.archived_records as a
+    ) as r
+    left join lateral (
+        select
+            v.event_time, v.event, v.to_status, v.generation, v.attempt, v.claim_token, v.run_id,
+            v.detail
+        from (
+            select
+                l.pipeline_id, l.window_start_time, l.event_no, l.event_time, l.event, l.to_status,
+                l.generation, l.attempt, l.claim_token, l.run_id, l.detail
+            from record_ledger.record_events as l
+            union all
+            select
+                a.pipeline_id, a.window_start_time, a.event_no, a.event_time, a.event, a.to_status,
+                a.generation, a.attempt, a.claim_token, a.run_id, a.detail
+            from record_ledger.archived_record_events as a
+        ) as v
+        where not r.is_as_now
+            and v.pipeline_id = r.pipeline_id and v.window_start_time = r.window_start_time
+            and v.event_time <= records_as_of.at
+        order by v.event_no desc
+        limit 1
+    ) as e on true
+    -- The first rebuilding after the instant knows what was there before it.
+    left join lateral (
+        select v.event_no, v.detail
+        from (
+            select
+                l.pipeline_id, l.window_start_time, l.event_no, l.event_time, l.event, l.detail
+            from record_ledger.record_events as l
+            union all
+            select
+                a.pipeline_id, a.window_start_time, a.event_no, a.event_time, a.event, a.detail
+            from record_ledger.archived_record_events as a
+        ) as v
+        where not r.is_as_now
+            and v.pipeline_id = r.pipeline_id and v.window_start_time = r.window_start_time
+            and v.event_time > records_as_of.at
+            and v.event = 'rebuilt' and v.detail ? 'fields_before'
+        order by v.event_no
+        limit 1
+    ) as b on true
+    where r.created_at <= records_as_of.at
+$$;
+comment on function record_ledger.records_as_of(timestamptz) is
+'The ledger as it stood at an instant: one row per record stored by then, archived ones included, as its events tell it.';
+-- record_ledger grants: who may do what; applied on every deploy.
+-- record_ledger_reader reads the public views and asks the rules; record_ledger_runner also runs the routines.
+-- Applied by: every deploy. Nobody but the owner has rights on the tables.
+-- Rules: every function that a view calls must be executable by the view's readers.
+do $$
+declare
+    v_role text;
+    v_object text;
+begin
+    -- What earlier releases granted and this one does not must not stay.
+    revoke all on all tables in schema record_ledger from public;
+    revoke all on all sequences in schema record_ledger from public;
+    revoke all on all routines in schema record_ledger from public;
+    foreach v_role in array array['record_ledger_reader', 'record_ledger_runner'] loop
+        if to_regrole(v_role) is null then
+            begin
+                execute format('create role %I nologin', v_role);
+            exception
+                when insufficient_privilege then
+                    raise warning
+                        'role % does not exist and % may not create it: nothing is granted to it. '
+                        'Have an administrator create it and deploy again.',
+                        v_role, current_user;
+                    continue;
+                when duplicate_object or unique_violation then
+                    -- Roles belong to the whole server: another database was deployed at the same time.
+                    null;
+            end;
+        end if;
+        execute format('revoke all on all tables in schema record_ledger from %I', v_role);
+        execute format('revoke all on all routines in schema record_ledger from %I', v_role);
+        execute format('grant usage on schema record_ledger to %I', v_role);
+        foreach v_object in array array[
+            'archived_record_events',
+            'archived_record_observations',
+            'archived_records',
+            'oldest_valid_record',
+            'pipeline_events',
+            'pipeline_progress',
+            'pipeline_records',
+            'pipelines',
+            'record_events',
+            'record_observations',
+            'record_verdicts'
+        ] loop
+            execute format('grant select on record_ledger.%I to %I', v_object, v_role);
+        end loop;
+        foreach v_object in array array[
+            'attempt_ending(text, jsonb)',
+            'clock()',
+            'config_keys()',
+            'config_problems(jsonb)',
+            'count_tolerance(text, bigint)',
+            'counts_problem(text, timestamptz, bigint)',
+            'day_start(date, text)',
+            'deployed_release()',
+            'duration(text)',
+            'edit_distance(text, text)',
+            'is_complete(jsonb, text[])',
+            'is_stage(text)',
+            'is_stable(timestamptz, interval, timestamptz)',
+            'instant(text)',
+            'iso_time(timestamptz)',
+            'known_config(jsonb)',
+            'ledger_columns()',
+            'local_day(timestamptz, text)',
+            'local_instant(timestamp, text)',
+            'local_time(timestamptz, text)',
+            'missing_fields(jsonb, text[])',
+            'near_names(text, text[])',
+            'pipeline_answer(record_ledger.pipeline, timestamptz)',
+            'first_window_start(record_ledger.pipeline, timestamptz)',
+            'next_window(timestamptz, interval, text)',
+            'required_counts_problems(jsonb)',
+            'record_verdict(record_ledger.record, record_ledger.pipeline, timestamptz, bigint, '
+            'timestamptz)',
+            'retry_time(timestamptz, integer, interval)',
+            'start_instant(text, text)',
+            'time_interval(timestamptz, timestamptz)',
+            'archivable_records(text, timestamptz, integer)',
+            'new_windows(text, timestamptz, integer)',
+            'oldest_pending_record(text)',
+            'plan_runs(text, integer, timestamptz, integer, interval)',
+            'pipeline_time(text, text)',
+            'range_effects(text, text, timestamptz, timestamptz)',
+            'records_as_of(timestamptz)'
+        ] loop
+            execute format('grant execute on function record_ledger.%s to %I', v_object, v_role);
+        end loop;
+    end loop;
+    if to_regrole('record_ledger_runner') is not null then
+        grant execute on routine
+        record_ledger.register_pipeline(jsonb),
+        record_ledger.store_new_records(text, jsonb, integer),
+        record_ledger.pass_valid_record(text, text),
+        record_ledger.store_new_and_pass_valid_record(jsonb, text, jsonb),
+        record_ledger.pass_valid_records(jsonb, text, integer, jsonb),
+        record_ledger.complete_record(text, bigint, jsonb),
+        record_ledger.fail_record(text, bigint, text, boolean),
+        record_ledger.release_record(text, bigint),
+        record_ledger.extend_lease(text, bigint),
+        record_ledger.observe_record(text, timestamptz, text, bigint, jsonb, bigint),
+        record_ledger.adopt_observations(text, bigint, text),
+        record_ledger.waive_counts(text, timestamptz, text),
+        record_ledger.waive_records(text, timestamptz, timestamptz, text),
+        record_ledger.reopen_records(text, timestamptz, timestamptz, text),
+        record_ledger.expire_leases(text, timestamptz, timestamptz, text),
+        record_ledger.backfill_records(text, timestamptz, text),
+        record_ledger.pause_pipeline(text, text),
+        record_ledger.resume_pipeline(text, text),
+        record_ledger.retire_pipeline(text, text),
+        record_ledger.archive_records(text, timestamptz, integer)
+        to record_ledger_runner;
+    end if;
+end
+$$;
+-- record_ledger verify: raises unless every public object is there and described.
+-- The last step of every deploy: what callers rely on exists, or nothing of the deploy remains.
+-- Applied by: every deploy; anyone may run it again.
+-- Rules: the list below is the public surface; sql/README.md describes it.
+do $$
+declare
+    v_object text;
+    v_missing text[] := '{}';
+begin
+    foreach v_object in array array[
+        'archived_record_events',
+        'archived_record_observations',
+        'archived_records',
+        'oldest_valid_record',
+        'pipeline_events',
+        'pipeline_progress',
+        'pipeline_records',
+        'pipelines',
+        'record_events',
+        'record_observations',
+        'record_verdicts'
+    ] loop
+        if to_regclass('record_ledger.' || v_object) is null
+            or obj_description(to_regclass('record_ledger.' || v_object), 'pg_class') is null
+        then
+            v_missing := v_missing || ('view ' || v_object);
+        end if;
+    end loop;
+    foreach v_object in array array[
+        'register_pipeline(jsonb)',
+        'new_windows(text, timestamptz, integer)',
+        'store_new_records(text, jsonb, integer)',
+        'pass_valid_record(text, text)',
+        'store_new_and_pass_valid_record(jsonb, text, jsonb)',
+        'pass_valid_records(jsonb, text, integer, jsonb)',
+        'complete_record(text, bigint, jsonb)',
+        'fail_record(text, bigint, text, boolean)',
+        'release_record(text, bigint)',
+        'extend_lease(text, bigint)',
+        'observe_record(text, timestamptz, text, bigint, jsonb, bigint)',
+        'adopt_observations(text, bigint, text)',
+        'waive_counts(text, timestamptz, text)',
+        'archive_records(text, timestamptz, integer)',
+        'archivable_records(text, timestamptz, integer)',
+        'records_as_of(timestamptz)',
+        'oldest_pending_record(text)',
+        'plan_runs(text, integer, timestamptz, integer, interval)',
+        'waive_records(text, timestamptz, timestamptz, text)',
+        'reopen_records(text, timestamptz, timestamptz, text)',
+        'expire_leases(text, timestamptz, timestamptz, text)',
+        'backfill_records(text, timestamptz, text)',
+        'pause_pipeline(text, text)',
+        'resume_pipeline(text, text)',
+        'retire_pipeline(text, text)',
+        'range_effects(text, text, timestamptz, timestamptz)',
+        'pipeline_time(text, text)',
+        'deployed_release()'
+    ] loop
+        if to_regprocedure('record_ledger.' || v_object) is null
+            or obj_description(to_regprocedure('record_ledger.' || v_object), 'pg_proc') is null
+        then
+            v_missing := v_missing || ('routine ' || v_object);
+        end if;
+    end loop;
+    if cardinality(v_missing) > 0 then
+        raise exception 'the ledger is not whole: % missing or without description',
+            array_to_string(v_missing, ', ')
+            using errcode = 'RL006';
+    end if;
+end
+$$;
+select record_ledger.end_deploy('0.3.0');
+commit;
+{%- endraw %}
+{%- endmacro %}

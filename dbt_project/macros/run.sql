@@ -1,0 +1,174 @@
+{#
+  A dbt run that is about one record: start_run has it passed, models read its window from
+  window_start and window_end, keep_claim holds on to it, and end_run completes or fails it. A
+  project that wants this calls them in its own hooks; without them nothing happens.
+
+  What start_run was passed is kept in dbt's `graph`, which is one dict for all threads of a run.
+  A question by run id to the ledger would not do: two runs may have the same id, one of them dead
+  by all appearances, and only the claim token tells which of them holds the record.
+#}
+{% macro start_run(pipeline_id=none, config=none, run_id=none) %}
+    {#- compile, docs and others render the hooks as well, and build nothing. -#}
+    {%- if not execute or flags.WHICH not in ('run', 'build') -%}{{ return('') }}{%- endif -%}
+    {%- do record_ledger.refuse_other_than_whole_window() -%}
+    {%- set passed_before = env_var('RECORD_LEDGER_RECORD', '') -%}
+    {%- if passed_before -%}
+        {%- set run = {'record': fromjson(passed_before), 'is_ours': false} -%}
+        {%- do record_ledger.refuse_other_pipeline(run.record, pipeline_id, config) -%}
+        {%- do record_ledger.refuse_other_batches(run.record) -%}
+        {%- do record_ledger.extend(run.record) -%}
+        {%- set reason = "the record was passed before dbt was started" -%}
+    {%- else -%}
+        {%- do record_ledger.refuse_to_pass(pipeline_id, config, run_id) -%}
+        {%- set run_id_used = run_id or invocation_id -%}
+        {%- if config is none -%}
+            {%- do record_ledger.run_alone(record_ledger.store_sql(pipeline_id)) -%}
+            {%- set sql = record_ledger.pass_sql(pipeline_id, run_id_used) -%}
+        {%- else -%}
+            {%- set sql = record_ledger.store_and_pass_sql(config, run_id_used) -%}
+        {%- endif -%}
+        {%- set passed = fromjson(record_ledger.run_alone(sql)) -%}
+        {%- set run = {
+            'record': passed.record, 'is_ours': true, 'has_own_run_id': not run_id
+        } -%}
+        {%- set reason = passed.reason -%}
+        {%- if passed.record is none -%}
+            {%- set reason = "nothing to do, " ~ passed.verdict ~ ": " ~ reason -%}
+        {%- endif -%}
+    {%- endif -%}
+    {%- do graph.update({'record_ledger': run}) -%}
+    {%- do log("record_ledger: " ~ reason, info=True) -%}
+    {{ return('') }}
+{% endmacro %}
+
+
+{#
+  Completes the record when everything was a success, fails it otherwise; for on-run-end. Returns
+  the statement, so that dbt runs it and counts a lost claim among the errors of the run.
+#}
+{% macro end_run(results) %}
+    {%- set run = record_ledger.current_run() -%}
+    {%- if not run.is_ours or not run.record -%}{{ return('') }}{%- endif -%}
+    {%- set record = run.record -%}
+    {%- set claim = (
+        record_ledger.text_literal(record.pipeline_id) ~ ", " ~ record.claim_token
+    ) -%}
+    {%- set what = "window " ~ record.window_start_time ~ " of pipeline " ~ record.pipeline_id -%}
+    {%- if not results -%}
+        {#- Another hook failed before anything was built. -#}
+        {%- do log("record_ledger: nothing was built: releasing " ~ what, info=True) -%}
+        {{ return("select record_ledger.release_record(" ~ claim ~ ")") }}
+    {%- endif -%}
+    {%- set problems = record_ledger.problems_of(results, run.has_own_run_id) -%}
+    {%- if problems -%}
+        {%- do log("record_ledger: failing " ~ what ~ ": " ~ problems, info=True) -%}
+        {%- set error = record_ledger.text_literal(problems) -%}
+        {{ return("select record_ledger.fail_record(" ~ claim ~ ", " ~ error ~ ")") }}
+    {%- endif -%}
+    {%- do log("record_ledger: completing " ~ what, info=True) -%}
+    {%- set detail = {'dbt_invocation_id': invocation_id, 'nodes': results | length} -%}
+    {{ return(
+        "select record_ledger.complete_record("
+        ~ claim ~ ", " ~ record_ledger.json_literal(detail) ~ ")"
+    ) }}
+{% endmacro %}
+
+
+{# The first instant of the record's window; null in a run with nothing to do, and in no run. #}
+{% macro window_start() %}
+    {{ return(record_ledger.window_bound('window_start_time')) }}
+{% endmacro %}
+
+
+{# The first instant after the record's window; null in a run with nothing to do, and in no run. #}
+{% macro window_end() %}
+    {{ return(record_ledger.window_bound('window_end_time')) }}
+{% endmacro %}
+
+
+{#
+  Extends the lease as a model ends; for post-hook. It is part of the model's transaction, so what a
+  run has written that lost its claim is rolled back.
+#}
+{% macro keep_claim() %}
+    {%- set run = record_ledger.current_run() -%}
+    {%- if not run.record -%}{{ return('') }}{%- endif -%}
+    {{ return(record_ledger.extension_sql(run.record)) }}
+{% endmacro %}
+
+
+{% macro window_bound(column) %}
+    {%- if not execute -%}{{ return('null::timestamptz') }}{%- endif -%}
+    {%- do record_ledger.refuse_unsafe_node() -%}
+    {%- set run = record_ledger.current_run() -%}
+    {%- if flags.WHICH in ('run', 'build') and not run -%}
+        {{ exceptions.raise_compiler_error(
+            "No record was asked for: window_start and window_end need a run that start_run began. "
+            ~ "Put it into on-run-start, and end_run into on-run-end."
+        ) }}
+    {%- endif -%}
+    {%- if not run.record -%}{{ return('null::timestamptz') }}{%- endif -%}
+    {#- In a hook there is a transaction, which is not ours to commit. -#}
+    {%- if not model.compiled -%}{%- do record_ledger.extend(run.record) -%}{%- endif -%}
+    {{ return("'" ~ run.record[column] ~ "'::timestamptz") }}
+{% endmacro %}
+
+
+{# What start_run left; empty when it was not called, and in commands that build nothing. #}
+{% macro current_run() %}
+    {%- if execute and flags.WHICH in ('run', 'build') -%}
+        {{ return(graph.get('record_ledger', {})) }}
+    {%- endif -%}
+    {{ return({}) }}
+{% endmacro %}
+
+
+{# Extends the lease and commits that; an error when the claim is lost. #}
+{% macro extend(record) %}
+    {%- do record_ledger.run_alone(record_ledger.extension_sql(record)) -%}
+{% endmacro %}
+
+
+{% macro extension_sql(record) %}
+    {{ return(
+        "select record_ledger.extend_lease("
+        ~ record_ledger.text_literal(record.pipeline_id) ~ ", " ~ record.claim_token ~ ")"
+    ) }}
+{% endmacro %}
+
+
+{# Why a run is no success, as one line; empty when it is one. #}
+{% macro problems_of(results, must_be_whole) %}
+    {%- set failed = [] -%}
+    {%- set skipped = [] -%}
+    {%- set built = [] -%}
+    {%- for result in results -%}
+        {%- do built.append(result.node.unique_id) -%}
+        {%- if result.status | string == 'skipped' -%}
+            {%- do skipped.append(result.node.name) -%}
+        {%- elif result.status | string not in ('success', 'pass', 'warn', 'no-op') -%}
+            {%- set message = (result.message or '') | string -%}
+            {%- do failed.append(
+                result.node.name ~ " (" ~ result.status ~ "): "
+                ~ message.split() | join(' ') | truncate(300)
+            ) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- set problems = failed[:10] -%}
+    {%- if failed | length > 10 -%}
+        {%- do problems.append((failed | length - 10) ~ " more failed") -%}
+    {%- endif -%}
+    {%- if skipped -%}{%- do problems.append("skipped: " ~ skipped | join(', ')) -%}{%- endif -%}
+    {%- if must_be_whole -%}
+        {%- set left_out = [] -%}
+        {%- for id in selected_resources if id in graph.nodes and id not in built -%}
+            {%- if graph.nodes[id].config.materialized != 'ephemeral' -%}
+                {%- do left_out.append(graph.nodes[id].name) -%}
+            {%- endif -%}
+        {%- endfor -%}
+        {%- if left_out -%}
+            {%- do problems.append("selected but not built: " ~ left_out | join(', ')) -%}
+        {%- endif -%}
+    {%- endif -%}
+    {{ return(problems | join('; ')) }}
+{% endmacro %}

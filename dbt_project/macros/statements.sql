@@ -1,0 +1,64 @@
+{# What the other macros send to the ledger, and how. #}
+
+{# A model or a hook would do it anew with every build, in the middle of a transaction. #}
+{% macro refuse_outside_operations(name) %}
+    {%- if flags.WHICH != 'run-operation' -%}
+        {{ exceptions.raise_compiler_error(
+            name ~ " is for people and scripts: call it with `dbt run-operation " ~ name ~ "`."
+        ) }}
+    {%- endif -%}
+{% endmacro %}
+
+
+{# Runs one statement in a transaction of its own; returns the first value of its first row. #}
+{% macro run_alone(sql) %}
+    {#- `statement` opens the transaction, which nothing would commit: `run_query` does not. -#}
+    {%- call statement('run_alone', fetch_result=True) -%}
+        {{ sql }}
+    {%- endcall -%}
+    {%- do adapter.commit() -%}
+    {{ return(load_result('run_alone')['data'][0][0]) }}
+{% endmacro %}
+
+
+{# Prints an answer as one JSON object, also with --quiet, so that a script can read it. #}
+{% macro answer(value) %}
+    {%- do print(tojson(value)) -%}
+    {{ return(value) }}
+{% endmacro %}
+
+
+{#
+  A value as a string constant of PostgreSQL, null for none. An escape string, because what a
+  backslash means in others depends on the session's standard_conforming_strings.
+#}
+{% macro text_literal(value) %}
+    {%- if value is undefined or value is none -%}{{ return("null::text") }}{%- endif -%}
+    {%- set text = value | string | replace("\\", "\\\\") | replace("'", "''") -%}
+    {{ return("E'" ~ text ~ "'") }}
+{% endmacro %}
+
+
+{# A value as a JSON constant of PostgreSQL. YAML makes dates of what looks like one. #}
+{% macro json_literal(value) %}
+    {{ return(record_ledger.text_literal(tojson(record_ledger.plain(value))) ~ "::jsonb") }}
+{% endmacro %}
+
+
+{# A value with its dates and times as ISO 8601 text, at any depth. #}
+{% macro plain(value) %}
+    {%- if value is mapping -%}
+        {%- set parts = {} -%}
+        {%- for key, part in value.items() -%}
+            {%- do parts.update({key | string: record_ledger.plain(part)}) -%}
+        {%- endfor -%}
+        {{ return(parts) }}
+    {%- elif value is sequence and value is not string -%}
+        {%- set parts = [] -%}
+        {%- for part in value -%}{%- do parts.append(record_ledger.plain(part)) -%}{%- endfor -%}
+        {{ return(parts) }}
+    {%- elif value.isoformat is defined -%}
+        {{ return(value.isoformat()) }}
+    {%- endif -%}
+    {{ return(value) }}
+{% endmacro %}
