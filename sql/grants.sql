@@ -32,6 +32,7 @@ begin
         execute format('grant usage on schema record_ledger to %I', v_role);
         foreach v_object in array array[
             'archived_record_events',
+            'archived_record_observations',
             'archived_records',
             'oldest_valid_record',
             'pipeline_events',
@@ -39,6 +40,7 @@ begin
             'pipeline_records',
             'pipelines',
             'record_events',
+            'record_observations',
             'record_verdicts'
         ] loop
             execute format('grant select on record_ledger.%I to %I', v_object, v_role);
@@ -48,11 +50,14 @@ begin
             'clock()',
             'config_keys()',
             'config_problems(jsonb)',
+            'count_tolerance(text, bigint)',
+            'counts_problem(text, timestamptz, bigint)',
             'day_start(date, text)',
             'deployed_release()',
             'duration(text)',
             'edit_distance(text, text)',
             'is_complete(jsonb, text[])',
+            'is_stage(text)',
             'is_stable(timestamptz, interval, timestamptz)',
             'instant(text)',
             'iso_time(timestamptz)',
@@ -66,6 +71,7 @@ begin
             'pipeline_answer(record_ledger.pipeline, timestamptz)',
             'first_window_start(record_ledger.pipeline, timestamptz)',
             'next_window(timestamptz, interval, text)',
+            'required_counts_problems(jsonb)',
             'record_verdict(record_ledger.record, record_ledger.pipeline, timestamptz, bigint, '
             'timestamptz)',
             'retry_time(timestamptz, integer, interval)',
@@ -93,6 +99,9 @@ begin
         record_ledger.fail_record(text, bigint, text, boolean),
         record_ledger.release_record(text, bigint),
         record_ledger.extend_lease(text, bigint),
+        record_ledger.observe_record(text, timestamptz, text, bigint, jsonb, bigint),
+        record_ledger.adopt_observations(text, bigint, text),
+        record_ledger.waive_counts(text, timestamptz, text),
         record_ledger.waive_records(text, timestamptz, timestamptz, text),
         record_ledger.reopen_records(text, timestamptz, timestamptz, text),
         record_ledger.expire_leases(text, timestamptz, timestamptz, text),

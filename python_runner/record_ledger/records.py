@@ -42,6 +42,8 @@ LEDGER_COLUMNS = frozenset(
         "config_version",
         "last_event",
         "last_detail",
+        "published_generation",
+        "counts_waived",
     }
 )
 

@@ -1,4 +1,4 @@
--- record_ledger.archive_records: moves a pipeline's oldest finished records, with their events, to the archive.
+-- record_ledger.archive_records: moves a pipeline's oldest finished records, with all that is told of them, away.
 -- Those whose window ends at or before an instant, oldest first, up to the first open record; the newest one stays, and
 -- so does every claim: a run keeps its record and a token its window. Returns how many; call it until that is 0.
 -- Called by: `record-ledger archive`, psql. Rules: archivable_records; check_record_archived guards the deletes.
@@ -49,7 +49,8 @@ begin
         fields,
         missing_fields,
         last_event,
-        last_detail
+        last_detail,
+        counts_waived
     )
     select
         r.window_start_time,
@@ -70,7 +71,8 @@ begin
         r.fields,
         r.missing_fields,
         r.last_event,
-        r.last_detail
+        r.last_detail,
+        r.counts_waived
     from record_ledger.record as r
     where r.pipeline_id = p.pipeline_id
         and r.window_start_time >= v_part.first_window_start_time
@@ -136,6 +138,18 @@ begin
     where r.pipeline_id = p.pipeline_id
         and r.window_start_time = v_part.archived_until
         and r.previous_window_start_time = last.window_start_time;
+    -- Whoever was counting one of them has committed by now, and the next one finds no record: none is left behind.
+    insert into record_ledger.archived_record_observation
+    select o.*
+    from record_ledger.record_observation as o
+    where o.pipeline_id = p.pipeline_id
+        and o.window_start_time >= v_part.first_window_start_time
+        and o.window_start_time <= v_part.last_window_start_time
+    order by o.window_start_time, o.observation_no;
+    delete from record_ledger.record_observation as o
+    where o.pipeline_id = p.pipeline_id
+        and o.window_start_time >= v_part.first_window_start_time
+        and o.window_start_time <= v_part.last_window_start_time;
 
     perform record_ledger.append_pipeline_event(
         p.pipeline_id,
@@ -151,4 +165,4 @@ begin
 end
 $$;
 comment on function record_ledger.archive_records(text, timestamptz, integer) is
-'Moves the oldest finished records whose window ends at or before an instant to the archive, with their events; returns how many.';
+'Moves the oldest finished records whose window ends at or before an instant to the archive, with their events and observations; returns how many.';

@@ -21,7 +21,9 @@ begin
             interval '1 year'
         ) as n
     loop
-        foreach v_table in array array['archived_record', 'archived_record_event'] loop
+        foreach v_table in array array[
+            'archived_record', 'archived_record_event', 'archived_record_observation'
+        ] loop
             v_partition := format('%s_%s', v_table, extract(year from v_year));
             continue when to_regclass(format('record_ledger.%I', v_partition)) is not null;
             -- Archivers of two pipelines may both find the year missing. Attaching takes this lock anyway; no reader

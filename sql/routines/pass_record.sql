@@ -59,6 +59,7 @@ begin
         run_id = pass_record.run_id,
         lease_expires_at = as_of + p.lease,
         retry_at = null,
+        needs_counts = p.required_counts is not null,
         last_event = case u.status when 'PENDING' then 'passed' else 'passed_again' end,
         last_detail = null,
         updated_at = as_of

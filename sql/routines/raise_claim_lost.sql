@@ -40,7 +40,8 @@ begin
     ) as e
     where e.pipeline_id = v_claim.pipeline_id and e.window_start_time = v_claim.window_start_time
         and (
-            e.claim_token = v_claim.claim_token and e.event not in ('passed', 'passed_again')
+            e.claim_token = v_claim.claim_token
+            and e.event not in ('passed', 'passed_again', 'counts_waived')
             or e.claim_token > v_claim.claim_token and e.event = 'passed_again'
         )
     order by e.event_no

@@ -57,6 +57,7 @@ begin
         max_attempts = p.max_attempts,
         retry_delay = p.retry_delay,
         backfill_share = p.backfill_share,
+        required_counts = p.required_counts,
         updated_at = v_now
     where q.pipeline_id = p.pipeline_id
     returning q.* into p;
@@ -84,6 +85,14 @@ begin
             r.missing_fields is distinct from j.missing_fields
             or r.awaits_build <> (j.missing_fields is not null)
         );
+
+    -- What is in progress may have been passed when no counts were asked for. Whoever is completing it right now comes
+    -- first.
+    if p.required_counts is not null then
+        update record_ledger.record as r
+        set needs_counts = true
+        where r.open_pipeline_id = p.pipeline_id and r.lane = 'active' and not r.needs_counts;
+    end if;
     return p;
 end
 $$;

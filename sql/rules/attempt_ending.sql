@@ -10,6 +10,10 @@ as $$
     select case last_event
         when 'failed' then coalesce(nullif(last_detail ->> 'error', ''), 'no error was told')
         when 'rebuilt' then 'its record was built again since'
+        when 'counts_waived'
+            then coalesce(
+                'its counts were waived since: ' || (last_detail ->> 'reason'), 'its lease expired'
+            )
         else coalesce('it was taken back: ' || (last_detail ->> 'reason'), 'its lease expired')
     end
 $$;

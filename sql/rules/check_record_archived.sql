@@ -16,12 +16,13 @@ begin
             and (
                 a.window_end_time, a.target_day, a.status, a.generation, a.attempt, a.claim_token,
                 a.run_id, a.fields, a.config_version, a.missing_fields, a.is_historical,
-                a.event_count, a.last_event, a.last_detail, a.created_at, a.updated_at
+                a.event_count, a.last_event, a.last_detail, a.created_at, a.updated_at,
+                a.counts_waived
             ) is not distinct from (
                 old.window_end_time, old.target_day, old.status, old.generation, old.attempt,
                 old.claim_token, old.run_id, old.fields, old.config_version, old.missing_fields,
                 old.is_historical, old.event_count, old.last_event, old.last_detail, old.created_at,
-                old.updated_at
+                old.updated_at, old.counts_waived
             )
     ) then
         raise exception

@@ -1,8 +1,8 @@
 -- record_ledger.check_record_change: the state machine, on every update of a record, whoever makes it.
 -- A change names its event (last_event); the status that follows is written here, the event appended, and whatever the
--- diagram in README.md does not show is refused (RL003).
+-- diagram in README.md does not show is refused (RL003), or RL007 where it is the counts that keep it from completion.
 -- Called by: the trigger of the same name on record.
--- Rules: the one list of legal changes is here.
+-- Rules: the one list of legal changes is here; check_counts.
 create or replace function record_ledger.check_record_change()
 returns trigger
 language plpgsql
@@ -34,7 +34,8 @@ begin
             and new.retry_at is not distinct from old.retry_at
             and new.updated_at = old.updated_at
             and (new.lease_expires_at is null) = (old.lease_expires_at is null)
-            and new.is_historical = old.is_historical;
+            and new.is_historical = old.is_historical
+            and new.counts_waived = old.counts_waived and new.needs_counts >= old.needs_counts;
         -- A record is linked anew only while none is before it (the schema then checks the link), or none any more.
         if new.previous_window_start_time is distinct from old.previous_window_start_time
             and exists (
@@ -53,7 +54,9 @@ begin
                 v_is_legal := old.status = 'PENDING' and new.attempt = old.attempt + 1;
             when 'completed' then
                 v_status := 'COMPLETED';
-                v_is_legal := old.status = 'IN_PROGRESS' and new.claim_token = old.claim_token;
+                -- The counts come last: they are looked up only where the config asks for any.
+                v_is_legal := old.status = 'IN_PROGRESS' and new.claim_token = old.claim_token
+                    and (not old.needs_counts or record_ledger.check_counts(old));
             when 'passed_again' then
                 v_status := 'IN_PROGRESS';
                 v_is_legal := old.status = 'IN_PROGRESS' and new.claim_token > old.claim_token
@@ -71,10 +74,18 @@ begin
             when 'reopened' then
                 v_status := 'PENDING';
                 new.is_historical := true;
+                new.counts_waived := false;
                 v_is_legal := old.status in ('COMPLETED', 'FAILED', 'WAIVED') and new.attempt = 0;
             when 'rebuilt' then
                 v_status := 'PENDING';
                 v_is_legal := old.status = 'PENDING';
+            when 'counts_waived' then
+                v_status := old.status;
+                new.counts_waived := true;
+                v_is_legal := old.status in ('PENDING', 'IN_PROGRESS') and not old.counts_waived
+                    and new.claim_token is not distinct from old.claim_token
+                    and new.run_id is not distinct from old.run_id
+                    and new.retry_at is not distinct from old.retry_at;
             else
                 v_is_legal := false;
         end case;
@@ -88,6 +99,12 @@ begin
             and (new.attempt = old.attempt or new.last_event in ('passed', 'released', 'reopened'))
             and new.is_historical = (old.is_historical or new.last_event = 'reopened')
             and (new.fields = old.fields or new.last_event = 'rebuilt')
+            and (
+                new.counts_waived = old.counts_waived
+                or new.last_event in ('counts_waived', 'reopened')
+            )
+            -- Only a pass, which has the config at hand, finds that no counts are needed.
+            and (new.needs_counts >= old.needs_counts or v_status = 'IN_PROGRESS')
             and new.previous_window_start_time is not distinct from old.previous_window_start_time
             and (v_status = 'IN_PROGRESS') = (new.lease_expires_at is not null)
             and (v_status <> 'IN_PROGRESS' or new.claim_token is not null)
@@ -154,7 +171,7 @@ begin
 end
 $$;
 comment on function record_ledger.check_record_change() is
-'Private. Trigger: refuses illegal changes of a record (RL003) and appends the event of each legal one.';
+'Private. Trigger: refuses illegal changes of a record (RL003, RL007) and appends the event of each legal one.';
 
 -- Only when it is missing: creating a trigger waits for every writer of the table, and a deploy should not.
 do $$

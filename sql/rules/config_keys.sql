@@ -20,7 +20,8 @@ as $$
         'lease',
         'max_attempts',
         'retry_delay',
-        'backfill_share'
+        'backfill_share',
+        'required_counts'
     ]
 $$;
 comment on function record_ledger.config_keys() is

@@ -1,7 +1,7 @@
 -- record_ledger.config_problems: everything that is wrong with a config, one sentence each.
 -- Each names the key, the value and what would be valid; empty when the config is valid.
 -- Read by: read_config.
--- Rules: config_keys, ledger_columns, duration, near_names.
+-- Rules: config_keys, ledger_columns, duration, near_names, required_counts_problems.
 create or replace function record_ledger.config_problems(config jsonb)
 returns text[]
 language plpgsql
@@ -220,7 +220,8 @@ begin
             end if;
         end loop;
     end if;
-    return v_problems;
+    return v_problems
+        || record_ledger.required_counts_problems(config -> 'required_counts');
 end
 $$;
 comment on function record_ledger.config_problems(jsonb) is

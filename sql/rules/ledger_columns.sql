@@ -25,6 +25,8 @@ as $$
         'config_version',
         'last_event',
         'last_detail',
+        'published_generation',
+        'counts_waived',
         'created_at',
         'updated_at'
     ]

@@ -47,6 +47,15 @@ begin
     p.retry_delay := record_ledger.duration(coalesce(config ->> 'retry_delay', '5m'));
     p.backfill_share := coalesce((config ->> 'backfill_share')::numeric, 0);
     p.is_retired := false;
+    if config ? 'required_counts' then
+        -- A list of stages is short for an object that holds it.
+        p.required_counts := jsonb_build_object(
+            'stages',
+            coalesce(config #> '{required_counts,stages}', config -> 'required_counts'),
+            'tolerance',
+            coalesce(config #>> '{required_counts,tolerance}', '0 rows')
+        );
+    end if;
     return p;
 end
 $$;

@@ -1,7 +1,8 @@
 -- record_ledger.refuse_change: history is only ever appended, and pipelines are never deleted.
 -- Whoever tries gets RL003, the owner of the tables included.
 -- Called by: triggers on all ledger tables, for truncates, and for updates and deletes where rows are append-only.
--- Rules: none. Deletes of records and events: check_record_archived, check_events_archived.
+-- Rules: none. Deletes of what goes to the archive: check_record_archived, check_events_archived,
+-- check_observations_archived.
 create or replace function record_ledger.refuse_change()
 returns trigger
 language plpgsql
@@ -26,10 +27,12 @@ begin
             ('pipeline_event', 'update or delete'),
             ('record', null),
             ('record_event', 'update'),
+            ('record_observation', 'update'),
             ('claim', 'update or delete'),
             -- Partitions take this trigger from their table; create_archive_partitions gives them the other one.
             ('archived_record', 'update or delete'),
-            ('archived_record_event', 'update or delete')
+            ('archived_record_event', 'update or delete'),
+            ('archived_record_observation', 'update or delete')
     loop
         if v_changes is not null and not exists (
             select

@@ -26,7 +26,20 @@ select
     r.config_version,
     r.last_event,
     r.last_detail,
-    r.archived_at
+    r.archived_at,
+    -- A waiver publishes nothing and unpublishes nothing, and neither does an attempt that fails.
+    case
+        when r.status = 'COMPLETED' then r.generation
+        when r.generation > 1
+            then (
+                select max(e.generation)
+                from record_ledger.archived_record_event as e
+                where e.pipeline_id = r.pipeline_id
+                    and e.window_start_time = r.window_start_time
+                    and e.event = 'completed'
+            )
+    end as published_generation,
+    r.counts_waived
 from record_ledger.archived_record as r;
 comment on view record_ledger.archived_records is
 'The archive: one row per finished record that was moved out of the ledger, as it was in pipeline_records.';
@@ -53,3 +66,6 @@ comment on column record_ledger.archived_records.config_version is 'The version 
 comment on column record_ledger.archived_records.last_event is 'The newest event of the record.';
 comment on column record_ledger.archived_records.last_detail is 'What the newest event says: a reason, counts.';
 comment on column record_ledger.archived_records.archived_at is 'When the record was moved to the archive.';
+comment on column record_ledger.archived_records.published_generation is
+'The newest generation that was completed: it is published until a later one is completed; null when none was.';
+comment on column record_ledger.archived_records.counts_waived is 'Whether somebody has waived the counts of this generation.';

@@ -25,7 +25,20 @@ select
     r.missing_fields,
     r.config_version,
     r.last_event,
-    r.last_detail
+    r.last_detail,
+    -- A waiver publishes nothing and unpublishes nothing, and neither does an attempt that fails.
+    case
+        when r.status = 'COMPLETED' then r.generation
+        when r.generation > 1
+            then (
+                select max(e.generation)
+                from record_ledger.record_event as e
+                where e.pipeline_id = r.pipeline_id
+                    and e.window_start_time = r.window_start_time
+                    and e.event = 'completed'
+            )
+    end as published_generation,
+    r.counts_waived
 from record_ledger.record as r;
 comment on view record_ledger.pipeline_records is
 'The ledger: one row per record, that is per window of a pipeline, with its status and fields.';
@@ -51,3 +64,6 @@ comment on column record_ledger.pipeline_records.missing_fields is 'The fields t
 comment on column record_ledger.pipeline_records.config_version is 'The version of the config the fields were built with; null when they are unbuilt.';
 comment on column record_ledger.pipeline_records.last_event is 'The newest event of the record; null when it was only stored.';
 comment on column record_ledger.pipeline_records.last_detail is 'What the newest event says: an error, a reason, counts.';
+comment on column record_ledger.pipeline_records.published_generation is
+'The newest generation that was completed: it is published until a later one is completed; null when none was.';
+comment on column record_ledger.pipeline_records.counts_waived is 'Whether somebody has waived the counts of this generation.';

@@ -23,7 +23,8 @@ select
     p.created_at,
     p.updated_at,
     p.backfill_share,
-    p.is_retired
+    p.is_retired,
+    p.required_counts
 from record_ledger.pipeline as p;
 comment on view record_ledger.pipelines is
 'The registered pipelines: one row per pipeline with the config in force.';
@@ -47,3 +48,4 @@ comment on column record_ledger.pipelines.created_at is 'When the pipeline was r
 comment on column record_ledger.pipelines.updated_at is 'When the pipeline last changed.';
 comment on column record_ledger.pipelines.backfill_share is 'The least share of passes of backfilled and reopened records while live ones wait too; 0 is oldest first.';
 comment on column record_ledger.pipelines.is_retired is 'Whether the pipeline was retired: nothing is stored or passed any more, and no status speaks of it.';
+comment on column record_ledger.pipelines.required_counts is 'The stages whose counts must agree before a record is completed, and the tolerance; null is none.';

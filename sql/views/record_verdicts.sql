@@ -1,7 +1,7 @@
 -- record_ledger.record_verdicts: why each open record is passed or not, right now.
 -- One row per open record (PENDING, IN_PROGRESS or FAILED) with exactly one verdict and a sentence that says why.
 -- Read by: why of the runner, validate_record_timing, the dbt source of the same name, analysts.
--- Rules: record_verdict.
+-- Rules: record_verdict, counts_problem.
 create or replace view record_ledger.record_verdicts as
 select
     p.pipeline_id,
@@ -16,7 +16,11 @@ select
     r.generation,
     r.attempt,
     r.run_id,
-    r.lease_expires_at
+    r.lease_expires_at,
+    case
+        when r.status = 'IN_PROGRESS' and r.needs_counts and not r.counts_waived
+            then record_ledger.counts_problem(r.pipeline_id, r.window_start_time, r.claim_token)
+    end as counts_problem
 -- One instant for the whole statement; offset 0 keeps the planner from asking the clock once per record.
 from (select record_ledger.clock() as as_of offset 0) as moment
 cross join record_ledger.pipeline as p
@@ -52,3 +56,4 @@ comment on column record_ledger.record_verdicts.generation is 'Counts from 1; on
 comment on column record_ledger.record_verdicts.attempt is 'How many attempts of this generation have begun.';
 comment on column record_ledger.record_verdicts.run_id is 'The run that holds the record; null while it is pending.';
 comment on column record_ledger.record_verdicts.lease_expires_at is 'When the claim of a record in progress ends without a heartbeat.';
+comment on column record_ledger.record_verdicts.counts_problem is 'Why a record in progress could not be completed now by its counts; null when nothing is required or missing.';

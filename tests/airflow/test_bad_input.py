@@ -57,7 +57,15 @@ def test_a_connection_of_another_type(failure, final, ledger_dsn, monkeypatch):
     error = failure()
 
     assert final(error)
-    assert "is of type 'mysql'; the ledger needs one of type postgres" in str(error)
+    assert "is of type 'mysql'; the ledger needs one of type record_ledger or postgres" in str(
+        error
+    )
+
+
+def test_a_type_that_airflow_did_not_know_when_it_was_added(failure, ledger_dsn, monkeypatch):
+    monkeypatch.setenv(VARIABLE, as_connection(ledger_dsn, "generic"))
+
+    assert str(failure()).endswith("is not installed: add it as record_ledger")
 
 
 def test_an_option_that_libpq_does_not_know(failure, final, ledger_dsn, monkeypatch):

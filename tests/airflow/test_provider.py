@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.airflow.support import EXAMPLES
+from tests.support.documents import read_blocks
+from tests.support.repository import ROOT
 
 # Milliseconds of a process's own time, which other processes' load does not change.
 LIMIT = 50.0
@@ -78,6 +81,24 @@ def test_airflow_lists_the_package_and_all_that_is_in_it(airflow_home):
         f"record_ledger.airflow.{name}"
         for name in ("passing", "ending", "sensors", "hook", "triggers")
     }
+
+
+def test_the_connection_that_the_readme_adds_is_one_that_serves(airflow_home):
+    from record_ledger.airflow.hook import CONN_TYPES
+
+    (command,) = [
+        block.text[block.text.index("airflow connections add") :]
+        for block in read_blocks(ROOT / "README.md")
+        if "airflow connections add" in block.text
+    ]
+    said = subprocess.run(
+        ["bash", "-euc", f"{command}\nairflow connections get record_ledger_default -o json"],
+        env={**os.environ, "PASSWORD": "secret"}, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+
+    (added,) = json.loads(said[said.rindex("[{") :])
+    assert added["conn_type"] in CONN_TYPES
+    assert (added["host"], added["schema"]) == ("db.example", "ledger")
 
 
 def test_the_metadata_is_what_airflow_expects(airflow_home):

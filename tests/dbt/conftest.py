@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from tests.dbt.shop import Shop, make_shop
 from tests.dbt.states import Ledger, live_through_everything
-from tests.dbt.support import Dbt
+from tests.dbt.support import PROJECT, Dbt
 from tests.support.clock import Clock
 from tests.support.databases import open_connection
+
+CUSTOM_SCHEMA = """
+{% macro generate_schema_name(custom_schema_name, node) %}
+    {{ custom_schema_name or target.schema }}
+{% endmacro %}
+"""
 
 
 @pytest.fixture
@@ -43,6 +50,43 @@ def lived_in(lived_in_dsn):
     with open_connection(lived_in_dsn, autocommit=False) as connection:
         yield connection
         connection.rollback()
+
+
+@pytest.fixture
+def consumer(ledger_dsn, tmp_path):
+    """A project that includes the package; `consumer(models={...}, vars={...})` configures it.
+
+    `files` adds some of its own, by their paths.
+    """
+
+    def make(files=None, **configs):
+        folder = tmp_path / "shop"
+        (folder / "models").mkdir(parents=True)
+        (folder / "macros").mkdir()
+        write = {
+            "dbt_project.yml": {
+                "name": "shop",
+                "version": "1.0",
+                "profile": "record_ledger",
+                **{key: {"record_ledger": value} for key, value in configs.items()},
+            },
+            "packages.yml": {"packages": [{"local": str(PROJECT)}]},
+        }
+        for name, content in write.items():
+            (folder / name).write_text(yaml.safe_dump(content))
+        for name, text in (files or {}).items():
+            (folder / name).write_text(text)
+        (folder / "profiles.yml").write_text((PROJECT / "profiles.yml").read_text())
+        (folder / "macros" / "names.sql").write_text(CUSTOM_SCHEMA)
+        (folder / "models" / "late.sql").write_text(
+            "select pipeline_id from {{ ref('record_ledger', 'pipeline_status') }} where is_behind"
+        )
+        dbt = Dbt(ledger_dsn, tmp_path, project=folder)
+        outcome = dbt("deps")
+        assert outcome.success, outcome.error
+        return dbt
+
+    return make
 
 
 @pytest.fixture(scope="session")

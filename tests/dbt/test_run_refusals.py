@@ -11,9 +11,7 @@ import yaml
 from tests.dbt.shop import CONFIG
 from tests.dbt.support import rows_of_the_ledger
 
-WINDOW = (
-    "select * from {{ source('raw', 'orders') }} where ordered_at >= {{ record_ledger.window_start() }}"
-)
+WINDOW = "select * from {{ source('raw', 'orders') }} where ordered_at >= {{ record_ledger.window_start() }}"
 UNSAFE = {
     "models/as_view.sql": WINDOW,
     "models/as_table.sql": "{{ config(materialized='table') }}" + WINDOW,

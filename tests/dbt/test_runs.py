@@ -126,7 +126,9 @@ def test_a_record_that_is_lost_before_a_model_begins_is_not_touched_any_more(sho
         "select record_ledger.expire_leases(''orders'', ''-infinity'', ''infinity'', ''test'')"
     ).replace("''", "'")
     model.write_text(
-        '{% if execute %}{% do record_ledger.run_alone("' + expire + '") %}{% endif %}'
+        '{% if execute %}{% do record_ledger.run_alone("'
+        + expire
+        + '") %}{% endif %}'
         + model.read_text().replace("{#-", "{#").partition("#}")[2]
     )
     shop.dbt.project = project

@@ -52,6 +52,19 @@ def test_the_sources_are_the_public_views_described_word_for_word(ledger):
         assert same, f"{FOLDER.name}/*.yml must say:\n{as_yaml(table, *entry)}"
 
 
+def test_a_ledger_in_which_nothing_has_happened_is_stale_when_a_pipeline_has_waited_too_long(
+    dbt, routines
+):
+    fresh = {"pipeline_records": "pass", "record_events": "pass"}
+    assert dbt("source", "freshness").results == fresh
+    routines.clock.set("2026-01-02T03:04:05Z")
+    routines.register("orders")
+    assert set(dbt("source", "freshness").results.values()) == {"error"}
+    routines.clock.free()
+    routines.register("customers")
+    assert dbt("source", "freshness").results == fresh
+
+
 def test_a_ledger_in_which_nothing_happens_any_more_is_stale(dbt, routines):
     # dbt asks the server's own clock.
     routines.clock.set("2026-01-02T03:04:05Z")

@@ -17,6 +17,7 @@ TOP_LEVEL = {
 LONG_FILES: dict[str, str] = {
     "LICENSE": "the licence is as long as it is",
     "README.md": "one page for a stranger",
+    "dbt_project/README.md": "the reference of the dbt package",
     "dbt_project/macros/deploy_script.sql": "generated: all of sql/ in one macro",
     "sql/README.md": "the reference of the SQL surface",
 }

@@ -95,14 +95,30 @@ def test_a_second_signal_kills_at_once(run, runner, tmp_path):
     assert first(runner)["last_event"] == "failed"
 
 
+def test_a_stop_that_arrives_twice_at_once_is_one(run, runner, tmp_path):
+    done = run(
+        *shell(f"trap 'echo tidy > {tmp_path}/tidy; exit 0' TERM; echo > {tmp_path}/on; {WAIT}")
+    )
+    content(tmp_path / "on")
+
+    # As timeout and service managers do it: to each of a group, of which one passes it on.
+    for _ in range(3):
+        done.signal(signal.SIGTERM)
+
+    assert done.ended() == 143
+    assert content(tmp_path / "tidy") == "tidy"
+    assert done.json["outcome"] == "completed"
+    assert "a third signal" not in done.err
+
+
 def test_a_third_signal_leaves_a_record_that_cannot_be_ended(run, runner, connect, tmp_path):
     done = run("--grace", "600", *shell(f"trap '' TERM; echo $$ > {tmp_path}/on; {WAIT}"))
     pid = int(content(tmp_path / "on"))
     blocker = connect(autocommit=False)
     blocker.execute("select from record_ledger.record for update")
 
-    for said in ("a second signal", "a third signal"):
-        done.signal(signal.SIGTERM)
+    for number, said in ((signal.SIGTERM, "a second signal"), (signal.SIGINT, "a third signal")):
+        done.signal(number)
         done.said(said)
     done.signal(signal.SIGTERM)
 

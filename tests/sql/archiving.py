@@ -95,4 +95,7 @@ COPY = {
         select window_start_time, event_time, claim_token, event_no, generation, attempt,
             pipeline_id, event, from_status, to_status, run_id, actor, detail
         from record_ledger.record_event where window_start_time = %s""",
+    "record_observation": """
+        insert into record_ledger.archived_record_observation
+        select * from record_ledger.record_observation where window_start_time = %s""",
 }

@@ -8,15 +8,23 @@ from __future__ import annotations
 from tests.support.databases import Connection
 
 # Live and archived ones together: the archive is the old end of the same chain and the same history.
-_EVERYTHING = """
+_COLUMNS = (
+    "pipeline_id, window_start_time, window_end_time, status, generation, attempt, claim_token, run_id, "
+    "lease_expires_at, retry_at, last_event, updated_at, created_at, published_generation, counts_waived"
+)
+_EVERYTHING = f"""
     with records as (
-        select *, null::timestamptz as archived_at from record_ledger.pipeline_records
+        select {_COLUMNS}, null::timestamptz as archived_at from record_ledger.pipeline_records
         union all
-        select * from record_ledger.archived_records
+        select {_COLUMNS}, archived_at from record_ledger.archived_records
     ), events as (
         select *, false as is_archived from record_ledger.record_events
         union all
         select *, true from record_ledger.archived_record_events
+    ), observations as (
+        select *, false as is_archived from record_ledger.record_observations
+        union all
+        select *, true from record_ledger.archived_record_observations
     )
 """
 _VIOLATIONS = {
@@ -94,6 +102,67 @@ _VIOLATIONS = {
                 and (r.archived_at is not null) = e.is_archived
         )
     """,
+    "what is published is not what was completed last": """
+        select r.pipeline_id, r.window_start_time, r.published_generation, e.generation
+        from records as r
+        left join lateral (
+            select max(generation) as generation from events as e
+            where e.pipeline_id = r.pipeline_id and e.window_start_time = r.window_start_time
+                and e.event = 'completed'
+        ) as e on true
+        where r.published_generation is distinct from e.generation
+    """,
+    "counts are waived without an event, or twice in a generation": """
+        select r.pipeline_id, r.window_start_time, r.counts_waived, e.times from records as r
+        left join lateral (
+            select count(*) as times from events as e
+            where e.pipeline_id = r.pipeline_id and e.window_start_time = r.window_start_time
+                and e.event = 'counts_waived' and e.generation = r.generation
+        ) as e on true
+        where e.times <> r.counts_waived::int
+    """,
+    "observations are not numbered one after another, or in another order than they were made": """
+        select * from (
+            select o.*, row_number() over w as expected_no, lag(observed_at) over w as before,
+                lag(generation) over w as generation_before
+            from observations as o
+            window w as (partition by pipeline_id, window_start_time order by observation_no)
+        ) as o
+        where observation_no <> expected_no or observed_at < before or generation < generation_before
+    """,
+    "an observation belongs to no record, or lies where its record does not": """
+        select o.* from observations as o
+        where not exists (
+            select from records as r
+            where (r.pipeline_id, r.window_start_time) = (o.pipeline_id, o.window_start_time)
+                and (r.archived_at is not null) = o.is_archived and r.generation >= o.generation
+        )
+    """,
+    "an observation was written under a claim that was not current": """
+        select o.* from observations as o
+        where o.claim_token is not null and not exists (
+            select from events as e
+            where (e.pipeline_id, e.window_start_time) = (o.pipeline_id, o.window_start_time)
+                and e.claim_token = o.claim_token and e.generation = o.generation
+                and e.event in ('passed', 'passed_again') and e.event_time <= o.observed_at
+        )
+    """,
+    "an adopted observation is not what an earlier claim of its generation counted": """
+        select o.* from observations as o
+        where o.adopted_no is not null and not exists (
+            select from observations as a
+            where (a.pipeline_id, a.window_start_time) = (o.pipeline_id, o.window_start_time)
+                and a.observation_no = o.adopted_no and a.adopted_no is null
+                and a.claim_token < o.claim_token
+                and (a.generation, a.stage, a.row_count, a.detail)
+                    = (o.generation, o.stage, o.row_count, o.detail)
+        )
+    """,
+    "two observations of a record and stage are evidence for one generation": """
+        select pipeline_id, window_start_time, generation, stage from observations
+        where is_evidence
+        group by 1, 2, 3, 4 having count(*) > 1
+    """,
     "a claim token was drawn twice": """
         select claim_token from events
         where event in ('passed', 'passed_again')
@@ -131,7 +200,7 @@ _VIOLATIONS = {
 
 
 def audit(connection: Connection) -> None:
-    """Asserts that the whole ledger is sound: chain, claims, events, verdicts, archive."""
+    """Asserts that the whole ledger is sound: chain, claims, events, counts, verdicts, archive."""
     for what, query in _VIOLATIONS.items():
         found = connection.execute(_EVERYTHING + query).fetchall()
         assert not found, f"{what}: {len(found)} times, such as {found[0]}"

@@ -17,6 +17,7 @@ from tests.support.databases import Connection
 
 PIPELINE = "orders"
 NOW = "2026-11-22T20:00:00Z"  # noon in Los Angeles
+MICROSECOND = timedelta(microseconds=1)
 
 
 class Answer(NamedTuple):
@@ -229,9 +230,11 @@ def snapshot(connection: Connection) -> list[list[tuple[Any, ...]]]:
             "pipelines",
             "pipeline_records",
             "record_events",
+            "record_observations",
             "pipeline_events",
             "archived_records",
             "archived_record_events",
+            "archived_record_observations",
         )
     ]
 
@@ -294,6 +297,3 @@ def writes_nothing(connection: Connection, query: str, parameters: Any = None) -
             "the statement was given a transaction id, so its commit goes to disk"
         )
     return found
-
-
-MICROSECOND = timedelta(microseconds=1)

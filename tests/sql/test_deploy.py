@@ -208,9 +208,10 @@ def test_verify_notices_a_missing_or_undescribed_object(ledger):
         "from pg_proc where pronamespace = 'record_ledger'::regnamespace and proname in ("
         "'register_pipeline', 'new_windows', 'store_new_records', 'pass_valid_record', 'complete_record', "
         "'store_new_and_pass_valid_record', 'fail_record', 'release_record', 'extend_lease', 'oldest_pending_record', "
-        "'archive_records', 'archivable_records', 'records_as_of')",
+        "'archive_records', 'archivable_records', 'records_as_of', 'observe_record', 'adopt_observations', "
+        "'waive_counts')",
     )
-    assert len(public) == 22
+    assert len(public) == 27
     for kind, identity, name in public:
         for broken in (f"drop {kind} {identity} cascade", f"comment on {kind} {identity} is null"):
             with ledger.transaction(force_rollback=True):

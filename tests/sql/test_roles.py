@@ -6,6 +6,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from tests.sql.counting import adopt, observe, waive_counts
 from tests.sql.support import (
     NOW,
     PIPELINE,
@@ -28,8 +29,9 @@ from tests.sql.support import (
 )
 
 VIEWS = {
-    "archived_record_events", "archived_records", "oldest_valid_record", "pipeline_events", "pipeline_progress",
-    "pipeline_records", "pipelines", "record_events", "record_verdicts",
+    "archived_record_events", "archived_record_observations", "archived_records", "oldest_valid_record",
+    "pipeline_events", "pipeline_progress", "pipeline_records", "pipelines", "record_events", "record_observations",
+    "record_verdicts",
 }  # fmt: skip
 READS = {
     "archivable_records", "deployed_release", "new_windows", "oldest_pending_record", "pipeline_time", "plan_runs",
@@ -39,16 +41,17 @@ WRITES = {
     "register_pipeline", "store_new_records", "pass_valid_record", "pass_valid_records",
     "store_new_and_pass_valid_record", "complete_record", "fail_record", "release_record", "extend_lease",
     "waive_records", "reopen_records", "expire_leases", "backfill_records", "pause_pipeline", "resume_pipeline",
-    "retire_pipeline", "archive_records",
+    "retire_pipeline", "archive_records", "observe_record", "adopt_observations", "waive_counts",
 }  # fmt: skip
-# What the views and analysts ask. All but the last run as their caller.
+# What the views and analysts ask. All but the last two run as their caller.
 RULES = {
-    "attempt_ending", "clock", "config_keys", "config_problems", "day_start", "duration", "edit_distance", "first_window_start",
-    "instant", "is_complete", "is_stable", "iso_time", "known_config", "ledger_columns", "local_day", "local_instant",
-    "local_time", "missing_fields", "near_names", "next_window", "record_verdict", "retry_time", "start_instant",
-    "records_as_of", "time_interval", "pipeline_answer",
+    "attempt_ending", "clock", "config_keys", "config_problems", "count_tolerance", "day_start", "duration",
+    "edit_distance", "first_window_start", "instant", "is_complete", "is_stable", "is_stage", "iso_time",
+    "known_config", "ledger_columns", "local_day", "local_instant", "local_time", "missing_fields", "near_names",
+    "next_window", "record_verdict", "required_counts_problems", "retry_time", "start_instant", "records_as_of",
+    "time_interval", "counts_problem", "pipeline_answer",
 }  # fmt: skip
-SECURITY_DEFINER = READS | WRITES | {"pipeline_answer"}
+SECURITY_DEFINER = READS | WRITES | {"counts_problem", "pipeline_answer"}
 ROLES = {"reader": "record_ledger_reader", "runner": "record_ledger_runner", "public": "public"}
 
 # What a role holds by itself or as anybody does; column rights and ownership included.
@@ -154,8 +157,20 @@ def test_a_runner_can_do_the_whole_work(connect, clock, config):
     assert backfill(runner, "2026-11-20T12:00Z") > 0
     for verb in ("pause", "retire", "resume"):
         on_pipeline(runner, verb)
-    complete(runner, pass_valid(runner, PIPELINE).token)
+    last = pass_valid(runner, PIPELINE)
+    observe(runner, last.start, "source", 7, last.token)
+    complete(runner, last.token)
     assert archive(runner, NOW) > 0
+    register(runner, {**given, "required_counts": ["source", "target"]})
+    failed = pass_valid(runner, PIPELINE)
+    observe(runner, failed.start, "source", 7, failed.token)
+    fail(runner, failed.token)
+    again = pass_valid(runner, PIPELINE)
+    while again.start != failed.start:
+        clock.advance("1h")
+        again = pass_valid(runner, PIPELINE)
+    assert adopt(runner, again.token) == 1
+    assert waive_counts(runner, again.start)
     for view in sorted(VIEWS):
         assert rows(runner, f"select * from record_ledger.{view}")
     by = "select distinct actor from record_ledger."
@@ -166,9 +181,12 @@ def test_a_runner_can_do_the_whole_work(connect, clock, config):
 def test_a_reader_reads_everything_and_changes_nothing(ledger, connect, clock, config):
     clock.set(NOW)
     given = config(PIPELINE)
-    complete(ledger, cycle(ledger, given, "first").token)
+    first = cycle(ledger, given, "first")
+    observe(ledger, first.start, "source", 7, first.token)
+    complete(ledger, first.token)
     assert archive(ledger, NOW) == 1
     answer = cycle(ledger, given, "a")
+    observe(ledger, answer.start, "source", 7, answer.token)
     clock.advance("4h")
     reader = connect(role="reader")
     for view in sorted(VIEWS):
@@ -198,6 +216,9 @@ def test_a_reader_reads_everything_and_changes_nothing(ledger, connect, clock, c
         "select record_ledger.resume_pipeline(%s)": [PIPELINE],
         "select record_ledger.retire_pipeline(%s, 'x')": [PIPELINE],
         "select record_ledger.archive_records(%s, now())": [PIPELINE],
+        "select record_ledger.observe_record(%s, now(), 'source', 7)": [PIPELINE],
+        "select record_ledger.adopt_observations(%s, 1)": [PIPELINE],
+        "select record_ledger.waive_counts(%s, now(), 'x')": [PIPELINE],
     }
     for call, arguments in calls.items():
         with refused("42501"):
@@ -215,7 +236,7 @@ def test_tables_sequences_and_private_functions_are_closed(ledger, connect, cloc
         ledger,
         "select relname from pg_class where relnamespace = 'record_ledger'::regnamespace and relkind in ('r', 'p')",
     )]  # fmt: skip
-    assert len(tables) >= 11
+    assert len(tables) >= 14
     for table in tables:
         for statement in ("select from record_ledger.{}", "delete from record_ledger.{}",
                           "insert into record_ledger.{} default values", "truncate record_ledger.{}"):  # fmt: skip

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, timezone
 import psycopg
 import pytest
 
+from tests.sql.counting import observe
 from tests.sql.support import (
     PIPELINE,
     audit,
@@ -80,6 +81,7 @@ def orders(ledger, clock, config):
         "update record_ledger.record set status = 'WAIVED', last_event = 'waived' where window_start_time = %s",
         [HOURS["WAIVED"]],
     )
+    observe(ledger, HOURS["COMPLETED"], "source", 1200)
     assert [s for (s,) in rows(ledger, "select status from record_ledger.pipeline_records order by window_start_time")
             ] == STATUSES  # fmt: skip
     return PIPELINE
@@ -224,7 +226,7 @@ def test_a_stored_window_never_moves(ledger, orders, status, change):
         )
 
 
-TABLES = ["pipeline", "pipeline_event", "record", "record_event", "claim"]
+TABLES = ["pipeline", "pipeline_event", "record", "record_event", "record_observation", "claim"]
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -243,6 +245,7 @@ def test_rows_are_never_deleted_or_truncated(ledger, orders, table):
     [
         ("record_event", "detail = '{}'"),
         ("record_event", "event_time = event_time"),
+        ("record_observation", "row_count = 7"),
         ("pipeline_event", "actor = 'somebody'"),
         ("claim", "bound_run_id = null"),
     ],

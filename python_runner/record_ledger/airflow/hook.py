@@ -39,7 +39,7 @@ _NOT_LIBPQ = frozenset(
 class RecordLedgerHook(BaseHook):
     """Gives tasks the ledger that an Airflow connection names.
 
-    `conn_id` is a connection of type postgres (or record_ledger, the same under a name of its own);
+    `conn_id` is a connection of type record_ledger, which comes with this package, or postgres;
     its extra may hold any option of libpq, such as sslmode. With `conn_id=None` no connection of
     Airflow's is read: RECORD_LEDGER_DSN and libpq's PG* variables decide, as outside of Airflow.
     """
@@ -88,7 +88,7 @@ class RecordLedgerHook(BaseHook):
 def no_connection(conn_id: str) -> Exception:
     """Returns the error for a connection that is missing."""
     error: Exception = AirflowFailException(
-        f"there is no Airflow connection {conn_id!r}; add one of type postgres that names the "
+        f"there is no Airflow connection {conn_id!r}; add one of type record_ledger that names the "
         "ledger's database, or give the task another conn_id"
     )
     return error
@@ -104,10 +104,16 @@ def conninfo_of(connection: Any, conn_id: str) -> str:
     from psycopg.conninfo import make_conninfo  # noqa: PLC0415
 
     if connection.conn_type not in CONN_TYPES:
-        raise AirflowFailException(
+        problem = (
             f"connection {conn_id!r} is of type {connection.conn_type!r}; the ledger needs one of "
-            "type postgres"
+            "type record_ledger or postgres"
         )
+        if connection.conn_type == "generic":
+            problem += (
+                "; `airflow connections add` stores postgres as generic where Airflow's provider "
+                "of PostgreSQL is not installed: add it as record_ledger"
+            )
+        raise AirflowFailException(problem)
     extra = {
         name: value
         for name, value in connection.extra_dejson.items()

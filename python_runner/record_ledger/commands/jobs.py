@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from contextlib import suppress
 from functools import partial
@@ -27,6 +28,9 @@ _WHAT_SIGNALS_DO = (
     "killed what ran; a third signal leaves its record to the lease",
     "left the record to its lease",
 )
+# One stop often arrives twice: a group is signalled, and `uv run` in it passes on its own.
+# In seconds.
+_ECHO = 0.5
 _WHAT_BECAME_OF_IT = {
     FAILED: "the command failed",
     LOST: "neither completed nor failed",
@@ -127,6 +131,7 @@ class Jobs:
     def run(self, jobs: int) -> bool:
         """Returns True when all turns have ended, False when a third signal left some of them."""
         signals = 0
+        heard, heard_at = None, 0.0
         self._running = jobs
         with self._wakeups:
             for _ in range(jobs):
@@ -135,11 +140,13 @@ class Jobs:
                 ).start()
             while self._running and signals < len(_WHAT_SIGNALS_DO):
                 number = self._wakeups.wait()
-                if number is not None:
-                    self._turns.close()
-                    self._work.stop.request(number)
-                    self._say(f"{signal_name(number)}: {_WHAT_SIGNALS_DO[signals]}")
-                    signals += 1
+                if number is None or (number == heard and time.monotonic() - heard_at < _ECHO):
+                    continue
+                heard, heard_at = number, time.monotonic()
+                self._turns.close()
+                self._work.stop.request(number)
+                self._say(f"{signal_name(number)}: {_WHAT_SIGNALS_DO[signals]}")
+                signals += 1
         return self._running == 0
 
     def _take_turns(self) -> None:

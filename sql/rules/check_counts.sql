@@ -1,0 +1,34 @@
+-- record_ledger.check_counts: true when the counts of a record in progress let it be completed; raises RL007 else.
+-- They agree, somebody waived them for this generation, or the config in force asks for none.
+-- Called by: check_record_change, only for records whose pipeline asked for counts when they were passed, or since.
+-- Rules: counts_problem.
+create or replace function record_ledger.check_counts(r record_ledger.record)
+returns boolean
+language plpgsql
+as $$
+declare
+    v_problem text;
+begin
+    if r.counts_waived then
+        return true;
+    end if;
+    -- Volatile, in a statement of its own: it sees what was counted until the record was locked.
+    v_problem := record_ledger.counts_problem(r.pipeline_id, r.window_start_time, r.claim_token);
+    if v_problem is null then
+        return true;
+    end if;
+    raise exception 'counts do not agree: window % of pipeline % is not completed: %',
+        (
+            select record_ledger.local_time(r.window_start_time, p.timezone)
+            from record_ledger.pipeline as p
+            where p.pipeline_id = r.pipeline_id
+        ),
+        r.pipeline_id,
+        v_problem
+        using errcode = 'RL007',
+        hint = 'Count again with observe_record and this claim token, fail the record, '
+            'or have its counts waived: waive_counts, with a reason.';
+end
+$$;
+comment on function record_ledger.check_counts(record_ledger.record) is
+'Private. True when the counts of a record let it be completed; RL007 else.';

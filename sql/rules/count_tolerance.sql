@@ -1,0 +1,19 @@
+-- record_ledger.count_tolerance: by how many rows a count may be off, as a config's tolerance says.
+-- '5 rows' whatever the count, '0.1%' of the count it is compared with; null when the text is no tolerance.
+-- Read by: required_counts_problems, counts_problem.
+-- Rules: units are required, and 100% is the most.
+create or replace function record_ledger.count_tolerance(tolerance text, row_count bigint)
+returns numeric
+language sql
+immutable strict
+as $$
+    select case
+        when tolerance ~ '^\s*\d{1,18}\s*rows?\s*$'
+            then substring(tolerance from '\d+')::numeric
+        when tolerance ~ '^\s*\d{1,3}(\.\d{1,9})?\s*%\s*$'
+            and substring(tolerance from '[\d.]+')::numeric <= 100
+            then substring(tolerance from '[\d.]+')::numeric * row_count / 100
+    end
+$$;
+comment on function record_ledger.count_tolerance(text, bigint) is
+'How many rows a tolerance such as "5 rows" or "0.1%" allows a count to be off; null when the text is none.';

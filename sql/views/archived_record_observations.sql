@@ -1,0 +1,52 @@
+-- record_ledger.archived_record_observations: what was counted of each archived record, at each stage.
+-- The columns of record_observations; the rows went to the archive with their record, unchanged.
+-- Read by: history of the runner, the dbt source of the same name, analysts.
+-- Rules: none.
+create or replace view record_ledger.archived_record_observations as
+select
+    o.pipeline_id,
+    o.window_start_time,
+    o.observation_no,
+    o.observed_at,
+    o.stage,
+    o.row_count,
+    o.detail,
+    o.generation,
+    o.claim_token,
+    o.run_id,
+    o.actor,
+    o.adopted_no,
+    not exists (
+        select
+        from record_ledger.archived_record_observation as n
+        where n.pipeline_id = o.pipeline_id
+            and n.window_start_time = o.window_start_time
+            and n.observation_no > o.observation_no
+            and n.claim_token = o.claim_token
+            and n.stage = o.stage
+    )
+    and exists (
+        select
+        from record_ledger.archived_record_event as e
+        where e.pipeline_id = o.pipeline_id
+            and e.window_start_time = o.window_start_time
+            and e.claim_token = o.claim_token
+            and e.event = 'completed'
+    ) as is_evidence
+from record_ledger.archived_record_observation as o;
+comment on view record_ledger.archived_record_observations is
+'The counts of archived records: one row per observation, never rewritten.';
+comment on column record_ledger.archived_record_observations.pipeline_id is 'The name of the pipeline.';
+comment on column record_ledger.archived_record_observations.window_start_time is 'The window of the record that was counted.';
+comment on column record_ledger.archived_record_observations.observation_no is 'Numbers the observations of a record from 1 on.';
+comment on column record_ledger.archived_record_observations.observed_at is 'When the count was noted.';
+comment on column record_ledger.archived_record_observations.stage is 'Where it was counted: source, stage, target or a name of the team''s own.';
+comment on column record_ledger.archived_record_observations.row_count is 'How many rows were counted.';
+comment on column record_ledger.archived_record_observations.detail is 'What else was observed: bytes, digests.';
+comment on column record_ledger.archived_record_observations.generation is 'The generation that the record was in.';
+comment on column record_ledger.archived_record_observations.claim_token is 'The claim under which it was counted, current at the time; null when it was counted without one.';
+comment on column record_ledger.archived_record_observations.run_id is 'The run of that claim.';
+comment on column record_ledger.archived_record_observations.actor is 'The database role that noted it.';
+comment on column record_ledger.archived_record_observations.adopted_no is 'The observation of an earlier claim that this one takes over; null when it was counted anew.';
+comment on column record_ledger.archived_record_observations.is_evidence is
+'Whether completing goes by it, or went by it: the newest of its stage under the claim that holds or completed the generation.';

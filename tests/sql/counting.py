@@ -1,0 +1,54 @@
+"""What the tests of counts share: the routines that note, adopt and waive them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from tests.sql.support import PIPELINE, Answer, one
+from tests.support.databases import Connection
+
+
+def observe(
+    connection: Connection,
+    start: Any,
+    stage: str | None,
+    row_count: int | None,
+    token: int | None = None,
+    detail: Any = None,
+    pipeline_id: str | None = PIPELINE,
+) -> int:
+    """Notes a count; without a token it is no evidence. Returns its number."""
+    return one(
+        connection,
+        "select record_ledger.observe_record(%s, %s, %s, %s, %s, %s)",
+        [pipeline_id, start, stage, row_count, Jsonb({} if detail is None else detail), token],
+    )
+
+
+def adopt(
+    connection: Connection, token: int | None, stage: str | None = None, pipeline_id: str = PIPELINE
+) -> int:
+    return one(
+        connection,
+        "select record_ledger.adopt_observations(%s, %s, %s)",
+        [pipeline_id, token, stage],
+    )
+
+
+def waive_counts(
+    connection: Connection,
+    start: Any,
+    reason: str | None = "why",
+    pipeline_id: str | None = PIPELINE,
+) -> bool:
+    return one(
+        connection, "select record_ledger.waive_counts(%s, %s, %s)", [pipeline_id, start, reason]
+    )
+
+
+def count(connection: Connection, held: Answer, **counts: int) -> None:
+    """Notes counts of a record that was passed, under its claim: `count(ledger, held, source=7)`."""
+    for stage, row_count in counts.items():
+        observe(connection, held.start, stage, row_count, held.token)
