@@ -85,7 +85,10 @@ class Outcome:
 
 @dataclass
 class Dbt:
-    """dbt in this process, on one project and one database; warnings are errors unless `warn_error` is False."""
+    """dbt in this process, on one project and one database.
+
+    Takes warnings for errors, unless `warn_error` is False.
+    """
 
     dsn: str
     folder: Path
