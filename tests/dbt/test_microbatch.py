@@ -30,7 +30,7 @@ def exec_dbt(shop, tmp_path):
             "--project-dir", project, "--profiles-dir", project,
             **environment(shop.dbt.dsn, tmp_path),
         )  # fmt: skip
-        return done.ended(), done.json, done.out.decode() + done.err
+        return done.process.wait(300), done.json, done.out.decode() + done.err
 
     return run
 

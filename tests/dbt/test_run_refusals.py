@@ -106,8 +106,9 @@ def test_what_cannot_be_passed_is_refused_before_anything_is_written(
 @pytest.mark.slow
 def test_a_window_without_a_run_that_asked_for_one_is_an_error(open_shop, ledger):
     project = open_shop.own_project()
-    hooks = (project / "dbt_project.yml").read_text()
-    (project / "dbt_project.yml").write_text(hooks.replace("record_ledger.start_run", "dict"))
+    settings = yaml.safe_load((project / "dbt_project.yml").read_text())
+    del settings["on-run-start"]
+    (project / "dbt_project.yml").write_text(yaml.safe_dump(settings))
     before = rows_of_the_ledger(ledger)
     outcome = open_shop("run")
     assert outcome.named("error") == {"orders"}

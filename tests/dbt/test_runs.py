@@ -156,6 +156,23 @@ def test_a_run_that_loses_its_record_in_the_middle_writes_nothing_from_there_on(
     assert shop.last_detail()["reason"] == "test"
 
 
+def test_what_a_model_wrote_is_rolled_back_when_its_record_is_lost_as_it_ends(shop):
+    shop.open()
+    shop.clock.set("2026-03-31T12:00:00Z")
+    # In the model's own transaction, between its first look at the claim and its last.
+    expire = "select record_ledger.expire_leases('orders', '-infinity', 'infinity', 'test')"
+    file = shop.own_project() / "models" / "orders.sql"
+    file.write_text(f'{{{{ config(pre_hook="{expire}") }}}}{file.read_text()}')
+
+    outcome = shop("run", run_id="a")
+
+    assert outcome.named("error") == {"orders"}
+    assert "postgres took it back: test" in outcome.messages["orders"]
+    assert not shop.has("orders")
+    # What was rolled back as well is that anybody took it: the run itself fails its record.
+    assert shop.records() == [("2026-03-28", "PENDING", 1, None)]
+
+
 @pytest.mark.slow
 def test_the_lease_is_extended_as_a_model_begins_and_as_it_ends(shop):
     shop.open()
