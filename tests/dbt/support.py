@@ -85,7 +85,7 @@ class Outcome:
 
 @dataclass
 class Dbt:
-    """dbt in this process, on one project and one database; warnings are errors unless `warn_error` is False."""
+    """dbt in this process, on one project and one database; warnings are errors unless told not."""
 
     dsn: str
     folder: Path

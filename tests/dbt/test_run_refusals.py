@@ -11,7 +11,10 @@ import yaml
 from tests.dbt.shop import CONFIG
 from tests.dbt.support import rows_of_the_ledger
 
-WINDOW = "select * from {{ source('raw', 'orders') }} where ordered_at >= {{ record_ledger.window_start() }}"
+WINDOW = (
+    "select * from {{ source('raw', 'orders') }} "
+    "where ordered_at >= {{ record_ledger.window_start() }}"
+)
 UNSAFE = {
     "models/as_view.sql": WINDOW,
     "models/as_table.sql": "{{ config(materialized='table') }}" + WINDOW,
@@ -105,8 +108,9 @@ def test_what_cannot_be_passed_is_refused_before_anything_is_written(
 @pytest.mark.slow
 def test_a_window_without_a_run_that_asked_for_one_is_an_error(open_shop, tmp_path, ledger):
     project = shutil.copytree(open_shop.dbt.project, tmp_path / "shop", symlinks=True)
-    hooks = (project / "dbt_project.yml").read_text()
-    (project / "dbt_project.yml").write_text(hooks.replace("record_ledger.start_run", "dict"))
+    settings = yaml.safe_load((project / "dbt_project.yml").read_text())
+    del settings["on-run-start"]
+    (project / "dbt_project.yml").write_text(yaml.safe_dump(settings))
     open_shop.dbt.project = project
     before = rows_of_the_ledger(ledger)
     outcome = open_shop("run")
