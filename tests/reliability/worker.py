@@ -23,6 +23,10 @@ ENDINGS = ("completed",) * 7 + ("failed", "failed", "released", None)
 LEVELS = ("repeatable read", "serializable")
 
 
+class GaveUp(Exception):
+    """How a block of work fails here."""
+
+
 @dataclass
 class Spec:
     """What a worker is told: where the ledger is, its pipelines, its notes, when to end."""
@@ -105,7 +109,7 @@ class Worker:
                 # Whoever gives up leaves the block with an error.
                 1 / (how == "completed")
             self.note("completed", record)
-        except ZeroDivisionError:
+        except GaveUp:
             pass  # whether the ledger was told of it is not known here
         except ClaimLost as error:
             self.lost(record, "completed", error)
@@ -165,6 +169,11 @@ class Worker:
     def lost(self, record: Any, how: str | None, error: ClaimLost) -> None:
         # Without a SQLSTATE it is the heartbeat's own fear, after a lease without an answer.
         self.note("lost" if error.sqlstate == "RL004" else "feared lost", record, event=how)
+
+
+def leave_with_error_if(it_is_time: bool) -> None:
+    if it_is_time:
+        raise GaveUp
 
 
 if __name__ == "__main__":
