@@ -25,6 +25,7 @@ from tests.reliability.notes import Note
 from tests.reliability.proxy import FaultyProxy
 from tests.reliability.report import Result
 from tests.reliability.tools import Bouncer, find_bouncer
+from tests.reliability.worker import name_of
 from tests.support.databases import deploy, open_connection
 from tests.support.server import Server
 
@@ -207,7 +208,7 @@ def run_chaos(folder: Path, seed: int, seconds: float) -> Result:
             left = until - time.monotonic()
             if left < ROUND_SECONDS / 2 and result.counts["rounds"]:
                 break
-            muster(crew, [dsn_through(proxy) for proxy in proxies])
+            muster(crew, [dsn_through(proxy) for proxy in proxies], WORKERS, EXECS)
             chaos.run(min(ROUND_SECONDS, max(left, 5.0)))
             result.counts["rounds"] += 1
             with open_connection(server.dsn()) as owner:
@@ -238,18 +239,19 @@ def dsn_through(proxy: FaultyProxy) -> str:
     )
 
 
-def muster(crew: Crew, dsns: list[str]) -> None:
-    """Starts a whole crew, spread over the ways to the server."""
-    for number in range(WORKERS):
+def muster(crew: Crew, dsns: list[str], workers: int = 3, execs: int = 1) -> None:
+    """Starts a crew with one operator, spread over the ways to the server."""
+    for number in range(workers):
         crew.add("worker", dsns[number % len(dsns)])
-    for number in range(EXECS):
+    for number in range(execs):
         crew.add("exec", dsns[number % len(dsns)])
     crew.add("operator", dsns[0])
 
 
 def count_events(owner: psycopg.Connection[Any], result: Result) -> None:
     for event, number in owner.execute(
-        "select event, count(*) from record_ledger.record_events group by 1"
+        "select event, count(*) from (select event from record_ledger.record_events "
+        "union all select event from record_ledger.archived_record_events) as e group by 1"
     ).fetchall():
         result.counts[f"event {event}"] += number
 
@@ -259,7 +261,7 @@ def stuck(owner: psycopg.Connection[Any], configs: list[dict[str, Any]]) -> list
     time.sleep(LEASE)
     sentences = []
     for config in configs:
-        name = config["default_record"]["pipeline_id"]
+        name = name_of(config)
         owner.execute("select record_ledger.resume_pipeline(%s)", [name])
         row = owner.execute(
             "select verdict, reason from record_ledger.pass_valid_record(%s, null)", [name]

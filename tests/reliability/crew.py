@@ -17,7 +17,7 @@ import psutil
 
 from tests.reliability.notes import SUFFIX, Note, read_notes
 from tests.reliability.tools import python, wrong_clock
-from tests.reliability.worker import Spec
+from tests.reliability.worker import Spec, name_of
 from tests.support.repository import ROOT
 
 LEASE = 4.0
@@ -56,7 +56,7 @@ class Crew:
         folder.mkdir(parents=True, exist_ok=True)
         self._files = []
         for config in configs:
-            path = folder / f"{config['default_record']['pipeline_id']}.json"
+            path = folder / f"{name_of(config)}.json"
             path.write_text(json.dumps(config), encoding="utf-8")
             self._files.append(path)
 
@@ -143,7 +143,7 @@ class Crew:
         """A process may be killed, and an exec may fail; it never ends with a traceback."""
         printed = member.log.read_text(encoding="utf-8", errors="replace")
         if "Traceback" in printed or (member.kind != "exec" and code > 0):
-            self.wrong.append({"what": "wrong", "reason": f"{member.kind}: {printed[-2000:]}"})
+            self.wrong.append({"what": "wrong", "reason": f"{member.kind}: {printed[-800:]}"})
 
     # ------------------------------------------------------------ the end
     def stop(self) -> None:

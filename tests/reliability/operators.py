@@ -3,54 +3,36 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 import sys
 import time
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import psycopg
 
-from record_ledger import LedgerError, LedgerUnavailable, RecordLedger
-from tests.reliability.notes import Notes
-from tests.reliability.worker import Spec
+from record_ledger import LedgerError
+from tests.reliability.worker import Spec, Step, Worker, name_of
 
 EVER = datetime(2100, 1, 1, tzinfo=timezone.utc)
 
 
-class Operator:
-    def __init__(self, spec: Spec) -> None:
-        self.spec = spec
-        self.notes = Notes(spec.notes)
-        self.chosen = random.Random(spec.seed)
-        self.ledger = RecordLedger(spec.dsn)
-        self.number = 0
+class Operator(Worker):
+    """A worker whose work is to interfere; the reason of an operation is what a run id is elsewhere."""
 
-    def work(self) -> None:
-        """Goes on until it is told to stop; no pipeline stays paused."""
-        while not Path(self.spec.stop).exists():
-            config = self.chosen.choice(self.spec.configs)
-            name = config["default_record"]["pipeline_id"]
-            self.number += 1
-            reason = f"{Path(self.spec.notes).stem}-{self.number}"
-            step = self.chosen.choice(
-                [self.waive, self.reopen, self.reopen, self.expire, self.pause, self.archive,
-                 self.backfill, self.change_config]
-            )  # fmt: skip
-            try:
-                step(name, config, reason)
-                self.notes.add("did", reason=step.__name__)
-            except LedgerUnavailable:
-                self.notes.add("unavailable")
-            except LedgerError as error:
-                is_full = error.sqlstate in ("53100", "58030")
-                self.notes.add("no space" if is_full else "wrong", reason=f"{type(error)}: {error}")
-            time.sleep(self.chosen.uniform(0.1, 0.5))
+    def begin(self) -> None:
+        """Whatever the one before it was at is over."""
 
-    def some_windows(self, name: str, statuses: tuple[str, ...]) -> Any:
-        """The range of a few neighbouring records, around one in such a state."""
+    def steps(self) -> list[Step]:
+        return [self.waive, self.reopen, self.reopen, self.expire, self.pause, self.archive,
+                self.backfill, self.change_config]  # fmt: skip
+
+    def attempt(self, step: Step, config: dict[str, Any], run_id: str) -> None:
+        super().attempt(step, config, run_id)
+        time.sleep(self.chosen.uniform(0.1, 0.5))
+
+    def some_window(self, name: str, statuses: tuple[str, ...]) -> Any:
+        """The window of one of the newest records in such a state."""
         with psycopg.connect(self.spec.dsn, prepare_threshold=None, autocommit=True) as connection:
             return connection.execute(
                 "select r.window_start_time, r.window_end_time "
@@ -60,40 +42,43 @@ class Operator:
                 [name, list(statuses), self.chosen.randrange(20)],
             ).fetchone()
 
-    def over(self, call: Any, name: str, reason: str, statuses: tuple[str, ...]) -> None:
+    def over(
+        self, call: Any, config: dict[str, Any], reason: str, statuses: tuple[str, ...]
+    ) -> None:
+        name = name_of(config)
         try:
-            found = self.some_windows(name, statuses)
+            found = self.some_window(name, statuses)
         except psycopg.OperationalError:
             return
         if found is not None:
             count = call(name, *found, reason)
             self.notes.add("operated", pipeline_id=name, reason=reason, record_count=count)
 
-    def waive(self, name: str, config: dict[str, Any], reason: str) -> None:
-        self.over(self.ledger.waive_records, name, reason, ("FAILED", "PENDING"))
+    def waive(self, config: dict[str, Any], reason: str) -> None:
+        self.over(self.ledger.waive_records, config, reason, ("FAILED", "PENDING"))
 
-    def reopen(self, name: str, config: dict[str, Any], reason: str) -> None:
-        self.over(self.ledger.reopen_records, name, reason, ("COMPLETED", "FAILED", "WAIVED"))
+    def reopen(self, config: dict[str, Any], reason: str) -> None:
+        self.over(self.ledger.reopen_records, config, reason, ("COMPLETED", "FAILED", "WAIVED"))
 
-    def expire(self, name: str, config: dict[str, Any], reason: str) -> None:
-        self.over(self.ledger.expire_leases, name, reason, ("IN_PROGRESS",))
+    def expire(self, config: dict[str, Any], reason: str) -> None:
+        self.over(self.ledger.expire_leases, config, reason, ("IN_PROGRESS",))
 
-    def pause(self, name: str, config: dict[str, Any], reason: str) -> None:
-        self.ledger.pause_pipeline(name, reason)
+    def pause(self, config: dict[str, Any], reason: str) -> None:
+        self.ledger.pause_pipeline(name_of(config), reason)
         time.sleep(0.2)
-        self.ledger.resume_pipeline(name, reason)
+        self.ledger.resume_pipeline(name_of(config), reason)
 
-    def archive(self, name: str, config: dict[str, Any], reason: str) -> None:
-        self.ledger.archive_records(name, EVER, self.chosen.choice([1, 20, 100]))
+    def archive(self, config: dict[str, Any], reason: str) -> None:
+        self.ledger.archive_records(name_of(config), EVER, self.chosen.choice([1, 20, 100]))
 
-    def backfill(self, name: str, config: dict[str, Any], reason: str) -> None:
+    def backfill(self, config: dict[str, Any], reason: str) -> None:
         try:
-            self.ledger.backfill_records(name, config["earliest"], reason)
+            self.ledger.backfill_records(name_of(config), config["earliest"], reason)
         except LedgerError as error:
             if not re.search("archived until|no record yet", str(error)):
                 raise
 
-    def change_config(self, name: str, config: dict[str, Any], reason: str) -> None:
+    def change_config(self, config: dict[str, Any], reason: str) -> None:
         """Another version for a moment; every cycle of a run puts its own back."""
         self.ledger.register_pipeline({**config, "retry_delay": "2s"})
 

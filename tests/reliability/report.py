@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from tests.reliability.notes import Note
@@ -49,7 +49,7 @@ def as_json(seed: int, results: list[Result]) -> dict[str, Any]:
         "counts": dict(sum((result.counts for result in results), Counter[str]())),
         "faults": dict(sum((result.faults for result in results), Counter[str]())),
         "violations": sum(len(result.violations) for result in results),
-        "scenarios": [asdict(result) for result in results],
+        "scenarios": [vars(result) for result in results],
     }
 
 

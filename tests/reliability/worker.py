@@ -10,6 +10,7 @@ import json
 import random
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from tests.reliability.notes import Notes, read_file
 
 ENDINGS = ("completed",) * 7 + ("failed", "failed", "released", None)
 LEVELS = ("repeatable read", "serializable")
+
+
+Step = Callable[[dict[str, Any], str], None]
 
 
 class GaveUp(Exception):
@@ -42,6 +46,8 @@ class Spec:
 
 
 class Worker:
+    """Passes records and ends them in all ways."""
+
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self.notes = Notes(spec.notes)
@@ -51,25 +57,31 @@ class Worker:
 
     def work(self) -> None:
         """Goes on until it is told to stop."""
+        self.begin()
+        steps = self.steps()
+        while not Path(self.spec.stop).exists():
+            self.number += 1
+            run_id = f"{Path(self.spec.notes).stem}-{self.number}"
+            self.attempt(self.chosen.choice(steps), self.chosen.choice(self.spec.configs), run_id)
+
+    def begin(self) -> None:
         again = self.left_over()
         if again is not None:
             self.attempt(self.one, *again)
-        while not Path(self.spec.stop).exists():
-            config = self.chosen.choice(self.spec.configs)
-            self.number += 1
-            run_id = f"{Path(self.spec.notes).stem}-{self.number}"
-            steps = [self.one] * 14 + [self.block] * 4 + [self.several] * 2 + [self.strictly]
-            self.attempt(self.chosen.choice(steps), config, run_id)
+
+    def steps(self) -> list[Step]:
+        """The ways to work, the frequent ones more than once; each takes a config and a run id."""
+        return [self.one] * 14 + [self.block] * 4 + [self.several] * 2 + [self.strictly]
 
     def left_over(self) -> tuple[dict[str, Any], str] | None:
         if self.spec.previous is None:
             return None
         asked = [n for n in read_file(Path(self.spec.previous)) if n["what"] == "asks"]
-        by_name = {config["default_record"]["pipeline_id"]: config for config in self.spec.configs}
+        by_name = {name_of(config): config for config in self.spec.configs}
         return (by_name[asked[-1]["pipeline_id"]], asked[-1]["run_id"]) if asked else None
 
-    def attempt(self, step: Any, config: dict[str, Any], run_id: str) -> None:
-        name = config["default_record"]["pipeline_id"]
+    def attempt(self, step: Step, config: dict[str, Any], run_id: str) -> None:
+        name = name_of(config)
         self.notes.add("asks", pipeline_id=name, run_id=run_id)
         try:
             step(config, run_id)
@@ -106,8 +118,7 @@ class Worker:
                 self.note("began", record)
                 self.take_time()
                 self.note("finished" if how == "completed" else "gave up", record)
-                # Whoever gives up leaves the block with an error.
-                1 / (how == "completed")
+                leave_with_error_if(how == "failed")
             self.note("completed", record)
         except GaveUp:
             pass  # whether the ledger was told of it is not known here
@@ -146,7 +157,7 @@ class Worker:
 
     def strictly(self, config: dict[str, Any], run_id: str) -> None:
         """A call in a transaction of a stricter level, which must be refused and change nothing."""
-        name, level = config["default_record"]["pipeline_id"], self.chosen.choice(LEVELS)
+        name, level = name_of(config), self.chosen.choice(LEVELS)
         try:
             with psycopg.connect(self.spec.dsn, prepare_threshold=None) as connection:
                 connection.execute(f"set transaction isolation level {level}")
@@ -169,6 +180,10 @@ class Worker:
     def lost(self, record: Any, how: str | None, error: ClaimLost) -> None:
         # Without a SQLSTATE it is the heartbeat's own fear, after a lease without an answer.
         self.note("lost" if error.sqlstate == "RL004" else "feared lost", record, event=how)
+
+
+def name_of(config: dict[str, Any]) -> str:
+    return str(config["default_record"]["pipeline_id"])
 
 
 def leave_with_error_if(it_is_time: bool) -> None:
