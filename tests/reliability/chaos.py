@@ -208,7 +208,7 @@ def run_chaos(folder: Path, seed: int, seconds: float) -> Result:
             left = until - time.monotonic()
             if left < ROUND_SECONDS / 2 and result.counts["rounds"]:
                 break
-            muster(crew, [dsn_through(proxy) for proxy in proxies], WORKERS, EXECS)
+            muster(crew, [proxy.conninfo(server.dsn()) for proxy in proxies], WORKERS, EXECS)
             chaos.run(min(ROUND_SECONDS, max(left, 5.0)))
             result.counts["rounds"] += 1
             with open_connection(server.dsn()) as owner:
@@ -230,13 +230,6 @@ def note_start(server: Server) -> Note:
         row = owner.execute("select clock_timestamp()").fetchone()
     assert row is not None
     return {"what": "started", "server_time": row[0]}
-
-
-def dsn_through(proxy: FaultyProxy) -> str:
-    return (
-        f"host=127.0.0.1 port={proxy.port} user=postgres dbname=postgres sslmode=disable "
-        "gssencmode=disable"
-    )
 
 
 def muster(crew: Crew, dsns: list[str], workers: int = 3, execs: int = 1) -> None:

@@ -9,6 +9,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from psycopg.conninfo import make_conninfo
+
 REQUEST_LOST = "request lost"  # the server never sees the statement
 CUT_AT_WORK = "cut in mid-statement"  # the server works on, and finds nobody to answer
 ANSWER_LOST = "answer lost"  # it was done, and nobody was told
@@ -63,6 +65,12 @@ class FaultyProxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    def conninfo(self, conninfo: str) -> str:
+        """Returns the way to the same database through this network."""
+        return make_conninfo(
+            conninfo, host="127.0.0.1", port=self.port, sslmode="disable", gssencmode="disable"
+        )
 
     def cut_all(self) -> None:
         """Cuts every connection at once, as a switch that restarts would."""
