@@ -44,6 +44,11 @@ RULES = {
         group by 1, 2, 3
         having count(e.event) < n.record_count
     """,
+    "an operation was done to a record twice": """
+        select pipeline_id, window_start_time, detail ->> 'reason' as reason, count(*) from events
+        where detail ->> 'reason' like '%-operator-%'
+        group by 1, 2, 3 having count(*) > 1
+    """,
     "a record was completed that nobody had finished": """
         select e.* from events as e
         where e.event = 'completed' and not exists (

@@ -79,7 +79,7 @@ class Crew:
 
     def _start(self, kind: str, dsn: str, clock: int, before: Member | None) -> Member:
         self._number += 1
-        name = f"{kind}-{self._number}"
+        name = f"{self.folder.name}-{kind}-{self._number}"
         was_killed = before is not None and before.process.returncode == -signal.SIGKILL
         run_id = before.run_id if before is not None and was_killed else name
         notes, log = self.folder / f"{name}{SUFFIX}", self.folder / f"{name}.log"
