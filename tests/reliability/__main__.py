@@ -12,6 +12,7 @@ import argparse
 import json
 import random
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -48,6 +49,8 @@ def main() -> int:
     # Servers and poolers may be another user's.
     folder.chmod(0o755)
     results = []
+    # Ended like that, too, it ends what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     print(f"seed {seed}, {args.minutes:g} minutes: {', '.join(args.only)}", flush=True)
     try:
         for name in args.only:

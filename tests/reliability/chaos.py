@@ -174,7 +174,7 @@ class Chaos:
         """Strikes again and again for that long, then lets all of them end in good order."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            time.sleep(self.chosen.uniform(0.2, 1.4))
+            time.sleep(self.chosen.uniform(0.4, 2.0))
             self.strike()
             self.thaw()
             self.crew.replace_ended()

@@ -14,7 +14,7 @@ from tests.support.clock import Clock
 from tests.support.databases import deploy, open_connection
 from tests.support.server import Server
 
-BATCH = 20
+BATCH = 10
 # To make a life that fails shorter takes minutes; who wants that gives its seed to `live`.
 PHASES = (hypothesis.Phase.generate,)
 

@@ -7,6 +7,7 @@ for as well where the auditor needs to know. SPEC is a JSON object, see `Spec`.
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 import time
@@ -54,12 +55,14 @@ class Worker:
         self.chosen = random.Random(spec.seed)
         self.ledger = RecordLedger(spec.dsn)
         self.number = 0
+        self.parent = os.getppid()
 
     def work(self) -> None:
         """Goes on until it is told to stop."""
         self.begin()
         steps = self.steps()
-        while not Path(self.spec.stop).exists():
+        # Without its parent it is one that nobody would stop.
+        while os.getppid() == self.parent and not Path(self.spec.stop).exists():
             self.number += 1
             run_id = f"{Path(self.spec.notes).stem}-{self.number}"
             self.attempt(self.chosen.choice(steps), self.chosen.choice(self.spec.configs), run_id)
