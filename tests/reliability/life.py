@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime, timedelta
 
 from psycopg.types.json import Jsonb
@@ -33,6 +34,8 @@ ROUTINES = {
     "resume_pipeline": ["{pipeline}", "why"],
     "retire_pipeline": ["{pipeline}", "why"],
     "archive_records": ["{pipeline}", "infinity"],
+    "observe_record": ["{pipeline}", "2026-11-22", "source", "1"],
+    "waive_counts": ["{pipeline}", "2026-11-22", "why"],
 }
 
 
@@ -43,6 +46,7 @@ class Life(Walk):
         super().__init__(ledger, clock, choices)
         # Of each pipeline: every token ever drawn, and how its holder ended that claim.
         self.ended = [{} for _ in choices]
+        self.observations = Counter()
 
     def check_pass(self, model, run, answer):
         super().check_pass(model, run, answer)
@@ -123,6 +127,19 @@ class Life(Walk):
                 support.end(self.ledger, how, token, name)
 
     # ------------------------------------------------------------ what changes nothing
+    def observe(self, n, nth, under_claim):
+        """A count is noted beside a record in any state; the record stays as it is."""
+        if not (records := self.models[n].records):
+            return
+        record = records[nth % len(records)]
+        is_held = under_claim and record.status == "IN_PROGRESS"
+        self.observations[n, record.start] += 1
+        assert one(
+            self.ledger,
+            "select record_ledger.observe_record(%s, %s, 'source', 5, '{}', %s)",
+            [self.names[n], record.start, record.token if is_held else None],
+        ) == self.observations[n, record.start]  # fmt: skip
+
     def at_a_stricter_level(self, n, level, routine):
         """Any change in a transaction that could not see what it waited for is refused."""
         claims = self.claims(n)

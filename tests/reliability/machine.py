@@ -105,6 +105,10 @@ class LedgerMachine(RuleBasedStateMachine):
     def extend(self, n, nth):
         self.life.extend(n, nth)
 
+    @rule(n=which, nth=nth, under_claim=st.booleans())
+    def observe(self, n, nth, under_claim):
+        self.life.observe(n, nth, under_claim)
+
     # ------------------------------------------------------------ operators
     @rule(n=which, choice=configs)
     def register(self, n, choice):
