@@ -227,14 +227,21 @@ class LedgerReader:
         )[0]
         return instant
 
-    def _one_row(self, name: str, statement: str, parameters: Row | dict[str, Any]) -> Row:
+    def _one_row(
+        self,
+        name: str,
+        statement: str,
+        parameters: Row | dict[str, Any],
+        *,
+        may_run_twice: bool = True,
+    ) -> Row:
         def work(connection: psycopg.Connection[Any]) -> Row:
             row: Row | None = connection.execute(statement, parameters).fetchone()
             if row is None:
                 raise psycopg.DataError(f"{name} answered no row")
             return row
 
-        return self._session.run(name, work)
+        return self._session.run(name, work, may_run_twice=may_run_twice)
 
     def _rows(self, name: str, statement: str, parameters: dict[str, Any]) -> list[Record]:
         bound = {**parameters, "time_columns": statements.TIME_COLUMNS_OF_VIEWS}

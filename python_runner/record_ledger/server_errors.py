@@ -71,6 +71,18 @@ def is_retryable(error: psycopg.Error) -> bool:
     return not any(final in text for final in _FINAL_CONNECT_TEXTS)
 
 
+def may_have_been_done(error: psycopg.Error) -> bool:
+    """Tells whether a statement that was sent, and failed so, may have been committed all the same.
+
+    When the server itself refuses, it was not. When the connection broke, or the server crashed,
+    the answer may be all that is missing.
+    """
+    sqlstate = error.sqlstate
+    if sqlstate is None:
+        return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
+    return sqlstate.startswith("08") or sqlstate == "57P02"
+
+
 def from_psycopg(error: psycopg.Error) -> LedgerError:
     """Returns the exception that callers see for what the driver raised; passwords are removed."""
     sqlstate = error.sqlstate

@@ -2,7 +2,7 @@
 -- At any time, also after completion. With the current claim token it is evidence for completing (RL004 with another
 -- one, and nothing is noted); without a token it is none. Never updated. Returns its number.
 -- Called by: whoever counts: runs, and tasks that count again later.
--- Rules: is_stage, lock_record; counts_problem judges by it.
+-- Rules: is_stage, lock_record, observation_time; counts_problem judges by it.
 create or replace function record_ledger.observe_record(
     pipeline_id text,
     window_start_time timestamptz,
@@ -61,7 +61,7 @@ begin
             ),
             0
         ) + 1,
-        record_ledger.clock(),
+        record_ledger.observation_time(r),
         observe_record.stage,
         observe_record.row_count,
         coalesce(observe_record.detail, '{}'),

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
+
+from tests.sql.model_parts import Config, Record
 
 DAY = timedelta(days=1)
 OPEN = ("PENDING", "IN_PROGRESS", "FAILED")
@@ -18,41 +21,6 @@ CHANGED_BY = {
     "reopen": ("COMPLETED", "FAILED", "WAIVED"),
     "expire": ("IN_PROGRESS",),
 }
-
-
-@dataclass
-class Config:
-    """What the rules need of a config."""
-
-    fields: dict[str, Any]
-    offset: timedelta = timedelta(0)
-    granularity: timedelta = timedelta(hours=1)
-    x_time_back: timedelta = timedelta(0)
-    check_fields: tuple[str, ...] = ()
-    max_active: int | None = None
-    depends_on_past: bool = False
-    lease: timedelta = timedelta(hours=1)
-    max_attempts: int = 3
-    retry_delay: timedelta = timedelta(minutes=5)
-
-    @property
-    def has_templates(self) -> bool:
-        return any("{{" in str(value) for value in self.fields.values())
-
-
-@dataclass
-class Record:
-    start: datetime
-    end: datetime
-    fields: dict[str, Any] = field(default_factory=dict)
-    built_with: int | None = None
-    status: str = "PENDING"
-    generation: int = 1
-    attempt: int = 0
-    run: str | None = None
-    token: int | None = None
-    lease_until: datetime | None = None
-    retry_at: datetime | None = None
 
 
 @dataclass
@@ -67,6 +35,9 @@ class Pipeline:
     retired: bool = False
     records: list[Record] = field(default_factory=list)
     bound: dict[str, Record] = field(default_factory=dict)
+    # What historical records are owed, in passes: after the last pass, and after the next one.
+    credit: Decimal = Decimal(0)
+    next_credit: Decimal = Decimal(0)
 
     # ------------------------------------------------------------ windows
     @property
@@ -203,22 +174,33 @@ class Pipeline:
     def answer(self, run: str | None, now: datetime) -> tuple[str, Record | None]:
         """The verdict and the record it is about; the record that is passed when READY."""
         bound = self.bound.get(run) if run is not None else None
+        self.next_credit = self.credit
         if bound is not None:
             if bound.status in ("COMPLETED", "WAIVED"):
                 return "ALREADY_DONE", None
             if bound.status == "IN_PROGRESS" and bound.run == run and bound.lease_until > now:
                 return "READY", bound
             return self.verdict(bound, now, own_backoff=False), bound
-        for record in self.records:
-            if record.status == "PENDING" and self.verdict(record, now) == "READY":
-                return "READY", record
+        if ready := self._next_ready(now):
+            return "READY", ready
         for status in ("PENDING", "IN_PROGRESS", "FAILED"):
             for record in self.records:
                 if record.status == status:
                     return self.verdict(record, now), record
         return "NO_RECORDS", None
 
+    def _next_ready(self, now: datetime) -> Record | None:
+        """The oldest ready record; by turns with the oldest of the other kind where there is a share."""
+        pending = [r for r in self.records if r.status == "PENDING"]
+        ready = [r for r in pending if self.verdict(r, now) == "READY"]
+        if not self.config.backfill_share or len({r.is_historical for r in ready}) < 2:
+            return ready[0] if ready else None
+        owed = self.credit + self.config.backfill_share
+        self.next_credit = owed % 1
+        return next(r for r in ready if r.is_historical == (owed >= 1))
+
     def pass_to(self, record: Record, run: str | None, token: int, now: datetime) -> None:
+        self.credit = self.next_credit
         record.attempt += record.status == "PENDING"
         record.status, record.run, record.token = "IN_PROGRESS", run, token
         record.lease_until, record.retry_at = now + self.config.lease, None
@@ -254,6 +236,7 @@ class Pipeline:
                 record.status, record.retry_at = "WAIVED", None
             elif operation == "reopen":
                 record.generation, record.attempt = record.generation + 1, 0
+                record.is_historical = True
                 self._back(record, None)
             elif record.attempt < self.config.max_attempts:
                 self._back(record, self.backoff_ends(now, record.attempt))
@@ -286,7 +269,8 @@ class Pipeline:
         return found
 
     def backfill(self, from_time: datetime) -> int:
-        added = [Record(start, end) for start, end in self.windows_before(from_time)]
+        windows = self.windows_before(from_time)
+        added = [Record(start, end, is_historical=True) for start, end in windows]
         for record in added:
             if not self.config.has_templates:
                 record.fields, record.built_with = self.config.fields, self.version

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from functools import partial
 from itertools import count
 from typing import Any
 
 from tests.sql import support
-from tests.sql.model import Config, Pipeline
+from tests.sql.model import Pipeline
+from tests.sql.model_parts import Config
 from tests.sql.support import cycle, pass_valid, register, rows, store
 
 START = datetime(2026, 11, 22, tzinfo=timezone.utc)
@@ -68,6 +70,7 @@ class Walk:
             max_active=choice["max_active_records"],
             depends_on_past=choice["depends_on_past"],
             max_attempts=choice["max_attempts"],
+            backfill_share=Decimal(str(choice["backfill_share"])),
             **{key: length(key) for key in ("granularity", "x_time_back", "lease", "retry_delay")},
         )
 
