@@ -2499,6 +2499,21 @@ end
 $$;
 comment on function record_ledger.no_records_reason(record_ledger.pipeline, timestamptz) is
 'Why a pipeline without open records has none, and when its next window is due.';
+-- record_ledger.observation_time: when an observation of a locked record is made, by the server's clock.
+-- Never before the record's newest change or observation: a clock that is set back would have history run backwards.
+-- Read by: observe_record, adopt_observations.
+-- Rules: clock.
+create or replace function record_ledger.observation_time(r record_ledger.record)
+returns timestamptz
+language sql
+volatile
+as $$
+    select greatest(record_ledger.clock(), r.updated_at, max(o.observed_at))
+    from record_ledger.record_observation as o
+    where o.pipeline_id = r.pipeline_id and o.window_start_time = r.window_start_time
+$$;
+comment on function record_ledger.observation_time(record_ledger.record) is
+'Private. When an observation of a locked record is made: now, and not before its newest change or observation.';
 -- record_ledger.pending_in_order: the records that a pipeline can be passed sooner or later, oldest first.
 -- Kind 1 are all but the historical ones, kind 2 the historical ones; with kinds 1, kind 1 are all.
 -- Reads only as far as it is asked to: each lane comes in the order of the index, and is merged, never sorted.
@@ -3476,7 +3491,7 @@ comment on function record_ledger.windows_from(
 -- Of each stage, or of the given one, that this claim has not counted itself. The caller answers for it: a later claim
 -- adopts the count of a source that it did not read anew, and not that of a target which it loads again.
 -- Called by: runs, with their current claim token (RL004 else). Returns how many; repeating it adds nothing.
--- Rules: adoptable_observations, lock_record.
+-- Rules: adoptable_observations, lock_record, observation_time.
 create or replace function record_ledger.adopt_observations(
     pipeline_id text, claim_token bigint, stage text default null
 )
@@ -3526,7 +3541,7 @@ begin
             from record_ledger.record_observation as o
             where o.pipeline_id = r.pipeline_id and o.window_start_time = r.window_start_time
         ),
-        record_ledger.clock(),
+        record_ledger.observation_time(r),
         a.stage,
         a.row_count,
         a.detail,
@@ -4536,7 +4551,7 @@ comment on function record_ledger.new_windows(text, timestamptz, integer) is
 -- At any time, also after completion. With the current claim token it is evidence for completing (RL004 with another
 -- one, and nothing is noted); without a token it is none. Never updated. Returns its number.
 -- Called by: whoever counts: runs, and tasks that count again later.
--- Rules: is_stage, lock_record; counts_problem judges by it.
+-- Rules: is_stage, lock_record, observation_time; counts_problem judges by it.
 create or replace function record_ledger.observe_record(
     pipeline_id text,
     window_start_time timestamptz,
@@ -4595,7 +4610,7 @@ begin
             ),
             0
         ) + 1,
-        record_ledger.clock(),
+        record_ledger.observation_time(r),
         observe_record.stage,
         observe_record.row_count,
         coalesce(observe_record.detail, '{}'),

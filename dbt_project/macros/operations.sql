@@ -42,7 +42,12 @@
         {%- set text = record_ledger.text_literal(time) -%}
         {%- do arguments.append("record_ledger.pipeline_time(" ~ pipeline ~ ", " ~ text ~ ")") -%}
     {%- endfor -%}
-    {%- do arguments.append(record_ledger.text_literal(reason)) -%}
+    {%- if reason is sequence and reason is not string -%}
+        {#- Other routines ask for more than a reason: SQL expressions, as they are. -#}
+        {%- do arguments.extend(reason) -%}
+    {%- else -%}
+        {%- do arguments.append(record_ledger.text_literal(reason)) -%}
+    {%- endif -%}
     {%- set returned = record_ledger.run_alone(
         "select record_ledger." ~ routine ~ "(" ~ arguments | join(", ") ~ ")"
     ) -%}

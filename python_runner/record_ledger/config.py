@@ -28,6 +28,7 @@ KNOWN_KEYS = (
     "max_attempts",
     "retry_delay",
     "backfill_share",
+    "required_counts",
 )
 
 # Stands for the value of every other key: a team's config holds passwords and live objects. The

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from . import logs, operator_statements
-from .past import LedgerPast
+from .observer import LedgerObserver
+from .reader import Time, time_text
 
 if TYPE_CHECKING:
     from .records import Record
 
-# A time without an offset is the wall clock of the pipeline's zone, a date its first instant.
-Time = dt.datetime | dt.date | str
 
 # Done a second time, they would undo what runs did in between.
 _ONCE = ("reopen_records", "expire_leases")
 
 
-class LedgerOperator(LedgerPast):
+class LedgerOperator(LedgerObserver):
     """The part of a ledger that operators use: waive, reopen, expire, backfill, pause, retire.
 
     A range holds the records whose whole window lies in [from_time, to_time). Its times are
@@ -157,11 +155,6 @@ class LedgerOperator(LedgerPast):
         with logs.timed(name, **parameters):
             statement: str = getattr(operator_statements, name.upper())
             return self._one_row(name, statement, parameters)[0]
-
-
-def time_text(time: Time | None) -> str | None:
-    """Returns a time as the ISO 8601 text that is sent; the server reckons what instant it is."""
-    return time.isoformat() if isinstance(time, dt.date) else time
 
 
 def _range(pipeline_id: str, from_time: Time, to_time: Time | None) -> dict[str, Any]:

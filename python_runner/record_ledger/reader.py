@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -13,12 +14,13 @@ from .errors import InvalidArgument
 from .records import Record, record_from_json, row_from_view
 
 if TYPE_CHECKING:
-    import datetime as dt
     from types import TracebackType
 
     from typing_extensions import Self
 
 Row = tuple[Any, ...]
+# A time without an offset is the wall clock of the pipeline's zone, a date its first instant.
+Time = dt.datetime | dt.date | str
 
 
 class LedgerReader:
@@ -251,6 +253,11 @@ class LedgerReader:
                 return [row_from_view(row) for row in cursor.execute(statement, bound)]
 
         return self._session.run(name, work)
+
+
+def time_text(time: Time | None) -> str | None:
+    """Returns a time as the ISO 8601 text that is sent; the server reckons what instant it is."""
+    return time.isoformat() if isinstance(time, dt.date) else time
 
 
 def window_parameters(window_start_time: dt.datetime | None) -> dict[str, dt.datetime | None]:

@@ -6,6 +6,7 @@ import psycopg
 
 from .errors import (
     ClaimLost,
+    CountsDisagree,
     DeployRefused,
     IllegalStateChange,
     InvalidArgument,
@@ -25,6 +26,7 @@ _BY_SQLSTATE: dict[str, type[LedgerError]] = {
     "RL004": ClaimLost,
     "RL005": InvalidArgument,
     "RL006": DeployRefused,
+    "RL007": CountsDisagree,
     # A value that the parameter's type cannot hold: no number, no time, out of range.
     "22P02": InvalidArgument,
     "22003": InvalidArgument,

@@ -96,7 +96,7 @@ TIME_COLUMNS_OF_VIEWS = [
     "updated_at",
     "archived_at",
     "archived_until",
-    "first_window_start_time",
+    "observed_at",
     "last_window_start_time",
     "stable_at",
     "starts_at",

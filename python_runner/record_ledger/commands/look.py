@@ -1,9 +1,8 @@
-"""status, why, history, as-of: where pipelines stand, why records wait, what happened."""
+"""status, why, as-of: where pipelines stand, why records wait, what they were."""
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .common import note, opened, print_json, time_of, unknown_pipeline
 from .exits import FAILED, PROCEED, CommandError
@@ -126,40 +125,6 @@ def why(args: Namespace) -> int:
     return PROCEED
 
 
-def history(args: Namespace) -> int:
-    """Shows one record, archived or not, and everything that happened to it."""
-    start = time_of(args.window_start)
-    with opened(args) as ledger:
-        # The ledger before the archive: a record that moves meanwhile is seen twice, and not never.
-        records = _by_key(
-            [
-                *ledger.pipeline_records(args.pipeline, start),
-                *ledger.archived_records(args.pipeline, start),
-            ]
-        )
-        if not records:
-            if not ledger.pipelines(args.pipeline):
-                raise unknown_pipeline(args.pipeline)
-            raise CommandError(
-                f"no record of pipeline {args.pipeline} starts at {args.window_start}"
-            )
-        events = _by_key(
-            [
-                *ledger.record_events(args.pipeline, start),
-                *ledger.archived_record_events(args.pipeline, start),
-            ]
-        )
-    if args.json:
-        print_json({"record": records[0], "events": events})
-        return PROCEED
-    # A wall clock that happens twice can name two records.
-    for record in records:
-        _print_record(record)
-        own = [e for e in events if e["window_start_time"] == record["window_start_time"]]
-        _print_events(own)
-    return PROCEED
-
-
 def as_of(args: Namespace) -> int:
     """Shows how many records each pipeline had in each status at a time; or, as JSON, all."""
     at = time_of(args.time)
@@ -182,59 +147,6 @@ def as_of(args: Namespace) -> int:
         [*(status.replace("_", " ") for status in _STATUSES), "ALL"],
     )
     return PROCEED
-
-
-def _by_key(rows: list[Record]) -> list[Record]:
-    """Returns each record or event once, in order; of two the later one."""
-    found = {(row["window_start_time"], row.get("event_no")): row for row in rows}
-    return [found[key] for key in sorted(found)]
-
-
-def _print_record(record: Record) -> None:
-    archived_at = record.get("archived_at")
-    print(
-        f"{record['pipeline_id']}  {record['window_start_time'].isoformat()} to "
-        f"{record['window_end_time'].isoformat()}  {record['time_interval']}  {record['status']}"
-        + (f", archived {archived_at.isoformat(timespec='seconds')}" if archived_at else "")
-    )
-    for name, value in record["fields"].items():
-        print(dim(f"  {name} = {_short(value)}"))
-    if record["missing_fields"]:
-        print(f"  missing: {', '.join(record['missing_fields'])}")
-    print()
-
-
-def _print_events(events: list[Record]) -> None:
-    if not events:
-        print("Nothing has happened to it yet: it was stored and waits.")
-        return
-    print_table(
-        ["TIME", "EVENT", "STATUS", "ATTEMPT", "RUN", "BY", "DETAIL"],
-        [
-            [
-                event["event_time"].isoformat(sep=" ", timespec="seconds"),
-                event["event"],
-                f"{event['from_status']} -> {event['to_status']}",
-                event["attempt"],
-                event["run_id"],
-                event["actor"],
-                _short(event["detail"]) if event["detail"] else None,
-            ]
-            for event in events
-        ],
-        ["ATTEMPT"],
-        _generations(events),
-    )
-
-
-def _generations(events: list[Record]) -> dict[int, str]:
-    """Returns the heading of each generation by the number of its first event; one needs none."""
-    if events[-1]["generation"] == 1:
-        return {}
-    first: dict[int, int] = {}
-    for number, event in enumerate(events):
-        first.setdefault(event["generation"], number)
-    return {number: f"-- generation {generation}" for generation, number in first.items()}
 
 
 def _troubles(ledger: RecordLedger, item: str, args: Namespace, rows: list[Record]) -> list[str]:
@@ -264,7 +176,3 @@ def _not_shown(ledger: RecordLedger, pipeline_id: str) -> Exception:
         f"pipeline {pipeline_id} was retired by {retired['paused_by']} at "
         f"{retired['paused_at'].isoformat()}: {retired['pause_reason']}"
     )
-
-
-def _short(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from . import exec_options
+from .counts_options import add_counts
 from .operator_options import add_operations
 
 _EPILOG = """\
@@ -32,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     _add_setup(commands)
     _add_work(commands)
     _add_views(commands)
+    add_counts(commands, _command)
     add_operations(commands, _command)
     _add_keeping(commands)
     return top
@@ -212,7 +214,7 @@ def _add_views(commands: Any) -> None:
     )
     _add_json(plan)
     history = _command(
-        commands, "history", "look.history", "show what happened to one record, archived or not"
+        commands, "history", "history.history", "show what happened to one record, archived or not"
     )
     history.add_argument("pipeline", metavar="PIPELINE")
     history.add_argument(
