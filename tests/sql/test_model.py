@@ -12,19 +12,29 @@ from tests.sql.support import audit
 from tests.sql.walk import FIELDS, START, ZONES, Walk
 
 RUNS = ("a", "b", "c", "d", None)
-configs = st.fixed_dictionaries(
-    {
-        "fields": st.sampled_from(list(FIELDS)),
-        "zone": st.sampled_from(list(ZONES)),
-        "granularity": st.sampled_from(["1h", "5h", "1d", "2h"]),
-        "x_time_back": st.sampled_from(["0s", "3h"]),
-        "check_fields": st.sampled_from([[], ["key_x"]]),
-        "max_active_records": st.sampled_from([None, None, 1, 2]),
-        "depends_on_past": st.sampled_from([False, False, True]),
-        "lease": st.sampled_from(["1h", "20m"]),
-        "max_attempts": st.sampled_from([1, 3, 5]),
-        "retry_delay": st.sampled_from(["0s", "15m", "2h"]),
-    }
+# The windows of a walk begin 4 h before it: some are lost at once, others later.
+retention = st.sampled_from(
+    [(None, None), (None, None), ("4h", "0s"), ("7h", "3h"), ("13h30m1us", "13h")]
+)
+configs = st.builds(
+    lambda given, kept: (
+        given | ({"source_retention": kept[0], "at_risk_within": kept[1]} if kept[0] else {})
+    ),
+    st.fixed_dictionaries(
+        {
+            "fields": st.sampled_from(list(FIELDS)),
+            "zone": st.sampled_from(list(ZONES)),
+            "granularity": st.sampled_from(["1h", "5h", "1d", "2h"]),
+            "x_time_back": st.sampled_from(["0s", "3h"]),
+            "check_fields": st.sampled_from([[], ["key_x"]]),
+            "max_active_records": st.sampled_from([None, None, 1, 2]),
+            "depends_on_past": st.sampled_from([False, False, True]),
+            "lease": st.sampled_from(["1h", "20m"]),
+            "max_attempts": st.sampled_from([1, 3, 5]),
+            "retry_delay": st.sampled_from(["0s", "15m", "2h"]),
+        }
+    ),
+    retention,
 )
 which = st.integers(0, 1)
 run = st.sampled_from(RUNS)
