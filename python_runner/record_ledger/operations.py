@@ -6,7 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from . import logs, operator_statements
-from .past import LedgerPast
+from .trust import LedgerTrust
 
 if TYPE_CHECKING:
     from .records import Record
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Time = dt.datetime | dt.date | str
 
 
-class LedgerOperator(LedgerPast):
+class LedgerOperator(LedgerTrust):
     """The part of a ledger that operators use: waive, reopen, expire, backfill, pause, retire.
 
     A range holds the records whose whole window lies in [from_time, to_time). Its times are
