@@ -19,6 +19,10 @@
     {{ return(record_ledger.operate('backfill_records', pipeline_id, [from_time], reason)) }}
 {% endmacro %}
 
+{% macro reopen_changed_records(pipeline_id) %}
+    {{ return(record_ledger.operate('reopen_changed_records', pipeline_id, [])) }}
+{% endmacro %}
+
 {% macro pause_pipeline(pipeline_id, reason) %}
     {{ return(record_ledger.operate('pause_pipeline', pipeline_id, [], reason)) }}
 {% endmacro %}
@@ -34,6 +38,7 @@
 
 {# Calls a routine in a transaction of its own, and says what it returned. #}
 {% macro operate(routine, pipeline_id, times, reason) %}
+    {#- A routine that asks for no reason is called without one. -#}
     {%- if not execute -%}{{ return(none) }}{%- endif -%}
     {%- if flags.WHICH != 'run-operation' -%}
         {#- A model or a hook would do it anew with every build, in the middle of a transaction. -#}
@@ -47,7 +52,9 @@
         {%- set text = record_ledger.text_literal(time) -%}
         {%- do arguments.append("record_ledger.pipeline_time(" ~ pipeline ~ ", " ~ text ~ ")") -%}
     {%- endfor -%}
-    {%- do arguments.append(record_ledger.text_literal(reason)) -%}
+    {%- if reason is defined -%}
+        {%- do arguments.append(record_ledger.text_literal(reason)) -%}
+    {%- endif -%}
     {#- `statement` opens the transaction, which nothing would commit: `run_query` does not. -#}
     {%- call statement('operate', fetch_result=True) -%}
         select record_ledger.{{ routine }}({{ arguments | join(', ') }})
