@@ -25,6 +25,8 @@
 
 {% macro waive_counts(pipeline_id, window_start_time, reason) %}
     {{ return(
-        record_ledger.operate('waive_counts', pipeline_id, [window_start_time], reason)
+        record_ledger.operate(
+            'waive_counts', pipeline_id, [window_start_time], [record_ledger.text_literal(reason)]
+        )
     ) }}
 {% endmacro %}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import logs, operator_statements
-from .observer import LedgerObserver
 from .reader import Time, time_text
+from .trust import LedgerTrust
 
 if TYPE_CHECKING:
     from .records import Record
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _ONCE = ("reopen_records", "expire_leases")
 
 
-class LedgerOperator(LedgerObserver):
+class LedgerOperator(LedgerTrust):
     """The part of a ledger that operators use: waive, reopen, expire, backfill, pause, retire.
 
     A range holds the records whose whole window lies in [from_time, to_time). Its times are

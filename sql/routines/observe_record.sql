@@ -48,7 +48,8 @@ begin
         detail,
         generation,
         claim_token,
-        run_id
+        run_id,
+        changed_by
     )
     values (
         r.pipeline_id,
@@ -67,7 +68,16 @@ begin
         coalesce(observe_record.detail, '{}'),
         r.generation,
         observe_record.claim_token,
-        case when observe_record.claim_token is not null then r.run_id end
+        case when observe_record.claim_token is not null then r.run_id end,
+        case
+            when observe_record.stage = 'source' and r.status = 'COMPLETED'
+                then observe_record.row_count - (
+                    select l.row_count
+                    from record_ledger.loaded_count(
+                        r.pipeline_id, r.window_start_time, r.generation
+                    ) as l
+                )
+        end
     )
     returning observation_no into v_observation_no;
     return v_observation_no;

@@ -19,6 +19,7 @@ ALL_OF_THEM = """
     {% do expire_leases(*day, reason='the host is gone') %}
     {% do reopen_records(*day, reason='needed after all') %}
     {% do backfill_records('orders', '2026-11-01') %}
+    {% do reopen_changed_records('orders') %}
     {% do pause_pipeline('orders', 'the source moves') %}
     {% do retire_pipeline('orders', reason='nobody reads it') %}
     {% do resume_pipeline('orders') %}

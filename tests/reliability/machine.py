@@ -28,6 +28,14 @@ def in_order_or_shared(config):
     return config | {"backfill_share": 0} if config["depends_on_past"] else config
 
 
+# The windows of a life begin 4 h before it: some are lost at once, others later.
+retention = st.sampled_from(
+    [
+        {}, {}, {"source_retention": "4h", "at_risk_within": "0s"},
+        {"source_retention": "7h", "at_risk_within": "3h"},
+        {"source_retention": "13h30m1us", "at_risk_within": "13h"},
+    ]
+)  # fmt: skip
 configs = st.fixed_dictionaries(
     {
         "fields": st.sampled_from(list(FIELDS)),
@@ -43,6 +51,7 @@ configs = st.fixed_dictionaries(
         "backfill_share": st.sampled_from([0, 0, 0.25, 0.7, 1]),
     }
 ).map(in_order_or_shared)
+configs = st.builds(dict.__or__, configs, retention)
 which = st.integers(0, 1)
 nth = st.integers(0, 5)
 # A run that had its record is passed no other one: mostly new ones.

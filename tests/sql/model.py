@@ -33,6 +33,7 @@ class Pipeline:
     paused: bool = False
     archived: bool = False
     retired: bool = False
+    lost_count: int = 0
     records: list[Record] = field(default_factory=list)
     bound: dict[str, Record] = field(default_factory=dict)
     # What historical records are owed, in passes: after the last pass, and after the next one.
@@ -78,26 +79,46 @@ class Pipeline:
     def active(self, now: datetime) -> int:
         return sum(r.status == "IN_PROGRESS" and r.lease_until > now for r in self.records)
 
-    def blocked(self, record: Record) -> bool:
+    def lost(self, end: datetime, now: datetime, within: timedelta = timedelta(0)) -> bool:
+        """Is the source data of a window gone, or will it be within that time?"""
+        kept = self.config.source_retention
+        return kept is not None and end + kept - within <= now
+
+    def must_be_waived(self, record: Record, now: datetime) -> bool:
+        is_held = record.status == "IN_PROGRESS" and record.lease_until > now
+        return record.status in OPEN and not is_held and self.lost(record.end, now)
+
+    def at_risk_count(self, now: datetime) -> int:
+        ends = [r.end for r in self.records if r.status in OPEN] + [end for _, end in self.due(now)]
+        return sum(self.lost(end, now, self.config.at_risk_within) for end in ends)
+
+    def blocked(self, record: Record, now: datetime) -> bool:
         return self.config.depends_on_past and any(
-            r.status in OPEN for r in self.records if r.start < record.start
+            r.status in OPEN and not self.must_be_waived(r, now)
+            for r in self.records
+            if r.start < record.start
         )
 
-    def backoff_ends(self, failed_at: datetime, attempt: int) -> datetime:
+    def backoff_ends(self, record: Record, failed_at: datetime) -> datetime:
         delay = self.config.retry_delay
-        return failed_at + min(delay * 2 ** (attempt - 1), max(DAY, delay))
+        backoff = min(delay * 2 ** (record.attempt - 1), max(DAY, delay))
+        if self.config.source_retention is not None:
+            left = record.end + self.config.source_retention - failed_at
+            backoff = min(backoff, timedelta(seconds=max(0, left // timedelta(seconds=2))))
+        return failed_at + backoff
 
     def verdict(self, record: Record, now: datetime, *, own_backoff: bool = True) -> str:
         full = self.config.max_active is not None and self.active(now) >= self.config.max_active
         holds = {
-            "FAILED": record.status == "FAILED",
             "LEASE_EXPIRED": record.status == "IN_PROGRESS" and record.lease_until <= now,
             "LEASED": record.status == "IN_PROGRESS",
+            "LOST": self.lost(record.end, now),
+            "FAILED": record.status == "FAILED",
             "PAUSED": self.paused,
             "INCOMPLETE": bool(self.missing(record)),
             "UNSTABLE": not self.stable(record, now),
             "BACKOFF": own_backoff and record.retry_at is not None and record.retry_at > now,
-            "BLOCKED": self.blocked(record),
+            "BLOCKED": self.blocked(record, now),
             "AT_CAPACITY": full,
             "READY": True,
         }
@@ -105,8 +126,12 @@ class Pipeline:
 
     def ready_at(self, record: Record, now: datetime) -> datetime | None:
         verdict = self.verdict(record, now)
-        if verdict == "LEASE_EXPIRED" and record.attempt < self.config.max_attempts:
-            return self.backoff_ends(record.lease_until, record.attempt)
+        if (
+            verdict == "LEASE_EXPIRED"
+            and record.attempt < self.config.max_attempts
+            and not self.lost(record.end, now)
+        ):
+            return self.backoff_ends(record, record.lease_until)
         if verdict == "BACKOFF":
             return record.retry_at
         if verdict in ("UNSTABLE", "READY"):
@@ -167,9 +192,12 @@ class Pipeline:
         for record in self.records:
             if record.status == "IN_PROGRESS" and record.lease_until <= now:
                 if record.attempt < self.config.max_attempts:
-                    self._back(record, self.backoff_ends(record.lease_until, record.attempt))
+                    self._back(record, self.backoff_ends(record, record.lease_until))
                 else:
                     record.status, record.lease_until = "FAILED", None
+            if self.must_be_waived(record, now):
+                record.status, record.retry_at = "WAIVED", None
+                self.lost_count += 1
 
     def answer(self, run: str | None, now: datetime) -> tuple[str, Record | None]:
         """The verdict and the record it is about; the record that is passed when READY."""
@@ -214,7 +242,7 @@ class Pipeline:
             record.attempt -= 1
             self._back(record, None)
         elif how == "fail" and record.attempt < self.config.max_attempts:
-            self._back(record, self.backoff_ends(now, record.attempt))
+            self._back(record, self.backoff_ends(record, now))
         else:
             record.status, record.lease_until = "FAILED", None
 
@@ -224,13 +252,15 @@ class Pipeline:
         record.run = record.token = record.lease_until = None
 
     # ------------------------------------------------------------ what operators do
-    @staticmethod
-    def is_changed(record: Record, operation: str, from_time: datetime, to_time: datetime) -> bool:
+    def is_changed(
+        self, record: Record, operation: str, from_time: datetime, to_time: datetime, now: datetime
+    ) -> bool:
         is_whole = from_time <= record.start and record.end <= to_time
-        return is_whole and record.status in CHANGED_BY[operation]
+        is_in_vain = operation == "reopen" and self.lost(record.end, now)
+        return is_whole and record.status in CHANGED_BY[operation] and not is_in_vain
 
     def operate(self, operation: str, from_time: datetime, to_time: datetime, now: datetime) -> int:
-        found = [r for r in self.records if self.is_changed(r, operation, from_time, to_time)]
+        found = [r for r in self.records if self.is_changed(r, operation, from_time, to_time, now)]
         for record in found:
             if operation == "waive":
                 record.status, record.retry_at = "WAIVED", None
@@ -239,18 +269,20 @@ class Pipeline:
                 record.is_historical = True
                 self._back(record, None)
             elif record.attempt < self.config.max_attempts:
-                self._back(record, self.backoff_ends(now, record.attempt))
+                self._back(record, self.backoff_ends(record, now))
             else:
                 record.status, record.lease_until = "FAILED", None
         return len(found)
 
     def effects(
-        self, operation: str, from_time: datetime, to_time: datetime
+        self, operation: str, from_time: datetime, to_time: datetime, now: datetime
     ) -> Counter[tuple[str, str]]:
         """How many records of which status would be changed or left alone."""
         return Counter(
             (
-                "changed" if self.is_changed(r, operation, from_time, to_time) else "left alone",
+                "changed"
+                if self.is_changed(r, operation, from_time, to_time, now)
+                else "left alone",
                 r.status,
             )
             for r in self.records

@@ -23,6 +23,8 @@ class Config:
     max_attempts: int = 3
     retry_delay: timedelta = timedelta(minutes=5)
     backfill_share: Decimal = Decimal(0)
+    source_retention: timedelta | None = None
+    at_risk_within: timedelta = timedelta(0)
 
     @property
     def has_templates(self) -> bool:

@@ -89,6 +89,15 @@ BAD = {
     "required_counts": anything.filter(lambda value: value is not None and not isinstance(value, list))
     | st.lists(text, max_size=1)
     | st.fixed_dictionaries({"stages": st.just(["a", "b"]), "tolerance": other_than_text | no_duration}),
+    "source_retention": no_duration | st.integers(36501, 10**7).map("{}d".format),
+    "at_risk_within": no_duration | amount.map(lambda n: f"-{n}us"),
+    "pass_order": anything.filter(lambda value: value not in (None, "oldest", "deadline")),
+    "recount_ages": anything.filter(lambda value: value is not None and not isinstance(value, list))
+    | st.lists(no_duration | st.sampled_from(["0s", "-1h", "999ms", "36501d"]), min_size=1, max_size=3),
+    "reopen_budget": anything.filter(
+        lambda v: v is not None and not (type(v) is int and 0 <= v < 10**9)
+        and not (isinstance(v, float) and v == int(v))
+    ),
     "depends_on_past": anything.filter(lambda value: value is not None and not isinstance(value, bool)),
     "start_at": other_than_text
     | text.filter(lambda value: not value[:1].isdigit())

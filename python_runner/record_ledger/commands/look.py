@@ -66,10 +66,15 @@ def _retired(args: Namespace) -> int:
 
 def print_progress(rows: list[Record]) -> None:
     """Prints the table of pipelines, and under it one sentence for each."""
-    header = ["PIPELINE", "VERDICT", "BEHIND", "PENDING", "IN PROGRESS", "FAILED"]
-    right = ["BEHIND", "PENDING", "IN PROGRESS", "FAILED"]
+    # Most pipelines say nothing of how long their source data is kept.
+    rare = [
+        (title, column)
+        for title, column in (("AT RISK", "at_risk_count"), ("LOST", "lost_count"))
+        if any(row[column] for row in rows)
+    ]
+    right = ["BEHIND", "PENDING", "IN PROGRESS", "FAILED", *(title for title, _ in rare)]
     print_table(
-        [*header, "DONE UNTIL", "READY AT", "TIME ZONE"],
+        ["PIPELINE", "VERDICT", *right, "DONE UNTIL", "READY AT", "TIME ZONE"],
         [
             [
                 row["pipeline_id"],
@@ -78,6 +83,7 @@ def print_progress(rows: list[Record]) -> None:
                 row["pending_count"],
                 row["in_progress_count"],
                 row["failed_count"],
+                *(row[column] for _, column in rare),
                 local(row["done_until"]),
                 local(row["ready_at"]),
                 row["timezone"],
@@ -152,11 +158,13 @@ def as_of(args: Namespace) -> int:
 def _troubles(ledger: RecordLedger, item: str, args: Namespace, rows: list[Record]) -> list[str]:
     """Returns a sentence for each pipeline that meets a condition of --fail-on."""
     name, _, limit = item.partition("=")
-    if name in ("failed", "incomplete") and not limit:
+    if not limit:
+        column = f"{name.replace('-', '_')}_count"
+        what = "windows at risk" if name == "at-risk" else f"{name} records"
         return [
-            f"pipeline {row['pipeline_id']} has {name} records: {row[f'{name}_count']}"
+            f"pipeline {row['pipeline_id']} has {what}: {row[column]}"
             for row in rows
-            if row[f"{name}_count"]
+            if row[column]
         ]
     behind = set(ledger.pipelines_behind(limit, args.pipeline))
     return [

@@ -8,6 +8,7 @@ from typing import Any
 from . import exec_options
 from .counts_options import add_counts
 from .operator_options import add_operations
+from .trust_options import add_trust
 
 _EPILOG = """\
 exit codes: 0 proceed (or done), 99 nothing to do, 1 error (or a command of exec failed),
@@ -35,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     _add_views(commands)
     add_counts(commands, _command)
     add_operations(commands, _command)
+    add_trust(commands, _command, _count)
     _add_keeping(commands)
     return top
 
@@ -175,7 +177,7 @@ def _add_views(commands: Any) -> None:
         type=_conditions,
         default=[],
         metavar="LIST",
-        help="exit 1 when a pipeline meets one of: failed, incomplete, behind=DURATION "
+        help="exit 1 when a pipeline meets one of: failed, incomplete, at-risk, behind=DURATION "
         "(such as failed,behind=2h)",
     )
     _add_json(status)
@@ -273,9 +275,10 @@ def _conditions(text: str) -> list[str]:
         name, equals, limit = condition.partition("=")
         if name == "behind" and limit:
             continue
-        if name not in ("failed", "incomplete") or equals:
+        if name not in ("failed", "incomplete", "at-risk") or equals:
             raise argparse.ArgumentTypeError(
-                f"{condition!r} is none of failed, incomplete, behind=DURATION (such as behind=2h)"
+                f"{condition!r} is none of failed, incomplete, at-risk, behind=DURATION "
+                "(such as behind=2h)"
             )
     return conditions
 
