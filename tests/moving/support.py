@@ -1,0 +1,63 @@
+"""What the tests of moving share: records as they are passed, and documents in staged files."""
+
+from __future__ import annotations
+
+import datetime as dt
+import gzip
+import json
+from pathlib import Path
+
+from record_ledger.moving import PartSettings, document_line
+from record_ledger.moving.extraction import extract_parts
+from record_ledger.moving.manifest import Manifest, StagedNames
+
+START = dt.datetime(2026, 11, 21, 8, tzinfo=dt.timezone.utc)
+NOON = "2026-11-22T20:00:00Z"  # in Los Angeles: windows up to 2026-11-21 12:00 have settled
+
+
+def passed(claim_token=1, *, generation=1, pipeline_id="orders", window=0):
+    """Returns what moving reads of a record that was passed."""
+    start = START + dt.timedelta(hours=2 * window)
+    return {
+        "pipeline_id": pipeline_id,
+        "window_start_time": start,
+        "window_end_time": start + dt.timedelta(hours=2),
+        "generation": generation,
+        "claim_token": claim_token,
+    }
+
+
+def staged(stage, record, documents, *, part_bytes=1 << 20, batch=10):
+    """Stages documents for a record and returns their manifest."""
+    lines = [document_line(one) for one in documents]
+    batches = [lines[at : at + batch] for at in range(0, len(lines), batch)]
+    parts = extract_parts(
+        lambda: batches,
+        StagedNames(record),
+        stage,
+        PartSettings(part_bytes),
+        lambda _: None,
+    )
+    return Manifest(
+        record["pipeline_id"],
+        record["window_start_time"].isoformat(),
+        record["window_end_time"].isoformat(),
+        record["generation"],
+        record["claim_token"],
+        parts,
+    )
+
+
+def documents_in(stage, manifest):
+    """Returns what the parts of a manifest hold."""
+    found = []
+    for part in manifest.parts:
+        with stage.open(part.name) as file:
+            found += [json.loads(line) for line in gzip.decompress(file.read()).splitlines()]
+    return found
+
+
+def files_in(folder):
+    """Returns the names of all files below a folder."""
+    folder = Path(folder)
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
