@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from record_ledger.connection import connect as open_database
-from record_ledger.errors import ClaimLost
-from record_ledger.moving import CountsDiffer, MoveFailed, Published, StagedDataDamaged
+from record_ledger.errors import ClaimLost, CountsDisagree
+from record_ledger.moving import MoveFailed, Published, StagedDataDamaged
 from record_ledger.moving.stages.local import LocalStage
 from record_ledger.moving.targets.postgres import PostgresTarget
 from tests.moving.support import passed, staged
@@ -182,7 +182,7 @@ def test_a_loaded_table_that_a_crash_has_emptied_is_loaded_again(target, stage, 
     (loaded,) = tables(database)
     database.execute(f"truncate {loaded}")  # as recovery does to an unlogged table
 
-    with pytest.raises(CountsDiffer, match="0 rows, but 25 are staged"):
+    with pytest.raises(CountsDisagree, match="0 rows, but 25 are staged"):
         target.publish(record, manifest)
     assert target.load(record, manifest, stage) == 25
     assert target.publish(record, manifest) == 25

@@ -10,8 +10,8 @@ import warnings
 
 import pytest
 
-from record_ledger.errors import ClaimLost
-from record_ledger.moving import CountsDiffer, MoveFailed, Published, StagedDataDamaged
+from record_ledger.errors import ClaimLost, CountsDisagree
+from record_ledger.moving import MoveFailed, Published, StagedDataDamaged
 from record_ledger.moving.stages.local import LocalStage
 from tests.moving.support import passed, staged
 
@@ -151,7 +151,7 @@ def test_rows_that_are_missing_are_not_published(target, stage, query):
     (loaded,) = tables(query)
     query(f"delete from {loaded} where document:n::int = 3")
 
-    with pytest.raises(CountsDiffer, match="24 rows, but 25 are staged"):
+    with pytest.raises(CountsDisagree, match="24 rows, but 25 are staged"):
         target.publish(record, manifest)
     assert ids(query) == []
 
@@ -198,7 +198,7 @@ def test_parts_in_an_external_stage_are_named_to_snowflake(connect, stage):
 
     target = SnowflakeTarget(listening, "orders", external_stage="@landing", poll_seconds=0.01)
     target.begin(record)
-    with pytest.raises(MoveFailed, match="(?i)landing"):
+    with pytest.raises(MoveFailed, match=r"(?i)landing"):
         target.load(record, manifest, stage)
 
     names = ", ".join(f"'{part.name}'" for part in manifest.parts)

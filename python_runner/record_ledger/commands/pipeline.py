@@ -11,7 +11,7 @@ from record_ledger.moving.definition import PipelineDefinition
 
 from .common import database, note, print_json
 from .config_file import read_config
-from .exits import NOTHING_TO_DO, PROCEED
+from .exits import NOTHING_TO_DO, PROCEED, CommandError
 from .progress import SECONDS_BETWEEN_LINES
 from .work import airflow_run_id
 
@@ -28,9 +28,12 @@ def run(args: Namespace) -> int:
         work = ledger.processing(definition.config, args.run_id or airflow_run_id())
         # What is wrong in the file is said before a record is passed.
         move = definition.move(ledger, _Reading(args, work))
-        with work as record:
-            if record is not None:
-                work.detail.update(move.run(record))
+        try:
+            with work as record:
+                if record is not None:
+                    work.detail.update(move.run(record))
+        except OSError as error:  # the record is failed, and may be tried again
+            raise CommandError(f"the window could not be moved: {error}") from error
         print_json(_outcome(definition.config, work))
     return NOTHING_TO_DO if work.result.exit_dag else PROCEED
 

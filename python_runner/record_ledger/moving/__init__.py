@@ -1,8 +1,5 @@
 """Moves windows of data on top of the ledger: source, stage and target, with counts that add up.
 
-    from record_ledger.moving import Move
-    from record_ledger.moving.sources.postgres import PostgresSource
-
 `Move` does the work; what it moves from and to are classes of the protocols in `protocols`. Nothing
 is imported before it is used: each source, stage and target needs a driver of its own.
 """
@@ -15,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .definition import PipelineDefinition
     from .documents import document_line
-    from .errors import CountsDiffer, MoveFailed, StagedDataDamaged
+    from .errors import MoveFailed, StagedDataDamaged
     from .extraction import PartSettings
     from .manifest import Manifest, Part
     from .move import Move
@@ -24,7 +21,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "definition": ("PipelineDefinition",),
     "documents": ("document_line",),
-    "errors": ("CountsDiffer", "MoveFailed", "StagedDataDamaged"),
+    "errors": ("MoveFailed", "StagedDataDamaged"),
     "extraction": ("PartSettings",),
     "manifest": ("Manifest", "Part"),
     "move": ("Move",),
@@ -33,7 +30,6 @@ _MODULES = {
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
-    "CountsDiffer",
     "Manifest",
     "Move",
     "MoveFailed",

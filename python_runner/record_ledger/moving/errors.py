@@ -9,9 +9,5 @@ class MoveFailed(LedgerError):
     """A window could not be moved; what is published is as it was before."""
 
 
-class CountsDiffer(MoveFailed):
-    """Two counts of a window that must be equal are not."""
-
-
 class StagedDataDamaged(MoveFailed):
     """A staged file is missing, or is not what its manifest says."""

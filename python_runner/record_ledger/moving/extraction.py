@@ -9,6 +9,9 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from record_ledger import logs
+
+from .errors import MoveFailed
 from .manifest import Part
 from .protocols import StartAgain
 
@@ -46,9 +49,10 @@ def extract_parts(
     is. `progress(rows)` is called after each batch and may raise to stop. Whatever is raised, no
     part that was not committed is left behind.
 
-    :raises StartAgain: when the source could not read the window through three times in a row.
+    :raises MoveFailed: when the source could not read the window through three times in a row.
     """
-    for attempt in range(1, _TRIES + 1):
+    last: StartAgain | None = None
+    for _ in range(_TRIES):
         writer = _PartWriter(stage, names, settings)
         try:
             with _Compressing(writer) as compressing:
@@ -56,10 +60,10 @@ def extract_parts(
                     compressing.add(batch)
                     progress(len(batch))
             return tuple(writer.parts)
-        except StartAgain:
-            if attempt == _TRIES:
-                raise
-    raise AssertionError("unreachable")
+        except StartAgain as error:
+            logs.logger.warning(logs.line(event="window_started_again", reason=str(error)))
+            last = error
+    raise MoveFailed(f"the window could not be read through: {last}") from last
 
 
 class _PartWriter:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from record_ledger import logs
+from record_ledger.errors import CountsDisagree
 
-from .errors import CountsDiffer, MoveFailed, StagedDataDamaged
+from .errors import MoveFailed, StagedDataDamaged
 from .evidence import LOAD, SOURCE, STAGE, TARGET, Evidence
 from .extraction import PartSettings, extract_parts
 from .manifest import Manifest, StagedNames
@@ -97,8 +98,8 @@ class Move:
     def extract(self, record: Record) -> Manifest:
         """Stages the window, unless that was done and still holds; returns its manifest.
 
-        :raises CountsDiffer: when the source has another number of documents afterwards.
-        :raises StartAgain: when the source could not read the window through.
+        :raises CountsDisagree: when the source has another number of documents afterwards.
+        :raises MoveFailed: when the source could not be read, or nothing be staged.
         """
         names = StagedNames(record)
         self._target.begin(record)
@@ -117,7 +118,7 @@ class Move:
                 manifest = _manifest(record, parts)
                 count = self._source.count(record)
                 if count != manifest.row_count:
-                    raise CountsDiffer(
+                    raise CountsDisagree(
                         f"{manifest.row_count} documents were read of pipeline "
                         f"{manifest.pipeline_id}, window {manifest.window_start_time}, and the "
                         f"source has {count} afterwards: its data has not settled",
@@ -149,7 +150,7 @@ class Move:
             manifest = self._own_manifest(record)
             rows = self._target.load(record, manifest, self._stage)
             if rows != manifest.row_count:
-                raise CountsDiffer(f"{rows} of {manifest.row_count} staged rows were loaded")
+                raise CountsDisagree(f"{rows} of {manifest.row_count} staged rows were loaded")
             done["rows"] = rows
         self._evidence.note(record, LOAD, rows, {"digest": manifest.digest})
         return rows

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from record_ledger.errors import ClaimLost
-from record_ledger.moving.errors import CountsDiffer, MoveFailed, StagedDataDamaged
+from record_ledger.errors import ClaimLost, CountsDisagree
+from record_ledger.moving.errors import MoveFailed, StagedDataDamaged
 
 if TYPE_CHECKING:
     from record_ledger.moving.manifest import Manifest, Part
@@ -48,10 +48,12 @@ def not_loaded(record: Record, manifest: Manifest, target: str) -> MoveFailed:
 def check_rows(found: int, wanted: int, what: str) -> None:
     """Refuses another number of rows than the manifest's.
 
-    :raises CountsDiffer: when they are not the same.
+    :raises CountsDisagree: when they are not the same.
     """
     if found != wanted:
-        raise CountsDiffer(f"{what}: {found} rows, but {wanted} are staged; nothing was published")
+        raise CountsDisagree(
+            f"{what}: {found} rows, but {wanted} are staged; nothing was published"
+        )
 
 
 def check_digest(digest: Any, part: Part) -> None:
