@@ -61,3 +61,47 @@ def files_in(folder):
     """Returns the names of all files below a folder."""
     folder = Path(folder)
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def moved(target, stage, record, documents):
+    """Stages, loads and publishes documents; returns their manifest."""
+    manifest = staged(stage, record, documents, part_bytes=1)
+    target.begin(record)
+    assert target.load(record, manifest, stage) == len(documents)
+    assert target.publish(record, manifest) == len(documents)
+    target.clean(record)
+    return manifest
+
+
+class Watched:
+    """A component that notes which of its methods are called."""
+
+    def __init__(self, watched):
+        self.watched, self.calls = watched, []
+
+    def __getattr__(self, name):
+        method = getattr(self.watched, name)
+
+        def call(*arguments):
+            self.calls.append(name)
+            return method(*arguments)
+
+        return call
+
+
+def ids(database):
+    found = database.execute("select (document ->> 'id')::int from sold order by 1").fetchall()
+    return [one for (one,) in found]
+
+
+def complete(ledger, record):
+    ledger.complete_record(record["pipeline_id"], record["claim_token"])
+
+
+def lose(ledger, record):
+    """Takes the record back from its claim; the next pass hands it out again."""
+    ledger.fail_record(record["pipeline_id"], record["claim_token"], "lost")
+
+
+def another_count(_folder, database):
+    database.execute("insert into sales values (1000, 'late', 1, '2026-11-21T08:30:00Z')")

@@ -12,8 +12,7 @@ import pytest
 
 from record_ledger.errors import ClaimLost, CountsDisagree
 from record_ledger.moving import MoveFailed, Published, StagedDataDamaged
-from record_ledger.moving.stages.local import LocalStage
-from tests.moving.support import passed, staged
+from tests.moving.support import moved, passed, staged
 
 fakesnow = pytest.importorskip("fakesnow", reason="needs the group snowflake")
 from snowflake import connector  # noqa: E402
@@ -48,22 +47,8 @@ def query(connect):
 
 
 @pytest.fixture
-def stage(tmp_path):
-    return LocalStage(tmp_path / "stage")
-
-
-@pytest.fixture
 def target(connect):
     return SnowflakeTarget(connect, "orders", poll_seconds=0.01)
-
-
-def moved(target, stage, record, documents):
-    manifest = staged(stage, record, documents, part_bytes=1)
-    target.begin(record)
-    assert target.load(record, manifest, stage) == len(documents)
-    assert target.publish(record, manifest) == len(documents)
-    target.clean(record)
-    return manifest
 
 
 def ids(query):
@@ -74,8 +59,8 @@ def tables(query):
     return [one[1] for one in query("show tables") if one[1].startswith("LOAD_")]
 
 
-def test_documents_arrive_as_they_were_staged(target, stage, query):
-    moved(target, stage, passed(), DOCUMENTS)
+def test_documents_arrive_as_they_were_staged(target, local_stage, query):
+    moved(target, local_stage, passed(), DOCUMENTS)
 
     assert ids(query) == list(range(25))
     (text,) = query("select document:text::varchar from orders where document:n::int = 7")
@@ -83,44 +68,44 @@ def test_documents_arrive_as_they_were_staged(target, stage, query):
     assert tables(query) == []
 
 
-def test_publishing_replaces_its_window_and_no_other(target, stage, query):
+def test_publishing_replaces_its_window_and_no_other(target, local_stage, query):
     for window in range(2):
-        moved(target, stage, passed(window + 1, window=window), DOCUMENTS[:2])
+        moved(target, local_stage, passed(window + 1, window=window), DOCUMENTS[:2])
 
-    moved(target, stage, passed(10, window=1), DOCUMENTS[5:6])
+    moved(target, local_stage, passed(10, window=1), DOCUMENTS[5:6])
     assert ids(query) == [0, 1, 5]
 
-    manifest = moved(target, stage, passed(11, window=1, generation=2), [])
+    manifest = moved(target, local_stage, passed(11, window=1, generation=2), [])
     assert ids(query) == [0, 1]
     assert target.begin(passed(12, window=1)) == Published(2, 11, manifest.digest, 0)
 
 
 @pytest.mark.parametrize("phase", ["begin", "load", "publish"])
-def test_a_claim_that_is_not_the_newest_changes_nothing(target, stage, query, phase):
-    moved(target, stage, passed(1), DOCUMENTS[:3])
+def test_a_claim_that_is_not_the_newest_changes_nothing(target, local_stage, query, phase):
+    moved(target, local_stage, passed(1), DOCUMENTS[:3])
     stale = passed(2)
-    manifest = staged(stage, stale, DOCUMENTS)
+    manifest = staged(local_stage, stale, DOCUMENTS)
     target.begin(stale)
-    target.load(stale, manifest, stage)
+    target.load(stale, manifest, local_stage)
 
     target.begin(passed(3))
 
     with pytest.raises(ClaimLost, match="a later claim than 2"):
         {
             "begin": lambda: target.begin(stale),
-            "load": lambda: target.load(stale, manifest, stage),
+            "load": lambda: target.load(stale, manifest, local_stage),
             "publish": lambda: target.publish(stale, manifest),
         }[phase]()
     assert ids(query) == [0, 1, 2]
 
 
-def test_repeating_any_phase_changes_nothing(target, stage, query):
+def test_repeating_any_phase_changes_nothing(target, local_stage, query):
     record = passed(1)
-    manifest = staged(stage, record, DOCUMENTS)
+    manifest = staged(local_stage, record, DOCUMENTS)
     for _ in range(2):
         target.begin(record)
-        target.load(record, manifest, stage)
-        target.load(record, manifest, stage)
+        target.load(record, manifest, local_stage)
+        target.load(record, manifest, local_stage)
         target.publish(record, manifest)
         target.publish(record, manifest)
         target.clean(record)
@@ -128,26 +113,26 @@ def test_repeating_any_phase_changes_nothing(target, stage, query):
     assert ids(query) == list(range(25))
 
 
-def test_what_an_earlier_claim_has_loaded_is_taken_over(target, stage, query):
+def test_what_an_earlier_claim_has_loaded_is_taken_over(target, local_stage, query):
     first, second = passed(1), passed(2)
-    manifest = staged(stage, first, DOCUMENTS)
+    manifest = staged(local_stage, first, DOCUMENTS)
     target.begin(first)
-    target.load(first, manifest, stage)
-    stage.remove("orders/", lambda *_: False)
+    target.load(first, manifest, local_stage)
+    local_stage.remove("orders/", lambda *_: False)
 
     target.begin(second)
-    assert target.load(second, manifest, stage) == 25
+    assert target.load(second, manifest, local_stage) == 25
     assert target.publish(second, manifest) == 25
     assert ids(query) == list(range(25))
 
 
-def test_rows_that_are_missing_are_not_published(target, stage, query):
+def test_rows_that_are_missing_are_not_published(target, local_stage, query):
     record = passed(1)
-    manifest = staged(stage, record, DOCUMENTS)
+    manifest = staged(local_stage, record, DOCUMENTS)
     target.begin(record)
     with pytest.raises(MoveFailed, match="has not loaded the 25 staged rows"):
         target.publish(record, manifest)
-    target.load(record, manifest, stage)
+    target.load(record, manifest, local_stage)
     (loaded,) = tables(query)
     query(f"delete from {loaded} where document:n::int = 3")
 
@@ -156,14 +141,14 @@ def test_rows_that_are_missing_are_not_published(target, stage, query):
     assert ids(query) == []
 
 
-def test_a_damaged_part_is_not_loaded(target, stage):
+def test_a_damaged_part_is_not_loaded(target, local_stage):
     record = passed(1)
-    manifest = staged(stage, record, DOCUMENTS, part_bytes=1)
-    stage.path_of(manifest.parts[1].name).write_bytes(b"something else")
+    manifest = staged(local_stage, record, DOCUMENTS, part_bytes=1)
+    local_stage.path_of(manifest.parts[1].name).write_bytes(b"something else")
     target.begin(record)
 
     with pytest.raises(StagedDataDamaged, match=manifest.parts[1].name):
-        target.load(record, manifest, stage)
+        target.load(record, manifest, local_stage)
 
 
 def test_what_snowflake_refuses_is_one_error(connect):
@@ -177,10 +162,10 @@ def test_a_name_that_is_no_plain_one_is_refused(connect, name):
         SnowflakeTarget(connect, name)
 
 
-def test_parts_in_an_external_stage_are_named_to_snowflake(connect, stage):
+def test_parts_in_an_external_stage_are_named_to_snowflake(connect, local_stage):
     """By the statement's text: fakesnow reads nothing from such a stage, and says which one."""
     record = passed(1)
-    manifest = staged(stage, record, DOCUMENTS, part_bytes=1)
+    manifest = staged(local_stage, record, DOCUMENTS, part_bytes=1)
     sent = []
 
     def listening():
@@ -199,7 +184,7 @@ def test_parts_in_an_external_stage_are_named_to_snowflake(connect, stage):
     target = SnowflakeTarget(listening, "orders", external_stage="@landing", poll_seconds=0.01)
     target.begin(record)
     with pytest.raises(MoveFailed, match=r"(?i)landing"):
-        target.load(record, manifest, stage)
+        target.load(record, manifest, local_stage)
 
     names = ", ".join(f"'{part.name}'" for part in manifest.parts)
     assert len(manifest.parts) == 3

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
-import time
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from record_ledger.moving.protocols import Published
 from . import snowflake_statements as statements
 from .checks import check_digest, check_rows, key_of, later_claim, missing, not_loaded
 from .names import claim_of_loaded, holds_content, loaded_name, loaded_prefix
+from .snowflake_calls import SnowflakeCalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -181,12 +181,12 @@ class SnowflakeTarget:
                     call(statements.DROP_LOADED, loaded=self._beside(name))
 
     # ---------------------------------------------------------------- steps
-    def _check_newest(self, call: _Call, record: Record) -> None:
+    def _check_newest(self, call: SnowflakeCalls, record: Record) -> None:
         newest = call(statements.NEWEST_CLAIM, _bound(record))[0][0]
         if newest is None or int(newest) != record["claim_token"]:
             raise later_claim(record, self._where)
 
-    def _loaded_tables(self, call: _Call, record: Record) -> list[str]:
+    def _loaded_tables(self, call: SnowflakeCalls, record: Record) -> list[str]:
         *database, schema = self._schema or [""]
         found = call(
             statements.LOADED_TABLES,
@@ -196,13 +196,13 @@ class SnowflakeTarget:
         )
         return [str(name).lower() for (name,) in found]
 
-    def _copy_external(self, call: _Call, loaded: str, parts: tuple[Part, ...]) -> None:
+    def _copy_external(self, call: SnowflakeCalls, loaded: str, parts: tuple[Part, ...]) -> None:
         """Has Snowflake read the parts where they are staged, by their names."""
         names = ", ".join("'" + part.name.replace("'", "''") + "'" for part in parts)
         self._copy(call, loaded, f"{self._external_stage}/", f"files = ({names})", parts)
 
     def _copy(
-        self, call: _Call, loaded: str, stage: str, files: str, parts: tuple[Part, ...]
+        self, call: SnowflakeCalls, loaded: str, stage: str, files: str, parts: tuple[Part, ...]
     ) -> None:
         """Copies what lies in a stage, and compares the rows of each file with its part's."""
         answer = call.awaited(
@@ -217,67 +217,17 @@ class SnowflakeTarget:
         return ".".join([*self._schema, name])
 
     @contextmanager
-    def _session(self) -> Iterator[_Call]:
+    def _session(self) -> Iterator[SnowflakeCalls]:
         try:
             with self._connect() as connection:
-                yield _Call(connection, self._names, self._timeout)
+                yield SnowflakeCalls(connection, self._names, self._timeout)
         except connector.errors.Error as error:
             raise MoveFailed(
                 f"{self._where}: {error.msg or error}", sqlstate=error.sqlstate
             ) from error
 
 
-class _Call:
-    """Sends statements on one connection, with the target's names put in; returns their rows."""
-
-    def __init__(self, connection: Any, names: Mapping[str, str], timeout: int) -> None:
-        self._connection = connection
-        self._names = names
-        self._timeout = timeout
-
-    def __call__(
-        self, statement: str, parameters: Mapping[str, Any] | None = None, **names: str
-    ) -> list[tuple[Any, ...]]:
-        with self._connection.cursor() as cursor:
-            cursor.execute(
-                statement.format(**self._names, **names), parameters, timeout=self._timeout
-            )
-            rows: list[tuple[Any, ...]] = cursor.fetchall()
-            return rows
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Commits at the end of a block that raises nothing."""
-        self(statements.BEGIN)
-        try:
-            yield
-        except BaseException:
-            self(statements.ROLLBACK)
-            raise
-        self(statements.COMMIT)
-
-    def awaited(self, text: str, poll_seconds: float) -> list[tuple[Any, ...]]:
-        """Runs a statement on Snowflake's side and asks until it is done; cancels it in the end."""
-        deadline = time.monotonic() + self._timeout
-        with self._connection.cursor() as cursor:
-            cursor.execute_async(text)
-            query_id = cursor.sfqid
-            while self._connection.is_still_running(
-                self._connection.get_query_status_throw_if_error(query_id)
-            ):
-                if time.monotonic() > deadline:
-                    self(statements.CANCEL, {"query_id": query_id})
-                    raise MoveFailed(
-                        f"query {query_id} took longer than {self._timeout} s and was cancelled",
-                        hint="A larger warehouse, or a longer timeout_seconds, would do.",
-                    )
-                time.sleep(poll_seconds)
-            cursor.get_results_from_sfqid(query_id)
-            rows: list[tuple[Any, ...]] = cursor.fetchall()
-            return rows
-
-
-def _put(call: _Call, loaded: str, part: Part, stage: Stage) -> None:
+def _put(call: SnowflakeCalls, loaded: str, part: Part, stage: Stage) -> None:
     """Sends a part to the load's own stage, after its digest was checked."""
     with tempfile.TemporaryDirectory(prefix="record-ledger-") as folder:
         path = Path(folder) / _base(part.name)
