@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.benchmarks import backfill, bulk, calls, growth, held_snapshot, starts
+from tests.benchmarks import backfill, bulk, calls, growth, held_snapshot, moving, starts
 from tests.benchmarks.bench import print_results
 from tests.support.server import Server
 
@@ -33,6 +33,7 @@ def main() -> None:
             server, backlog, bulk_calls * bulk.PER_CALL, 50 if quick else growth.ROUNDS
         )
         results += held_snapshot.measure(server, 5_000 if quick else held_snapshot.CYCLES)
+        results += moving.measure(*((1, 20_000) if quick else (moving.ROUNDS, moving.DOCUMENTS)))
     finally:
         server.remove()
     print_results(results)

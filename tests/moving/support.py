@@ -38,6 +38,11 @@ def staged(stage, record, documents, *, part_bytes=1 << 20, batch=10):
         PartSettings(part_bytes),
         lambda _: None,
     )
+    return manifest_of(record, parts)
+
+
+def manifest_of(record, parts):
+    """Returns the manifest of a record's parts."""
     return Manifest(
         record["pipeline_id"],
         record["window_start_time"].isoformat(),

@@ -207,8 +207,10 @@ class _ShardsFailed(Exception):
 
 
 def _line(hit: Mapping[str, Any]) -> bytes:
+    document: dict[str, Any] = hit["_source"]
     # No document can have fields of these two names.
-    return document_line({**hit["_source"], "_id": hit["_id"], "_index": hit["_index"]})
+    document["_id"], document["_index"] = hit["_id"], hit["_index"]
+    return document_line(document)
 
 
 def _all_shards(answer: Any) -> None:
