@@ -33,6 +33,7 @@ _CHUNK = 1 << 20
 # As many files as one COPY names.
 _FILES = 1000
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(?:\.[A-Za-z_][A-Za-z0-9_$]*){0,2}\Z")
+_STAGE = re.compile(r"[A-Za-z_][A-Za-z0-9_$.]*(?:/[A-Za-z0-9_./-]+)?\Z")
 _PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*\Z")
 
 
@@ -80,10 +81,12 @@ class SnowflakeTarget:
         self._connect = connect
         self._where = f"table {table}"
         self._columns = dict(columns or {})
-        self._external_stage = external_stage and external_stage.removeprefix("@")
+        self._external_stage = external_stage and external_stage.strip("@/")
         self._timeout = timeout
         self._poll_seconds = poll_seconds
-        for name in (table, self._external_stage or table, *self._columns):
+        if self._external_stage and not _STAGE.match(self._external_stage):
+            raise ValueError(f"{external_stage!r} is not valid; it must be a stage, or stage/path")
+        for name in (table, *self._columns):
             if not _NAME.match(name):
                 raise ValueError(f"{name!r} is not valid; it must be a plain name of Snowflake's")
         for path in self._columns.values():
