@@ -145,7 +145,6 @@ class Move:
 
     def load(self, record: Record) -> int:
         """Loads what is staged beside the published data; returns its rows."""
-        self._target.begin(record)
         with _timed("load", record) as done:
             manifest = self._own_manifest(record)
             rows = self._target.load(record, manifest, self._stage)
@@ -168,11 +167,12 @@ class Move:
         """Removes what nobody needs once the window is published, and staged files of age."""
         names = StagedNames(record)
         self._target.clean(record)
-        if self._keep_days is not None:
+        if self._keep_days == 0:
+            self._stage.remove(names.window_folder, lambda name, _: names.is_later(name))
+        elif self._keep_days is not None:
             longest = self._keep_days * _DAY
             self._stage.remove(
-                names.pipeline_folder if longest else names.window_folder,
-                lambda name, age: age < longest or names.is_later(name),
+                names.pipeline_folder, lambda name, age: age < longest or names.is_later(name)
             )
 
     # ---------------------------------------------------------------- what is staged
