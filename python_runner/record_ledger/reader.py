@@ -50,6 +50,11 @@ class LedgerReader:
         """Closes the connection; a later call would open another."""
         self._session.close()
 
+    @property
+    def conninfo(self) -> str | None:
+        """The connection string it was opened with; None leaves it to the environment."""
+        return self._conninfo
+
     def interrupt(self) -> None:
         """Ends a call that another thread is in, and refuses every later one.
 

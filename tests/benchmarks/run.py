@@ -15,13 +15,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.benchmarks import bulk, due_window, growth, held_snapshot, speed, starts
+from tests.benchmarks import bulk, due_window, growth, held_snapshot, moving, speed, starts
 from tests.benchmarks.environments import Environments
 from tests.benchmarks.report import Report, save
 from tests.support.databases import open_connection
 from tests.support.server import Server
 
-AREAS = ("speed", "due_window", "growth", "held_snapshot", "bulk", "starts")
+AREAS = ("speed", "due_window", "growth", "held_snapshot", "bulk", "starts", "moving")
 
 
 def run(areas: list[str], server: Server, report: Report, *, quick: bool, long: bool) -> None:
@@ -43,6 +43,8 @@ def run(areas: list[str], server: Server, report: Report, *, quick: bool, long: 
             bulk.measure(server, report, 20_000 if quick else bulk.WINDOWS)
         if "starts" in areas:
             starts.measure(environments, report, 2 if quick else starts.ROUNDS)
+        if "moving" in areas:
+            moving.measure(report, *((1, 20_000) if quick else (moving.ROUNDS, moving.DOCUMENTS)))
     finally:
         environments.remove()
 

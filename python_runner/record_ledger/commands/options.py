@@ -8,6 +8,7 @@ from typing import Any
 from . import exec_options
 from .counts_options import add_counts
 from .operator_options import add_operations
+from .pipeline_options import add_pipeline
 from .trust_options import add_trust
 
 _EPILOG = """\
@@ -37,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     add_counts(commands, _command)
     add_operations(commands, _command)
     add_trust(commands, _command, _count)
+    add_pipeline(commands, _command, _add_pass)
     _add_keeping(commands)
     return top
 
