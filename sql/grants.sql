@@ -34,14 +34,18 @@ begin
             'archived_record_events',
             'archived_record_observations',
             'archived_records',
+            'changed_records',
+            'daily_coverage',
             'oldest_valid_record',
             'pipeline_events',
+            'pipeline_lateness',
             'pipeline_progress',
             'pipeline_records',
             'pipelines',
             'record_events',
             'record_observations',
-            'record_verdicts'
+            'record_verdicts',
+            'records_at_risk'
         ] loop
             execute format('grant select on record_ledger.%I to %I', v_object, v_role);
         end loop;
@@ -52,16 +56,21 @@ begin
             'config_problems(jsonb)',
             'count_tolerance(text, bigint)',
             'counts_problem(text, timestamptz, bigint)',
+            'day_coverage(record_ledger.pipeline, date)',
             'day_start(date, text)',
+            'days_with_windows(record_ledger.pipeline)',
             'deployed_release()',
             'duration(text)',
             'edit_distance(text, text)',
             'is_complete(jsonb, text[])',
             'is_stage(text)',
+            'is_at_risk(timestamptz, record_ledger.pipeline, timestamptz)',
+            'is_lost(timestamptz, interval, timestamptz)',
             'is_stable(timestamptz, interval, timestamptz)',
             'instant(text)',
             'iso_time(timestamptz)',
             'known_config(jsonb)',
+            'lateness(record_ledger.pipeline)',
             'ledger_columns()',
             'local_day(timestamptz, text)',
             'local_instant(timestamp, text)',
@@ -72,9 +81,12 @@ begin
             'first_window_start(record_ledger.pipeline, timestamptz)',
             'next_window(timestamptz, interval, text)',
             'required_counts_problems(jsonb)',
+            'open_windows(record_ledger.pipeline, timestamptz)',
             'record_verdict(record_ledger.record, record_ledger.pipeline, timestamptz, bigint, '
             'timestamptz)',
-            'retry_time(timestamptz, integer, interval)',
+            'recount_problems(jsonb)',
+            'retention_problems(jsonb)',
+            'retry_time(timestamptz, integer, timestamptz, record_ledger.pipeline)',
             'start_instant(text, text)',
             'time_interval(timestamptz, timestamptz)',
             'archivable_records(text, timestamptz, integer)',
@@ -83,6 +95,9 @@ begin
             'plan_runs(text, integer, timestamptz, integer, interval)',
             'pipeline_time(text, text)',
             'range_effects(text, text, timestamptz, timestamptz)',
+            'is_day_sealed(text, date)',
+            'recount_due(text)',
+            'suggest_x_time_back(text, numeric)',
             'records_as_of(timestamptz)'
         ] loop
             execute format('grant execute on function record_ledger.%s to %I', v_object, v_role);
@@ -105,6 +120,7 @@ begin
         record_ledger.waive_records(text, timestamptz, timestamptz, text),
         record_ledger.reopen_records(text, timestamptz, timestamptz, text),
         record_ledger.expire_leases(text, timestamptz, timestamptz, text),
+        record_ledger.reopen_changed_records(text),
         record_ledger.backfill_records(text, timestamptz, text),
         record_ledger.pause_pipeline(text, text),
         record_ledger.resume_pipeline(text, text),

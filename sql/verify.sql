@@ -11,14 +11,18 @@ begin
         'archived_record_events',
         'archived_record_observations',
         'archived_records',
+        'changed_records',
+        'daily_coverage',
         'oldest_valid_record',
         'pipeline_events',
+        'pipeline_lateness',
         'pipeline_progress',
         'pipeline_records',
         'pipelines',
         'record_events',
         'record_observations',
-        'record_verdicts'
+        'record_verdicts',
+        'records_at_risk'
     ] loop
         if to_regclass('record_ledger.' || v_object) is null
             or obj_description(to_regclass('record_ledger.' || v_object), 'pg_class') is null
@@ -53,6 +57,10 @@ begin
         'resume_pipeline(text, text)',
         'retire_pipeline(text, text)',
         'range_effects(text, text, timestamptz, timestamptz)',
+        'recount_due(text)',
+        'reopen_changed_records(text)',
+        'suggest_x_time_back(text, numeric)',
+        'is_day_sealed(text, date)',
         'pipeline_time(text, text)',
         'deployed_release()'
     ] loop

@@ -127,7 +127,7 @@ as $$
 $$;
 comment on function record_ledger.end_deploy(text) is
 'Private. Notes the release that was deployed.';
-select record_ledger.begin_deploy('0.3.0', 4);
+select record_ledger.begin_deploy('0.3.0', 5);
 select record_ledger.migrate(1, '0001_tables', $body$-- record_ledger migration 1: the tables, their constraints and their indexes.
 -- All of them are private: callers use the views and routines, and only the owner holds rights here.
 -- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
@@ -465,6 +465,62 @@ create table record_ledger.archived_record_observation (
 ) partition by range (window_start_time);
 comment on table record_ledger.archived_record_observation is
 'Private. Append-only: the observations of archived records. Read through archived_record_observations.';
+$body$);
+select record_ledger.migrate(5, '0005_retention_recounts', $body$-- record_ledger migration 5: how long source data is kept, and when finished windows are counted again.
+-- What order by deadline, lost records, recounts and reopening by them need to know of a pipeline.
+-- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
+-- Rules kept here: durations are elapsed time; an order by deadline has deadlines.
+
+alter table record_ledger.pipeline
+-- How long after a window's end its source data is kept; null when nothing is said, and nothing is ever lost.
+add column source_retention interval,
+-- A record is at risk from this long before its source data goes; null without source_retention.
+add column at_risk_within interval,
+-- 'oldest' or 'deadline'.
+add column pass_order text not null default 'oldest',
+-- How long after its first count the source of a completed window is to be counted again, ascending.
+add column recount_ages interval[] not null default '{01:00:00,24:00:00,168:00:00}',
+-- How many records reopen_changed_records may reopen in one local day.
+add column reopen_budget integer not null default 10,
+add constraint retention_is_elapsed_time check (
+    extract(day from source_retention) = 0 and extract(day from at_risk_within) = 0
+),
+add constraint an_order_by_deadline_has_deadlines check (
+    pass_order = 'oldest' or pass_order = 'deadline' and source_retention is not null
+);
+
+-- ---------------------------------------------------------------- record_observation
+alter table record_ledger.record_observation
+-- Of a recount: a count of the source after completion. By how many rows it differs from the count that the completed
+-- generation stands on, which is a fact from then on. Null for all others.
+add column changed_by bigint;
+alter table record_ledger.archived_record_observation add column changed_by bigint;
+
+-- What recount_due looks through: the counts of the last days that are no recounts.
+create index source_counts_by_time
+on record_ledger.record_observation (pipeline_id, observed_at)
+where stage = 'source' and changed_by is null;
+-- How late data came, newest windows first. No other look-up has this predicate, so none is planned with this index
+-- while the tables are small.
+create index first_recounts_by_window
+on record_ledger.record_observation (pipeline_id, window_start_time)
+where changed_by is not null and generation = 1;
+-- Few by nature, so that what has changed is found among any number of records.
+create index recounts_that_differ
+on record_ledger.record_observation (pipeline_id, window_start_time)
+where changed_by <> 0;
+
+-- ---------------------------------------------------------------- functions whose signature is another one now
+drop function if exists record_ledger.lane_heads(text, timestamptz, timestamptz);
+drop function if exists record_ledger.next_answer(record_ledger.pipeline, text, timestamptz);
+drop function if exists record_ledger.next_candidate(
+    record_ledger.pipeline, timestamptz, timestamptz, timestamptz, numeric, timestamptz
+);
+drop function if exists record_ledger.deciding_record(
+    record_ledger.pipeline, timestamptz, timestamptz, timestamptz
+);
+drop function if exists record_ledger.retry_time(timestamptz, integer, interval);
+drop function if exists record_ledger.status_after(text, text, boolean);
 $body$);
 -- record_ledger.adoptable_observations: what a claim may take over from earlier claims of the same generation.
 -- Per stage that it has not counted itself, the newest observation that was written under a claim current at the time.
@@ -1066,7 +1122,12 @@ as $$
         'max_attempts',
         'retry_delay',
         'backfill_share',
-        'required_counts'
+        'required_counts',
+        'source_retention',
+        'at_risk_within',
+        'pass_order',
+        'recount_ages',
+        'reopen_budget'
     ]
 $$;
 comment on function record_ledger.config_keys() is
@@ -1074,7 +1135,8 @@ comment on function record_ledger.config_keys() is
 -- record_ledger.config_problems: everything that is wrong with a config, one sentence each.
 -- Each names the key, the value and what would be valid; empty when the config is valid.
 -- Read by: read_config.
--- Rules: config_keys, ledger_columns, duration, near_names, required_counts_problems.
+-- Rules: config_keys, ledger_columns, duration, near_names, required_counts_problems, retention_problems,
+-- recount_problems.
 create or replace function record_ledger.config_problems(config jsonb)
 returns text[]
 language plpgsql
@@ -1129,7 +1191,14 @@ begin
     end if;
 
     -- durations
-    for v_key in select unnest(array['x_time_back', 'granularity', 'lease', 'retry_delay']) loop
+    for v_key in
+        select unnest(
+            array[
+                'x_time_back', 'granularity', 'lease', 'retry_delay',
+                'source_retention', 'at_risk_within'
+            ]
+        )
+    loop
         v_value := config -> v_key;
         v_duration := case jsonb_typeof(v_value)
             when 'string' then record_ledger.duration(config ->> v_key)
@@ -1202,6 +1271,9 @@ begin
             left(v_value::text, 80)
         );
     end if;
+
+    v_problems := v_problems
+        || record_ledger.retention_problems(config) || record_ledger.recount_problems(config);
 
     -- start_at
     v_value := config -> 'start_at';
@@ -1404,6 +1476,165 @@ end
 $$;
 comment on function record_ledger.counts_problem(text, timestamptz, bigint) is
 'Why the counts of a claim do not suffice to complete its record, with the counts; null when they do, or none are required.';
+-- record_ledger.day_coverage: how the windows of a pipeline cover a local day, the archive included.
+-- The day is [its local midnight, the next one). A window is published when a generation of it was completed, also
+-- while a later one is under way; done when it is COMPLETED or WAIVED. Counts are those of published generations.
+-- Read by: is_day_sealed, daily_coverage.
+-- Rules: day_start. Windows never overlap, so those that start and end in the day tile it when their lengths add up.
+create or replace function record_ledger.day_coverage(
+    p record_ledger.pipeline,
+    local_date date,
+    out day_start_time timestamptz,
+    out day_end_time timestamptz,
+    out first_window_start_time timestamptz,
+    out window_count bigint,
+    out published_count bigint,
+    out waived_count bigint,
+    out lost_count bigint,
+    out open_count bigint,
+    out covered_seconds numeric,
+    out is_published boolean,
+    out is_sealed boolean,
+    out counts jsonb
+)
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+#variable_conflict use_column
+declare
+    v_day_seconds numeric;
+    v_done_seconds numeric;
+begin
+    day_start_time := record_ledger.day_start(day_coverage.local_date, p.timezone);
+    day_end_time := record_ledger.day_start(day_coverage.local_date + 1, p.timezone);
+    v_day_seconds := extract(epoch from day_end_time - day_start_time);
+    with windows as materialized (
+        select
+            r.window_start_time,
+            extract(epoch from r.window_end_time - r.window_start_time) as seconds,
+            r.status,
+            r.published_generation,
+            r.last_event,
+            r.last_detail,
+            -- The claim that completed the published generation.
+            case
+                when r.status = 'COMPLETED' then r.claim_token
+                when r.published_generation is not null
+                    then (
+                        select max(e.claim_token)
+                        from (
+                            select l.claim_token, l.generation, l.event
+                            from record_ledger.record_event as l
+                            where l.pipeline_id = p.pipeline_id
+                                and l.window_start_time = r.window_start_time
+                            union all
+                            select l.claim_token, l.generation, l.event
+                            from record_ledger.archived_record_event as l
+                            where l.pipeline_id = p.pipeline_id
+                                and l.window_start_time = r.window_start_time
+                        ) as e
+                        where e.generation = r.published_generation and e.event = 'completed'
+                    )
+            end as claim_token
+        from (
+            select
+                l.window_start_time,
+                l.window_end_time,
+                l.status,
+                l.published_generation,
+                l.last_event,
+                l.last_detail,
+                l.claim_token
+            from record_ledger.pipeline_records as l
+            where l.pipeline_id = p.pipeline_id
+                and l.window_start_time >= day_coverage.day_start_time
+                and l.window_start_time < day_coverage.day_end_time
+            union all
+            select
+                l.window_start_time,
+                l.window_end_time,
+                l.status,
+                l.published_generation,
+                l.last_event,
+                l.last_detail,
+                l.claim_token
+            from record_ledger.archived_records as l
+            where l.pipeline_id = p.pipeline_id
+                and l.window_start_time >= day_coverage.day_start_time
+                and l.window_start_time < day_coverage.day_end_time
+        ) as r
+        where r.window_end_time <= day_coverage.day_end_time
+    ),
+
+    -- The newest count of each stage under that claim, where the record is.
+    observed as (
+        select distinct on (o.window_start_time, o.stage) o.stage, o.row_count
+        from (
+            select q.window_start_time, q.stage, q.observation_no, q.row_count, q.claim_token
+            from record_ledger.record_observation as q
+            where q.pipeline_id = p.pipeline_id
+                and q.window_start_time >= day_coverage.day_start_time
+                and q.window_start_time < day_coverage.day_end_time
+            union all
+            select q.window_start_time, q.stage, q.observation_no, q.row_count, q.claim_token
+            from record_ledger.archived_record_observation as q
+            where q.pipeline_id = p.pipeline_id
+                and q.window_start_time >= day_coverage.day_start_time
+                and q.window_start_time < day_coverage.day_end_time
+        ) as o
+        join windows as w
+            on w.window_start_time = o.window_start_time and w.claim_token = o.claim_token
+        order by o.window_start_time, o.stage, o.observation_no desc
+    )
+
+    select
+        min(w.window_start_time),
+        count(*),
+        count(w.published_generation),
+        count(*) filter (where w.status = 'WAIVED'),
+        count(*) filter (where w.last_event = 'waived' and w.last_detail ->> 'reason' = 'lost'),
+        count(*) filter (where w.status not in ('COMPLETED', 'WAIVED')),
+        coalesce(
+            sum(w.seconds) filter (
+                where w.published_generation is not null or w.status = 'WAIVED'
+            ),
+            0
+        ),
+        coalesce(sum(w.seconds) filter (where w.status in ('COMPLETED', 'WAIVED')), 0),
+        coalesce(
+            (
+                select jsonb_object_agg(s.stage, s.counted)
+                from (
+                    select
+                        o.stage,
+                        jsonb_build_object('rows', sum(o.row_count), 'windows', count(*)) as counted
+                    from observed as o
+                    group by o.stage
+                ) as s
+            ),
+            '{}'
+        )
+    into
+        first_window_start_time,
+        window_count,
+        published_count,
+        waived_count,
+        lost_count,
+        open_count,
+        covered_seconds,
+        v_done_seconds,
+        counts
+    from windows as w;
+    is_published := covered_seconds = v_day_seconds;
+    is_sealed := v_done_seconds = v_day_seconds;
+end
+$$;
+comment on function record_ledger.day_coverage(record_ledger.pipeline, date) is
+'How the windows of a pipeline cover a local day, archived ones included.';
 -- record_ledger.day_start: the first instant of a local date, the ledger's local midnight.
 -- Also where 00:00 does not exist (Cairo, Beirut, Santiago, Havana), happens twice (Azores) or a whole date is skipped.
 -- Read by: local_day, next_window, windows_from, backfill_windows, first_window_start.
@@ -1417,14 +1648,59 @@ as $$
 $$;
 comment on function record_ledger.day_start(date, text) is
 'The first instant of a local date in a time zone; consecutive ones tile time exactly.';
+-- record_ledger.days_with_windows: the local days of a pipeline, from its first window's to its newest one's.
+-- Every date between them, whether its windows are in the ledger or in the archive.
+-- Read by: daily_coverage.
+-- Rules: local_day.
+create or replace function record_ledger.days_with_windows(p record_ledger.pipeline)
+returns table (local_date date)
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+#variable_conflict use_column
+declare
+    v_first timestamptz;
+    v_last timestamptz;
+begin
+    select a.window_start_time into v_first
+    from record_ledger.archived_record as a
+    where a.pipeline_id = p.pipeline_id
+    order by a.window_start_time
+    limit 1;
+    if v_first is null then
+        select r.window_start_time into v_first
+        from record_ledger.record as r
+        where r.pipeline_id = p.pipeline_id
+        order by r.window_start_time
+        limit 1;
+    end if;
+    select l.window_start_time into v_last
+    from record_ledger.last_window(p.pipeline_id) as l;
+    return query
+    select record_ledger.local_day(v_first, p.timezone) + n
+    from generate_series(
+        0,
+        record_ledger.local_day(v_last, p.timezone) - record_ledger.local_day(v_first, p.timezone)
+    ) as n;
+end
+$$;
+comment on function record_ledger.days_with_windows(record_ledger.pipeline) is
+'The local days of a pipeline from its first window to its newest one, archived ones included.';
 -- record_ledger.deciding_record: the open record whose verdict a pass exits with when it passes nothing.
 -- The oldest pending one, else the oldest in progress, else the oldest failed one; null when none is open.
--- A record whose lease has run out comes as the next pass will leave it: pending again, or failed.
+-- A record whose lease has run out comes as the next pass will leave it: pending again, or failed. Lost ones are passed
+-- over, as the next pass waives them.
 -- Read by: next_answer. Rules: lane_heads, retry_time.
 create or replace function record_ledger.deciding_record(
     p record_ledger.pipeline,
     oldest_waiting timestamptz,
     first_active timestamptz,
+    lost_before timestamptz,
     as_of timestamptz
 )
 returns record_ledger.record
@@ -1435,20 +1711,27 @@ as $$
 declare
     r record_ledger.record;
     v_start timestamptz;
+    v_from constant timestamptz := coalesce(lost_before, '-infinity');
 begin
     select o.* into r
     from record_ledger.record as o
     where o.open_pipeline_id = p.pipeline_id and o.lane = 'active'
-        and o.window_start_time >= deciding_record.first_active
+        and o.window_start_time >= greatest(deciding_record.first_active, v_from)
         and o.lease_expires_at <= as_of and o.attempt < p.max_attempts
     order by o.window_start_time
     limit 1;
     select min(h.window_start_time) into v_start
-    from record_ledger.lane_heads(p.pipeline_id, deciding_record.oldest_waiting) as h
+    from record_ledger.lane_heads(
+        p.pipeline_id,
+        deciding_record.oldest_waiting,
+        lost_before => deciding_record.lost_before
+    ) as h
     where h.lane not in ('active', 'failed');
     if r.window_start_time < v_start or v_start is null and r.pipeline_id is not null then
         r.status := 'PENDING';
-        r.retry_at := record_ledger.retry_time(r.lease_expires_at, r.attempt, p.retry_delay);
+        r.retry_at := record_ledger.retry_time(
+            r.lease_expires_at, r.attempt, r.window_end_time, p
+        );
         r.last_detail := null;
         return r;
     end if;
@@ -1462,7 +1745,13 @@ begin
     end if;
     if v_start is null then
         select min(h.window_start_time) into v_start
-        from record_ledger.lane_heads(p.pipeline_id, null, deciding_record.first_active) as h;
+        from record_ledger.lane_heads(
+            p.pipeline_id,
+            null,
+            -- What is in progress has expired by now.
+            greatest(deciding_record.first_active, v_from),
+            deciding_record.lost_before
+        ) as h;
     end if;
     select o.* into r
     from record_ledger.record as o
@@ -1476,7 +1765,7 @@ begin
 end
 $$;
 comment on function record_ledger.deciding_record(
-    record_ledger.pipeline, timestamptz, timestamptz, timestamptz
+    record_ledger.pipeline, timestamptz, timestamptz, timestamptz, timestamptz
 ) is
 'Private. The open record whose verdict a pass exits with when it passes nothing.';
 -- record_ledger.deployed_release: the release of the ledger that is deployed here.
@@ -1591,11 +1880,24 @@ end
 $$;
 comment on function record_ledger.edit_distance(text, text) is
 'How many letters two words differ by, case ignored.';
+-- record_ledger.enough_windows: from how many windows on lateness is told as a share.
+-- Fewer say more about chance than about the source.
+-- Read by: lateness, suggest_x_time_back.
+-- Rules: none.
+create or replace function record_ledger.enough_windows()
+returns integer
+language sql
+immutable
+as $$
+    select 20
+$$;
+comment on function record_ledger.enough_windows() is
+'From how many windows on lateness is told as a share.';
 -- record_ledger.expected_claims: how each record in progress is expected to come out of it, seen from an instant.
 -- While its lease runs, the run completes: run_duration after its pass, or where that is over already, with the lease.
 -- Where the lease has run out, the next pass takes the record back or marks it failed. (One that must be built as well
 -- is built by the pass after that one, which is not told apart here.)
--- Read by: planned_passes. Rules: retry_time; collect_expired_leases does what is said here of expired leases.
+-- Read by: planned_passes. Rules: retry_time, is_lost; collect_expired_leases does what is said here of expired leases.
 create or replace function record_ledger.expected_claims(
     p record_ledger.pipeline,
     first_active timestamptz,
@@ -1626,7 +1928,9 @@ as $$
         end as busy_until,
         case
             when l.is_lost and l.comes_back
-                then record_ledger.retry_time(r.lease_expires_at, r.attempt, (p).retry_delay)
+                then record_ledger.retry_time(
+                    r.lease_expires_at, r.attempt, r.window_end_time, p
+                )
         end as retry_at,
         l.is_lost and not l.comes_back as is_stuck
     from record_ledger.record as r
@@ -1638,6 +1942,11 @@ as $$
     ) as l
     where r.open_pipeline_id = (p).pipeline_id and r.lane = 'active'
         and r.window_start_time >= coalesce(first_active, '-infinity')
+        -- The next pass waives it.
+        and not (
+            l.is_lost
+            and record_ledger.is_lost(r.window_end_time, (p).source_retention, as_of)
+        )
 $$;
 comment on function record_ledger.expected_claims(
     record_ledger.pipeline, timestamptz, interval, boolean, timestamptz
@@ -1734,6 +2043,24 @@ end
 $$;
 comment on function record_ledger.instant(text) is
 'An ISO 8601 time with an offset as an instant; null when the text is none.';
+-- record_ledger.is_at_risk: will the source data of a window be gone soon?
+-- From at_risk_within before window_end_time + source_retention on; never without a source_retention.
+-- Read by: next_candidate, planned_passes, records_at_risk, pipeline_progress.
+-- Rules: none.
+create or replace function record_ledger.is_at_risk(
+    window_end_time timestamptz, p record_ledger.pipeline, as_of timestamptz
+)
+returns boolean
+language sql
+-- Not immutable, though elapsed time is: adding to an instant counts as stable, and only then is the call inlined.
+stable
+as $$
+    select window_end_time + ((p).source_retention - (p).at_risk_within) <= as_of is true
+$$;
+comment on function record_ledger.is_at_risk(
+    timestamptz, record_ledger.pipeline, timestamptz
+) is
+'Whether a window''s source data is gone or will be within at_risk_within.';
 -- record_ledger.is_complete: is every check_field filled?
 -- A record without check_fields is complete.
 -- Read by: analysts; the routines keep the names of what is missing instead.
@@ -1769,6 +2096,22 @@ comment on function record_ledger.is_in_range(
     timestamptz, timestamptz, timestamptz, timestamptz
 ) is
 'Private. Whether a whole window lies in a range, whose end belongs to it no more.';
+-- record_ledger.is_lost: is the source data of a window gone?
+-- From the very instant on at which window_end_time + source_retention is reached; never without a source_retention.
+-- Read by: lost_before, record_verdict, record_verdicts, records_at_risk, planned_passes, status_after's callers.
+-- Rules: none.
+create or replace function record_ledger.is_lost(
+    window_end_time timestamptz, source_retention interval, as_of timestamptz
+)
+returns boolean
+language sql
+-- Not immutable, though elapsed time is: adding to an instant counts as stable, and only then is the call inlined.
+stable
+as $$
+    select window_end_time + source_retention <= as_of is true
+$$;
+comment on function record_ledger.is_lost(timestamptz, interval, timestamptz) is
+'Whether a window''s source data is gone: window_end_time + source_retention is not after as_of.';
 -- record_ledger.is_read_committed: may this transaction change the ledger?
 -- After waiting for a lock a routine must see what the others did; stricter levels would show it the past.
 -- Read by: every routine that takes a lock.
@@ -1897,10 +2240,14 @@ comment on function record_ledger.lane(text, text[], boolean, integer, boolean, 
 'Private. The lane of an open record: active, failed, historical, incomplete, returned, unbuilt or waiting; null when finished.';
 -- record_ledger.lane_heads: the oldest record in each lane of a pipeline; no row for an empty lane.
 -- The marks say where the lanes 'waiting' and 'active' begin, so that no entry of a finished record is stepped over.
--- Read by: next_answer, deciding_record, oldest_pending_record, archivable_records, planned_passes.
+-- What starts before lost_before is passed over, but for the records in progress.
+-- Read by: next_answer, lost_before, deciding_record, oldest_pending_record, archivable_records, stuck_window.
 -- Rules: none; the lanes are defined at the table record.
 create or replace function record_ledger.lane_heads(
-    pipeline_id text, waiting_mark timestamptz default null, active_mark timestamptz default null
+    pipeline_id text,
+    waiting_mark timestamptz default null,
+    active_mark timestamptz default null,
+    lost_before timestamptz default null
 )
 returns table (lane text, window_start_time timestamptz)
 language sql
@@ -1909,13 +2256,13 @@ as $$
     select l.lane, head.window_start_time
     from (
         values
-            ('waiting', lane_heads.waiting_mark),
-            ('returned', null),
-            ('historical', null),
-            ('unbuilt', null),
-            ('incomplete', null),
+            ('waiting', greatest(lane_heads.waiting_mark, lane_heads.lost_before)),
+            ('returned', lane_heads.lost_before),
+            ('historical', lane_heads.lost_before),
+            ('unbuilt', lane_heads.lost_before),
+            ('incomplete', lane_heads.lost_before),
             ('active', lane_heads.active_mark),
-            ('failed', null)
+            ('failed', lane_heads.lost_before)
     ) as l (lane, mark)
     cross join lateral (
         select r.window_start_time
@@ -1927,7 +2274,7 @@ as $$
         limit 1
     ) as head
 $$;
-comment on function record_ledger.lane_heads(text, timestamptz, timestamptz) is
+comment on function record_ledger.lane_heads(text, timestamptz, timestamptz, timestamptz) is
 'Private. The oldest record in each lane of a pipeline.';
 -- record_ledger.last_window: the newest stored window of a pipeline; no row when none is stored.
 -- The next one starts at its end: no gap, no overlap. A set, so that statements which read it are planned as one.
@@ -1946,6 +2293,129 @@ as $$
 $$;
 comment on function record_ledger.last_window(text) is
 'Private. The newest stored window of a pipeline; no row when none is stored.';
+-- record_ledger.lateness: how late the rows of a pipeline's windows came, as recounts have measured it.
+-- One row per age: 0, the count that a window was loaded with, and each of recount_ages. Drawn from the newest windows
+-- whose first generation was counted as soon as it had settled (before the first age) and again at the last age: the
+-- rows of the newest count are all there are. At each age the first count from then on, before the next age, tells.
+-- Read by: pipeline_lateness, suggest_x_time_back. Rules: loaded_count; 20 windows are enough.
+create or replace function record_ledger.lateness(p record_ledger.pipeline)
+returns table (
+    recount_age interval,
+    window_count bigint,
+    late_window_count bigint,
+    row_count numeric,
+    min_lateness interval,
+    max_lateness interval,
+    missed_share numeric,
+    worst_missed_share numeric,
+    is_last boolean
+)
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+    with newest as (
+        select distinct n.window_start_time
+        from (
+            select o.window_start_time
+            from record_ledger.record_observation as o
+            where o.pipeline_id = (p).pipeline_id
+                and o.changed_by is not null
+                and o.generation = 1
+            order by o.window_start_time desc
+            limit 5000
+        ) as n
+    ),
+
+    counted as (
+        select
+            r.window_start_time,
+            r.window_end_time,
+            l.observed_at as loaded_at,
+            case
+                when o.observation_no = l.observation_no then l.observed_at
+                else o.observed_at
+            end as observed_at,
+            o.row_count,
+            last_value(o.row_count) over every_count as all_rows,
+            max(o.observed_at) over (partition by r.window_start_time) as last_observed_at
+        from newest as w
+        -- Each looked up by itself, whatever the planner knows of the tables: that is what the offsets are for.
+        cross join lateral (
+            select q.window_start_time, q.window_end_time
+            from record_ledger.record as q
+            where q.pipeline_id = (p).pipeline_id and q.window_start_time = w.window_start_time
+            offset 0
+        ) as r
+        cross join lateral record_ledger.loaded_count(
+            (p).pipeline_id, r.window_start_time, 1
+        ) as l
+        cross join lateral (
+            select q.observation_no, q.observed_at, q.row_count
+            from record_ledger.record_observation as q
+            where q.pipeline_id = (p).pipeline_id
+                and q.window_start_time = r.window_start_time
+                and q.generation = 1
+                and q.stage = 'source'
+                and (q.changed_by is not null or q.observation_no = l.observation_no)
+            offset 0
+        ) as o
+        where l.observed_at >= r.window_end_time + (p).x_time_back
+            and l.observed_at < r.window_end_time + ((p).x_time_back + (p).recount_ages[1])
+        window every_count as (
+            partition by r.window_start_time
+            order by o.observation_no
+            rows between unbounded preceding and unbounded following
+        )
+    ),
+
+    ages as (
+        select
+            a.age,
+            lead(a.age) over (order by a.age) as next_age
+        from unnest(interval '0' || (p).recount_ages) as a (age)
+    ),
+
+    at_ages as (
+        select distinct on (a.age, c.window_start_time)
+            a.age,
+            extract(epoch from c.observed_at - c.window_end_time) as lateness,
+            c.all_rows,
+            greatest(c.all_rows - c.row_count, 0) as missed_rows
+        from counted as c
+        join ages as a
+            on c.observed_at >= c.loaded_at + a.age
+                and (a.next_age is null or c.observed_at < c.loaded_at + a.next_age)
+        where c.last_observed_at >= c.loaded_at + (p).recount_ages[cardinality((p).recount_ages)]
+        order by a.age, c.window_start_time, c.observed_at
+    )
+
+    select
+        a.age,
+        count(c.age),
+        count(c.age) filter (where c.missed_rows > 0),
+        coalesce(sum(c.all_rows), 0),
+        min(c.lateness) * interval '1 second',
+        max(c.lateness) * interval '1 second',
+        case
+            when count(c.age) >= record_ledger.enough_windows()
+                then coalesce(sum(c.missed_rows) / nullif(sum(c.all_rows), 0), 0)
+        end,
+        case
+            when count(c.age) >= record_ledger.enough_windows()
+                then coalesce(max(c.missed_rows / nullif(c.all_rows, 0)::numeric), 0)
+        end,
+        a.next_age is null
+    from ages as a
+    left join at_ages as c on c.age = a.age
+    group by a.age, a.next_age
+    order by a.age
+$$;
+comment on function record_ledger.lateness(record_ledger.pipeline) is
+'How late the rows of a pipeline''s windows came, one row per recount age; shares are null when drawn from less than 20 windows.';
 -- record_ledger.ledger_columns: the names in a record that belong to the ledger.
 -- A config's default_record may use none of them but pipeline_id.
 -- Read by: config_problems, missing_fields.
@@ -1981,6 +2451,49 @@ as $$
 $$;
 comment on function record_ledger.ledger_columns() is
 'The names in a record that belong to the ledger and that default_record may not use (but pipeline_id).';
+-- record_ledger.loaded_count: the count of its source that a completed generation of a record stands on.
+-- The newest one under the claim that completed it; else, without a claim, the newest one until its completion. No row
+-- when the source was not counted by then.
+-- Read by: observe_record, recount_due, changed_records, window_recounts.
+-- Rules: none; what is noted before a completion never changes after it.
+create or replace function record_ledger.loaded_count(
+    pipeline_id text, window_start_time timestamptz, generation integer
+)
+returns table (observation_no integer, observed_at timestamptz, row_count bigint)
+language sql
+stable
+as $$
+    select o.observation_no, coalesce(a.observed_at, o.observed_at), o.row_count
+    from record_ledger.record_event as e
+    -- The counts of one record, whatever the planner knows of the tables: that is what the offset is for.
+    cross join lateral (
+        select q.*
+        from record_ledger.record_observation as q
+        where q.pipeline_id = loaded_count.pipeline_id
+            and q.window_start_time = loaded_count.window_start_time
+        offset 0
+    ) as o
+    -- Counted when it was counted, whoever adopted it since.
+    left join record_ledger.record_observation as a
+        on a.pipeline_id = loaded_count.pipeline_id
+            and a.window_start_time = loaded_count.window_start_time
+            and a.observation_no = o.adopted_no
+    where e.pipeline_id = loaded_count.pipeline_id
+        and e.window_start_time = loaded_count.window_start_time
+        and e.generation = loaded_count.generation
+        and e.event = 'completed'
+        and o.generation = e.generation
+        and o.stage = 'source'
+        and o.changed_by is null
+        and (
+            o.claim_token = e.claim_token
+            or o.claim_token is null and o.observed_at <= e.event_time
+        )
+    order by (o.claim_token is not null) desc, o.observation_no desc
+    limit 1
+$$;
+comment on function record_ledger.loaded_count(text, timestamptz, integer) is
+'Private. The count of its source that a completed generation of a record stands on; no row when there is none.';
 -- record_ledger.local_day: the local day an instant belongs to.
 -- The last day that has started. Not always the date on the wall: clocks set back across midnight show yesterday again.
 -- Read by: windows_from, backfill_windows, first_window_start.
@@ -2072,6 +2585,57 @@ end
 $$;
 comment on function record_ledger.local_time(timestamptz, text) is
 'An instant in ISO 8601 with the zone''s offset at that instant.';
+-- record_ledger.lost_before: up to where records are lost; null when none of them waits to be waived.
+-- All windows that start before it are past their deadline: they end in the order in which they start, so the lost ones
+-- are the first of every lane. A record in progress waits once its lease has run out, before that it is its holder's.
+-- Read by: next_answer. Rules: is_lost, lane_heads.
+create or replace function record_ledger.lost_before(
+    p record_ledger.pipeline,
+    waiting_mark timestamptz,
+    -- Where expired leases are looked for; null when none has expired.
+    first_active timestamptz,
+    as_of timestamptz
+)
+returns timestamptz
+language plpgsql
+stable
+as $$
+#variable_conflict use_column
+declare
+    v_oldest timestamptz;
+    v_last record;
+    v_lost_before timestamptz;
+begin
+    -- Of those in progress only the expired ones count.
+    select min(h.window_start_time) into v_oldest
+    from record_ledger.lane_heads(p.pipeline_id, lost_before.waiting_mark, 'infinity') as h;
+    if lost_before.first_active is not null then
+        select least(v_oldest, min(e.window_start_time)) into v_oldest
+        from record_ledger.record as e
+        where e.open_pipeline_id = p.pipeline_id and e.lane = 'active'
+            and e.window_start_time >= lost_before.first_active and e.lease_expires_at <= as_of;
+    end if;
+    -- A window that starts later than this ends later, too.
+    if v_oldest is null or v_oldest >= as_of - p.source_retention then
+        return null;
+    end if;
+    select r.window_start_time, r.window_end_time into v_last
+    from record_ledger.record as r
+    where r.pipeline_id = p.pipeline_id and r.window_start_time < as_of - p.source_retention
+    order by r.window_start_time desc
+    limit 1;
+    v_lost_before := case
+        when record_ledger.is_lost(v_last.window_end_time, p.source_retention, as_of)
+            then v_last.window_end_time
+        else v_last.window_start_time
+    end;
+    return case when v_oldest < v_lost_before then v_lost_before end;
+end
+$$;
+comment on function record_ledger.lost_before(
+    record_ledger.pipeline, timestamptz, timestamptz, timestamptz
+) is
+'Private. Up to where the records of a pipeline are lost; null when none of them waits to be waived.';
 -- record_ledger.missing_fields: the check_fields that are empty in a record's fields.
 -- Empty is missing, null or "". Null, not an empty array, when nothing is missing: the record is complete.
 -- Read by: is_complete, store_windows, build_records, record_missing_fields, planned_passes, plan_runs.
@@ -2140,7 +2704,7 @@ comment on function record_ledger.near_names(text, text[]) is
 -- record_ledger.next_answer: what a pass would answer to a run at an instant, without passing anything.
 -- READY with the record's window, or why there is none; the routines that pass and the views ask here, so they agree.
 -- Read by: pass_record, pass_valid_record, store_new_and_pass_valid_record, pipeline_answer.
--- Rules: is_stable, next_candidate, deciding_record, record_verdict.
+-- Rules: is_stable, lost_before, next_candidate, deciding_record, record_verdict.
 create or replace function record_ledger.next_answer(
     p record_ledger.pipeline,
     run_id text,
@@ -2154,6 +2718,8 @@ create or replace function record_ledger.next_answer(
     out bound_window timestamptz,
     -- Leases that have run out wait to be collected.
     out has_expired boolean,
+    -- Records before this instant are lost, and some wait to be waived; null when none does.
+    out lost_before timestamptz,
     -- The oldest record in progress.
     out first_active timestamptz,
     -- What the claim notes when this answer is passed: where the lane 'waiting' begins after it, where the records in
@@ -2225,11 +2791,31 @@ begin
                 and a.window_start_time >= next_answer.first_active and a.lease_expires_at > as_of;
         end if;
     end if;
+    if p.source_retention is not null then
+        lost_before := record_ledger.lost_before(
+            p, next_answer.waiting_mark, case when has_expired then first_active end, as_of
+        );
+    end if;
     if p.depends_on_past then
         select min(h.window_start_time) into v_earliest_open
         from record_ledger.lane_heads(
-            p.pipeline_id, next_answer.waiting_mark, next_answer.active_mark
-        ) as h;
+            p.pipeline_id,
+            next_answer.waiting_mark,
+            next_answer.active_mark,
+            next_answer.lost_before
+        ) as h
+        where h.lane <> 'active' or next_answer.lost_before is null;
+        if lost_before is not null then
+            -- A lost record in progress holds up later ones for as long as its lease runs.
+            select least(v_earliest_open, min(a.window_start_time)) into v_earliest_open
+            from record_ledger.record as a
+            where a.open_pipeline_id = p.pipeline_id and a.lane = 'active'
+                and a.window_start_time >= next_answer.first_active
+                and (
+                    a.lease_expires_at > as_of
+                    or a.window_start_time >= next_answer.lost_before
+                );
+        end if;
     end if;
 
     -- A run that had a record gets that one or none: a retried task never takes a second window.
@@ -2262,7 +2848,9 @@ begin
         select w.* into r
         from record_ledger.record as w
         where w.open_pipeline_id = p.pipeline_id and w.lane = 'waiting'
-            and w.window_start_time >= coalesce(next_answer.waiting_mark, '-infinity')
+            and w.window_start_time >= coalesce(
+                greatest(next_answer.waiting_mark, next_answer.lost_before), '-infinity'
+            )
         order by w.window_start_time
         limit 1;
         v_start := r.window_start_time;
@@ -2278,6 +2866,7 @@ begin
                 v_end,
                 case when has_expired then next_answer.first_active end,
                 coalesce(next_answer.historical_credit, 0),
+                next_answer.lost_before,
                 as_of
             ) as n;
         end if;
@@ -2289,7 +2878,8 @@ begin
         then
             verdict := 'READY';
             window_start_time := v_start;
-            if v_start = v_oldest then
+            -- The mark of a lane says that nothing is before it, and lost ones are that still wait to be waived.
+            if v_start = v_oldest and lost_before is null then
                 waiting_mark := v_start;
             end if;
             return;
@@ -2297,7 +2887,9 @@ begin
 
         -- Nothing to pass: the oldest pending record says why, else the oldest in progress, else the oldest failed one.
         if v_lane is not null or has_expired then
-            r := record_ledger.deciding_record(p, v_oldest, next_answer.first_active, as_of);
+            r := record_ledger.deciding_record(
+                p, v_oldest, next_answer.first_active, next_answer.lost_before, as_of
+            );
         elsif v_oldest is null then
             select o.* into r
             from record_ledger.record as o
@@ -2321,8 +2913,9 @@ comment on function record_ledger.next_answer(record_ledger.pipeline, text, time
 -- record_ledger.next_candidate: which of a pipeline's pending records comes next, when not all wait in order.
 -- Oldest first; with a backfill_share, backfilled and reopened records take turns with live ones while both are stable:
 -- a credit grows by the share per such pass, and at 1 it is spent on a historical record. So of n passes they get
--- floor(n * share) at least, and live windows floor(n * (1 - share)).
--- Read by: next_answer. Rules: is_stable, retry_time.
+-- floor(n * share) at least, and live windows floor(n * (1 - share)). With pass_order 'deadline', the older of both
+-- goes first while it is at risk, whosever turn it is; such a pass is nobody's turn.
+-- Read by: next_answer. Rules: is_stable, is_at_risk, retry_time.
 create or replace function record_ledger.next_candidate(
     p record_ledger.pipeline,
     -- The oldest record of the lane 'waiting', if there is one.
@@ -2331,6 +2924,8 @@ create or replace function record_ledger.next_candidate(
     -- Where expired leases are looked for; null when none has expired.
     first_active timestamptz,
     credit numeric,
+    -- What starts before it is passed over; null when nothing is lost.
+    lost_before timestamptz,
     as_of timestamptz,
     out window_start_time timestamptz,
     out window_end_time timestamptz,
@@ -2347,17 +2942,20 @@ declare
     v_kinds boolean[] := '{}';
     v_live_is_stable boolean;
     v_past_is_stable boolean;
+    v_from constant timestamptz := coalesce(lost_before, '-infinity');
 begin
     historical_credit := credit;
     select b.window_start_time, b.window_end_time into v_past_start, v_past_end
     from record_ledger.record as b
     where b.open_pipeline_id = p.pipeline_id and b.lane = 'historical'
+        and b.window_start_time >= v_from
         and (b.retry_at is null or b.retry_at <= as_of)
     order by b.window_start_time
     limit 1;
     select b.window_start_time, b.window_end_time into v_other
     from record_ledger.record as b
     where b.open_pipeline_id = p.pipeline_id and b.lane = 'returned'
+        and b.window_start_time >= v_from
         and (b.retry_at is null or b.retry_at <= as_of)
     order by b.window_start_time
     limit 1;
@@ -2370,9 +2968,11 @@ begin
         select e.is_historical, e.window_start_time, e.window_end_time
         from record_ledger.record as e
         where e.open_pipeline_id = p.pipeline_id and e.lane = 'active'
-            and e.window_start_time >= next_candidate.first_active and e.lease_expires_at <= as_of
+            and e.window_start_time >= greatest(next_candidate.first_active, v_from)
+            and e.lease_expires_at <= as_of
             and e.attempt < p.max_attempts and e.missing_fields is null
-            and record_ledger.retry_time(e.lease_expires_at, e.attempt, p.retry_delay) <= as_of
+            and record_ledger.retry_time(e.lease_expires_at, e.attempt, e.window_end_time, p)
+                <= as_of
         order by e.window_start_time
     loop
         if v_other.is_historical then
@@ -2392,7 +2992,13 @@ begin
     if p.backfill_share > 0 and v_past_start is not null and live_start is not null then
         v_live_is_stable := record_ledger.is_stable(live_end, p.x_time_back, as_of);
         v_past_is_stable := record_ledger.is_stable(v_past_end, p.x_time_back, as_of);
-        if v_live_is_stable and v_past_is_stable then
+        if v_live_is_stable and v_past_is_stable
+            and p.pass_order = 'deadline'
+            and record_ledger.is_at_risk(least(v_past_end, live_end), p, as_of)
+        then
+            -- Below, the older one.
+            null;
+        elsif v_live_is_stable and v_past_is_stable then
             historical_credit := credit + p.backfill_share;
             if historical_credit >= 1 then
                 historical_credit := historical_credit - 1;
@@ -2416,7 +3022,13 @@ begin
 end
 $$;
 comment on function record_ledger.next_candidate(
-    record_ledger.pipeline, timestamptz, timestamptz, timestamptz, numeric, timestamptz
+    record_ledger.pipeline,
+    timestamptz,
+    timestamptz,
+    timestamptz,
+    numeric,
+    timestamptz,
+    timestamptz
 ) is
 'Private. Which of a pipeline''s pending records comes next: oldest first, or by the backfill_share.';
 -- record_ledger.next_window: the one window that starts at a given instant.
@@ -2499,6 +3111,47 @@ end
 $$;
 comment on function record_ledger.no_records_reason(record_ledger.pipeline, timestamptz) is
 'Why a pipeline without open records has none, and when its next window is due.';
+-- record_ledger.observation_time: when an observation of a locked record is made, by the server's clock.
+-- Never before the record's newest change or observation: a clock that is set back would have history run backwards.
+-- Read by: observe_record, adopt_observations.
+-- Rules: clock.
+create or replace function record_ledger.observation_time(r record_ledger.record)
+returns timestamptz
+language sql
+volatile
+as $$
+    select greatest(record_ledger.clock(), r.updated_at, max(o.observed_at))
+    from record_ledger.record_observation as o
+    where o.pipeline_id = r.pipeline_id and o.window_start_time = r.window_start_time
+$$;
+comment on function record_ledger.observation_time(record_ledger.record) is
+'Private. When an observation of a locked record is made: now, and not before its newest change or observation.';
+-- record_ledger.open_windows: the windows of a pipeline that are not done, stored or not.
+-- Its open records, and the windows that are due and not stored yet (10,000 of them at most), whose status is null.
+-- Read by: records_at_risk, pipeline_progress.
+-- Rules: due_windows, next_window_start.
+create or replace function record_ledger.open_windows(
+    p record_ledger.pipeline, as_of timestamptz
+)
+returns table (
+    window_start_time timestamptz, window_end_time timestamptz, target_day date, status text
+)
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+    select r.window_start_time, r.window_end_time, r.target_day, r.status
+    from record_ledger.record as r
+    where r.open_pipeline_id = (p).pipeline_id
+    union all
+    select d.window_start_time, d.window_end_time, d.target_day, null as status
+    from record_ledger.due_windows(
+        p, record_ledger.next_window_start(p, as_of), as_of, 10000
+    ) as d
+$$;
+comment on function record_ledger.open_windows(record_ledger.pipeline, timestamptz) is
+'The open records of a pipeline, and the windows that are due and not stored yet.';
 -- record_ledger.pending_in_order: the records that a pipeline can be passed sooner or later, oldest first.
 -- Kind 1 are all but the historical ones, kind 2 the historical ones; with kinds 1, kind 1 are all.
 -- Reads only as far as it is asked to: each lane comes in the order of the index, and is merged, never sorted.
@@ -2609,7 +3262,8 @@ comment on function record_ledger.pipeline_answer(record_ledger.pipeline, timest
 -- Workers ask whenever they are free, a run completes after run_duration, claims end as expected_claims says, and what
 -- the config can build is built. A last row without run_no ends a plan that cannot go on; blocked_by then says on what.
 -- Read by: plan_runs.
--- Rules: next_answer and next_candidate, over the records that are still to be passed then; next_window, is_stable.
+-- Rules: next_answer and next_candidate, over the records that are still to be passed then; next_window, is_stable,
+-- stuck_window, is_lost, is_at_risk.
 create or replace function record_ledger.planned_passes(
     p record_ledger.pipeline,
     runs integer,
@@ -2657,6 +3311,8 @@ declare
     v_place integer;
     -- The oldest open record that no run will ever finish.
     v_stuck timestamptz;
+    v_stuck_end timestamptz;
+    v_stuck_claims timestamptz[];
     -- Kind 2 are the historical records of a pipeline with a backfill_share, kind 1 all others. Each is a stream of
     -- pending records, oldest first; its head is the next one of it, 'infinity' at its end.
     v_kinds integer := case when p.backfill_share > 0 then 2 else 1 end;
@@ -2673,6 +3329,7 @@ declare
     v_start timestamptz[];
     v_end timestamptz[];
     v_stable boolean[];
+    v_is_urgent boolean;
     v_credit numeric;
     v_obstacle text;
     v_waited_for text;
@@ -2695,16 +3352,11 @@ begin
         coalesce(
             array_agg(c.retry_at order by c.retry_at) filter (where c.retry_at is not null), '{}'
         ),
-        min(c.window_start_time) filter (where c.is_stuck)
-    into v_claims, v_claim_ends, v_backoff, v_backoff_ends, v_stuck
+        array_agg(c.window_start_time) filter (where c.is_stuck)
+    into v_claims, v_claim_ends, v_backoff, v_backoff_ends, v_stuck_claims
     from record_ledger.expected_claims(
         p, v_newest.active_mark, run_duration, v_can_build, as_of
     ) as c;
-    v_stuck := least(v_stuck, (
-        select min(h.window_start_time)
-        from record_ledger.lane_heads(p.pipeline_id, v_newest.waiting_mark) as h
-        where h.lane in ('failed', 'incomplete') or h.lane = 'unbuilt' and not v_can_build
-    ));
     for k in 1 .. v_kinds loop
         v_stream := null;
         open v_stream for
@@ -2746,12 +3398,31 @@ begin
                 v_ready_kind := v_ready_kind[:v_place] || v_row.kind || v_ready_kind[v_place + 1:];
             end loop;
 
+            -- ------------------------------------------------ what no run will ever finish, until it is lost
+            while v_stuck_end is null
+                or record_ledger.is_lost(v_stuck_end, p.source_retention, v_now)
+            loop
+                v_row := record_ledger.stuck_window(
+                    p, v_stuck_end, v_newest.waiting_mark, v_stuck_claims, v_can_build
+                );
+                v_stuck := v_row.window_start_time;
+                v_stuck_end := coalesce(v_row.window_end_time, 'infinity');
+            end loop;
+
             -- ------------------------------------------------ the next record of each kind
             for k in 1 .. v_kinds loop
                 v_stream := v_streams[k];
-                while v_head[k] is null loop
+                while v_head[k] is null
+                    or record_ledger.is_lost(v_head_end[k], p.source_retention, v_now)
+                loop
+                    v_head[k] := null;
                     fetch v_stream into v_row;
-                    if v_row.retry_at > v_now then
+                    if record_ledger.is_lost(v_row.window_end_time, p.source_retention, v_now) then
+                        continue;
+                    elsif v_row.retry_at > v_now then
+                        v_row.retry_at := least(
+                            v_row.retry_at, v_row.window_end_time + p.source_retention
+                        );
                         v_place := width_bucket(v_row.retry_at, v_backoff_ends);
                         v_backoff := v_backoff[:v_place] || v_row.window_start_time
                             || v_backoff[v_place + 1:];
@@ -2774,15 +3445,21 @@ begin
                 end loop;
                 v_start[k] := v_head[k];
                 v_end[k] := v_head_end[k];
-                v_place := array_position(v_ready_kind, k);
-                if v_ready[v_place] < v_head[k] then
+                loop
+                    v_place := array_position(v_ready_kind, k);
+                    exit when v_ready[v_place] < v_head[k] is not true;
                     v_start[k] := v_ready[v_place];
                     v_end[k] := (
                         select r.window_end_time
                         from record_ledger.record as r
                         where r.pipeline_id = p.pipeline_id and r.window_start_time = v_start[k]
                     );
-                end if;
+                    exit when not record_ledger.is_lost(v_end[k], p.source_retention, v_now);
+                    v_ready := v_ready[:v_place - 1] || v_ready[v_place + 1:];
+                    v_ready_kind := v_ready_kind[:v_place - 1] || v_ready_kind[v_place + 1:];
+                    v_start[k] := v_head[k];
+                    v_end[k] := v_head_end[k];
+                end loop;
                 v_stable[k] := record_ledger.is_stable(v_end[k], p.x_time_back, v_now);
             end loop;
             if run_no is not null then
@@ -2807,8 +3484,11 @@ begin
             exit plan when v_run > runs;
 
             -- ------------------------------------------------ which of them, and can it be passed
-            is_shared := v_stable[1] and v_stable[2] is true;
+            v_is_urgent := v_stable[1] and v_stable[2] is true and p.pass_order = 'deadline'
+                and record_ledger.is_at_risk(least(v_end[1], v_end[2]), p, v_now);
+            is_shared := v_stable[1] and v_stable[2] is true and not v_is_urgent;
             v_kind := case
+                when v_is_urgent then 1 + (v_start[2] < v_start[1])::integer
                 when is_shared and v_credit + p.backfill_share >= 1 then 2
                 when v_stable[2] and not v_stable[1] then 2
                 else 1
@@ -2832,6 +3512,7 @@ begin
                 v_backoff_ends[v_backoff_over + 1],
                 v_claim_ends[v_claims_over + 1],
                 v_ends[v_ends_over + 1],
+                case when v_obstacle = 'past' then v_stuck_end + p.source_retention end,
                 case when not v_stable[1] then v_end[1] + p.x_time_back end,
                 case when not v_stable[2] then v_end[2] + p.x_time_back end
             );
@@ -2929,6 +3610,19 @@ begin
             coalesce(config #>> '{required_counts,tolerance}', '0 rows')
         );
     end if;
+    p.source_retention := record_ledger.duration(config ->> 'source_retention');
+    p.at_risk_within := coalesce(
+        record_ledger.duration(config ->> 'at_risk_within'), p.source_retention / 4
+    );
+    p.pass_order := coalesce(config ->> 'pass_order', 'oldest');
+    p.recount_ages := array(
+        select distinct record_ledger.duration(a.age)
+        from jsonb_array_elements_text(
+            coalesce(config -> 'recount_ages', '["1h", "1d", "7d"]')
+        ) as a (age)
+        order by 1
+    );
+    p.reopen_budget := coalesce((config ->> 'reopen_budget')::integer, 10);
     return p;
 end
 $$;
@@ -2994,9 +3688,9 @@ comment on function record_ledger.record_missing_fields(
 ) is
 'Private. What a stored record lacks by the config in force; null when it is complete.';
 -- record_ledger.record_verdict: the one verdict on an open record at an instant, and a sentence that says why.
--- Where several hold, the first of: FAILED, LEASE_EXPIRED, LEASED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF, BLOCKED,
--- AT_CAPACITY, READY. ready_at: when it can be passed as things stand; null when that depends on somebody.
--- Read by: record_verdicts, next_answer, pipeline_answer. Rules: is_stable, retry_time, attempt_ending.
+-- Where several hold, the first of: LEASE_EXPIRED, LEASED, LOST, FAILED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF,
+-- BLOCKED, AT_CAPACITY, READY. ready_at: when it can be passed as things stand; null when that depends on somebody.
+-- Read by: record_verdicts, next_answer, pipeline_answer. Rules: is_stable, is_lost, retry_time, attempt_ending.
 create or replace function record_ledger.record_verdict(
     r record_ledger.record,
     p record_ledger.pipeline,
@@ -3016,9 +3710,18 @@ declare
     v_stable_at timestamptz := r.window_end_time + p.x_time_back;
     v_timezone text := pg_catalog.set_config('timezone', p.timezone, true);
     v_window text;
+    v_is_lost boolean := record_ledger.is_lost(r.window_end_time, p.source_retention, as_of);
 begin
     v_window := 'window ' || record_ledger.iso_time(r.window_start_time);
-    if r.status = 'FAILED' then
+    if v_is_lost and r.status <> 'IN_PROGRESS' then
+        verdict := 'LOST';
+        reason := format(
+            '%s is lost: its source data was kept until %s, %s after its end; '
+            'the next pass waives it',
+            v_window, record_ledger.iso_time(r.window_end_time + p.source_retention),
+            p.config ->> 'source_retention'
+        );
+    elsif r.status = 'FAILED' then
         verdict := 'FAILED';
         reason := format(
             '%s failed for good at %s after attempt %s of %s: %s', v_window,
@@ -3027,8 +3730,10 @@ begin
         );
     elsif r.status = 'IN_PROGRESS' and r.lease_expires_at <= as_of then
         verdict := 'LEASE_EXPIRED';
-        if r.attempt < p.max_attempts then
-            ready_at := record_ledger.retry_time(r.lease_expires_at, r.attempt, p.retry_delay);
+        if r.attempt < p.max_attempts and not v_is_lost then
+            ready_at := record_ledger.retry_time(
+                r.lease_expires_at, r.attempt, r.window_end_time, p
+            );
         end if;
         reason := format(
             '%s was passed to %s, whose lease expired at %s; the next pass %s',
@@ -3036,6 +3741,8 @@ begin
             coalesce('run ' || r.run_id, 'a run without an id'),
             record_ledger.iso_time(r.lease_expires_at),
             case
+                when v_is_lost then 'waives it as lost: its source data was kept until '
+                    || record_ledger.iso_time(r.window_end_time + p.source_retention)
                 when ready_at is null
                     then format(
                         'marks it failed, as attempt %s of %s is used up',
@@ -3120,6 +3827,56 @@ comment on function record_ledger.record_verdict(
     record_ledger.record, record_ledger.pipeline, timestamptz, bigint, timestamptz
 ) is
 'The one verdict on an open record at an instant, a sentence that says why, and when the record can be passed.';
+-- record_ledger.recount_problems: what is wrong with a config's recount_ages and reopen_budget.
+-- One sentence each, naming the key, the value and what would be valid.
+-- Read by: config_problems.
+-- Rules: duration.
+create or replace function record_ledger.recount_problems(config jsonb)
+returns text[]
+language plpgsql
+immutable
+as $$
+declare
+    v_problems text[] := '{}';
+    v_ages jsonb := config -> 'recount_ages';
+    v_budget jsonb := config -> 'reopen_budget';
+    v_age jsonb;
+begin
+    if v_ages is not null and jsonb_typeof(v_ages) <> 'array' then
+        v_problems := v_problems || format(
+            'recount_ages: %s is no list; give durations such as ["1h", "1d", "7d"]',
+            left(v_ages::text, 80)
+        );
+    elsif jsonb_array_length(v_ages) > 100 then
+        v_problems := v_problems || format(
+            'recount_ages: %s ages are too many; give at most 100', jsonb_array_length(v_ages)
+        );
+    elsif v_ages is not null then
+        for v_age in select e.element from jsonb_array_elements(v_ages) as e (element) loop
+            if jsonb_typeof(v_age) <> 'string'
+                or record_ledger.duration(v_age #>> '{}')
+                    between interval '1 second' and interval '876000 hours' is not true
+            then
+                v_problems := v_problems || format(
+                    'recount_ages: %s is no duration from "1s" to "36500d"; give units, '
+                    'such as "1h" or "1d12h"',
+                    left(v_age::text, 80)
+                );
+            end if;
+        end loop;
+    end if;
+    if v_budget is not null
+        and (jsonb_typeof(v_budget) <> 'number' or v_budget::text !~ '^\d{1,9}$')
+    then
+        v_problems := v_problems || format(
+            'reopen_budget: %s is no whole number from 0 to 999999999', left(v_budget::text, 80)
+        );
+    end if;
+    return v_problems;
+end
+$$;
+comment on function record_ledger.recount_problems(jsonb) is
+'Private. What is wrong with a config''s recount_ages and reopen_budget, one sentence each.';
 -- record_ledger.refuse_change: history is only ever appended, and pipelines are never deleted.
 -- Whoever tries gets RL003, the owner of the tables included.
 -- Called by: triggers on all ledger tables, for truncates, and for updates and deletes where rows are append-only.
@@ -3273,13 +4030,74 @@ end
 $$;
 comment on function record_ledger.required_counts_problems(jsonb) is
 'Everything that is wrong with required_counts, one sentence each, naming the value and what would be valid.';
+-- record_ledger.retention_problems: what is wrong with a config's source_retention and what depends on it.
+-- That they are durations is said elsewhere: here it is about what they mean together, and with other keys.
+-- Read by: config_problems.
+-- Rules: duration.
+create or replace function record_ledger.retention_problems(config jsonb)
+returns text[]
+language plpgsql
+immutable
+as $$
+declare
+    v_problems text[] := '{}';
+    v_retention text := left((config -> 'source_retention')::text, 80);
+    v_source_retention interval := record_ledger.duration(config ->> 'source_retention');
+    v_x_time_back interval := record_ledger.duration(config ->> 'x_time_back');
+    v_at_risk_within interval := record_ledger.duration(config ->> 'at_risk_within');
+    v_order jsonb := config -> 'pass_order';
+begin
+    if v_source_retention <= v_x_time_back then
+        v_problems := v_problems || format(
+            'source_retention: %s is not longer than x_time_back %s, so source data would be gone '
+            'before it has settled',
+            v_retention, config -> 'x_time_back'
+        );
+    end if;
+    if config ? 'at_risk_within' and not config ? 'source_retention' then
+        v_problems := v_problems || format(
+            'at_risk_within: %s goes with a source_retention only; give how long after a window''s '
+            'end its source data is kept',
+            left((config -> 'at_risk_within')::text, 80)
+        );
+    elsif v_at_risk_within > v_source_retention then
+        v_problems := v_problems || format(
+            'at_risk_within: %s is longer than source_retention %s; give a part of it',
+            config -> 'at_risk_within', v_retention
+        );
+    end if;
+    if v_order not in ('"oldest"', '"deadline"') then
+        v_problems := v_problems || format(
+            'pass_order: %s is neither "oldest" nor "deadline"', left(v_order::text, 80)
+        );
+    elsif v_order = '"deadline"' and not config ? 'source_retention' then
+        v_problems := v_problems || (
+            'pass_order: "deadline" goes with a source_retention only; give how long after a '
+            'window''s end its source data is kept'
+        )::text;
+    end if;
+    if v_order = '"deadline"' and config -> 'depends_on_past' = 'true' then
+        v_problems := v_problems || (
+            'pass_order: "deadline" goes with no depends_on_past, which passes strictly in order; '
+            'leave one of them out'
+        )::text;
+    end if;
+    return v_problems;
+end
+$$;
+comment on function record_ledger.retention_problems(jsonb) is
+'Private. What is wrong with a config''s source_retention, at_risk_within and pass_order, one sentence each.';
 -- record_ledger.retry_time: when a record that failed may be passed again.
--- retry_delay after the first failed attempt, doubled after each further one, never more than a day (or retry_delay).
+-- retry_delay after the first failed attempt, doubled after each further one, never more than a day (or retry_delay),
+-- and with a source_retention at most half of the time that is left: a backoff never loses a record.
 -- Read by: end_claim, expire_leases, collect_expired_leases, next_candidate, deciding_record, record_verdict,
 -- expected_claims, plan_runs.
 -- Rules: none.
 create or replace function record_ledger.retry_time(
-    failed_at timestamptz, attempt integer, retry_delay interval
+    failed_at timestamptz,
+    attempt integer,
+    window_end_time timestamptz,
+    p record_ledger.pipeline
 )
 returns timestamptz
 language sql
@@ -3287,12 +4105,20 @@ language sql
 stable
 as $$
     select failed_at + least(
-        retry_delay * power(2, least(attempt - 1, 30)),
-        greatest(interval '24:00:00', retry_delay)
+        (p).retry_delay * power(2, least(attempt - 1, 30)),
+        greatest(interval '24:00:00', (p).retry_delay),
+        -- Whole seconds, as elapsed time: the difference of two instants has a day part.
+        case
+            when (p).source_retention is not null then greatest(
+                floor(extract(epoch from window_end_time + (p).source_retention - failed_at) / 2), 0
+            ) * interval '1 second'
+        end
     )
 $$;
-comment on function record_ledger.retry_time(timestamptz, integer, interval) is
-'The end of the backoff after an attempt failed: retry_delay, doubled per attempt, at most a day.';
+comment on function record_ledger.retry_time(
+    timestamptz, integer, timestamptz, record_ledger.pipeline
+) is
+'The end of the backoff after an attempt failed: retry_delay, doubled per attempt, at most a day or half of the time left.';
 -- record_ledger.start_instant: reads a config's start_at, an ISO 8601 text, as an instant.
 -- Without offset it is local time, a bare date its first instant; null when the text is no such time.
 -- Read by: config_problems, read_config, pipeline_time.
@@ -3322,12 +4148,12 @@ comment on function record_ledger.start_instant(text, text) is
 'A config''s start_at as an instant; null when the text is no ISO 8601 time.';
 -- record_ledger.status_after: what an operation on a range makes of a record; null when it leaves the record alone.
 --   waive   what is pending or failed needs no run any more
---   reopen  what is finished or failed is pending once more
+--   reopen  what is finished or failed is pending once more, unless its source data is gone
 --   expire  a claim that is known to be dead ends as if its lease had run out: pending, or failed without attempts left
 -- Read by: waive_records, reopen_records, expire_leases, range_effects.
 -- Rules: which records an operation changes is said here; check_record_change guards each change.
 create or replace function record_ledger.status_after(
-    operation text, status text, has_attempts_left boolean
+    operation text, status text, has_attempts_left boolean, is_lost boolean
 )
 returns text
 language sql
@@ -3335,13 +4161,55 @@ immutable
 as $$
     select case
         when operation = 'waive' and status in ('PENDING', 'FAILED') then 'WAIVED'
-        when operation = 'reopen' and status in ('COMPLETED', 'FAILED', 'WAIVED') then 'PENDING'
+        when operation = 'reopen' and status in ('COMPLETED', 'FAILED', 'WAIVED')
+            -- The next pass would waive it.
+            and not is_lost then 'PENDING'
         when operation = 'expire' and status = 'IN_PROGRESS' and has_attempts_left then 'PENDING'
         when operation = 'expire' and status = 'IN_PROGRESS' then 'FAILED'
     end
 $$;
-comment on function record_ledger.status_after(text, text, boolean) is
+comment on function record_ledger.status_after(text, text, boolean, boolean) is
 'Private. What waive, reopen or expire makes of a record of a status; null when it leaves the record alone.';
+-- record_ledger.stuck_window: the oldest open record that no run will ever finish, from a window's start on.
+-- Failed, or incomplete where the config cannot fill it, or a claim that will come to that; null when there is none.
+-- Read by: planned_passes.
+-- Rules: lane_heads.
+create or replace function record_ledger.stuck_window(
+    p record_ledger.pipeline,
+    from_time timestamptz,
+    waiting_mark timestamptz,
+    stuck_claims timestamptz[],
+    can_build boolean,
+    out window_start_time timestamptz,
+    out window_end_time timestamptz
+)
+language plpgsql
+stable
+as $$
+#variable_conflict use_column
+begin
+    select min(s.window_start_time) into stuck_window.window_start_time
+    from (
+        select h.window_start_time
+        from record_ledger.lane_heads(
+            p.pipeline_id, stuck_window.waiting_mark, lost_before => stuck_window.from_time
+        ) as h
+        where h.lane in ('failed', 'incomplete')
+            or h.lane = 'unbuilt' and not stuck_window.can_build
+        union all
+        select c.window_start_time
+        from unnest(stuck_window.stuck_claims) as c (window_start_time)
+        where c.window_start_time >= coalesce(stuck_window.from_time, '-infinity')
+    ) as s;
+    select r.window_end_time into stuck_window.window_end_time
+    from record_ledger.record as r
+    where r.pipeline_id = p.pipeline_id and r.window_start_time = stuck_window.window_start_time;
+end
+$$;
+comment on function record_ledger.stuck_window(
+    record_ledger.pipeline, timestamptz, timestamptz, timestamptz[], boolean
+) is
+'Private. The oldest open record, from an instant on, that no run will ever finish.';
 -- record_ledger.time_interval: a window's actual length as text: '2h', '1h30m', '25h'.
 -- Hours are the largest unit, because a local day has 23, 24 or 25 of them.
 -- Read by: record_json, new_windows, windows_to_build, pipeline_records, oldest_valid_record,
@@ -3476,7 +4344,7 @@ comment on function record_ledger.windows_from(
 -- Of each stage, or of the given one, that this claim has not counted itself. The caller answers for it: a later claim
 -- adopts the count of a source that it did not read anew, and not that of a target which it loads again.
 -- Called by: runs, with their current claim token (RL004 else). Returns how many; repeating it adds nothing.
--- Rules: adoptable_observations, lock_record.
+-- Rules: adoptable_observations, lock_record, observation_time.
 create or replace function record_ledger.adopt_observations(
     pipeline_id text, claim_token bigint, stage text default null
 )
@@ -3526,7 +4394,7 @@ begin
             from record_ledger.record_observation as o
             where o.pipeline_id = r.pipeline_id and o.window_start_time = r.window_start_time
         ),
-        record_ledger.clock(),
+        record_ledger.observation_time(r),
         a.stage,
         a.row_count,
         a.detail,
@@ -4111,7 +4979,9 @@ begin
     update record_ledger.record as r
     set retry_at = case
             when r.attempt < p.max_attempts
-                then record_ledger.retry_time(r.lease_expires_at, r.attempt, p.retry_delay)
+                then record_ledger.retry_time(
+                    r.lease_expires_at, r.attempt, r.window_end_time, p
+                )
         end,
         claim_token = case when r.attempt < p.max_attempts then null else r.claim_token end,
         run_id = case when r.attempt < p.max_attempts then null else r.run_id end,
@@ -4227,15 +5097,16 @@ declare
     v_now timestamptz := record_ledger.clock();
     -- The record is pending again while its attempts are below this limit.
     v_limit integer := case end_claim.event when 'released' then 2147483647 else 0 end;
-    v_retry_delay interval;
+    p record_ledger.pipeline;
 begin
     if not record_ledger.is_read_committed() then
         perform record_ledger.refuse_call();
     end if;
     if end_claim.event = 'failed' and end_claim.retry then
-        select p.max_attempts, p.retry_delay into v_limit, v_retry_delay
-        from record_ledger.pipeline as p
-        where p.pipeline_id = end_claim.pipeline_id;
+        select q.* into p
+        from record_ledger.pipeline as q
+        where q.pipeline_id = end_claim.pipeline_id;
+        v_limit := p.max_attempts;
     end if;
     -- One guarded statement. A pass may be collecting the lease of this very claim: whoever comes second waits for the
     -- first one's commit, and then sees the record as that one left it.
@@ -4246,7 +5117,7 @@ begin
         lease_expires_at = null,
         retry_at = case
             when end_claim.event = 'failed' and r.attempt < v_limit
-                then record_ledger.retry_time(v_now, r.attempt, v_retry_delay)
+                then record_ledger.retry_time(v_now, r.attempt, r.window_end_time, p)
         end,
         last_event = end_claim.event,
         last_detail = end_claim.detail,
@@ -4314,7 +5185,7 @@ begin
     update record_ledger.record as r
     set retry_at = case
             when r.attempt < p.max_attempts
-                then record_ledger.retry_time(v_now, r.attempt, p.retry_delay)
+                then record_ledger.retry_time(v_now, r.attempt, r.window_end_time, p)
         end,
         claim_token = case when r.attempt < p.max_attempts then null else r.claim_token end,
         run_id = case when r.attempt < p.max_attempts then null else r.run_id end,
@@ -4327,7 +5198,12 @@ begin
         updated_at = v_now
     where r.pipeline_id = p.pipeline_id
         and record_ledger.is_in_range(r.window_start_time, r.window_end_time, from_time, to_time)
-        and record_ledger.status_after('expire', r.status, r.attempt < p.max_attempts) is not null;
+        and record_ledger.status_after(
+            'expire',
+            r.status,
+            r.attempt < p.max_attempts,
+            record_ledger.is_lost(r.window_end_time, p.source_retention, v_now)
+        ) is not null;
     get diagnostics v_changed = row_count;
     return v_changed;
 end
@@ -4406,6 +5282,38 @@ end
 $$;
 comment on function record_ledger.fail_record(text, bigint, text, boolean) is
 'Gives a passed record back after a failure: PENDING with a backoff while attempts are left and retry is true, else FAILED.';
+-- record_ledger.is_day_sealed: is a local day of a pipeline covered, without a gap, by windows that are done?
+-- True only when published or waived windows tile [its local midnight, the next one) exactly, and none of them is open
+-- again: a day that is being loaded anew is published still, and sealed again when that is done.
+-- Called by: is-day-sealed of the runner, the dbt test sealed_through, whoever waits for a day.
+-- Rules: day_coverage.
+create or replace function record_ledger.is_day_sealed(pipeline_id text, local_date date)
+returns boolean
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    p record_ledger.pipeline;
+begin
+    select q.* into p
+    from record_ledger.pipeline as q
+    where q.pipeline_id = is_day_sealed.pipeline_id;
+    if not found then
+        perform record_ledger.raise_unknown_pipeline(is_day_sealed.pipeline_id);
+    end if;
+    if is_day_sealed.local_date is null or not isfinite(is_day_sealed.local_date) then
+        raise exception 'local_date: % is no day; give one such as 2026-11-22',
+            coalesce(is_day_sealed.local_date::text, 'null')
+            using errcode = 'RL005';
+    end if;
+    return (record_ledger.day_coverage(p, is_day_sealed.local_date)).is_sealed;
+end
+$$;
+comment on function record_ledger.is_day_sealed(text, date) is
+'Whether completed or waived windows tile a local day of a pipeline exactly, archived ones included.';
 -- record_ledger.lock_pipeline: locks a pipeline's row for this transaction and returns it as it then is.
 -- In a statement of its own: whatever is read next sees all that was committed before the lock was granted.
 -- Called by: store_new_records, pass_valid_record, pass_valid_records, archive_records, the operators' routines.
@@ -4536,7 +5444,7 @@ comment on function record_ledger.new_windows(text, timestamptz, integer) is
 -- At any time, also after completion. With the current claim token it is evidence for completing (RL004 with another
 -- one, and nothing is noted); without a token it is none. Never updated. Returns its number.
 -- Called by: whoever counts: runs, and tasks that count again later.
--- Rules: is_stage, lock_record; counts_problem judges by it.
+-- Rules: is_stage, lock_record, observation_time; counts_problem judges by it.
 create or replace function record_ledger.observe_record(
     pipeline_id text,
     window_start_time timestamptz,
@@ -4582,7 +5490,8 @@ begin
         detail,
         generation,
         claim_token,
-        run_id
+        run_id,
+        changed_by
     )
     values (
         r.pipeline_id,
@@ -4595,13 +5504,22 @@ begin
             ),
             0
         ) + 1,
-        record_ledger.clock(),
+        record_ledger.observation_time(r),
         observe_record.stage,
         observe_record.row_count,
         coalesce(observe_record.detail, '{}'),
         r.generation,
         observe_record.claim_token,
-        case when observe_record.claim_token is not null then r.run_id end
+        case when observe_record.claim_token is not null then r.run_id end,
+        case
+            when observe_record.stage = 'source' and r.status = 'COMPLETED'
+                then observe_record.row_count - (
+                    select l.row_count
+                    from record_ledger.loaded_count(
+                        r.pipeline_id, r.window_start_time, r.generation
+                    ) as l
+                )
+        end
     )
     returning observation_no into v_observation_no;
     return v_observation_no;
@@ -4646,7 +5564,8 @@ $$;
 comment on function record_ledger.oldest_pending_record(text) is
 'The oldest pending record of a pipeline, or of all, flat as JSON; null when nothing is pending. Passes nothing.';
 -- record_ledger.pass_record: hands the oldest valid record of a locked pipeline to a run, or says why there is none.
--- Collects expired leases first. A passed record has a new claim token and lease; a run keeps its record for good.
+-- Collects expired leases and waives lost records first. A passed record has a new claim token and lease; a run keeps
+-- its record for good.
 -- Called by: pass_valid_record, store_new_and_pass_valid_record.
 -- Rules: next_answer decides; this writes it down.
 create or replace function record_ledger.pass_record(
@@ -4669,6 +5588,10 @@ begin
     v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
     if v_answer.has_expired then
         perform record_ledger.collect_expired_leases(p, v_answer.first_active, as_of);
+        v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
+    end if;
+    if v_answer.lost_before is not null then
+        perform record_ledger.waive_lost_records(p, v_answer.lost_before, as_of);
         v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
     end if;
     verdict := v_answer.verdict;
@@ -4723,7 +5646,8 @@ comment on function record_ledger.pass_record(record_ledger.pipeline, text, time
 'Private. Hands the oldest valid record of a locked pipeline to a run, or says why there is none.';
 -- record_ledger.pass_valid_record: passes the oldest valid record of a pipeline to a run; stores and renders nothing.
 -- Asked again with the same run_id it answers with the same record; a null run_id binds nothing.
--- exit_dag true comes with a verdict and a reason, and has written nothing unless a lease had expired.
+-- exit_dag true comes with a verdict and a reason, and has written nothing unless a lease had expired or a record was
+-- lost.
 -- Called by: psql and dbt users. Rules: next_answer.
 create or replace function record_ledger.pass_valid_record(
     pipeline_id text,
@@ -4762,7 +5686,8 @@ begin
     v_now := record_ledger.clock();
     -- A first look without the lock: an idle pipeline may be asked every minute, and its answer costs no write.
     v_answer := record_ledger.next_answer(p, pass_valid_record.run_id, v_now);
-    if v_answer.verdict <> 'READY' and not v_answer.has_expired then
+    if v_answer.verdict <> 'READY' and not v_answer.has_expired and v_answer.lost_before is null
+    then
         exit_dag := true;
         verdict := v_answer.verdict;
         reason := v_answer.reason;
@@ -5055,7 +5980,7 @@ begin
                 when s.starts_at = case r.status
                     when 'PENDING' then r.retry_at
                     when 'IN_PROGRESS' then record_ledger.retry_time(
-                        r.lease_expires_at, r.attempt, p.retry_delay
+                        r.lease_expires_at, r.attempt, r.window_end_time, p
                     )
                 end then 'starts when its backoff is over'
                 when s.waited_for = 'capacity'
@@ -5274,6 +6199,7 @@ as $$
 #variable_conflict use_column
 declare
     p record_ledger.pipeline;
+    v_now constant timestamptz := record_ledger.clock();
     v_first_start timestamptz;
     v_is_backfill boolean := range_effects.operation = 'backfill';
     v_to_time timestamptz := coalesce(
@@ -5297,12 +6223,23 @@ begin
         select
             'changed',
             'PENDING',
-            'is added before the first window',
+            case
+                when w.is_lost
+                    then 'is added, and its source data is gone: the next pass waives it as lost'
+                else 'is added before the first window'
+            end,
             count(*),
             min(w.window_start_time),
             max(w.window_end_time)
-        from record_ledger.backfill_windows(p, range_effects.from_time, v_first_start) as w
-        having count(*) > 0;
+        from (
+            select
+                b.window_start_time,
+                b.window_end_time,
+                record_ledger.is_lost(b.window_end_time, p.source_retention, v_now) as is_lost
+            from record_ledger.backfill_windows(p, range_effects.from_time, v_first_start) as b
+        ) as w
+        group by w.is_lost
+        order by w.is_lost desc;
     end if;
     perform record_ledger.check_range(range_effects.from_time, v_to_time);
 
@@ -5320,6 +6257,8 @@ begin
             when g.status_after = 'FAILED' then 'its claim ends; becomes FAILED: no attempt is left'
             when range_effects.operation = 'expire' then 'no run holds it'
             when g.status = 'IN_PROGRESS' then 'a run holds it'
+            when g.is_lost and g.status <> 'PENDING' and range_effects.operation = 'reopen'
+                then 'its source data is gone (source_retention)'
             else 'is ' || g.status || ' already'
         end,
         sum(g.record_count)::bigint,
@@ -5329,10 +6268,11 @@ begin
         select
             o.status,
             o.is_whole,
+            o.is_lost,
             case
                 when o.is_whole
                     then record_ledger.status_after(
-                        range_effects.operation, o.status, o.has_attempts_left
+                        range_effects.operation, o.status, o.has_attempts_left, o.is_lost
                     )
             end as status_after,
             count(*) as record_count,
@@ -5344,6 +6284,7 @@ begin
                 r.window_start_time,
                 r.window_end_time,
                 r.attempt < p.max_attempts as has_attempts_left,
+                record_ledger.is_lost(r.window_end_time, p.source_retention, v_now) as is_lost,
                 record_ledger.is_in_range(
                     r.window_start_time, r.window_end_time, range_effects.from_time, v_to_time
                 ) as is_whole
@@ -5362,7 +6303,7 @@ begin
                     '-infinity'
                 )
         ) as o
-        group by 1, 2, 3
+        group by 1, 2, 3, 4
     ) as g
     group by 1, 2, 3
     order by 1, 5;
@@ -5370,6 +6311,87 @@ end
 $$;
 comment on function record_ledger.range_effects(text, text, timestamptz, timestamptz) is
 'What waive, reopen, expire or backfill would change in a range, and what it would leave alone and why; reads only.';
+-- record_ledger.recount_due: which windows of a pipeline should have their source counted again, longest due first.
+-- A completed record, at each age of recount_ages since the count that its generation stands on, until a count of its
+-- source has been noted at that age or later. Several missed ages are one count. Not when its source data is gone, nor
+-- when twice the last age has passed: what nobody counted by then is let go.
+-- Called by: recount-due of the runner, any task that counts and calls observe_record. Rules: loaded_count, is_lost.
+create or replace function record_ledger.recount_due(pipeline_id text)
+returns table (
+    window_start_time timestamptz,
+    window_end_time timestamptz,
+    target_day date,
+    generation integer,
+    -- The count that the generation stands on, and when it was noted.
+    loaded_count bigint,
+    counted_at timestamptz,
+    -- The newest age that has been reached, and when it was.
+    recount_age interval,
+    due_at timestamptz
+)
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+#variable_conflict use_column
+declare
+    v_now constant timestamptz := record_ledger.clock();
+    p record_ledger.pipeline;
+begin
+    select q.* into p
+    from record_ledger.pipeline as q
+    where q.pipeline_id = recount_due.pipeline_id;
+    if not found then
+        perform record_ledger.raise_unknown_pipeline(recount_due.pipeline_id);
+    end if;
+    return query
+    select
+        r.window_start_time,
+        r.window_end_time,
+        r.target_day,
+        r.generation,
+        l.row_count,
+        l.observed_at,
+        a.age,
+        l.observed_at + a.age
+    from record_ledger.record_observation as o
+    join record_ledger.record as r
+        on r.pipeline_id = o.pipeline_id and r.window_start_time = o.window_start_time
+    cross join lateral record_ledger.loaded_count(
+        r.pipeline_id, r.window_start_time, r.generation
+    ) as l
+    cross join lateral (
+        select max(s.age) as age
+        from unnest(p.recount_ages) as s (age)
+        where l.observed_at + s.age <= v_now
+    ) as a
+    where o.pipeline_id = p.pipeline_id
+        and o.stage = 'source'
+        and o.changed_by is null
+        and o.observed_at > v_now - 2 * p.recount_ages[cardinality(p.recount_ages)]
+        and o.observed_at <= v_now - p.recount_ages[1]
+        and r.status = 'COMPLETED'
+        -- Each record once, by the count that it stands on.
+        and o.observation_no = l.observation_no
+        and a.age is not null
+        and not record_ledger.is_lost(r.window_end_time, p.source_retention, v_now)
+        and not exists (
+            select
+            from record_ledger.record_observation as n
+            where n.pipeline_id = r.pipeline_id
+                and n.window_start_time = r.window_start_time
+                and n.generation = r.generation
+                and n.changed_by is not null
+                and n.observed_at >= l.observed_at + a.age
+        )
+    order by 8, 1;
+end
+$$;
+comment on function record_ledger.recount_due(text) is
+'The completed windows of a pipeline whose source should be counted again by now, longest due first.';
 -- record_ledger.refuse_call: the errors for a call that no routine can serve, whatever the state of the ledger.
 -- Raises RL005 for a wrong isolation level, else for a run id that cannot be bound.
 -- Called by: every routine that takes a lock.
@@ -5453,6 +6475,11 @@ begin
         retry_delay = p.retry_delay,
         backfill_share = p.backfill_share,
         required_counts = p.required_counts,
+        source_retention = p.source_retention,
+        at_risk_within = p.at_risk_within,
+        pass_order = p.pass_order,
+        recount_ages = p.recount_ages,
+        reopen_budget = p.reopen_budget,
         updated_at = v_now
     where q.pipeline_id = p.pipeline_id
     returning q.* into p;
@@ -5545,11 +6572,121 @@ end
 $$;
 comment on function record_ledger.release_record(text, bigint) is
 'Gives a passed record back untouched: PENDING at once, the attempt not counted. RL004 unless the claim token is current.';
+-- record_ledger.reopen_changed_records: reopens completed records whose source has changed beyond the tolerance.
+-- Oldest first, no more than the reopen_budget in one local day of the pipeline: the rest waits for the next day, in
+-- changed_records. A record whose source data is gone is left alone. Returns how many it reopened.
+-- Called by: a daily task, reopen-changed of the runner, the dbt macro of the same name, psql.
+-- Rules: changed_records, reopen_range, local_day.
+create or replace function record_ledger.reopen_changed_records(pipeline_id text)
+returns integer
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+#variable_conflict use_column
+declare
+    -- Two calls would otherwise spend the budget twice, and a pass judge by what was open before.
+    p record_ledger.pipeline := record_ledger.lock_pipeline(reopen_changed_records.pipeline_id);
+    v_now timestamptz := record_ledger.clock();
+    v_left integer;
+    v_changed record;
+    v_reopened integer := 0;
+begin
+    select p.reopen_budget - coalesce(sum((e.detail ->> 'count')::integer), 0) into v_left
+    from record_ledger.pipeline_event as e
+    where e.pipeline_id = p.pipeline_id
+        and e.event = 'changed_reopened'
+        and record_ledger.local_day(e.event_time, p.timezone)
+            = record_ledger.local_day(v_now, p.timezone);
+    for v_changed in
+        select c.*
+        from record_ledger.changed_records as c
+        where c.pipeline_id = p.pipeline_id and c.is_beyond_tolerance
+        order by c.window_start_time
+    loop
+        exit when v_reopened >= v_left;
+        v_reopened := v_reopened + record_ledger.reopen_range(
+            p,
+            v_changed.window_start_time,
+            v_changed.window_end_time,
+            jsonb_build_object(
+                'reason', format(
+                    'the source has changed: %s rows were loaded, and %s counted at %s',
+                    v_changed.loaded_count,
+                    v_changed.source_count,
+                    record_ledger.local_time(v_changed.observed_at, p.timezone)
+                ),
+                'changed_by', v_changed.changed_by
+            ),
+            v_now
+        );
+    end loop;
+    if v_reopened > 0 then
+        perform record_ledger.append_pipeline_event(
+            p.pipeline_id,
+            'changed_reopened',
+            jsonb_build_object('count', v_reopened),
+            v_now
+        );
+    end if;
+    return v_reopened;
+end
+$$;
+comment on function record_ledger.reopen_changed_records(text) is
+'Reopens completed records whose source has changed beyond the tolerance, oldest first, within the day''s reopen_budget; returns how many.';
+-- record_ledger.reopen_range: makes the records of a range of a locked pipeline pending once more; returns how many.
+-- Those whose whole window lies in it and that status_after lets be reopened; others are left alone.
+-- Called by: reopen_records, reopen_changed_records.
+-- Rules: status_after, is_in_range, is_lost, record_missing_fields; check_record_change guards the change.
+create or replace function record_ledger.reopen_range(
+    p record_ledger.pipeline,
+    from_time timestamptz,
+    to_time timestamptz,
+    detail jsonb,
+    as_of timestamptz
+)
+returns integer
+language plpgsql
+as $$
+declare
+    v_changed integer;
+begin
+    update record_ledger.record as r
+    set generation = r.generation + 1,
+        attempt = 0,
+        claim_token = null,
+        run_id = null,
+        retry_at = null,
+        -- The config may be another one than when the record was finished.
+        missing_fields = record_ledger.record_missing_fields(r.fields, r.config_version, p),
+        awaits_build = r.config_version is distinct from p.config_version
+            and record_ledger.record_missing_fields(r.fields, r.config_version, p) is not null,
+        last_event = 'reopened',
+        last_detail = detail,
+        updated_at = as_of
+    where r.pipeline_id = p.pipeline_id
+        and record_ledger.is_in_range(r.window_start_time, r.window_end_time, from_time, to_time)
+        and record_ledger.status_after(
+            'reopen',
+            r.status,
+            r.attempt < p.max_attempts,
+            record_ledger.is_lost(r.window_end_time, p.source_retention, as_of)
+        ) is not null;
+    get diagnostics v_changed = row_count;
+    return v_changed;
+end
+$$;
+comment on function record_ledger.reopen_range(
+    record_ledger.pipeline, timestamptz, timestamptz, jsonb, timestamptz
+) is
+'Private. Makes the finished and failed records of a range of a locked pipeline pending once more; returns how many.';
 -- record_ledger.reopen_records: makes the finished and failed records of a range pending once more.
 -- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed. A new
 -- generation begins with no attempt made; what earlier ones did stays in record_events, and runs stay bound.
 -- Called by: operators, through the runner's command reopen, the dbt macro of the same name, or psql.
--- Rules: status_after, is_in_range, record_missing_fields; check_record_change guards the change.
+-- Rules: reopen_range.
 create or replace function record_ledger.reopen_records(
     pipeline_id text, from_time timestamptz, to_time timestamptz, reason text
 )
@@ -5563,31 +6700,15 @@ as $$
 declare
     p record_ledger.pipeline;
     v_now timestamptz;
-    v_changed integer;
 begin
     perform record_ledger.check_reason(reason);
     perform record_ledger.check_range(from_time, to_time);
     -- A pass would otherwise judge by what was open before, and another operator reopen a record twice.
     p := record_ledger.lock_pipeline(pipeline_id);
     v_now := record_ledger.clock();
-    update record_ledger.record as r
-    set generation = r.generation + 1,
-        attempt = 0,
-        claim_token = null,
-        run_id = null,
-        retry_at = null,
-        -- The config may be another one than when the record was finished.
-        missing_fields = record_ledger.record_missing_fields(r.fields, r.config_version, p),
-        awaits_build = r.config_version is distinct from p.config_version
-            and record_ledger.record_missing_fields(r.fields, r.config_version, p) is not null,
-        last_event = 'reopened',
-        last_detail = jsonb_build_object('reason', reason),
-        updated_at = v_now
-    where r.pipeline_id = p.pipeline_id
-        and record_ledger.is_in_range(r.window_start_time, r.window_end_time, from_time, to_time)
-        and record_ledger.status_after('reopen', r.status, r.attempt < p.max_attempts) is not null;
-    get diagnostics v_changed = row_count;
-    return v_changed;
+    return record_ledger.reopen_range(
+        p, from_time, to_time, jsonb_build_object('reason', reason), v_now
+    );
 end
 $$;
 comment on function record_ledger.reopen_records(text, timestamptz, timestamptz, text) is
@@ -5756,7 +6877,10 @@ begin
                 v_answer := record_ledger.next_answer(
                     p, store_new_and_pass_valid_record.run_id, v_now
                 );
-                if v_answer.verdict <> 'READY' and not v_answer.has_expired then
+                if v_answer.verdict <> 'READY'
+                    and not v_answer.has_expired
+                    and v_answer.lost_before is null
+                then
                     exit_dag := true;
                     verdict := v_answer.verdict;
                     reason := v_answer.reason;
@@ -5942,6 +7066,87 @@ end
 $$;
 comment on function record_ledger.store_windows(record_ledger.pipeline, jsonb, timestamptz) is
 'Private. Inserts the due windows of a locked pipeline, 10,000 at most; returns how many.';
+-- record_ledger.suggest_x_time_back: the shortest measured x_time_back that misses no more than a share of the rows.
+-- The present one when it does; else how long after a window's end the counts of the first recount age came that do.
+-- What comes later than the last age nobody knows, so it is no answer: null then, as when too few windows are counted.
+-- Never shorter than the present one: what it missed less would have been counted before windows had settled.
+-- Called by: suggest-x-time-back of the runner, analysts. Rules: lateness, enough_windows.
+create or replace function record_ledger.suggest_x_time_back(
+    pipeline_id text,
+    max_missed numeric default 0,
+    out x_time_back interval,
+    out missed_share numeric,
+    out window_count bigint,
+    out reason text
+)
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    p record_ledger.pipeline;
+    v_found record;
+begin
+    if suggest_x_time_back.max_missed between 0 and 1 is not true then
+        raise exception 'max_missed: % is no share; give a number from 0 to 1, such as 0.001',
+            coalesce(suggest_x_time_back.max_missed::text, 'null')
+            using errcode = 'RL005';
+    end if;
+    select q.* into p
+    from record_ledger.pipeline as q
+    where q.pipeline_id = suggest_x_time_back.pipeline_id;
+    if not found then
+        perform record_ledger.raise_unknown_pipeline(suggest_x_time_back.pipeline_id);
+    end if;
+    for v_found in select l.* from record_ledger.lateness(p) as l loop
+        suggest_x_time_back.missed_share := v_found.missed_share;
+        suggest_x_time_back.window_count := v_found.window_count;
+        if v_found.missed_share is null then
+            reason := format(
+                '%s windows were counted when they had settled%s and at the last recount age; '
+                '%s are needed',
+                v_found.window_count,
+                case
+                    when v_found.recount_age > interval '0' then ', at age '
+                        || record_ledger.time_interval(
+                            'epoch', timestamptz 'epoch' + v_found.recount_age
+                        )
+                end,
+                record_ledger.enough_windows()
+            );
+            return;
+        end if;
+        exit when v_found.is_last;
+        if v_found.missed_share <= suggest_x_time_back.max_missed then
+            -- Up to the whole minute: nobody writes 26h3m17.4s into a config.
+            suggest_x_time_back.x_time_back := case
+                when v_found.recount_age = interval '0' then p.x_time_back
+                else ceil(extract(epoch from v_found.max_lateness) / 60) * interval '1 minute'
+            end;
+            reason := format(
+                '%s of the rows of %s windows came later than %s after the window''s end',
+                trim_scale(round(100 * v_found.missed_share, 4)) || ' %',
+                v_found.window_count,
+                record_ledger.time_interval(
+                    'epoch', timestamptz 'epoch' + suggest_x_time_back.x_time_back
+                )
+            );
+            return;
+        end if;
+        reason := format(
+            '%s of the rows of %s windows came later than the counts of age %s, and what comes '
+            'later than the last recount age nobody has counted: give recount_ages a later one',
+            trim_scale(round(100 * v_found.missed_share, 4)) || ' %',
+            v_found.window_count,
+            record_ledger.time_interval('epoch', timestamptz 'epoch' + v_found.recount_age)
+        );
+    end loop;
+end
+$$;
+comment on function record_ledger.suggest_x_time_back(text, numeric) is
+'The shortest measured x_time_back that misses no more than a share of the rows, from how many windows, and why: (x_time_back, missed_share, window_count, reason).';
 -- record_ledger.waive_counts: lets a record be completed although its counts do not agree; the only way round.
 -- For its present generation, while it is pending or in progress (RL003 else), with a reason, kept in its history.
 -- Returns whether that is new: false when they were waived already.
@@ -5990,6 +7195,67 @@ end
 $$;
 comment on function record_ledger.waive_counts(text, timestamptz, text) is
 'Lets the present generation of a record be completed whatever its counts are, with a reason; returns whether that is new.';
+-- record_ledger.waive_lost_records: waives records of a locked pipeline whose source data is gone, 1,000 at most.
+-- No run could process them: they are WAIVED with the reason 'lost', and the pipeline's history says how many.
+-- What is left over waits for the next pass, and is passed over until then. Claims are left to their holders.
+-- Called by: pass_record. Rules: lost_before says which.
+create or replace function record_ledger.waive_lost_records(
+    p record_ledger.pipeline, lost_before timestamptz, as_of timestamptz
+)
+returns void
+language plpgsql
+as $$
+#variable_conflict use_column
+declare
+    v_lost record;
+begin
+    with waived as (
+        update record_ledger.record as r
+        set retry_at = null,
+            last_event = 'waived',
+            last_detail = jsonb_build_object(
+                'reason', 'lost',
+                'source_kept_until', record_ledger.local_time(
+                    r.window_end_time + p.source_retention, p.timezone
+                )
+            ),
+            updated_at = as_of
+        from (
+            select o.window_start_time
+            from record_ledger.record as o
+            where o.open_pipeline_id = p.pipeline_id
+                and o.lane in (
+                    'failed', 'historical', 'incomplete', 'returned', 'unbuilt', 'waiting'
+                )
+                and o.window_start_time < waive_lost_records.lost_before
+            limit 1000
+        ) as l
+        where r.pipeline_id = p.pipeline_id and r.window_start_time = l.window_start_time
+        returning r.window_start_time, r.window_end_time
+    )
+
+    select
+        count(*) as record_count,
+        min(w.window_start_time) as from_time,
+        max(w.window_end_time) as to_time
+    into v_lost
+    from waived as w;
+    perform record_ledger.append_pipeline_event(
+        p.pipeline_id,
+        'lost',
+        jsonb_build_object(
+            'count', v_lost.record_count,
+            'from_time', record_ledger.local_time(v_lost.from_time, p.timezone),
+            'to_time', record_ledger.local_time(v_lost.to_time, p.timezone)
+        ),
+        as_of
+    );
+end
+$$;
+comment on function record_ledger.waive_lost_records(
+    record_ledger.pipeline, timestamptz, timestamptz
+) is
+'Private. Waives records of a locked pipeline whose source data is gone, 1,000 at most, with the reason ''lost''.';
 -- record_ledger.waive_records: marks the pending and failed records of a range WAIVED: no run is needed for them.
 -- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed.
 -- Called by: operators, through the runner's command waive, the dbt macro of the same name, or psql.
@@ -6021,7 +7287,12 @@ begin
         updated_at = v_now
     where r.pipeline_id = p.pipeline_id
         and record_ledger.is_in_range(r.window_start_time, r.window_end_time, from_time, to_time)
-        and record_ledger.status_after('waive', r.status, r.attempt < p.max_attempts) is not null;
+        and record_ledger.status_after(
+            'waive',
+            r.status,
+            r.attempt < p.max_attempts,
+            record_ledger.is_lost(r.window_end_time, p.source_retention, v_now)
+        ) is not null;
     get diagnostics v_changed = row_count;
     return v_changed;
 end
@@ -6242,6 +7513,110 @@ comment on column record_ledger.archived_records.archived_at is 'When the record
 comment on column record_ledger.archived_records.published_generation is
 'The newest generation that was completed: it is published until a later one is completed; null when none was.';
 comment on column record_ledger.archived_records.counts_waived is 'Whether somebody has waived the counts of this generation.';
+-- record_ledger.changed_records: the completed records whose source has changed since they were loaded.
+-- One row per completed record whose newest count of the source differs from the one that its generation stands on.
+-- Read by: reopen_changed_records, changed of the runner, the dbt source of the same name, analysts.
+-- Rules: count_tolerance.
+create or replace view record_ledger.changed_records as
+select
+    p.pipeline_id,
+    r.window_start_time,
+    r.window_end_time,
+    r.target_day,
+    r.generation,
+    o.row_count - o.changed_by as loaded_count,
+    o.row_count as source_count,
+    o.changed_by,
+    o.observed_at,
+    abs(o.changed_by) > coalesce(
+        record_ledger.count_tolerance(
+            p.required_counts ->> 'tolerance', o.row_count - o.changed_by
+        ),
+        0
+    ) as is_beyond_tolerance
+from record_ledger.pipeline as p
+-- The few that differ first, then their records, whatever the planner knows of the tables: hence the offsets.
+cross join lateral (
+    select q.*
+    from record_ledger.record_observation as q
+    where q.pipeline_id = p.pipeline_id and q.changed_by <> 0
+    offset 0
+) as o
+cross join lateral (
+    select q.*
+    from record_ledger.record as q
+    where q.pipeline_id = p.pipeline_id and q.window_start_time = o.window_start_time
+    offset 0
+) as r
+where r.status = 'COMPLETED'
+    and r.generation = o.generation
+    and not exists (
+        select
+        from record_ledger.record_observation as n
+        where n.pipeline_id = o.pipeline_id
+            and n.window_start_time = o.window_start_time
+            and n.observation_no > o.observation_no
+            and n.changed_by is not null
+            and n.generation = o.generation
+    );
+comment on view record_ledger.changed_records is
+'The completed records whose source has changed since: one row per record whose newest count of the source is another one than it was loaded with.';
+comment on column record_ledger.changed_records.pipeline_id is 'The name of the pipeline.';
+comment on column record_ledger.changed_records.window_start_time is 'The first instant of the window.';
+comment on column record_ledger.changed_records.window_end_time is 'The first instant after the window.';
+comment on column record_ledger.changed_records.target_day is 'The local day of the window''s start.';
+comment on column record_ledger.changed_records.generation is 'The generation that was completed before the source changed.';
+comment on column record_ledger.changed_records.loaded_count is 'How many rows the source had when the record was loaded.';
+comment on column record_ledger.changed_records.source_count is 'How many rows it had when it was last counted.';
+comment on column record_ledger.changed_records.changed_by is 'The difference; below 0 when rows have gone.';
+comment on column record_ledger.changed_records.observed_at is 'When it was last counted.';
+comment on column record_ledger.changed_records.is_beyond_tolerance is
+'Whether it is more than the tolerance of required_counts, which is 0 rows unless the config says so: reopen_changed_records then reopens it.';
+-- record_ledger.daily_coverage: how the windows of each pipeline cover each local day, from the first to the newest.
+-- One row per pipeline and local day, archived windows included; a date that the zone has skipped has no row.
+-- Read by: coverage of the runner, the dbt source of the same name, analysts.
+-- Rules: days_with_windows, day_coverage.
+create or replace view record_ledger.daily_coverage as
+select
+    p.pipeline_id,
+    d.local_date,
+    p.timezone,
+    c.day_start_time,
+    c.day_end_time,
+    c.first_window_start_time,
+    extract(epoch from c.day_end_time - c.day_start_time) * interval '1 second' as day_length,
+    c.covered_seconds * interval '1 second' as covered_length,
+    c.window_count,
+    c.published_count,
+    c.waived_count,
+    c.lost_count,
+    c.open_count,
+    c.is_published,
+    c.is_sealed,
+    c.counts
+from record_ledger.pipeline as p
+cross join lateral record_ledger.days_with_windows(p) as d
+cross join lateral record_ledger.day_coverage(p, d.local_date) as c
+where c.day_start_time < c.day_end_time;
+comment on view record_ledger.daily_coverage is
+'How windows cover each local day: one row per pipeline and day from its first to its newest window, the archive included.';
+comment on column record_ledger.daily_coverage.pipeline_id is 'The name of the pipeline.';
+comment on column record_ledger.daily_coverage.local_date is 'The local day in the pipeline''s time zone.';
+comment on column record_ledger.daily_coverage.timezone is 'The IANA time zone of the pipeline.';
+comment on column record_ledger.daily_coverage.day_start_time is 'The local midnight that the day begins with, that is its first instant.';
+comment on column record_ledger.daily_coverage.day_end_time is 'The local midnight that ends it.';
+comment on column record_ledger.daily_coverage.first_window_start_time is 'Where the first window of the day starts: at its midnight, but on the day that the pipeline begins in; null without one.';
+comment on column record_ledger.daily_coverage.day_length is 'How long the day is: 24 h but where clocks change.';
+comment on column record_ledger.daily_coverage.covered_length is 'How much of it published or waived windows cover.';
+comment on column record_ledger.daily_coverage.window_count is 'How many windows lie in the day.';
+comment on column record_ledger.daily_coverage.published_count is 'How many of them have a generation that was completed.';
+comment on column record_ledger.daily_coverage.waived_count is 'How many of them are WAIVED.';
+comment on column record_ledger.daily_coverage.lost_count is 'How many of these because their source data was gone.';
+comment on column record_ledger.daily_coverage.open_count is 'How many of them are PENDING, IN_PROGRESS or FAILED, published or not.';
+comment on column record_ledger.daily_coverage.is_published is 'Whether published or waived windows tile the day exactly: it can be read without a hole.';
+comment on column record_ledger.daily_coverage.is_sealed is 'Whether completed or waived windows tile the day exactly: published, and none of them is open again.';
+comment on column record_ledger.daily_coverage.counts is
+'The counts that published generations stand on, {stage: {"rows": ..., "windows": ...}}: how many rows, from how many windows.';
 -- record_ledger.oldest_valid_record: the record that each pipeline would be passed next.
 -- One row per pipeline: its oldest pending record that is stable and complete; no row when there is none.
 -- A record whose lease has expired counts when the next pass would hand it out.
@@ -6301,13 +7676,44 @@ comment on view record_ledger.pipeline_events is
 comment on column record_ledger.pipeline_events.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.pipeline_events.event_no is 'Numbers the changes of a pipeline from 1 on.';
 comment on column record_ledger.pipeline_events.event_time is 'When the change was made.';
-comment on column record_ledger.pipeline_events.event is 'What happened: registered, reconfigured, backfilled, archived, paused, resumed or retired.';
+comment on column record_ledger.pipeline_events.event is 'What happened: registered, reconfigured, backfilled, lost, changed_reopened, archived, paused, resumed or retired.';
 comment on column record_ledger.pipeline_events.actor is 'The database role that made the change.';
-comment on column record_ledger.pipeline_events.detail is 'What the change says: the config and its version, a reason, what a backfill added, what was archived.';
+comment on column record_ledger.pipeline_events.detail is 'What the change says: the config and its version, a reason, what a backfill added, what was archived, lost or reopened.';
+-- record_ledger.pipeline_lateness: how late data came, per pipeline and recount age.
+-- One row per pipeline and age, 0 (the count that windows were loaded with) included; lateness says what is drawn on.
+-- Read by: lateness of the runner, the dbt source of the same name, analysts.
+-- Rules: lateness.
+create or replace view record_ledger.pipeline_lateness as
+select
+    p.pipeline_id,
+    l.recount_age,
+    p.x_time_back,
+    l.window_count,
+    l.late_window_count,
+    l.row_count,
+    l.min_lateness,
+    l.max_lateness,
+    l.missed_share,
+    l.worst_missed_share
+from record_ledger.pipeline as p
+cross join lateral record_ledger.lateness(p) as l
+where not p.is_retired;
+comment on view record_ledger.pipeline_lateness is
+'How late data came: one row per pipeline and recount age, 0 included, with the share of rows that came later than the counts of that age.';
+comment on column record_ledger.pipeline_lateness.pipeline_id is 'The name of the pipeline.';
+comment on column record_ledger.pipeline_lateness.recount_age is 'How long after the count that the window was loaded with; 0 is that count itself.';
+comment on column record_ledger.pipeline_lateness.x_time_back is 'The x_time_back in force: at age 0, missed_share is what it missed.';
+comment on column record_ledger.pipeline_lateness.window_count is 'From how many windows the row is drawn.';
+comment on column record_ledger.pipeline_lateness.late_window_count is 'In how many of them rows came later.';
+comment on column record_ledger.pipeline_lateness.row_count is 'How many rows these windows have by their newest counts.';
+comment on column record_ledger.pipeline_lateness.min_lateness is 'The least time from the end of a window to its count of this age; null without windows.';
+comment on column record_ledger.pipeline_lateness.max_lateness is 'The greatest time from the end of a window to its count of this age: no later count is needed to miss no more.';
+comment on column record_ledger.pipeline_lateness.missed_share is 'The share of all rows that came later than the counts of this age; null when drawn from less than 20 windows.';
+comment on column record_ledger.pipeline_lateness.worst_missed_share is 'The same of the window that missed most.';
 -- record_ledger.pipeline_progress: where each pipeline stands, right now.
 -- One row per pipeline that is not retired: its answer to a run, its open records by state, how far behind it is.
 -- Read by: status of the runner, the dbt source of the same name, analysts.
--- Rules: pipeline_answer, first_window_start, next_window.
+-- Rules: pipeline_answer, first_window_start, next_window, open_windows, is_at_risk.
 create or replace view record_ledger.pipeline_progress as
 select
     p.pipeline_id,
@@ -6334,7 +7740,20 @@ select
             next_window.window_end_time
         ),
         interval '0'
-    ) as lag
+    ) as lag,
+    case
+        when p.source_retention is not null then (
+            select count(*)
+            from record_ledger.open_windows(p, moment.as_of) as k
+            where record_ledger.is_at_risk(k.window_end_time, p, moment.as_of)
+        )
+        else 0
+    end as at_risk_count,
+    (
+        select coalesce(sum((e.detail -> 'count')::bigint), 0)::bigint
+        from record_ledger.pipeline_event as e
+        where e.pipeline_id = p.pipeline_id and e.event = 'lost'
+    ) as lost_count
 -- One instant for the whole statement; offset 0 keeps the planner from asking the clock once per pipeline.
 from (select record_ledger.clock() as as_of offset 0) as moment
 cross join record_ledger.pipeline as p
@@ -6400,6 +7819,8 @@ comment on column record_ledger.pipeline_progress.last_window_end_time is 'The e
 comment on column record_ledger.pipeline_progress.next_window_start_time is 'Where the first window that is not stored yet starts.';
 comment on column record_ledger.pipeline_progress.next_window_due_at is 'After this instant the next window is due to be stored.';
 comment on column record_ledger.pipeline_progress.lag is 'How long ago the oldest window that is not done, stored or not, became stable; 0 when none is.';
+comment on column record_ledger.pipeline_progress.at_risk_count is 'How many windows are open, or due and not stored yet, while no more than at_risk_within of their source data''s time is left.';
+comment on column record_ledger.pipeline_progress.lost_count is 'How many records passes have waived as lost so far.';
 -- record_ledger.pipeline_records: the ledger itself, for analysts.
 -- One row per record: its window, its status and its fields; key_x, key_y and key_z are the fields of those names.
 -- Read by: the dbt source of the same name, analysts.
@@ -6495,7 +7916,12 @@ select
     p.updated_at,
     p.backfill_share,
     p.is_retired,
-    p.required_counts
+    p.required_counts,
+    p.source_retention,
+    p.at_risk_within,
+    p.pass_order,
+    p.recount_ages,
+    p.reopen_budget
 from record_ledger.pipeline as p;
 comment on view record_ledger.pipelines is
 'The registered pipelines: one row per pipeline with the config in force.';
@@ -6520,6 +7946,11 @@ comment on column record_ledger.pipelines.updated_at is 'When the pipeline last 
 comment on column record_ledger.pipelines.backfill_share is 'The least share of passes of backfilled and reopened records while live ones wait too; 0 is oldest first.';
 comment on column record_ledger.pipelines.is_retired is 'Whether the pipeline was retired: nothing is stored or passed any more, and no status speaks of it.';
 comment on column record_ledger.pipelines.required_counts is 'The stages whose counts must agree before a record is completed, and the tolerance; null is none.';
+comment on column record_ledger.pipelines.source_retention is 'How long after a window''s end its source data is kept; null when nothing is said.';
+comment on column record_ledger.pipelines.at_risk_within is 'How long before its source data goes an open record is at risk; null without source_retention.';
+comment on column record_ledger.pipelines.pass_order is 'oldest, or deadline: what is at risk goes before the turns of a backfill_share.';
+comment on column record_ledger.pipelines.recount_ages is 'How long after its first count the source of a completed window is to be counted again, ascending.';
+comment on column record_ledger.pipelines.reopen_budget is 'How many records reopen_changed_records may reopen in one local day.';
 -- record_ledger.record_events: the life of each record, one row per change of its state.
 -- Rows are numbered per record and never rewritten; they leave for the archive only with their record. Storing a record
 -- and heartbeats are no events.
@@ -6622,7 +8053,7 @@ comment on column record_ledger.record_observations.is_evidence is
 -- record_ledger.record_verdicts: why each open record is passed or not, right now.
 -- One row per open record (PENDING, IN_PROGRESS or FAILED) with exactly one verdict and a sentence that says why.
 -- Read by: why of the runner, validate_record_timing, the dbt source of the same name, analysts.
--- Rules: record_verdict, counts_problem.
+-- Rules: record_verdict, counts_problem, is_lost.
 create or replace view record_ledger.record_verdicts as
 select
     p.pipeline_id,
@@ -6647,7 +8078,14 @@ from (select record_ledger.clock() as as_of offset 0) as moment
 cross join record_ledger.pipeline as p
 cross join lateral (
     select
-        min(o.window_start_time) filter (where p.depends_on_past) as earliest_open,
+        min(o.window_start_time) filter (
+            where p.depends_on_past
+            -- Lost ones hold up nothing: the next pass waives them.
+            and (
+                not record_ledger.is_lost(o.window_end_time, p.source_retention, moment.as_of)
+                or o.lane = 'active' and o.lease_expires_at > moment.as_of
+            )
+        ) as earliest_open,
         count(*) filter (
             where o.lane = 'active' and o.lease_expires_at > moment.as_of
         ) as active_count
@@ -6669,7 +8107,7 @@ comment on column record_ledger.record_verdicts.window_end_time is 'The first in
 comment on column record_ledger.record_verdicts.target_day is 'The local day of the window''s start.';
 comment on column record_ledger.record_verdicts.status is 'PENDING, IN_PROGRESS or FAILED.';
 comment on column record_ledger.record_verdicts.verdict is
-'FAILED, LEASE_EXPIRED, LEASED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF, BLOCKED, AT_CAPACITY or READY: the first that holds.';
+'LEASE_EXPIRED, LEASED, LOST, FAILED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF, BLOCKED, AT_CAPACITY or READY: the first that holds.';
 comment on column record_ledger.record_verdicts.reason is 'One sentence that says why.';
 comment on column record_ledger.record_verdicts.ready_at is 'When the record can be passed as things stand; null when that depends on somebody.';
 comment on column record_ledger.record_verdicts.missing_fields is 'The fields that are empty but must not be; null when the record is complete.';
@@ -6801,6 +8239,37 @@ as $$
 $$;
 comment on function record_ledger.records_as_of(timestamptz) is
 'The ledger as it stood at an instant: one row per record stored by then, archived ones included, as its events tell it.';
+-- record_ledger.records_at_risk: how long the source data of each open window is still there, right now.
+-- One row per open record, and per window that is due and not stored yet, of the pipelines with a source_retention.
+-- Read by: at-risk of the runner, the dbt source of the same name, analysts.
+-- Rules: open_windows, is_at_risk.
+create or replace view record_ledger.records_at_risk as
+select
+    p.pipeline_id,
+    w.window_start_time,
+    w.window_end_time,
+    w.target_day,
+    w.status,
+    w.window_end_time + p.source_retention as source_kept_until,
+    -- Without the day part that the difference of two instants has: it would follow the session's time zone.
+    extract(epoch from w.window_end_time + p.source_retention - moment.as_of)
+    * interval '1 second' as time_left,
+    record_ledger.is_at_risk(w.window_end_time, p, moment.as_of) as is_at_risk
+-- One instant for the whole statement; offset 0 keeps the planner from asking the clock once per record.
+from (select record_ledger.clock() as as_of offset 0) as moment
+cross join record_ledger.pipeline as p
+cross join lateral record_ledger.open_windows(p, moment.as_of) as w
+where p.source_retention is not null and not p.is_retired;
+comment on view record_ledger.records_at_risk is
+'How long the source data of each open window is still there, right now: one row per open record or due window of a pipeline with a source_retention.';
+comment on column record_ledger.records_at_risk.pipeline_id is 'The name of the pipeline.';
+comment on column record_ledger.records_at_risk.window_start_time is 'The first instant of the window.';
+comment on column record_ledger.records_at_risk.window_end_time is 'The first instant after the window.';
+comment on column record_ledger.records_at_risk.target_day is 'The local day of the window''s start.';
+comment on column record_ledger.records_at_risk.status is 'PENDING, IN_PROGRESS or FAILED; null when the window is due and not stored yet.';
+comment on column record_ledger.records_at_risk.source_kept_until is 'The first instant at which its source data is gone.';
+comment on column record_ledger.records_at_risk.time_left is 'How long until then; below 0 when it is gone, and the next pass waives what no run holds.';
+comment on column record_ledger.records_at_risk.is_at_risk is 'Whether no more than at_risk_within is left.';
 -- record_ledger grants: who may do what; applied on every deploy.
 -- record_ledger_reader reads the public views and asks the rules; record_ledger_runner also runs the routines.
 -- Applied by: every deploy. Nobody but the owner has rights on the tables.
@@ -6837,14 +8306,18 @@ begin
             'archived_record_events',
             'archived_record_observations',
             'archived_records',
+            'changed_records',
+            'daily_coverage',
             'oldest_valid_record',
             'pipeline_events',
+            'pipeline_lateness',
             'pipeline_progress',
             'pipeline_records',
             'pipelines',
             'record_events',
             'record_observations',
-            'record_verdicts'
+            'record_verdicts',
+            'records_at_risk'
         ] loop
             execute format('grant select on record_ledger.%I to %I', v_object, v_role);
         end loop;
@@ -6855,16 +8328,21 @@ begin
             'config_problems(jsonb)',
             'count_tolerance(text, bigint)',
             'counts_problem(text, timestamptz, bigint)',
+            'day_coverage(record_ledger.pipeline, date)',
             'day_start(date, text)',
+            'days_with_windows(record_ledger.pipeline)',
             'deployed_release()',
             'duration(text)',
             'edit_distance(text, text)',
             'is_complete(jsonb, text[])',
             'is_stage(text)',
+            'is_at_risk(timestamptz, record_ledger.pipeline, timestamptz)',
+            'is_lost(timestamptz, interval, timestamptz)',
             'is_stable(timestamptz, interval, timestamptz)',
             'instant(text)',
             'iso_time(timestamptz)',
             'known_config(jsonb)',
+            'lateness(record_ledger.pipeline)',
             'ledger_columns()',
             'local_day(timestamptz, text)',
             'local_instant(timestamp, text)',
@@ -6875,9 +8353,12 @@ begin
             'first_window_start(record_ledger.pipeline, timestamptz)',
             'next_window(timestamptz, interval, text)',
             'required_counts_problems(jsonb)',
+            'open_windows(record_ledger.pipeline, timestamptz)',
             'record_verdict(record_ledger.record, record_ledger.pipeline, timestamptz, bigint, '
             'timestamptz)',
-            'retry_time(timestamptz, integer, interval)',
+            'recount_problems(jsonb)',
+            'retention_problems(jsonb)',
+            'retry_time(timestamptz, integer, timestamptz, record_ledger.pipeline)',
             'start_instant(text, text)',
             'time_interval(timestamptz, timestamptz)',
             'archivable_records(text, timestamptz, integer)',
@@ -6886,6 +8367,9 @@ begin
             'plan_runs(text, integer, timestamptz, integer, interval)',
             'pipeline_time(text, text)',
             'range_effects(text, text, timestamptz, timestamptz)',
+            'is_day_sealed(text, date)',
+            'recount_due(text)',
+            'suggest_x_time_back(text, numeric)',
             'records_as_of(timestamptz)'
         ] loop
             execute format('grant execute on function record_ledger.%s to %I', v_object, v_role);
@@ -6908,6 +8392,7 @@ begin
         record_ledger.waive_records(text, timestamptz, timestamptz, text),
         record_ledger.reopen_records(text, timestamptz, timestamptz, text),
         record_ledger.expire_leases(text, timestamptz, timestamptz, text),
+        record_ledger.reopen_changed_records(text),
         record_ledger.backfill_records(text, timestamptz, text),
         record_ledger.pause_pipeline(text, text),
         record_ledger.resume_pipeline(text, text),
@@ -6930,14 +8415,18 @@ begin
         'archived_record_events',
         'archived_record_observations',
         'archived_records',
+        'changed_records',
+        'daily_coverage',
         'oldest_valid_record',
         'pipeline_events',
+        'pipeline_lateness',
         'pipeline_progress',
         'pipeline_records',
         'pipelines',
         'record_events',
         'record_observations',
-        'record_verdicts'
+        'record_verdicts',
+        'records_at_risk'
     ] loop
         if to_regclass('record_ledger.' || v_object) is null
             or obj_description(to_regclass('record_ledger.' || v_object), 'pg_class') is null
@@ -6972,6 +8461,10 @@ begin
         'resume_pipeline(text, text)',
         'retire_pipeline(text, text)',
         'range_effects(text, text, timestamptz, timestamptz)',
+        'recount_due(text)',
+        'reopen_changed_records(text)',
+        'suggest_x_time_back(text, numeric)',
+        'is_day_sealed(text, date)',
         'pipeline_time(text, text)',
         'deployed_release()'
     ] loop

@@ -4,36 +4,43 @@
   an offset they are the pipeline's local time, a date is its first instant.
 #}
 {% macro waive_records(pipeline_id, from_time, to_time, reason) %}
-    {{ return(record_ledger.operate('waive_records', pipeline_id, [from_time, to_time], reason)) }}
+    {{ return(record_ledger.operate('waive_records', pipeline_id, [from_time, to_time], [record_ledger.text_literal(reason)])) }}
 {% endmacro %}
 
 {% macro reopen_records(pipeline_id, from_time, to_time, reason) %}
-    {{ return(record_ledger.operate('reopen_records', pipeline_id, [from_time, to_time], reason)) }}
+    {{ return(record_ledger.operate('reopen_records', pipeline_id, [from_time, to_time], [record_ledger.text_literal(reason)])) }}
 {% endmacro %}
 
 {% macro expire_leases(pipeline_id, from_time, to_time, reason) %}
-    {{ return(record_ledger.operate('expire_leases', pipeline_id, [from_time, to_time], reason)) }}
+    {{ return(record_ledger.operate('expire_leases', pipeline_id, [from_time, to_time], [record_ledger.text_literal(reason)])) }}
 {% endmacro %}
 
 {% macro backfill_records(pipeline_id, from_time, reason=none) %}
-    {{ return(record_ledger.operate('backfill_records', pipeline_id, [from_time], reason)) }}
+    {{ return(record_ledger.operate('backfill_records', pipeline_id, [from_time], [record_ledger.text_literal(reason)])) }}
+{% endmacro %}
+
+{% macro reopen_changed_records(pipeline_id) %}
+    {{ return(record_ledger.operate('reopen_changed_records', pipeline_id)) }}
 {% endmacro %}
 
 {% macro pause_pipeline(pipeline_id, reason) %}
-    {{ return(record_ledger.operate('pause_pipeline', pipeline_id, [], reason)) }}
+    {{ return(record_ledger.operate('pause_pipeline', pipeline_id, [], [record_ledger.text_literal(reason)])) }}
 {% endmacro %}
 
 {% macro resume_pipeline(pipeline_id, reason=none) %}
-    {{ return(record_ledger.operate('resume_pipeline', pipeline_id, [], reason)) }}
+    {{ return(record_ledger.operate('resume_pipeline', pipeline_id, [], [record_ledger.text_literal(reason)])) }}
 {% endmacro %}
 
 {% macro retire_pipeline(pipeline_id, reason) %}
-    {{ return(record_ledger.operate('retire_pipeline', pipeline_id, [], reason)) }}
+    {{ return(record_ledger.operate('retire_pipeline', pipeline_id, [], [record_ledger.text_literal(reason)])) }}
 {% endmacro %}
 
 
-{# Calls the routine of that name and says what it returned. #}
-{% macro operate(routine, pipeline_id, times, reason) %}
+{#
+  Calls the routine of that name and says what it returned. Its arguments are the pipeline, times as
+  people write them, and more: SQL expressions.
+#}
+{% macro operate(routine, pipeline_id, times=[], more=[]) %}
     {%- if not execute -%}{{ return(none) }}{%- endif -%}
     {%- do record_ledger.refuse_outside_operations(routine) -%}
     {%- set pipeline = record_ledger.text_literal(pipeline_id) -%}
@@ -42,7 +49,7 @@
         {%- set text = record_ledger.text_literal(time) -%}
         {%- do arguments.append("record_ledger.pipeline_time(" ~ pipeline ~ ", " ~ text ~ ")") -%}
     {%- endfor -%}
-    {%- do arguments.append(record_ledger.text_literal(reason)) -%}
+    {%- do arguments.extend(more) -%}
     {%- set returned = record_ledger.run_alone(
         "select record_ledger." ~ routine ~ "(" ~ arguments | join(", ") ~ ")"
     ) -%}

@@ -16,7 +16,7 @@
         {%- set run = {'record': fromjson(passed_before), 'is_ours': false} -%}
         {%- do record_ledger.refuse_other_pipeline(run.record, pipeline_id, config) -%}
         {%- do record_ledger.refuse_other_batches(run.record) -%}
-        {%- do record_ledger.extend(run.record) -%}
+        {%- do record_ledger.run_alone(record_ledger.extension_sql(run.record)) -%}
         {%- set reason = "the record was passed before dbt was started" -%}
     {%- else -%}
         {%- do record_ledger.refuse_to_pass(pipeline_id, config, run_id) -%}
@@ -65,6 +65,16 @@
         {%- set error = record_ledger.text_literal(problems) -%}
         {{ return("select record_ledger.fail_record(" ~ claim ~ ", " ~ error ~ ")") }}
     {%- endif -%}
+    {%- set counts = record_ledger.counts_problem_of(record) -%}
+    {%- if counts -%}
+        {#- Nothing else failed, so that dbt would take the run for a success. -#}
+        {%- set problem = "counts do not agree: " ~ what ~ " is not completed: " ~ counts -%}
+        {%- do record_ledger.run_alone(
+            "select record_ledger.fail_record("
+            ~ claim ~ ", " ~ record_ledger.text_literal(problem) ~ ")"
+        ) -%}
+        {{ exceptions.raise_compiler_error(problem) }}
+    {%- endif -%}
     {%- do log("record_ledger: completing " ~ what, info=True) -%}
     {%- set detail = {'dbt_invocation_id': invocation_id, 'nodes': results | length} -%}
     {{ return(
@@ -108,8 +118,7 @@
         ) }}
     {%- endif -%}
     {%- if not run.record -%}{{ return('null::timestamptz') }}{%- endif -%}
-    {#- In a hook there is a transaction, which is not ours to commit. -#}
-    {%- if not model.compiled -%}{%- do record_ledger.extend(run.record) -%}{%- endif -%}
+    {%- do record_ledger.refuse_lost_claim(run.record) -%}
     {{ return("'" ~ run.record[column] ~ "'::timestamptz") }}
 {% endmacro %}
 
@@ -123,9 +132,22 @@
 {% endmacro %}
 
 
-{# Extends the lease and commits that; an error when the claim is lost. #}
-{% macro extend(record) %}
-    {%- do record_ledger.run_alone(record_ledger.extension_sql(record)) -%}
+{#
+  Only reads: an extended lease would keep the record locked until the model's transaction ends, and
+  to commit here would leave dbt without a transaction for the rest of the model.
+#}
+{% macro refuse_lost_claim(record) %}
+    {%- set held -%}
+        select count(*)
+        from record_ledger.pipeline_records
+        where pipeline_id = {{ record_ledger.text_literal(record.pipeline_id) }}
+            and window_start_time = {{ record_ledger.text_literal(record.window_start_time) }}
+            and claim_token = {{ record.claim_token }} and status = 'IN_PROGRESS'
+    {%- endset -%}
+    {%- if run_query(held).columns[0].values()[0] == 0 -%}
+        {#- Which raises what became of the claim. -#}
+        {%- do run_query(record_ledger.extension_sql(record)) -%}
+    {%- endif -%}
 {% endmacro %}
 
 
@@ -171,4 +193,16 @@
         {%- endif -%}
     {%- endif -%}
     {{ return(problems | join('; ')) }}
+{% endmacro %}
+
+
+{# Why counts that the config asks for keep the record from being completed; empty if none do. #}
+{% macro counts_problem_of(record) %}
+    {%- set sql -%}
+        select coalesce(max(counts_problem), '')
+        from record_ledger.record_verdicts
+        where pipeline_id = {{ record_ledger.text_literal(record.pipeline_id) }}
+            and window_start_time = {{ record_ledger.text_literal(record.window_start_time) }}
+    {%- endset -%}
+    {{ return(run_query(sql).columns[0].values()[0]) }}
 {% endmacro %}

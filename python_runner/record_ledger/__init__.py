@@ -12,9 +12,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .claims import (
+        adopt_observations,
+        complete_record,
+        extend_lease,
+        fail_record,
+        observe_record,
+        release_record,
+    )
     from .connection import RetryPolicy
     from .errors import (
         ClaimLost,
+        CountsDisagree,
         DeployRefused,
         IllegalStateChange,
         InvalidArgument,
@@ -27,12 +36,8 @@ if TYPE_CHECKING:
     )
     from .handoff import (
         build_complete_pipeline_record,
-        complete_record,
         download_oldest_pending_record,
-        extend_lease,
-        fail_record,
         get_oldest_pending_record,
-        release_record,
         store_new_and_pass_valid_record,
         upload_record_to_database,
         validate_record_timing,
@@ -46,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BatchResult",
     "ClaimLost",
+    "CountsDisagree",
     "DeployRefused",
     "IllegalStateChange",
     "InvalidArgument",
@@ -60,12 +66,14 @@ __all__ = [
     "RetryPolicy",
     "UnknownPipeline",
     "__version__",
+    "adopt_observations",
     "build_complete_pipeline_record",
     "complete_record",
     "download_oldest_pending_record",
     "extend_lease",
     "fail_record",
     "get_oldest_pending_record",
+    "observe_record",
     "release_record",
     "store_new_and_pass_valid_record",
     "upload_record_to_database",
@@ -73,9 +81,18 @@ __all__ = [
 ]
 
 _MODULES = {
+    "claims": (
+        "adopt_observations",
+        "complete_record",
+        "extend_lease",
+        "fail_record",
+        "observe_record",
+        "release_record",
+    ),
     "connection": ("RetryPolicy",),
     "errors": (
         "ClaimLost",
+        "CountsDisagree",
         "DeployRefused",
         "IllegalStateChange",
         "InvalidArgument",
@@ -88,12 +105,8 @@ _MODULES = {
     ),
     "handoff": (
         "build_complete_pipeline_record",
-        "complete_record",
         "download_oldest_pending_record",
-        "extend_lease",
-        "fail_record",
         "get_oldest_pending_record",
-        "release_record",
         "store_new_and_pass_valid_record",
         "upload_record_to_database",
         "validate_record_timing",

@@ -28,6 +28,12 @@ KNOWN_KEYS = (
     "max_attempts",
     "retry_delay",
     "backfill_share",
+    "required_counts",
+    "source_retention",
+    "at_risk_within",
+    "pass_order",
+    "recount_ages",
+    "reopen_budget",
 )
 
 # Stands for the value of every other key: a team's config holds passwords and live objects. The

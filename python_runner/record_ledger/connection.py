@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 from . import logs
 from .errors import InvalidArgument, LedgerError, LedgerUnavailable
 from .redaction import redact, unreadable_conninfo
-from .server_errors import from_psycopg, is_retryable
+from .server_errors import from_psycopg, is_retryable, may_have_been_done
 
 Result = TypeVar("Result")
 NoticeHandler = Callable[[str, str], None]
@@ -100,8 +100,8 @@ class Session:
     """One connection, opened when first used, shared by threads one call at a time.
 
     `run` repeats a call whose connection dropped or that lost a deadlock, on a fresh connection
-    when needed. That is safe for calls that may run twice, and all of the ledger's may. `interrupt`
-    ends its waiting from another thread.
+    when needed, unless that could run twice what may not. `interrupt` ends its waiting from another
+    thread.
     """
 
     def __init__(
@@ -118,8 +118,16 @@ class Session:
         self._lock = threading.RLock()
         self._interrupted = threading.Event()
 
-    def run(self, name: str, work: Callable[[psycopg.Connection[Any]], Result]) -> Result:
+    def run(
+        self,
+        name: str,
+        work: Callable[[psycopg.Connection[Any]], Result],
+        *,
+        may_run_twice: bool = True,
+    ) -> Result:
         """Returns `work(connection)`; `name` is what the log and errors call it.
+
+        What may not run twice is tried again only where it is known that it was not done.
 
         :raises InvalidArgument: when a text could not be sent at all.
         :raises LedgerUnavailable: when every allowed try failed for want of a connection.
@@ -130,18 +138,23 @@ class Session:
         with self._lock:
             while True:
                 tried += 1
+                is_sent = False
                 try:
-                    return work(self._open(name))
+                    connection = self._open(name)
+                    is_sent = True
+                    return work(connection)
                 except UnicodeEncodeError as error:
                     raise InvalidArgument(
                         f"{name}: an argument holds what the database cannot: {error.reason}",
                         sqlstate="RL005",
                     ) from error
                 except psycopg.Error as error:
-                    again = is_retryable(error)
+                    is_doubtful = is_sent and not may_run_twice and may_have_been_done(error)
+                    again = is_retryable(error) and not is_doubtful
                     self._after_failure(error)
                     if not again:
-                        raise self._described(error, tried=None) from _without_password(error)
+                        described = self._described(error, tried=None, is_doubtful=is_doubtful)
+                        raise described from _without_password(error)
                     wait = self._retry.wait_before(tried + 1)
                     if tried >= self._retry.tries or time.monotonic() + wait > deadline:
                         raise self._described(error, tried) from _without_password(error)
@@ -192,10 +205,19 @@ class Session:
             self._connection.close()
             self._connection = None
 
-    def _described(self, error: psycopg.Error, tried: int | None) -> LedgerError:
+    def _described(
+        self, error: psycopg.Error, tried: int | None, *, is_doubtful: bool = False
+    ) -> LedgerError:
         described = from_psycopg(error)
         if not isinstance(described, LedgerUnavailable):
             return described
+        if is_doubtful:
+            return LedgerUnavailable(
+                f"the connection to the ledger's database was lost before it answered, and whether "
+                f"this was done is not known: {described.message}",
+                sqlstate=described.sqlstate,
+                hint="Look at the records (`record-ledger history`) before you call it again.",
+            )
         tries = f" after {tried} tries" if tried is not None and tried > 1 else ""
         return LedgerUnavailable(
             f"the ledger's database cannot be reached{tries}: {described.message}",

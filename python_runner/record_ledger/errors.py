@@ -53,6 +53,10 @@ class DeployRefused(LedgerError):
     """The database may not be deployed to (RL006): a newer release, or an edited migration."""
 
 
+class CountsDisagree(LedgerError):
+    """The counts that the config requires do not agree (RL007); the record is still claimed."""
+
+
 class NotDeployed(LedgerError):
     """The database holds no ledger, or an older one that lacks what was called."""
 

@@ -26,8 +26,8 @@ class RecordLedger(LedgerOperator):
 
     `conninfo` is a libpq connection string; without one RECORD_LEDGER_DSN, else libpq's PG*
     variables decide. Opens one connection when first used, safe behind PgBouncer; threads share it
-    one call at a time. Every call is repeated within `retry` when the connection drops, and every
-    call is safe to repeat. Use it in a `with` block, or `close()` it. It inherits what
+    one call at a time. A call is repeated within `retry` when the connection drops, and every call
+    that is repeated is safe to repeat. Use it in a `with` block, or `close()` it. It inherits what
     operators do and what only reads.
     """
 

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from . import logs, operator_statements
-from .past import LedgerPast
+from .reader import Time, time_text
+from .trust import LedgerTrust
 
 if TYPE_CHECKING:
     from .records import Record
 
-# A time without an offset is the wall clock of the pipeline's zone, a date its first instant.
-Time = dt.datetime | dt.date | str
+
+# Done a second time, they would undo what runs did in between.
+_ONCE = ("reopen_records", "expire_leases")
 
 
-class LedgerOperator(LedgerPast):
+class LedgerOperator(LedgerTrust):
     """The part of a ledger that operators use: waive, reopen, expire, backfill, pause, retire.
 
     A range holds the records whose whole window lies in [from_time, to_time). Its times are
     datetimes, dates or ISO 8601 text; without an offset they are the pipeline's local time. All
     that is done is kept in the history, with its reason, who did it and when. Repeated after a lost
-    connection a call counts only what it changed itself.
+    connection a call counts only what it changed itself. To reopen and to expire are not repeated:
+    a run may have been passed, or have completed, what they had made pending.
     """
 
     # ---------------------------------------------------------------- records
@@ -39,6 +41,7 @@ class LedgerOperator(LedgerPast):
         Their attempts start again, in a new generation. What was done before stays in the history.
 
         :raises InvalidArgument: when the range holds no time, or no reason is given.
+        :raises LedgerUnavailable: also when the connection was lost before the answer came.
         :raises UnknownPipeline: when no such pipeline is registered.
         """
         return self._change_range("reopen_records", pipeline_id, from_time, to_time, reason)
@@ -50,6 +53,7 @@ class LedgerOperator(LedgerPast):
         left. A run that is alive after all gets ClaimLost when it ends or extends its claim.
 
         :raises InvalidArgument: when the range holds no time, or no reason is given.
+        :raises LedgerUnavailable: also when the connection was lost before the answer came.
         :raises UnknownPipeline: when no such pipeline is registered.
         """
         return self._change_range("expire_leases", pipeline_id, from_time, to_time, reason)
@@ -140,7 +144,9 @@ class LedgerOperator(LedgerPast):
     def _counted(self, name: str, parameters: dict[str, Any]) -> int:
         with logs.timed(name, **parameters) as outcome:
             statement: str = getattr(operator_statements, name.upper())
-            count = int(self._one_row(name, statement, parameters)[0])
+            may_run_twice = name not in _ONCE
+            row = self._one_row(name, statement, parameters, may_run_twice=may_run_twice)
+            count = int(row[0])
             outcome["record_count"] = count
         return count
 
@@ -149,11 +155,6 @@ class LedgerOperator(LedgerPast):
         with logs.timed(name, **parameters):
             statement: str = getattr(operator_statements, name.upper())
             return self._one_row(name, statement, parameters)[0]
-
-
-def time_text(time: Time | None) -> str | None:
-    """Returns a time as the ISO 8601 text that is sent; the server reckons what instant it is."""
-    return time.isoformat() if isinstance(time, dt.date) else time
 
 
 def _range(pipeline_id: str, from_time: Time, to_time: Time | None) -> dict[str, Any]:

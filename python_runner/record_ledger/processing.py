@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from .errors import InvalidConfig, LedgerError
+from .errors import CountsDisagree, InvalidArgument, InvalidConfig, LedgerError
 from .heartbeat import Heartbeat, warn
 from .records import claim_of
 
@@ -26,7 +26,8 @@ class Processing:
     it with the exception's text, and the exception goes on; KeyboardInterrupt and SystemExit too,
     whatever the exit code: the block did not come to its end. An interruption between the pass and
     the block releases the record. The block gets None when there is nothing to do: `result` says
-    why.
+    why. When the counts that the config requires do not agree at its end, the record is failed, and
+    CountsDisagree raised; `observe` notes counts.
 
     When the claim was lost, `claim_lost` is set, so that a long block can stop, and the record is
     neither completed nor failed: a block that returns raises ClaimLost at its end. It is lost when
@@ -78,9 +79,26 @@ class Processing:
             return
         try:
             self._ledger.complete_record(*claim_of(record), self.detail)
-        except InvalidConfig as refused:  # the detail is nothing that JSON can carry
+        except (CountsDisagree, InvalidConfig) as refused:
+            # The counts that the config requires, or a detail that JSON cannot carry.
             self._fail(record, refused)
             raise
+
+    def observe(self, stage: str, row_count: int, detail: Mapping[str, Any] | None = None) -> int:
+        """Notes a count of the record that the block works on: evidence for completing it.
+
+        See `RecordLedger.observe_record`.
+
+        :raises ClaimLost: when the record was passed to another run meanwhile.
+        """
+        record = self.result.record
+        if record is None:
+            raise InvalidArgument("there is no record to count: none was passed", sqlstate="RL005")
+        pipeline_id, claim_token = claim_of(record)
+        start = record["window_start_time"]
+        return self._ledger.observe_record(
+            pipeline_id, start, stage, row_count, detail, claim_token
+        )
 
     def _fail(self, record: Record, error: BaseException) -> None:
         try:

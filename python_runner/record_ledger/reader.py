@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -13,12 +14,13 @@ from .errors import InvalidArgument
 from .records import Record, record_from_json, row_from_view
 
 if TYPE_CHECKING:
-    import datetime as dt
     from types import TracebackType
 
     from typing_extensions import Self
 
 Row = tuple[Any, ...]
+# A time without an offset is the wall clock of the pipeline's zone, a date its first instant.
+Time = dt.datetime | dt.date | str
 
 
 class LedgerReader:
@@ -47,6 +49,11 @@ class LedgerReader:
     def close(self) -> None:
         """Closes the connection; a later call would open another."""
         self._session.close()
+
+    @property
+    def conninfo(self) -> str | None:
+        """The connection string it was opened with; None leaves it to the environment."""
+        return self._conninfo
 
     def interrupt(self) -> None:
         """Ends a call that another thread is in, and refuses every later one.
@@ -227,14 +234,21 @@ class LedgerReader:
         )[0]
         return instant
 
-    def _one_row(self, name: str, statement: str, parameters: Row | dict[str, Any]) -> Row:
+    def _one_row(
+        self,
+        name: str,
+        statement: str,
+        parameters: Row | dict[str, Any],
+        *,
+        may_run_twice: bool = True,
+    ) -> Row:
         def work(connection: psycopg.Connection[Any]) -> Row:
             row: Row | None = connection.execute(statement, parameters).fetchone()
             if row is None:
                 raise psycopg.DataError(f"{name} answered no row")
             return row
 
-        return self._session.run(name, work)
+        return self._session.run(name, work, may_run_twice=may_run_twice)
 
     def _rows(self, name: str, statement: str, parameters: dict[str, Any]) -> list[Record]:
         bound = {**parameters, "time_columns": statements.TIME_COLUMNS_OF_VIEWS}
@@ -244,6 +258,11 @@ class LedgerReader:
                 return [row_from_view(row) for row in cursor.execute(statement, bound)]
 
         return self._session.run(name, work)
+
+
+def time_text(time: Time | None) -> str | None:
+    """Returns a time as the ISO 8601 text that is sent; the server reckons what instant it is."""
+    return time.isoformat() if isinstance(time, dt.date) else time
 
 
 def window_parameters(window_start_time: dt.datetime | None) -> dict[str, dt.datetime | None]:

@@ -6,6 +6,7 @@ import psycopg
 
 from .errors import (
     ClaimLost,
+    CountsDisagree,
     DeployRefused,
     IllegalStateChange,
     InvalidArgument,
@@ -25,6 +26,7 @@ _BY_SQLSTATE: dict[str, type[LedgerError]] = {
     "RL004": ClaimLost,
     "RL005": InvalidArgument,
     "RL006": DeployRefused,
+    "RL007": CountsDisagree,
     # A value that the parameter's type cannot hold: no number, no time, out of range.
     "22P02": InvalidArgument,
     "22003": InvalidArgument,
@@ -69,6 +71,18 @@ def is_retryable(error: psycopg.Error) -> bool:
         return False
     text = str(error).lower()
     return not any(final in text for final in _FINAL_CONNECT_TEXTS)
+
+
+def may_have_been_done(error: psycopg.Error) -> bool:
+    """Tells whether a statement that was sent, and failed so, may have been committed all the same.
+
+    When the server itself refuses, it was not. When the connection broke, or the server crashed,
+    the answer may be all that is missing.
+    """
+    sqlstate = error.sqlstate
+    if sqlstate is None:
+        return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
+    return sqlstate.startswith("08") or sqlstate == "57P02"
 
 
 def from_psycopg(error: psycopg.Error) -> LedgerError:

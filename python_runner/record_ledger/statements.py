@@ -78,30 +78,15 @@ def with_wall_times(text: str) -> str:
 
 
 TIME_COLUMNS_OF_VIEWS = [
-    "window_start_time",
-    "window_end_time",
-    "start_at",
-    "ready_at",
-    "retry_at",
-    "lease_expires_at",
-    "oldest_valid_window",
-    "done_until",
-    "first_window_start_time",
-    "last_window_end_time",
-    "next_window_start_time",
+    "window_start_time", "window_end_time", "start_at", "ready_at",
+    "retry_at", "lease_expires_at", "oldest_valid_window", "done_until",
+    "first_window_start_time", "last_window_end_time", "next_window_start_time",
     "next_window_due_at",
-    "paused_at",
-    "event_time",
-    "created_at",
-    "updated_at",
-    "archived_at",
-    "archived_until",
-    "first_window_start_time",
-    "last_window_start_time",
-    "stable_at",
-    "starts_at",
-    "ends_at",
-]
+    "paused_at", "event_time", "created_at", "updated_at",
+    "archived_at", "archived_until", "last_window_start_time", "stable_at",
+    "starts_at", "ends_at", "source_kept_until", "counted_at",
+    "due_at", "observed_at", "day_start_time", "day_end_time",
+]  # fmt: skip
 NEW_WINDOWS = with_wall_times("""
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.new_windows(

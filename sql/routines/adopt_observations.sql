@@ -2,7 +2,7 @@
 -- Of each stage, or of the given one, that this claim has not counted itself. The caller answers for it: a later claim
 -- adopts the count of a source that it did not read anew, and not that of a target which it loads again.
 -- Called by: runs, with their current claim token (RL004 else). Returns how many; repeating it adds nothing.
--- Rules: adoptable_observations, lock_record.
+-- Rules: adoptable_observations, lock_record, observation_time.
 create or replace function record_ledger.adopt_observations(
     pipeline_id text, claim_token bigint, stage text default null
 )
@@ -52,7 +52,7 @@ begin
             from record_ledger.record_observation as o
             where o.pipeline_id = r.pipeline_id and o.window_start_time = r.window_start_time
         ),
-        record_ledger.clock(),
+        record_ledger.observation_time(r),
         a.stage,
         a.row_count,
         a.detail,

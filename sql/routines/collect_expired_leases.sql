@@ -12,7 +12,9 @@ begin
     update record_ledger.record as r
     set retry_at = case
             when r.attempt < p.max_attempts
-                then record_ledger.retry_time(r.lease_expires_at, r.attempt, p.retry_delay)
+                then record_ledger.retry_time(
+                    r.lease_expires_at, r.attempt, r.window_end_time, p
+                )
         end,
         claim_token = case when r.attempt < p.max_attempts then null else r.claim_token end,
         run_id = case when r.attempt < p.max_attempts then null else r.run_id end,

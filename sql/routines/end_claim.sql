@@ -13,15 +13,16 @@ declare
     v_now timestamptz := record_ledger.clock();
     -- The record is pending again while its attempts are below this limit.
     v_limit integer := case end_claim.event when 'released' then 2147483647 else 0 end;
-    v_retry_delay interval;
+    p record_ledger.pipeline;
 begin
     if not record_ledger.is_read_committed() then
         perform record_ledger.refuse_call();
     end if;
     if end_claim.event = 'failed' and end_claim.retry then
-        select p.max_attempts, p.retry_delay into v_limit, v_retry_delay
-        from record_ledger.pipeline as p
-        where p.pipeline_id = end_claim.pipeline_id;
+        select q.* into p
+        from record_ledger.pipeline as q
+        where q.pipeline_id = end_claim.pipeline_id;
+        v_limit := p.max_attempts;
     end if;
     -- One guarded statement. A pass may be collecting the lease of this very claim: whoever comes second waits for the
     -- first one's commit, and then sees the record as that one left it.
@@ -32,7 +33,7 @@ begin
         lease_expires_at = null,
         retry_at = case
             when end_claim.event = 'failed' and r.attempt < v_limit
-                then record_ledger.retry_time(v_now, r.attempt, v_retry_delay)
+                then record_ledger.retry_time(v_now, r.attempt, r.window_end_time, p)
         end,
         last_event = end_claim.event,
         last_detail = end_claim.detail,

@@ -28,7 +28,7 @@ begin
     update record_ledger.record as r
     set retry_at = case
             when r.attempt < p.max_attempts
-                then record_ledger.retry_time(v_now, r.attempt, p.retry_delay)
+                then record_ledger.retry_time(v_now, r.attempt, r.window_end_time, p)
         end,
         claim_token = case when r.attempt < p.max_attempts then null else r.claim_token end,
         run_id = case when r.attempt < p.max_attempts then null else r.run_id end,
@@ -41,7 +41,12 @@ begin
         updated_at = v_now
     where r.pipeline_id = p.pipeline_id
         and record_ledger.is_in_range(r.window_start_time, r.window_end_time, from_time, to_time)
-        and record_ledger.status_after('expire', r.status, r.attempt < p.max_attempts) is not null;
+        and record_ledger.status_after(
+            'expire',
+            r.status,
+            r.attempt < p.max_attempts,
+            record_ledger.is_lost(r.window_end_time, p.source_retention, v_now)
+        ) is not null;
     get diagnostics v_changed = row_count;
     return v_changed;
 end

@@ -2,7 +2,7 @@
 -- At any time, also after completion. With the current claim token it is evidence for completing (RL004 with another
 -- one, and nothing is noted); without a token it is none. Never updated. Returns its number.
 -- Called by: whoever counts: runs, and tasks that count again later.
--- Rules: is_stage, lock_record; counts_problem judges by it.
+-- Rules: is_stage, lock_record, observation_time; counts_problem judges by it.
 create or replace function record_ledger.observe_record(
     pipeline_id text,
     window_start_time timestamptz,
@@ -48,7 +48,8 @@ begin
         detail,
         generation,
         claim_token,
-        run_id
+        run_id,
+        changed_by
     )
     values (
         r.pipeline_id,
@@ -61,13 +62,22 @@ begin
             ),
             0
         ) + 1,
-        record_ledger.clock(),
+        record_ledger.observation_time(r),
         observe_record.stage,
         observe_record.row_count,
         coalesce(observe_record.detail, '{}'),
         r.generation,
         observe_record.claim_token,
-        case when observe_record.claim_token is not null then r.run_id end
+        case when observe_record.claim_token is not null then r.run_id end,
+        case
+            when observe_record.stage = 'source' and r.status = 'COMPLETED'
+                then observe_record.row_count - (
+                    select l.row_count
+                    from record_ledger.loaded_count(
+                        r.pipeline_id, r.window_start_time, r.generation
+                    ) as l
+                )
+        end
     )
     returning observation_no into v_observation_no;
     return v_observation_no;

@@ -1,5 +1,6 @@
 -- record_ledger.pass_record: hands the oldest valid record of a locked pipeline to a run, or says why there is none.
--- Collects expired leases first. A passed record has a new claim token and lease; a run keeps its record for good.
+-- Collects expired leases and waives lost records first. A passed record has a new claim token and lease; a run keeps
+-- its record for good.
 -- Called by: pass_valid_record, store_new_and_pass_valid_record.
 -- Rules: next_answer decides; this writes it down.
 create or replace function record_ledger.pass_record(
@@ -22,6 +23,10 @@ begin
     v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
     if v_answer.has_expired then
         perform record_ledger.collect_expired_leases(p, v_answer.first_active, as_of);
+        v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
+    end if;
+    if v_answer.lost_before is not null then
+        perform record_ledger.waive_lost_records(p, v_answer.lost_before, as_of);
         v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
     end if;
     verdict := v_answer.verdict;

@@ -1,6 +1,7 @@
 -- record_ledger.pass_valid_record: passes the oldest valid record of a pipeline to a run; stores and renders nothing.
 -- Asked again with the same run_id it answers with the same record; a null run_id binds nothing.
--- exit_dag true comes with a verdict and a reason, and has written nothing unless a lease had expired.
+-- exit_dag true comes with a verdict and a reason, and has written nothing unless a lease had expired or a record was
+-- lost.
 -- Called by: psql and dbt users. Rules: next_answer.
 create or replace function record_ledger.pass_valid_record(
     pipeline_id text,
@@ -39,7 +40,8 @@ begin
     v_now := record_ledger.clock();
     -- A first look without the lock: an idle pipeline may be asked every minute, and its answer costs no write.
     v_answer := record_ledger.next_answer(p, pass_valid_record.run_id, v_now);
-    if v_answer.verdict <> 'READY' and not v_answer.has_expired then
+    if v_answer.verdict <> 'READY' and not v_answer.has_expired and v_answer.lost_before is null
+    then
         exit_dag := true;
         verdict := v_answer.verdict;
         reason := v_answer.reason;

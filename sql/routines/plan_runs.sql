@@ -121,7 +121,7 @@ begin
                 when s.starts_at = case r.status
                     when 'PENDING' then r.retry_at
                     when 'IN_PROGRESS' then record_ledger.retry_time(
-                        r.lease_expires_at, r.attempt, p.retry_delay
+                        r.lease_expires_at, r.attempt, r.window_end_time, p
                     )
                 end then 'starts when its backoff is over'
                 when s.waited_for = 'capacity'

@@ -24,6 +24,7 @@ as $$
 #variable_conflict use_column
 declare
     p record_ledger.pipeline;
+    v_now constant timestamptz := record_ledger.clock();
     v_first_start timestamptz;
     v_is_backfill boolean := range_effects.operation = 'backfill';
     v_to_time timestamptz := coalesce(
@@ -47,12 +48,23 @@ begin
         select
             'changed',
             'PENDING',
-            'is added before the first window',
+            case
+                when w.is_lost
+                    then 'is added, and its source data is gone: the next pass waives it as lost'
+                else 'is added before the first window'
+            end,
             count(*),
             min(w.window_start_time),
             max(w.window_end_time)
-        from record_ledger.backfill_windows(p, range_effects.from_time, v_first_start) as w
-        having count(*) > 0;
+        from (
+            select
+                b.window_start_time,
+                b.window_end_time,
+                record_ledger.is_lost(b.window_end_time, p.source_retention, v_now) as is_lost
+            from record_ledger.backfill_windows(p, range_effects.from_time, v_first_start) as b
+        ) as w
+        group by w.is_lost
+        order by w.is_lost desc;
     end if;
     perform record_ledger.check_range(range_effects.from_time, v_to_time);
 
@@ -70,6 +82,8 @@ begin
             when g.status_after = 'FAILED' then 'its claim ends; becomes FAILED: no attempt is left'
             when range_effects.operation = 'expire' then 'no run holds it'
             when g.status = 'IN_PROGRESS' then 'a run holds it'
+            when g.is_lost and g.status <> 'PENDING' and range_effects.operation = 'reopen'
+                then 'its source data is gone (source_retention)'
             else 'is ' || g.status || ' already'
         end,
         sum(g.record_count)::bigint,
@@ -79,10 +93,11 @@ begin
         select
             o.status,
             o.is_whole,
+            o.is_lost,
             case
                 when o.is_whole
                     then record_ledger.status_after(
-                        range_effects.operation, o.status, o.has_attempts_left
+                        range_effects.operation, o.status, o.has_attempts_left, o.is_lost
                     )
             end as status_after,
             count(*) as record_count,
@@ -94,6 +109,7 @@ begin
                 r.window_start_time,
                 r.window_end_time,
                 r.attempt < p.max_attempts as has_attempts_left,
+                record_ledger.is_lost(r.window_end_time, p.source_retention, v_now) as is_lost,
                 record_ledger.is_in_range(
                     r.window_start_time, r.window_end_time, range_effects.from_time, v_to_time
                 ) as is_whole
@@ -112,7 +128,7 @@ begin
                     '-infinity'
                 )
         ) as o
-        group by 1, 2, 3
+        group by 1, 2, 3, 4
     ) as g
     group by 1, 2, 3
     order by 1, 5;

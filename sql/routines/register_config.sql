@@ -58,6 +58,11 @@ begin
         retry_delay = p.retry_delay,
         backfill_share = p.backfill_share,
         required_counts = p.required_counts,
+        source_retention = p.source_retention,
+        at_risk_within = p.at_risk_within,
+        pass_order = p.pass_order,
+        recount_ages = p.recount_ages,
+        reopen_budget = p.reopen_budget,
         updated_at = v_now
     where q.pipeline_id = p.pipeline_id
     returning q.* into p;

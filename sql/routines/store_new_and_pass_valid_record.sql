@@ -90,7 +90,10 @@ begin
                 v_answer := record_ledger.next_answer(
                     p, store_new_and_pass_valid_record.run_id, v_now
                 );
-                if v_answer.verdict <> 'READY' and not v_answer.has_expired then
+                if v_answer.verdict <> 'READY'
+                    and not v_answer.has_expired
+                    and v_answer.lost_before is null
+                then
                     exit_dag := true;
                     verdict := v_answer.verdict;
                     reason := v_answer.reason;

@@ -29,7 +29,12 @@ begin
         updated_at = v_now
     where r.pipeline_id = p.pipeline_id
         and record_ledger.is_in_range(r.window_start_time, r.window_end_time, from_time, to_time)
-        and record_ledger.status_after('waive', r.status, r.attempt < p.max_attempts) is not null;
+        and record_ledger.status_after(
+            'waive',
+            r.status,
+            r.attempt < p.max_attempts,
+            record_ledger.is_lost(r.window_end_time, p.source_retention, v_now)
+        ) is not null;
     get diagnostics v_changed = row_count;
     return v_changed;
 end

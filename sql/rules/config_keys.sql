@@ -21,7 +21,12 @@ as $$
         'max_attempts',
         'retry_delay',
         'backfill_share',
-        'required_counts'
+        'required_counts',
+        'source_retention',
+        'at_risk_within',
+        'pass_order',
+        'recount_ages',
+        'reopen_budget'
     ]
 $$;
 comment on function record_ledger.config_keys() is

@@ -1,7 +1,8 @@
 -- record_ledger.config_problems: everything that is wrong with a config, one sentence each.
 -- Each names the key, the value and what would be valid; empty when the config is valid.
 -- Read by: read_config.
--- Rules: config_keys, ledger_columns, duration, near_names, required_counts_problems.
+-- Rules: config_keys, ledger_columns, duration, near_names, required_counts_problems, retention_problems,
+-- recount_problems.
 create or replace function record_ledger.config_problems(config jsonb)
 returns text[]
 language plpgsql
@@ -56,7 +57,14 @@ begin
     end if;
 
     -- durations
-    for v_key in select unnest(array['x_time_back', 'granularity', 'lease', 'retry_delay']) loop
+    for v_key in
+        select unnest(
+            array[
+                'x_time_back', 'granularity', 'lease', 'retry_delay',
+                'source_retention', 'at_risk_within'
+            ]
+        )
+    loop
         v_value := config -> v_key;
         v_duration := case jsonb_typeof(v_value)
             when 'string' then record_ledger.duration(config ->> v_key)
@@ -129,6 +137,9 @@ begin
             left(v_value::text, 80)
         );
     end if;
+
+    v_problems := v_problems
+        || record_ledger.retention_problems(config) || record_ledger.recount_problems(config);
 
     -- start_at
     v_value := config -> 'start_at';

@@ -1,11 +1,13 @@
 -- record_ledger.deciding_record: the open record whose verdict a pass exits with when it passes nothing.
 -- The oldest pending one, else the oldest in progress, else the oldest failed one; null when none is open.
--- A record whose lease has run out comes as the next pass will leave it: pending again, or failed.
+-- A record whose lease has run out comes as the next pass will leave it: pending again, or failed. Lost ones are passed
+-- over, as the next pass waives them.
 -- Read by: next_answer. Rules: lane_heads, retry_time.
 create or replace function record_ledger.deciding_record(
     p record_ledger.pipeline,
     oldest_waiting timestamptz,
     first_active timestamptz,
+    lost_before timestamptz,
     as_of timestamptz
 )
 returns record_ledger.record
@@ -16,20 +18,27 @@ as $$
 declare
     r record_ledger.record;
     v_start timestamptz;
+    v_from constant timestamptz := coalesce(lost_before, '-infinity');
 begin
     select o.* into r
     from record_ledger.record as o
     where o.open_pipeline_id = p.pipeline_id and o.lane = 'active'
-        and o.window_start_time >= deciding_record.first_active
+        and o.window_start_time >= greatest(deciding_record.first_active, v_from)
         and o.lease_expires_at <= as_of and o.attempt < p.max_attempts
     order by o.window_start_time
     limit 1;
     select min(h.window_start_time) into v_start
-    from record_ledger.lane_heads(p.pipeline_id, deciding_record.oldest_waiting) as h
+    from record_ledger.lane_heads(
+        p.pipeline_id,
+        deciding_record.oldest_waiting,
+        lost_before => deciding_record.lost_before
+    ) as h
     where h.lane not in ('active', 'failed');
     if r.window_start_time < v_start or v_start is null and r.pipeline_id is not null then
         r.status := 'PENDING';
-        r.retry_at := record_ledger.retry_time(r.lease_expires_at, r.attempt, p.retry_delay);
+        r.retry_at := record_ledger.retry_time(
+            r.lease_expires_at, r.attempt, r.window_end_time, p
+        );
         r.last_detail := null;
         return r;
     end if;
@@ -43,7 +52,13 @@ begin
     end if;
     if v_start is null then
         select min(h.window_start_time) into v_start
-        from record_ledger.lane_heads(p.pipeline_id, null, deciding_record.first_active) as h;
+        from record_ledger.lane_heads(
+            p.pipeline_id,
+            null,
+            -- What is in progress has expired by now.
+            greatest(deciding_record.first_active, v_from),
+            deciding_record.lost_before
+        ) as h;
     end if;
     select o.* into r
     from record_ledger.record as o
@@ -57,6 +72,6 @@ begin
 end
 $$;
 comment on function record_ledger.deciding_record(
-    record_ledger.pipeline, timestamptz, timestamptz, timestamptz
+    record_ledger.pipeline, timestamptz, timestamptz, timestamptz, timestamptz
 ) is
 'Private. The open record whose verdict a pass exits with when it passes nothing.';

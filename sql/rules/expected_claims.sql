@@ -2,7 +2,7 @@
 -- While its lease runs, the run completes: run_duration after its pass, or where that is over already, with the lease.
 -- Where the lease has run out, the next pass takes the record back or marks it failed. (One that must be built as well
 -- is built by the pass after that one, which is not told apart here.)
--- Read by: planned_passes. Rules: retry_time; collect_expired_leases does what is said here of expired leases.
+-- Read by: planned_passes. Rules: retry_time, is_lost; collect_expired_leases does what is said here of expired leases.
 create or replace function record_ledger.expected_claims(
     p record_ledger.pipeline,
     first_active timestamptz,
@@ -33,7 +33,9 @@ as $$
         end as busy_until,
         case
             when l.is_lost and l.comes_back
-                then record_ledger.retry_time(r.lease_expires_at, r.attempt, (p).retry_delay)
+                then record_ledger.retry_time(
+                    r.lease_expires_at, r.attempt, r.window_end_time, p
+                )
         end as retry_at,
         l.is_lost and not l.comes_back as is_stuck
     from record_ledger.record as r
@@ -45,6 +47,11 @@ as $$
     ) as l
     where r.open_pipeline_id = (p).pipeline_id and r.lane = 'active'
         and r.window_start_time >= coalesce(first_active, '-infinity')
+        -- The next pass waives it.
+        and not (
+            l.is_lost
+            and record_ledger.is_lost(r.window_end_time, (p).source_retention, as_of)
+        )
 $$;
 comment on function record_ledger.expected_claims(
     record_ledger.pipeline, timestamptz, interval, boolean, timestamptz

@@ -1,9 +1,13 @@
 -- record_ledger.lane_heads: the oldest record in each lane of a pipeline; no row for an empty lane.
 -- The marks say where the lanes 'waiting' and 'active' begin, so that no entry of a finished record is stepped over.
--- Read by: next_answer, deciding_record, oldest_pending_record, archivable_records, planned_passes.
+-- What starts before lost_before is passed over, but for the records in progress.
+-- Read by: next_answer, lost_before, deciding_record, oldest_pending_record, archivable_records, stuck_window.
 -- Rules: none; the lanes are defined at the table record.
 create or replace function record_ledger.lane_heads(
-    pipeline_id text, waiting_mark timestamptz default null, active_mark timestamptz default null
+    pipeline_id text,
+    waiting_mark timestamptz default null,
+    active_mark timestamptz default null,
+    lost_before timestamptz default null
 )
 returns table (lane text, window_start_time timestamptz)
 language sql
@@ -12,13 +16,13 @@ as $$
     select l.lane, head.window_start_time
     from (
         values
-            ('waiting', lane_heads.waiting_mark),
-            ('returned', null),
-            ('historical', null),
-            ('unbuilt', null),
-            ('incomplete', null),
+            ('waiting', greatest(lane_heads.waiting_mark, lane_heads.lost_before)),
+            ('returned', lane_heads.lost_before),
+            ('historical', lane_heads.lost_before),
+            ('unbuilt', lane_heads.lost_before),
+            ('incomplete', lane_heads.lost_before),
             ('active', lane_heads.active_mark),
-            ('failed', null)
+            ('failed', lane_heads.lost_before)
     ) as l (lane, mark)
     cross join lateral (
         select r.window_start_time
@@ -30,5 +34,5 @@ as $$
         limit 1
     ) as head
 $$;
-comment on function record_ledger.lane_heads(text, timestamptz, timestamptz) is
+comment on function record_ledger.lane_heads(text, timestamptz, timestamptz, timestamptz) is
 'Private. The oldest record in each lane of a pipeline.';

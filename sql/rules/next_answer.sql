@@ -1,7 +1,7 @@
 -- record_ledger.next_answer: what a pass would answer to a run at an instant, without passing anything.
 -- READY with the record's window, or why there is none; the routines that pass and the views ask here, so they agree.
 -- Read by: pass_record, pass_valid_record, store_new_and_pass_valid_record, pipeline_answer.
--- Rules: is_stable, next_candidate, deciding_record, record_verdict.
+-- Rules: is_stable, lost_before, next_candidate, deciding_record, record_verdict.
 create or replace function record_ledger.next_answer(
     p record_ledger.pipeline,
     run_id text,
@@ -15,6 +15,8 @@ create or replace function record_ledger.next_answer(
     out bound_window timestamptz,
     -- Leases that have run out wait to be collected.
     out has_expired boolean,
+    -- Records before this instant are lost, and some wait to be waived; null when none does.
+    out lost_before timestamptz,
     -- The oldest record in progress.
     out first_active timestamptz,
     -- What the claim notes when this answer is passed: where the lane 'waiting' begins after it, where the records in
@@ -86,11 +88,31 @@ begin
                 and a.window_start_time >= next_answer.first_active and a.lease_expires_at > as_of;
         end if;
     end if;
+    if p.source_retention is not null then
+        lost_before := record_ledger.lost_before(
+            p, next_answer.waiting_mark, case when has_expired then first_active end, as_of
+        );
+    end if;
     if p.depends_on_past then
         select min(h.window_start_time) into v_earliest_open
         from record_ledger.lane_heads(
-            p.pipeline_id, next_answer.waiting_mark, next_answer.active_mark
-        ) as h;
+            p.pipeline_id,
+            next_answer.waiting_mark,
+            next_answer.active_mark,
+            next_answer.lost_before
+        ) as h
+        where h.lane <> 'active' or next_answer.lost_before is null;
+        if lost_before is not null then
+            -- A lost record in progress holds up later ones for as long as its lease runs.
+            select least(v_earliest_open, min(a.window_start_time)) into v_earliest_open
+            from record_ledger.record as a
+            where a.open_pipeline_id = p.pipeline_id and a.lane = 'active'
+                and a.window_start_time >= next_answer.first_active
+                and (
+                    a.lease_expires_at > as_of
+                    or a.window_start_time >= next_answer.lost_before
+                );
+        end if;
     end if;
 
     -- A run that had a record gets that one or none: a retried task never takes a second window.
@@ -123,7 +145,9 @@ begin
         select w.* into r
         from record_ledger.record as w
         where w.open_pipeline_id = p.pipeline_id and w.lane = 'waiting'
-            and w.window_start_time >= coalesce(next_answer.waiting_mark, '-infinity')
+            and w.window_start_time >= coalesce(
+                greatest(next_answer.waiting_mark, next_answer.lost_before), '-infinity'
+            )
         order by w.window_start_time
         limit 1;
         v_start := r.window_start_time;
@@ -139,6 +163,7 @@ begin
                 v_end,
                 case when has_expired then next_answer.first_active end,
                 coalesce(next_answer.historical_credit, 0),
+                next_answer.lost_before,
                 as_of
             ) as n;
         end if;
@@ -150,7 +175,8 @@ begin
         then
             verdict := 'READY';
             window_start_time := v_start;
-            if v_start = v_oldest then
+            -- The mark of a lane says that nothing is before it, and lost ones are that still wait to be waived.
+            if v_start = v_oldest and lost_before is null then
                 waiting_mark := v_start;
             end if;
             return;
@@ -158,7 +184,9 @@ begin
 
         -- Nothing to pass: the oldest pending record says why, else the oldest in progress, else the oldest failed one.
         if v_lane is not null or has_expired then
-            r := record_ledger.deciding_record(p, v_oldest, next_answer.first_active, as_of);
+            r := record_ledger.deciding_record(
+                p, v_oldest, next_answer.first_active, next_answer.lost_before, as_of
+            );
         elsif v_oldest is null then
             select o.* into r
             from record_ledger.record as o

@@ -1,8 +1,9 @@
 -- record_ledger.next_candidate: which of a pipeline's pending records comes next, when not all wait in order.
 -- Oldest first; with a backfill_share, backfilled and reopened records take turns with live ones while both are stable:
 -- a credit grows by the share per such pass, and at 1 it is spent on a historical record. So of n passes they get
--- floor(n * share) at least, and live windows floor(n * (1 - share)).
--- Read by: next_answer. Rules: is_stable, retry_time.
+-- floor(n * share) at least, and live windows floor(n * (1 - share)). With pass_order 'deadline', the older of both
+-- goes first while it is at risk, whosever turn it is; such a pass is nobody's turn.
+-- Read by: next_answer. Rules: is_stable, is_at_risk, retry_time.
 create or replace function record_ledger.next_candidate(
     p record_ledger.pipeline,
     -- The oldest record of the lane 'waiting', if there is one.
@@ -11,6 +12,8 @@ create or replace function record_ledger.next_candidate(
     -- Where expired leases are looked for; null when none has expired.
     first_active timestamptz,
     credit numeric,
+    -- What starts before it is passed over; null when nothing is lost.
+    lost_before timestamptz,
     as_of timestamptz,
     out window_start_time timestamptz,
     out window_end_time timestamptz,
@@ -27,17 +30,20 @@ declare
     v_kinds boolean[] := '{}';
     v_live_is_stable boolean;
     v_past_is_stable boolean;
+    v_from constant timestamptz := coalesce(lost_before, '-infinity');
 begin
     historical_credit := credit;
     select b.window_start_time, b.window_end_time into v_past_start, v_past_end
     from record_ledger.record as b
     where b.open_pipeline_id = p.pipeline_id and b.lane = 'historical'
+        and b.window_start_time >= v_from
         and (b.retry_at is null or b.retry_at <= as_of)
     order by b.window_start_time
     limit 1;
     select b.window_start_time, b.window_end_time into v_other
     from record_ledger.record as b
     where b.open_pipeline_id = p.pipeline_id and b.lane = 'returned'
+        and b.window_start_time >= v_from
         and (b.retry_at is null or b.retry_at <= as_of)
     order by b.window_start_time
     limit 1;
@@ -50,9 +56,11 @@ begin
         select e.is_historical, e.window_start_time, e.window_end_time
         from record_ledger.record as e
         where e.open_pipeline_id = p.pipeline_id and e.lane = 'active'
-            and e.window_start_time >= next_candidate.first_active and e.lease_expires_at <= as_of
+            and e.window_start_time >= greatest(next_candidate.first_active, v_from)
+            and e.lease_expires_at <= as_of
             and e.attempt < p.max_attempts and e.missing_fields is null
-            and record_ledger.retry_time(e.lease_expires_at, e.attempt, p.retry_delay) <= as_of
+            and record_ledger.retry_time(e.lease_expires_at, e.attempt, e.window_end_time, p)
+                <= as_of
         order by e.window_start_time
     loop
         if v_other.is_historical then
@@ -72,7 +80,13 @@ begin
     if p.backfill_share > 0 and v_past_start is not null and live_start is not null then
         v_live_is_stable := record_ledger.is_stable(live_end, p.x_time_back, as_of);
         v_past_is_stable := record_ledger.is_stable(v_past_end, p.x_time_back, as_of);
-        if v_live_is_stable and v_past_is_stable then
+        if v_live_is_stable and v_past_is_stable
+            and p.pass_order = 'deadline'
+            and record_ledger.is_at_risk(least(v_past_end, live_end), p, as_of)
+        then
+            -- Below, the older one.
+            null;
+        elsif v_live_is_stable and v_past_is_stable then
             historical_credit := credit + p.backfill_share;
             if historical_credit >= 1 then
                 historical_credit := historical_credit - 1;
@@ -96,6 +110,12 @@ begin
 end
 $$;
 comment on function record_ledger.next_candidate(
-    record_ledger.pipeline, timestamptz, timestamptz, timestamptz, numeric, timestamptz
+    record_ledger.pipeline,
+    timestamptz,
+    timestamptz,
+    timestamptz,
+    numeric,
+    timestamptz,
+    timestamptz
 ) is
 'Private. Which of a pipeline''s pending records comes next: oldest first, or by the backfill_share.';

@@ -2,7 +2,8 @@
 -- Workers ask whenever they are free, a run completes after run_duration, claims end as expected_claims says, and what
 -- the config can build is built. A last row without run_no ends a plan that cannot go on; blocked_by then says on what.
 -- Read by: plan_runs.
--- Rules: next_answer and next_candidate, over the records that are still to be passed then; next_window, is_stable.
+-- Rules: next_answer and next_candidate, over the records that are still to be passed then; next_window, is_stable,
+-- stuck_window, is_lost, is_at_risk.
 create or replace function record_ledger.planned_passes(
     p record_ledger.pipeline,
     runs integer,
@@ -50,6 +51,8 @@ declare
     v_place integer;
     -- The oldest open record that no run will ever finish.
     v_stuck timestamptz;
+    v_stuck_end timestamptz;
+    v_stuck_claims timestamptz[];
     -- Kind 2 are the historical records of a pipeline with a backfill_share, kind 1 all others. Each is a stream of
     -- pending records, oldest first; its head is the next one of it, 'infinity' at its end.
     v_kinds integer := case when p.backfill_share > 0 then 2 else 1 end;
@@ -66,6 +69,7 @@ declare
     v_start timestamptz[];
     v_end timestamptz[];
     v_stable boolean[];
+    v_is_urgent boolean;
     v_credit numeric;
     v_obstacle text;
     v_waited_for text;
@@ -88,16 +92,11 @@ begin
         coalesce(
             array_agg(c.retry_at order by c.retry_at) filter (where c.retry_at is not null), '{}'
         ),
-        min(c.window_start_time) filter (where c.is_stuck)
-    into v_claims, v_claim_ends, v_backoff, v_backoff_ends, v_stuck
+        array_agg(c.window_start_time) filter (where c.is_stuck)
+    into v_claims, v_claim_ends, v_backoff, v_backoff_ends, v_stuck_claims
     from record_ledger.expected_claims(
         p, v_newest.active_mark, run_duration, v_can_build, as_of
     ) as c;
-    v_stuck := least(v_stuck, (
-        select min(h.window_start_time)
-        from record_ledger.lane_heads(p.pipeline_id, v_newest.waiting_mark) as h
-        where h.lane in ('failed', 'incomplete') or h.lane = 'unbuilt' and not v_can_build
-    ));
     for k in 1 .. v_kinds loop
         v_stream := null;
         open v_stream for
@@ -139,12 +138,31 @@ begin
                 v_ready_kind := v_ready_kind[:v_place] || v_row.kind || v_ready_kind[v_place + 1:];
             end loop;
 
+            -- ------------------------------------------------ what no run will ever finish, until it is lost
+            while v_stuck_end is null
+                or record_ledger.is_lost(v_stuck_end, p.source_retention, v_now)
+            loop
+                v_row := record_ledger.stuck_window(
+                    p, v_stuck_end, v_newest.waiting_mark, v_stuck_claims, v_can_build
+                );
+                v_stuck := v_row.window_start_time;
+                v_stuck_end := coalesce(v_row.window_end_time, 'infinity');
+            end loop;
+
             -- ------------------------------------------------ the next record of each kind
             for k in 1 .. v_kinds loop
                 v_stream := v_streams[k];
-                while v_head[k] is null loop
+                while v_head[k] is null
+                    or record_ledger.is_lost(v_head_end[k], p.source_retention, v_now)
+                loop
+                    v_head[k] := null;
                     fetch v_stream into v_row;
-                    if v_row.retry_at > v_now then
+                    if record_ledger.is_lost(v_row.window_end_time, p.source_retention, v_now) then
+                        continue;
+                    elsif v_row.retry_at > v_now then
+                        v_row.retry_at := least(
+                            v_row.retry_at, v_row.window_end_time + p.source_retention
+                        );
                         v_place := width_bucket(v_row.retry_at, v_backoff_ends);
                         v_backoff := v_backoff[:v_place] || v_row.window_start_time
                             || v_backoff[v_place + 1:];
@@ -167,15 +185,21 @@ begin
                 end loop;
                 v_start[k] := v_head[k];
                 v_end[k] := v_head_end[k];
-                v_place := array_position(v_ready_kind, k);
-                if v_ready[v_place] < v_head[k] then
+                loop
+                    v_place := array_position(v_ready_kind, k);
+                    exit when v_ready[v_place] < v_head[k] is not true;
                     v_start[k] := v_ready[v_place];
                     v_end[k] := (
                         select r.window_end_time
                         from record_ledger.record as r
                         where r.pipeline_id = p.pipeline_id and r.window_start_time = v_start[k]
                     );
-                end if;
+                    exit when not record_ledger.is_lost(v_end[k], p.source_retention, v_now);
+                    v_ready := v_ready[:v_place - 1] || v_ready[v_place + 1:];
+                    v_ready_kind := v_ready_kind[:v_place - 1] || v_ready_kind[v_place + 1:];
+                    v_start[k] := v_head[k];
+                    v_end[k] := v_head_end[k];
+                end loop;
                 v_stable[k] := record_ledger.is_stable(v_end[k], p.x_time_back, v_now);
             end loop;
             if run_no is not null then
@@ -200,8 +224,11 @@ begin
             exit plan when v_run > runs;
 
             -- ------------------------------------------------ which of them, and can it be passed
-            is_shared := v_stable[1] and v_stable[2] is true;
+            v_is_urgent := v_stable[1] and v_stable[2] is true and p.pass_order = 'deadline'
+                and record_ledger.is_at_risk(least(v_end[1], v_end[2]), p, v_now);
+            is_shared := v_stable[1] and v_stable[2] is true and not v_is_urgent;
             v_kind := case
+                when v_is_urgent then 1 + (v_start[2] < v_start[1])::integer
                 when is_shared and v_credit + p.backfill_share >= 1 then 2
                 when v_stable[2] and not v_stable[1] then 2
                 else 1
@@ -225,6 +252,7 @@ begin
                 v_backoff_ends[v_backoff_over + 1],
                 v_claim_ends[v_claims_over + 1],
                 v_ends[v_ends_over + 1],
+                case when v_obstacle = 'past' then v_stuck_end + p.source_retention end,
                 case when not v_stable[1] then v_end[1] + p.x_time_back end,
                 case when not v_stable[2] then v_end[2] + p.x_time_back end
             );

@@ -56,6 +56,19 @@ begin
             coalesce(config #>> '{required_counts,tolerance}', '0 rows')
         );
     end if;
+    p.source_retention := record_ledger.duration(config ->> 'source_retention');
+    p.at_risk_within := coalesce(
+        record_ledger.duration(config ->> 'at_risk_within'), p.source_retention / 4
+    );
+    p.pass_order := coalesce(config ->> 'pass_order', 'oldest');
+    p.recount_ages := array(
+        select distinct record_ledger.duration(a.age)
+        from jsonb_array_elements_text(
+            coalesce(config -> 'recount_ages', '["1h", "1d", "7d"]')
+        ) as a (age)
+        order by 1
+    );
+    p.reopen_budget := coalesce((config ->> 'reopen_budget')::integer, 10);
     return p;
 end
 $$;

@@ -1,7 +1,7 @@
 -- record_ledger.record_verdict: the one verdict on an open record at an instant, and a sentence that says why.
--- Where several hold, the first of: FAILED, LEASE_EXPIRED, LEASED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF, BLOCKED,
--- AT_CAPACITY, READY. ready_at: when it can be passed as things stand; null when that depends on somebody.
--- Read by: record_verdicts, next_answer, pipeline_answer. Rules: is_stable, retry_time, attempt_ending.
+-- Where several hold, the first of: LEASE_EXPIRED, LEASED, LOST, FAILED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF,
+-- BLOCKED, AT_CAPACITY, READY. ready_at: when it can be passed as things stand; null when that depends on somebody.
+-- Read by: record_verdicts, next_answer, pipeline_answer. Rules: is_stable, is_lost, retry_time, attempt_ending.
 create or replace function record_ledger.record_verdict(
     r record_ledger.record,
     p record_ledger.pipeline,
@@ -21,9 +21,18 @@ declare
     v_stable_at timestamptz := r.window_end_time + p.x_time_back;
     v_timezone text := pg_catalog.set_config('timezone', p.timezone, true);
     v_window text;
+    v_is_lost boolean := record_ledger.is_lost(r.window_end_time, p.source_retention, as_of);
 begin
     v_window := 'window ' || record_ledger.iso_time(r.window_start_time);
-    if r.status = 'FAILED' then
+    if v_is_lost and r.status <> 'IN_PROGRESS' then
+        verdict := 'LOST';
+        reason := format(
+            '%s is lost: its source data was kept until %s, %s after its end; '
+            'the next pass waives it',
+            v_window, record_ledger.iso_time(r.window_end_time + p.source_retention),
+            p.config ->> 'source_retention'
+        );
+    elsif r.status = 'FAILED' then
         verdict := 'FAILED';
         reason := format(
             '%s failed for good at %s after attempt %s of %s: %s', v_window,
@@ -32,8 +41,10 @@ begin
         );
     elsif r.status = 'IN_PROGRESS' and r.lease_expires_at <= as_of then
         verdict := 'LEASE_EXPIRED';
-        if r.attempt < p.max_attempts then
-            ready_at := record_ledger.retry_time(r.lease_expires_at, r.attempt, p.retry_delay);
+        if r.attempt < p.max_attempts and not v_is_lost then
+            ready_at := record_ledger.retry_time(
+                r.lease_expires_at, r.attempt, r.window_end_time, p
+            );
         end if;
         reason := format(
             '%s was passed to %s, whose lease expired at %s; the next pass %s',
@@ -41,6 +52,8 @@ begin
             coalesce('run ' || r.run_id, 'a run without an id'),
             record_ledger.iso_time(r.lease_expires_at),
             case
+                when v_is_lost then 'waives it as lost: its source data was kept until '
+                    || record_ledger.iso_time(r.window_end_time + p.source_retention)
                 when ready_at is null
                     then format(
                         'marks it failed, as attempt %s of %s is used up',

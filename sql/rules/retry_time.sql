@@ -1,10 +1,14 @@
 -- record_ledger.retry_time: when a record that failed may be passed again.
--- retry_delay after the first failed attempt, doubled after each further one, never more than a day (or retry_delay).
+-- retry_delay after the first failed attempt, doubled after each further one, never more than a day (or retry_delay),
+-- and with a source_retention at most half of the time that is left: a backoff never loses a record.
 -- Read by: end_claim, expire_leases, collect_expired_leases, next_candidate, deciding_record, record_verdict,
 -- expected_claims, plan_runs.
 -- Rules: none.
 create or replace function record_ledger.retry_time(
-    failed_at timestamptz, attempt integer, retry_delay interval
+    failed_at timestamptz,
+    attempt integer,
+    window_end_time timestamptz,
+    p record_ledger.pipeline
 )
 returns timestamptz
 language sql
@@ -12,9 +16,17 @@ language sql
 stable
 as $$
     select failed_at + least(
-        retry_delay * power(2, least(attempt - 1, 30)),
-        greatest(interval '24:00:00', retry_delay)
+        (p).retry_delay * power(2, least(attempt - 1, 30)),
+        greatest(interval '24:00:00', (p).retry_delay),
+        -- Whole seconds, as elapsed time: the difference of two instants has a day part.
+        case
+            when (p).source_retention is not null then greatest(
+                floor(extract(epoch from window_end_time + (p).source_retention - failed_at) / 2), 0
+            ) * interval '1 second'
+        end
     )
 $$;
-comment on function record_ledger.retry_time(timestamptz, integer, interval) is
-'The end of the backoff after an attempt failed: retry_delay, doubled per attempt, at most a day.';
+comment on function record_ledger.retry_time(
+    timestamptz, integer, timestamptz, record_ledger.pipeline
+) is
+'The end of the backoff after an attempt failed: retry_delay, doubled per attempt, at most a day or half of the time left.';

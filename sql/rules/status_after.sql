@@ -1,11 +1,11 @@
 -- record_ledger.status_after: what an operation on a range makes of a record; null when it leaves the record alone.
 --   waive   what is pending or failed needs no run any more
---   reopen  what is finished or failed is pending once more
+--   reopen  what is finished or failed is pending once more, unless its source data is gone
 --   expire  a claim that is known to be dead ends as if its lease had run out: pending, or failed without attempts left
 -- Read by: waive_records, reopen_records, expire_leases, range_effects.
 -- Rules: which records an operation changes is said here; check_record_change guards each change.
 create or replace function record_ledger.status_after(
-    operation text, status text, has_attempts_left boolean
+    operation text, status text, has_attempts_left boolean, is_lost boolean
 )
 returns text
 language sql
@@ -13,10 +13,12 @@ immutable
 as $$
     select case
         when operation = 'waive' and status in ('PENDING', 'FAILED') then 'WAIVED'
-        when operation = 'reopen' and status in ('COMPLETED', 'FAILED', 'WAIVED') then 'PENDING'
+        when operation = 'reopen' and status in ('COMPLETED', 'FAILED', 'WAIVED')
+            -- The next pass would waive it.
+            and not is_lost then 'PENDING'
         when operation = 'expire' and status = 'IN_PROGRESS' and has_attempts_left then 'PENDING'
         when operation = 'expire' and status = 'IN_PROGRESS' then 'FAILED'
     end
 $$;
-comment on function record_ledger.status_after(text, text, boolean) is
+comment on function record_ledger.status_after(text, text, boolean, boolean) is
 'Private. What waive, reopen or expire makes of a record of a status; null when it leaves the record alone.';

@@ -16,6 +16,6 @@ comment on view record_ledger.pipeline_events is
 comment on column record_ledger.pipeline_events.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.pipeline_events.event_no is 'Numbers the changes of a pipeline from 1 on.';
 comment on column record_ledger.pipeline_events.event_time is 'When the change was made.';
-comment on column record_ledger.pipeline_events.event is 'What happened: registered, reconfigured, backfilled, archived, paused, resumed or retired.';
+comment on column record_ledger.pipeline_events.event is 'What happened: registered, reconfigured, backfilled, lost, changed_reopened, archived, paused, resumed or retired.';
 comment on column record_ledger.pipeline_events.actor is 'The database role that made the change.';
-comment on column record_ledger.pipeline_events.detail is 'What the change says: the config and its version, a reason, what a backfill added, what was archived.';
+comment on column record_ledger.pipeline_events.detail is 'What the change says: the config and its version, a reason, what a backfill added, what was archived, lost or reopened.';

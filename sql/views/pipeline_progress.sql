@@ -1,7 +1,7 @@
 -- record_ledger.pipeline_progress: where each pipeline stands, right now.
 -- One row per pipeline that is not retired: its answer to a run, its open records by state, how far behind it is.
 -- Read by: status of the runner, the dbt source of the same name, analysts.
--- Rules: pipeline_answer, first_window_start, next_window.
+-- Rules: pipeline_answer, first_window_start, next_window, open_windows, is_at_risk.
 create or replace view record_ledger.pipeline_progress as
 select
     p.pipeline_id,
@@ -28,7 +28,20 @@ select
             next_window.window_end_time
         ),
         interval '0'
-    ) as lag
+    ) as lag,
+    case
+        when p.source_retention is not null then (
+            select count(*)
+            from record_ledger.open_windows(p, moment.as_of) as k
+            where record_ledger.is_at_risk(k.window_end_time, p, moment.as_of)
+        )
+        else 0
+    end as at_risk_count,
+    (
+        select coalesce(sum((e.detail -> 'count')::bigint), 0)::bigint
+        from record_ledger.pipeline_event as e
+        where e.pipeline_id = p.pipeline_id and e.event = 'lost'
+    ) as lost_count
 -- One instant for the whole statement; offset 0 keeps the planner from asking the clock once per pipeline.
 from (select record_ledger.clock() as as_of offset 0) as moment
 cross join record_ledger.pipeline as p
@@ -94,3 +107,5 @@ comment on column record_ledger.pipeline_progress.last_window_end_time is 'The e
 comment on column record_ledger.pipeline_progress.next_window_start_time is 'Where the first window that is not stored yet starts.';
 comment on column record_ledger.pipeline_progress.next_window_due_at is 'After this instant the next window is due to be stored.';
 comment on column record_ledger.pipeline_progress.lag is 'How long ago the oldest window that is not done, stored or not, became stable; 0 when none is.';
+comment on column record_ledger.pipeline_progress.at_risk_count is 'How many windows are open, or due and not stored yet, while no more than at_risk_within of their source data''s time is left.';
+comment on column record_ledger.pipeline_progress.lost_count is 'How many records passes have waived as lost so far.';

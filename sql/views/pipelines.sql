@@ -24,7 +24,12 @@ select
     p.updated_at,
     p.backfill_share,
     p.is_retired,
-    p.required_counts
+    p.required_counts,
+    p.source_retention,
+    p.at_risk_within,
+    p.pass_order,
+    p.recount_ages,
+    p.reopen_budget
 from record_ledger.pipeline as p;
 comment on view record_ledger.pipelines is
 'The registered pipelines: one row per pipeline with the config in force.';
@@ -49,3 +54,8 @@ comment on column record_ledger.pipelines.updated_at is 'When the pipeline last 
 comment on column record_ledger.pipelines.backfill_share is 'The least share of passes of backfilled and reopened records while live ones wait too; 0 is oldest first.';
 comment on column record_ledger.pipelines.is_retired is 'Whether the pipeline was retired: nothing is stored or passed any more, and no status speaks of it.';
 comment on column record_ledger.pipelines.required_counts is 'The stages whose counts must agree before a record is completed, and the tolerance; null is none.';
+comment on column record_ledger.pipelines.source_retention is 'How long after a window''s end its source data is kept; null when nothing is said.';
+comment on column record_ledger.pipelines.at_risk_within is 'How long before its source data goes an open record is at risk; null without source_retention.';
+comment on column record_ledger.pipelines.pass_order is 'oldest, or deadline: what is at risk goes before the turns of a backfill_share.';
+comment on column record_ledger.pipelines.recount_ages is 'How long after its first count the source of a completed window is to be counted again, ascending.';
+comment on column record_ledger.pipelines.reopen_budget is 'How many records reopen_changed_records may reopen in one local day.';

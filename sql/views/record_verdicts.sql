@@ -1,7 +1,7 @@
 -- record_ledger.record_verdicts: why each open record is passed or not, right now.
 -- One row per open record (PENDING, IN_PROGRESS or FAILED) with exactly one verdict and a sentence that says why.
 -- Read by: why of the runner, validate_record_timing, the dbt source of the same name, analysts.
--- Rules: record_verdict, counts_problem.
+-- Rules: record_verdict, counts_problem, is_lost.
 create or replace view record_ledger.record_verdicts as
 select
     p.pipeline_id,
@@ -26,7 +26,14 @@ from (select record_ledger.clock() as as_of offset 0) as moment
 cross join record_ledger.pipeline as p
 cross join lateral (
     select
-        min(o.window_start_time) filter (where p.depends_on_past) as earliest_open,
+        min(o.window_start_time) filter (
+            where p.depends_on_past
+            -- Lost ones hold up nothing: the next pass waives them.
+            and (
+                not record_ledger.is_lost(o.window_end_time, p.source_retention, moment.as_of)
+                or o.lane = 'active' and o.lease_expires_at > moment.as_of
+            )
+        ) as earliest_open,
         count(*) filter (
             where o.lane = 'active' and o.lease_expires_at > moment.as_of
         ) as active_count
@@ -48,7 +55,7 @@ comment on column record_ledger.record_verdicts.window_end_time is 'The first in
 comment on column record_ledger.record_verdicts.target_day is 'The local day of the window''s start.';
 comment on column record_ledger.record_verdicts.status is 'PENDING, IN_PROGRESS or FAILED.';
 comment on column record_ledger.record_verdicts.verdict is
-'FAILED, LEASE_EXPIRED, LEASED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF, BLOCKED, AT_CAPACITY or READY: the first that holds.';
+'LEASE_EXPIRED, LEASED, LOST, FAILED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF, BLOCKED, AT_CAPACITY or READY: the first that holds.';
 comment on column record_ledger.record_verdicts.reason is 'One sentence that says why.';
 comment on column record_ledger.record_verdicts.ready_at is 'When the record can be passed as things stand; null when that depends on somebody.';
 comment on column record_ledger.record_verdicts.missing_fields is 'The fields that are empty but must not be; null when the record is complete.';

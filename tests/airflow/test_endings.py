@@ -40,6 +40,28 @@ def test_a_completion_without_any_work_is_refused(run_dag, ledger, capfd):
     assert ledger.pipeline_records("without_work")[0]["last_event"] == "released"
 
 
+def test_a_run_whose_counts_agree_is_completed(run_dag, ledger):
+    run = run_dag("counted", counts={"source": 7, "target": 7})
+
+    assert run.state == "success"
+    assert ledger.pipeline_records("counted")[0]["status"] == "COMPLETED"
+    seen = ledger.record_observations("counted")
+    assert [(o["stage"], o["detail"], o["is_evidence"]) for o in seen] == [
+        ("source", {"by": "work"}, True),
+        ("target", {"by": "work"}, True),
+    ]
+
+
+def test_a_run_whose_counts_do_not_agree_fails_its_record_and_is_not_green(run_dag, ledger, capfd):
+    run = run_dag("counted", counts={"source": 7, "target": 6})
+
+    assert (run.state, run.tasks["complete_record"]) == ("failed", "failed")
+    stored = ledger.pipeline_records("counted")[0]
+    assert (stored["status"], stored["last_event"]) == ("PENDING", "failed")
+    assert "source 7, target 6 (off by 1" in stored["last_detail"]["error"]
+    assert "is marked as failed: counts do not agree" in capfd.readouterr().out
+
+
 def test_a_record_can_be_failed_on_purpose_and_for_good(run_dag, ledger):
     run = run_dag("failed_on_purpose")
 

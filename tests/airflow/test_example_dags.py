@@ -145,6 +145,38 @@ def test_a_command_per_window_is_one_task(run_dag, ledger, noon):
     assert stored["run_id"] == f"example_exec/{run.run_id}/copy"
 
 
+RECOUNTED = {
+    "timezone": "Europe/Berlin",
+    "x_time_back": "1h",
+    "granularity": "6h",
+    "start_at": "2026-11-22",
+    "default_record": {"pipeline_id": "example_recounts"},
+}
+
+
+def test_each_day_windows_are_counted_again_and_the_changed_ones_opened(run_dag, ledger, noon):
+    record = ledger.store_new_and_pass_valid_record(RECOUNTED).record
+    claim = record["pipeline_id"], record["claim_token"]
+    ledger.observe_record(
+        claim[0], record["window_start_time"], "source", 1200, claim_token=claim[1]
+    )
+    ledger.complete_record(*claim)
+
+    run = run_dag("example_recounts")
+    assert run.state == "success"
+    assert (run.tasks["count_again"], run.tasks["reopen_changed"]) == ("skipped", "success")
+
+    noon.advance("1d")
+    run = run_dag("example_recounts", rows=1203)
+
+    assert (run.state, set(run.tasks.values())) == ("success", {"success"})
+    assert run.xcom("reopen_changed") == 1
+    stored = ledger.pipeline_records("example_recounts")[0]
+    assert (stored["status"], stored["generation"]) == ("PENDING", 2)
+    assert stored["last_detail"]["changed_by"] == 3
+    assert ledger.recount_due("example_recounts") == []
+
+
 def test_the_readmes_dag_runs_as_it_stands(run_dag, ledger):
     run = run_dag("orders")
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: databases with a clock set by hand, interleaved medians, a table."""
+"""What the benchmarks share: databases with a clock set by hand, and how a call is timed."""
 
 from __future__ import annotations
 
@@ -36,16 +36,6 @@ as $$ select timestamptz '{START}' + nextval('bench.tick') * interval '1 second'
 
 
 @dataclass
-class Result:
-    """One line of the report: a ratio, what it was drawn from, and the goal it is held against."""
-
-    what: str
-    ratio: float
-    goal: float
-    note: str
-
-
-@dataclass
 class Ledger:
     """A connection to a benchmark's database, and the pipelines that it moves step by step."""
 
@@ -77,16 +67,9 @@ class Ledger:
 
     def cycle(self, config: str) -> Any:
         """Runs the whole call once and returns the record that it passed."""
-        return self._call(config, exits=False)
-
-    def exit(self, config: str) -> None:
-        """Runs the whole call once, which has nothing to pass."""
-        self._call(config, exits=True)
-
-    def _call(self, config: str, *, exits: bool) -> Any:
         row = self.connection.execute(CALL, [config, self.run_id()]).fetchone()
         assert row is not None
-        if row[0] is not exits:
+        if row[0]:
             raise AssertionError(f"the call answered {row[1]}: {row[2]}")
         return row[3]
 
@@ -124,16 +107,3 @@ def timed(call: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
 
 def median(times: list[float]) -> float:
     return statistics.median(times)
-
-
-def print_results(results: list[Result]) -> None:
-    """Prints the report: every figure a ratio of medians that were measured in turns."""
-    width = max(len(result.what) for result in results)
-    print(f"\n{'benchmark':<{width}}  ratio   goal  of what")
-    for result in results:
-        mark = " " if result.ratio <= result.goal else "!"
-        print(
-            f"{result.what:<{width}}  {result.ratio:>5.2f} {mark} {result.goal:>5.2f}"
-            f"  {result.note}"
-        )
-    print("! marks a ratio above its goal: read it beside the machine's noise", flush=True)

@@ -29,7 +29,10 @@ RULES = (
     "window_overlaps",
 )
 WITHOUT_UNIT_TESTS = ("--exclude-resource-type", "unit_test")
-MARTS = ("pipeline_slo", "pipeline_status", "record_timeline", "unstored_windows")
+MARTS = (
+    "daily_coverage", "lateness", "pipeline_slo", "pipeline_status", "record_timeline",
+    "unstored_windows",
+)  # fmt: skip
 MODELS = (*MARTS, "rule_violations", *RULES)
 # What dbt skips when the models that they read could not be built.
 ON_MODELS = ("pipeline_slo", "rule_violations")
@@ -85,10 +88,7 @@ class Outcome:
 
 @dataclass
 class Dbt:
-    """dbt in this process, on one project and one database.
-
-    Takes warnings for errors, unless `warn_error` is False.
-    """
+    """dbt in this process, on one project and one database; warnings are errors unless told not."""
 
     dsn: str
     folder: Path

@@ -50,7 +50,7 @@ def test_a_ledger_in_which_everything_has_happened_is_green_and_left_as_it_was(
     assert (catalog_of_the_ledger(ledger), rows_of_the_ledger(ledger)) == before
     described = dbt.artifact("catalog")
     assert {name.split(".")[-1] for name in described["nodes"]} == set(MODELS)
-    assert len(described["sources"]) == 11
+    assert len(described["sources"]) == 15
 
 
 def test_an_archived_ledger_is_green_and_stands_where_it_stood(dbt, ledger, routines):

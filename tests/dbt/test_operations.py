@@ -13,16 +13,22 @@ from tests.dbt.support import PROJECT, Dbt
 
 # Each start of dbt takes seconds, so one operation does what people do in many.
 ALL_OF_THEM = """
-{% macro all_of_them(texts) %}
+{% macro all_of_them(texts, start, token) %}
     {% set day = ['orders', '2026-11-02', '2026-11-03'] %}
     {% do waive_records(*day, reason='not needed') %}
     {% do expire_leases(*day, reason='the host is gone') %}
     {% do reopen_records(*day, reason='needed after all') %}
     {% do backfill_records('orders', '2026-11-01') %}
+    {% do reopen_changed_records('orders') %}
     {% do pause_pipeline('orders', 'the source moves') %}
     {% do retire_pipeline('orders', reason='nobody reads it') %}
     {% do resume_pipeline('orders') %}
     {% do resume_pipeline('orders', 'again') %}
+    {% do observe_record('counted', start, 'source', 7, claim_token=token) %}
+    {% do observe_record('counted', start, texts[0], 0, {'text': texts[0]}) %}
+    {% do adopt_observations('counted', token) %}
+    {% do adopt_observations('counted', token, 'source') %}
+    {% do waive_counts('counted', '2026-11-02', 'known') %}
     {% for text in texts %}
         {% do pause_pipeline(text, text) %}
         {% do record_ledger.expire_leases(text, '2026-11-02', '2026-11-03T00:00:00Z', text) %}
@@ -62,6 +68,7 @@ def lives(ledger):
         "array_remove(array_agg(e.detail ->> 'reason' order by e.event_no), null) "
         "from record_ledger.pipeline_records as r "
         "join record_ledger.record_events as e using (pipeline_id, window_start_time) "
+        "where pipeline_id = 'orders' "
         "group by r.window_start_time, r.status order by r.window_start_time"
     ).fetchall()
 
@@ -72,8 +79,13 @@ def test_every_macro_does_what_its_routine_does_commits_once_and_takes_any_text(
     assert [events for _, events, _ in lives(ledger)] == [["passed", "failed"], ["passed"]]
     for text in NASTY:
         routines.register(text)
+    counted = routines.register(
+        "counted", start_at="2026-11-02", required_counts=["source", "target"]
+    )
+    held = routines.cycle(counted)
+    arguments = {"texts": NASTY, "start": held["window_start_time"], "token": held["claim_token"]}
 
-    outcome = operations("run-operation", "all_of_them", "--args", json.dumps({"texts": NASTY}))
+    outcome = operations("run-operation", "all_of_them", "--args", json.dumps(arguments))
 
     assert outcome.success, outcome.error
     assert lives(ledger) == [
@@ -89,7 +101,7 @@ def test_every_macro_does_what_its_routine_does_commits_once_and_takes_any_text(
         ),
     ]
     # Los Angeles had 25 hours that day: four windows of six hours and one of one.
-    count = "select count(*) from record_ledger.pipeline_records"
+    count = "select count(*) from record_ledger.pipeline_records where pipeline_id = 'orders'"
     assert ledger.execute(count).fetchone() == (2 + 5,)
     events = ledger.execute(
         "select event, detail ->> 'reason' from record_ledger.pipeline_events "
@@ -102,6 +114,12 @@ def test_every_macro_does_what_its_routine_does_commits_once_and_takes_any_text(
         ("retired", "nobody reads it"),
         ("resumed", None),
     ]
+    assert ledger.execute(
+        "select stage, row_count, detail, is_evidence "
+        "from record_ledger.record_observations order by observation_no"
+    ).fetchall() == [("source", 7, {}, True), (NASTY[0], 0, {"text": NASTY[0]}, False)]
+    waived = "select counts_waived from record_ledger.pipeline_records where claim_token = %s"
+    assert ledger.execute(waived, [held["claim_token"]]).fetchone() == (True,)
     paused = ledger.execute(
         "select pipeline_id, pause_reason from record_ledger.pipelines where paused_at is not null"
     ).fetchall()

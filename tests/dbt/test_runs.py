@@ -257,3 +257,14 @@ def test_commands_that_build_no_models_pass_nothing(shop, ledger):
         outcome = shop.dbt(*command)
         assert outcome.success, f"{command}: {outcome.error}"
     assert rows_of_the_ledger(ledger) == before
+
+
+@pytest.mark.slow
+def test_a_run_whose_record_lacks_the_counts_that_are_required_fails_it_and_is_no_success(shop):
+    shop.open(required_counts={"stages": ["source"], "tolerance": "0"})
+    shop.clock.set("2026-03-31T12:00:00Z")
+    outcome = shop("build", run_id="a")
+    assert not outcome.success
+    assert "counts do not agree" in outcome.error
+    assert shop.records() == [("2026-03-28", "PENDING", 1, None)]
+    assert "source not counted under this claim" in shop.last_detail()["error"]

@@ -163,6 +163,17 @@ _VIOLATIONS = {
         where is_evidence
         group by 1, 2, 3, 4 having count(*) > 1
     """,
+    "a record was passed while a run held it, or after it was done": """
+        select * from (
+            select e.*, lag(event) over w as before, lag(run_id) over w as run_before
+            from events as e
+            where event <> 'counts_waived'
+            window w as (partition by pipeline_id, window_start_time order by event_no)
+        ) as e
+        where event = 'passed' and before in ('passed', 'passed_again', 'completed', 'waived')
+            or event = 'passed_again'
+            and (before not in ('passed', 'passed_again') or run_id is distinct from run_before)
+    """,
     "a claim token was drawn twice": """
         select claim_token from events
         where event in ('passed', 'passed_again')
@@ -199,8 +210,17 @@ _VIOLATIONS = {
 }
 
 
+def violations(connection: Connection, rules: dict[str, str] = _VIOLATIONS) -> list[str]:
+    """Returns a sentence for each rule that is broken; none when the ledger is sound."""
+    sentences = []
+    for what, query in rules.items():
+        found = connection.execute(_EVERYTHING + query).fetchall()
+        if found:
+            sentences.append(f"{what}: {len(found)} times, such as {found[0]}")
+    return sentences
+
+
 def audit(connection: Connection) -> None:
     """Asserts that the whole ledger is sound: chain, claims, events, counts, verdicts, archive."""
-    for what, query in _VIOLATIONS.items():
-        found = connection.execute(_EVERYTHING + query).fetchall()
-        assert not found, f"{what}: {len(found)} times, such as {found[0]}"
+    found = violations(connection)
+    assert not found, "; ".join(found)

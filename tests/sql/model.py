@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
+
+from tests.sql.model_parts import Config, Record
 
 DAY = timedelta(days=1)
 OPEN = ("PENDING", "IN_PROGRESS", "FAILED")
@@ -18,41 +21,6 @@ CHANGED_BY = {
     "reopen": ("COMPLETED", "FAILED", "WAIVED"),
     "expire": ("IN_PROGRESS",),
 }
-
-
-@dataclass
-class Config:
-    """What the rules need of a config."""
-
-    fields: dict[str, Any]
-    offset: timedelta = timedelta(0)
-    granularity: timedelta = timedelta(hours=1)
-    x_time_back: timedelta = timedelta(0)
-    check_fields: tuple[str, ...] = ()
-    max_active: int | None = None
-    depends_on_past: bool = False
-    lease: timedelta = timedelta(hours=1)
-    max_attempts: int = 3
-    retry_delay: timedelta = timedelta(minutes=5)
-
-    @property
-    def has_templates(self) -> bool:
-        return any("{{" in str(value) for value in self.fields.values())
-
-
-@dataclass
-class Record:
-    start: datetime
-    end: datetime
-    fields: dict[str, Any] = field(default_factory=dict)
-    built_with: int | None = None
-    status: str = "PENDING"
-    generation: int = 1
-    attempt: int = 0
-    run: str | None = None
-    token: int | None = None
-    lease_until: datetime | None = None
-    retry_at: datetime | None = None
 
 
 @dataclass
@@ -65,8 +33,12 @@ class Pipeline:
     paused: bool = False
     archived: bool = False
     retired: bool = False
+    lost_count: int = 0
     records: list[Record] = field(default_factory=list)
     bound: dict[str, Record] = field(default_factory=dict)
+    # What historical records are owed, in passes: after the last pass, and after the next one.
+    credit: Decimal = Decimal(0)
+    next_credit: Decimal = Decimal(0)
 
     # ------------------------------------------------------------ windows
     @property
@@ -107,26 +79,46 @@ class Pipeline:
     def active(self, now: datetime) -> int:
         return sum(r.status == "IN_PROGRESS" and r.lease_until > now for r in self.records)
 
-    def blocked(self, record: Record) -> bool:
+    def lost(self, end: datetime, now: datetime, within: timedelta = timedelta(0)) -> bool:
+        """Is the source data of a window gone, or will it be within that time?"""
+        kept = self.config.source_retention
+        return kept is not None and end + kept - within <= now
+
+    def must_be_waived(self, record: Record, now: datetime) -> bool:
+        is_held = record.status == "IN_PROGRESS" and record.lease_until > now
+        return record.status in OPEN and not is_held and self.lost(record.end, now)
+
+    def at_risk_count(self, now: datetime) -> int:
+        ends = [r.end for r in self.records if r.status in OPEN] + [end for _, end in self.due(now)]
+        return sum(self.lost(end, now, self.config.at_risk_within) for end in ends)
+
+    def blocked(self, record: Record, now: datetime) -> bool:
         return self.config.depends_on_past and any(
-            r.status in OPEN for r in self.records if r.start < record.start
+            r.status in OPEN and not self.must_be_waived(r, now)
+            for r in self.records
+            if r.start < record.start
         )
 
-    def backoff_ends(self, failed_at: datetime, attempt: int) -> datetime:
+    def backoff_ends(self, record: Record, failed_at: datetime) -> datetime:
         delay = self.config.retry_delay
-        return failed_at + min(delay * 2 ** (attempt - 1), max(DAY, delay))
+        backoff = min(delay * 2 ** (record.attempt - 1), max(DAY, delay))
+        if self.config.source_retention is not None:
+            left = record.end + self.config.source_retention - failed_at
+            backoff = min(backoff, timedelta(seconds=max(0, left // timedelta(seconds=2))))
+        return failed_at + backoff
 
     def verdict(self, record: Record, now: datetime, *, own_backoff: bool = True) -> str:
         full = self.config.max_active is not None and self.active(now) >= self.config.max_active
         holds = {
-            "FAILED": record.status == "FAILED",
             "LEASE_EXPIRED": record.status == "IN_PROGRESS" and record.lease_until <= now,
             "LEASED": record.status == "IN_PROGRESS",
+            "LOST": self.lost(record.end, now),
+            "FAILED": record.status == "FAILED",
             "PAUSED": self.paused,
             "INCOMPLETE": bool(self.missing(record)),
             "UNSTABLE": not self.stable(record, now),
             "BACKOFF": own_backoff and record.retry_at is not None and record.retry_at > now,
-            "BLOCKED": self.blocked(record),
+            "BLOCKED": self.blocked(record, now),
             "AT_CAPACITY": full,
             "READY": True,
         }
@@ -134,8 +126,12 @@ class Pipeline:
 
     def ready_at(self, record: Record, now: datetime) -> datetime | None:
         verdict = self.verdict(record, now)
-        if verdict == "LEASE_EXPIRED" and record.attempt < self.config.max_attempts:
-            return self.backoff_ends(record.lease_until, record.attempt)
+        if (
+            verdict == "LEASE_EXPIRED"
+            and record.attempt < self.config.max_attempts
+            and not self.lost(record.end, now)
+        ):
+            return self.backoff_ends(record, record.lease_until)
         if verdict == "BACKOFF":
             return record.retry_at
         if verdict in ("UNSTABLE", "READY"):
@@ -196,29 +192,43 @@ class Pipeline:
         for record in self.records:
             if record.status == "IN_PROGRESS" and record.lease_until <= now:
                 if record.attempt < self.config.max_attempts:
-                    self._back(record, self.backoff_ends(record.lease_until, record.attempt))
+                    self._back(record, self.backoff_ends(record, record.lease_until))
                 else:
                     record.status, record.lease_until = "FAILED", None
+            if self.must_be_waived(record, now):
+                record.status, record.retry_at = "WAIVED", None
+                self.lost_count += 1
 
     def answer(self, run: str | None, now: datetime) -> tuple[str, Record | None]:
         """The verdict and the record it is about; the record that is passed when READY."""
         bound = self.bound.get(run) if run is not None else None
+        self.next_credit = self.credit
         if bound is not None:
             if bound.status in ("COMPLETED", "WAIVED"):
                 return "ALREADY_DONE", None
             if bound.status == "IN_PROGRESS" and bound.run == run and bound.lease_until > now:
                 return "READY", bound
             return self.verdict(bound, now, own_backoff=False), bound
-        for record in self.records:
-            if record.status == "PENDING" and self.verdict(record, now) == "READY":
-                return "READY", record
+        if ready := self._next_ready(now):
+            return "READY", ready
         for status in ("PENDING", "IN_PROGRESS", "FAILED"):
             for record in self.records:
                 if record.status == status:
                     return self.verdict(record, now), record
         return "NO_RECORDS", None
 
+    def _next_ready(self, now: datetime) -> Record | None:
+        """The oldest ready record; by turns with the oldest of the other kind where there is a share."""
+        pending = [r for r in self.records if r.status == "PENDING"]
+        ready = [r for r in pending if self.verdict(r, now) == "READY"]
+        if not self.config.backfill_share or len({r.is_historical for r in ready}) < 2:
+            return ready[0] if ready else None
+        owed = self.credit + self.config.backfill_share
+        self.next_credit = owed % 1
+        return next(r for r in ready if r.is_historical == (owed >= 1))
+
     def pass_to(self, record: Record, run: str | None, token: int, now: datetime) -> None:
+        self.credit = self.next_credit
         record.attempt += record.status == "PENDING"
         record.status, record.run, record.token = "IN_PROGRESS", run, token
         record.lease_until, record.retry_at = now + self.config.lease, None
@@ -232,7 +242,7 @@ class Pipeline:
             record.attempt -= 1
             self._back(record, None)
         elif how == "fail" and record.attempt < self.config.max_attempts:
-            self._back(record, self.backoff_ends(now, record.attempt))
+            self._back(record, self.backoff_ends(record, now))
         else:
             record.status, record.lease_until = "FAILED", None
 
@@ -242,32 +252,37 @@ class Pipeline:
         record.run = record.token = record.lease_until = None
 
     # ------------------------------------------------------------ what operators do
-    @staticmethod
-    def is_changed(record: Record, operation: str, from_time: datetime, to_time: datetime) -> bool:
+    def is_changed(
+        self, record: Record, operation: str, from_time: datetime, to_time: datetime, now: datetime
+    ) -> bool:
         is_whole = from_time <= record.start and record.end <= to_time
-        return is_whole and record.status in CHANGED_BY[operation]
+        is_in_vain = operation == "reopen" and self.lost(record.end, now)
+        return is_whole and record.status in CHANGED_BY[operation] and not is_in_vain
 
     def operate(self, operation: str, from_time: datetime, to_time: datetime, now: datetime) -> int:
-        found = [r for r in self.records if self.is_changed(r, operation, from_time, to_time)]
+        found = [r for r in self.records if self.is_changed(r, operation, from_time, to_time, now)]
         for record in found:
             if operation == "waive":
                 record.status, record.retry_at = "WAIVED", None
             elif operation == "reopen":
                 record.generation, record.attempt = record.generation + 1, 0
+                record.is_historical = True
                 self._back(record, None)
             elif record.attempt < self.config.max_attempts:
-                self._back(record, self.backoff_ends(now, record.attempt))
+                self._back(record, self.backoff_ends(record, now))
             else:
                 record.status, record.lease_until = "FAILED", None
         return len(found)
 
     def effects(
-        self, operation: str, from_time: datetime, to_time: datetime
+        self, operation: str, from_time: datetime, to_time: datetime, now: datetime
     ) -> Counter[tuple[str, str]]:
         """How many records of which status would be changed or left alone."""
         return Counter(
             (
-                "changed" if self.is_changed(r, operation, from_time, to_time) else "left alone",
+                "changed"
+                if self.is_changed(r, operation, from_time, to_time, now)
+                else "left alone",
                 r.status,
             )
             for r in self.records
@@ -286,7 +301,8 @@ class Pipeline:
         return found
 
     def backfill(self, from_time: datetime) -> int:
-        added = [Record(start, end) for start, end in self.windows_before(from_time)]
+        windows = self.windows_before(from_time)
+        added = [Record(start, end, is_historical=True) for start, end in windows]
         for record in added:
             if not self.config.has_templates:
                 record.fields, record.built_with = self.config.fields, self.version

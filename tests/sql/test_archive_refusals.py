@@ -137,7 +137,7 @@ def test_a_row_that_the_archive_has_with_any_difference_is_never_deleted(
         "('pipeline_id', 'window_start_time', 'event_no', 'observation_no', 'archived_at')",
         [f"record_ledger.archived_{table}"],
     )
-    assert len(columns) == {"record": 17, "record_event": 10, "record_observation": 9}[table]
+    assert len(columns) == {"record": 17, "record_event": 10, "record_observation": 10}[table]
     for column, kind in columns:
         with ledger.transaction(force_rollback=True):
             ledger.execute(f"alter table record_ledger.archived_{table} disable trigger user")

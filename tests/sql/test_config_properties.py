@@ -86,6 +86,18 @@ BAD = {
         lambda value: value is not None
         and (isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1)
     ),
+    "required_counts": anything.filter(lambda value: value is not None and not isinstance(value, list))
+    | st.lists(text, max_size=1)
+    | st.fixed_dictionaries({"stages": st.just(["a", "b"]), "tolerance": other_than_text | no_duration}),
+    "source_retention": no_duration | st.integers(36501, 10**7).map("{}d".format),
+    "at_risk_within": no_duration | amount.map(lambda n: f"-{n}us"),
+    "pass_order": anything.filter(lambda value: value not in (None, "oldest", "deadline")),
+    "recount_ages": anything.filter(lambda value: value is not None and not isinstance(value, list))
+    | st.lists(no_duration | st.sampled_from(["0s", "-1h", "999ms", "36501d"]), min_size=1, max_size=3),
+    "reopen_budget": anything.filter(
+        lambda v: v is not None and not (type(v) is int and 0 <= v < 10**9)
+        and not (isinstance(v, float) and v == int(v))
+    ),
     "depends_on_past": anything.filter(lambda value: value is not None and not isinstance(value, bool)),
     "start_at": other_than_text
     | text.filter(lambda value: not value[:1].isdigit())
@@ -100,6 +112,7 @@ BAD = {
     ),
     "pipeline_id": other_than_text | st.sampled_from(["", " ", "\n", "a{{ b }}", "{# c #}", "d{% e", "f" * 256]),
 }  # fmt: skip
+stages = st.lists(text.filter(str.strip), min_size=2, max_size=4, unique=True)
 REQUIRED = ("timezone", "x_time_back", "granularity", "default_record")
 
 
@@ -167,6 +180,14 @@ durations = st.sampled_from(["1d", "90m", "PT26H", "1d2h30m20s", "36h", "1 hour"
             "max_attempts": whole,
             "max_active_records": whole,
             "depends_on_past": st.booleans(),
+            "required_counts": stages
+            | st.fixed_dictionaries(
+                {"stages": stages},
+                optional={
+                    "tolerance": st.builds("{} rows".format, st.integers(0, 10**18 - 1))
+                    | st.builds("{}%".format, st.decimals(0, 100, places=3))
+                },
+            ),
             "start_at": st.dates().map(str) | st.datetimes().map(lambda t: t.isoformat()),
         },
     ),

@@ -209,9 +209,9 @@ def test_verify_notices_a_missing_or_undescribed_object(ledger):
         "'register_pipeline', 'new_windows', 'store_new_records', 'pass_valid_record', 'complete_record', "
         "'store_new_and_pass_valid_record', 'fail_record', 'release_record', 'extend_lease', 'oldest_pending_record', "
         "'archive_records', 'archivable_records', 'records_as_of', 'observe_record', 'adopt_observations', "
-        "'waive_counts')",
+        "'waive_counts', 'recount_due', 'reopen_changed_records', 'suggest_x_time_back', 'is_day_sealed')",
     )
-    assert len(public) == 27
+    assert len(public) == 35
     for kind, identity, name in public:
         for broken in (f"drop {kind} {identity} cascade", f"comment on {kind} {identity} is null"):
             with ledger.transaction(force_rollback=True):

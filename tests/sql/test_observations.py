@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from tests.sql.archiving import EVER, eight_hours, finish, hour
@@ -20,6 +22,8 @@ from tests.sql.support import (
     rows,
     snapshot,
 )
+
+HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
@@ -61,6 +65,26 @@ def test_a_count_is_noted_with_who_when_and_what_else_was_seen(ledger, clock, or
         (2, now, "a stage of our own", 0, {}, 1, None, None, user, None),
     ]
     assert one(ledger, "select count(*) from record_ledger.record_events") == 1
+    audit(ledger)
+
+
+def test_history_does_not_run_backwards_when_the_clock_is_set_back(ledger, clock, orders):
+    first = pass_valid(ledger, orders, "a")
+    passed = clock.now()
+    clock.advance("-1h")
+    observe(ledger, first.start, "source", 7, first.token)
+    clock.set(passed)
+    observe(ledger, first.start, "target", 6, first.token)
+    clock.advance("1h")
+    observe(ledger, first.start, "source", 8, first.token)
+    fail(ledger, first.token)
+    clock.advance("90m")
+    second = pass_valid(ledger, orders, "b")
+    passed_again = clock.now()
+    clock.advance("-2h")
+    assert adopt(ledger, second.token) == 2
+    found = [time for (time,) in told(ledger, "observed_at")]
+    assert found == [passed, passed, passed + HOUR, passed_again, passed_again]
     audit(ledger)
 
 

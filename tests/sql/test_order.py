@@ -179,14 +179,20 @@ def test_live_and_historical_records_each_get_their_share_and_each_kind_in_order
         )
         if len({historical for _, historical in candidates}) == 2:
             turns.append(kind)
-    if share:
-        exact = Fraction(str(share))
-        for first in range(len(turns)):
-            for last in range(first + 1, len(turns) + 1):
-                count, historical = last - first, sum(turns[first:last])
-                assert historical >= floor(count * exact), turns
-                assert count - historical >= floor(count * (1 - exact)), turns
+    check_turns(turns, share)
     audit(ledger)
+
+
+def check_turns(turns, share):
+    """Of any passes in a row at which both kinds waited, each had its share; a turn says whether it was historical."""
+    if not share:
+        return
+    exact = Fraction(str(share))
+    for first in range(len(turns)):
+        for last in range(first + 1, len(turns) + 1):
+            count, historical = last - first, sum(turns[first:last])
+            assert historical >= floor(count * exact), turns
+            assert count - historical >= floor(count * (1 - exact)), turns
 
 
 def test_a_share_passes_both_kinds_in_turns(ledger, clock, config):

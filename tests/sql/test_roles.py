@@ -29,29 +29,33 @@ from tests.sql.support import (
 )
 
 VIEWS = {
-    "archived_record_events", "archived_record_observations", "archived_records", "oldest_valid_record",
-    "pipeline_events", "pipeline_progress", "pipeline_records", "pipelines", "record_events", "record_observations",
-    "record_verdicts",
+    "archived_record_events", "archived_record_observations", "archived_records", "changed_records", "daily_coverage",
+    "oldest_valid_record", "pipeline_events", "pipeline_lateness", "pipeline_progress", "pipeline_records", "pipelines",
+    "record_events", "record_observations", "record_verdicts", "records_at_risk",
 }  # fmt: skip
 READS = {
-    "archivable_records", "deployed_release", "new_windows", "oldest_pending_record", "pipeline_time", "plan_runs",
-    "range_effects",
+    "archivable_records", "deployed_release", "is_day_sealed", "new_windows", "oldest_pending_record", "pipeline_time",
+    "plan_runs", "range_effects", "recount_due", "suggest_x_time_back",
 }  # fmt: skip
 WRITES = {
     "register_pipeline", "store_new_records", "pass_valid_record", "pass_valid_records",
     "store_new_and_pass_valid_record", "complete_record", "fail_record", "release_record", "extend_lease",
     "waive_records", "reopen_records", "expire_leases", "backfill_records", "pause_pipeline", "resume_pipeline",
     "retire_pipeline", "archive_records", "observe_record", "adopt_observations", "waive_counts",
+    "reopen_changed_records",
 }  # fmt: skip
-# What the views and analysts ask. All but the last two run as their caller.
+# What the views and analysts ask. All but the last ones run as their caller.
 RULES = {
     "attempt_ending", "clock", "config_keys", "config_problems", "count_tolerance", "day_start", "duration",
     "edit_distance", "first_window_start", "instant", "is_complete", "is_stable", "is_stage", "iso_time",
     "known_config", "ledger_columns", "local_day", "local_instant", "local_time", "missing_fields", "near_names",
     "next_window", "record_verdict", "required_counts_problems", "retry_time", "start_instant", "records_as_of",
-    "time_interval", "counts_problem", "pipeline_answer",
+    "time_interval", "is_lost", "is_at_risk", "recount_problems", "retention_problems",
+    "counts_problem", "day_coverage", "days_with_windows", "lateness", "open_windows", "pipeline_answer",
 }  # fmt: skip
-SECURITY_DEFINER = READS | WRITES | {"counts_problem", "pipeline_answer"}
+SECURITY_DEFINER = READS | WRITES | {
+    "counts_problem", "day_coverage", "days_with_windows", "lateness", "open_windows", "pipeline_answer",
+}  # fmt: skip
 ROLES = {"reader": "record_ledger_reader", "runner": "record_ledger_runner", "public": "public"}
 
 # What a role holds by itself or as anybody does; column rights and ownership included.
@@ -135,6 +139,14 @@ def test_every_public_object_has_a_comment_and_every_column_of_a_view(ledger):
     assert undescribed == []
 
 
+def change_one(connection, config):
+    """A pipeline with a record whose source has changed, and others whose source data will be gone."""
+    answer = cycle(connection, config("changing", source_retention="30d"))
+    observe(connection, answer.start, "source", 7, answer.token, pipeline_id="changing")
+    complete(connection, answer.token, "changing")
+    observe(connection, answer.start, "source", 8, pipeline_id="changing")
+
+
 def test_a_runner_can_do_the_whole_work(connect, clock, config):
     clock.set(NOW)
     runner = connect(role="runner")
@@ -171,11 +183,13 @@ def test_a_runner_can_do_the_whole_work(connect, clock, config):
         again = pass_valid(runner, PIPELINE)
     assert adopt(runner, again.token) == 1
     assert waive_counts(runner, again.start)
+    change_one(runner, config)
     for view in sorted(VIEWS):
         assert rows(runner, f"select * from record_ledger.{view}")
     by = "select distinct actor from record_ledger."
     assert rows(runner, by + "record_events") == rows(runner, by + "pipeline_events")
     assert rows(runner, by + "record_events") == [(runner.info.user,)]
+    assert one(runner, "select record_ledger.reopen_changed_records('changing')") == 1
 
 
 def test_a_reader_reads_everything_and_changes_nothing(ledger, connect, clock, config):
@@ -187,6 +201,7 @@ def test_a_reader_reads_everything_and_changes_nothing(ledger, connect, clock, c
     assert archive(ledger, NOW) == 1
     answer = cycle(ledger, given, "a")
     observe(ledger, answer.start, "source", 7, answer.token)
+    change_one(ledger, config)
     clock.advance("4h")
     reader = connect(role="reader")
     for view in sorted(VIEWS):
@@ -199,6 +214,9 @@ def test_a_reader_reads_everything_and_changes_nothing(ledger, connect, clock, c
     assert one(reader, "select record_ledger.pipeline_time(%s, '2026-11-01')", [PIPELINE])
     assert rows(reader, "select * from record_ledger.records_as_of(now())")
     assert rows(reader, "select * from record_ledger.archivable_records(%s, now())", [PIPELINE])
+    assert rows(reader, "select * from record_ledger.recount_due('changing')")
+    assert rows(reader, "select * from record_ledger.suggest_x_time_back('changing')")
+    assert one(reader, "select record_ledger.is_day_sealed('changing', '2026-11-21')") is False
     calls = {
         "select record_ledger.register_pipeline(%s)": [Jsonb(given)],
         "call record_ledger.store_new_records(%s)": [PIPELINE],
@@ -219,6 +237,7 @@ def test_a_reader_reads_everything_and_changes_nothing(ledger, connect, clock, c
         "select record_ledger.observe_record(%s, now(), 'source', 7)": [PIPELINE],
         "select record_ledger.adopt_observations(%s, 1)": [PIPELINE],
         "select record_ledger.waive_counts(%s, now(), 'x')": [PIPELINE],
+        "select record_ledger.reopen_changed_records(%s)": [PIPELINE],
     }
     for call, arguments in calls.items():
         with refused("42501"):

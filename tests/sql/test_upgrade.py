@@ -97,6 +97,13 @@ def test_an_upgrade_keeps_every_row_and_claim(old_ledger):
     deploy(dsn)
 
     assert rows_of(connection, columns) == before
+    # What was passed by the older release is asked for its counts when the config asks for them.
+    register = "select record_ledger.register_pipeline(%s)"
+    connection.execute(register, [json.dumps({**CONFIG, "required_counts": ["a", "b"]})])
+    with pytest.raises(psycopg.Error) as caught:
+        connection.execute("select record_ledger.complete_record('old', %s)", [passed["held"]])
+    assert caught.value.sqlstate == "RL007"
+    connection.execute(register, [json.dumps(CONFIG)])
     # The claims that were held go on, and ended ones stay ended.
     connection.execute("select record_ledger.complete_record('old', %s)", [passed["held"]])
     connection.execute("select record_ledger.complete_record('old', %s)", [passed["done"]])

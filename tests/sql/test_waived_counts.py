@@ -93,6 +93,23 @@ def test_a_waiver_before_the_pass_holds_through_failures_of_its_generation(ledge
     audit(ledger)
 
 
+def test_the_ledger_as_it_stood_knows_of_a_waiver(ledger, clock, orders):
+    held = pass_valid(ledger, orders, "run")
+    clock.advance("1m")
+    waive_counts(ledger, held.start, "known")
+    waived_at = clock.now()
+    query = (
+        "select to_jsonb(r) from record_ledger.records_as_of(%s) as r where window_start_time = %s"
+    )
+    as_it_is = one(ledger, query, [waived_at, held.start])
+    clock.advance("1m")
+    complete(ledger, held.token)
+    assert one(ledger, query, [waived_at, held.start]) == as_it_is
+    assert (as_it_is["status"], as_it_is["last_event"]) == ("IN_PROGRESS", "counts_waived")
+    assert (as_it_is["claim_token"], as_it_is["run_id"]) == (held.token, "run")
+    assert as_it_is["last_detail"] == {"reason": "known"}
+
+
 def test_a_waiver_changes_neither_claim_nor_backoff_nor_what_is_said_of_them(
     ledger, clock, given, orders
 ):

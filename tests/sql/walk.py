@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from functools import partial
 from itertools import count
 from typing import Any
 
 from tests.sql import support
-from tests.sql.model import Config, Pipeline
+from tests.sql.model import Pipeline
+from tests.sql.model_parts import Config
 from tests.sql.support import cycle, pass_valid, register, rows, store
 
 START = datetime(2026, 11, 22, tzinfo=timezone.utc)
@@ -68,7 +70,19 @@ class Walk:
             max_active=choice["max_active_records"],
             depends_on_past=choice["depends_on_past"],
             max_attempts=choice["max_attempts"],
-            **{key: length(key) for key in ("granularity", "x_time_back", "lease", "retry_delay")},
+            backfill_share=Decimal(str(choice["backfill_share"])),
+            **{
+                key: length(key)
+                for key in (
+                    "granularity",
+                    "x_time_back",
+                    "lease",
+                    "retry_delay",
+                    "source_retention",
+                    "at_risk_within",
+                )
+                if choice.get(key)
+            },
         )
 
     # ------------------------------------------------------------ steps
@@ -152,7 +166,7 @@ class Walk:
         for effect, status, _, number, first, last in found:
             counted[effect, status] += number
             assert first < bounds[1] and last > bounds[0]
-        assert counted == model.effects(operation, *bounds)
+        assert counted == model.effects(operation, *bounds, self.now)
         changed = support.operate(self.ledger, operation, *bounds, pipeline_id=name)
         assert changed == model.operate(operation, *bounds, self.now)
         assert changed == sum(c for (effect, _), c in counted.items() if effect == "changed")
@@ -170,8 +184,18 @@ class Walk:
         found = support.effects(self.ledger, "backfill", from_time, pipeline_id=name)
         changed = [row[1:] for row in found if row[0] == "changed"]
         assert changed == [
-            ("PENDING", "is added before the first window", len(planned), start, end)
-            for start, end in ([(planned[0][0], planned[-1][1])] if planned else [])
+            ("PENDING", why, len(group), group[0][0], group[-1][1])
+            for why, group in (
+                (
+                    "is added, and its source data is gone: the next pass waives it as lost",
+                    [window for window in planned if model.lost(window[1], self.now)],
+                ),
+                (
+                    "is added before the first window",
+                    [window for window in planned if not model.lost(window[1], self.now)],
+                ),
+            )
+            if group
         ]
         assert sum(row[3] for row in found if row[0] == "left alone") == sum(
             r.end > from_time for r in model.records
@@ -219,7 +243,7 @@ class Walk:
                 self.ledger,
                 "select pipeline_id, verdict, oldest_valid_window, pending_count, incomplete_count, "
                 "in_progress_count, failed_count, done_until, last_window_end_time, next_window_start_time, "
-                "next_window_due_at, extract(epoch from lag)::float8 "
+                "next_window_due_at, extract(epoch from lag)::float8, at_risk_count, lost_count "
                 "from record_ledger.pipeline_progress where pipeline_id = any(%s)",
                 [self.names],
             )
@@ -271,4 +295,6 @@ class Walk:
             model.next_start,
             model.next_start + model.config.x_time_back,
             max(0.0, (self.now - model.config.x_time_back - end).total_seconds()),
+            model.at_risk_count(self.now),
+            model.lost_count,
         )

@@ -138,7 +138,7 @@ class Server:
     """One PostgreSQL server on a Unix socket in a temporary folder of its own.
 
     It can be stopped, killed and started again; its data live until `remove()`. Unless `durable`,
-    a crash of the machine would cost its data, and it is faster.
+    a crash of the machine would cost its data, and it is faster. `folder` holds its folder.
     """
 
     def __init__(
@@ -147,23 +147,36 @@ class Server:
         *,
         durable: bool = True,
         settings: dict[str, str] | None = None,
+        folder: Path | None = None,
+        initdb_options: tuple[str, ...] = (),
     ) -> None:
         self.version = wanted_version() if version is None else version
         self.binaries = postgres_binaries(self.version)
         self._settings = {**_COMMON, **({} if durable else _VOLATILE), **(settings or {})}
         self._user = _unprivileged_user(self.binaries)
-        self._folder = Path(tempfile.mkdtemp(prefix="rl-", dir=None if durable else _memory()))
+        place = folder or (None if durable else _memory())
+        self._folder = Path(tempfile.mkdtemp(prefix="rl-", dir=place))
         self._process: subprocess.Popen[bytes] | None = None
         if self._user is not None:
             os.chown(self._folder, self._user.uid, self._user.gid)
         self._run(
             "initdb", "--auth=trust", "--encoding=utf8", "--locale=C", "--username=postgres",
-            "--no-sync", f"--pgdata={self._data}",
+            "--no-sync", f"--pgdata={self._data}", *initdb_options,
         )  # fmt: skip
 
     @property
     def _data(self) -> Path:
         return self._folder / "data"
+
+    @property
+    def socket(self) -> Path:
+        """The Unix socket that it listens on."""
+        return self._folder / ".s.PGSQL.5432"
+
+    @property
+    def process_options(self) -> dict[str, int | list[int]]:
+        """What starts a process as the user who runs it."""
+        return {} if self._user is None else self._user.process_options
 
     @property
     def log(self) -> str:
@@ -192,7 +205,6 @@ class Server:
 
     def _answers(self, deadline: float) -> bool:
         settings = [f"-c{name}={value}" for name, value in self._settings.items()]
-        options = {} if self._user is None else self._user.process_options
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(  # type: ignore[call-overload]
                 [self.binaries / "postgres", "-D", self._data, "-k", self._folder, *settings],
@@ -200,7 +212,7 @@ class Server:
                 stdout=log,
                 stderr=log,
                 preexec_fn=_die_with_parent,  # noqa: PLW1509 (it calls one C function)
-                **options,
+                **self.process_options,
             )
         while self.running and time.monotonic() < deadline:
             try:
@@ -239,10 +251,9 @@ class Server:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _run(self, program: str, *arguments: str) -> None:
-        options = {} if self._user is None else self._user.process_options
         done = subprocess.run(  # type: ignore[call-overload]
             [self.binaries / program, *arguments],
-            capture_output=True, text=True, check=False, cwd=self._folder, **options,
+            capture_output=True, text=True, check=False, cwd=self._folder, **self.process_options,
         )  # fmt: skip
         if done.returncode != 0:
             raise RuntimeError(f"{program} failed:\n{done.stdout}{done.stderr}")

@@ -20,6 +20,8 @@ select
     progress.incomplete_count,
     progress.in_progress_count,
     progress.failed_count,
+    progress.at_risk_count,
+    progress.lost_count,
     progress.done_until,
     progress.last_window_end_time,
     progress.next_window_start_time,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .assets import pipeline_asset
     from .claims import HeldClaim, keeping_claim, keeps_claim
     from .context import task_run_id
+    from .counting import observe_record
     from .ending import CompleteRecordOperator, FailRecordOperator
     from .hook import RecordLedgerHook
     from .passing import PassValidRecordsOperator, StoreNewAndPassValidRecordOperator
@@ -39,6 +40,7 @@ __all__ = [
     "fail_record",
     "keeping_claim",
     "keeps_claim",
+    "observe_record",
     "pass_valid_records",
     "pipeline_asset",
     "store_new_and_pass_valid_record",
@@ -50,6 +52,7 @@ _MODULES = {
     "assets": ("pipeline_asset",),
     "claims": ("HeldClaim", "keeping_claim", "keeps_claim"),
     "context": ("task_run_id",),
+    "counting": ("observe_record",),
     "ending": ("CompleteRecordOperator", "FailRecordOperator"),
     "hook": ("RecordLedgerHook",),
     "passing": ("PassValidRecordsOperator", "StoreNewAndPassValidRecordOperator"),

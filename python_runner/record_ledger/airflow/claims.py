@@ -76,7 +76,7 @@ def keeping_claim(
     from record_ledger.heartbeat import Heartbeat  # noqa: PLC0415 - keeps the driver out of parsing
 
     context = get_current_context()
-    conn_id = _conn_id(conn_id, context)
+    conn_id = conn_id_of(conn_id, context)
     record = dict(passed_record(record))
     claim = HeldClaim(record)
     with RecordLedgerHook(conn_id).get_conn() as ledger:
@@ -147,7 +147,8 @@ def _extend_once_more(ledger: RecordLedger, record: dict[str, Any]) -> None:
         warn("extend_lease", claim_of(record), error)
 
 
-def _conn_id(given: str | EllipsisType | None, context: Any) -> str | None:
+def conn_id_of(given: str | EllipsisType | None, context: Any) -> str | None:
+    """Returns the connection that a task uses: what it was given, else its DAG's."""
     if given is None or isinstance(given, str):
         return given
     of_the_dag: str | None = context["dag"].default_args.get("conn_id", DEFAULT_CONN_ID)

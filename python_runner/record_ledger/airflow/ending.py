@@ -12,6 +12,8 @@ from airflow.providers.common.compat.sdk import (
     BaseOperator,
 )
 
+from record_ledger.errors import CountsDisagree
+
 from .context import error_of, states_of, work_before
 from .failures import told_to_airflow
 from .hook import DEFAULT_CONN_ID, RecordLedgerHook
@@ -36,6 +38,9 @@ class CompleteRecordOperator(BaseOperator):
     and at least one task succeeded, the record is completed and this task succeeds; else this task
     fails as well, so that a run whose record is not completed never looks finished. Work that was
     skipped as a whole leaves the record as if it had not been passed.
+
+    The record is failed as well when the counts that its config requires do not agree: work tasks
+    note them with `observe_record`.
 
     Every outlet of this task gets an asset event with the record's window, and only then.
 
@@ -74,9 +79,14 @@ class CompleteRecordOperator(BaseOperator):
                 self._fail(ledger, record, failed, context)
             if "success" not in states.values():
                 self._release(ledger, record, skipped=bool(states))
-            ledger.complete_record(
-                record["pipeline_id"], record["claim_token"], as_detail(self.detail)
-            )
+            claim = record["pipeline_id"], record["claim_token"]
+            try:
+                ledger.complete_record(*claim, as_detail(self.detail))
+            except CountsDisagree as error:
+                ledger.fail_record(*claim, error.message, self.retry)
+                raise AirflowFailException(
+                    f"{window_of(record)} is marked as failed: {error.message}"
+                ) from None
         self._tell_followers(record, context)
 
     def _release(self, ledger: RecordLedger, record: Mapping[str, Any], skipped: bool) -> NoReturn:

@@ -104,16 +104,24 @@ def claim_of(args: Namespace) -> tuple[str, int]:
         return args.pipeline, args.claim_token
     if args.pipeline is not None or args.claim_token is not None:
         raise CommandError("give --record, or --pipeline and --claim-token, not both")
-    text = read_text(args.record)
+    record = passed_record(args.record)
+    return record["pipeline_id"], record["claim_token"]
+
+
+def passed_record(name: str | None, otherwise: str | None = None) -> dict[str, Any]:
+    """Returns the passed record in a file, or in the text that is used without one."""
+    text = read_text(name) if name is not None else otherwise or ""
     try:
-        record = _last_object(text)
+        record: dict[str, Any] = _last_object(text)
         record = record.get("record", record)
-        return str(record["pipeline_id"]), int(record["claim_token"])
+        record = {**record, "claim_token": int(record["claim_token"])}
+        record["pipeline_id"] = str(record["pipeline_id"])
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise CommandError(
-            f"{shown_name(args.record)} holds no passed record: it needs pipeline_id and "
-            "claim_token, as `record-ledger run` prints them"
+            f"{shown_name(name or 'RECORD_LEDGER_RECORD')} holds no passed record: it needs "
+            "pipeline_id and claim_token, as `record-ledger run` prints them"
         ) from error
+    return record
 
 
 def _last_object(text: str) -> Any:

@@ -1,9 +1,8 @@
-"""status, why, history, as-of: where pipelines stand, why records wait, what happened."""
+"""status, why, as-of: where pipelines stand, why records wait, what they were."""
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .common import note, opened, print_json, time_of, unknown_pipeline
 from .exits import FAILED, PROCEED, CommandError
@@ -67,10 +66,15 @@ def _retired(args: Namespace) -> int:
 
 def print_progress(rows: list[Record]) -> None:
     """Prints the table of pipelines, and under it one sentence for each."""
-    header = ["PIPELINE", "VERDICT", "BEHIND", "PENDING", "IN PROGRESS", "FAILED"]
-    right = ["BEHIND", "PENDING", "IN PROGRESS", "FAILED"]
+    # Most pipelines say nothing of how long their source data is kept.
+    rare = [
+        (title, column)
+        for title, column in (("AT RISK", "at_risk_count"), ("LOST", "lost_count"))
+        if any(row[column] for row in rows)
+    ]
+    right = ["BEHIND", "PENDING", "IN PROGRESS", "FAILED", *(title for title, _ in rare)]
     print_table(
-        [*header, "DONE UNTIL", "READY AT", "TIME ZONE"],
+        ["PIPELINE", "VERDICT", *right, "DONE UNTIL", "READY AT", "TIME ZONE"],
         [
             [
                 row["pipeline_id"],
@@ -79,6 +83,7 @@ def print_progress(rows: list[Record]) -> None:
                 row["pending_count"],
                 row["in_progress_count"],
                 row["failed_count"],
+                *(row[column] for _, column in rare),
                 local(row["done_until"]),
                 local(row["ready_at"]),
                 row["timezone"],
@@ -126,40 +131,6 @@ def why(args: Namespace) -> int:
     return PROCEED
 
 
-def history(args: Namespace) -> int:
-    """Shows one record, archived or not, and everything that happened to it."""
-    start = time_of(args.window_start)
-    with opened(args) as ledger:
-        # The ledger before the archive: a record that moves meanwhile is seen twice, and not never.
-        records = _by_key(
-            [
-                *ledger.pipeline_records(args.pipeline, start),
-                *ledger.archived_records(args.pipeline, start),
-            ]
-        )
-        if not records:
-            if not ledger.pipelines(args.pipeline):
-                raise unknown_pipeline(args.pipeline)
-            raise CommandError(
-                f"no record of pipeline {args.pipeline} starts at {args.window_start}"
-            )
-        events = _by_key(
-            [
-                *ledger.record_events(args.pipeline, start),
-                *ledger.archived_record_events(args.pipeline, start),
-            ]
-        )
-    if args.json:
-        print_json({"record": records[0], "events": events})
-        return PROCEED
-    # A wall clock that happens twice can name two records.
-    for record in records:
-        _print_record(record)
-        own = [e for e in events if e["window_start_time"] == record["window_start_time"]]
-        _print_events(own)
-    return PROCEED
-
-
 def as_of(args: Namespace) -> int:
     """Shows how many records each pipeline had in each status at a time; or, as JSON, all."""
     at = time_of(args.time)
@@ -184,67 +155,16 @@ def as_of(args: Namespace) -> int:
     return PROCEED
 
 
-def _by_key(rows: list[Record]) -> list[Record]:
-    """Returns each record or event once, in order; of two the later one."""
-    found = {(row["window_start_time"], row.get("event_no")): row for row in rows}
-    return [found[key] for key in sorted(found)]
-
-
-def _print_record(record: Record) -> None:
-    archived_at = record.get("archived_at")
-    print(
-        f"{record['pipeline_id']}  {record['window_start_time'].isoformat()} to "
-        f"{record['window_end_time'].isoformat()}  {record['time_interval']}  {record['status']}"
-        + (f", archived {archived_at.isoformat(timespec='seconds')}" if archived_at else "")
-    )
-    for name, value in record["fields"].items():
-        print(dim(f"  {name} = {_short(value)}"))
-    if record["missing_fields"]:
-        print(f"  missing: {', '.join(record['missing_fields'])}")
-    print()
-
-
-def _print_events(events: list[Record]) -> None:
-    if not events:
-        print("Nothing has happened to it yet: it was stored and waits.")
-        return
-    print_table(
-        ["TIME", "EVENT", "STATUS", "ATTEMPT", "RUN", "BY", "DETAIL"],
-        [
-            [
-                event["event_time"].isoformat(sep=" ", timespec="seconds"),
-                event["event"],
-                f"{event['from_status']} -> {event['to_status']}",
-                event["attempt"],
-                event["run_id"],
-                event["actor"],
-                _short(event["detail"]) if event["detail"] else None,
-            ]
-            for event in events
-        ],
-        ["ATTEMPT"],
-        _generations(events),
-    )
-
-
-def _generations(events: list[Record]) -> dict[int, str]:
-    """Returns the heading of each generation by the number of its first event; one needs none."""
-    if events[-1]["generation"] == 1:
-        return {}
-    first: dict[int, int] = {}
-    for number, event in enumerate(events):
-        first.setdefault(event["generation"], number)
-    return {number: f"-- generation {generation}" for generation, number in first.items()}
-
-
 def _troubles(ledger: RecordLedger, item: str, args: Namespace, rows: list[Record]) -> list[str]:
     """Returns a sentence for each pipeline that meets a condition of --fail-on."""
     name, _, limit = item.partition("=")
-    if name in ("failed", "incomplete") and not limit:
+    if not limit:
+        column = f"{name.replace('-', '_')}_count"
+        what = "windows at risk" if name == "at-risk" else f"{name} records"
         return [
-            f"pipeline {row['pipeline_id']} has {name} records: {row[f'{name}_count']}"
+            f"pipeline {row['pipeline_id']} has {what}: {row[column]}"
             for row in rows
-            if row[f"{name}_count"]
+            if row[column]
         ]
     behind = set(ledger.pipelines_behind(limit, args.pipeline))
     return [
@@ -264,7 +184,3 @@ def _not_shown(ledger: RecordLedger, pipeline_id: str) -> Exception:
         f"pipeline {pipeline_id} was retired by {retired['paused_by']} at "
         f"{retired['paused_at'].isoformat()}: {retired['pause_reason']}"
     )
-
-
-def _short(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

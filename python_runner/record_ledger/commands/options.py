@@ -6,7 +6,10 @@ import argparse
 from typing import Any
 
 from . import exec_options
+from .counts_options import add_counts
 from .operator_options import add_operations
+from .pipeline_options import add_pipeline
+from .trust_options import add_trust
 
 _EPILOG = """\
 exit codes: 0 proceed (or done), 99 nothing to do, 1 error (or a command of exec failed),
@@ -32,7 +35,10 @@ def parser() -> argparse.ArgumentParser:
     _add_setup(commands)
     _add_work(commands)
     _add_views(commands)
+    add_counts(commands, _command)
     add_operations(commands, _command)
+    add_trust(commands, _command, _count)
+    add_pipeline(commands, _command, _add_pass)
     _add_keeping(commands)
     return top
 
@@ -173,7 +179,7 @@ def _add_views(commands: Any) -> None:
         type=_conditions,
         default=[],
         metavar="LIST",
-        help="exit 1 when a pipeline meets one of: failed, incomplete, behind=DURATION "
+        help="exit 1 when a pipeline meets one of: failed, incomplete, at-risk, behind=DURATION "
         "(such as failed,behind=2h)",
     )
     _add_json(status)
@@ -212,7 +218,7 @@ def _add_views(commands: Any) -> None:
     )
     _add_json(plan)
     history = _command(
-        commands, "history", "look.history", "show what happened to one record, archived or not"
+        commands, "history", "history.history", "show what happened to one record, archived or not"
     )
     history.add_argument("pipeline", metavar="PIPELINE")
     history.add_argument(
@@ -271,9 +277,10 @@ def _conditions(text: str) -> list[str]:
         name, equals, limit = condition.partition("=")
         if name == "behind" and limit:
             continue
-        if name not in ("failed", "incomplete") or equals:
+        if name not in ("failed", "incomplete", "at-risk") or equals:
             raise argparse.ArgumentTypeError(
-                f"{condition!r} is none of failed, incomplete, behind=DURATION (such as behind=2h)"
+                f"{condition!r} is none of failed, incomplete, at-risk, behind=DURATION "
+                "(such as behind=2h)"
             )
     return conditions
 

@@ -17,6 +17,7 @@ _STYLES = {
     "COMPLETED": _GREEN,
     "ok": _GREEN,
     "FAILED": _RED,
+    "LOST": _RED,
     "LEASE_EXPIRED": _RED,
     "error": _RED,
     "INCOMPLETE": _YELLOW,
@@ -68,6 +69,11 @@ def duration(value: dt.timedelta | None) -> str:
             parts.append(f"{amount}{unit}")
     shown = [part for part in parts[:2] if not part.startswith("0")]
     return " ".join(shown) or "-"
+
+
+def share(value: float | None) -> str:
+    """Returns a share of 1 in percent, like '0.25 %'; '-' for none."""
+    return "-" if value is None else f"{round(100 * value, 4):g} %"
 
 
 def local(value: dt.datetime | None) -> str:

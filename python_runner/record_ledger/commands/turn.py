@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from record_ledger import logs
 from record_ledger.child import Child
-from record_ledger.errors import ClaimLost, LedgerError
+from record_ledger.errors import ClaimLost, CountsDisagree, LedgerError
 from record_ledger.heartbeat import Heartbeat
 from record_ledger.records import claim_of
 from record_ledger.redaction import redact
@@ -93,7 +93,8 @@ def _stopped_early(work: Work) -> Outcome:
 def run_command(work: Work, ledger: RecordLedger, record: Record) -> Outcome:
     """Runs the command on a passed record, and ends its claim in exactly one way.
 
-    completed: the command ended with 0. failed: it ended otherwise, and may be tried again.
+    completed: the command ended with 0. failed: it ended otherwise, or the counts that the config
+    requires do not agree, and may be tried again.
     released: it was never started, and the attempt does not count. lost: the claim was not ours to
     end any more, or the ledger could not be told.
     """
@@ -144,7 +145,13 @@ def _end(
     how = _how_it_ended(child, code)
     try:
         if code == 0:
-            ledger.complete_record(*claim_of(record), detail)
+            try:
+                ledger.complete_record(*claim_of(record), detail)
+            except CountsDisagree as error:
+                # Nobody will count any more: the record is given back now, not at its lease's end.
+                how = error.message
+                ledger.fail_record(*claim_of(record), how)
+                return Outcome(FAILED, how, record, code)
             return Outcome(COMPLETED, None, record, code)
         tail = redact(child.tail)
         ledger.fail_record(*claim_of(record), f"{how}: {tail}" if tail else how)

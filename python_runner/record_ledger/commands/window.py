@@ -59,6 +59,8 @@ def _facts(
         facts["verdict"] = styled(verdict["verdict"])
         facts["why"] = verdict["reason"]
         facts["ready at"] = local(verdict["ready_at"])
+        if verdict["counts_problem"] is not None:
+            facts["counts"] = f"it cannot be completed yet: {verdict['counts_problem']}"
     facts["in line"] = _place(record, verdict, run, ending)
     return facts
 

@@ -36,7 +36,7 @@ def run(args: Namespace) -> int:
 def complete(args: Namespace) -> int:
     """Marks a passed record as done; with the same claim token again it changes nothing."""
     pipeline_id, claim_token = claim_of(args)
-    detail = _detail(args.detail)
+    detail = detail_of(args.detail)
     with opened(args) as ledger:
         ledger.complete_record(pipeline_id, claim_token, detail)
     return _ended(pipeline_id, claim_token, "completed")
@@ -72,7 +72,8 @@ def airflow_run_id() -> str | None:
     return "/".join(parts) if all(parts) else None
 
 
-def _detail(text: str | None) -> dict[str, Any] | None:
+def detail_of(text: str | None) -> dict[str, Any] | None:
+    """Returns the object that --detail holds."""
     if text is None:
         return None
     try:

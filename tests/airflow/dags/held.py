@@ -19,6 +19,7 @@ from record_ledger.airflow import (
     fail_record,
     keeping_claim,
     keeps_claim,
+    observe_record,
     pass_valid_records,
     store_new_and_pass_valid_record,
 )
@@ -90,6 +91,21 @@ def ending():
     with complete_record(record):
         work.override(task_id="first")(0)
         work.override(task_id="second")(1)
+
+
+@dag(params={"counts": {}}, **OPTIONS)
+def counted():
+    """Completed when source and target agree."""
+    config = hourly("counted", required_counts=["source", "target"])
+    record = store_new_and_pass_valid_record(config)
+
+    @task
+    @keeps_claim
+    def work(record, params):
+        for stage, row_count in params["counts"].items():
+            observe_record(record, stage, row_count, {"by": "work"})
+
+    work(record) >> complete_record(record)
 
 
 @dag(**OPTIONS)
@@ -175,6 +191,7 @@ def one_task_by_hand():
 
 held()
 ending()
+counted()
 without_work()
 taken_away()
 failed_on_purpose()

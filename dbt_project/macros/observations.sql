@@ -1,0 +1,32 @@
+{#
+  What was counted of records, for `dbt run-operation NAME --args '{...}'`: each macro calls the
+  routine of the ledger that has its name and commits. Times are as in the other operations.
+#}
+{% macro observe_record(
+    pipeline_id, window_start_time, stage, row_count, detail={}, claim_token=none
+) %}
+    {%- set counted = [
+        record_ledger.text_literal(stage),
+        record_ledger.text_literal(row_count) ~ "::bigint",
+        record_ledger.text_literal(tojson(detail)) ~ "::jsonb",
+        record_ledger.text_literal(claim_token) ~ "::bigint",
+    ] -%}
+    {{ return(
+        record_ledger.operate('observe_record', pipeline_id, [window_start_time], counted)
+    ) }}
+{% endmacro %}
+
+{% macro adopt_observations(pipeline_id, claim_token, stage=none) %}
+    {%- set adopted = [
+        record_ledger.text_literal(claim_token) ~ "::bigint", record_ledger.text_literal(stage)
+    ] -%}
+    {{ return(record_ledger.operate('adopt_observations', pipeline_id, [], adopted)) }}
+{% endmacro %}
+
+{% macro waive_counts(pipeline_id, window_start_time, reason) %}
+    {{ return(
+        record_ledger.operate(
+            'waive_counts', pipeline_id, [window_start_time], [record_ledger.text_literal(reason)]
+        )
+    ) }}
+{% endmacro %}

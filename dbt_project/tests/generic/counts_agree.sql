@@ -1,0 +1,84 @@
+{#
+  Passes when the counts that each published window of a pipeline stands on agree: every stage was
+  counted, and none is off from the first one by more than the tolerance. `stages` are those of the
+  pipeline's required_counts, else source and target; `tolerance` ('5 rows', '0.1%') is theirs, else
+  none. `from_date` leaves the windows of earlier days out. Counts that somebody has waived are left
+  out too: the history has the reason. A row is a window.
+#}
+{% test counts_agree(model, pipeline_id, stages=none, tolerance=none, from_date=none) %}
+with asked as (
+    select
+        {% if stages is none -%}
+            coalesce(required_counts -> 'stages', '["source", "target"]') as stages,
+        {%- else -%}
+            {{ record_ledger.text_literal(tojson(stages)) }}::jsonb as stages,
+        {%- endif %}
+        coalesce(
+            {{ record_ledger.text_literal(tolerance) }}, required_counts ->> 'tolerance', '0 rows'
+        ) as tolerance
+    from {{ source('record_ledger', 'pipelines') }}
+    where pipeline_id = {{ record_ledger.text_literal(pipeline_id) }}
+),
+
+records as (
+    select window_start_time, published_generation
+    from {{ source('record_ledger', 'pipeline_records') }}
+    where pipeline_id = {{ record_ledger.text_literal(pipeline_id) }}
+        and published_generation is not null
+        -- A waiver is of the present generation.
+        and not (counts_waived and generation = published_generation)
+        {% if from_date is not none -%}
+            and target_day >= {{ record_ledger.text_literal(from_date) }}::date
+        {%- endif %}
+),
+
+evidence as (
+    select observations.window_start_time, observations.stage, observations.row_count
+    from {{ source('record_ledger', 'record_observations') }} as observations
+    join records
+        on records.window_start_time = observations.window_start_time
+        and records.published_generation = observations.generation
+    where observations.pipeline_id = {{ record_ledger.text_literal(pipeline_id) }}
+        and observations.is_evidence
+),
+
+counted as (
+    select
+        records.window_start_time,
+        stages.stage,
+        evidence.row_count,
+        first_value(evidence.row_count) over (
+            partition by records.window_start_time order by stages.stage_no
+        ) as first_count,
+        asked.tolerance,
+        stages.stage_no
+    from records
+    cross join asked
+    cross join lateral jsonb_array_elements_text(asked.stages)
+        with ordinality as stages (stage, stage_no)
+    left join evidence
+        on evidence.window_start_time = records.window_start_time
+        and evidence.stage = stages.stage
+)
+
+{{ record_ledger.unknown_pipeline('counts_agree', pipeline_id) }}
+
+union all
+
+select
+    {{ record_ledger.text_literal(pipeline_id) }} as pipeline_id,
+    counted.window_start_time,
+    'counts do not agree: ' || string_agg(
+        counted.stage || ' ' || coalesce(counted.row_count::text, 'was not counted'),
+        ', ' order by counted.stage_no
+    ) as problem
+from counted
+group by counted.window_start_time
+having not coalesce(
+    bool_and(
+        abs(counted.row_count - counted.first_count)
+        <= record_ledger.count_tolerance(counted.tolerance, counted.first_count)
+    ) and count(*) = count(counted.row_count),
+    false
+)
+{% endtest %}

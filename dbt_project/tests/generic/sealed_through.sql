@@ -1,0 +1,69 @@
+{#
+  Passes when every local day of a pipeline up to a date, that one included, is sealed: windows that
+  are done tile it. `date` is a date like 2026-11-22; `days_ago` instead of it counts back from
+  today in the pipeline's zone. `from_date` leaves earlier days out, as the day is that a pipeline
+  begins in the middle of. A row is a day that is not sealed.
+#}
+{% test sealed_through(model, pipeline_id, date=none, days_ago=none, from_date=none) %}
+{%- if (date is none) == (days_ago is none) -%}
+    {{ exceptions.raise_compiler_error(
+        "record_ledger.sealed_through: give date, like 2026-11-22, or days_ago, like 1, "
+        ~ "under `arguments:`."
+    ) }}
+{%- endif -%}
+with asked as (
+    select
+        pipeline_id,
+        timezone,
+        {% if date is none -%}
+            record_ledger.local_day(record_ledger.clock(), timezone) - {{ days_ago | int }}
+        {%- else -%}
+            {{ record_ledger.text_literal(date) }}::date
+        {%- endif %} as last_date
+    from {{ source('record_ledger', 'pipelines') }}
+    where pipeline_id = {{ record_ledger.text_literal(pipeline_id) }}
+),
+
+days as (
+    select
+        *,
+        min(local_date) over () as first_date,
+        max(local_date) over () as newest_date
+    from {{ source('record_ledger', 'daily_coverage') }}
+    where pipeline_id = {{ record_ledger.text_literal(pipeline_id) }}
+)
+
+{{ record_ledger.unknown_pipeline('sealed_through', pipeline_id) }}
+
+union all
+
+select
+    days.pipeline_id,
+    days.day_start_time as window_start_time,
+    format(
+        '%s is not sealed: %s of %s (h:mm:ss) are covered, and %s of %s windows are open',
+        days.local_date,
+        to_char(days.covered_length, 'FMHH24:MI:SS'),
+        to_char(days.day_length, 'FMHH24:MI:SS'),
+        days.open_count,
+        days.window_count
+    ) as problem
+from days
+join asked on days.local_date <= asked.last_date
+where not days.is_sealed
+    and not (
+        days.local_date = days.first_date and days.first_window_start_time > days.day_start_time
+    )
+    {% if from_date is not none -%}
+        and days.local_date >= {{ record_ledger.text_literal(from_date) }}::date
+    {%- endif %}
+
+union all
+
+select
+    asked.pipeline_id,
+    record_ledger.day_start(asked.last_date, asked.timezone) as window_start_time,
+    format('%s is not sealed: no window of that day is stored', asked.last_date) as problem
+from asked
+where asked.last_date > coalesce((select max(days.newest_date) from days), '-infinity')
+{% endtest %}

@@ -1,0 +1,160 @@
+"""The functions that take a record that was passed: what its holder does with the claim."""
+
+from __future__ import annotations
+
+import datetime as dt
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from .errors import InvalidArgument
+from .records import parsed_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from .ledger import RecordLedger
+
+
+def complete_record(
+    record: Mapping[str, Any],
+    detail: Mapping[str, Any] | None = None,
+    *,
+    ledger: RecordLedger | None = None,
+) -> None:
+    """Marks a passed record as done; repeating it with the same record changes nothing.
+
+    :raises ClaimLost: when the record was passed to another run meanwhile; nothing was changed.
+    """
+    pipeline_id, claim_token = _claim(record)
+    with using(ledger) as used:
+        used.complete_record(pipeline_id, claim_token, detail)
+
+
+def fail_record(
+    record: Mapping[str, Any],
+    error: str | BaseException,
+    retry: bool = True,
+    *,
+    ledger: RecordLedger | None = None,
+) -> None:
+    """Marks a passed record as failed; it is pending again while it has attempts left.
+
+    `error` is kept with the record's history. With `retry=False` no further attempt is made.
+
+    :raises ClaimLost: when the record was passed to another run meanwhile; nothing was changed.
+    """
+    pipeline_id, claim_token = _claim(record)
+    text = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error
+    with using(ledger) as used:
+        used.fail_record(pipeline_id, claim_token, text, retry)
+
+
+def release_record(record: Mapping[str, Any], *, ledger: RecordLedger | None = None) -> None:
+    """Gives a passed record back untried; the attempt does not count.
+
+    :raises ClaimLost: when the record was passed to another run meanwhile; nothing was changed.
+    """
+    pipeline_id, claim_token = _claim(record)
+    with using(ledger) as used:
+        used.release_record(pipeline_id, claim_token)
+
+
+def extend_lease(record: Mapping[str, Any], *, ledger: RecordLedger | None = None) -> dt.datetime:
+    """Keeps a passed record claimed for another lease; returns when that will expire.
+
+    :raises ClaimLost: when the record was passed to another run meanwhile.
+    """
+    pipeline_id, claim_token = _claim(record)
+    with using(ledger) as used:
+        return used.extend_lease(pipeline_id, claim_token)
+
+
+def observe_record(
+    record: Mapping[str, Any],
+    stage: str,
+    row_count: int,
+    detail: Mapping[str, Any] | None = None,
+    *,
+    ledger: RecordLedger | None = None,
+) -> int:
+    """Notes how many rows were counted of a passed record at a stage: evidence for completing it.
+
+    Stages are 'source', 'stage', 'target' or a name of your own. What was noted never changes: the
+    newest count of a stage decides. Returns its number. `RecordLedger.observe_record` takes a count
+    of a record that nobody holds, too.
+
+    :raises ClaimLost: when the record was passed to another run meanwhile; nothing was noted.
+    """
+    pipeline_id, claim_token = _claim(record)
+    _, start = key_of(record)
+    with using(ledger) as used:
+        return used.observe_record(pipeline_id, start, stage, row_count, detail, claim_token)
+
+
+def adopt_observations(
+    record: Mapping[str, Any], stage: str | None = None, *, ledger: RecordLedger | None = None
+) -> int:
+    """Takes over what earlier claims on the record counted, where it was not counted again.
+
+    Of all stages, or the given one; returns of how many. See `RecordLedger.adopt_observations`.
+
+    :raises ClaimLost: when the record was passed to another run meanwhile; nothing was adopted.
+    """
+    pipeline_id, claim_token = _claim(record)
+    with using(ledger) as used:
+        return used.adopt_observations(pipeline_id, claim_token, stage)
+
+
+@contextmanager
+def using(ledger: RecordLedger | None) -> Iterator[RecordLedger]:
+    """Yields the given ledger, or one that lives as long as the call."""
+    if ledger is not None:
+        yield ledger
+        return
+    # Here and not above: a DAG file imports these functions each time that Airflow parses it, and
+    # the driver takes four times as long as all that a parse may cost.
+    from .ledger import RecordLedger  # noqa: PLC0415
+
+    with RecordLedger() as opened:
+        yield opened
+
+
+def key_of(record: Mapping[str, Any]) -> tuple[str, dt.datetime]:
+    """Returns the pipeline and the window's start, which together name a record."""
+    missing = [name for name in ("pipeline_id", "window_start_time") if not record.get(name)]
+    if missing:
+        raise _incomplete_record(missing, "a record of this ledger")
+    return str(record["pipeline_id"]), instant_of(record, "window_start_time")
+
+
+def instant_of(record: Mapping[str, Any], name: str) -> dt.datetime:
+    """Returns the instant that a time of a record names.
+
+    :raises InvalidArgument: when it is no time, or has no offset.
+    """
+    value = record[name]
+    try:
+        time = parsed_time(value) if isinstance(value, str) else value
+    except ValueError:
+        time = None
+    if isinstance(time, dt.datetime) and time.tzinfo is not None:
+        return time
+    raise InvalidArgument(
+        f"record: {name} {value!r} names no instant",
+        sqlstate="RL005",
+        hint="Give a DateTime with a time zone, or ISO 8601 text with an offset.",
+    )
+
+
+def _claim(record: Mapping[str, Any]) -> tuple[str, int]:
+    """Returns the pipeline and the claim token, which together name a claim."""
+    missing = [name for name in ("pipeline_id", "claim_token") if record.get(name) is None]
+    if missing:
+        raise _incomplete_record(missing, "a record that was passed")
+    return str(record["pipeline_id"]), record["claim_token"]
+
+
+def _incomplete_record(missing: list[str], wanted: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"record: {' and '.join(missing)} missing; it must be {wanted}", sqlstate="RL005"
+    )

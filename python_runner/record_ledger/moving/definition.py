@@ -1,0 +1,91 @@
+"""A pipeline definition: the ledger's config, and what its windows are moved from and to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+from record_ledger.config import invalid_config
+from record_ledger.errors import LedgerError
+
+from .evidence import REQUIRED_COUNTS
+from .extraction import PartSettings
+from .move import Move
+from .protocols import SOURCES, STAGES, TARGETS
+from .settings import Settings, WrongSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from record_ledger.ledger import RecordLedger
+
+_GROUPS = {"source": SOURCES, "stage": STAGES, "target": TARGETS}
+_MEBIBYTE = 1024 * 1024
+
+
+class PipelineDefinition:
+    """What one file says about a pipeline.
+
+    A dict with the ledger's config, and the tables `source`, `stage` and `target`. Each has a
+    `kind`, the name of an entry point, and what that one reads. [stage] also has `part_mib` (64),
+    the size of a part, `compression` (1 to 9, 1), and `keep_days`.
+
+    `config` is for the ledger. Completing a record depends on the counts of source, stage and
+    target, unless the definition has `required_counts` of its own.
+    """
+
+    def __init__(self, definition: Mapping[str, Any]) -> None:
+        if not isinstance(definition, Mapping):
+            raise invalid_config([f"{definition!r} is not valid; it must be a dict or a table"])
+        self._tables = {name: definition.get(name) for name in _GROUPS}
+        config = {key: value for key, value in definition.items() if key not in _GROUPS}
+        self.config: dict[str, Any] = {"required_counts": REQUIRED_COUNTS, **config}
+
+    def move(self, ledger: RecordLedger, progress: Callable[[int], object] | None = None) -> Move:
+        """Returns what moves the pipeline's windows; connects to nothing yet.
+
+        :raises InvalidConfig: naming all that is wrong with the three tables.
+        """
+        problems: list[str] = []
+        made: dict[str, Any] = {}
+        stage = Settings(self._tables["stage"], "stage")
+        parts = PartSettings(
+            stage.number("part_mib", 64) * _MEBIBYTE, stage.number("compression", 1, 1, 9)
+        )
+        keep_days = stage.number("keep_days", None, 0)
+        for name, group in _GROUPS.items():
+            settings = stage if name == "stage" else Settings(self._tables[name], name)
+            try:
+                made[name] = _factory(settings, group)(settings, ledger)
+            except WrongSettings as error:
+                problems += error.problems
+        if problems:
+            raise invalid_config(problems)
+        return Move(
+            ledger,
+            made["source"],
+            made["stage"],
+            made["target"],
+            parts=parts,
+            keep_days=keep_days,
+            progress=progress,
+        )
+
+
+def _factory(settings: Settings, group: str) -> Any:
+    kind = settings.text("kind")
+    found = {point.name: point for point in entry_points(group=group)}
+    if kind in found:
+        try:
+            return found[kind].load()
+        except ImportError as error:
+            raise LedgerError(
+                f"{settings.name} of kind {kind} cannot be imported: {error}",
+                hint=f"It may need an extra: install record-ledger[{kind}].",
+            ) from error
+    if kind:
+        settings.problem(
+            "kind", f"{kind!r} is not valid; it must be one of {', '.join(sorted(found))}"
+        )
+    raise WrongSettings(settings.problems)

@@ -1,0 +1,122 @@
+"""Reads the tables of a pipeline definition: every problem of a table in one error."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from record_ledger.config import invalid_config
+from record_ledger.errors import InvalidConfig
+
+Made = TypeVar("Made")
+
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+_MISSING: Any = object()
+
+
+class WrongSettings(InvalidConfig):
+    """A table of a pipeline definition is wrong; `problems` are its parts."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__(invalid_config(problems).message, sqlstate="RL001")
+        self.problems = problems
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return WrongSettings, (self.problems,)
+
+
+class Settings:
+    """One table of a pipeline definition, such as [source]; `name` is what errors call it.
+
+    `${NAME}` in a text stands for the environment variable NAME: the place for passwords. Reading a
+    key that is missing or wrong notes a problem and goes on; `check` raises all of them, together
+    with the keys that nobody read.
+    """
+
+    def __init__(self, table: object, name: str) -> None:
+        self.name = name
+        self.problems: list[str] = []
+        self._read: set[str] = set()
+        self._table: dict[str, Any] = {}
+        if isinstance(table, Mapping):
+            self._table = {str(key): self._expanded(key, value) for key, value in table.items()}
+        else:
+            self.problems.append(f"{name}: {table!r} is not valid; it must be a table")
+
+    def text(self, key: str, default: Any = _MISSING) -> Any:
+        """Returns a text; without a default the key is required."""
+        return self._value(key, default, str, "a text")
+
+    def number(self, key: str, default: Any, minimum: int = 1, maximum: int | None = None) -> Any:
+        """Returns a whole number within bounds, or the default."""
+        found = self._value(key, default, int, "a whole number")
+        if found is not None and (found < minimum or (maximum is not None and found > maximum)):
+            to = f"to {maximum}" if maximum is not None else "on"
+            self.problem(
+                key, f"{found} is not valid; it must be a whole number from {minimum} {to}"
+            )
+        return found
+
+    def table(self, key: str, default: Any = _MISSING) -> Any:
+        """Returns a table as a dict."""
+        return self._value(key, default, dict, "a table")
+
+    def problem(self, key: str, text: str) -> None:
+        """Notes what is wrong with a key, as `'x' is not valid; it must be ...`."""
+        self.problems.append(f"{self.name}.{key}: {text}")
+
+    def check(self) -> None:
+        """Goes on only with a table in which nothing is wrong; for factories that have read it all.
+
+        :raises WrongSettings: naming every problem, and the keys that nobody read.
+        """
+        unread = [
+            f"{self.name}.{key}: the key is not known; known are {', '.join(sorted(self._read))}"
+            for key in self._table
+            if key not in self._read
+        ]
+        if self.problems or unread:
+            raise WrongSettings(self.problems + unread)
+
+    def made(self, key: str, make: Callable[[], Made]) -> Made:
+        """Returns what `make` returns; what it thinks wrong with the key's value is said so.
+
+        :raises WrongSettings: when it raised TypeError or ValueError.
+        """
+        try:
+            return make()
+        except (TypeError, ValueError) as error:
+            raise WrongSettings([f"{self.name}.{key}: {error}"]) from error
+
+    def _value(self, key: str, default: Any, kind: type[Any], what: str) -> Any:
+        self._read.add(key)
+        value = self._table.get(key, _MISSING)
+        if value is _MISSING:
+            if default is not _MISSING:
+                return default
+            self.problem(key, f"is missing; it must be {what}")
+            return kind()
+        # To Python, true is a number as well.
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            self.problem(key, f"{value!r} is not valid; it must be {what}")
+            return kind()
+        return value
+
+    def _expanded(self, key: object, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: self._expanded(f"{key}.{name}", one) for name, one in value.items()}
+        if isinstance(value, list):
+            return [self._expanded(key, one) for one in value]
+        if not isinstance(value, str):
+            return value
+
+        def from_environment(found: re.Match[str]) -> str:
+            if found[1] not in os.environ:
+                self.problems.append(
+                    f"{self.name}.{key}: the environment variable {found[1]} is not set"
+                )
+            return os.environ.get(found[1], "")
+
+        return _VARIABLE.sub(from_environment, value)

@@ -1,0 +1,1 @@
+"""Where windows are read from."""

@@ -1,0 +1,1 @@
+"""Where windows lie between their source and their target."""

@@ -1,0 +1,148 @@
+"""A folder as a stage: for one machine, or a file system that all workers share."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from record_ledger.ledger import RecordLedger
+    from record_ledger.moving.settings import Settings
+
+_UNFINISHED = ".unfinished"
+_CHUNK = 1 << 20
+
+
+def from_settings(settings: Settings, _ledger: RecordLedger) -> LocalStage:
+    """Returns the stage that a definition's table names: `folder`."""
+    folder = settings.text("folder")
+    settings.check()
+    return LocalStage(folder)
+
+
+class LocalStage:
+    """Keeps staged files in a folder; a committed one is whole and on the disk."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self._folder = Path(folder)
+
+    def create(self, name: str) -> _LocalFile:
+        """Begins a file beside where it will be; its rename is what others see."""
+        return _LocalFile(self._path(name))
+
+    def write_once(self, name: str, data: bytes) -> bool:
+        """Stores a small file unless there is one of that name; of two at once, one does."""
+        file = self.create(name)
+        file.write(data)
+        return file.commit_once()
+
+    def open(self, name: str) -> BinaryIO:
+        """Opens a file for reading."""
+        return self._path(name).open("rb")
+
+    def checksum(self, name: str) -> str | None:
+        """Returns the SHA-256 of a file as it is now."""
+        try:
+            with self.open(name) as file:
+                return _sha256(file)
+        except FileNotFoundError:
+            return None
+
+    def remove(self, folder: str, unless: Callable[[str, float], bool]) -> int:
+        """Removes files below a folder, and the folders that become empty."""
+        removed, now = 0, time.time()
+        for place, _, files in os.walk(self._path(folder), topdown=False):
+            for file in files:
+                path = Path(place) / file
+                with suppress(FileNotFoundError):  # somebody else cleans too
+                    age = now - path.stat().st_mtime
+                    if not unless(path.relative_to(self._folder).as_posix(), age):
+                        path.unlink()
+                        removed += 1
+            with suppress(OSError):  # not empty, or gone
+                Path(place).rmdir()
+        return removed
+
+    def path_of(self, name: str) -> Path:
+        """Returns where a file lies, for targets that read it by themselves."""
+        return self._path(name).absolute()
+
+    def _path(self, name: str) -> Path:
+        return self._folder / name
+
+
+class _LocalFile:
+    """A file that is being written."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{_UNFINISHED}")
+        self._sha256 = hashlib.sha256()
+        self._file = _open_new(self._unfinished)
+
+    def write(self, data: bytes) -> None:
+        """Adds bytes."""
+        self._sha256.update(data)
+        self._file.write(data)
+
+    def commit(self) -> str:
+        """Makes the file visible; after a power cut it is there whole or not at all."""
+        self._to_disk()
+        self._unfinished.replace(self._path)
+        _sync_folder(self._path.parent)
+        return f"sha256:{self._sha256.hexdigest()}"
+
+    def commit_once(self) -> bool:
+        """Makes the file visible unless there is one of its name already."""
+        self._to_disk()
+        try:
+            os.link(self._unfinished, self._path)
+        except FileExistsError:
+            return False
+        finally:
+            self._unfinished.unlink()
+        _sync_folder(self._path.parent)
+        return True
+
+    def abort(self) -> None:
+        """Leaves nothing of it."""
+        self._file.close()
+        with suppress(FileNotFoundError):
+            self._unfinished.unlink()
+
+    def _to_disk(self) -> None:
+        with self._file as file:
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _open_new(path: Path) -> BinaryIO:
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Somebody who cleans up may take the folder away while it is still empty.
+        with suppress(FileNotFoundError):
+            return path.open("xb")
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(file: Any) -> str:
+    digest = hashlib.sha256()
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+    return f"sha256:{digest.hexdigest()}"

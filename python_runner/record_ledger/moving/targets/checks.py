@@ -1,0 +1,76 @@
+"""What every target has to refuse, in the same words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from record_ledger.errors import ClaimLost, CountsDisagree
+from record_ledger.moving.errors import MoveFailed, StagedDataDamaged
+
+if TYPE_CHECKING:
+    from record_ledger.moving.manifest import Manifest, Part
+    from record_ledger.records import Record
+
+
+def window_of(record: Record) -> str:
+    """Returns how messages call a record."""
+    return f"pipeline {record['pipeline_id']}, window {record['window_start_time'].isoformat()}"
+
+
+def key_of(record: Record) -> dict[str, Any]:
+    """Returns what the targets' statements bind of a record."""
+    return {
+        "pipeline_id": record["pipeline_id"],
+        "window_start_time": record["window_start_time"],
+        "claim_token": record["claim_token"],
+        "generation": record["generation"],
+    }
+
+
+def later_claim(record: Record, target: str) -> ClaimLost:
+    """Returns the error for a claim that is not the newest one at the target."""
+    return ClaimLost(
+        f"claim lost: a later claim than {record['claim_token']} of {window_of(record)} has begun "
+        f"at {target}; nothing was changed there",
+        hint="Stop working on this record: whoever holds its current token decides about it.",
+    )
+
+
+def not_loaded(record: Record, manifest: Manifest, target: str) -> MoveFailed:
+    """Returns the error for publishing what is not loaded, or not any more."""
+    return MoveFailed(
+        f"{window_of(record)}: claim {record['claim_token']} has not loaded the "
+        f"{manifest.row_count} staged rows into {target}",
+        hint="Load the window again, then publish it.",
+    )
+
+
+def check_rows(found: int, wanted: int, what: str) -> None:
+    """Refuses another number of rows than the manifest's.
+
+    :raises CountsDisagree: when they are not the same.
+    """
+    if found != wanted:
+        raise CountsDisagree(
+            f"{what}: {found} rows, but {wanted} are staged; nothing was published"
+        )
+
+
+def check_digest(digest: Any, part: Part) -> None:
+    """Refuses a part whose bytes are not those that were staged.
+
+    :raises StagedDataDamaged: when they are others.
+    """
+    if digest.hexdigest() != part.sha256:
+        raise StagedDataDamaged(
+            f"{part.name} was staged with SHA-256 {part.sha256}, and has {digest.hexdigest()} now",
+            hint="The next attempt reads the window from its source again.",
+        )
+
+
+def missing(part: Part) -> StagedDataDamaged:
+    """Returns the error for a staged part that is gone."""
+    return StagedDataDamaged(
+        f"{part.name} is in the manifest, and not in the stage",
+        hint="The next attempt reads the window from its source again.",
+    )

@@ -1,0 +1,290 @@
+"""PostgreSQL as a target: COPY into a table of its own, then one transaction for the window."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zlib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg.sql import SQL, Identifier, Literal
+
+from record_ledger import logs
+from record_ledger.moving.databases import check_claim_in_ledger, database_of
+from record_ledger.moving.errors import MoveFailed, StagedDataDamaged
+from record_ledger.moving.protocols import Published
+from record_ledger.server_errors import from_psycopg
+
+from . import postgres_statements as statements
+from .checks import check_digest, check_rows, key_of, later_claim, missing, not_loaded
+from .names import claim_of_loaded, holds_content, loaded_name, loaded_prefix
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from psycopg.sql import Composable, Composed
+
+    from record_ledger.ledger import RecordLedger
+    from record_ledger.moving.manifest import Manifest, Part
+    from record_ledger.moving.protocols import Stage
+    from record_ledger.moving.settings import Settings
+    from record_ledger.records import Record
+
+    Connection = psycopg.Connection[Any]
+
+_CHUNK = 1 << 18
+_GZIP = 16 + zlib.MAX_WBITS
+_COPY_LINE = re.compile(r"^COPY .*?, line (\d+)", re.MULTILINE)
+_LOCK_NOT_AVAILABLE = "55P03"
+
+
+def from_settings(settings: Settings, ledger: RecordLedger) -> PostgresTarget:
+    """Returns the target that a definition's table describes: `table`, `columns`, `dsn` ...
+
+    Without a `dsn` it is in the ledger's own database.
+    """
+    dsn = settings.text("dsn", None)
+    table = settings.text("table")
+    columns = settings.table("columns", None)
+    timeout = settings.text("statement_timeout", "0")
+    settings.check()
+    return PostgresTarget(
+        database_of(ledger, dsn),
+        table,
+        columns=columns,
+        statement_timeout=timeout,
+        check_claim=check_claim_in_ledger if dsn is None else None,
+    )
+
+
+class PostgresTarget:
+    """Publishes windows into a table of a PostgreSQL database.
+
+    The rows of a window are those with its pipeline_id and window_start_time, two columns that the
+    table must have. A table that does not exist is created, with the documents in a third column,
+    `document`. With `columns`, which maps columns of the table to paths in a document such as
+    "customer.id", the table must exist, and its columns' types decide how values are read.
+
+    `record_ledger_published`, beside the table, keeps the newest claim that has begun on each
+    window: an earlier one can publish nothing any more. `check_claim`, if given, is called with
+    the connection and the record as the last step of the publishing transaction, and raises when
+    the ledger knows of a later claim: possible where both are in one database.
+
+    `connect` opens an autocommitting psycopg connection; each call opens one and closes it.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        table: str,
+        *,
+        columns: Mapping[str, str] | None = None,
+        statement_timeout: str = "0",
+        check_claim: Callable[[Connection, Record], object] | None = None,
+    ) -> None:
+        self._connect = connect
+        schema, _, name = table.rpartition(".")
+        self._schema = schema or "public"
+        self._where = f"table {self._schema}.{name}"
+        self._columns = dict(columns or {})
+        self._timeout = statement_timeout
+        self._check_claim = check_claim
+        self._names: dict[str, Composable] = {
+            "table": Identifier(self._schema, name),
+            "published": Identifier(self._schema, "record_ledger_published"),
+        }
+
+    def begin(self, record: Record) -> Published | None:
+        """Shuts out earlier claims on the window from now on; returns what is published of it."""
+        with self._transaction() as call:
+            self._create_what_is_missing(call)
+            row = call(statements.BEGIN_CLAIM, key_of(record)).fetchone()
+            if row is None:
+                raise later_claim(record, self._where)
+            generation, claim_token, digest = row
+            if claim_token is None:
+                return None
+            # Counted, not remembered: somebody may have changed the table by hand.
+            count = _number(call(statements.COUNT_WINDOW, key_of(record)))
+        return Published(generation, claim_token, digest, count)
+
+    def load(self, record: Record, manifest: Manifest, stage: Stage) -> int:
+        """Copies the parts into a table of this claim, or takes over an earlier claim's."""
+        name = loaded_name(record, manifest)
+        loaded = self._in_schema(name)
+        with self._transaction() as call:
+            self._hold_claim(call, record)
+            found = self._loaded_tables(call, record)
+            for other in found:
+                if holds_content(other, manifest):
+                    table = self._in_schema(other)
+                    if _number(call(statements.COUNT_LOADED, loaded=table)) == manifest.row_count:
+                        if other != name:
+                            call(statements.RENAME_LOADED, loaded=table, name=Identifier(name))
+                        return manifest.row_count
+            if name in found:
+                call(statements.DROP_LOADED, loaded=loaded)
+            call(statements.CREATE_LOADED, loaded=loaded)
+            for part in manifest.parts:
+                check_rows(self._copy(call, loaded, part, stage), part.row_count, part.name)
+            return _number(call(statements.COUNT_LOADED, loaded=loaded))
+
+    def publish(self, record: Record, manifest: Manifest) -> int:
+        """Replaces exactly this window by what was loaded, in one transaction."""
+        name, rows = loaded_name(record, manifest), manifest.row_count
+        loaded = self._in_schema(name)
+        with self._transaction() as call:
+            if self._hold_claim(call, record)[1:] == (record["claim_token"], manifest.digest):
+                return rows  # done before, and only the answer was lost
+            if name not in self._loaded_tables(call, record):
+                raise not_loaded(record, manifest, self._where)
+            check_rows(_number(call(statements.COUNT_LOADED, loaded=loaded)), rows, name)
+            call(statements.DELETE_WINDOW, key_of(record))
+            inserted = call(self._insert(), key_of(record), loaded=loaded, **self._column_names())
+            check_rows(inserted.rowcount, rows, self._where)
+            call(
+                statements.NOTE_PUBLISHED,
+                {**key_of(record), "digest": manifest.digest, "row_count": rows},
+            )
+            call(statements.DROP_LOADED, loaded=loaded)
+            # Last, because it locks the record: heartbeats wait from here to the commit.
+            if self._check_claim is not None:
+                self._check_claim(call.connection, record)
+        return rows
+
+    def clean(self, record: Record) -> None:
+        """Drops what this claim and earlier ones have loaded and not published."""
+        with self._transaction() as call:
+            found = self._loaded_tables(call, record)
+        for name in found:
+            token = claim_of_loaded(name)
+            if token is None or token > record["claim_token"]:
+                continue
+            try:
+                with self._transaction() as call:
+                    call(statements.SHORT_LOCK_TIMEOUT)
+                    call(statements.DROP_LOADED, loaded=self._in_schema(name))
+            except MoveFailed as error:
+                if error.sqlstate != _LOCK_NOT_AVAILABLE:
+                    raise
+                logs.logger.warning(logs.line(event="loaded_table_in_use", table=name))
+
+    # ---------------------------------------------------------------- steps
+    def _create_what_is_missing(self, call: _Call) -> None:
+        if not self._exists(call, "published"):
+            call(statements.LOCK_CREATION, text=Literal(self._where))
+            call(statements.CREATE_PUBLISHED)
+            call(statements.COMMENT_PUBLISHED)
+        if not self._exists(call, "table"):
+            if self._columns:
+                raise MoveFailed(
+                    f"{self._where} does not exist; with `columns` it has to",
+                    hint="Create it with the columns pipeline_id text and window_start_time "
+                    "timestamptz beside your own.",
+                )
+            call(statements.LOCK_CREATION, text=Literal(self._where))
+            if not self._exists(call, "table"):
+                call(statements.CREATE_TABLE)
+                call(statements.CREATE_INDEX)
+        there = {row[0] for row in call(statements.COLUMNS, text=self._quoted(call, "table"))}
+        wanted = ["pipeline_id", "window_start_time", *(self._columns or ["document"])]
+        lacking = [column for column in wanted if column not in there]
+        if lacking:
+            raise MoveFailed(f"{self._where} has no column {', '.join(lacking)}")
+
+    def _exists(self, call: _Call, name: str) -> bool:
+        return bool(call(statements.EXISTS, text=self._quoted(call, name)).fetchone()[0])
+
+    def _hold_claim(self, call: _Call, record: Record) -> Any:
+        """Keeps later claims from beginning until the end of the transaction."""
+        row = call(statements.HOLD_CLAIM, key_of(record)).fetchone()
+        if row is None:
+            raise later_claim(record, self._where)
+        return row
+
+    def _loaded_tables(self, call: _Call, record: Record) -> list[str]:
+        parameters = {"schema": self._schema, "prefix": loaded_prefix(record)}
+        return [row[0] for row in call(statements.LOADED_TABLES, parameters)]
+
+    def _copy(self, call: _Call, loaded: Composable, part: Part, stage: Stage) -> int:
+        """Copies one part and returns its rows; the digest is that of the bytes that were read."""
+        digest, gzip = hashlib.sha256(), zlib.decompressobj(_GZIP)
+        statement = call.composed(statements.COPY_DOCUMENTS, loaded=loaded)
+        try:
+            with stage.open(part.name) as file, call.connection.cursor() as cursor:
+                with cursor.copy(statement) as copy:
+                    while chunk := file.read(_CHUNK):
+                        digest.update(chunk)
+                        copy.write(gzip.decompress(chunk))
+                    # Before the COPY ends: what is damaged is not loaded, readable or not.
+                    check_digest(digest, part)
+                return cursor.rowcount
+        except FileNotFoundError:
+            raise missing(part) from None
+        except zlib.error as error:
+            raise StagedDataDamaged(f"{part.name} is not what was staged: {error}") from error
+        except psycopg.DataError as error:
+            line = _COPY_LINE.search(error.diag.context or "")
+            raise MoveFailed(
+                f"{part.name}{f', line {line[1]}' if line else ''} holds what {self._where} "
+                f"cannot: {from_psycopg(error).message}",
+                sqlstate=error.sqlstate,
+            ) from error
+
+    def _insert(self) -> SQL:
+        return statements.INSERT_COLUMNS if self._columns else statements.INSERT_DOCUMENTS
+
+    def _column_names(self) -> dict[str, Composable]:
+        comma = SQL(", ")
+        return {
+            "columns": comma.join(map(Identifier, self._columns)),
+            "values": comma.join(Identifier("d", column) for column in self._columns),
+            "pairs": comma.join(
+                statements.PAIR.format(column=Literal(column), path=Literal(path.split(".")))
+                for column, path in self._columns.items()
+            ),
+        }
+
+    def _in_schema(self, name: str) -> Identifier:
+        return Identifier(self._schema, name)
+
+    def _quoted(self, call: _Call, name: str) -> Literal:
+        """Returns the quoted name of one of our tables as a text, as to_regclass takes it."""
+        return Literal(self._names[name].as_string(call.connection))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[_Call]:
+        try:
+            with self._connect() as connection, connection.transaction():
+                call = _Call(connection, self._names)
+                call(statements.STATEMENT_TIMEOUT, {"timeout": self._timeout})
+                yield call
+        except psycopg.Error as error:
+            described = from_psycopg(error)
+            if error.sqlstate is None or error.sqlstate.startswith("RL"):
+                raise described from error
+            raise MoveFailed(
+                f"{self._where}: {described.message}", sqlstate=error.sqlstate, hint=described.hint
+            ) from error
+
+
+class _Call:
+    """Sends statements on one connection, with the target's names put in."""
+
+    def __init__(self, connection: Connection, names: Mapping[str, Composable]) -> None:
+        self.connection = connection
+        self._names = names
+
+    def __call__(
+        self, statement: SQL, parameters: Mapping[str, Any] | None = None, **names: Composable
+    ) -> Any:
+        return self.connection.execute(self.composed(statement, **names), parameters)
+
+    def composed(self, statement: SQL, **names: Composable) -> Composed:
+        return statement.format(**self._names, **names)
+
+
+def _number(cursor: Any) -> int:
+    return int(cursor.fetchone()[0])

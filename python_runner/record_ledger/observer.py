@@ -1,0 +1,113 @@
+"""`LedgerObserver`: what is counted of records, and what of it decides about their completion."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import logs, observation_statements
+from .config import plain_json, to_json
+from .past import LedgerPast
+from .reader import Time, time_text, window_parameters
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping
+
+    from .records import Record
+
+
+class LedgerObserver(LedgerPast):
+    """The part of a ledger that notes counts, adopts and waives them, and reads them.
+
+    A window is named by its start: a datetime or ISO 8601 text; without an offset it is the
+    pipeline's local time.
+    """
+
+    def observe_record(  # noqa: PLR0917 - the parameters of the SQL routine, in its order
+        self,
+        pipeline_id: str,
+        window_start_time: Time,
+        stage: str,
+        row_count: int,
+        detail: Mapping[str, Any] | None = None,
+        claim_token: int | None = None,
+    ) -> int:
+        """Notes how many rows were counted of a record at a stage; what was noted never changes.
+
+        Stages are 'source', 'stage', 'target' or a name of your own; `detail` holds bytes, digests,
+        whatever JSON can. With the claim's token it is evidence for completing the record; without
+        one it may be noted at any time, also after completion, and is none. Returns its number.
+        Repeated after a lost connection it may be noted twice, which decides nothing anew.
+
+        :raises ClaimLost: when the token is no longer the record's; nothing was noted.
+        :raises InvalidArgument: for a count below 0, or a window that is not stored or archived.
+        :raises UnknownPipeline: when no such pipeline is registered.
+        """
+        parameters = {
+            "pipeline_id": pipeline_id,
+            "window_start_time": time_text(window_start_time),
+            "stage": stage,
+            "row_count": row_count,
+            "detail": to_json(plain_json(detail or {}, "detail")),
+            "claim_token": claim_token,
+        }
+        return int(self._call("observe_record", parameters))
+
+    def adopt_observations(
+        self, pipeline_id: str, claim_token: int, stage: str | None = None
+    ) -> int:
+        """Takes over what earlier claims of this generation counted; returns how many stages.
+
+        Of all stages, or the given one, that this claim has not counted itself. Adopt the count of
+        a source that is not read again, not that of a target that is loaded again.
+
+        :raises ClaimLost: when the token is no longer the record's; nothing was adopted.
+        """
+        parameters = {"pipeline_id": pipeline_id, "claim_token": claim_token, "stage": stage}
+        return int(self._call("adopt_observations", parameters))
+
+    def waive_counts(self, pipeline_id: str, window_start_time: Time, reason: str) -> bool:
+        """Lets a record be completed whatever its counts are; returns whether that is new.
+
+        In its present generation, while it is pending or in progress. Kept in its history.
+
+        :raises IllegalStateChange: when the record is done or has failed for good.
+        :raises InvalidArgument: without a reason, a stored window or a config that asks for counts.
+        """
+        parameters = {
+            "pipeline_id": pipeline_id,
+            "window_start_time": time_text(window_start_time),
+            "reason": reason,
+        }
+        return bool(self._call("waive_counts", parameters))
+
+    def record_observations(
+        self, pipeline_id: str, window_start_time: dt.datetime | None = None
+    ) -> list[Record]:
+        """Returns what was counted of a pipeline's records, or of the one of a window, in order.
+
+        A window_start_time without an offset is the wall clock of the pipeline's zone.
+        """
+        return self._observations("record_observations", pipeline_id, window_start_time)
+
+    def archived_record_observations(
+        self, pipeline_id: str, window_start_time: dt.datetime | None = None
+    ) -> list[Record]:
+        """Returns what was counted of archived records, or of the one of a window, in order.
+
+        A window_start_time without an offset is the wall clock of the pipeline's zone.
+        """
+        return self._observations("archived_record_observations", pipeline_id, window_start_time)
+
+    def _call(self, name: str, parameters: dict[str, Any]) -> Any:
+        with logs.timed(name, **parameters) as outcome:
+            statement: str = getattr(observation_statements, name.upper())
+            outcome["returned"] = self._one_row(name, statement, parameters)[0]
+        return outcome["returned"]
+
+    def _observations(
+        self, name: str, pipeline_id: str, window_start_time: dt.datetime | None
+    ) -> list[Record]:
+        statement: str = getattr(observation_statements, name.upper())
+        parameters = {**window_parameters(window_start_time), "pipeline_id": pipeline_id}
+        return self._rows(name, statement, parameters)

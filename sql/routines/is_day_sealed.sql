@@ -1,0 +1,32 @@
+-- record_ledger.is_day_sealed: is a local day of a pipeline covered, without a gap, by windows that are done?
+-- True only when published or waived windows tile [its local midnight, the next one) exactly, and none of them is open
+-- again: a day that is being loaded anew is published still, and sealed again when that is done.
+-- Called by: is-day-sealed of the runner, the dbt test sealed_through, whoever waits for a day.
+-- Rules: day_coverage.
+create or replace function record_ledger.is_day_sealed(pipeline_id text, local_date date)
+returns boolean
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    p record_ledger.pipeline;
+begin
+    select q.* into p
+    from record_ledger.pipeline as q
+    where q.pipeline_id = is_day_sealed.pipeline_id;
+    if not found then
+        perform record_ledger.raise_unknown_pipeline(is_day_sealed.pipeline_id);
+    end if;
+    if is_day_sealed.local_date is null or not isfinite(is_day_sealed.local_date) then
+        raise exception 'local_date: % is no day; give one such as 2026-11-22',
+            coalesce(is_day_sealed.local_date::text, 'null')
+            using errcode = 'RL005';
+    end if;
+    return (record_ledger.day_coverage(p, is_day_sealed.local_date)).is_sealed;
+end
+$$;
+comment on function record_ledger.is_day_sealed(text, date) is
+'Whether completed or waived windows tile a local day of a pipeline exactly, archived ones included.';

@@ -1,0 +1,46 @@
+-- record_ledger.reopen_range: makes the records of a range of a locked pipeline pending once more; returns how many.
+-- Those whose whole window lies in it and that status_after lets be reopened; others are left alone.
+-- Called by: reopen_records, reopen_changed_records.
+-- Rules: status_after, is_in_range, is_lost, record_missing_fields; check_record_change guards the change.
+create or replace function record_ledger.reopen_range(
+    p record_ledger.pipeline,
+    from_time timestamptz,
+    to_time timestamptz,
+    detail jsonb,
+    as_of timestamptz
+)
+returns integer
+language plpgsql
+as $$
+declare
+    v_changed integer;
+begin
+    update record_ledger.record as r
+    set generation = r.generation + 1,
+        attempt = 0,
+        claim_token = null,
+        run_id = null,
+        retry_at = null,
+        -- The config may be another one than when the record was finished.
+        missing_fields = record_ledger.record_missing_fields(r.fields, r.config_version, p),
+        awaits_build = r.config_version is distinct from p.config_version
+            and record_ledger.record_missing_fields(r.fields, r.config_version, p) is not null,
+        last_event = 'reopened',
+        last_detail = detail,
+        updated_at = as_of
+    where r.pipeline_id = p.pipeline_id
+        and record_ledger.is_in_range(r.window_start_time, r.window_end_time, from_time, to_time)
+        and record_ledger.status_after(
+            'reopen',
+            r.status,
+            r.attempt < p.max_attempts,
+            record_ledger.is_lost(r.window_end_time, p.source_retention, as_of)
+        ) is not null;
+    get diagnostics v_changed = row_count;
+    return v_changed;
+end
+$$;
+comment on function record_ledger.reopen_range(
+    record_ledger.pipeline, timestamptz, timestamptz, jsonb, timestamptz
+) is
+'Private. Makes the finished and failed records of a range of a locked pipeline pending once more; returns how many.';

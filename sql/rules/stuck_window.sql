@@ -1,0 +1,40 @@
+-- record_ledger.stuck_window: the oldest open record that no run will ever finish, from a window's start on.
+-- Failed, or incomplete where the config cannot fill it, or a claim that will come to that; null when there is none.
+-- Read by: planned_passes.
+-- Rules: lane_heads.
+create or replace function record_ledger.stuck_window(
+    p record_ledger.pipeline,
+    from_time timestamptz,
+    waiting_mark timestamptz,
+    stuck_claims timestamptz[],
+    can_build boolean,
+    out window_start_time timestamptz,
+    out window_end_time timestamptz
+)
+language plpgsql
+stable
+as $$
+#variable_conflict use_column
+begin
+    select min(s.window_start_time) into stuck_window.window_start_time
+    from (
+        select h.window_start_time
+        from record_ledger.lane_heads(
+            p.pipeline_id, stuck_window.waiting_mark, lost_before => stuck_window.from_time
+        ) as h
+        where h.lane in ('failed', 'incomplete')
+            or h.lane = 'unbuilt' and not stuck_window.can_build
+        union all
+        select c.window_start_time
+        from unnest(stuck_window.stuck_claims) as c (window_start_time)
+        where c.window_start_time >= coalesce(stuck_window.from_time, '-infinity')
+    ) as s;
+    select r.window_end_time into stuck_window.window_end_time
+    from record_ledger.record as r
+    where r.pipeline_id = p.pipeline_id and r.window_start_time = stuck_window.window_start_time;
+end
+$$;
+comment on function record_ledger.stuck_window(
+    record_ledger.pipeline, timestamptz, timestamptz, timestamptz[], boolean
+) is
+'Private. The oldest open record, from an instant on, that no run will ever finish.';

@@ -1,0 +1,59 @@
+-- record_ledger.changed_records: the completed records whose source has changed since they were loaded.
+-- One row per completed record whose newest count of the source differs from the one that its generation stands on.
+-- Read by: reopen_changed_records, changed of the runner, the dbt source of the same name, analysts.
+-- Rules: count_tolerance.
+create or replace view record_ledger.changed_records as
+select
+    p.pipeline_id,
+    r.window_start_time,
+    r.window_end_time,
+    r.target_day,
+    r.generation,
+    o.row_count - o.changed_by as loaded_count,
+    o.row_count as source_count,
+    o.changed_by,
+    o.observed_at,
+    abs(o.changed_by) > coalesce(
+        record_ledger.count_tolerance(
+            p.required_counts ->> 'tolerance', o.row_count - o.changed_by
+        ),
+        0
+    ) as is_beyond_tolerance
+from record_ledger.pipeline as p
+-- The few that differ first, then their records, whatever the planner knows of the tables: hence the offsets.
+cross join lateral (
+    select q.*
+    from record_ledger.record_observation as q
+    where q.pipeline_id = p.pipeline_id and q.changed_by <> 0
+    offset 0
+) as o
+cross join lateral (
+    select q.*
+    from record_ledger.record as q
+    where q.pipeline_id = p.pipeline_id and q.window_start_time = o.window_start_time
+    offset 0
+) as r
+where r.status = 'COMPLETED'
+    and r.generation = o.generation
+    and not exists (
+        select
+        from record_ledger.record_observation as n
+        where n.pipeline_id = o.pipeline_id
+            and n.window_start_time = o.window_start_time
+            and n.observation_no > o.observation_no
+            and n.changed_by is not null
+            and n.generation = o.generation
+    );
+comment on view record_ledger.changed_records is
+'The completed records whose source has changed since: one row per record whose newest count of the source is another one than it was loaded with.';
+comment on column record_ledger.changed_records.pipeline_id is 'The name of the pipeline.';
+comment on column record_ledger.changed_records.window_start_time is 'The first instant of the window.';
+comment on column record_ledger.changed_records.window_end_time is 'The first instant after the window.';
+comment on column record_ledger.changed_records.target_day is 'The local day of the window''s start.';
+comment on column record_ledger.changed_records.generation is 'The generation that was completed before the source changed.';
+comment on column record_ledger.changed_records.loaded_count is 'How many rows the source had when the record was loaded.';
+comment on column record_ledger.changed_records.source_count is 'How many rows it had when it was last counted.';
+comment on column record_ledger.changed_records.changed_by is 'The difference; below 0 when rows have gone.';
+comment on column record_ledger.changed_records.observed_at is 'When it was last counted.';
+comment on column record_ledger.changed_records.is_beyond_tolerance is
+'Whether it is more than the tolerance of required_counts, which is 0 rows unless the config says so: reopen_changed_records then reopens it.';

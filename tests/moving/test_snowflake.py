@@ -1,0 +1,194 @@
+"""Snowflake as a target, on fakesnow's server: the official connector, and DuckDB behind it.
+
+Runs where fakesnow is installed: `uv run --group snowflake pytest tests/moving/test_snowflake.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+import pytest
+
+from record_ledger.errors import ClaimLost, CountsDisagree
+from record_ledger.moving import MoveFailed, Published, StagedDataDamaged
+from tests.moving.support import moved, passed, staged
+
+fakesnow = pytest.importorskip("fakesnow", reason="needs the group snowflake")
+from snowflake import connector  # noqa: E402
+
+from record_ledger.moving.targets.snowflake import SnowflakeTarget  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+DOCUMENTS = [{"_id": str(n), "text": 'a "quoted" \\ back☃', "n": n} for n in range(25)]
+
+
+@pytest.fixture(scope="module")
+def server():
+    for name in ("snowflake", "sqlglot", "uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with fakesnow.server() as options:
+            yield options
+
+
+@pytest.fixture
+def connect(server, request):
+    options = {**server, "database": "shop", "schema": f"s_{abs(hash(request.node.name))}"}
+    return lambda: connector.connect(**options)
+
+
+@pytest.fixture
+def query(connect):
+    with connect() as connection:
+        yield lambda text: connection.cursor().execute(text).fetchall()
+
+
+@pytest.fixture
+def target(connect):
+    return SnowflakeTarget(connect, "orders", poll_seconds=0.01)
+
+
+def ids(query):
+    return sorted(int(one[0]) for one in query("select document:n::int from orders"))
+
+
+def tables(query):
+    return [one[1] for one in query("show tables") if one[1].startswith("LOAD_")]
+
+
+def test_documents_arrive_as_they_were_staged(target, local_stage, query):
+    moved(target, local_stage, passed(), DOCUMENTS)
+
+    assert ids(query) == list(range(25))
+    (text,) = query("select document:text::varchar from orders where document:n::int = 7")
+    assert text[0] == DOCUMENTS[7]["text"]
+    assert tables(query) == []
+
+
+def test_publishing_replaces_its_window_and_no_other(target, local_stage, query):
+    for window in range(2):
+        moved(target, local_stage, passed(window + 1, window=window), DOCUMENTS[:2])
+
+    moved(target, local_stage, passed(10, window=1), DOCUMENTS[5:6])
+    assert ids(query) == [0, 1, 5]
+
+    manifest = moved(target, local_stage, passed(11, window=1, generation=2), [])
+    assert ids(query) == [0, 1]
+    assert target.begin(passed(12, window=1)) == Published(2, 11, manifest.digest, 0)
+
+
+@pytest.mark.parametrize("phase", ["begin", "load", "publish"])
+def test_a_claim_that_is_not_the_newest_changes_nothing(target, local_stage, query, phase):
+    moved(target, local_stage, passed(1), DOCUMENTS[:3])
+    stale = passed(2)
+    manifest = staged(local_stage, stale, DOCUMENTS)
+    target.begin(stale)
+    target.load(stale, manifest, local_stage)
+
+    target.begin(passed(3))
+
+    with pytest.raises(ClaimLost, match="a later claim than 2"):
+        {
+            "begin": lambda: target.begin(stale),
+            "load": lambda: target.load(stale, manifest, local_stage),
+            "publish": lambda: target.publish(stale, manifest),
+        }[phase]()
+    assert ids(query) == [0, 1, 2]
+
+
+def test_repeating_any_phase_changes_nothing(target, local_stage, query):
+    record = passed(1)
+    manifest = staged(local_stage, record, DOCUMENTS)
+    for _ in range(2):
+        target.begin(record)
+        target.load(record, manifest, local_stage)
+        target.load(record, manifest, local_stage)
+        target.publish(record, manifest)
+        target.publish(record, manifest)
+        target.clean(record)
+
+    assert ids(query) == list(range(25))
+
+
+def test_what_an_earlier_claim_has_loaded_is_taken_over(target, local_stage, query):
+    first, second = passed(1), passed(2)
+    manifest = staged(local_stage, first, DOCUMENTS)
+    target.begin(first)
+    target.load(first, manifest, local_stage)
+    local_stage.remove("orders/", lambda *_: False)
+
+    target.begin(second)
+    assert target.load(second, manifest, local_stage) == 25
+    assert target.publish(second, manifest) == 25
+    assert ids(query) == list(range(25))
+
+
+def test_rows_that_are_missing_are_not_published(target, local_stage, query):
+    record = passed(1)
+    manifest = staged(local_stage, record, DOCUMENTS)
+    target.begin(record)
+    with pytest.raises(MoveFailed, match="has not loaded the 25 staged rows"):
+        target.publish(record, manifest)
+    target.load(record, manifest, local_stage)
+    (loaded,) = tables(query)
+    query(f"delete from {loaded} where document:n::int = 3")
+
+    with pytest.raises(CountsDisagree, match="24 rows, but 25 are staged"):
+        target.publish(record, manifest)
+    assert ids(query) == []
+
+
+def test_a_damaged_part_is_not_loaded(target, local_stage):
+    record = passed(1)
+    manifest = staged(local_stage, record, DOCUMENTS, part_bytes=1)
+    local_stage.path_of(manifest.parts[1].name).write_bytes(b"something else")
+    target.begin(record)
+
+    with pytest.raises(StagedDataDamaged, match=manifest.parts[1].name):
+        target.load(record, manifest, local_stage)
+
+
+def test_what_snowflake_refuses_is_one_error(connect):
+    with pytest.raises(MoveFailed, match=r"table nowhere\.orders"):
+        SnowflakeTarget(connect, "nowhere.orders").begin(passed())
+
+
+@pytest.mark.parametrize("name", ["orders; drop table x", "a.b.c.d", "", "1st", 'a"b'])
+def test_a_name_that_is_no_plain_one_is_refused(connect, name):
+    with pytest.raises(ValueError, match="plain name"):
+        SnowflakeTarget(connect, name)
+
+
+def test_parts_in_an_external_stage_are_named_to_snowflake(connect, local_stage):
+    """By the statement's text: fakesnow reads nothing from such a stage, and says which one."""
+    record = passed(1)
+    manifest = staged(local_stage, record, DOCUMENTS, part_bytes=1)
+    sent = []
+
+    def listening():
+        connection = connect()
+        opened = connection.cursor
+
+        def cursor(*arguments):
+            made = opened(*arguments)
+            execute = made.execute_async
+            made.execute_async = lambda text: sent.append(" ".join(text.split())) or execute(text)
+            return made
+
+        connection.cursor = cursor
+        return connection
+
+    target = SnowflakeTarget(listening, "orders", external_stage="@landing", poll_seconds=0.01)
+    target.begin(record)
+    with pytest.raises(MoveFailed, match=r"(?i)landing"):
+        target.load(record, manifest, local_stage)
+
+    names = ", ".join(f"'{part.name}'" for part in manifest.parts)
+    assert len(manifest.parts) == 3
+    (text,) = sent
+    assert text.endswith(
+        f"from @landing/ files = ({names}) file_format = (type = json) on_error = abort_statement"
+    )

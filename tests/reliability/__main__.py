@@ -1,0 +1,74 @@
+"""Breaks runners, tasks, servers, networks and disks under a ledger at work, and audits it.
+
+    uv run python -m tests.reliability [--minutes 3] [--seed N] [--only NAME ...] [--json FILE]
+
+Ends with 1 when a rule was broken. The same seed draws the same lives and strikes the same blows;
+when exactly a blow meets a process is the machine's chance. Folders with a violation's notes stay.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.reliability.chaos import run_chaos
+from tests.reliability.full_disk import run_full_disk
+from tests.reliability.lives import run_lives
+from tests.reliability.report import as_json, print_table
+from tests.reliability.restore import run_restore
+
+# Each with its share of the time.
+SCENARIOS = {
+    "lives": (run_lives, 0.25),
+    "chaos": (run_chaos, 0.5),
+    "restore": (run_restore, 0.1),
+    "full-disk": (run_full_disk, 0.15),
+}
+
+
+def main() -> int:
+    """Runs the scenarios one after another, prints what they counted, and says whether all held."""
+    parser = argparse.ArgumentParser(prog="python -m tests.reliability", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("--minutes", type=float, default=3.0, help="in all, about (default: 3)")
+    parser.add_argument(
+        "--seed", type=int, help="to do the same again (default: drawn, and printed)"
+    )
+    parser.add_argument("--only", nargs="+", choices=SCENARIOS, default=list(SCENARIOS))
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there as well")
+    args = parser.parse_args()
+    seed = random.SystemRandom().randrange(10**6) if args.seed is None else args.seed
+    share_of_all = sum(SCENARIOS[name][1] for name in args.only)
+    folder = Path(tempfile.mkdtemp(prefix="rl-reliability-"))
+    # Servers and poolers may be another user's.
+    folder.chmod(0o755)
+    results = []
+    # Ended like that, too, it ends what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    print(f"seed {seed}, {args.minutes:g} minutes: {', '.join(args.only)}", flush=True)
+    try:
+        for name in args.only:
+            scenario, share = SCENARIOS[name]
+            place = folder / name
+            place.mkdir()
+            results.append(scenario(place, seed, args.minutes * 60 * share / share_of_all))
+    finally:
+        broken = any(result.violations for result in results)
+        if broken:
+            print(f"what the processes noted and printed is in {folder}")
+        else:
+            shutil.rmtree(folder)
+    print_table(seed, results)
+    if args.json is not None:
+        args.json.write_text(json.dumps(as_json(seed, results), indent=1) + "\n", encoding="utf-8")
+    return int(broken)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

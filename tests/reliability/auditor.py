@@ -1,0 +1,125 @@
+"""The auditor of a reliability run: the ledger by itself, and the ledger against what its users noted.
+
+A note says what a process was told (passed, completed, lost ...) or is about to ask for (finished).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tests.reliability.notes import Note
+from tests.sql import auditor
+from tests.support.databases import Connection
+
+_NOTED = """
+    create temporary table if not exists noted (
+        what text not null, at double precision, pipeline_id text, window_start_time timestamptz,
+        claim_token bigint, run_id text, event text, reason text, record_count bigint,
+        server_time timestamptz
+    )
+"""
+_COLUMNS = (
+    "what", "at", "pipeline_id", "window_start_time", "claim_token", "run_id", "event", "reason",
+    "record_count", "server_time",
+)  # fmt: skip
+RULES = {
+    "something happened that must not": """
+        select * from noted where what = 'wrong'
+    """,
+    "an acknowledged change is not in the ledger": """
+        select n.* from noted as n
+        where n.what in ('passed', 'completed', 'failed', 'released') and not exists (
+            select from events as e
+            where (e.pipeline_id, e.window_start_time, e.claim_token)
+                = (n.pipeline_id, n.window_start_time, n.claim_token)
+                and (e.event = n.what or n.what = 'passed' and e.event = 'passed_again')
+        )
+    """,
+    "an acknowledged operation is not in the ledger": """
+        select n.pipeline_id, n.reason, n.record_count, count(e.event) as found
+        from noted as n
+        left join events as e
+            on e.pipeline_id = n.pipeline_id and e.detail ->> 'reason' = n.reason
+        where n.what = 'operated'
+        group by 1, 2, 3
+        having count(e.event) < n.record_count
+    """,
+    "an operation was done to a record twice": """
+        select pipeline_id, window_start_time, detail ->> 'reason' as reason, count(*) from events
+        where detail ->> 'reason' like '%-operator-%'
+        group by 1, 2, 3 having count(*) > 1
+    """,
+    "a record was completed that nobody had finished": """
+        select e.* from events as e
+        where e.event = 'completed' and not exists (
+            select from noted as n
+            where n.what = 'finished'
+                and (n.pipeline_id, n.claim_token) = (e.pipeline_id, e.claim_token)
+        )
+    """,
+    "a claim was reported lost that nobody had taken": """
+        select n.* from noted as n
+        where n.what = 'lost' and not exists (
+            select from events as e
+            where e.pipeline_id = n.pipeline_id and (
+                e.claim_token = n.claim_token and e.event = 'lease_expired'
+                or e.window_start_time = n.window_start_time and e.claim_token > n.claim_token
+                and e.event = 'passed_again'
+            )
+        )
+    """,
+    "a run was told that it lost a claim which it had ended": """
+        select n.* from noted as n
+        where n.what = 'lost' and exists (
+            select from events as e
+            where (e.pipeline_id, e.claim_token, e.event) = (n.pipeline_id, n.claim_token, n.event)
+        )
+    """,
+    "two worked on a window at a time, and the first one's lease had not run out": """
+        select * from (
+            select pipeline_id, window_start_time, claim_token, at as began,
+                max(at) over (
+                    partition by pipeline_id, window_start_time, claim_token
+                ) as ended,
+                what
+            from noted where what in ('began', 'finished', 'gave up')
+        ) as a
+        join noted as b using (pipeline_id, window_start_time)
+        where a.what = 'began' and b.what = 'began' and b.claim_token > a.claim_token
+            and b.at < a.ended
+            and not exists (
+                select from events as e
+                where e.pipeline_id = a.pipeline_id and (
+                    e.claim_token = a.claim_token and e.event = 'lease_expired'
+                    or e.claim_token = b.claim_token and e.event = 'passed_again'
+                )
+            )
+    """,
+    "a refused call changed something": """
+        select * from events where run_id like 'strict%'
+    """,
+    "an event or a lease has a time that the server's clock never showed": """
+        select e.pipeline_id, e.window_start_time, e.event, e.event_time from events as e
+        where e.event_time not between
+            (select min(server_time) from noted where what = 'started')
+            and record_ledger.clock()
+        union all
+        select r.pipeline_id, r.window_start_time, r.status, r.lease_expires_at from records as r
+        join record_ledger.pipelines as p using (pipeline_id)
+        where r.lease_expires_at > record_ledger.clock() + p.lease
+    """,
+}
+
+
+def violations(connection: Connection, notes: Iterable[Note] = ()) -> list[str]:
+    """Returns a sentence for each rule that is broken, of the ledger's own and of the notes'."""
+    connection.execute(_NOTED)
+    connection.execute("truncate noted")
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(f"copy noted ({', '.join(_COLUMNS)}) from stdin") as copy,
+    ):
+        for note in notes:
+            copy.write_row([note.get(column) for column in _COLUMNS])
+    connection.execute("analyze noted")
+    return auditor.violations(connection) + auditor.violations(connection, RULES)

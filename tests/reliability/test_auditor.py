@@ -1,0 +1,128 @@
+"""The auditor finds what is wrong: ledgers that are broken on purpose, and users who know better."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from tests.reliability.auditor import violations
+from tests.reliability.notes import Notes, read_notes
+from tests.sql.archiving import START, eight_hours
+from tests.sql.support import PIPELINE, complete, fail, one, pass_valid
+
+# Who may do this is no user of the ledger: its triggers and its foreign keys do not look.
+CORRUPTIONS = {
+    "windows leave a gap or overlap":
+        "update record_ledger.record set window_end_time = window_end_time + interval '1s' "
+        "where window_start_time = %(second)s",
+    "an acknowledged change is not in the ledger":
+        "delete from record_ledger.record_event where event = 'completed'",
+    "events do not follow one another":
+        "update record_ledger.record_event set attempt = 2 where event = 'passed' and window_start_time = %(first)s",
+    "events do not add up to the record":
+        "update record_ledger.record set status = 'PENDING', claim_token = null, run_id = null "
+        "where window_start_time = %(first)s",
+    "a record was passed while a run held it, or after it was done":
+        "insert into record_ledger.record_event (pipeline_id, window_start_time, event_no, event_time, event, "
+        "from_status, to_status, generation, attempt, claim_token, run_id, detail) "
+        "select pipeline_id, window_start_time, 3, event_time, 'passed', 'PENDING', 'IN_PROGRESS', generation, "
+        "2, claim_token + 100, 'thief', '{}' from record_ledger.record_event "
+        "where event = 'passed' and window_start_time = %(first)s",
+    "a claim token was drawn twice":
+        "update record_ledger.record_event set claim_token = 1 where event = 'passed'",
+    "a run was passed two records":
+        "update record_ledger.record_event set run_id = 'run 0' where event = 'passed'",
+    "a status does not have what it needs":
+        "update record_ledger.record set lease_expires_at = null where status = 'IN_PROGRESS'",
+    "an event belongs to no record, or lies where its record does not":
+        "delete from record_ledger.record where window_start_time = %(first)s",
+    "an event or a lease has a time that the server's clock never showed":
+        "update record_ledger.record set lease_expires_at = lease_expires_at + interval '1 year' "
+        "where status = 'IN_PROGRESS'",
+}  # fmt: skip
+
+
+@pytest.fixture
+def worked_on(ledger, clock, config):
+    """A ledger in which one record is completed, one failed and one held; and what its users noted."""
+    eight_hours(ledger, clock, config)
+    notes = [{"what": "started", "server_time": clock.now()}]
+    for number, end in enumerate([complete, fail, None]):
+        clock.advance("1s")
+        answer = pass_valid(ledger, PIPELINE, f"run {number}")
+        about = {
+            "pipeline_id": PIPELINE, "window_start_time": answer.start, "claim_token": answer.token, "at": number,
+        }  # fmt: skip
+        notes += [{"what": "passed", **about}, {"what": "began", **about}]
+        if end is not None:
+            notes.append({"what": "finished" if end is complete else "gave up", **about})
+            end(ledger, answer.token)
+            notes.append({"what": "completed" if end is complete else "failed", **about})
+    assert violations(ledger, notes) == []
+    return notes
+
+
+@pytest.mark.parametrize("what", CORRUPTIONS)
+def test_a_ledger_that_was_corrupted_is_found_out(ledger, worked_on, what):
+    with ledger.transaction():
+        # As a superuser can, and as a fault of the disk or of ours might.
+        ledger.execute("set local session_replication_role = replica")
+        ledger.execute(CORRUPTIONS[what], {"first": START, "second": START + timedelta(hours=1)})
+    found = violations(ledger, worked_on)
+    assert [sentence for sentence in found if sentence.startswith(f"{what}: ")], found
+
+
+def noted(worked_on, what, of, **more):
+    """What a process would have noted of the record that was passed as number `of`."""
+    about = [note for note in worked_on if note["what"] == "passed"][of]
+    return {**about, "what": what, **more}
+
+
+def test_a_completion_that_nobody_had_finished_is_found_out(ledger, worked_on):
+    (found,) = violations(ledger, [n for n in worked_on if n["what"] != "finished"])
+    assert found.startswith("a record was completed that nobody had finished: 1 times")
+
+
+def test_an_acknowledgement_of_what_never_was_is_found_out(ledger, worked_on):
+    (found,) = violations(ledger, [*worked_on, noted(worked_on, "released", of=2)])
+    assert found.startswith("an acknowledged change is not in the ledger: 1 times")
+
+
+def test_a_claim_that_was_reported_lost_without_a_taker_is_found_out(ledger, worked_on):
+    (found,) = violations(ledger, [*worked_on, noted(worked_on, "lost", of=2, event="completed")])
+    assert found.startswith("a claim was reported lost that nobody had taken")
+    found = violations(ledger, [*worked_on, noted(worked_on, "lost", of=0, event="completed")])
+    assert len(found) == 2
+    assert found[1].startswith("a run was told that it lost a claim which it had ended")
+
+
+def test_two_at_work_on_one_window_are_found_out(ledger, worked_on):
+    other = noted(worked_on, "began", of=0)
+    other |= {"claim_token": other["claim_token"] + 50, "at": -0.5}
+    ended = noted(worked_on, "finished", of=0, at=0.5)
+    assert violations(ledger, [*worked_on, ended, other | {"at": 0.7}]) == []
+    (found,) = violations(ledger, [*worked_on, ended, other | {"at": 0.4}])
+    assert found.startswith("two worked on a window at a time")
+
+
+def test_an_operation_of_which_less_is_there_than_was_told_is_found_out(ledger, worked_on):
+    with ledger.transaction():
+        count = one(
+            ledger,
+            "select record_ledger.waive_records(%s, '-infinity', 'infinity', 'why')",
+            [PIPELINE],
+        )
+    told = {"what": "operated", "pipeline_id": PIPELINE, "reason": "why", "record_count": count}
+    assert violations(ledger, [*worked_on, told]) == []
+    (found,) = violations(ledger, [*worked_on, told | {"record_count": count + 1}])
+    assert found.startswith("an acknowledged operation is not in the ledger")
+
+
+def test_of_notes_that_a_kill_tore_only_the_last_is_missing(tmp_path):
+    notes = Notes(tmp_path / "a.notes")
+    for number in range(3):
+        notes.add("passed", claim_token=number)
+    path = tmp_path / "a.notes"
+    path.write_bytes(path.read_bytes()[:-5])
+    assert [note["claim_token"] for note in read_notes(tmp_path)] == [0, 1]

@@ -1,0 +1,18 @@
+"""The ledger agrees with a naive model of its rules after every step of any life."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.reliability.machine import live
+
+
+@pytest.mark.parametrize("part", range(3))
+def test_the_ledger_agrees_with_a_naive_model_after_every_step(ledger, clock, part):
+    live(ledger, clock, lives=10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(6))
+def test_the_ledger_agrees_with_the_model_in_many_more_lives(ledger, clock, part):
+    live(ledger, clock, lives=150)
