@@ -261,7 +261,7 @@ def test_commands_that_build_no_models_pass_nothing(shop, ledger):
 
 @pytest.mark.slow
 def test_a_run_whose_record_lacks_the_counts_that_are_required_fails_it_and_is_no_success(shop):
-    shop.open(required_counts={"stages": ["source"], "tolerance": "0"})
+    shop.open(required_counts={"stages": ["source", "target"], "tolerance": "0 rows"})
     shop.clock.set("2026-03-31T12:00:00Z")
     outcome = shop("build", run_id="a")
     assert not outcome.success
