@@ -209,7 +209,7 @@ def test_what_a_model_wrote_is_rolled_back_when_its_record_is_lost_as_it_ends(sh
 
 
 @pytest.mark.slow
-def test_the_lease_is_extended_as_a_model_begins_and_as_it_ends(shop):
+def test_the_lease_is_extended_as_each_model_ends(shop):
     shop.open()
     shop.clock.set("2026-03-31T12:00:00Z")
     begin(shop, "order_shares", HALF_AN_HOUR)
