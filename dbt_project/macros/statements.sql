@@ -17,6 +17,11 @@
         {{ sql }}
     {%- endcall -%}
     {%- do adapter.commit() -%}
+    {#-
+      psycopg2 takes no notice of a COMMIT that is sent as text, and would begin no other transaction:
+      what follows on this connection, as hooks of a project do, would be committed one by one.
+    -#}
+    {%- call statement(auto_begin=False) -%}begin{%- endcall -%}
     {{ return(load_result('run_alone')['data'][0][0]) }}
 {% endmacro %}
 

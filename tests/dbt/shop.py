@@ -50,6 +50,12 @@ class Shop:
     def __call__(self, command: str, *arguments: str, run_id: str = "") -> Outcome:
         return self.dbt(command, *BY_HOOKS, *arguments, SHOP_RUN_ID=run_id)
 
+    def own_project(self) -> Path:
+        """Gives the shop a copy of the project, to be changed; returns its folder."""
+        copy = shutil.copytree(self.dbt.project, self.dbt.folder / "own", symlinks=True)
+        self.dbt.project = Path(copy)
+        return self.dbt.project
+
     def open(self, **changes: Any) -> None:
         """Registers its pipeline, and takes an order every half hour of a year."""
         self.connection.execute(
@@ -74,6 +80,11 @@ class Shop:
             "select (ordered_at at time zone 'Europe/Berlin')::date::text, count(*) "
             f"from analytics.{table} group by 1 order by 1"
         ).fetchall()
+
+    def has(self, table: str) -> bool:
+        """Tells whether a model was ever built."""
+        found = self.connection.execute("select to_regclass(%s)", [f"analytics.{table}"])
+        return found.fetchone() != (None,)
 
     def records(self) -> list[tuple[Any, ...]]:
         """Returns local day, status, attempt and run of each record that was ever passed."""

@@ -121,6 +121,33 @@ def test_exec_runs_dbt_on_every_window_over_a_change_of_clock(
     assert [record[:2] for record in shop.records()] == [(day, "COMPLETED") for day, _ in days]
 
 
+@pytest.mark.slow
+def test_exec_fails_the_record_of_a_batch_that_failed_and_loads_its_window_when_asked_again(
+    shop, ledger_dsn, tmp_path
+):
+    shop.open()
+    shop.clock.set("2026-03-30T12:00:00Z")
+    shop.spoil_orders_of("2026-03-29T12:00:00Z")
+    config = tmp_path / "orders.json"
+    config.write_text(json.dumps({**CONFIG, "start_at": "2026-03-29"}))
+
+    done = exec_dbt(shop, ledger_dsn, tmp_path, config, "--run-id", "a")
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert shop.records() == [("2026-03-29", "PENDING", 1, None)]
+    assert shop.loaded("hour_orders") == [("2026-03-29", 44)]  # all of its batches but one
+
+    shop.spoil_orders_of("2026-03-29T12:00:00Z", amount=10)
+    done = exec_dbt(shop, ledger_dsn, tmp_path, config, "--run-id", "a")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert shop.records() == [("2026-03-29", "COMPLETED", 2, "a")]
+    for table in ("hour_orders", "orders", "order_shares"):
+        assert shop.loaded(table) == [("2026-03-29", 46)]
+    # With nothing to do dbt is not started.
+    assert exec_dbt(shop, ledger_dsn, tmp_path, config).returncode == 99
+
+
 def exec_dbt(shop, dsn, folder, config, *options):
     """Runs the command of the documentation."""
     return subprocess.run(

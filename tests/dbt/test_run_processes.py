@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import time
 
@@ -24,11 +23,10 @@ WAITING = "select count(*) from pg_locks where locktype = 'advisory' and not gra
 @pytest.fixture
 def start(shop, ledger_dsn, tmp_path):
     """Starts dbt and returns it once it is in the middle of order_shares, where it waits."""
-    project = shutil.copytree(shop.dbt.project, tmp_path / "shop", symlinks=True)
+    project = shop.own_project()
     model = project / "models" / "order_shares.sql"
     waiting = f"from {{{{ ref('orders') }}}} cross join (select pg_advisory_xact_lock({LOCK})) as l"
     model.write_text(model.read_text().replace("from {{ ref('orders') }}", waiting))
-    shop.dbt.project = project
     shop.open()
     shop.clock.set("2026-03-29T12:00:00Z")  # one window has settled
     started = []
@@ -87,8 +85,7 @@ def test_the_record_of_a_dbt_that_was_killed_is_passed_again_when_its_lease_is_o
     start("--warn-error", "build", *BY_HOOKS, run_id="a").kill()
     assert shop.records() == [("2026-03-28", "IN_PROGRESS", 1, "a")]
     gate()
-    while ledger.execute(OTHERS_AT_WORK).fetchone() != (0,):
-        time.sleep(PAUSE)  # what dbt had asked for goes on until the server finds it gone
+    until_the_server_finds_it_gone(ledger)
     shop.clock.advance("2h")
 
     outcome = shop("build", run_id="b")
@@ -96,6 +93,25 @@ def test_the_record_of_a_dbt_that_was_killed_is_passed_again_when_its_lease_is_o
     assert outcome.success, outcome.error
     assert shop.records() == [("2026-03-28", "COMPLETED", 2, "b")]
     assert shop.loaded("order_shares") == [("2026-03-28", 48)]
+
+
+def test_a_dbt_that_was_killed_and_is_started_again_goes_on_with_its_record_at_once(
+    start, gate, shop, ledger
+):
+    start("--warn-error", "build", *BY_HOOKS, run_id="a").kill()
+    gate()
+    until_the_server_finds_it_gone(ledger)
+
+    outcome = shop("build", run_id="a")
+
+    assert outcome.success, outcome.error
+    assert shop.records() == [("2026-03-28", "COMPLETED", 1, "a")]
+    assert shop.loaded() == shop.loaded("order_shares") == [("2026-03-28", 48)]
+
+
+def until_the_server_finds_it_gone(ledger):
+    while ledger.execute(OTHERS_AT_WORK).fetchone() != (0,):
+        time.sleep(PAUSE)  # what dbt had asked for goes on
 
 
 def test_dbt_retry_without_a_run_id_is_refused(start, gate, shop):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -76,6 +75,42 @@ def test_a_run_that_fails_fails_its_record_and_a_retry_goes_on_with_the_same_one
     assert shop.loaded("order_shares") == [("2026-03-29", 46)]
 
 
+DELETE = """\
+{{ config(materialized='incremental', pre_hook="
+    {% if is_incremental() %}
+        delete from {{ this }}
+        where ordered_at >= {{ record_ledger.window_start() }}
+            and ordered_at < {{ record_ledger.window_end() }}
+    {% endif %}
+") }}
+"""
+
+
+@pytest.mark.slow
+def test_a_model_without_a_key_may_delete_what_an_earlier_attempt_left(shop):
+    shop.open()
+    shop.clock.set("2026-03-31T12:00:00Z")
+    models = shop.own_project() / "models"
+    orders = models / "orders.sql"
+    orders.write_text(DELETE + orders.read_text().partition("}}")[2])
+    # dbt wants a unit test of such a model to give its table as well.
+    described = models / "shop.yml"
+    described.write_text(described.read_text().partition("unit_tests:")[0])
+    assert shop("run", run_id="a").success
+    shop.spoil_orders_of(SHORT_DAY)
+    outcome = shop("run", "--fail-fast", run_id="b")
+    assert outcome.named("error") == {"order_shares"}
+    assert "division by zero" in shop.last_detail()["error"]
+    assert shop.loaded() == [("2026-03-28", 48), ("2026-03-29", 46)]
+
+    shop.spoil_orders_of(SHORT_DAY, amount=10)
+    assert shop("run", run_id="b").success
+
+    assert shop.loaded() == shop.loaded("order_shares") == [("2026-03-28", 48), ("2026-03-29", 46)]
+    assert shop.records()[1] == ("2026-03-29", "COMPLETED", 2, "b")
+
+
+@pytest.mark.slow
 def test_a_warning_is_a_success_and_a_failed_test_a_failure(shop):
     shop.open()
     shop.clock.set("2026-03-31T12:00:00Z")
@@ -92,6 +127,7 @@ def test_a_warning_is_a_success_and_a_failed_test_a_failure(shop):
     assert "not_null_orders_order_id (fail): Got" in shop.last_detail()["error"]
 
 
+@pytest.mark.slow
 def test_a_retry_of_a_run_that_has_no_id_of_its_own_completes_no_other_window(shop):
     shop.open(start_at="2026-03-29")
     shop.clock.set("2026-03-31T12:00:00Z")
@@ -117,36 +153,86 @@ def retry(shop, run_id=""):
     return replace(shop.dbt, warn_error=False)("retry", SHOP_RUN_ID=run_id)
 
 
-def test_a_record_that_is_lost_before_a_model_begins_is_not_touched_any_more(shop, tmp_path):
+# Begins a model: somebody takes the record back, or time passes.
+FIRST = '{%% if execute %%}{%% do record_ledger.run_alone("%s") %%}{%% endif %%}'
+EXPIRE = FIRST % ("select record_ledger.expire_leases('orders', '-infinity', 'infinity', 'test')")
+HALF_AN_HOUR = FIRST % (
+    "select setval('test_clock.microseconds', last_value + 1800 * 1000000)"
+    " from test_clock.microseconds"
+)
+
+
+def begin(shop, model, with_what):
+    file = shop.own_project() / "models" / f"{model}.sql"
+    file.write_text(with_what + file.read_text().partition("-#}")[2])
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "order_shares",  # notices it as it asks for its window
+        pytest.param("order_count", marks=pytest.mark.slow),  # asks for none: as it ends
+    ],
+)
+def test_a_run_that_loses_its_record_in_the_middle_writes_nothing_from_there_on(shop, model):
     shop.open()
     shop.clock.set("2026-03-31T12:00:00Z")
-    project = shutil.copytree(shop.dbt.project, tmp_path / "shop", symlinks=True)
-    model = project / "models" / "order_shares.sql"
-    expire = (
-        "select record_ledger.expire_leases(''orders'', ''-infinity'', ''infinity'', ''test'')"
-    ).replace("''", "'")
-    model.write_text(
-        '{% if execute %}{% do record_ledger.run_alone("'
-        + expire
-        + '") %}{% endif %}'
-        + model.read_text().replace("{#-", "{#").partition("#}")[2]
-    )
-    shop.dbt.project = project
+    begin(shop, model, EXPIRE)
 
     outcome = shop("build", run_id="a")
 
-    assert outcome.named("error") == {"order_shares", "shop-on-run-end-0"}
+    assert outcome.named("error") == {model, "shop-on-run-end-0"}
     lost = "ended at 2026-03-31T14:00:00+02:00: postgres took it back: test"
-    assert lost in outcome.messages["order_shares"]
+    assert lost in outcome.messages[model]
+    assert not shop.has(model)
+    assert shop.loaded() == [("2026-03-28", 48)]
     # It is not failed a second time by a run that does not hold it.
     assert "claim lost" in outcome.messages["shop-on-run-end-0"]
     assert shop.last_detail()["reason"] == "test"
-    assert shop.loaded() == [("2026-03-28", 48)]
-    assert shop.connection.execute("select to_regclass('analytics.order_shares')").fetchone() == (
-        None,
-    )
 
 
+def test_what_a_model_wrote_is_rolled_back_when_its_record_is_lost_as_it_ends(shop):
+    shop.open()
+    shop.clock.set("2026-03-31T12:00:00Z")
+    # In the model's own transaction, between its first look at the claim and its last.
+    expire = "select record_ledger.expire_leases('orders', '-infinity', 'infinity', 'test')"
+    file = shop.own_project() / "models" / "orders.sql"
+    file.write_text(f'{{{{ config(pre_hook="{expire}") }}}}{file.read_text()}')
+
+    outcome = shop("run", run_id="a")
+
+    assert outcome.named("error") == {"orders"}
+    assert "postgres took it back: test" in outcome.messages["orders"]
+    assert not shop.has("orders")
+    # What was rolled back as well is that anybody took it: the run itself fails its record.
+    assert shop.records() == [("2026-03-28", "PENDING", 1, None)]
+
+
+@pytest.mark.slow
+def test_the_lease_is_extended_as_a_model_begins_and_as_it_ends(shop):
+    shop.open()
+    shop.clock.set("2026-03-31T12:00:00Z")
+    begin(shop, "order_shares", HALF_AN_HOUR)
+    begin_count = shop.dbt.project / "models" / "order_count.sql"
+    begin_count.write_text(HALF_AN_HOUR + begin_count.read_text())
+    for test, after, ends_at in (
+        ("whole_lease_later", "order_shares", "2026-03-31T13:30:00Z"),
+        ("whole_lease_at_the_end", "order_count", "2026-03-31T14:00:00Z"),
+    ):
+        (shop.dbt.project / "tests").mkdir(exist_ok=True)
+        (shop.dbt.project / "tests" / f"{test}.sql").write_text(
+            f"-- depends_on: {{{{ ref('{after}') }}}}\n"
+            "select lease_expires_at from record_ledger.pipeline_records "
+            f"where status = 'IN_PROGRESS' and lease_expires_at <> '{ends_at}'"
+        )
+
+    outcome = shop("build", run_id="a")
+
+    assert outcome.success, (outcome.error, outcome.messages)
+    assert {"whole_lease_later", "whole_lease_at_the_end"} <= outcome.named("pass")
+
+
+@pytest.mark.slow
 def test_a_config_registers_its_pipeline(shop, clock, ledger):
     shop.open()
     clock.set("2026-03-31T12:00:00Z")
@@ -158,6 +244,7 @@ def test_a_config_registers_its_pipeline(shop, clock, ledger):
     assert ledger.execute(done).fetchall() == [("again", "a")]
 
 
+@pytest.mark.slow
 def test_commands_that_build_no_models_pass_nothing(shop, ledger):
     shop.open()
     shop.clock.set("2026-03-31T12:00:00Z")

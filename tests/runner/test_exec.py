@@ -97,6 +97,7 @@ def test_arguments_are_templates_over_the_record(run):
         "{{ window_end_time.add(hours=1).to_iso8601_string() }}",
         "{{ source_name | upper }}-{{ target_day }}",
         "{{ attempt + 1 }}",
+        "{{ window_end_time | utc }}",
         "{as it is} %s\n",
         "two\nlines {{ time_interval }}\n",
         "{# gone #}",
@@ -104,7 +105,8 @@ def test_arguments_are_templates_over_the_record(run):
 
     assert done.code == 0, done.err
     assert "\n".join(done.out.split("\n")[:-2]) == (
-        "2026/11/21 00|2026-11-21T03:00:00-08:00|ELASTICSEARCH-2026-11-21|2|{as it is} %s\n"
+        "2026/11/21 00|2026-11-21T03:00:00-08:00|ELASTICSEARCH-2026-11-21|2|2026-11-21T10:00:00|"
+        "{as it is} %s\n"
         "|two\nlines 2h\n||"
     )
 
@@ -128,6 +130,7 @@ def test_an_argument_that_is_no_template_takes_no_record(run, runner):
         ),
         (["{{ tool }}"], "the command, '{{ tool }}': 'tool' is undefined"),
         (["echo", "{{ 1 / 0 }}"], "argument 1 of the command, '{{ 1 / 0 }}': the template failed"),
+        (["echo", "{{ target_day | utc }}"], "is no time that could be told in UTC"),
         (["echo", "{{ ''.__class__.__mro__ }}"], "argument 1 of the command"),
     ],
 )

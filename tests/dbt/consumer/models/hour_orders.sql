@@ -8,5 +8,5 @@
     tags=['microbatch']
 ) }}
 
-select order_id, ordered_at, amount
+select order_id, ordered_at, 100 / amount as share
 from {{ source('raw', 'orders') }}
