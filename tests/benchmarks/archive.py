@@ -21,13 +21,14 @@ from tests.benchmarks.bench import (
     START,
     STEP,
     Ledger,
-    Result,
     as_json,
     create_ledger,
     median,
-    print_results,
     timed,
 )
+from tests.benchmarks.filling import fill
+from tests.benchmarks.report import Result
+from tests.benchmarks.report import table as lines_of
 from tests.support.databases import Connection, open_connection
 from tests.support.server import Server
 
@@ -36,40 +37,6 @@ BATCH = 10_000
 ROUNDS = 400
 ARCHIVE = "select record_ledger.archive_records(%s, '2100-01-01T00:00:00Z', %s)"
 
-# What so many cycles would have left behind, without taking their time: a record, the claim of its
-# run and two events each.
-_FILL = f"""
-insert into record_ledger.record (
-    pipeline_id, window_start_time, window_end_time, previous_window_start_time, target_day, status,
-    attempt, claim_token, run_id, fields, config_version, event_count, last_event, last_detail,
-    created_at, updated_at
-)
-select %(name)s, s.start, s.start + s.step, case when s.n > 0 then s.start - s.step end,
-    (s.start at time zone 'UTC')::date, 'COMPLETED', 1,
-    nextval('record_ledger.claim_token_seq'), 'scheduled__' || s.start || '/' || %(name)s,
-    '{{"source_name": "elasticsearch", "target_name": "snowflake"}}', 1, 2, 'completed',
-    '{{"rows": 1200}}', s.start + 2 * s.step, s.start + 2 * s.step
-from (
-    select n, timestamptz '{START}' + n * interval '{STEP} seconds' as start,
-        interval '{STEP} seconds' as step
-    from generate_series(0, %(count)s - 1) as n
-) as s;
-insert into record_ledger.claim
-select pipeline_id, claim_token, window_start_time, run_id, window_start_time, window_start_time
-from record_ledger.record where pipeline_id = %(name)s order by window_start_time;
-insert into record_ledger.record_event (
-    pipeline_id, window_start_time, event_no, event_time, event, from_status, to_status, generation,
-    attempt, claim_token, run_id, detail
-)
-select r.pipeline_id, r.window_start_time, e.no, r.updated_at, e.event, e.from_status, e.to_status,
-    1, 1, r.claim_token, r.run_id, case e.no when 1 then '{{}}' else r.last_detail end
-from record_ledger.record as r
-cross join (
-    values (1, 'passed', 'PENDING', 'IN_PROGRESS'), (2, 'completed', 'IN_PROGRESS', 'COMPLETED')
-) as e (no, event, from_status, to_status)
-where r.pipeline_id = %(name)s
-order by r.window_start_time, e.no
-"""
 _PLAIN = """
 create table bench.{0} (like record_ledger.{0} including defaults);
 create table bench.moved_{0} (like record_ledger.{0} including defaults);
@@ -106,22 +73,12 @@ from record_ledger.pipeline_records where status = 'IN_PROGRESS'
 """
 
 
-def fill(ledger: Ledger, records: int) -> None:
+def fill_all(ledger: Ledger, records: int) -> None:
     """Makes the pipelines p0, p1 ... with as many finished records in all."""
     ledger.go_to_step(records // PIPELINES + 2)
-    tables = ("record", "claim", "record_event")
-    for table in tables:
-        ledger.connection.execute(f"alter table record_ledger.{table} disable trigger all")  # type: ignore[arg-type]
     for number in range(PIPELINES):
-        name = f"p{number}"
-        config = as_json(ledger.config(name))
-        ledger.connection.execute("select record_ledger.register_pipeline(%s)", [config])
-        named = {"name": name, "count": records // PIPELINES}
-        for statement in _FILL.split(";"):
-            ledger.connection.execute(statement, named)  # type: ignore[arg-type]
-        print(f"filled {(number + 1) * named['count']:,} records", flush=True)
-    for table in tables:
-        ledger.connection.execute(f"alter table record_ledger.{table} enable trigger all")  # type: ignore[arg-type]
+        fill(ledger, f"p{number}", records // PIPELINES)
+        print(f"filled {(number + 1) * (records // PIPELINES):,} records", flush=True)
     for table, key in _KEYS.items():
         ledger.connection.execute(_PLAIN.format(table, key))  # type: ignore[arg-type]
     ledger.connection.execute("vacuum analyze")
@@ -213,7 +170,7 @@ def look_on(dsn: str, ended: threading.Event, waits: list[float]) -> None:
 def measure(server: Server, records: int) -> list[Result]:
     """Measures archiving on a ledger of so many finished records."""
     ledger = create_ledger(server, "bench_archive")
-    fill(ledger, records)
+    fill_all(ledger, records)
     each = records // PIPELINES
     passes, archiver = Passes(ledger.dsn, each + 10), Archiver(ledger.dsn)
     before = passes.measure()
@@ -273,7 +230,7 @@ def main() -> None:
         results = measure(server, records)
     finally:
         server.remove()
-    print_results(results)
+    print(lines_of(results, "archiving"))
 
 
 if __name__ == "__main__":

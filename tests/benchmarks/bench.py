@@ -1,4 +1,4 @@
-"""What the benchmarks share: databases with a clock set by hand, interleaved medians, a table."""
+"""What the benchmarks share: databases with a clock set by hand, and how a call is timed."""
 
 from __future__ import annotations
 
@@ -33,16 +33,6 @@ create table bench.bare (id bigint generated always as identity primary key, not
 create or replace function record_ledger.clock() returns timestamptz language sql volatile
 as $$ select timestamptz '{START}' + nextval('bench.tick') * interval '1 second' $$;
 """
-
-
-@dataclass
-class Result:
-    """One line of the report: a ratio, what it was drawn from, and the goal it is held against."""
-
-    what: str
-    ratio: float
-    goal: float
-    note: str
 
 
 @dataclass
@@ -124,16 +114,3 @@ def timed(call: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
 
 def median(times: list[float]) -> float:
     return statistics.median(times)
-
-
-def print_results(results: list[Result]) -> None:
-    """Prints the report: every figure a ratio of medians that were measured in turns."""
-    width = max(len(result.what) for result in results)
-    print(f"\n{'benchmark':<{width}}  ratio   goal  of what")
-    for result in results:
-        mark = " " if result.ratio <= result.goal else "!"
-        print(
-            f"{result.what:<{width}}  {result.ratio:>5.2f} {mark} {result.goal:>5.2f}"
-            f"  {result.note}"
-        )
-    print("! marks a ratio above its goal: read it beside the machine's noise", flush=True)

@@ -1,0 +1,115 @@
+"""What the benchmarks found: a table to read, and a data file that the picture is drawn from."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+DATA = Path(__file__).with_name("results.json")
+
+
+@dataclass
+class Result:
+    """One line of the report: a ratio, the goal it is held against, and what it is a ratio of."""
+
+    what: str
+    ratio: float
+    goal: float | None
+    note: str
+    area: str = ""
+
+
+@dataclass
+class Report:
+    """All lines, the series that the picture shows, and what could not be measured."""
+
+    results: list[Result] = field(default_factory=list)
+    series: dict[str, Any] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+    load: tuple[float, ...] = field(default_factory=os.getloadavg)
+
+    def add(self, area: str, results: list[Result]) -> None:
+        """Adds the lines of one area, and prints them so that a long run shows where it is."""
+        for result in results:
+            result.area = area
+        self.results += results
+        print(table(results, heading=area), flush=True)
+
+    @contextmanager
+    def skipping(self, unavailable: type[Exception]) -> Iterator[None]:
+        """Notes what could not be measured here, and why, when the block raises that."""
+        try:
+            yield
+        except unavailable as error:
+            self.skipped.append(str(error))
+            print(f"skipped: {error}", flush=True)
+
+    def as_data(self, server: str, *, quick: bool) -> dict[str, Any]:
+        """Returns all of it as the data file keeps it."""
+        return {
+            "taken": {
+                "at": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+                "length": "quick" if quick else "full",
+                "processor": _processor(),
+                "cores": os.cpu_count(),
+                "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
+                "system": f"{platform.system()} {platform.machine()}",
+                "load_at_start": [round(load, 1) for load in self.load],
+                "versions": {
+                    "PostgreSQL": server,
+                    "Python": platform.python_version(),
+                    "record-ledger": version("record-ledger"),
+                    "psycopg": version("psycopg"),
+                    **self.versions,
+                },
+            },
+            "results": [
+                {**asdict(result), "ratio": round(result.ratio, 3)} for result in self.results
+            ],
+            "series": self.series,
+            "skipped": self.skipped,
+        }
+
+
+def table(results: list[Result], heading: str) -> str:
+    """Returns lines to read: every figure a ratio of medians that were measured in turns."""
+    width = max([len(result.what) for result in results] + [len(heading)])
+    lines = [f"\n{heading:<{width}}    ratio    goal  of what"]
+    for result in results:
+        goal = "      -" if result.goal is None else f"{result.goal:>7.2f}"
+        mark = "!" if result.goal is not None and result.ratio > result.goal else " "
+        lines.append(f"{result.what:<{width}}  {result.ratio:>7.2f} {mark}{goal}  {result.note}")
+    return "\n".join(lines)
+
+
+def save(data: dict[str, Any]) -> None:
+    """Writes the data file."""
+    DATA.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+
+
+def load() -> dict[str, Any]:
+    """Returns what the data file holds."""
+    data: dict[str, Any] = json.loads(DATA.read_text(encoding="utf-8"))
+    return data
+
+
+def _processor() -> str:
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    elif sys.platform == "darwin":
+        asked = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    return platform.processor() or platform.machine()
