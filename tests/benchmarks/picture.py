@@ -1,4 +1,4 @@
-"""Draws results.svg from results.json: python tests/benchmarks/picture.py
+"""Draws results.svg from results.json.
 
 Written by hand, so that the picture needs no library and reads in light and in dark.
 """
@@ -6,20 +6,12 @@ Written by hand, so that the picture needs no library and reads in light and in 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from tests.benchmarks.report import DATA, load
-
-PICTURE = DATA.with_suffix(".svg")
 _WIDTH, _PANEL, _GAP, _LEFT = 900, 410, 50, 15
 _ROW = 24
-_LABEL = 165
 _STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #24292f }
 .title { font-weight: 600; font-size: 14px } .small { font-size: 11px; fill: #57606a }
@@ -65,11 +57,6 @@ def draw(data: dict[str, Any]) -> str:
         f"<style>{_STYLE}</style>\n"
         f'<rect class="page" width="{_WIDTH}" height="{top}"/>\n{body}\n</svg>\n'
     )
-
-
-def draw_results() -> None:
-    """Draws the picture of the committed data file, beside it."""
-    PICTURE.write_text(draw(load()), encoding="utf-8")
 
 
 # ---------------------------------------------------------------- the panels
@@ -122,7 +109,7 @@ def _growth(series: dict[str, Any]) -> tuple[str, int]:
         for state in series["growth"]
     ]
     under = f"1 is {base} pages, on {series['growth'][0]['name']}; long bars are cut"
-    return _bars("Pages that a pass touches", under, bars, cut=4.0)
+    return _bars("Pages that a pass touches", under, bars, names=200, cut=4.0)
 
 
 def _held_snapshot(series: dict[str, Any]) -> tuple[str, int]:
@@ -151,18 +138,24 @@ def _starts(series: dict[str, Any]) -> tuple[str, int]:
 
 # ---------------------------------------------------------------- shapes
 def _bars(
-    title: str, under: str, bars: Sequence[Bar], *, room: int = 50, cut: float = math.inf
+    title: str,
+    under: str,
+    bars: Sequence[Bar],
+    *,
+    names: int = 165,
+    room: int = 50,
+    cut: float = math.inf,
 ) -> tuple[str, int]:
     most = max(min(value, cut) for _, value, _, _ in bars)
-    scale = (_PANEL - _LABEL - room) / most
+    scale = (_PANEL - names - room) / most
     lines, top = [*_heading(title, under)], 48
     for label, value, note, ours in bars:
         width = max(1.0, min(value, cut) * scale)
         kind = "ours" if ours else "other"
         lines += [
-            _text(_LABEL - 8, top + 12, label, anchor="end"),
-            f'<rect class="{kind}" x="{_LABEL}" y="{top}" width="{width:.1f}" height="16" rx="2"/>',
-            _text(_LABEL + width + 6, top + 12, note),
+            _text(names - 8, top + 12, label, anchor="end"),
+            f'<rect class="{kind}" x="{names}" y="{top}" width="{width:.1f}" height="16" rx="2"/>',
+            _text(names + width + 6, top + 12, note),
         ]
         top += _ROW
     return "\n".join(lines), top
@@ -178,7 +171,7 @@ def _curves(
 ) -> tuple[str, int]:
     first, last = ticks[0][0], ticks[-1][0]
     most = max([least_top, *(y for points in curves.values() for _, y in points)]) * 1.05
-    left, right, top, bottom = 34, _PANEL - 150, 48, 210
+    left, right, top, bottom = 34, _PANEL - 170, 48, 210
 
     def place(x: float, y: float) -> tuple[float, float]:
         across = left + (right - left) * (x - first) / (last - first or 1)
@@ -233,7 +226,3 @@ def _footer(taken: dict[str, Any]) -> list[str]:
         + ", ".join(f"{load:g}" for load in taken["load_at_start"])
     )
     return [machine, ", ".join(versions[:6]), ", ".join(versions[6:])]
-
-
-if __name__ == "__main__":
-    draw_results()

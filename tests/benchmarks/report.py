@@ -15,6 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.picture import draw
+
 DATA = Path(__file__).with_name("results.json")
 
 
@@ -93,15 +95,56 @@ def table(results: list[Result], heading: str) -> str:
     return "\n".join(lines)
 
 
+def documents(data: dict[str, Any]) -> dict[str, str]:
+    """Returns what is drawn and written from a data file, by file name."""
+    return {"results.svg": draw(data), "results.md": _page(data)}
+
+
 def save(data: dict[str, Any]) -> None:
-    """Writes the data file."""
+    """Writes the data file, and beside it what is drawn and written from it."""
     DATA.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    for name, text in documents(load()).items():
+        DATA.with_name(name).write_text(text, encoding="utf-8")
 
 
 def load() -> dict[str, Any]:
     """Returns what the data file holds."""
     data: dict[str, Any] = json.loads(DATA.read_text(encoding="utf-8"))
     return data
+
+
+def _page(data: dict[str, Any]) -> str:
+    taken = data["taken"]
+    loads = ", ".join(f"{load:g}" for load in taken["load_at_start"])
+    lines = [
+        "# What the benchmarks found",
+        "",
+        "Written by `run.py --save` from results.json. Every figure is a ratio of things measured in",
+        "turns; one below its goal is good.",
+        "",
+        f"{taken['at']}, {taken['length']} run. {taken['processor']}, {taken['cores']} cores,",
+        f"{taken['memory_gb']} GB, {taken['system']}. Load average at its start: {loads}.",
+        ", ".join(f"{name} {version}" for name, version in taken["versions"].items()) + ".",
+        *(f"Skipped: {reason}." for reason in data["skipped"]),
+    ]
+    area = None
+    for result in data["results"]:
+        if result["area"] != area:
+            area = result["area"]
+            lines += ["", f"## {area}", "", "| what | ratio | goal | of what |"]
+            lines.append("|---|---:|---:|---|")
+        goal = "" if result["goal"] is None else f"{result['goal']:.2f}"
+        lines.append(f"| {result['what']} | {result['ratio']:.2f} | {goal} | {result['note']} |")
+    for name, entries in data["series"].items():
+        if name == "held_snapshot":
+            continue
+        columns = list(entries[0])
+        lines += ["", f"## Figures: {name}", "", f"| {' | '.join(columns)} |".replace("_", " ")]
+        lines.append("|---" + "|---:" * (len(columns) - 1) + "|")
+        lines += [
+            f"| {' | '.join(str(entry[column]) for column in columns)} |" for entry in entries
+        ]
+    return "\n".join(lines) + "\n"
 
 
 def _processor() -> str:

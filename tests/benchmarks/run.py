@@ -3,8 +3,8 @@
 Each is a ratio of things measured in turns on one server of its own with fsync on, so that a noisy
 machine spoils both sides. Nothing fails here: a ratio above its goal is marked, for a person. All
 of it takes about a quarter of an hour, --quick about two minutes; --long adds 10^7 records and
-200,000 cycles under a held snapshot. --save keeps what was found in results.json and draws
-results.svg from it. archive.py measures archiving, apart.
+200,000 cycles under a held snapshot. --save keeps what was found in results.json, and draws
+results.svg and writes results.md from it. archive.py measures archiving, apart.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.benchmarks import bulk, due_window, growth, held_snapshot, picture, speed, starts
+from tests.benchmarks import bulk, due_window, growth, held_snapshot, speed, starts
 from tests.benchmarks.environments import Environments
 from tests.benchmarks.report import Report, save
 from tests.support.databases import open_connection
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="short, to see that all of it works")
     parser.add_argument("--long", action="store_true", help="10^7 records, 200,000 cycles")
     parser.add_argument("--only", choices=AREAS, action="append", help="an area; may be repeated")
-    parser.add_argument("--save", action="store_true", help="write results.json and results.svg")
+    parser.add_argument("--save", action="store_true", help="write results.json, .svg and .md")
     chosen = parser.parse_args()
     if chosen.save and chosen.only:
         parser.error("--save keeps one run of everything: leave out --only")
@@ -71,7 +71,6 @@ def main() -> None:
     print("\n! marks a ratio above its goal: read it beside the machine's noise", flush=True)
     if chosen.save:
         save(report.as_data(name, quick=chosen.quick))
-        picture.draw_results()
 
 
 if __name__ == "__main__":

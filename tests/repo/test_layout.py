@@ -20,6 +20,7 @@ LONG_FILES: dict[str, str] = {
     "dbt_project/README.md": "the reference of the dbt package",
     "dbt_project/macros/deploy_script.sql": "generated: all of sql/ in one macro",
     "sql/README.md": "the reference of the SQL surface",
+    "tests/benchmarks/results.json": "data that the benchmarks wrote",
     "tests/sql/model.py": "all rules once more in one place, to be read beside those of sql/rules",
 }
 # The deploy scripts of earlier releases: kept as they were.

@@ -1,0 +1,18 @@
+"""The picture and the table of the benchmarks are what the committed data file says."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.benchmarks.report import DATA, documents, load
+
+
+@pytest.mark.parametrize("name", ["results.svg", "results.md"])
+def test_what_is_shown_is_drawn_from_the_committed_data(name):
+    assert DATA.with_name(name).read_text(encoding="utf-8") == documents(load())[name]
+
+
+def test_the_data_name_versions_and_machine():
+    taken = load()["taken"]
+    assert {"processor", "cores", "memory_gb", "load_at_start"} <= taken.keys()
+    assert {"PostgreSQL", "record-ledger", "psycopg"} <= taken["versions"].keys()
