@@ -16,12 +16,12 @@ _STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #24292f }
 .title { font-weight: 600; font-size: 14px } .small { font-size: 11px; fill: #57606a }
 .ours { fill: #0969da } .other { fill: #afb8c1 } .page { fill: #ffffff }
-.axis { stroke: #d0d7de; stroke-width: 1 } .mark { stroke: #cf222e; stroke-dasharray: 4 3 }
+.axis { stroke: #d0d7de; stroke-width: 1 }
 polyline { fill: none; stroke-width: 2; stroke: #8c959f }
 polyline.ours { fill: none; stroke: #0969da }
 @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3 } .small { fill: #9198a1 } .ours { fill: #4493f8 } .other { fill: #545d68 }
-    .page { fill: #0d1117 } .axis { stroke: #3d444d } .mark { stroke: #f85149 }
+    .page { fill: #0d1117 } .axis { stroke: #3d444d }
     polyline { stroke: #768390 } polyline.ours { stroke: #4493f8 }
 }
 """

@@ -119,8 +119,8 @@ def _page(data: dict[str, Any]) -> str:
     lines = [
         "# What the benchmarks found",
         "",
-        "Written by `run.py --save` from results.json. Every figure is a ratio of things measured in",
-        "turns; one below its goal is good.",
+        "Written by `run.py --save` from results.json. Every figure is a ratio of things measured",
+        "in turns; one below its goal is good.",
         "",
         f"{taken['at']}, {taken['length']} run. {taken['processor']}, {taken['cores']} cores,",
         f"{taken['memory_gb']} GB, {taken['system']}. Load average at its start: {loads}.",

@@ -51,6 +51,14 @@ def measure(
     report.add(f"items per second at {max(levels)} connections", _together(found, max(levels)))
 
 
+def _named(found: list[Contender], name: str) -> Contender:
+    return next(contender for contender in found if contender.name == name)
+
+
+def _peers(found: list[Contender]) -> list[Contender]:
+    return [each for each in found if each.config is None and each.name != "bare commit"]
+
+
 def _figures(slices: list[Slice]) -> dict[str, Any]:
     items = sorted(spent for part in slices for spent in part.items)
     calls = [spent for part in slices for spent in part.calls]
@@ -63,7 +71,15 @@ def _figures(slices: list[Slice]) -> dict[str, Any]:
 
 
 def _alone(found: list[Contender]) -> list[Result]:
-    bare, ledger = found[0].slices[1], found[1].slices[1]
+    bare, ledger, plain, exits = (
+        _named(found, name).slices[1]
+        for name in (
+            "bare commit",
+            "record-ledger",
+            "record-ledger, plain SQL",
+            "a call that exits",
+        )
+    )
     middle = statistics.median(statistics.median(part.items) for part in bare)
     of_bare = f"of a bare one-row insert commit ({middle:.0f} us)"
 
@@ -73,14 +89,13 @@ def _alone(found: list[Contender]) -> list[Result]:
             for one, other in zip(over, under, strict=True)
         )
 
-    plain, exits = found[3].slices[1], found[4].slices[1]
     lines = [
         Result("store + pass", ratio(ledger, bare, "calls"), 1.8, of_bare),
         Result("store + pass, plain SQL", ratio(plain, bare, "calls"), 1.8, of_bare),
         Result("store + pass + complete", ratio(ledger, bare), 3.0, of_bare),
         Result("a call that exits", ratio(exits, bare), 0.5, of_bare),
     ]
-    for peer in found[5:]:
+    for peer in _peers(found):
         theirs = peer.slices[1]
         of = f"of its enqueue + claim + complete ({ratio(theirs, bare):.1f} commits)"
         lines.append(Result(f"an item beside {peer.name}", ratio(ledger, theirs), 0.5, of))
@@ -90,13 +105,13 @@ def _alone(found: list[Contender]) -> list[Result]:
 def _together(found: list[Contender], level: int) -> list[Result]:
     """Compares throughput: as ratios of times, so that a smaller one is a faster ledger."""
     lines = []
-    for contender in found[1:3]:
-        mine = contender.slices[level]
-        for peer in found[5:]:
+    for name in ("record-ledger", "record-ledger, one pipeline"):
+        mine = _named(found, name).slices[level]
+        for peer in _peers(found):
             pairs = zip(peer.slices[level], mine, strict=True)
             lines.append(
                 Result(
-                    f"time per item, {contender.name}",
+                    f"time per item, {name}",
                     statistics.median(theirs.rate / ours.rate for theirs, ours in pairs),
                     0.5,
                     f"of that of {peer.name} "

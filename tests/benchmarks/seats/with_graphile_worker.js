@@ -39,7 +39,10 @@ async function main() {
 
     async function item() {
         await addJob("copy", payload);
-        const jobs = await batchGetJobs(options, withPgClient, tasks, worker, null, 1);
+        let jobs = [];
+        while (jobs.length === 0) {
+            jobs = await batchGetJobs(options, withPgClient, tasks, worker, null, 1);
+        }
         const called = now();
         await batchCompleteJobs(options, withPgClient, worker, jobs);
         return called;

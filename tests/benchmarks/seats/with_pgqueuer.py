@@ -36,7 +36,9 @@ async def main(dsn: str, *, sets_up: bool) -> None:
 
     async def item() -> float:
         await queries.enqueue("copy", PAYLOAD)
-        jobs = await queries.dequeue(1, ENTRYPOINTS, manager, None, timedelta(minutes=5))
+        jobs = []
+        while not jobs:
+            jobs = await queries.dequeue(1, ENTRYPOINTS, manager, None, timedelta(minutes=5))
         called = perf_counter()
         await queries.log_jobs([(job, "successful", None) for job in jobs])
         return called

@@ -94,7 +94,9 @@ def pgmq_style(dsn: str, number: str, config: str) -> Callable[[], float]:
 
     def item() -> float:
         execute("select pgmq_style.send(%s)", [MESSAGE])
-        row: Any = execute("select * from pgmq_style.read(30, 1)").fetchone()
+        row: Any = None
+        while row is None:
+            row = execute("select * from pgmq_style.read(30, 1)").fetchone()
         called = perf_counter()
         execute("select pgmq_style.archive(%s)", [row[0]])
         return called
