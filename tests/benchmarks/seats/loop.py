@@ -3,7 +3,8 @@
 A seat is a process with one connection. It says `ready`, then reads how many seconds to go on and
 answers with what each call (enqueue and claim) and each item (the call and completing it) took, in
 microseconds. Where several claim at once, `skip locked` may find nothing in its snapshot though a
-job is there: the seat then claims again. It needs the standard library only, so it runs in the environment of any peer.
+job is there: the seat then claims again. It needs the standard library only, so it runs in the
+environment of any peer.
 """
 
 from __future__ import annotations
