@@ -2,9 +2,9 @@
 
 Pages (shared buffers hit or read, by EXPLAIN) are the same on a noisy machine; times stand beside
 them, without waiting for the disk. A pass must touch no more of a large ledger than of a small one,
-but for the levels that its indexes have more: one from 10^3 to 10^6 records, which is a page in
-each look-up, and the reason why pages are held to 1.5. A status counts what is open, and grows with
-that.
+but for the levels that its indexes have more: one or two from 10^3 to 10^6 records, each a page in
+every look-up, which the ratio of pages shows and the time does not. A status counts what is open,
+and grows with that.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ where pipeline_id = %s and window_start_time = (
 """
 _STATUS = "select * from record_ledger.pipeline_progress where pipeline_id = %s"
 _FIGURES = {
-    "pass_pages": ("a pass", "pages", 1.5),
+    "pass_pages": ("a pass", "pages", 1.2),
     "cycle_us": ("a cycle", "us", 1.2),
     "verdict_pages": ("one verdict", "pages", None),
     "status_pages": ("one status", "pages", None),
