@@ -10,18 +10,18 @@
 {% endmacro %}
 
 
-{# Runs one statement in a transaction of its own; returns the first value of its first row. #}
+{#
+  Runs one statement in a transaction of its own; returns the first value of its first row. For
+  operations and on-run-start, where each statement is committed by itself. Not for a model: psycopg2
+  takes no notice of a COMMIT that is sent as text and would begin no other transaction, so that what
+  the model does would be committed bit by bit.
+#}
 {% macro run_alone(sql) %}
     {#- `statement` opens the transaction, which nothing would commit: `run_query` does not. -#}
     {%- call statement('run_alone', fetch_result=True) -%}
         {{ sql }}
     {%- endcall -%}
     {%- do adapter.commit() -%}
-    {#-
-      psycopg2 takes no notice of a COMMIT that is sent as text, and would begin no other transaction:
-      what follows on this connection, as hooks of a project do, would be committed one by one.
-    -#}
-    {%- call statement(auto_begin=False) -%}begin{%- endcall -%}
     {{ return(load_result('run_alone')['data'][0][0]) }}
 {% endmacro %}
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import yaml
 
 from tests.dbt.shop import BY_HOOKS, CONFIG, SHORT_DAY
 from tests.dbt.support import rows_of_the_ledger
@@ -154,7 +155,10 @@ def retry(shop, run_id=""):
 
 
 # Begins a model: somebody takes the record back, or time passes.
-FIRST = '{%% if execute %%}{%% do record_ledger.run_alone("%s") %%}{%% endif %%}'
+FIRST = (
+    '{%% if execute %%}{%% do run_query("%s") %%}{%% do run_query("commit") %%}'
+    '{%% do run_query("begin") %%}{%% endif %%}'
+)
 EXPIRE = FIRST % ("select record_ledger.expire_leases('orders', '-infinity', 'infinity', 'test')")
 HALF_AN_HOUR = FIRST % (
     "select setval('test_clock.microseconds', last_value + 1800 * 1000000)"
@@ -268,3 +272,22 @@ def test_a_run_whose_record_lacks_the_counts_that_are_required_fails_it_and_is_n
     assert "counts do not agree" in outcome.error
     assert shop.records() == [("2026-03-28", "PENDING", 1, None)]
     assert "source not counted under this claim" in shop.last_detail()["error"]
+
+
+@pytest.mark.slow
+def test_what_other_hooks_do_is_committed_as_without_the_ledger(shop):
+    settings_file = shop.own_project() / "dbt_project.yml"
+    settings = yaml.safe_load(settings_file.read_text())
+    make = "create table public.{} as select 1 as x"
+    for when in ("on-run-start", "on-run-end"):
+        name = when.replace("-", "_")
+        settings[when] = [make.format(f"{name}_1"), settings[when], make.format(f"{name}_2")]
+    settings_file.write_text(yaml.safe_dump(settings))
+    shop.open()
+    shop.clock.set("2026-03-31T12:00:00Z")
+    outcome = shop("run", run_id="a")
+    assert outcome.success, outcome.error
+    made = "select tablename from pg_tables where schemaname = 'public' order by 1"
+    assert [name for (name,) in shop.connection.execute(made)] == [
+        "on_run_end_1", "on_run_end_2", "on_run_start_1", "on_run_start_2",
+    ]  # fmt: skip
