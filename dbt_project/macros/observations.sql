@@ -8,7 +8,7 @@
     {%- set counted = [
         record_ledger.text_literal(stage),
         record_ledger.text_literal(row_count) ~ "::bigint",
-        record_ledger.text_literal(tojson(detail)) ~ "::jsonb",
+        record_ledger.json_literal(detail),
         record_ledger.text_literal(claim_token) ~ "::bigint",
     ] -%}
     {{ return(
