@@ -467,7 +467,8 @@ comment on table record_ledger.archived_record_observation is
 'Private. Append-only: the observations of archived records. Read through archived_record_observations.';
 $body$);
 select record_ledger.migrate(5, '0005_retention_recounts', $body$-- record_ledger migration 5: how long source data is kept, and when finished windows are counted again.
--- What order by deadline, lost records, recounts and reopening by them need to know of a pipeline.
+-- What order by deadline, lost records, recounts and reopening by them need to know of a pipeline; the index that tells
+-- records in backoff apart.
 -- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
 -- Rules kept here: durations are elapsed time; an order by deadline has deadlines.
 
@@ -509,6 +510,15 @@ where changed_by is not null and generation = 1;
 create index recounts_that_differ
 on record_ledger.record_observation (pipeline_id, window_start_time)
 where changed_by <> 0;
+
+-- ---------------------------------------------------------------- record
+-- The backoff is a key, too, so that records in backoff are told apart in the index itself, as expired leases are.
+drop index record_ledger.open_records_by_lane;
+create index open_records_by_lane
+on record_ledger.record (
+    open_pipeline_id, lane, window_start_time, lease_expires_at, retry_at
+)
+where open_pipeline_id is not null;
 
 -- ---------------------------------------------------------------- functions whose signature is another one now
 drop function if exists record_ledger.lane_heads(text, timestamptz, timestamptz);
@@ -1698,6 +1708,7 @@ comment on function record_ledger.days_with_windows(record_ledger.pipeline) is
 -- Read by: next_answer. Rules: lane_heads, retry_time.
 create or replace function record_ledger.deciding_record(
     p record_ledger.pipeline,
+    -- The oldest record of the lane 'waiting', and the oldest in progress; null when there is none.
     oldest_waiting timestamptz,
     first_active timestamptz,
     lost_before timestamptz,
@@ -1711,19 +1722,23 @@ as $$
 declare
     r record_ledger.record;
     v_start timestamptz;
-    v_from constant timestamptz := coalesce(lost_before, '-infinity');
+    -- Where nothing waits or is in progress, nothing is read: not even the entries of records that did.
+    v_waiting_from constant timestamptz := coalesce(oldest_waiting, 'infinity');
+    v_from_active constant timestamptz := case
+        when first_active is not null then greatest(first_active, lost_before)
+    end;
 begin
     select o.* into r
     from record_ledger.record as o
     where o.open_pipeline_id = p.pipeline_id and o.lane = 'active'
-        and o.window_start_time >= greatest(deciding_record.first_active, v_from)
+        and o.window_start_time >= v_from_active
         and o.lease_expires_at <= as_of and o.attempt < p.max_attempts
     order by o.window_start_time
     limit 1;
     select min(h.window_start_time) into v_start
     from record_ledger.lane_heads(
         p.pipeline_id,
-        deciding_record.oldest_waiting,
+        v_waiting_from,
         lost_before => deciding_record.lost_before
     ) as h
     where h.lane not in ('active', 'failed');
@@ -1747,9 +1762,9 @@ begin
         select min(h.window_start_time) into v_start
         from record_ledger.lane_heads(
             p.pipeline_id,
-            null,
+            v_waiting_from,
             -- What is in progress has expired by now.
-            greatest(deciding_record.first_active, v_from),
+            coalesce(v_from_active, 'infinity'),
             deciding_record.lost_before
         ) as h;
     end if;
@@ -2915,7 +2930,7 @@ comment on function record_ledger.next_answer(record_ledger.pipeline, text, time
 -- a credit grows by the share per such pass, and at 1 it is spent on a historical record. So of n passes they get
 -- floor(n * share) at least, and live windows floor(n * (1 - share)). With pass_order 'deadline', the older of both
 -- goes first while it is at risk, whosever turn it is; such a pass is nobody's turn.
--- Read by: next_answer. Rules: is_stable, is_at_risk, retry_time.
+-- Read by: next_answer. Rules: oldest_due, is_stable, is_at_risk, retry_time.
 create or replace function record_ledger.next_candidate(
     p record_ledger.pipeline,
     -- The oldest record of the lane 'waiting', if there is one.
@@ -2943,22 +2958,16 @@ declare
     v_live_is_stable boolean;
     v_past_is_stable boolean;
     v_from constant timestamptz := coalesce(lost_before, '-infinity');
+    -- Where none has expired, nothing is read: not even the entries of records that were in progress.
+    v_from_active constant timestamptz := case
+        when first_active is not null then greatest(first_active, lost_before)
+    end;
 begin
     historical_credit := credit;
     select b.window_start_time, b.window_end_time into v_past_start, v_past_end
-    from record_ledger.record as b
-    where b.open_pipeline_id = p.pipeline_id and b.lane = 'historical'
-        and b.window_start_time >= v_from
-        and (b.retry_at is null or b.retry_at <= as_of)
-    order by b.window_start_time
-    limit 1;
+    from record_ledger.oldest_due(p.pipeline_id, 'historical', v_from, as_of) as b;
     select b.window_start_time, b.window_end_time into v_other
-    from record_ledger.record as b
-    where b.open_pipeline_id = p.pipeline_id and b.lane = 'returned'
-        and b.window_start_time >= v_from
-        and (b.retry_at is null or b.retry_at <= as_of)
-    order by b.window_start_time
-    limit 1;
+    from record_ledger.oldest_due(p.pipeline_id, 'returned', v_from, as_of) as b;
     if v_other.window_start_time < live_start or live_start is null then
         live_start := v_other.window_start_time;
         live_end := v_other.window_end_time;
@@ -2968,7 +2977,7 @@ begin
         select e.is_historical, e.window_start_time, e.window_end_time
         from record_ledger.record as e
         where e.open_pipeline_id = p.pipeline_id and e.lane = 'active'
-            and e.window_start_time >= greatest(next_candidate.first_active, v_from)
+            and e.window_start_time >= v_from_active
             and e.lease_expires_at <= as_of
             and e.attempt < p.max_attempts and e.missing_fields is null
             and record_ledger.retry_time(e.lease_expires_at, e.attempt, e.window_end_time, p)
@@ -3126,6 +3135,48 @@ as $$
 $$;
 comment on function record_ledger.observation_time(record_ledger.record) is
 'Private. When an observation of a locked record is made: now, and not before its newest change or observation.';
+-- record_ledger.oldest_due: the oldest record of a lane whose backoff is over; no row when there is none.
+-- Records in backoff are told apart in the index: each of the two looks has a condition that it knows.
+-- Read by: next_candidate.
+-- Rules: none; a record in backoff has a retry_at after as_of.
+create or replace function record_ledger.oldest_due(
+    pipeline_id text,
+    lane text,
+    -- What starts before it is passed over.
+    from_time timestamptz,
+    as_of timestamptz
+)
+returns table (window_start_time timestamptz, window_end_time timestamptz)
+language sql
+stable
+as $$
+    select d.window_start_time, d.window_end_time
+    from (
+        (
+            select r.window_start_time, r.window_end_time
+            from record_ledger.record as r
+            where r.open_pipeline_id = oldest_due.pipeline_id and r.lane = oldest_due.lane
+                and r.window_start_time >= oldest_due.from_time
+                and r.retry_at is null
+            order by r.window_start_time
+            limit 1
+        )
+        union all
+        (
+            select r.window_start_time, r.window_end_time
+            from record_ledger.record as r
+            where r.open_pipeline_id = oldest_due.pipeline_id and r.lane = oldest_due.lane
+                and r.window_start_time >= oldest_due.from_time
+                and r.retry_at <= oldest_due.as_of
+            order by r.window_start_time
+            limit 1
+        )
+    ) as d
+    order by d.window_start_time
+    limit 1
+$$;
+comment on function record_ledger.oldest_due(text, text, timestamptz, timestamptz) is
+'Private. The oldest record of a lane whose backoff is over; no row when there is none.';
 -- record_ledger.open_windows: the windows of a pipeline that are not done, stored or not.
 -- Its open records, and the windows that are due and not stored yet (10,000 of them at most), whose status is null.
 -- Read by: records_at_risk, pipeline_progress.

@@ -1,5 +1,6 @@
 -- record_ledger migration 5: how long source data is kept, and when finished windows are counted again.
--- What order by deadline, lost records, recounts and reopening by them need to know of a pipeline.
+-- What order by deadline, lost records, recounts and reopening by them need to know of a pipeline; the index that tells
+-- records in backoff apart.
 -- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
 -- Rules kept here: durations are elapsed time; an order by deadline has deadlines.
 
@@ -41,6 +42,15 @@ where changed_by is not null and generation = 1;
 create index recounts_that_differ
 on record_ledger.record_observation (pipeline_id, window_start_time)
 where changed_by <> 0;
+
+-- ---------------------------------------------------------------- record
+-- The backoff is a key, too, so that records in backoff are told apart in the index itself, as expired leases are.
+drop index record_ledger.open_records_by_lane;
+create index open_records_by_lane
+on record_ledger.record (
+    open_pipeline_id, lane, window_start_time, lease_expires_at, retry_at
+)
+where open_pipeline_id is not null;
 
 -- ---------------------------------------------------------------- functions whose signature is another one now
 drop function if exists record_ledger.lane_heads(text, timestamptz, timestamptz);

@@ -5,6 +5,7 @@
 -- Read by: next_answer. Rules: lane_heads, retry_time.
 create or replace function record_ledger.deciding_record(
     p record_ledger.pipeline,
+    -- The oldest record of the lane 'waiting', and the oldest in progress; null when there is none.
     oldest_waiting timestamptz,
     first_active timestamptz,
     lost_before timestamptz,
@@ -18,19 +19,23 @@ as $$
 declare
     r record_ledger.record;
     v_start timestamptz;
-    v_from constant timestamptz := coalesce(lost_before, '-infinity');
+    -- Where nothing waits or is in progress, nothing is read: not even the entries of records that did.
+    v_waiting_from constant timestamptz := coalesce(oldest_waiting, 'infinity');
+    v_from_active constant timestamptz := case
+        when first_active is not null then greatest(first_active, lost_before)
+    end;
 begin
     select o.* into r
     from record_ledger.record as o
     where o.open_pipeline_id = p.pipeline_id and o.lane = 'active'
-        and o.window_start_time >= greatest(deciding_record.first_active, v_from)
+        and o.window_start_time >= v_from_active
         and o.lease_expires_at <= as_of and o.attempt < p.max_attempts
     order by o.window_start_time
     limit 1;
     select min(h.window_start_time) into v_start
     from record_ledger.lane_heads(
         p.pipeline_id,
-        deciding_record.oldest_waiting,
+        v_waiting_from,
         lost_before => deciding_record.lost_before
     ) as h
     where h.lane not in ('active', 'failed');
@@ -54,9 +59,9 @@ begin
         select min(h.window_start_time) into v_start
         from record_ledger.lane_heads(
             p.pipeline_id,
-            null,
+            v_waiting_from,
             -- What is in progress has expired by now.
-            greatest(deciding_record.first_active, v_from),
+            coalesce(v_from_active, 'infinity'),
             deciding_record.lost_before
         ) as h;
     end if;

@@ -3,7 +3,7 @@
 -- a credit grows by the share per such pass, and at 1 it is spent on a historical record. So of n passes they get
 -- floor(n * share) at least, and live windows floor(n * (1 - share)). With pass_order 'deadline', the older of both
 -- goes first while it is at risk, whosever turn it is; such a pass is nobody's turn.
--- Read by: next_answer. Rules: is_stable, is_at_risk, retry_time.
+-- Read by: next_answer. Rules: oldest_due, is_stable, is_at_risk, retry_time.
 create or replace function record_ledger.next_candidate(
     p record_ledger.pipeline,
     -- The oldest record of the lane 'waiting', if there is one.
@@ -31,22 +31,16 @@ declare
     v_live_is_stable boolean;
     v_past_is_stable boolean;
     v_from constant timestamptz := coalesce(lost_before, '-infinity');
+    -- Where none has expired, nothing is read: not even the entries of records that were in progress.
+    v_from_active constant timestamptz := case
+        when first_active is not null then greatest(first_active, lost_before)
+    end;
 begin
     historical_credit := credit;
     select b.window_start_time, b.window_end_time into v_past_start, v_past_end
-    from record_ledger.record as b
-    where b.open_pipeline_id = p.pipeline_id and b.lane = 'historical'
-        and b.window_start_time >= v_from
-        and (b.retry_at is null or b.retry_at <= as_of)
-    order by b.window_start_time
-    limit 1;
+    from record_ledger.oldest_due(p.pipeline_id, 'historical', v_from, as_of) as b;
     select b.window_start_time, b.window_end_time into v_other
-    from record_ledger.record as b
-    where b.open_pipeline_id = p.pipeline_id and b.lane = 'returned'
-        and b.window_start_time >= v_from
-        and (b.retry_at is null or b.retry_at <= as_of)
-    order by b.window_start_time
-    limit 1;
+    from record_ledger.oldest_due(p.pipeline_id, 'returned', v_from, as_of) as b;
     if v_other.window_start_time < live_start or live_start is null then
         live_start := v_other.window_start_time;
         live_end := v_other.window_end_time;
@@ -56,7 +50,7 @@ begin
         select e.is_historical, e.window_start_time, e.window_end_time
         from record_ledger.record as e
         where e.open_pipeline_id = p.pipeline_id and e.lane = 'active'
-            and e.window_start_time >= greatest(next_candidate.first_active, v_from)
+            and e.window_start_time >= v_from_active
             and e.lease_expires_at <= as_of
             and e.attempt < p.max_attempts and e.missing_fields is null
             and record_ledger.retry_time(e.lease_expires_at, e.attempt, e.window_end_time, p)

@@ -134,7 +134,10 @@ def test_deploys_at_once_wait_for_each_other_and_all_succeed(empty_dsn, tmp_path
             )
             for number, command in enumerate(commands)
         ]  # fmt: skip
-        waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
+        waiting = (
+            "select count(*) from pg_locks where locktype = 'advisory' and not granted and "
+            "database = (select oid from pg_database where datname = current_database())"
+        )
         watcher = connect(dsn=empty_dsn)
         while watcher.execute(waiting).fetchone() != (len(commands),):
             assert all(process.poll() is None for process in started)

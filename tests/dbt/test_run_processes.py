@@ -17,7 +17,12 @@ OTHERS_AT_WORK = (
     "select count(*) from pg_stat_activity "
     "where datname = current_database() and application_name = 'dbt'"
 )
-WAITING = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
+# Of this database alone: the deploys of other tests on the server wait for advisory locks as well.
+WAITING = f"""
+    select count(*) from pg_locks
+    where locktype = 'advisory' and not granted and objid = {LOCK}
+        and database = (select oid from pg_database where datname = current_database())
+"""
 
 
 @pytest.fixture

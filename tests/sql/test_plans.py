@@ -159,17 +159,30 @@ def test_a_pass_touches_as_few_pages_with_any_backlog(ledger, connect, clock, gi
     assert many[0] <= few[0] + SLACK and many[1] <= few[1] + SLACK, (few, many)
 
 
-def test_a_pass_touches_as_few_pages_with_thousands_of_records_that_failed(ledger, clock, given):
+@pytest.mark.parametrize(
+    ("more", "walked"),
+    # Those in backoff are told apart in the index, which is looked through twice.
+    [pytest.param(", 'x', false", 0, id="for good"), pytest.param(", 'x'", 200, id="in backoff")],
+)
+def test_a_pass_touches_as_few_pages_with_thousands_of_records_that_failed(
+    ledger, connect, clock, given, more, walked
+):
     clock.set(NOW)
     register(ledger, given)
     fill(ledger, clock, given, 3_050)
     call = f"select * from record_ledger.pass_valid_record('{PIPELINE}', null)"
     few = pages(ledger, call)
-    ledger.execute(
-        CYCLES.format(count=3_000, name="failing", ending="fail_record", more=", 'x', false")
-    )
+    # With an analyst's snapshot held open, no entry that was left behind in the index goes away.
+    analyst = connect(autocommit=False)
+    analyst.execute("set transaction isolation level repeatable read")
+    assert rows(analyst, "select * from record_ledger.pipelines")
+    ledger.execute(CYCLES.format(count=3_000, name="failing", ending="fail_record", more=more))
     many = pages(ledger, call)
-    assert many <= few + SLACK, (few, many)
+    assert many <= few + SLACK + walked, (few, many)
+    while pass_valid(ledger, PIPELINE).record is not None:
+        pass
+    exiting = pages(ledger, call)
+    assert exiting <= few + SLACK + walked, (few, exiting)
 
 
 def test_a_pass_touches_as_few_pages_with_thousands_of_incomplete_records(ledger, clock, given):
