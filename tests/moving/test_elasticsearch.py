@@ -86,6 +86,24 @@ def test_a_document_is_its_source_with_its_id_and_index(fake, source_of):
     assert json.loads(line) == {**fake.documents[0], "_index": "sales-*"}
 
 
+@pytest.mark.parametrize(
+    "value", [None, "null", 10**30, -(2**63), 1e300, 0.1, "\x00\u2028", {}, []]
+)
+def test_a_value_of_a_document_stays_what_it_is(fake, source_of, value):
+    fake.documents = [{**made_documents(1)[0], "value": value, "name": "of null"}]
+
+    ((line,),) = source_of().read(passed())
+
+    assert json.loads(line)["value"] == value
+
+
+def test_a_document_that_is_no_json_is_named(fake, source_of):
+    fake.documents[7]["amount"] = float("nan")
+
+    with pytest.raises(MoveFailed, match=r"document id-7 of sales-.* is no JSON: Out of range"):
+        list(source_of().read(passed()))
+
+
 def test_a_teams_own_filter_joins_the_window(fake, source_of):
     fake.documents[7]["event"]["kind"] = "return"
     source = source_of(query={"term": {"event.kind": "return"}})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import orjson
 from elastic_transport import ConnectionError as NoConnection
 from elastic_transport import TlsError, TransportError
 from elasticsearch import ApiError, Elasticsearch
@@ -210,7 +211,15 @@ def _line(hit: Mapping[str, Any]) -> bytes:
     document: dict[str, Any] = hit["_source"]
     # No document can have fields of these two names.
     document["_id"], document["_index"] = hit["_id"], hit["_index"]
-    return document_line(document)
+    with suppress(TypeError):  # half of a surrogate pair, or a number of more than 64 bits
+        line = orjson.dumps(document)
+        # It writes null for NaN as well, which the slower one refuses.
+        if b"null" not in line:
+            return line
+    try:
+        return document_line(document)
+    except ValueError as error:
+        raise MoveFailed(f"document {hit['_id']} of {hit['_index']} is no JSON: {error}") from error
 
 
 def _all_shards(answer: Any) -> None:
