@@ -71,13 +71,14 @@ def _figures(slices: list[Slice]) -> dict[str, Any]:
 
 
 def _alone(found: list[Contender]) -> list[Result]:
-    bare, ledger, plain, exits = (
+    bare, ledger, plain, exits, empty = (
         _named(found, name).slices[1]
         for name in (
             "bare commit",
             "record-ledger",
             "record-ledger, plain SQL",
             "a call that exits",
+            "an empty function",
         )
     )
     middle = statistics.median(statistics.median(part.items) for part in bare)
@@ -94,6 +95,7 @@ def _alone(found: list[Contender]) -> list[Result]:
         Result("store + pass, plain SQL", ratio(plain, bare, "calls"), 1.8, of_bare),
         Result("store + pass + complete", ratio(ledger, bare), 3.0, of_bare),
         Result("a call that exits", ratio(exits, bare), 0.5, of_bare),
+        Result("an empty function, called alike", ratio(empty, bare), None, of_bare),
     ]
     for peer in _peers(found):
         theirs = peer.slices[1]

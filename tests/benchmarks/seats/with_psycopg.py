@@ -23,6 +23,7 @@ PASS = (
     "select exit_dag, verdict, reason, record, to_build "
     "from record_ledger.store_new_and_pass_valid_record(%s, %s)"
 )
+EMPTY = PASS.replace("record_ledger.store_new_and_pass_valid_record", "bench.empty")
 COMPLETE = "select record_ledger.complete_record(%s, %s)"
 MESSAGE = '{"source_name": "elasticsearch", "target_name": "snowflake"}'
 
@@ -88,6 +89,17 @@ def ledger_exit(dsn: str, number: str, config: str) -> Callable[[], float]:
     return item
 
 
+def empty(dsn: str, number: str, config: str) -> Callable[[], float]:
+    execute = psycopg.connect(dsn, autocommit=True, prepare_threshold=None).execute
+    run_id = run_ids(number)
+
+    def item() -> float:
+        execute(EMPTY, [config, run_id()]).fetchone()
+        return perf_counter()
+
+    return item
+
+
 def pgmq_style(dsn: str, number: str, config: str) -> Callable[[], float]:
     # psycopg's own default: it prepares what it has executed five times.
     execute = psycopg.connect(dsn, autocommit=True).execute
@@ -109,6 +121,7 @@ CONTENDERS = {
     "ledger": ledger,
     "ledger_sql": ledger_sql,
     "ledger_exit": ledger_exit,
+    "empty": empty,
     "pgmq_style": pgmq_style,
 }
 contender, dsn, number, config = [*sys.argv[1:], ""][:4]
