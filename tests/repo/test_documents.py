@@ -9,9 +9,17 @@ from tests.support.documents import RUN, RUN_IN_AIRFLOW, read_blocks
 from tests.support.repository import ROOT, files, text
 
 DOCUMENTS = [path for path in files() if path.suffix == ".md"]
+# Two dozen starts of dbt.
+SLOW = "dbt_project/README.md"
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=[str(path) for path in DOCUMENTS])
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=str(path), marks=[pytest.mark.slow] if str(path) == SLOW else [])
+        for path in DOCUMENTS
+    ],
+)
 def test_a_document_prints_what_it_shows(path, databases, tmp_path):
     dsn = databases.clone()
     try:
