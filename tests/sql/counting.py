@@ -6,8 +6,25 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from tests.sql.support import PIPELINE, Answer, one
+from tests.sql.support import PIPELINE, Answer, one, register
 from tests.support.databases import Connection
+
+BOTH = {"stages": ["source", "target"]}
+
+
+def requires(connection: Connection, given: dict[str, Any], required: Any) -> None:
+    """Registers a config with other required_counts, or with none."""
+    changed = {**given, "required_counts": required}
+    register(connection, {key: value for key, value in changed.items() if value is not None})
+
+
+def problem(connection: Connection) -> str | None:
+    """Returns why the counts of the record in progress do not suffice."""
+    found: str | None = one(
+        connection,
+        "select counts_problem from record_ledger.record_verdicts where status = 'IN_PROGRESS'",
+    )
+    return found
 
 
 def observe(

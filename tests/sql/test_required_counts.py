@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.sql.archiving import eight_hours, hour
-from tests.sql.counting import adopt, count, observe
+from tests.sql.counting import BOTH, adopt, count, observe, problem, requires
 from tests.sql.support import (
     PIPELINE,
     audit,
@@ -22,8 +22,6 @@ from tests.sql.support import (
     snapshot,
 )
 
-BOTH = {"stages": ["source", "target"]}
-
 
 @pytest.fixture
 def given(ledger, clock, config):
@@ -33,18 +31,6 @@ def given(ledger, clock, config):
 @pytest.fixture
 def orders(given):
     return PIPELINE
-
-
-def requires(ledger, given, required):
-    changed = {**given, "required_counts": required}
-    register(ledger, {key: value for key, value in changed.items() if value is not None})
-
-
-def problem(ledger):
-    return one(
-        ledger,
-        "select counts_problem from record_ledger.record_verdicts where status = 'IN_PROGRESS'",
-    )
 
 
 # ---------------------------------------------------------------- what is refused, and until when
