@@ -58,7 +58,8 @@ class FakeElasticsearch:
 
     `documents` may change while it runs. `fault(endpoint, nth)` is asked before each answer, with
     the endpoint's name (_count, _pit, _search) and how many requests of it came before, and returns
-    None or one of: a status, (status, headers), "drop", "cut", "expire", "shards".
+    None or one of: a status, (status, headers), "drop", "cut", "expire", "shards", "hang" (until
+    the server ends).
     """
 
     def __init__(self, documents, fault=lambda _endpoint, _nth: None):
@@ -66,6 +67,7 @@ class FakeElasticsearch:
         self.fault = fault
         self.requests = []
         self.points = {}
+        self._ended = threading.Event()
         self._numbers = itertools.count(1)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
         self._server.daemon_threads = True
@@ -77,12 +79,20 @@ class FakeElasticsearch:
         return self
 
     def __exit__(self, *_):
+        self._ended.set()
         self._server.shutdown()
         self._server.server_close()
+
+    def give_no_answer(self, fault):
+        if fault == "hang":
+            self._ended.wait()
 
     def answer(self, method, path, body):
         """Returns what is answered: a status and an object, or text that is JSON already."""
         *index, endpoint = path.strip("/").split("/")
+        if endpoint == "_count" and "nothing-" in index[0]:
+            # As a pattern is answered that no index fits, or none that the user may read.
+            return 200, {"count": 0, "_shards": {"total": 0, "failed": 0}}
         if endpoint == "_count":
             count = len(self._matching(body["query"]))
             return 200, {"count": count, "_shards": {"total": 1, "failed": 0}}
@@ -191,7 +201,8 @@ def _handler_of(fake):
             fault = fake.fault(endpoint, nth)
             if fault == "expire":
                 fake.points.clear()
-            elif fault == "drop":
+            elif fault in ("drop", "hang"):
+                fake.give_no_answer(fault)
                 self.close_connection = True
                 return
             headers = {}

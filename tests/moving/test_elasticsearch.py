@@ -126,6 +126,20 @@ def test_what_fails_for_a_moment_is_tried_again(fake, source_of, endpoint, fault
     assert ids_of(source.read(passed())) == all_ids(fake)
 
 
+def test_an_answer_that_does_not_come_in_time_is_asked_for_again(fake):
+    fake.fault = lambda _, nth: "hang" if nth == 0 else None
+    with Elasticsearch(fake.url, request_timeout=0.2) as client:
+        source = ElasticsearchSource(client, "sales", tiebreaker="event.id", policy=SOON)
+
+        assert source.count(passed()) == 53
+        assert ids_of(source.read(passed())) == all_ids(fake)
+
+
+def test_a_pattern_that_matches_no_index_is_no_empty_window(fake):
+    with Elasticsearch(fake.url) as client, pytest.raises(MoveFailed, match="no such index"):
+        ElasticsearchSource(client, "nothing-*", policy=SOON).count(passed())
+
+
 def test_a_server_that_asks_to_be_left_alone_is(fake, source_of):
     fake.fault = at("_count", 0, fault=(429, {"Retry-After": "40"}))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 from elastic_transport import ConnectionError as NoConnection
-from elastic_transport import TlsError, TransportError
+from elastic_transport import ConnectionTimeout, TlsError, TransportError
 from elasticsearch import ApiError, Elasticsearch
 
 from record_ledger import logs
@@ -57,8 +57,9 @@ class ElasticsearchSource:
     that, `tiebreaker` names a field that every document has, each with a value of its own, and
     that can be sorted by (a keyword or a number). Without one the window is read from its start.
 
-    What fails for a moment (429, 502, 503, 504, a lost connection) is tried again, after as long
-    as the server asks for. `client` is used as it is but for its own retries, which do not wait.
+    What fails for a moment (429, 502, 503, 504, a lost connection, an answer that does not come in
+    time) is tried again, after as long as the server asks for. `client` is used as it is but for
+    its own retries, which do not wait.
     """
 
     def __init__(
@@ -83,11 +84,19 @@ class ElasticsearchSource:
         self._policy = policy
 
     def count(self, record: Record) -> int:
-        """Returns how many documents of the window can be found now."""
+        """Returns how many documents of the window can be found now.
+
+        :raises MoveFailed: also when there is no index at all to look in. To Elasticsearch a
+            pattern that matches nothing, or nothing that the user may read, holds no documents.
+        """
 
         def call() -> int:
             answer = self._client.count(index=self._index, query=self._filter(record))
             _all_shards(answer)
+            if not answer["_shards"]["total"]:
+                raise MoveFailed(
+                    f"{self._index}: there is no such index, or none that this user may read"
+                )
             return int(answer["count"])
 
         return self._sent("count", call)
@@ -240,4 +249,5 @@ def _pause_after(error: Exception) -> float | None:
         if error.meta.status not in _TEMPORARY or _is_expired(error):
             return None
         return retry_after(error.meta.headers.get("retry-after"))
-    return 0.0 if isinstance(error, NoConnection) and not isinstance(error, TlsError) else None
+    is_passing = isinstance(error, (NoConnection, ConnectionTimeout))
+    return 0.0 if is_passing and not isinstance(error, TlsError) else None
