@@ -176,7 +176,7 @@ def test_what_s3_refuses_is_one_error(s3):
         lambda: stage.write_once("a", b""),
         lambda: stage.remove("a/", lambda *_: False),
     ):
-        with pytest.raises(MoveFailed, match="NoSuchBucket"):
+        with pytest.raises(MoveFailed, match=rf"s3://{s3.name}/a.*NoSuchBucket"):
             call()
 
 
