@@ -206,3 +206,54 @@ def test_staged_files_are_kept_or_removed_once_they_are_published_or_old(
     fourth = pass_record(x_time_back="1h")
     move_of(keep_days=0).run(fourth)
     assert windows_in(folder) == ["20261121T100000Z", "20261121T120000Z"]
+
+
+def test_a_window_that_is_published_can_be_completed_whatever_counts_are_asked_for(
+    ledger, database, clock, move_of, pass_record
+):
+    stages = {"required_counts": ["source", "stage", "load", "target"]}
+    first = pass_record(**stages)
+    move_of().run(first)
+    lose(ledger, first)
+    clock.advance("1h")
+
+    second = pass_record(**stages)
+    assert move_of().run(second)["published"] == "before"
+    complete(ledger, second)
+    assert ids(database) == list(range(250))
+
+
+def test_what_was_staged_anew_after_the_publication_is_published_too(
+    ledger, database, clock, move_of, pass_record, folder
+):
+    first = pass_record()
+    move_of().run(first)
+    database.execute("update sales set text = 'corrected'")
+    # The same number of documents is read again, because a part of the first ones is damaged.
+    next(folder.rglob("part-*")).write_bytes(b"?")
+    move_of().extract(first)
+    lose(ledger, first)
+    clock.advance("1h")
+
+    second = pass_record()
+    assert move_of().run(second)["published"] == "now"
+    complete(ledger, second)
+    texts = database.execute("select distinct document ->> 'text' from sold").fetchall()
+    assert texts == [("corrected",)]
+
+
+def test_a_count_that_somebody_else_noted_is_nothing_staged(
+    ledger, database, clock, move_of, pass_record
+):
+    first = pass_record()
+    start = first["window_start_time"]
+    ledger.observe_record("orders", start, "stage", 250, None, first["claim_token"])
+    with pytest.raises(MoveFailed, match="was not noted by a move"):
+        move_of().load(first)
+    lose(ledger, first)
+    clock.advance("1h")
+
+    second = pass_record()
+    assert move_of().run(second) == {"rows": 250, "published": "now"}
+    complete(ledger, second)
+    assert ids(database) == list(range(250))

@@ -88,10 +88,13 @@ class Move:
         staged = self._evidence.newest(record, STAGE)
         if published is None or staged is None or published.generation != record["generation"]:
             return None
+        if published.digest != staged["detail"].get("digest"):
+            return None
         if not published.row_count == staged["row_count"] == self._source.count(record):
             return None
         self._evidence.note(record, SOURCE, published.row_count)
-        self._evidence.adopt(record, STAGE)
+        for stage in (STAGE, LOAD):
+            self._evidence.adopt(record, stage)
         self._evidence.note(record, TARGET, published.row_count, {"digest": published.digest})
         return published.row_count
 
@@ -211,6 +214,11 @@ class Move:
 
     def _read_manifest(self, noted: Mapping[str, Any]) -> Manifest:
         """Returns the manifest that the ledger knows by name and digest."""
+        if "manifest" not in noted:
+            raise StagedDataDamaged(
+                f"the newest count of the stage `{STAGE}` was not noted by a move",
+                hint=f"Note counts of your own under another name than `{STAGE}`.",
+            )
         data = self._read(noted["manifest"])
         if hashlib.sha256(data).hexdigest() != noted["sha256"]:
             raise StagedDataDamaged(f"{noted['manifest']} is not what was staged")
