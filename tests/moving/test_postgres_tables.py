@@ -61,3 +61,19 @@ def test_a_table_that_does_not_fit_is_refused_at_once(
 
     with pytest.raises(MoveFailed, match=message):
         target.begin(passed())
+
+
+def test_any_number_of_columns_can_be_filled(empty_dsn, local_stage, empty_database):
+    names = [f"c{n}" for n in range(120)]
+    empty_database.execute(
+        "create table orders (pipeline_id text, window_start_time timestamptz, "
+        + ", ".join(f"{name} int" for name in names)
+        + ")"
+    )
+    columns = {name: name for name in names}
+    target = PostgresTarget(partial(open_database, empty_dsn), "orders", columns=columns)
+
+    moved(target, local_stage, passed(), [{name: n for n, name in enumerate(names)}])
+
+    (row,) = empty_database.execute("select * from orders").fetchall()
+    assert row[2:] == tuple(range(120))

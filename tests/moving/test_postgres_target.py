@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -21,8 +22,8 @@ def target(empty_dsn):
     return PostgresTarget(partial(open_database, empty_dsn), "orders")
 
 
-def target_on(connection):
-    return PostgresTarget(lambda: connection, "orders")
+def target_on(connection, table="orders"):
+    return PostgresTarget(lambda: connection, table)
 
 
 def rows(empty_database, table="orders"):
@@ -120,6 +121,39 @@ def test_a_later_claim_waits_for_one_that_is_publishing(
 
     assert publishing.result() == 25
     assert beginning.result() == Published(1, 1, manifest.digest, 25)
+
+
+class Meanwhile:
+    """A stage that has something done once a file of it is read."""
+
+    def __init__(self, stage, do):
+        self.stage, self.do = stage, do
+
+    @contextmanager
+    def open(self, name):
+        with self.stage.open(name) as file:
+            self.do()
+            yield file
+
+
+def test_a_later_claim_does_not_wait_for_one_that_is_loading(
+    target, empty_dsn, local_stage, empty_database
+):
+    """The earlier one may hang, or its machine be lost, without its connection being closed."""
+    impatient = PostgresTarget(partial(open_database, empty_dsn), "orders", statement_timeout="5s")
+    first, second = passed(1), passed(2)
+    manifest = staged(local_stage, first, DOCUMENTS)
+    target.begin(first)
+
+    with pytest.raises(ClaimLost, match="a later claim than 1"):
+        target.load(
+            first,
+            manifest,
+            Meanwhile(local_stage, lambda: moved(impatient, local_stage, second, [])),
+        )
+
+    assert tables(empty_database) == []
+    assert target.begin(second).row_count == 0
 
 
 def test_repeating_any_phase_changes_nothing(target, local_stage, empty_database):
@@ -236,10 +270,13 @@ def test_a_statement_that_takes_too_long_is_cancelled(
         moved(target, local_stage, passed(1), [])
 
 
-def test_many_first_runs_at_once_create_the_tables_once(empty_dsn, in_background, connect):
+@pytest.mark.parametrize("tables", [["orders"], [f"orders{n}" for n in range(8)]])
+def test_many_first_runs_at_once_create_the_tables_once(empty_dsn, in_background, connect, tables):
     connections = [connect(dsn=empty_dsn) for _ in range(8)]
     started = [
-        in_background(one, partial(target_on(one).begin, passed(n, window=n)))
+        in_background(
+            one, partial(target_on(one, tables[n % len(tables)]).begin, passed(n, window=n))
+        )
         for n, one in enumerate(connections)
     ]
 

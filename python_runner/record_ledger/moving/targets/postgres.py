@@ -38,6 +38,8 @@ _CHUNK = 1 << 18
 _GZIP = 16 + zlib.MAX_WBITS
 _COPY_LINE = re.compile(r"^COPY .*?, line (\d+)", re.MULTILINE)
 _LOCK_NOT_AVAILABLE = "55P03"
+# A function takes 100 arguments at most.
+_PAIRS = 50
 
 
 def from_settings(settings: Settings, ledger: RecordLedger) -> PostgresTarget:
@@ -115,7 +117,9 @@ class PostgresTarget:
         name = loaded_name(record, manifest)
         loaded = self._in_schema(name)
         with self._transaction() as call:
-            self._hold_claim(call, record)
+            # Not held while the rows are on their way: a process that hangs, or whose machine is
+            # lost, would keep every later claim waiting.
+            self._check_newest(call, statements.NEWEST_CLAIM, record)
             found = self._loaded_tables(call, record)
             for other in found:
                 if holds_content(other, manifest):
@@ -129,14 +133,18 @@ class PostgresTarget:
             call(statements.CREATE_LOADED, loaded=loaded)
             for part in manifest.parts:
                 check_rows(self._copy(call, loaded, part, stage), part.row_count, part.name)
-            return _number(call(statements.COUNT_LOADED, loaded=loaded))
+            rows = _number(call(statements.COUNT_LOADED, loaded=loaded))
+            # A later claim may have begun meanwhile, and even be done: then nothing is left here.
+            self._check_newest(call, statements.HOLD_CLAIM, record)
+            return rows
 
     def publish(self, record: Record, manifest: Manifest) -> int:
         """Replaces exactly this window by what was loaded, in one transaction."""
         name, rows = loaded_name(record, manifest), manifest.row_count
         loaded = self._in_schema(name)
         with self._transaction() as call:
-            if self._hold_claim(call, record)[1:] == (record["claim_token"], manifest.digest):
+            published = self._check_newest(call, statements.HOLD_CLAIM, record)
+            if published == (record["claim_token"], manifest.digest):
                 return rows  # done before, and only the answer was lost
             if name not in self._loaded_tables(call, record):
                 raise not_loaded(record, manifest, self._where)
@@ -174,7 +182,7 @@ class PostgresTarget:
     # ---------------------------------------------------------------- steps
     def _create_what_is_missing(self, call: _Call) -> None:
         if not self._exists(call, "published"):
-            call(statements.LOCK_CREATION, text=Literal(self._where))
+            call(statements.LOCK_CREATION, text=self._quoted(call, "published"))
             call(statements.CREATE_PUBLISHED)
             call(statements.COMMENT_PUBLISHED)
         if not self._exists(call, "table"):
@@ -184,7 +192,7 @@ class PostgresTarget:
                     hint="Create it with the columns pipeline_id text and window_start_time "
                     "timestamptz beside your own.",
                 )
-            call(statements.LOCK_CREATION, text=Literal(self._where))
+            call(statements.LOCK_CREATION, text=self._quoted(call, "published"))
             if not self._exists(call, "table"):
                 call(statements.CREATE_TABLE)
                 call(statements.CREATE_INDEX)
@@ -197,9 +205,9 @@ class PostgresTarget:
     def _exists(self, call: _Call, name: str) -> bool:
         return bool(call(statements.EXISTS, text=self._quoted(call, name)).fetchone()[0])
 
-    def _hold_claim(self, call: _Call, record: Record) -> Any:
-        """Keeps later claims from beginning until the end of the transaction."""
-        row = call(statements.HOLD_CLAIM, key_of(record)).fetchone()
+    def _check_newest(self, call: _Call, statement: SQL, record: Record) -> Any:
+        """Refuses a claim that is not the newest; returns who published the window, and what."""
+        row = call(statement, key_of(record)).fetchone()
         if row is None:
             raise later_claim(record, self._where)
         return row
@@ -238,13 +246,18 @@ class PostgresTarget:
 
     def _column_names(self) -> dict[str, Composable]:
         comma = SQL(", ")
+        pairs = [
+            statements.PAIR.format(column=Literal(column), path=Literal(path.split(".")))
+            for column, path in self._columns.items()
+        ]
+        objects = [
+            statements.OBJECT.format(pairs=comma.join(pairs[at : at + _PAIRS]))
+            for at in range(0, len(pairs), _PAIRS)
+        ]
         return {
             "columns": comma.join(map(Identifier, self._columns)),
             "values": comma.join(Identifier("d", column) for column in self._columns),
-            "pairs": comma.join(
-                statements.PAIR.format(column=Literal(column), path=Literal(path.split(".")))
-                for column, path in self._columns.items()
-            ),
+            "object": SQL(" || ").join(objects),
         }
 
     def _in_schema(self, name: str) -> Identifier:

@@ -58,8 +58,9 @@ INSERT_COLUMNS = SQL("""
 insert into {table} (pipeline_id, window_start_time, {columns})
 select %(pipeline_id)s, %(window_start_time)s, {values}
 from {loaded} as l
-cross join lateral jsonb_populate_record(null::{table}, jsonb_build_object({pairs})) as d
+cross join lateral jsonb_populate_record(null::{table}, {object}) as d
 """)
+OBJECT = SQL("jsonb_build_object({pairs})")
 PAIR = SQL("{column}, l.document #> {path}")
 
 # ---------------------------------------------------------------- claims
@@ -71,14 +72,16 @@ on conflict (pipeline_id, window_start_time) do update set claim_token = exclude
 where p.claim_token <= excluded.claim_token
 returning p.generation, p.published_by, p.digest
 """)
-# Locks the row until the end of the transaction: a later claim that begins waits for it.
-HOLD_CLAIM = SQL("""
-select p.generation, p.published_by, p.digest
+# No answer: a later claim has begun.
+_NEWEST_CLAIM = """
+select p.published_by, p.digest
 from {published} as p
 where p.pipeline_id = %(pipeline_id)s and p.window_start_time = %(window_start_time)s
     and p.claim_token = %(claim_token)s
-for update
-""")
+"""
+NEWEST_CLAIM = SQL(_NEWEST_CLAIM)
+# Locks the row until the end of the transaction: a later claim that begins waits for it.
+HOLD_CLAIM = SQL(f"{_NEWEST_CLAIM}for update")
 NOTE_PUBLISHED = SQL("""
 update {published}
 set generation = %(generation)s, published_by = %(claim_token)s, digest = %(digest)s,
