@@ -162,10 +162,23 @@ def test_a_name_that_is_no_plain_one_is_refused(connect, name):
         SnowflakeTarget(connect, name)
 
 
-def test_parts_in_an_external_stage_are_named_to_snowflake(connect, local_stage):
-    """By the statement's text: fakesnow reads nothing from such a stage, and says which one."""
-    record = passed(1)
-    manifest = staged(local_stage, record, DOCUMENTS, part_bytes=1)
+def test_columns_take_their_values_from_paths(connect, local_stage, query):
+    query(
+        "create table orders (pipeline_id varchar, window_start_time timestamp_tz, "
+        "amount number(10, 2), is_paid boolean, n number)"
+    )
+    columns = {"amount": "sum.net", "is_paid": "paid", "n": "n"}
+    target = SnowflakeTarget(connect, "orders", columns=columns, poll_seconds=0.01)
+
+    moved(target, local_stage, passed(), [{"n": 1, "sum": {"net": 1.5}, "paid": True}, {"n": 2}])
+
+    found = query("select amount::float, is_paid, n from orders order by n")
+    assert found == [(1.5, True, 1), (None, None, 2)]
+
+
+@pytest.fixture
+def landing(connect):
+    """A target over the external stage @landing, and the COPY statements that it has sent."""
     sent = []
 
     def listening():
@@ -182,6 +195,28 @@ def test_parts_in_an_external_stage_are_named_to_snowflake(connect, local_stage)
         return connection
 
     target = SnowflakeTarget(listening, "orders", external_stage="@landing", poll_seconds=0.01)
+    return target, sent
+
+
+def test_a_damaged_part_in_an_external_stage_is_not_loaded(landing, local_stage):
+    target, sent = landing
+    record = passed(1)
+    manifest = staged(local_stage, record, DOCUMENTS, part_bytes=1)
+    target.begin(record)
+
+    path = local_stage.path_of(manifest.parts[1].name)
+    for damage in (lambda: path.write_bytes(b"something else"), path.unlink):
+        damage()
+        with pytest.raises(StagedDataDamaged, match=manifest.parts[1].name):
+            target.load(record, manifest, local_stage)
+    assert sent == []
+
+
+def test_parts_in_an_external_stage_are_named_to_snowflake(landing, local_stage):
+    """By the statement's text: fakesnow reads nothing from such a stage, and says which one."""
+    target, sent = landing
+    record = passed(1)
+    manifest = staged(local_stage, record, DOCUMENTS, part_bytes=1)
     target.begin(record)
     with pytest.raises(MoveFailed, match=r"(?i)landing"):
         target.load(record, manifest, local_stage)

@@ -8,7 +8,10 @@ from record_ledger.errors import ClaimLost, CountsDisagree
 from record_ledger.moving.errors import MoveFailed, StagedDataDamaged
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from record_ledger.moving.manifest import Manifest, Part
+    from record_ledger.moving.protocols import Stage
     from record_ledger.records import Record
 
 
@@ -25,6 +28,22 @@ def key_of(record: Record) -> dict[str, Any]:
         "claim_token": record["claim_token"],
         "generation": record["generation"],
     }
+
+
+def checked_columns(columns: Mapping[str, Any] | None) -> dict[str, str]:
+    """Returns the columns that a target is given, each with its path in a document.
+
+    :raises ValueError: when one is no path, or is a column that the target fills by itself.
+    """
+    for column, path in (columns or {}).items():
+        if column in ("pipeline_id", "window_start_time"):
+            raise ValueError(f"{column} is not valid; the column is filled from the record")
+        if not isinstance(path, str) or not path:
+            raise ValueError(
+                f"{column}: {path!r} is not valid; it must be a path in a document, such as "
+                "customer.id"
+            )
+    return dict(columns or {})
 
 
 def later_claim(record: Record, target: str) -> ClaimLost:
@@ -64,6 +83,21 @@ def check_digest(digest: Any, part: Part) -> None:
     if digest.hexdigest() != part.sha256:
         raise StagedDataDamaged(
             f"{part.name} was staged with SHA-256 {part.sha256}, and has {digest.hexdigest()} now",
+            hint="The next attempt reads the window from its source again.",
+        )
+
+
+def check_staged(part: Part, stage: Stage) -> None:
+    """Refuses a part that is not in the stage any more as it was staged.
+
+    :raises StagedDataDamaged: when it is gone, or has another checksum.
+    """
+    found = stage.checksum(part.name)
+    if found is None:
+        raise missing(part)
+    if found != part.checksum:
+        raise StagedDataDamaged(
+            f"{part.name} was staged with checksum {part.checksum}, and has {found} now",
             hint="The next attempt reads the window from its source again.",
         )
 

@@ -16,7 +16,16 @@ from record_ledger.moving.errors import MoveFailed
 from record_ledger.moving.protocols import Published
 
 from . import snowflake_statements as statements
-from .checks import check_digest, check_rows, key_of, later_claim, missing, not_loaded
+from .checks import (
+    check_digest,
+    check_rows,
+    check_staged,
+    checked_columns,
+    key_of,
+    later_claim,
+    missing,
+    not_loaded,
+)
 from .names import claim_of_loaded, holds_content, loaded_name, loaded_prefix
 from .snowflake_calls import SnowflakeCalls
 
@@ -41,12 +50,14 @@ def from_settings(settings: Settings, _ledger: RecordLedger) -> SnowflakeTarget:
     """Returns the target that a definition's table describes; `connection` is for the connector."""
     connection = settings.table("connection")
     table = settings.text("table")
+    columns = settings.table("columns", None)
     arguments = {
-        "columns": settings.table("columns", None),
+        "columns": columns,
         "external_stage": settings.text("external_stage", None),
         "timeout": settings.number("timeout_seconds", 3600),
     }
     settings.check()
+    settings.made("columns", lambda: checked_columns(columns))
     return settings.made(
         "table",
         lambda: SnowflakeTarget(partial(connector.connect, **connection), table, **arguments),
@@ -80,7 +91,7 @@ class SnowflakeTarget:
     ) -> None:
         self._connect = connect
         self._where = f"table {table}"
-        self._columns = dict(columns or {})
+        self._columns = checked_columns(columns)
         self._external_stage = external_stage and external_stage.strip("@/")
         self._timeout = timeout
         self._poll_seconds = poll_seconds
@@ -136,6 +147,8 @@ class SnowflakeTarget:
                     return rows
             call(statements.CREATE_LOADED, loaded=loaded)
             if self._external_stage is not None:
+                for part in manifest.parts:
+                    check_staged(part, stage)
                 for at in range(0, len(manifest.parts), _FILES):
                     self._copy_external(call, loaded, manifest.parts[at : at + _FILES])
             elif manifest.parts:

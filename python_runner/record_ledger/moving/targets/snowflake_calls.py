@@ -45,21 +45,31 @@ class SnowflakeCalls:
         self(statements.COMMIT)
 
     def awaited(self, text: str, poll_seconds: float) -> list[tuple[Any, ...]]:
-        """Runs a statement on Snowflake's side and asks until it is done; cancels it in the end."""
-        deadline = time.monotonic() + self._timeout
+        """Runs a statement on Snowflake's side and asks until it is done.
+
+        It is cancelled when it takes too long, and when the waiting is interrupted.
+        """
         with self._connection.cursor() as cursor:
             cursor.execute_async(text)
             query_id = cursor.sfqid
-            while self._connection.is_still_running(
-                self._connection.get_query_status_throw_if_error(query_id)
-            ):
-                if time.monotonic() > deadline:
-                    self(statements.CANCEL, {"query_id": query_id})
-                    raise MoveFailed(
-                        f"query {query_id} took longer than {self._timeout} s and was cancelled",
-                        hint="A larger warehouse, or a longer timeout_seconds, would do.",
-                    )
-                time.sleep(poll_seconds)
+            try:
+                self._wait_for(query_id, poll_seconds)
+            except (MoveFailed, KeyboardInterrupt, SystemExit):
+                # It would go on, and cost, with nobody who waits for it.
+                self(statements.CANCEL, {"query_id": query_id})
+                raise
             cursor.get_results_from_sfqid(query_id)
             rows: list[tuple[Any, ...]] = cursor.fetchall()
             return rows
+
+    def _wait_for(self, query_id: str, poll_seconds: float) -> None:
+        deadline = time.monotonic() + self._timeout
+        while self._connection.is_still_running(
+            self._connection.get_query_status_throw_if_error(query_id)
+        ):
+            if time.monotonic() > deadline:
+                raise MoveFailed(
+                    f"query {query_id} took longer than {self._timeout} s and was cancelled",
+                    hint="A larger warehouse, or a longer timeout_seconds, would do.",
+                )
+            time.sleep(poll_seconds)
