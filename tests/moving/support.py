@@ -5,11 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import json
+from functools import partial
 from pathlib import Path
 
+from record_ledger.connection import connect as open_database
 from record_ledger.moving import PartSettings, document_line
 from record_ledger.moving.extraction import extract_parts
 from record_ledger.moving.manifest import Manifest, StagedNames
+from record_ledger.moving.targets.postgres import PostgresTarget
 
 START = dt.datetime(2026, 11, 21, 8, tzinfo=dt.timezone.utc)
 NOON = "2026-11-22T20:00:00Z"  # in Los Angeles: windows up to 2026-11-21 12:00 have settled
@@ -110,3 +113,16 @@ def lose(ledger, record):
 
 def another_count(_folder, database):
     database.execute("insert into sales values (1000, 'late', 1, '2026-11-21T08:30:00Z')")
+
+
+def target_at(dsn, **options):
+    return PostgresTarget(partial(open_database, dsn), "orders", **options)
+
+
+def target_on(connection, table="orders"):
+    return PostgresTarget(lambda: connection, table)
+
+
+def loaded_tables(database):
+    found = database.execute("select relname from pg_class where relname like 'load%'").fetchall()
+    return [name for (name,) in found]

@@ -65,7 +65,7 @@ def test_a_move_that_fails_fails_the_record_with_its_error(run, tables, database
     code, printed, err = run(**tables)
 
     assert (code, printed) == (1, None)
-    assert 'relation "sales" does not exist' in err
+    assert err == 'record-ledger: source table sales: relation "sales" does not exist\n'
     (detail,) = database.execute(
         "select last_detail ->> 'error' from record_ledger.pipeline_records "
         "where last_detail ? 'error'"
@@ -121,3 +121,26 @@ def test_what_is_staged_names_its_claim(run, tables, database, tmp_path):
 
     (manifest,) = files_in(tmp_path / "staged")
     assert manifest.startswith(f"orders/20261121T080000Z/g1/c{printed['claim_token']}/manifest-")
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "message"),
+    [
+        ("source", {"time_column": "id"}, "source table sales: operator does not exist: integer"),
+        ("source", {"dsn": "host=127.0.0.1 port=1"}, "source table sales: connection failed"),
+        ("target", {"table": "nowhere.sold"}, 'table nowhere.sold: schema "nowhere" does not'),
+        ("target", {"dsn": "host=127.0.0.1 port=1"}, "table public.sold: connection failed"),
+        ("target", {"dsn": "hots=x"}, "target.dsn: the connection string cannot be read"),
+        ("target", {"table": ""}, "target.table: '' is not valid"),
+        ("target", {"columns": {"id": 3}}, "target.columns: id: 3 is not valid"),
+    ],
+)
+def test_what_is_wrong_with_a_database_says_which_and_nothing_of_the_ledger(
+    run, tables, database, table, change, message
+):
+    code, _, err = run(**{**tables, table: {**tables[table], **change}})
+
+    assert code == 1
+    assert message in err
+    assert "record-ledger deploy" not in err
+    assert "Traceback" not in err

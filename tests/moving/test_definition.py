@@ -100,6 +100,24 @@ def test_what_a_client_does_not_take_is_said(ledger):
         PipelineDefinition(definition(source=table)).move(ledger)
 
 
+def test_a_factory_of_ones_own_that_forgets_to_check_lets_nothing_wrong_through(
+    ledger, tmp_path, monkeypatch
+):
+    info = tmp_path / "careless-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: careless\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[record_ledger.stages]\ncareless = careless:made\n")
+    (tmp_path / "careless.py").write_text("def made(settings, ledger):\n    return None\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    stage = {"kind": "careless", "part_mib": "x", "colour": "red"}
+    with pytest.raises(InvalidConfig) as refused:
+        PipelineDefinition(definition(stage=stage)).move(ledger)
+
+    assert "stage.part_mib: 'x' is not valid" in refused.value.message
+    assert "stage.colour: the key is not known" in refused.value.message
+
+
 def test_a_component_of_ones_own_is_an_entry_point(ledger, tmp_path, monkeypatch):
     info = tmp_path / "mine-1.dist-info"
     info.mkdir()

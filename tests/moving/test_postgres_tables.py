@@ -77,3 +77,16 @@ def test_any_number_of_columns_can_be_filled(empty_dsn, local_stage, empty_datab
 
     (row,) = empty_database.execute("select * from orders").fetchall()
     assert row[2:] == tuple(range(120))
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"a": 3}, "a: 3 is not valid; it must be a path"),
+        ({"a": ""}, "a: '' is not valid"),
+        ({"pipeline_id": "a"}, "pipeline_id is not valid; the column is filled from the record"),
+    ],
+)
+def test_columns_that_cannot_be_filled_are_refused_before_anything_is_moved(columns, message):
+    with pytest.raises(ValueError, match=message):
+        PostgresTarget(partial(open_database, "host=/nowhere"), "orders", columns=columns)

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import gzip
-from contextlib import contextmanager
-from functools import partial
 
 import pytest
 
-from record_ledger.connection import connect as open_database
-from record_ledger.errors import ClaimLost, CountsDisagree
+from record_ledger.errors import CountsDisagree
 from record_ledger.moving import MoveFailed, Published, StagedDataDamaged
-from record_ledger.moving.targets.postgres import PostgresTarget
-from tests.moving.support import moved, passed, staged
+from tests.moving.support import loaded_tables, moved, passed, staged, target_at
 
 DOCUMENTS = [{"_id": str(n), "text": 'a "quoted", \\ back\nslash\t☃', "n": n} for n in range(25)]
 
 
 @pytest.fixture
 def target(empty_dsn):
-    return PostgresTarget(partial(open_database, empty_dsn), "orders")
-
-
-def target_on(connection, table="orders"):
-    return PostgresTarget(lambda: connection, table)
+    return target_at(empty_dsn)
 
 
 def rows(empty_database, table="orders"):
@@ -32,20 +24,13 @@ def rows(empty_database, table="orders"):
     ).fetchall()
 
 
-def tables(empty_database):
-    found = empty_database.execute(
-        "select relname from pg_class where relname like 'load%'"
-    ).fetchall()
-    return [name for (name,) in found]
-
-
 def test_documents_arrive_as_they_were_staged(target, local_stage, empty_database):
     record = passed()
 
     moved(target, local_stage, record, DOCUMENTS)
 
     assert rows(empty_database) == [(record["window_start_time"], one) for one in DOCUMENTS]
-    assert tables(empty_database) == []
+    assert loaded_tables(empty_database) == []
 
 
 def test_a_window_without_documents_is_published_too(target, local_stage, empty_database):
@@ -81,81 +66,6 @@ def test_what_is_published_is_known(target, local_stage, empty_database):
     assert target.begin(passed(4)).row_count == 24
 
 
-@pytest.mark.parametrize("phase", ["begin", "load", "publish"])
-def test_a_claim_that_is_not_the_newest_changes_nothing(target, local_stage, empty_database, phase):
-    moved(target, local_stage, passed(1), DOCUMENTS[:3])
-    stale = passed(2)
-    manifest = staged(local_stage, stale, DOCUMENTS)
-    target.begin(stale)
-    target.load(stale, manifest, local_stage)
-    before = tables(empty_database)
-
-    target.begin(passed(3))
-
-    with pytest.raises(ClaimLost, match="a later claim than 2"):
-        {
-            "begin": lambda: target.begin(stale),
-            "load": lambda: target.load(stale, manifest, local_stage),
-            "publish": lambda: target.publish(stale, manifest),
-        }[phase]()
-    assert len(rows(empty_database)) == 3
-    assert tables(empty_database) == before
-
-
-def test_a_later_claim_waits_for_one_that_is_publishing(
-    target, local_stage, empty_database, empty_dsn, in_background, connect
-):
-    first, second = passed(1), passed(2)
-    manifest = staged(local_stage, first, DOCUMENTS)
-    target.begin(first)
-    target.load(first, manifest, local_stage)
-    holder = connect(dsn=empty_dsn, autocommit=False)
-    holder.execute("lock table orders in access exclusive mode")
-    one, other = connect(dsn=empty_dsn), connect(dsn=empty_dsn)
-
-    publishing = in_background(one, partial(target_on(one).publish, first, manifest))
-    publishing.wait_until_blocked()
-    beginning = in_background(other, partial(target_on(other).begin, second))
-    beginning.wait_until_blocked()
-    holder.rollback()
-
-    assert publishing.result() == 25
-    assert beginning.result() == Published(1, 1, manifest.digest, 25)
-
-
-class Meanwhile:
-    """A stage that has something done once a file of it is read."""
-
-    def __init__(self, stage, do):
-        self.stage, self.do = stage, do
-
-    @contextmanager
-    def open(self, name):
-        with self.stage.open(name) as file:
-            self.do()
-            yield file
-
-
-def test_a_later_claim_does_not_wait_for_one_that_is_loading(
-    target, empty_dsn, local_stage, empty_database
-):
-    """The earlier one may hang, or its machine be lost, without its connection being closed."""
-    impatient = PostgresTarget(partial(open_database, empty_dsn), "orders", statement_timeout="5s")
-    first, second = passed(1), passed(2)
-    manifest = staged(local_stage, first, DOCUMENTS)
-    target.begin(first)
-
-    with pytest.raises(ClaimLost, match="a later claim than 1"):
-        target.load(
-            first,
-            manifest,
-            Meanwhile(local_stage, lambda: moved(impatient, local_stage, second, [])),
-        )
-
-    assert tables(empty_database) == []
-    assert target.begin(second).row_count == 0
-
-
 def test_repeating_any_phase_changes_nothing(target, local_stage, empty_database):
     record = passed(1)
     manifest = staged(local_stage, record, DOCUMENTS)
@@ -169,23 +79,7 @@ def test_repeating_any_phase_changes_nothing(target, local_stage, empty_database
         target.clean(record)
 
     assert len(rows(empty_database)) == 25
-    assert tables(empty_database) == []
-
-
-def test_what_an_earlier_claim_has_loaded_is_taken_over(target, local_stage, empty_database):
-    first, second = passed(1), passed(2)
-    manifest = staged(local_stage, first, DOCUMENTS)
-    target.begin(first)
-    target.load(first, manifest, local_stage)
-    for part in manifest.parts:
-        local_stage.remove(part.name.rpartition("/")[0], lambda *_: False)
-
-    target.begin(second)
-    assert target.load(second, manifest, local_stage) == 25
-    assert target.publish(second, manifest) == 25
-
-    assert len(rows(empty_database)) == 25
-    assert tables(empty_database) == []
+    assert loaded_tables(empty_database) == []
 
 
 def test_a_loaded_table_that_a_crash_has_emptied_is_loaded_again(
@@ -195,7 +89,7 @@ def test_a_loaded_table_that_a_crash_has_emptied_is_loaded_again(
     manifest = staged(local_stage, record, DOCUMENTS)
     target.begin(record)
     target.load(record, manifest, local_stage)
-    (loaded,) = tables(empty_database)
+    (loaded,) = loaded_tables(empty_database)
     empty_database.execute(f"truncate {loaded}")  # as recovery does to an unlogged table
 
     with pytest.raises(CountsDisagree, match="0 rows, but 25 are staged"):
@@ -233,7 +127,7 @@ def test_damaged_parts_are_not_loaded(target, local_stage, empty_database, damag
 
     with pytest.raises(error, match=manifest.parts[1].name):
         target.load(record, manifest, local_stage)
-    assert tables(empty_database) == []
+    assert loaded_tables(empty_database) == []
 
 
 def test_a_document_that_the_database_cannot_hold_is_named(target, local_stage):
@@ -261,38 +155,10 @@ def test_a_constraint_of_the_table_keeps_the_old_data(target, local_stage, empty
 def test_a_statement_that_takes_too_long_is_cancelled(
     empty_dsn, local_stage, empty_database, connect
 ):
-    target = PostgresTarget(partial(open_database, empty_dsn), "orders", statement_timeout="50ms")
+    target = target_at(empty_dsn, statement_timeout="50ms")
     target.begin(passed(1))
     holder = connect(dsn=empty_dsn, autocommit=False)
     holder.execute("lock table orders")
 
     with pytest.raises(MoveFailed, match="statement timeout"):
         moved(target, local_stage, passed(1), [])
-
-
-@pytest.mark.parametrize("tables", [["orders"], [f"orders{n}" for n in range(8)]])
-def test_many_first_runs_at_once_create_the_tables_once(empty_dsn, in_background, connect, tables):
-    connections = [connect(dsn=empty_dsn) for _ in range(8)]
-    started = [
-        in_background(
-            one, partial(target_on(one, tables[n % len(tables)]).begin, passed(n, window=n))
-        )
-        for n, one in enumerate(connections)
-    ]
-
-    assert [one.result() for one in started] == [None] * 8
-
-
-def test_tables_in_use_by_a_lost_claim_do_not_stop_a_later_one(
-    target, local_stage, empty_database, empty_dsn, connect
-):
-    stale = passed(1)
-    target.begin(stale)
-    target.load(stale, staged(local_stage, stale, DOCUMENTS[:5]), local_stage)
-    (loaded,) = tables(empty_database)
-    connect(dsn=empty_dsn, autocommit=False).execute(f"lock table {loaded}")
-
-    moved(target, local_stage, passed(2), DOCUMENTS)
-
-    assert len(rows(empty_database)) == 25
-    assert tables(empty_database) == [loaded]

@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from record_ledger import statements
-from record_ledger.connection import connect
+from record_ledger.connection import connect, connect_options
+from record_ledger.errors import LedgerError
+from record_ledger.redaction import redact
+from record_ledger.server_errors import from_psycopg
+
+from .errors import MoveFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,11 +20,35 @@ if TYPE_CHECKING:
     from record_ledger.ledger import RecordLedger
     from record_ledger.records import Record
 
+    from .settings import Settings
 
-def database_of(ledger: RecordLedger, dsn: str | None) -> Callable[[], psycopg.Connection[Any]]:
-    """Returns what opens connections to a database; to the ledger's own without a `dsn`."""
-    conninfo = ledger.conninfo if dsn is None else dsn
-    return lambda: connect(conninfo)
+
+def database_of(settings: Settings, ledger: RecordLedger) -> Callable[[], psycopg.Connection[Any]]:
+    """Returns what opens connections to the table's `dsn`; without one, to the ledger's database.
+
+    One that cannot be read is noted as a problem.
+    """
+    dsn = settings.text("dsn", None)
+    if dsn is None:
+        return lambda: connect(ledger.conninfo)
+    try:
+        connect_options(dsn)
+    except LedgerError as error:
+        settings.problem("dsn", error.message)
+    return lambda: connect(dsn)
+
+
+def failed_at(where: str, error: psycopg.Error) -> LedgerError:
+    """Returns the error for what a source's or a target's database answered.
+
+    Without the ledger's hints: a table that is missing there is none of the ledger's. What the
+    ledger itself refused stays as it is.
+    """
+    described = from_psycopg(error)
+    if error.sqlstate is not None and error.sqlstate.startswith("RL"):
+        return described
+    hint = redact(error.diag.message_hint) if error.diag.message_hint else None
+    return MoveFailed(f"{where}: {described.message}", sqlstate=error.sqlstate, hint=hint)
 
 
 def check_claim_in_ledger(connection: psycopg.Connection[Any], record: Record) -> None:

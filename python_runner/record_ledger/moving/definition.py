@@ -58,6 +58,7 @@ class PipelineDefinition:
             settings = stage if name == "stage" else Settings(self._tables[name], name)
             try:
                 made[name] = _factory(settings, group)(settings, ledger)
+                settings.check()  # a factory may have forgotten to
             except WrongSettings as error:
                 problems += error.problems
         if problems:

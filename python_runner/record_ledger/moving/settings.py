@@ -46,8 +46,11 @@ class Settings:
             self.problems.append(f"{name}: {table!r} is not valid; it must be a table")
 
     def text(self, key: str, default: Any = _MISSING) -> Any:
-        """Returns a text; without a default the key is required."""
-        return self._value(key, default, str, "a text")
+        """Returns a text; without a default the key is required, and an empty one is none."""
+        found = self._value(key, default, str, "a text")
+        if default is _MISSING and self._table.get(key) == "":
+            self.problem(key, "'' is not valid; it must be a text that is not empty")
+        return found
 
     def number(self, key: str, default: Any, minimum: int = 1, maximum: int | None = None) -> Any:
         """Returns a whole number within bounds, or the default."""

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from record_ledger.moving.databases import database_of
-from record_ledger.server_errors import from_psycopg
+from record_ledger.moving.databases import database_of, failed_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -31,9 +30,9 @@ def from_settings(settings: Settings, ledger: RecordLedger) -> PostgresSource:
     Without a `dsn` it reads in the ledger's own database.
     """
     table, time_column = settings.text("table"), settings.text("time_column")
-    dsn = settings.text("dsn", None)
+    connect = database_of(settings, ledger)
     settings.check()
-    return PostgresSource(database_of(ledger, dsn), table, time_column)
+    return PostgresSource(connect, table, time_column)
 
 
 class PostgresSource:
@@ -52,6 +51,7 @@ class PostgresSource:
         batch_rows: int = 5000,
     ) -> None:
         self._connect = connect
+        self._where = f"source table {table}"
         self._batch_rows = batch_rows
         self._names: dict[str, Composable] = {
             "table": Identifier(*table.split(".")),
@@ -64,7 +64,7 @@ class PostgresSource:
             with self._connect() as connection:
                 row = connection.execute(_COUNT.format(**self._names), _window(record)).fetchone()
         except psycopg.Error as error:
-            raise from_psycopg(error) from error
+            raise failed_at(self._where, error) from error
         return int(row[0]) if row else 0
 
     def read(self, record: Record) -> Iterator[Sequence[bytes]]:
@@ -80,7 +80,7 @@ class PostgresSource:
                 while rows := cursor.fetchmany(self._batch_rows):
                     yield [row[0].encode("utf-8") for row in rows]
         except psycopg.Error as error:
-            raise from_psycopg(error) from error
+            raise failed_at(self._where, error) from error
 
 
 def _window(record: Record) -> dict[str, Any]:

@@ -12,19 +12,28 @@ import psycopg
 from psycopg.sql import SQL, Identifier, Literal
 
 from record_ledger import logs
-from record_ledger.moving.databases import check_claim_in_ledger, database_of
+from record_ledger.moving.databases import check_claim_in_ledger, database_of, failed_at
 from record_ledger.moving.errors import MoveFailed, StagedDataDamaged
 from record_ledger.moving.protocols import Published
 from record_ledger.server_errors import from_psycopg
 
 from . import postgres_statements as statements
-from .checks import check_digest, check_rows, key_of, later_claim, missing, not_loaded
+from .checks import (
+    check_digest,
+    check_rows,
+    checked_columns,
+    key_of,
+    later_claim,
+    missing,
+    not_loaded,
+)
 from .names import claim_of_loaded, holds_content, loaded_name, loaded_prefix
+from .postgres_calls import PostgresCalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from psycopg.sql import Composable, Composed
+    from psycopg.sql import Composable
 
     from record_ledger.ledger import RecordLedger
     from record_ledger.moving.manifest import Manifest, Part
@@ -47,17 +56,21 @@ def from_settings(settings: Settings, ledger: RecordLedger) -> PostgresTarget:
 
     Without a `dsn` it is in the ledger's own database.
     """
-    dsn = settings.text("dsn", None)
+    connect = database_of(settings, ledger)
+    is_ledgers = settings.text("dsn", None) is None
     table = settings.text("table")
     columns = settings.table("columns", None)
     timeout = settings.text("statement_timeout", "0")
     settings.check()
-    return PostgresTarget(
-        database_of(ledger, dsn),
-        table,
-        columns=columns,
-        statement_timeout=timeout,
-        check_claim=check_claim_in_ledger if dsn is None else None,
+    return settings.made(
+        "columns",
+        lambda: PostgresTarget(
+            connect,
+            table,
+            columns=columns,
+            statement_timeout=timeout,
+            check_claim=check_claim_in_ledger if is_ledgers else None,
+        ),
     )
 
 
@@ -90,7 +103,7 @@ class PostgresTarget:
         schema, _, name = table.rpartition(".")
         self._schema = schema or "public"
         self._where = f"table {self._schema}.{name}"
-        self._columns = dict(columns or {})
+        self._columns = checked_columns(columns)
         self._timeout = statement_timeout
         self._check_claim = check_claim
         self._names: dict[str, Composable] = {
@@ -127,6 +140,7 @@ class PostgresTarget:
                     if _number(call(statements.COUNT_LOADED, loaded=table)) == manifest.row_count:
                         if other != name:
                             call(statements.RENAME_LOADED, loaded=table, name=Identifier(name))
+                        self._check_newest(call, statements.HOLD_CLAIM, record)
                         return manifest.row_count
             if name in found:
                 call(statements.DROP_LOADED, loaded=loaded)
@@ -180,7 +194,7 @@ class PostgresTarget:
                 logs.logger.warning(logs.line(event="loaded_table_in_use", table=name))
 
     # ---------------------------------------------------------------- steps
-    def _create_what_is_missing(self, call: _Call) -> None:
+    def _create_what_is_missing(self, call: PostgresCalls) -> None:
         if not self._exists(call, "published"):
             call(statements.LOCK_CREATION, text=self._quoted(call, "published"))
             call(statements.CREATE_PUBLISHED)
@@ -202,21 +216,21 @@ class PostgresTarget:
         if lacking:
             raise MoveFailed(f"{self._where} has no column {', '.join(lacking)}")
 
-    def _exists(self, call: _Call, name: str) -> bool:
+    def _exists(self, call: PostgresCalls, name: str) -> bool:
         return bool(call(statements.EXISTS, text=self._quoted(call, name)).fetchone()[0])
 
-    def _check_newest(self, call: _Call, statement: SQL, record: Record) -> Any:
+    def _check_newest(self, call: PostgresCalls, statement: SQL, record: Record) -> Any:
         """Refuses a claim that is not the newest; returns who published the window, and what."""
         row = call(statement, key_of(record)).fetchone()
         if row is None:
             raise later_claim(record, self._where)
         return row
 
-    def _loaded_tables(self, call: _Call, record: Record) -> list[str]:
+    def _loaded_tables(self, call: PostgresCalls, record: Record) -> list[str]:
         parameters = {"schema": self._schema, "prefix": loaded_prefix(record)}
         return [row[0] for row in call(statements.LOADED_TABLES, parameters)]
 
-    def _copy(self, call: _Call, loaded: Composable, part: Part, stage: Stage) -> int:
+    def _copy(self, call: PostgresCalls, loaded: Composable, part: Part, stage: Stage) -> int:
         """Copies one part and returns its rows; the digest is that of the bytes that were read."""
         digest, gzip = hashlib.sha256(), zlib.decompressobj(_GZIP)
         statement = call.composed(statements.COPY_DOCUMENTS, loaded=loaded)
@@ -263,40 +277,19 @@ class PostgresTarget:
     def _in_schema(self, name: str) -> Identifier:
         return Identifier(self._schema, name)
 
-    def _quoted(self, call: _Call, name: str) -> Literal:
+    def _quoted(self, call: PostgresCalls, name: str) -> Literal:
         """Returns the quoted name of one of our tables as a text, as to_regclass takes it."""
         return Literal(self._names[name].as_string(call.connection))
 
     @contextmanager
-    def _transaction(self) -> Iterator[_Call]:
+    def _transaction(self) -> Iterator[PostgresCalls]:
         try:
             with self._connect() as connection, connection.transaction():
-                call = _Call(connection, self._names)
+                call = PostgresCalls(connection, self._names)
                 call(statements.STATEMENT_TIMEOUT, {"timeout": self._timeout})
                 yield call
         except psycopg.Error as error:
-            described = from_psycopg(error)
-            if error.sqlstate is None or error.sqlstate.startswith("RL"):
-                raise described from error
-            raise MoveFailed(
-                f"{self._where}: {described.message}", sqlstate=error.sqlstate, hint=described.hint
-            ) from error
-
-
-class _Call:
-    """Sends statements on one connection, with the target's names put in."""
-
-    def __init__(self, connection: Connection, names: Mapping[str, Composable]) -> None:
-        self.connection = connection
-        self._names = names
-
-    def __call__(
-        self, statement: SQL, parameters: Mapping[str, Any] | None = None, **names: Composable
-    ) -> Any:
-        return self.connection.execute(self.composed(statement, **names), parameters)
-
-    def composed(self, statement: SQL, **names: Composable) -> Composed:
-        return statement.format(**self._names, **names)
+            raise failed_at(self._where, error) from error
 
 
 def _number(cursor: Any) -> int:
