@@ -257,3 +257,24 @@ def test_a_count_that_somebody_else_noted_is_nothing_staged(
     assert move_of().run(second) == {"rows": 250, "published": "now"}
     complete(ledger, second)
     assert ids(database) == list(range(250))
+
+
+def test_a_ledger_that_was_set_back_is_told_how_to_go_on(
+    ledger, database, clock, move_of, pass_record
+):
+    first = pass_record()
+    move_of().run(first)
+    database.execute("update record_ledger_published set claim_token = claim_token + 1000")
+    with pytest.raises(ClaimLost, match="a later claim") as refused:
+        move_of().run(first)
+    assert "set record_ledger.claim_token_seq beyond the claims" in refused.value.hint
+    lose(ledger, first)
+    clock.advance("1h")
+
+    database.execute(
+        "select setval('record_ledger.claim_token_seq', max(claim_token)) "
+        "from record_ledger_published"
+    )
+    second = pass_record()
+    assert move_of().run(second)["rows"] == 250
+    complete(ledger, second)
