@@ -1250,7 +1250,7 @@ begin
         if v_value is not null
             and (
                 jsonb_typeof(v_value) <> 'number'
-                or v_value::text !~ '^\d{1,9}$'
+                or v_value::text !~ '^[0-9]{1,9}$'
                 or v_value::text::integer < 1
             )
         then
@@ -1326,9 +1326,9 @@ begin
     ) loop
         v_id_keys := v_id_keys + 1;
         if jsonb_typeof(v_value) <> 'string'
-            or v_value #>> '{}' !~ '\S'
+            or v_value #>> '{}' !~ '[^[:space:]]'
             or octet_length(v_value #>> '{}') > 255
-            or v_value #>> '{}' ~ '\{[{%#]'
+            or v_value #>> '{}' ~ '[{][{%#]'
         then
             v_problems := v_problems || format(
                 'pipeline_id: %s is no pipeline name; '
@@ -1391,11 +1391,11 @@ language sql
 immutable strict
 as $$
     select case
-        when tolerance ~ '^\s*\d{1,18}\s*rows?\s*$'
-            then substring(tolerance from '\d+')::numeric
-        when tolerance ~ '^\s*\d{1,3}(\.\d{1,9})?\s*%\s*$'
-            and substring(tolerance from '[\d.]+')::numeric <= 100
-            then substring(tolerance from '[\d.]+')::numeric * row_count / 100
+        when tolerance ~ '^[[:space:]]*[0-9]{1,18}[[:space:]]*rows?[[:space:]]*$'
+            then substring(tolerance from '[0-9]+')::numeric
+        when tolerance ~ '^[[:space:]]*[0-9]{1,3}([.][0-9]{1,9})?[[:space:]]*%[[:space:]]*$'
+            and substring(tolerance from '[0-9.]+')::numeric <= 100
+            then substring(tolerance from '[0-9.]+')::numeric * row_count / 100
     end
 $$;
 comment on function record_ledger.count_tolerance(text, bigint) is
@@ -1472,7 +1472,7 @@ begin
                         c.off_by,
                         v_required ->> 'tolerance',
                         case
-                            when v_required ->> 'tolerance' like '%\%%'
+                            when position('%' in v_required ->> 'tolerance') > 0
                                 then format(' = %s rows', trim_scale(c.allowed))
                         end
                     )
@@ -1837,8 +1837,13 @@ declare
         'weeks?|w|days?|d|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s|'
         'milliseconds?|ms|microseconds?|us';
 begin
-    if duration_text !~* ('^\s*-?(\d+(\.\d+)?\s*(' || v_units || ')\s*)+$')
-        and duration_text !~ '^P(?=\d|T\d)(\d+W)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?$'
+    if duration_text !~* (
+            '^[[:space:]]*-?([0-9]+([.][0-9]+)?[[:space:]]*(' || v_units || ')[[:space:]]*)+$'
+        )
+        and duration_text !~ (
+            '^P(?=[0-9]|T[0-9])([0-9]+W)?([0-9]+D)?'
+            '(T(?=[0-9])([0-9]+H)?([0-9]+M)?([0-9]+([.][0-9]+)?S)?)?$'
+        )
     then
         return null;
     end if;
@@ -2045,7 +2050,10 @@ stable strict
 as $$
 begin
     if instant_text
-        ~ '^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d(:?\d\d){0,2})$'
+        ~ (
+            '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?'
+            '(Z|[+-][0-9]{2}(:?[0-9]{2}){0,2})$'
+        )
     then
         return instant_text::timestamptz;
     end if;
@@ -2149,7 +2157,7 @@ returns boolean
 language sql
 immutable
 as $$
-    select coalesce(run_id ~ '\S' and octet_length(run_id) <= 1024, true)
+    select coalesce(run_id ~ '[^[:space:]]' and octet_length(run_id) <= 1024, true)
 $$;
 comment on function record_ledger.is_run_id(text) is
 'Whether a text can be a run id: 1 to 1024 bytes and not blank, or null.';
@@ -2179,7 +2187,7 @@ returns boolean
 language sql
 immutable
 as $$
-    select coalesce(stage ~ '\S' and octet_length(stage) <= 255, false)
+    select coalesce(stage ~ '[^[:space:]]' and octet_length(stage) <= 255, false)
 $$;
 comment on function record_ledger.is_stage(text) is
 'Whether a text can name a stage: 1 to 255 bytes that are not all blank.';
@@ -3639,7 +3647,7 @@ begin
     p.granularity := record_ledger.duration(config ->> 'granularity');
     p.fields := (config -> 'default_record') - 'pipeline_id';
     p.has_templates := jsonb_path_exists(
-        p.fields, 'strict $.** ? (@.type() == "string" && @ like_regex "\\{[{%#]")'
+        p.fields, 'strict $.** ? (@.type() == "string" && @ like_regex "[{][{%#]")'
     );
     p.check_fields := array(
         select jsonb_array_elements_text(coalesce(config -> 'check_fields', '[]'))
@@ -3917,7 +3925,7 @@ begin
         end loop;
     end if;
     if v_budget is not null
-        and (jsonb_typeof(v_budget) <> 'number' or v_budget::text !~ '^\d{1,9}$')
+        and (jsonb_typeof(v_budget) <> 'number' or v_budget::text !~ '^[0-9]{1,9}$')
     then
         v_problems := v_problems || format(
             'reopen_budget: %s is no whole number from 0 to 999999999', left(v_budget::text, 80)
@@ -4185,7 +4193,12 @@ begin
     if v_instant is not null then
         return v_instant;
     end if;
-    if start_at ~ '^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?$' then
+    if start_at
+        ~ (
+            '^[0-9]{4}-[0-9]{2}-[0-9]{2}'
+            '([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?)?$'
+        )
+    then
         return record_ledger.local_instant(start_at::timestamp, start_instant.timezone);
     end if;
     return null;
@@ -5007,7 +5020,7 @@ language plpgsql
 immutable
 as $$
 begin
-    if coalesce(reason !~ '\S', true) then
+    if coalesce(reason !~ '[^[:space:]]', true) then
         raise exception 'reason: % is no reason', coalesce('"' || left(reason, 80) || '"', 'null')
             using errcode = 'RL005',
             hint = 'Say why in a few words: they are kept with who did it and when.';

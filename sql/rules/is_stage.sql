@@ -7,7 +7,7 @@ returns boolean
 language sql
 immutable
 as $$
-    select coalesce(stage ~ '\S' and octet_length(stage) <= 255, false)
+    select coalesce(stage ~ '[^[:space:]]' and octet_length(stage) <= 255, false)
 $$;
 comment on function record_ledger.is_stage(text) is
 'Whether a text can name a stage: 1 to 255 bytes that are not all blank.';
