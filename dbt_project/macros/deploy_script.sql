@@ -2477,7 +2477,7 @@ comment on function record_ledger.ledger_columns() is
 -- record_ledger.loaded_count: the count of its source that a completed generation of a record stands on.
 -- The newest one under the claim that completed it; else, without a claim, the newest one until its completion. No row
 -- when the source was not counted by then.
--- Read by: observe_record, recount_due, changed_records, window_recounts.
+-- Read by: observe_record, recount_due, lateness.
 -- Rules: none; what is noted before a completion never changes after it.
 create or replace function record_ledger.loaded_count(
     pipeline_id text, window_start_time timestamptz, generation integer
@@ -6080,7 +6080,7 @@ comment on function record_ledger.plan_runs(text, integer, timestamptz, integer,
 'Which windows the next runs of a pipeline will be passed, and when, if each takes run_duration and completes; a forecast that writes nothing.';
 -- record_ledger.raise_claim_lost: the one error for a claim token that is not current, with what became of the claim.
 -- Raises RL004; RL002 for an unknown pipeline, RL005 when no token was given.
--- Called by: end_claim, extend_lease.
+-- Called by: end_claim, extend_lease, lock_record, adopt_observations.
 -- Rules: none.
 create or replace function record_ledger.raise_claim_lost(pipeline_id text, claim_token bigint)
 returns void
@@ -6378,7 +6378,7 @@ comment on function record_ledger.range_effects(text, text, timestamptz, timesta
 -- record_ledger.recount_due: which windows of a pipeline should have their source counted again, longest due first.
 -- A completed record, at each age of recount_ages since the count that its generation stands on, until a count of its
 -- source has been noted at that age or later. Several missed ages are one count. Not when its source data is gone, nor
--- when twice the last age has passed: what nobody counted by then is let go.
+-- when twice the last age has passed: what nobody counted by then is let go. A retired pipeline has none.
 -- Called by: recount-due of the runner, any task that counts and calls observe_record. Rules: loaded_count, is_lost.
 create or replace function record_ledger.recount_due(pipeline_id text)
 returns table (
@@ -6435,8 +6435,11 @@ begin
     where o.pipeline_id = p.pipeline_id
         and o.stage = 'source'
         and o.changed_by is null
+        and not p.is_retired
+        -- What is adopted is younger than the count that it takes over.
         and o.observed_at > v_now - 2 * p.recount_ages[cardinality(p.recount_ages)]
-        and o.observed_at <= v_now - p.recount_ages[1]
+        and (o.observed_at <= v_now - p.recount_ages[1] or o.adopted_no is not null)
+        and l.observed_at > v_now - 2 * p.recount_ages[cardinality(p.recount_ages)]
         and r.status = 'COMPLETED'
         -- Each record once, by the count that it stands on.
         and o.observation_no = l.observation_no
@@ -7579,6 +7582,7 @@ comment on column record_ledger.archived_records.published_generation is
 comment on column record_ledger.archived_records.counts_waived is 'Whether somebody has waived the counts of this generation.';
 -- record_ledger.changed_records: the completed records whose source has changed since they were loaded.
 -- One row per completed record whose newest count of the source differs from the one that its generation stands on.
+-- None of retired pipelines: nothing would load them anew.
 -- Read by: reopen_changed_records, changed of the runner, the dbt source of the same name, analysts.
 -- Rules: count_tolerance.
 create or replace view record_ledger.changed_records as
@@ -7612,7 +7616,8 @@ cross join lateral (
     where q.pipeline_id = p.pipeline_id and q.window_start_time = o.window_start_time
     offset 0
 ) as r
-where r.status = 'COMPLETED'
+where not p.is_retired
+    and r.status = 'COMPLETED'
     and r.generation = o.generation
     and not exists (
         select
