@@ -266,7 +266,16 @@ def time_text(time: Time | None) -> str | None:
 
 
 def window_parameters(window_start_time: dt.datetime | None) -> dict[str, dt.datetime | None]:
-    """Returns a window's start as the statements take it: an instant, or a local wall clock."""
+    """Returns a window's start as the statements take it: an instant, or a local wall clock.
+
+    :raises InvalidArgument: when it is no datetime.
+    """
+    if not isinstance(window_start_time, dt.datetime | None):
+        raise InvalidArgument(
+            f"window_start_time: {window_start_time!r} is no datetime; give that of a record, or "
+            "one without an offset for the wall clock of the pipeline's zone",
+            sqlstate="RL005",
+        )
     if window_start_time is None or window_start_time.tzinfo is not None:
         return {"instant": window_start_time, "wall": None}
     return {"instant": None, "wall": window_start_time}

@@ -117,6 +117,19 @@ def test_a_pipeline_or_a_share_that_is_none_is_an_error_of_its_own(runner, order
         runner.suggest_x_time_back("orders", 1.5)
 
 
+@pytest.mark.parametrize(
+    "day", ["tomorrow", "21/11/2026", "20261121", None, dt.datetime(2026, 11, 21, 9)]
+)
+def test_a_day_is_read_in_one_way_whatever_the_server_would_make_of_it(runner, orders, day):
+    for call in (
+        lambda: runner.is_day_sealed("orders", day),
+        lambda: runner.daily_coverage("orders", day or "today"),
+        lambda: runner.daily_coverage("orders", None, day or "today"),
+    ):
+        with pytest.raises(InvalidArgument, match="is no day; give a date"):
+            call()
+
+
 # ---------------------------------------------------------------- the command line
 def test_what_is_at_risk_is_shown_first_things_first(command, clock, orders):
     assert command("at-risk").out == "No window is at risk.\n"
