@@ -213,6 +213,7 @@ class LedgerReader:
         return self._rows("plan_runs", statements.PLAN_RUNS, parameters)
 
     # ---------------------------------------------------------------- how calls are made
+    # Answers are binary: text would follow the session's DateStyle and IntervalStyle.
     def _check_duration(self, text: str) -> None:
         if self._one_row("duration", statements.DURATION, (text,))[0] is None:
             raise InvalidArgument(
@@ -243,7 +244,7 @@ class LedgerReader:
         may_run_twice: bool = True,
     ) -> Row:
         def work(connection: psycopg.Connection[Any]) -> Row:
-            row: Row | None = connection.execute(statement, parameters).fetchone()
+            row: Row | None = connection.execute(statement, parameters, binary=True).fetchone()
             if row is None:
                 raise psycopg.DataError(f"{name} answered no row")
             return row
@@ -254,7 +255,7 @@ class LedgerReader:
         bound = {**parameters, "time_columns": statements.TIME_COLUMNS_OF_VIEWS}
 
         def work(connection: psycopg.Connection[Any]) -> list[Record]:
-            with connection.cursor(row_factory=dict_row) as cursor:
+            with connection.cursor(row_factory=dict_row, binary=True) as cursor:
                 return [row_from_view(row) for row in cursor.execute(statement, bound)]
 
         return self._session.run(name, work)

@@ -6,8 +6,9 @@ import datetime as dt
 from decimal import Decimal
 
 import pytest
+from psycopg.conninfo import make_conninfo
 
-from record_ledger import ClaimLost, InvalidArgument, UnknownPipeline
+from record_ledger import ClaimLost, InvalidArgument, RecordLedger, UnknownPipeline
 
 DAY = dt.date(2026, 11, 21)
 
@@ -78,6 +79,36 @@ def test_each_method_reads_what_the_object_of_its_name_says(runner, clock, order
     assert rows[0]["time_left"] == dt.timedelta(days=1, hours=2)
     assert rows[0]["source_kept_until"].isoformat() == "2026-11-30T02:00:00-08:00"
     assert len(runner.records_at_risk(only_at_risk=True)) < len(runner.records_at_risk())
+
+
+STYLES = [
+    "-c datestyle=German -c intervalstyle=iso_8601",
+    "-c datestyle=SQL,DMY -c intervalstyle=postgres_verbose",
+    "-c intervalstyle=sql_standard -c bytea_output=escape -c standard_conforming_strings=off",
+]
+
+
+@pytest.mark.parametrize("options", STYLES)
+def test_answers_are_the_same_however_the_session_writes_times(runner, ledger_dsn, orders, options):
+    def told(asked):
+        return [
+            asked.recount_due("orders"),
+            asked.changed_records(),
+            asked.daily_coverage("orders"),
+            asked.pipeline_lateness(),
+            asked.suggest_x_time_back("orders", 0.5),
+            asked.records_at_risk(),
+            asked.record_observations("orders", asked.changed_records()[0]["window_start_time"]),
+            asked.record_verdicts(),
+            asked.pipeline_progress(),
+            asked.pipelines(),
+            asked.record_events("orders"),
+            asked.plan_runs("orders", at=dt.datetime(2026, 11, 23), run_duration="20m"),
+        ]
+
+    with RecordLedger(make_conninfo(ledger_dsn, options=options)) as styled:
+        assert told(styled) == told(runner)
+        assert styled.reopen_changed_records("orders") == 1
 
 
 def test_a_count_is_noted_as_it_was_made(runner, ledger, orders):
