@@ -2180,7 +2180,7 @@ comment on function record_ledger.is_stable(timestamptz, interval, timestamptz) 
 'Whether a window''s data has settled: window_end_time + x_time_back is not after as_of.';
 -- record_ledger.is_stage: can a text name a stage at which records are counted?
 -- Usual are source, stage and target; a team may have its own.
--- Read by: observe_record, required_counts_problems.
+-- Read by: observe_record, adopt_observations, required_counts_problems.
 -- Rules: none.
 create or replace function record_ledger.is_stage(stage text)
 returns boolean
@@ -4408,7 +4408,7 @@ comment on function record_ledger.windows_from(
 -- Of each stage, or of the given one, that this claim has not counted itself. The caller answers for it: a later claim
 -- adopts the count of a source that it did not read anew, and not that of a target which it loads again.
 -- Called by: runs, with their current claim token (RL004 else). Returns how many; repeating it adds nothing.
--- Rules: adoptable_observations, lock_record, observation_time.
+-- Rules: adoptable_observations, is_stage, lock_record, observation_time.
 create or replace function record_ledger.adopt_observations(
     pipeline_id text, claim_token bigint, stage text default null
 )
@@ -4425,6 +4425,12 @@ declare
     r record_ledger.record;
     v_adopted integer;
 begin
+    if adopt_observations.stage is not null and not record_ledger.is_stage(adopt_observations.stage)
+    then
+        raise exception
+            'stage: "%" is no name of a stage; give a text of 1 to 255 bytes, or null for all',
+            left(adopt_observations.stage, 80) using errcode = 'RL005';
+    end if;
     select c.window_start_time into v_window
     from record_ledger.claim as c
     where c.pipeline_id = adopt_observations.pipeline_id
