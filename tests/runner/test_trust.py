@@ -130,6 +130,22 @@ def test_a_count_is_noted_as_it_was_made(runner, ledger, orders):
         runner.observe_record("orders", start, "source", -1)
 
 
+def test_the_largest_counts_add_up(runner, clock, config):
+    given = config("orders", x_time_back="1h", start_at="2026-11-21", recount_ages=["1s"])
+    most = 2**63 - 1
+    for settled in ("2026-11-21T11:00:00Z", "2026-11-21T13:00:00Z"):
+        clock.set(settled)
+        record = runner.store_new_and_pass_valid_record(given).record
+        start, token = record["window_start_time"], record["claim_token"]
+        runner.observe_record("orders", start, "source", most, claim_token=token)
+        runner.complete_record("orders", token)
+        clock.advance("1s")
+        runner.observe_record("orders", start, "source", most)
+    assert [row["row_count"] for row in runner.pipeline_lateness()] == [2 * most, 2 * most]
+    (day,) = runner.daily_coverage("orders")
+    assert day["counts"] == {"source": {"rows": 2 * most, "windows": 2}}
+
+
 def test_what_has_changed_is_reopened_once(runner, orders):
     assert runner.reopen_changed_records("orders") == 1
     assert runner.reopen_changed_records("orders") == 0
