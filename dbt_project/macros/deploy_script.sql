@@ -1250,7 +1250,7 @@ begin
         if v_value is not null
             and (
                 jsonb_typeof(v_value) <> 'number'
-                or v_value::text !~ '^\d{1,9}$'
+                or v_value::text !~ '^[0-9]{1,9}$'
                 or v_value::text::integer < 1
             )
         then
@@ -1326,9 +1326,9 @@ begin
     ) loop
         v_id_keys := v_id_keys + 1;
         if jsonb_typeof(v_value) <> 'string'
-            or v_value #>> '{}' !~ '\S'
+            or v_value #>> '{}' !~ '[^[:space:]]'
             or octet_length(v_value #>> '{}') > 255
-            or v_value #>> '{}' ~ '\{[{%#]'
+            or v_value #>> '{}' ~ '[{][{%#]'
         then
             v_problems := v_problems || format(
                 'pipeline_id: %s is no pipeline name; '
@@ -1391,11 +1391,11 @@ language sql
 immutable strict
 as $$
     select case
-        when tolerance ~ '^\s*\d{1,18}\s*rows?\s*$'
-            then substring(tolerance from '\d+')::numeric
-        when tolerance ~ '^\s*\d{1,3}(\.\d{1,9})?\s*%\s*$'
-            and substring(tolerance from '[\d.]+')::numeric <= 100
-            then substring(tolerance from '[\d.]+')::numeric * row_count / 100
+        when tolerance ~ '^[[:space:]]*[0-9]{1,18}[[:space:]]*rows?[[:space:]]*$'
+            then substring(tolerance from '[0-9]+')::numeric
+        when tolerance ~ '^[[:space:]]*[0-9]{1,3}([.][0-9]{1,9})?[[:space:]]*%[[:space:]]*$'
+            and substring(tolerance from '[0-9.]+')::numeric <= 100
+            then substring(tolerance from '[0-9.]+')::numeric * row_count / 100
     end
 $$;
 comment on function record_ledger.count_tolerance(text, bigint) is
@@ -1472,7 +1472,7 @@ begin
                         c.off_by,
                         v_required ->> 'tolerance',
                         case
-                            when v_required ->> 'tolerance' like '%\%%'
+                            when position('%' in v_required ->> 'tolerance') > 0
                                 then format(' = %s rows', trim_scale(c.allowed))
                         end
                     )
@@ -1837,8 +1837,13 @@ declare
         'weeks?|w|days?|d|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s|'
         'milliseconds?|ms|microseconds?|us';
 begin
-    if duration_text !~* ('^\s*-?(\d+(\.\d+)?\s*(' || v_units || ')\s*)+$')
-        and duration_text !~ '^P(?=\d|T\d)(\d+W)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?$'
+    if duration_text !~* (
+            '^[[:space:]]*-?([0-9]+([.][0-9]+)?[[:space:]]*(' || v_units || ')[[:space:]]*)+$'
+        )
+        and duration_text !~ (
+            '^P(?=[0-9]|T[0-9])([0-9]+W)?([0-9]+D)?'
+            '(T(?=[0-9])([0-9]+H)?([0-9]+M)?([0-9]+([.][0-9]+)?S)?)?$'
+        )
     then
         return null;
     end if;
@@ -2045,7 +2050,10 @@ stable strict
 as $$
 begin
     if instant_text
-        ~ '^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d(:?\d\d){0,2})$'
+        ~ (
+            '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?'
+            '(Z|[+-][0-9]{2}(:?[0-9]{2}){0,2})$'
+        )
     then
         return instant_text::timestamptz;
     end if;
@@ -2149,7 +2157,7 @@ returns boolean
 language sql
 immutable
 as $$
-    select coalesce(run_id ~ '\S' and octet_length(run_id) <= 1024, true)
+    select coalesce(run_id ~ '[^[:space:]]' and octet_length(run_id) <= 1024, true)
 $$;
 comment on function record_ledger.is_run_id(text) is
 'Whether a text can be a run id: 1 to 1024 bytes and not blank, or null.';
@@ -2172,14 +2180,14 @@ comment on function record_ledger.is_stable(timestamptz, interval, timestamptz) 
 'Whether a window''s data has settled: window_end_time + x_time_back is not after as_of.';
 -- record_ledger.is_stage: can a text name a stage at which records are counted?
 -- Usual are source, stage and target; a team may have its own.
--- Read by: observe_record, required_counts_problems.
+-- Read by: observe_record, adopt_observations, required_counts_problems.
 -- Rules: none.
 create or replace function record_ledger.is_stage(stage text)
 returns boolean
 language sql
 immutable
 as $$
-    select coalesce(stage ~ '\S' and octet_length(stage) <= 255, false)
+    select coalesce(stage ~ '[^[:space:]]' and octet_length(stage) <= 255, false)
 $$;
 comment on function record_ledger.is_stage(text) is
 'Whether a text can name a stage: 1 to 255 bytes that are not all blank.';
@@ -2469,7 +2477,7 @@ comment on function record_ledger.ledger_columns() is
 -- record_ledger.loaded_count: the count of its source that a completed generation of a record stands on.
 -- The newest one under the claim that completed it; else, without a claim, the newest one until its completion. No row
 -- when the source was not counted by then.
--- Read by: observe_record, recount_due, changed_records, window_recounts.
+-- Read by: observe_record, recount_due, lateness.
 -- Rules: none; what is noted before a completion never changes after it.
 create or replace function record_ledger.loaded_count(
     pipeline_id text, window_start_time timestamptz, generation integer
@@ -3639,7 +3647,7 @@ begin
     p.granularity := record_ledger.duration(config ->> 'granularity');
     p.fields := (config -> 'default_record') - 'pipeline_id';
     p.has_templates := jsonb_path_exists(
-        p.fields, 'strict $.** ? (@.type() == "string" && @ like_regex "\\{[{%#]")'
+        p.fields, 'strict $.** ? (@.type() == "string" && @ like_regex "[{][{%#]")'
     );
     p.check_fields := array(
         select jsonb_array_elements_text(coalesce(config -> 'check_fields', '[]'))
@@ -3917,7 +3925,7 @@ begin
         end loop;
     end if;
     if v_budget is not null
-        and (jsonb_typeof(v_budget) <> 'number' or v_budget::text !~ '^\d{1,9}$')
+        and (jsonb_typeof(v_budget) <> 'number' or v_budget::text !~ '^[0-9]{1,9}$')
     then
         v_problems := v_problems || format(
             'reopen_budget: %s is no whole number from 0 to 999999999', left(v_budget::text, 80)
@@ -4185,7 +4193,12 @@ begin
     if v_instant is not null then
         return v_instant;
     end if;
-    if start_at ~ '^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?$' then
+    if start_at
+        ~ (
+            '^[0-9]{4}-[0-9]{2}-[0-9]{2}'
+            '([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?)?$'
+        )
+    then
         return record_ledger.local_instant(start_at::timestamp, start_instant.timezone);
     end if;
     return null;
@@ -4395,7 +4408,7 @@ comment on function record_ledger.windows_from(
 -- Of each stage, or of the given one, that this claim has not counted itself. The caller answers for it: a later claim
 -- adopts the count of a source that it did not read anew, and not that of a target which it loads again.
 -- Called by: runs, with their current claim token (RL004 else). Returns how many; repeating it adds nothing.
--- Rules: adoptable_observations, lock_record, observation_time.
+-- Rules: adoptable_observations, is_stage, lock_record, observation_time.
 create or replace function record_ledger.adopt_observations(
     pipeline_id text, claim_token bigint, stage text default null
 )
@@ -4412,6 +4425,12 @@ declare
     r record_ledger.record;
     v_adopted integer;
 begin
+    if adopt_observations.stage is not null and not record_ledger.is_stage(adopt_observations.stage)
+    then
+        raise exception
+            'stage: "%" is no name of a stage; give a text of 1 to 255 bytes, or null for all',
+            left(adopt_observations.stage, 80) using errcode = 'RL005';
+    end if;
     select c.window_start_time into v_window
     from record_ledger.claim as c
     where c.pipeline_id = adopt_observations.pipeline_id
@@ -5007,7 +5026,7 @@ language plpgsql
 immutable
 as $$
 begin
-    if coalesce(reason !~ '\S', true) then
+    if coalesce(reason !~ '[^[:space:]]', true) then
         raise exception 'reason: % is no reason', coalesce('"' || left(reason, 80) || '"', 'null')
             using errcode = 'RL005',
             hint = 'Say why in a few words: they are kept with who did it and when.';
@@ -5418,6 +5437,18 @@ begin
         and q.window_start_time = lock_record.window_start_time
     for no key update;
     if not found then
+        -- Archived, it is nobody's: whoever had a claim on it hears what ended that.
+        if exists (
+            select
+            from record_ledger.claim as c
+            where c.pipeline_id = lock_record.pipeline_id
+                and c.claim_token = lock_record.claim_token
+                and c.window_start_time = lock_record.window_start_time
+        ) then
+            perform record_ledger.raise_claim_lost(
+                lock_record.pipeline_id, lock_record.claim_token
+            );
+        end if;
         perform record_ledger.raise_no_record(
             lock_record.pipeline_id, lock_record.window_start_time
         );
@@ -6067,7 +6098,7 @@ comment on function record_ledger.plan_runs(text, integer, timestamptz, integer,
 'Which windows the next runs of a pipeline will be passed, and when, if each takes run_duration and completes; a forecast that writes nothing.';
 -- record_ledger.raise_claim_lost: the one error for a claim token that is not current, with what became of the claim.
 -- Raises RL004; RL002 for an unknown pipeline, RL005 when no token was given.
--- Called by: end_claim, extend_lease.
+-- Called by: end_claim, extend_lease, lock_record, adopt_observations.
 -- Rules: none.
 create or replace function record_ledger.raise_claim_lost(pipeline_id text, claim_token bigint)
 returns void
@@ -6365,7 +6396,7 @@ comment on function record_ledger.range_effects(text, text, timestamptz, timesta
 -- record_ledger.recount_due: which windows of a pipeline should have their source counted again, longest due first.
 -- A completed record, at each age of recount_ages since the count that its generation stands on, until a count of its
 -- source has been noted at that age or later. Several missed ages are one count. Not when its source data is gone, nor
--- when twice the last age has passed: what nobody counted by then is let go.
+-- when twice the last age has passed: what nobody counted by then is let go. A retired pipeline has none.
 -- Called by: recount-due of the runner, any task that counts and calls observe_record. Rules: loaded_count, is_lost.
 create or replace function record_ledger.recount_due(pipeline_id text)
 returns table (
@@ -6422,8 +6453,11 @@ begin
     where o.pipeline_id = p.pipeline_id
         and o.stage = 'source'
         and o.changed_by is null
+        and not p.is_retired
+        -- What is adopted is younger than the count that it takes over.
         and o.observed_at > v_now - 2 * p.recount_ages[cardinality(p.recount_ages)]
-        and o.observed_at <= v_now - p.recount_ages[1]
+        and (o.observed_at <= v_now - p.recount_ages[1] or o.adopted_no is not null)
+        and l.observed_at > v_now - 2 * p.recount_ages[cardinality(p.recount_ages)]
         and r.status = 'COMPLETED'
         -- Each record once, by the count that it stands on.
         and o.observation_no = l.observation_no
@@ -7566,6 +7600,7 @@ comment on column record_ledger.archived_records.published_generation is
 comment on column record_ledger.archived_records.counts_waived is 'Whether somebody has waived the counts of this generation.';
 -- record_ledger.changed_records: the completed records whose source has changed since they were loaded.
 -- One row per completed record whose newest count of the source differs from the one that its generation stands on.
+-- None of retired pipelines: nothing would load them anew.
 -- Read by: reopen_changed_records, changed of the runner, the dbt source of the same name, analysts.
 -- Rules: count_tolerance.
 create or replace view record_ledger.changed_records as
@@ -7599,7 +7634,8 @@ cross join lateral (
     where q.pipeline_id = p.pipeline_id and q.window_start_time = o.window_start_time
     offset 0
 ) as r
-where r.status = 'COMPLETED'
+where not p.is_retired
+    and r.status = 'COMPLETED'
     and r.generation = o.generation
     and not exists (
         select

@@ -172,7 +172,7 @@ def _zones(connection: psycopg.Connection[Any]) -> Iterator[Check]:
         return
     differing: dict[str, str] = {}
     zones = set()
-    for zone, instant, server_offset in connection.execute(statements.ZONE_OFFSETS):
+    for zone, instant, server_offset in connection.execute(statements.ZONE_OFFSETS, binary=True):
         zones.add(zone)
         ours = zone_offset(zone, instant)
         if zone not in differing and ours != server_offset:
@@ -204,7 +204,8 @@ def _conninfo_keys(connection: psycopg.Connection[Any]) -> set[str]:
 
 
 def _row(connection: psycopg.Connection[Any], statement: str) -> tuple[Any, ...]:
-    row: tuple[Any, ...] | None = connection.execute(statement).fetchone()
+    # Binary, as in `reader`: text would follow the session's DateStyle.
+    row: tuple[Any, ...] | None = connection.execute(statement, binary=True).fetchone()
     if row is None:
         raise LedgerError("the server gave no answer to a question of the doctor")
     return row

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import logs, observation_statements
 from .config import plain_json, to_json
+from .errors import InvalidArgument
 from .past import LedgerPast
 from .reader import Time, time_text, window_parameters
 
@@ -15,12 +16,15 @@ if TYPE_CHECKING:
 
     from .records import Record
 
+# What a bigint holds.
+_MOST_ROWS = 2**63 - 1
+
 
 class LedgerObserver(LedgerPast):
     """The part of a ledger that notes counts, adopts and waives them, and reads them.
 
-    A window is named by its start: a datetime or ISO 8601 text; without an offset it is the
-    pipeline's local time.
+    To note and waive, a window is named by its start: a datetime or ISO 8601 text; without an
+    offset it is the pipeline's local time.
     """
 
     def observe_record(  # noqa: PLR0917 - the parameters of the SQL routine, in its order
@@ -40,14 +44,15 @@ class LedgerObserver(LedgerPast):
         Repeated after a lost connection it may be noted twice, which decides nothing anew.
 
         :raises ClaimLost: when the token is no longer the record's; nothing was noted.
-        :raises InvalidArgument: for a count below 0, or a window that is not stored or archived.
+        :raises InvalidArgument: for what is no whole number from 0 on, or a window that is not
+            stored or archived.
         :raises UnknownPipeline: when no such pipeline is registered.
         """
         parameters = {
             "pipeline_id": pipeline_id,
             "window_start_time": time_text(window_start_time),
             "stage": stage,
-            "row_count": row_count,
+            "row_count": _whole(row_count),
             "detail": to_json(plain_json(detail or {}, "detail")),
             "claim_token": claim_token,
         }
@@ -111,3 +116,19 @@ class LedgerObserver(LedgerPast):
         statement: str = getattr(observation_statements, name.upper())
         parameters = {**window_parameters(window_start_time), "pipeline_id": pipeline_id}
         return self._rows(name, statement, parameters)
+
+
+def _whole(row_count: Any) -> int:
+    """Returns a count as it is noted for good: the server would round what is not whole."""
+    try:
+        number = int(row_count)
+        is_whole = number == row_count and not isinstance(row_count, bool)
+    except (TypeError, ValueError, OverflowError):
+        is_whole = False
+    if not is_whole or number > _MOST_ROWS:
+        raise InvalidArgument(
+            f"row_count: {row_count!r} is no count of rows; give a whole number from 0 on, "
+            f"at most {_MOST_ROWS}",
+            sqlstate="RL005",
+        )
+    return number

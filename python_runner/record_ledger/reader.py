@@ -213,6 +213,7 @@ class LedgerReader:
         return self._rows("plan_runs", statements.PLAN_RUNS, parameters)
 
     # ---------------------------------------------------------------- how calls are made
+    # Answers are binary: text would follow the session's DateStyle and IntervalStyle.
     def _check_duration(self, text: str) -> None:
         if self._one_row("duration", statements.DURATION, (text,))[0] is None:
             raise InvalidArgument(
@@ -243,7 +244,7 @@ class LedgerReader:
         may_run_twice: bool = True,
     ) -> Row:
         def work(connection: psycopg.Connection[Any]) -> Row:
-            row: Row | None = connection.execute(statement, parameters).fetchone()
+            row: Row | None = connection.execute(statement, parameters, binary=True).fetchone()
             if row is None:
                 raise psycopg.DataError(f"{name} answered no row")
             return row
@@ -254,7 +255,7 @@ class LedgerReader:
         bound = {**parameters, "time_columns": statements.TIME_COLUMNS_OF_VIEWS}
 
         def work(connection: psycopg.Connection[Any]) -> list[Record]:
-            with connection.cursor(row_factory=dict_row) as cursor:
+            with connection.cursor(row_factory=dict_row, binary=True) as cursor:
                 return [row_from_view(row) for row in cursor.execute(statement, bound)]
 
         return self._session.run(name, work)
@@ -266,7 +267,16 @@ def time_text(time: Time | None) -> str | None:
 
 
 def window_parameters(window_start_time: dt.datetime | None) -> dict[str, dt.datetime | None]:
-    """Returns a window's start as the statements take it: an instant, or a local wall clock."""
+    """Returns a window's start as the statements take it: an instant, or a local wall clock.
+
+    :raises InvalidArgument: when it is no datetime.
+    """
+    if not isinstance(window_start_time, dt.datetime | None):
+        raise InvalidArgument(
+            f"window_start_time: {window_start_time!r} is no datetime; give that of a record, or "
+            "one without an offset for the wall clock of the pipeline's zone",
+            sqlstate="RL005",
+        )
     if window_start_time is None or window_start_time.tzinfo is not None:
         return {"instant": window_start_time, "wall": None}
     return {"instant": None, "wall": window_start_time}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING
 
 from . import logs, trust_statements
+from .errors import InvalidArgument
 from .observer import LedgerObserver
 
 if TYPE_CHECKING:
-    import datetime as dt
     from decimal import Decimal
 
     from .records import Record
@@ -102,12 +103,12 @@ class LedgerTrust(LedgerObserver):
     def is_day_sealed(self, pipeline_id: str, local_date: dt.date | str) -> bool:
         """Tells whether completed or waived windows tile a local day exactly, archived included.
 
+        :raises InvalidArgument: when local_date is no date, or text other than '2026-11-22'.
         :raises UnknownPipeline: when no such pipeline is registered.
         """
+        day = _day(local_date, "local_date")
         return bool(
-            self._one_row(
-                "is_day_sealed", trust_statements.IS_DAY_SEALED, (pipeline_id, str(local_date))
-            )[0]
+            self._one_row("is_day_sealed", trust_statements.IS_DAY_SEALED, (pipeline_id, day))[0]
         )
 
     def daily_coverage(
@@ -120,6 +121,30 @@ class LedgerTrust(LedgerObserver):
 
         Rows have day_length, covered_length, counts of windows, is_published, is_sealed and the
         counted rows per stage. A day of many windows takes milliseconds: give the days you need.
+
+        :raises InvalidArgument: when a date is none, or text other than '2026-11-22'.
         """
-        parameters = {"pipeline_id": pipeline_id, "from_date": from_date, "to_date": to_date}
+        parameters = {
+            "pipeline_id": pipeline_id,
+            "from_date": None if from_date is None else _day(from_date, "from_date"),
+            "to_date": None if to_date is None else _day(to_date, "to_date"),
+        }
         return self._rows("daily_coverage", trust_statements.DAILY_COVERAGE, parameters)
+
+
+def _day(value: object, name: str) -> str:
+    """Returns a date as it is sent. The server would read 'tomorrow' and 01/02/2026 in its own way.
+
+    A datetime is none: which day it belongs to depends on the zone.
+    """
+    text = str(value)
+    try:
+        is_day = not isinstance(value, dt.datetime) and str(dt.date.fromisoformat(text)) == text
+    except ValueError:
+        is_day = False
+    if not is_day:
+        raise InvalidArgument(
+            f"{name}: {value!r} is no day; give a date, or text such as '2026-11-22'",
+            sqlstate="RL005",
+        )
+    return text

@@ -29,7 +29,7 @@ join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
 where %(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text
 order by v.pipeline_id, v.window_start_time
 """)
-# No times of the clock, and shares as numbers that JSON has.
+# No times of the clock, and numbers that JSON has: a sum of counts may be more than a bigint.
 PIPELINE_LATENESS = """
 select
     v.pipeline_id,
@@ -37,7 +37,7 @@ select
     v.x_time_back,
     v.window_count,
     v.late_window_count,
-    v.row_count::bigint,
+    to_jsonb(v.row_count) as row_count,
     v.min_lateness,
     v.max_lateness,
     v.missed_share::float8,

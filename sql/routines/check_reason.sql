@@ -8,7 +8,7 @@ language plpgsql
 immutable
 as $$
 begin
-    if coalesce(reason !~ '\S', true) then
+    if coalesce(reason !~ '[^[:space:]]', true) then
         raise exception 'reason: % is no reason', coalesce('"' || left(reason, 80) || '"', 'null')
             using errcode = 'RL005',
             hint = 'Say why in a few words: they are kept with who did it and when.';

@@ -24,6 +24,18 @@ begin
         and q.window_start_time = lock_record.window_start_time
     for no key update;
     if not found then
+        -- Archived, it is nobody's: whoever had a claim on it hears what ended that.
+        if exists (
+            select
+            from record_ledger.claim as c
+            where c.pipeline_id = lock_record.pipeline_id
+                and c.claim_token = lock_record.claim_token
+                and c.window_start_time = lock_record.window_start_time
+        ) then
+            perform record_ledger.raise_claim_lost(
+                lock_record.pipeline_id, lock_record.claim_token
+            );
+        end if;
         perform record_ledger.raise_no_record(
             lock_record.pipeline_id, lock_record.window_start_time
         );

@@ -1,7 +1,7 @@
 -- record_ledger.recount_due: which windows of a pipeline should have their source counted again, longest due first.
 -- A completed record, at each age of recount_ages since the count that its generation stands on, until a count of its
 -- source has been noted at that age or later. Several missed ages are one count. Not when its source data is gone, nor
--- when twice the last age has passed: what nobody counted by then is let go.
+-- when twice the last age has passed: what nobody counted by then is let go. A retired pipeline has none.
 -- Called by: recount-due of the runner, any task that counts and calls observe_record. Rules: loaded_count, is_lost.
 create or replace function record_ledger.recount_due(pipeline_id text)
 returns table (
@@ -58,8 +58,11 @@ begin
     where o.pipeline_id = p.pipeline_id
         and o.stage = 'source'
         and o.changed_by is null
+        and not p.is_retired
+        -- What is adopted is younger than the count that it takes over.
         and o.observed_at > v_now - 2 * p.recount_ages[cardinality(p.recount_ages)]
-        and o.observed_at <= v_now - p.recount_ages[1]
+        and (o.observed_at <= v_now - p.recount_ages[1] or o.adopted_no is not null)
+        and l.observed_at > v_now - 2 * p.recount_ages[cardinality(p.recount_ages)]
         and r.status = 'COMPLETED'
         -- Each record once, by the count that it stands on.
         and o.observation_no = l.observation_no

@@ -106,7 +106,7 @@ begin
         if v_value is not null
             and (
                 jsonb_typeof(v_value) <> 'number'
-                or v_value::text !~ '^\d{1,9}$'
+                or v_value::text !~ '^[0-9]{1,9}$'
                 or v_value::text::integer < 1
             )
         then
@@ -182,9 +182,9 @@ begin
     ) loop
         v_id_keys := v_id_keys + 1;
         if jsonb_typeof(v_value) <> 'string'
-            or v_value #>> '{}' !~ '\S'
+            or v_value #>> '{}' !~ '[^[:space:]]'
             or octet_length(v_value #>> '{}') > 255
-            or v_value #>> '{}' ~ '\{[{%#]'
+            or v_value #>> '{}' ~ '[{][{%#]'
         then
             v_problems := v_problems || format(
                 'pipeline_id: %s is no pipeline name; '

@@ -8,11 +8,11 @@ language sql
 immutable strict
 as $$
     select case
-        when tolerance ~ '^\s*\d{1,18}\s*rows?\s*$'
-            then substring(tolerance from '\d+')::numeric
-        when tolerance ~ '^\s*\d{1,3}(\.\d{1,9})?\s*%\s*$'
-            and substring(tolerance from '[\d.]+')::numeric <= 100
-            then substring(tolerance from '[\d.]+')::numeric * row_count / 100
+        when tolerance ~ '^[[:space:]]*[0-9]{1,18}[[:space:]]*rows?[[:space:]]*$'
+            then substring(tolerance from '[0-9]+')::numeric
+        when tolerance ~ '^[[:space:]]*[0-9]{1,3}([.][0-9]{1,9})?[[:space:]]*%[[:space:]]*$'
+            and substring(tolerance from '[0-9.]+')::numeric <= 100
+            then substring(tolerance from '[0-9.]+')::numeric * row_count / 100
     end
 $$;
 comment on function record_ledger.count_tolerance(text, bigint) is

@@ -70,7 +70,7 @@ begin
                         c.off_by,
                         v_required ->> 'tolerance',
                         case
-                            when v_required ->> 'tolerance' like '%\%%'
+                            when position('%' in v_required ->> 'tolerance') > 0
                                 then format(' = %s rows', trim_scale(c.allowed))
                         end
                     )

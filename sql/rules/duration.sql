@@ -12,8 +12,13 @@ declare
         'weeks?|w|days?|d|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s|'
         'milliseconds?|ms|microseconds?|us';
 begin
-    if duration_text !~* ('^\s*-?(\d+(\.\d+)?\s*(' || v_units || ')\s*)+$')
-        and duration_text !~ '^P(?=\d|T\d)(\d+W)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?$'
+    if duration_text !~* (
+            '^[[:space:]]*-?([0-9]+([.][0-9]+)?[[:space:]]*(' || v_units || ')[[:space:]]*)+$'
+        )
+        and duration_text !~ (
+            '^P(?=[0-9]|T[0-9])([0-9]+W)?([0-9]+D)?'
+            '(T(?=[0-9])([0-9]+H)?([0-9]+M)?([0-9]+([.][0-9]+)?S)?)?$'
+        )
     then
         return null;
     end if;

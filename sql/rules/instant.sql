@@ -9,7 +9,10 @@ stable strict
 as $$
 begin
     if instant_text
-        ~ '^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d(:?\d\d){0,2})$'
+        ~ (
+            '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?'
+            '(Z|[+-][0-9]{2}(:?[0-9]{2}){0,2})$'
+        )
     then
         return instant_text::timestamptz;
     end if;

@@ -7,7 +7,7 @@ returns boolean
 language sql
 immutable
 as $$
-    select coalesce(run_id ~ '\S' and octet_length(run_id) <= 1024, true)
+    select coalesce(run_id ~ '[^[:space:]]' and octet_length(run_id) <= 1024, true)
 $$;
 comment on function record_ledger.is_run_id(text) is
 'Whether a text can be a run id: 1 to 1024 bytes and not blank, or null.';

@@ -1,13 +1,13 @@
 -- record_ledger.is_stage: can a text name a stage at which records are counted?
 -- Usual are source, stage and target; a team may have its own.
--- Read by: observe_record, required_counts_problems.
+-- Read by: observe_record, adopt_observations, required_counts_problems.
 -- Rules: none.
 create or replace function record_ledger.is_stage(stage text)
 returns boolean
 language sql
 immutable
 as $$
-    select coalesce(stage ~ '\S' and octet_length(stage) <= 255, false)
+    select coalesce(stage ~ '[^[:space:]]' and octet_length(stage) <= 255, false)
 $$;
 comment on function record_ledger.is_stage(text) is
 'Whether a text can name a stage: 1 to 255 bytes that are not all blank.';

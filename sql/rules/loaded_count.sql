@@ -1,7 +1,7 @@
 -- record_ledger.loaded_count: the count of its source that a completed generation of a record stands on.
 -- The newest one under the claim that completed it; else, without a claim, the newest one until its completion. No row
 -- when the source was not counted by then.
--- Read by: observe_record, recount_due, changed_records, window_recounts.
+-- Read by: observe_record, recount_due, lateness.
 -- Rules: none; what is noted before a completion never changes after it.
 create or replace function record_ledger.loaded_count(
     pipeline_id text, window_start_time timestamptz, generation integer

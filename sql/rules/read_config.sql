@@ -34,7 +34,7 @@ begin
     p.granularity := record_ledger.duration(config ->> 'granularity');
     p.fields := (config -> 'default_record') - 'pipeline_id';
     p.has_templates := jsonb_path_exists(
-        p.fields, 'strict $.** ? (@.type() == "string" && @ like_regex "\\{[{%#]")'
+        p.fields, 'strict $.** ? (@.type() == "string" && @ like_regex "[{][{%#]")'
     );
     p.check_fields := array(
         select jsonb_array_elements_text(coalesce(config -> 'check_fields', '[]'))

@@ -13,7 +13,12 @@ begin
     if v_instant is not null then
         return v_instant;
     end if;
-    if start_at ~ '^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?$' then
+    if start_at
+        ~ (
+            '^[0-9]{4}-[0-9]{2}-[0-9]{2}'
+            '([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?)?$'
+        )
+    then
         return record_ledger.local_instant(start_at::timestamp, start_instant.timezone);
     end if;
     return null;

@@ -1,5 +1,6 @@
 -- record_ledger.changed_records: the completed records whose source has changed since they were loaded.
 -- One row per completed record whose newest count of the source differs from the one that its generation stands on.
+-- None of retired pipelines: nothing would load them anew.
 -- Read by: reopen_changed_records, changed of the runner, the dbt source of the same name, analysts.
 -- Rules: count_tolerance.
 create or replace view record_ledger.changed_records as
@@ -33,7 +34,8 @@ cross join lateral (
     where q.pipeline_id = p.pipeline_id and q.window_start_time = o.window_start_time
     offset 0
 ) as r
-where r.status = 'COMPLETED'
+where not p.is_retired
+    and r.status = 'COMPLETED'
     and r.generation = o.generation
     and not exists (
         select

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.dbt.support import PROJECT, Dbt
-from tests.sql.counting import observe
+from tests.sql.counting import observe, waive_counts
 from tests.sql.support import operate
 
 TESTS = {
@@ -20,6 +20,7 @@ TESTS = {
         "sealed_through",
         {"pipeline_id": "orders", "date": "2026-11-01", "from_date": "2026-11-01"},
     ),
+    "sealed_first_day": ("sealed_through", {"pipeline_id": "orders", "date": "2026-10-31"}),
     "agree": ("counts_agree", {"pipeline_id": "orders"}),
     "agree_nearly": ("counts_agree", {"pipeline_id": "orders", "tolerance": "1 row"}),
     "agree_alone": ("counts_agree", {"pipeline_id": "orders", "stages": ["source"]}),
@@ -94,6 +95,7 @@ def test_the_marts_and_the_tests_tell_what_the_days_of_a_pipeline_are_worth(
         "sealed_today",
         "sealed_later",
         "sealed_from_later_on",
+        "sealed_first_day",
     }
     records = [load(ledger, routines, config) for _ in range(6)]
     assert on_pipelines() == ALWAYS | {"sealed_today", "sealed_later"}
@@ -112,20 +114,40 @@ def test_the_marts_and_the_tests_tell_what_the_days_of_a_pipeline_are_worth(
     ).fetchall() == [(0, False), (1, False), (24, False), (168, False)]
 
     # Opened again, a day is published still; loaded anew, its counts are off by one.
-    start = records[2]["window_start_time"]
-    operate(ledger, "reopen", start, records[3]["window_start_time"])
+    for record in (records[0], records[2]):
+        operate(ledger, "reopen", record["window_start_time"], record["window_end_time"])
     assert on_pipelines() == ALWAYS | {
         "sealed",
         "sealed_but_today",
         "sealed_today",
         "sealed_later",
         "sealed_from_later_on",
+        "sealed_first_day",
     }
     assert ledger.execute(
         "select state from analytics.daily_coverage where day_hours = 25"
     ).fetchall() == [("published",)]
-    load(ledger, routines, config, target=8)
+    for target in (7, 8):
+        load(ledger, routines, config, target)
     assert on_pipelines() == ALWAYS | {"sealed_today", "sealed_later", "agree"}
+
+
+def test_waived_counts_stay_waived_while_the_window_is_loaded_anew(project, ledger, routines):
+    routines.clock.set("2026-11-02T20:00:00Z")
+    config = routines.register(
+        "orders",
+        start_at="2026-11-01",
+        granularity="1d",
+        x_time_back="1h",
+        required_counts=["source", "target"],
+    )
+    record = routines.cycle(config)
+    waive_counts(ledger, record["window_start_time"])
+    routines.end("complete", record)
+    operate(ledger, "reopen", record["window_start_time"], record["window_end_time"])
+    dbt = project({"agree": TESTS["agree"]})
+    dbt.run("--select", "mine")
+    assert dbt("test", "--select", "mine").results == {"agree": "pass"}
 
 
 def test_a_test_that_names_no_day_says_so(project):

@@ -83,6 +83,13 @@ def test_code_fits_into_a_hundred_columns_and_comments_are_not_much_wider():
     assert not too_long, "\n".join(too_long)
 
 
+@pytest.mark.parametrize("path", OBJECT_FILES, ids=ids(OBJECT_FILES))
+def test_no_text_has_a_backslash_but_those_that_say_so(path):
+    """A body is read with the caller's standard_conforming_strings: to some, '\\d' is a plain d."""
+    texts = re.findall(r"(?<![\w'])'(?:[^']|'')*'", re.sub(r"--[^\n]*", "", text(path)))
+    assert [found for found in texts if "\\" in found] == []
+
+
 def test_migrations_are_numbered_one_after_another():
     names = [path.stem for path in SQL_FILES if path.parts[1] == "migrations"]
     assert [name[:5] for name in names] == [f"{n:04}_" for n in range(1, len(names) + 1)]

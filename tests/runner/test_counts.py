@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import sys
+from decimal import Decimal
 
 import pytest
 
@@ -112,6 +113,26 @@ def test_errors_are_the_servers(runner, record):
                  lambda: adopt_observations(record, ledger=runner)):  # fmt: skip
         with pytest.raises(ClaimLost):
             call()
+
+
+@pytest.mark.parametrize("rows", [1.5, "7", True, None, float("nan"), 2**63, [7]])
+def test_what_is_no_whole_number_is_refused_and_not_rounded(runner, record, rows):
+    with pytest.raises(InvalidArgument, match=r"row_count: .* is no count of rows"):
+        observe_record(record, "source", rows, ledger=runner)
+    assert runner.record_observations("orders") == []
+
+
+@pytest.mark.parametrize("rows", [7.0, Decimal("7.00")])
+def test_a_whole_number_of_another_type_is_a_count(runner, record, rows):
+    observe_record(record, "source", rows, ledger=runner)
+    assert [row["row_count"] for row in runner.record_observations("orders")] == [7]
+
+
+def test_counts_are_read_by_the_datetime_of_a_window(runner, record):
+    observe_record(record, "source", 7, ledger=runner)
+    assert len(runner.record_observations("orders", record["window_start_time"])) == 1
+    with pytest.raises(InvalidArgument, match="window_start_time: '2026-11-21' is no datetime"):
+        runner.record_observations("orders", "2026-11-21")
 
 
 def test_a_block_counts_its_record_and_is_completed(runner, counted):

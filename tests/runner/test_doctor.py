@@ -21,6 +21,8 @@ def test_a_healthy_ledger_is_healthy(ledger_dsn, config):
         runner.register_pipeline(config("orders"))
         runner.register_pipeline(config("tokyo", timezone="Asia/Tokyo"))
 
+    german = make_conninfo(ledger_dsn, options="-c datestyle=German -c intervalstyle=iso_8601")
+    assert [check.state for check in examine(german) if check.name != "pooling"] == ["ok"] * 8
     checks = examine(ledger_dsn)
 
     assert {check.state for check in checks} == {"ok"}

@@ -6,8 +6,9 @@ import datetime as dt
 from decimal import Decimal
 
 import pytest
+from psycopg.conninfo import make_conninfo
 
-from record_ledger import ClaimLost, InvalidArgument, UnknownPipeline
+from record_ledger import ClaimLost, InvalidArgument, RecordLedger, UnknownPipeline
 
 DAY = dt.date(2026, 11, 21)
 
@@ -80,6 +81,36 @@ def test_each_method_reads_what_the_object_of_its_name_says(runner, clock, order
     assert len(runner.records_at_risk(only_at_risk=True)) < len(runner.records_at_risk())
 
 
+STYLES = [
+    "-c datestyle=German -c intervalstyle=iso_8601",
+    "-c datestyle=SQL,DMY -c intervalstyle=postgres_verbose",
+    "-c intervalstyle=sql_standard -c bytea_output=escape -c standard_conforming_strings=off",
+]
+
+
+@pytest.mark.parametrize("options", STYLES)
+def test_answers_are_the_same_however_the_session_writes_times(runner, ledger_dsn, orders, options):
+    def told(asked):
+        return [
+            asked.recount_due("orders"),
+            asked.changed_records(),
+            asked.daily_coverage("orders"),
+            asked.pipeline_lateness(),
+            asked.suggest_x_time_back("orders", 0.5),
+            asked.records_at_risk(),
+            asked.record_observations("orders", asked.changed_records()[0]["window_start_time"]),
+            asked.record_verdicts(),
+            asked.pipeline_progress(),
+            asked.pipelines(),
+            asked.record_events("orders"),
+            asked.plan_runs("orders", at=dt.datetime(2026, 11, 23), run_duration="20m"),
+        ]
+
+    with RecordLedger(make_conninfo(ledger_dsn, options=options)) as styled:
+        assert told(styled) == told(runner)
+        assert styled.reopen_changed_records("orders") == 1
+
+
 def test_a_count_is_noted_as_it_was_made(runner, ledger, orders):
     found = ledger.execute(
         "select observation_no, stage, row_count, detail, is_evidence "
@@ -99,6 +130,22 @@ def test_a_count_is_noted_as_it_was_made(runner, ledger, orders):
         runner.observe_record("orders", start, "source", -1)
 
 
+def test_the_largest_counts_add_up(runner, clock, config):
+    given = config("orders", x_time_back="1h", start_at="2026-11-21", recount_ages=["1s"])
+    most = 2**63 - 1
+    for settled in ("2026-11-21T11:00:00Z", "2026-11-21T13:00:00Z"):
+        clock.set(settled)
+        record = runner.store_new_and_pass_valid_record(given).record
+        start, token = record["window_start_time"], record["claim_token"]
+        runner.observe_record("orders", start, "source", most, claim_token=token)
+        runner.complete_record("orders", token)
+        clock.advance("1s")
+        runner.observe_record("orders", start, "source", most)
+    assert [row["row_count"] for row in runner.pipeline_lateness()] == [2 * most, 2 * most]
+    (day,) = runner.daily_coverage("orders")
+    assert day["counts"] == {"source": {"rows": 2 * most, "windows": 2}}
+
+
 def test_what_has_changed_is_reopened_once(runner, orders):
     assert runner.reopen_changed_records("orders") == 1
     assert runner.reopen_changed_records("orders") == 0
@@ -115,6 +162,19 @@ def test_a_pipeline_or_a_share_that_is_none_is_an_error_of_its_own(runner, order
             call("order")
     with pytest.raises(InvalidArgument, match=r"max_missed: 1\.5 is no share"):
         runner.suggest_x_time_back("orders", 1.5)
+
+
+@pytest.mark.parametrize(
+    "day", ["tomorrow", "21/11/2026", "20261121", None, dt.datetime(2026, 11, 21, 9)]
+)
+def test_a_day_is_read_in_one_way_whatever_the_server_would_make_of_it(runner, orders, day):
+    for call in (
+        lambda: runner.is_day_sealed("orders", day),
+        lambda: runner.daily_coverage("orders", day or "today"),
+        lambda: runner.daily_coverage("orders", None, day or "today"),
+    ):
+        with pytest.raises(InvalidArgument, match="is no day; give a date"):
+            call()
 
 
 # ---------------------------------------------------------------- the command line

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from psycopg.types.json import Jsonb
 
+from tests.sql.counting import count
 from tests.sql.support import (
     NOW,
     PIPELINE,
@@ -16,6 +18,7 @@ from tests.sql.support import (
     on_pipeline,
     operate,
     pass_valid,
+    refused,
     release,
 )
 
@@ -89,3 +92,18 @@ def test_a_hostile_search_path_cannot_hijack_what_acts_as_the_owner(ledger, conn
         name for (name,) in runner.execute("select distinct who from pg_temp.trap").fetchall()
     }
     assert sprung <= {who}
+
+
+@pytest.mark.parametrize("tolerance", ["5 rows", "0.5%"])
+def test_counts_are_judged_alike_for_a_session_that_reads_backslashes_in_texts(
+    ledger, clock, config, tolerance
+):
+    clock.set(NOW)
+    both = {"stages": ["source", "target"], "tolerance": tolerance}
+    held = cycle(ledger, config(PIPELINE, required_counts=both))
+    ledger.execute("set standard_conforming_strings = off")
+    count(ledger, held, source=1000, target=994)
+    with refused("RL007", f"target 994 .off by 6, tolerance {tolerance}"):
+        complete(ledger, held.token)
+    count(ledger, held, target=995)
+    complete(ledger, held.token)

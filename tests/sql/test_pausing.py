@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.sql.counting import observe
 from tests.sql.statuses import EVERYTHING, hour, one_of_each
 from tests.sql.support import (
     ENDINGS,
@@ -24,6 +25,7 @@ from tests.sql.support import (
     store,
     verdict_of,
 )
+from tests.sql.test_recounts import START, changed, due, loaded, reopen  # noqa: F401 (a fixture)
 
 
 @pytest.fixture
@@ -164,3 +166,13 @@ def test_what_is_refused_changes_nothing(ledger, given):
         with refused("RL005", "pipeline_id"):
             on_pipeline(ledger, verb, pipeline_id=None)
     assert snapshot(ledger) == before
+
+
+def test_of_a_retired_pipeline_nothing_is_due_changed_or_reopened(ledger, clock, loaded):  # noqa: F811
+    loaded()
+    observe(ledger, START, "source", 103)
+    clock.advance("1h")
+    on_pipeline(ledger, "retire")
+    assert (due(ledger), changed(ledger), reopen(ledger)) == ([], [], 0)
+    on_pipeline(ledger, "resume")
+    assert (len(due(ledger)), len(changed(ledger)), reopen(ledger)) == (1, 1, 1)

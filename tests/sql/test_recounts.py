@@ -14,6 +14,7 @@ from tests.sql.support import (
     complete,
     cycle,
     events,
+    fail,
     one,
     operate,
     pass_valid,
@@ -115,6 +116,23 @@ def test_what_is_open_uncounted_or_gone_is_not_due(ledger, clock, loaded):
     complete(ledger, cycle(ledger, given).token)
     assert [row[0] for row in due(ledger)] == [START + HOUR]  # the first one's source data is gone
     operate(ledger, "reopen", START + HOUR, START + 2 * HOUR)
+    assert due(ledger) == []
+
+
+def test_a_count_that_a_later_claim_adopted_is_as_old_as_it_is(ledger, clock, loaded):
+    given = loaded(0, retry_delay="0s")
+    counted_at = clock.set(START + HOUR)
+    failed = cycle(ledger, given, "run")
+    observe(ledger, START, 100, failed.token)
+    clock.advance("59m")
+    fail(ledger, failed.token)
+    answer = pass_valid(ledger, "orders", "run")
+    counting.adopt(ledger, answer.token)
+    complete(ledger, answer.token)
+    assert due(ledger) == []
+    clock.set(counted_at + HOUR)
+    assert due(ledger) == [(START, HOUR, counted_at + HOUR, 100)]
+    clock.set(counted_at + 14 * DAY)
     assert due(ledger) == []
 
 

@@ -16,6 +16,7 @@ from tests.sql.support import (
     operate,
     pass_valid,
     record_of,
+    refused,
     register,
     rows,
 )
@@ -246,4 +247,27 @@ def test_a_count_that_waited_for_the_archive_is_refused(ledger, clock, config, f
     noting = beside(observe, hour(1), "source", 9)
     first.commit()
     assert "is archived" in noting.error().diag.message_primary
+    audit(ledger)
+
+
+@pytest.mark.parametrize("stage", ["", " ", "x" * 256])
+def test_what_is_no_stage_is_not_adopted_as_nothing(ledger, held, stage):
+    with refused("RL005", "stage: .* is no name of a stage"):
+        adopt(ledger, held.token, stage)
+
+
+def test_whoever_counts_under_a_claim_on_an_archived_record_hears_that_it_is_lost(
+    ledger, clock, config, first, beside
+):
+    eight_hours(ledger, clock, config)
+    held = pass_valid(ledger, PIPELINE)
+    complete(ledger, held.token)
+    finish(ledger, 1)
+    archive(first, EVER)
+    noting = beside(observe, held.start, "source", 9, held.token)
+    adopting = beside(adopt, held.token)
+    first.commit()
+    for late in (noting, adopting):
+        assert late.error().sqlstate == "RL004"
+        assert "the record was completed" in late.error().diag.message_primary
     audit(ledger)

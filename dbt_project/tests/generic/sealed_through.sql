@@ -1,8 +1,9 @@
 {#
   Passes when every local day of a pipeline up to a date, that one included, is sealed: windows that
   are done tile it. `date` is a date like 2026-11-22; `days_ago` instead of it counts back from
-  today in the pipeline's zone. `from_date` leaves earlier days out, as the day is that a pipeline
-  begins in the middle of. A row is a day that is not sealed.
+  today in the pipeline's zone. `from_date` leaves earlier days out. The day that a pipeline begins
+  in the middle of is never sealed: it is left out when its windows are done. A row is a day that
+  is not sealed.
 #}
 {% test sealed_through(model, pipeline_id, date=none, days_ago=none, from_date=none) %}
 {%- if (date is none) == (days_ago is none) -%}
@@ -52,7 +53,9 @@ from days
 join asked on days.local_date <= asked.last_date
 where not days.is_sealed
     and not (
-        days.local_date = days.first_date and days.first_window_start_time > days.day_start_time
+        days.local_date = days.first_date
+        and days.first_window_start_time > days.day_start_time
+        and days.open_count = 0
     )
     {% if from_date is not none -%}
         and days.local_date >= {{ record_ledger.text_literal(from_date) }}::date
