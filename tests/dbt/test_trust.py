@@ -146,3 +146,10 @@ def test_a_test_that_is_asked_nonsense_says_so(project, kind, arguments, says):
     outcome = project({"wrong": (kind, {"pipeline_id": "orders", **arguments})})("parse")
     assert not outcome.success
     assert f"record_ledger.{kind}: {says}" in outcome.error
+
+
+@pytest.mark.slow
+def test_a_build_of_empty_models_can_ask_each_of_the_tests(project):
+    outcome = project(TESTS)("build", "--empty", "--select", "mine")
+    # Of an empty ledger they fail, but are no errors: dbt names what it limits by itself.
+    assert outcome.named("fail") == set(TESTS), outcome.messages

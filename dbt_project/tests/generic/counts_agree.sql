@@ -41,7 +41,7 @@ records as (
 
 evidence as (
     select observations.window_start_time, observations.stage, observations.row_count
-    from {{ source('record_ledger', 'record_observations') }} as observations
+    from (select * from {{ source('record_ledger', 'record_observations') }}) as observations
     join records
         on records.window_start_time = observations.window_start_time
         and records.published_generation = observations.generation
