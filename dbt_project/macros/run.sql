@@ -11,6 +11,7 @@
     {#- compile, docs and others render the hooks as well, and build nothing. -#}
     {%- if not execute or flags.WHICH not in ('run', 'build') -%}{{ return('') }}{%- endif -%}
     {%- do record_ledger.refuse_other_than_whole_window() -%}
+    {%- do record_ledger.refuse_unsafe_nodes() -%}
     {%- set passed_before = env_var('RECORD_LEDGER_RECORD', '') -%}
     {%- if passed_before -%}
         {%- set run = {'record': fromjson(passed_before), 'is_ours': false} -%}
@@ -29,7 +30,7 @@
         {%- endif -%}
         {%- set passed = fromjson(record_ledger.run_alone(sql)) -%}
         {%- set run = {
-            'record': passed.record, 'is_ours': true, 'has_own_run_id': not run_id
+            'record': passed.record, 'is_ours': true, 'is_used': false, 'has_own_run_id': not run_id
         } -%}
         {%- set reason = passed.reason -%}
         {%- if passed.record is none -%}
@@ -43,8 +44,9 @@
 
 
 {#
-  Completes the record when everything was a success, fails it otherwise; for on-run-end. Returns
-  the statement, so that dbt runs it and counts a lost claim among the errors of the run.
+  Completes the record when everything was a success, fails it otherwise, and gives it back when
+  nothing of its window was built; for on-run-end. Returns the statement, so that dbt runs it and
+  counts a lost claim among the errors of the run.
 #}
 {% macro end_run(results) %}
     {%- set run = record_ledger.current_run() -%}
@@ -54,16 +56,21 @@
         record_ledger.text_literal(record.pipeline_id) ~ ", " ~ record.claim_token
     ) -%}
     {%- set what = "window " ~ record.window_start_time ~ " of pipeline " ~ record.pipeline_id -%}
-    {%- if not results -%}
-        {#- Another hook failed before anything was built. -#}
-        {%- do log("record_ledger: nothing was built: releasing " ~ what, info=True) -%}
-        {{ return("select record_ledger.release_record(" ~ claim ~ ")") }}
-    {%- endif -%}
-    {%- set problems = record_ledger.problems_of(results, run.has_own_run_id) -%}
-    {%- if problems -%}
+    {%- set left_out = record_ledger.left_out_of(results) -%}
+    {%- set problems = record_ledger.problems_of(results, left_out if run.has_own_run_id else []) -%}
+    {%- if results and problems -%}
         {%- do log("record_ledger: failing " ~ what ~ ": " ~ problems, info=True) -%}
         {%- set error = record_ledger.text_literal(problems) -%}
         {{ return("select record_ledger.fail_record(" ~ claim ~ ", " ~ error ~ ")") }}
+    {%- endif -%}
+    {%- if not results or (not run.is_used and selected_resources and not left_out) -%}
+        {#-
+          Another hook failed before anything was built, or what was selected knows nothing of
+          windows: to complete the record would lose its window. What a retry goes on with may well
+          know nothing of it, as the rest was built before.
+        -#}
+        {%- do log("record_ledger: releasing " ~ what ~ ", which no model loaded", info=True) -%}
+        {{ return("select record_ledger.release_record(" ~ claim ~ ")") }}
     {%- endif -%}
     {%- set counts = record_ledger.counts_problem_of(record) -%}
     {%- if counts -%}
@@ -109,7 +116,7 @@
 
 {% macro window_bound(column) %}
     {%- if not execute -%}{{ return('null::timestamptz') }}{%- endif -%}
-    {%- do record_ledger.refuse_unsafe_node() -%}
+    {%- do record_ledger.refuse_unsafe_node(model) -%}
     {%- set run = record_ledger.current_run() -%}
     {%- if flags.WHICH in ('run', 'build') and not run -%}
         {{ exceptions.raise_compiler_error(
@@ -119,6 +126,7 @@
     {%- endif -%}
     {%- if not run.record -%}{{ return('null::timestamptz') }}{%- endif -%}
     {%- do record_ledger.refuse_lost_claim(run.record) -%}
+    {%- if model.resource_type == 'model' -%}{%- do run.update({'is_used': true}) -%}{%- endif -%}
     {{ return("'" ~ run.record[column] ~ "'::timestamptz") }}
 {% endmacro %}
 
@@ -160,12 +168,10 @@
 
 
 {# Why a run is no success, as one line; empty when it is one. #}
-{% macro problems_of(results, must_be_whole) %}
+{% macro problems_of(results, left_out) %}
     {%- set failed = [] -%}
     {%- set skipped = [] -%}
-    {%- set built = [] -%}
     {%- for result in results -%}
-        {%- do built.append(result.node.unique_id) -%}
         {%- if result.status | string == 'skipped' -%}
             {%- do skipped.append(result.node.name) -%}
         {%- elif result.status | string not in ('success', 'pass', 'warn', 'no-op') -%}
@@ -181,18 +187,23 @@
         {%- do problems.append((failed | length - 10) ~ " more failed") -%}
     {%- endif -%}
     {%- if skipped -%}{%- do problems.append("skipped: " ~ skipped | join(', ')) -%}{%- endif -%}
-    {%- if must_be_whole -%}
-        {%- set left_out = [] -%}
-        {%- for id in selected_resources if id in graph.nodes and id not in built -%}
-            {%- if graph.nodes[id].config.materialized != 'ephemeral' -%}
-                {%- do left_out.append(graph.nodes[id].name) -%}
-            {%- endif -%}
-        {%- endfor -%}
-        {%- if left_out -%}
-            {%- do problems.append("selected but not built: " ~ left_out | join(', ')) -%}
-        {%- endif -%}
+    {%- if left_out -%}
+        {%- do problems.append("selected but not built: " ~ left_out | join(', ')) -%}
     {%- endif -%}
     {{ return(problems | join('; ')) }}
+{% endmacro %}
+
+
+{# The names of what was selected and has no result: a retry in the same process goes on with a part. #}
+{% macro left_out_of(results) %}
+    {%- set built = results | map(attribute='node.unique_id') | list -%}
+    {%- set left_out = [] -%}
+    {%- for id in selected_resources if id in graph.nodes and id not in built -%}
+        {%- if graph.nodes[id].config.materialized != 'ephemeral' -%}
+            {%- do left_out.append(graph.nodes[id].name) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {{ return(left_out) }}
 {% endmacro %}
 
 

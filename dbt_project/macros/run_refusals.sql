@@ -18,21 +18,36 @@
 {% endmacro %}
 
 
+{#
+  Those that name the window in their own text. One that has it from a macro of the project is
+  refused as it asks for the window, and the record fails with it.
+#}
+{% macro refuse_unsafe_nodes() %}
+    {%- set window = ['macro.record_ledger.window_start', 'macro.record_ledger.window_end'] -%}
+    {%- for id in selected_resources if id in graph.nodes -%}
+        {%- set node = graph.nodes[id] -%}
+        {%- if node.depends_on.macros | select('in', window) | list -%}
+            {%- do record_ledger.refuse_unsafe_node(node) -%}
+        {%- endif -%}
+    {%- endfor -%}
+{% endmacro %}
+
+
 {# A window that a table or a view is filtered by would be all that is left of it. #}
-{% macro refuse_unsafe_node() %}
-    {%- if model.resource_type in ('test', 'unit_test', 'operation', 'sql_operation', 'analysis') -%}
+{% macro refuse_unsafe_node(node) %}
+    {%- if node.resource_type in ('test', 'unit_test', 'operation', 'sql_operation', 'analysis') -%}
         {{ return('') }}
     {%- endif -%}
-    {%- set kind = model.config.materialized -%}
-    {%- if model.resource_type != 'model' or kind != 'incremental' -%}
+    {%- set kind = node.config.materialized -%}
+    {%- if node.resource_type != 'model' or kind != 'incremental' -%}
         {{ exceptions.raise_compiler_error(
-            model.name ~ " is materialized as " ~ kind ~ ", so all of it would be replaced by one "
+            node.name ~ " is materialized as " ~ kind ~ ", so all of it would be replaced by one "
             ~ "window, and by nothing in a run with nothing to do: only incremental models may use "
             ~ "window_start and window_end."
         ) }}
-    {%- elif flags.WHICH in ('run', 'build') and should_full_refresh() -%}
+    {%- elif flags.WHICH in ('run', 'build') and node.config.full_refresh -%}
         {{ exceptions.raise_compiler_error(
-            model.name ~ " has full_refresh, so all of it would be replaced by one window."
+            node.name ~ " has full_refresh, so all of it would be replaced by one window."
         ) }}
     {%- endif -%}
 {% endmacro %}

@@ -52,7 +52,10 @@
 
 {# A value with its dates and times as ISO 8601 text, at any depth. #}
 {% macro plain(value) %}
-    {%- if value is mapping -%}
+    {%- if value is undefined -%}
+        {#- An argument that nobody gave, which Jinja would take for an empty list. -#}
+        {{ return(none) }}
+    {%- elif value is mapping -%}
         {%- set parts = {} -%}
         {%- for key, part in value.items() -%}
             {%- do parts.update({key | string: record_ledger.plain(part)}) -%}

@@ -5,8 +5,8 @@
 {% macro unknown_pipeline(test, pipeline_id) %}
 {%- if pipeline_id is undefined or pipeline_id is not string or not pipeline_id -%}
     {{ exceptions.raise_compiler_error(
-        "record_ledger." ~ test ~ ": pipeline_id is missing; give the name of a registered "
-        ~ "pipeline under `arguments:`."
+        "record_ledger." ~ test ~ ": pipeline_id is missing or no text; give the name of a "
+        ~ "registered pipeline under `arguments:`, in quotes when it looks like a number."
     ) }}
 {%- endif -%}
 {%- set pipeline = record_ledger.text_literal(pipeline_id) -%}

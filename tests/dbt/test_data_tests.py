@@ -112,6 +112,7 @@ def test_each_fails_with_what_is_wrong_and_passes_otherwise(consumer_with, pipel
     ("case", "problem"),
     [
         (("no_gaps", None, {}, []), "no_gaps: pipeline_id is missing"),
+        (("no_gaps", 2026, {}, []), "no_gaps: pipeline_id is missing or no text"),
         (("caught_up", "done", {}, []), "caught_up: within is missing"),
     ],
 )

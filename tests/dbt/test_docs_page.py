@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from tests.dbt.support import MODELS, PROJECT
+from tests.dbt.support import MARTS, MODELS, PROJECT
+
+
+def test_the_overview_tells_of_every_mart_and_every_verdict(ledger):
+    overview = (PROJECT / "models" / "overview.md").read_text(encoding="utf-8")
+    assert not [model for model in (*MARTS, "rule_violations") if f"| `{model}`" not in overview]
+    said = ledger.execute(
+        "select string_agg(col_description(v::regclass, a.attnum), ' ') from unnest(array["
+        "'record_ledger.record_verdicts', 'record_ledger.pipeline_progress']) as v "
+        "join pg_attribute as a on a.attrelid = v::regclass where a.attname = 'verdict'"
+    ).fetchone()[0]
+    verdicts = set(re.findall("[A-Z_]{4,}", said))
+    assert {"LOST", "READY", "AT_CAPACITY"} <= verdicts
+    assert not [verdict for verdict in verdicts if f"| {verdict} |" not in overview]
 
 
 @pytest.mark.slow

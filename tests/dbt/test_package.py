@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from datetime import timedelta
+
+import yaml
 
 from tests.dbt.support import (
     MODELS,
     ON_MODELS,
+    PROJECT,
     WITHOUT_UNIT_TESTS,
     Dbt,
     catalog_of_the_ledger,
 )
+from tests.support.documents import read_blocks
 
 
 def test_a_project_that_includes_the_package_decides_its_schema_and_its_thresholds(
@@ -53,6 +59,37 @@ def test_a_project_that_includes_the_package_decides_its_schema_and_its_threshol
         (1, 7)
     ] * 2
     assert catalog_of_the_ledger(ledger) == before
+
+
+def test_the_package_is_installed_from_git_without_a_warning_as_the_readme_says(tmp_path):
+    (packages,) = [
+        yaml.safe_load(block.text)
+        for block in read_blocks(PROJECT / "README.md")
+        if block.language == "yaml" and "git:" in block.text
+    ]
+    (package,) = packages["packages"]
+    repository = tmp_path / "repository"
+    built = shutil.ignore_patterns("target", "logs", "dbt_packages")
+    shutil.copytree(PROJECT, repository / package["subdirectory"], ignore=built)
+    name = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
+    for command in (
+        ["init", "--quiet", "--initial-branch=main"], ["add", "."],
+        [*name, "commit", "--quiet", "--message=all"], ["tag", "--force", package["revision"]],
+    ):  # fmt: skip
+        subprocess.run(["git", *command], cwd=repository, check=True, capture_output=True)
+    project = tmp_path / "shop"
+    project.mkdir()
+    shutil.copy(PROJECT / "profiles.yml", project)
+    settings = {"name": "shop", "version": "1.0", "profile": "record_ledger"}
+    (project / "dbt_project.yml").write_text(yaml.safe_dump(settings))
+    package["git"] = repository.as_uri()
+    (project / "packages.yml").write_text(yaml.safe_dump(packages))
+
+    dbt = Dbt("dbname=none", tmp_path, project)
+
+    for command in ("deps", "parse"):
+        outcome = dbt(command)
+        assert outcome.success, outcome.error
 
 
 def test_a_project_that_includes_the_package_may_build_tables_and_nothing_at_all(consumer, ledger):

@@ -53,12 +53,38 @@ def test_options_that_load_more_or_less_than_a_window_are_refused_before_anythin
     assert rows_of_the_ledger(ledger) == before
 
 
-@pytest.mark.slow
-def test_only_incremental_models_may_use_the_window(open_shop, ledger):
-    project = open_shop.own_project()
+def write_unsafe_nodes(shop, ask="record_ledger.window_start"):
+    project = shop.own_project()
     (project / "snapshots").mkdir()
     for name, sql in UNSAFE.items():
-        (project / name).write_text(sql)
+        (project / name).write_text(sql.replace("record_ledger.window_start", ask))
+    return project
+
+
+def test_a_model_of_another_kind_that_names_the_window_is_refused_before_anything_is_passed(
+    open_shop, ledger
+):
+    write_unsafe_nodes(open_shop)
+    before = rows_of_the_ledger(ledger)
+    for name, says in (
+        ("as_table", "as_table is materialized as table"),
+        ("refreshed", "refreshed has full_refresh"),
+        ("as_snapshot", "as_snapshot is materialized as snapshot"),
+    ):
+        outcome = open_shop.dbt("build", "--select", name, "orders")
+        assert not outcome.success
+        assert says in outcome.error
+        assert outcome.results == {}
+    assert rows_of_the_ledger(ledger) == before
+
+
+@pytest.mark.slow
+def test_only_incremental_models_may_use_the_window(open_shop, ledger):
+    project = write_unsafe_nodes(open_shop, ask="since")
+    (project / "macros").mkdir()
+    (project / "macros" / "since.sql").write_text(
+        "{% macro since() %}{{ return(record_ledger.window_start()) }}{% endmacro %}"
+    )
 
     names = ["as_view", "as_table", "around", "refreshed", "as_snapshot"]
     outcome = open_shop.dbt("build", "--select", *names)

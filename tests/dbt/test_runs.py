@@ -68,7 +68,7 @@ def test_a_run_that_fails_fails_its_record_and_a_retry_goes_on_with_the_same_one
 
     shop.spoil_orders_of(SHORT_DAY, amount=10)
     shop.connection.execute("update analytics.orders set amount = 10 where amount = 0")
-    outcome = retry(shop, run_id="a")
+    outcome = shop.retry(run_id="a")
 
     assert outcome.success, outcome.error
     assert "orders" not in outcome.results
@@ -137,7 +137,7 @@ def test_a_retry_of_a_run_that_has_no_id_of_its_own_completes_no_other_window(sh
 
     # In the same process dbt still knows what was selected before; else start_run refuses it.
     shop.spoil_orders_of(SHORT_DAY, amount=10)
-    outcome = retry(shop)
+    outcome = shop.retry()
 
     assert outcome.results["order_shares"] == "success"
     assert [record[:3] for record in shop.records()] == [
@@ -147,11 +147,6 @@ def test_a_retry_of_a_run_that_has_no_id_of_its_own_completes_no_other_window(sh
     error = shop.last_detail()["error"]
     assert error.startswith("selected but not built: ")
     assert "orders" in error.split(": ")[1].split(", ")
-
-
-def retry(shop, run_id=""):
-    # dbt's own retry of a command with --exclude warns of an option that nobody gave.
-    return replace(shop.dbt, warn_error=False)("retry", SHOP_RUN_ID=run_id)
 
 
 # Begins a model: somebody takes the record back, or time passes.

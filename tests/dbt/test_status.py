@@ -67,3 +67,18 @@ def test_a_failed_record_and_a_pause_are_told_beside_the_verdict(lived_in):
     assert paused["paused_at"] is not None
     assert paused["oldest_valid_window"] is None
     assert "retired" not in status
+
+
+def test_whoever_asks_for_one_pipeline_does_not_wait_until_all_are_judged(dbt, routines, ledger):
+    for name in ("a", "b", "c"):
+        routines.register(name)
+    dbt.run("--select", "pipeline_status")
+    ask = "explain (analyze, format json) select * from analytics.pipeline_status"
+    for asked, judged in (("", 3), ("where pipeline_id = 'b'", 1)):
+        (((plan,),),) = ledger.execute(f"{ask} {asked}").fetchall()
+        assert judgements(plan["Plan"]) == judged
+
+
+def judgements(node):
+    own = node["Actual Loops"] if node.get("Function Name") == "pipeline_answer" else 0
+    return own + sum(judgements(part) for part in node.get("Plans", []))

@@ -27,6 +27,7 @@ TESTS = {
     "agree_from_later_on": ("counts_agree", {"pipeline_id": "orders", "from_date": "2026-11-02"}),
     "sealed_unknown": ("sealed_through", {"pipeline_id": "order's", "date": "2026-11-01"}),
     "agree_unknown": ("counts_agree", {"pipeline_id": "order's"}),
+    "agree_by_nothing": ("counts_agree", {"pipeline_id": "orders", "tolerance": "lots"}),
 }  # fmt: skip
 
 
@@ -70,7 +71,7 @@ def on_pipelines(project):
     return failing
 
 
-ALWAYS = {"sealed_unknown", "agree_unknown"}
+ALWAYS = {"sealed_unknown", "agree_unknown", "agree_by_nothing"}
 
 
 def load(ledger, routines, config, target=7):
@@ -150,7 +151,27 @@ def test_waived_counts_stay_waived_while_the_window_is_loaded_anew(project, ledg
     assert dbt("test", "--select", "mine").results == {"agree": "pass"}
 
 
-def test_a_test_that_names_no_day_says_so(project):
-    outcome = project({"no_day": ("sealed_through", {"pipeline_id": "orders"})})("parse")
+@pytest.mark.parametrize(
+    ("kind", "arguments", "says"),
+    [
+        ("sealed_through", {}, "give date"),
+        pytest.param(
+            "sealed_through", {"days_ago": "one"}, "days_ago is one", marks=pytest.mark.slow
+        ),
+        ("counts_agree", {"stages": []}, "stages is []"),
+        pytest.param(
+            "counts_agree", {"stages": "source"}, 'stages is "source"', marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_a_test_that_is_asked_nonsense_says_so(project, kind, arguments, says):
+    outcome = project({"wrong": (kind, {"pipeline_id": "orders", **arguments})})("parse")
     assert not outcome.success
-    assert "record_ledger.sealed_through: give date" in outcome.error
+    assert f"record_ledger.{kind}: {says}" in outcome.error
+
+
+@pytest.mark.slow
+def test_a_build_of_empty_models_can_ask_each_of_the_tests(project):
+    outcome = project(TESTS)("build", "--empty", "--select", "mine")
+    # Of an empty ledger they fail, but are no errors: dbt names what it limits by itself.
+    assert outcome.named("fail") == set(TESTS), outcome.messages

@@ -109,6 +109,9 @@ def test_the_version_is_stated_in_one_place():
         if path.parts[0] in ("python_runner", "sql") and version.search(text(path))
     ]
     assert not elsewhere
+    # dbt reads its own file, and installs what a README names.
+    assert f"\nversion: '{stated[1]}'\n" in "\n" + text(Path("dbt_project/dbt_project.yml"))
+    assert f"revision: v{stated[1]} " in text(Path("dbt_project/README.md"))
 
 
 @pytest.mark.parametrize("path", PYTHON_FILES, ids=[path.name for path in PYTHON_FILES])

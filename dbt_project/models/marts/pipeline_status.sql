@@ -1,14 +1,6 @@
 -- pipeline_status: where each pipeline stands, one row per pipeline.
 -- The facts and rules are the ledger's: this converts them and compares them with thresholds.
 {{ record_ledger.refuse_ledger_schema() }}
-with progress as (
-    select * from {{ source('record_ledger', 'pipeline_progress') }}
-),
-
-pipelines as (
-    select * from {{ source('record_ledger', 'pipelines') }}
-)
-
 select
     progress.pipeline_id,
     progress.timezone,
@@ -35,6 +27,7 @@ select
     pipelines.paused_at,
     pipelines.paused_by,
     pipelines.pause_reason
-from progress
-join pipelines
+-- Not CTEs: who asks for one pipeline would otherwise wait until all are judged.
+from (select * from {{ source('record_ledger', 'pipeline_progress') }}) as progress
+join (select * from {{ source('record_ledger', 'pipelines') }}) as pipelines
     on pipelines.pipeline_id = progress.pipeline_id

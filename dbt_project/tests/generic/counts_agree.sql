@@ -6,6 +6,13 @@
   out too: the history has the reason. A row is a window.
 #}
 {% test counts_agree(model, pipeline_id, stages=none, tolerance=none, from_date=none) %}
+{%- if stages is not none and (stages is string or stages is not sequence or not stages) -%}
+    {#- Of no stage at all the counts of every window would agree. -#}
+    {{ exceptions.raise_compiler_error(
+        "record_ledger.counts_agree: stages is " ~ tojson(stages) ~ "; give a list of one or more, "
+        ~ 'like ["source", "target"], or leave it out.'
+    ) }}
+{%- endif -%}
 with asked as (
     select
         {% if stages is none -%}
@@ -41,7 +48,7 @@ records as (
 
 evidence as (
     select observations.window_start_time, observations.stage, observations.row_count
-    from {{ source('record_ledger', 'record_observations') }} as observations
+    from (select * from {{ source('record_ledger', 'record_observations') }}) as observations
     join records
         on records.window_start_time = observations.window_start_time
         and records.published_generation = observations.generation
@@ -74,12 +81,22 @@ union all
 
 select
     {{ record_ledger.text_literal(pipeline_id) }} as pipeline_id,
+    null as window_start_time,
+    'tolerance: "' || asked.tolerance || '" is none; write it like 5 rows or 0.1%' as problem
+from asked
+where record_ledger.count_tolerance(asked.tolerance, 0) is null
+
+union all
+
+select
+    {{ record_ledger.text_literal(pipeline_id) }} as pipeline_id,
     counted.window_start_time,
     'counts do not agree: ' || string_agg(
         counted.stage || ' ' || coalesce(counted.row_count::text, 'was not counted'),
         ', ' order by counted.stage_no
     ) as problem
 from counted
+where record_ledger.count_tolerance(counted.tolerance, 0) is not null
 group by counted.window_start_time
 having not coalesce(
     bool_and(

@@ -11,6 +11,10 @@
         "record_ledger.sealed_through: give date, like 2026-11-22, or days_ago, like 1, "
         ~ "under `arguments:`."
     ) }}
+{%- elif days_ago is not none and not (days_ago | string).isdigit() -%}
+    {{ exceptions.raise_compiler_error(
+        "record_ledger.sealed_through: days_ago is " ~ days_ago ~ "; give a number of days, like 1."
+    ) }}
 {%- endif -%}
 with asked as (
     select
