@@ -53,6 +53,7 @@ def test_a_ledger_in_which_everything_has_happened_is_green_and_left_as_it_was(
     assert len(described["sources"]) == 15
 
 
+@pytest.mark.slow
 def test_an_archived_ledger_is_green_and_stands_where_it_stood(dbt, ledger, routines):
     live_through_everything(routines)
     progress = "select * from record_ledger.pipeline_progress order by pipeline_id"
@@ -82,6 +83,7 @@ def test_every_verdict_occurs_in_the_status_of_a_ledger_in_which_everything_has_
     assert all(rows_of(lived_in, model) == [] for model in RULES)
 
 
+@pytest.mark.slow
 def test_a_reader_who_may_create_a_schema_can_build(dbt, ledger, role_dsn):
     dsn = role_dsn("reader")
     name = psycopg.conninfo.conninfo_to_dict(dsn)["user"]
@@ -99,6 +101,7 @@ def test_a_reader_who_may_create_a_schema_can_build(dbt, ledger, role_dsn):
     assert owner == name
 
 
+@pytest.mark.slow
 def test_a_rebuild_keeps_grants_and_the_views_that_others_built(dbt, ledger, connect):
     dbt.run()
     reader = connect(role="reader")
@@ -128,6 +131,7 @@ def test_descriptions_reach_the_database(lived_in):
     assert not undescribed
 
 
+@pytest.mark.slow
 def test_a_view_that_cannot_be_replaced_is_dropped_only_when_nothing_is_lost(dbt, ledger):
     select = ("--select", "window_gaps", "run_conflicts")
     ledger.execute(f"create schema {SCHEMA}")

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from datetime import timedelta
 
+import pytest
 import yaml
 
 from tests.dbt.support import (
@@ -19,6 +20,7 @@ from tests.dbt.support import (
 from tests.support.documents import read_blocks
 
 
+@pytest.mark.slow
 def test_a_project_that_includes_the_package_decides_its_schema_and_its_thresholds(
     consumer, ledger, routines
 ):
@@ -92,6 +94,7 @@ def test_the_package_is_installed_from_git_without_a_warning_as_the_readme_says(
         assert outcome.success, outcome.error
 
 
+@pytest.mark.slow
 def test_a_project_that_includes_the_package_may_build_tables_and_nothing_at_all(consumer, ledger):
     dbt = consumer(models={"+materialized": "table"})
     dbt.run("--empty")
@@ -103,6 +106,7 @@ def test_a_project_that_includes_the_package_may_build_tables_and_nothing_at_all
     assert kinds == [("r",)]
 
 
+@pytest.mark.slow
 def test_no_project_can_build_the_models_in_the_schema_of_the_ledger(consumer, ledger):
     before = catalog_of_the_ledger(ledger)
     dbt = consumer(models={"+schema": "record_ledger", "+materialized": "table"})

@@ -24,6 +24,7 @@ def operation(dbt, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_a_record_lives_its_whole_life_by_operations_alone(operation, ledger, clock):
     clock.set("2026-11-22T20:00:00Z")
     orders = {"pipeline_id": "007"}  # which must not become a number on its way
@@ -71,6 +72,7 @@ def lease_end(ledger):
     ).fetchone()[0]
 
 
+@pytest.mark.slow
 def test_what_is_refused_changes_nothing_and_templates_are_the_runners(operation, ledger):
     templates = {"plain": "{ }", "path": "a/{{ target_day }}", "parts": [{"x": "{% if y %}"}]}
     before = rows_of_the_ledger(ledger)

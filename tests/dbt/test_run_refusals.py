@@ -61,6 +61,7 @@ def write_unsafe_nodes(shop, ask="record_ledger.window_start"):
     return project
 
 
+@pytest.mark.slow
 def test_a_model_of_another_kind_that_names_the_window_is_refused_before_anything_is_passed(
     open_shop, ledger
 ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import yaml
 
 from tests.dbt.support import PROJECT
@@ -52,6 +53,7 @@ def test_the_sources_are_the_public_views_described_word_for_word(ledger):
         assert same, f"{FOLDER.name}/*.yml must say:\n{as_yaml(table, *entry)}"
 
 
+@pytest.mark.slow
 def test_a_ledger_in_which_nothing_has_happened_is_stale_when_a_pipeline_has_waited_too_long(
     dbt, routines
 ):
@@ -65,6 +67,7 @@ def test_a_ledger_in_which_nothing_has_happened_is_stale_when_a_pipeline_has_wai
     assert dbt("source", "freshness").results == fresh
 
 
+@pytest.mark.slow
 def test_a_ledger_in_which_nothing_happens_any_more_is_stale(dbt, routines):
     # dbt asks the server's own clock.
     routines.clock.set("2026-01-02T03:04:05Z")

@@ -133,6 +133,7 @@ def test_the_marts_and_the_tests_tell_what_the_days_of_a_pipeline_are_worth(
     assert on_pipelines() == ALWAYS | {"sealed_today", "sealed_later", "agree"}
 
 
+@pytest.mark.slow
 def test_waived_counts_stay_waived_while_the_window_is_loaded_anew(project, ledger, routines):
     routines.clock.set("2026-11-02T20:00:00Z")
     config = routines.register(
@@ -157,6 +158,12 @@ def test_waived_counts_stay_waived_while_the_window_is_loaded_anew(project, ledg
         ("sealed_through", {}, "give date"),
         pytest.param(
             "sealed_through", {"days_ago": "one"}, "days_ago is one", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "sealed_through", {"date": "yesterday"}, "date is yesterday", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "counts_agree", {"from_date": "1/2/26"}, "from_date is 1/2/26", marks=pytest.mark.slow
         ),
         ("counts_agree", {"stages": []}, "stages is []"),
         pytest.param(

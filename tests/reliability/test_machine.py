@@ -7,7 +7,7 @@ import pytest
 from tests.reliability.machine import live
 
 
-@pytest.mark.parametrize("part", range(3))
+@pytest.mark.parametrize("part", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
 def test_the_ledger_agrees_with_a_naive_model_after_every_step(ledger, clock, part):
     live(ledger, clock, lives=10)
 

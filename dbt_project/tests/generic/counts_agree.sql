@@ -29,20 +29,20 @@ with asked as (
 
 records as (
     select window_start_time, published_generation
-    from {{ source('record_ledger', 'pipeline_records') }} as pipeline_records
+    from (select * from {{ source('record_ledger', 'pipeline_records') }}) as published
     where pipeline_id = {{ record_ledger.text_literal(pipeline_id) }}
         and published_generation is not null
         -- The counts of a published generation stay waived while a later one is under way.
         and not exists (
             select
-            from {{ source('record_ledger', 'record_events') }} as waivers
-            where waivers.pipeline_id = pipeline_records.pipeline_id
-                and waivers.window_start_time = pipeline_records.window_start_time
-                and waivers.generation = pipeline_records.published_generation
+            from (select * from {{ source('record_ledger', 'record_events') }}) as waivers
+            where waivers.pipeline_id = published.pipeline_id
+                and waivers.window_start_time = published.window_start_time
+                and waivers.generation = published.published_generation
                 and waivers.event = 'counts_waived'
         )
         {% if from_date is not none -%}
-            and target_day >= {{ record_ledger.text_literal(from_date) }}::date
+            and target_day >= {{ record_ledger.day_literal('counts_agree', 'from_date', from_date) }}
         {%- endif %}
 ),
 

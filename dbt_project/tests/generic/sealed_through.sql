@@ -23,7 +23,7 @@ with asked as (
         {% if date is none -%}
             record_ledger.local_day(record_ledger.clock(), timezone) - {{ days_ago | int }}
         {%- else -%}
-            {{ record_ledger.text_literal(date) }}::date
+            {{ record_ledger.day_literal('sealed_through', 'date', date) }}
         {%- endif %} as last_date
     from {{ source('record_ledger', 'pipelines') }}
     where pipeline_id = {{ record_ledger.text_literal(pipeline_id) }}
@@ -62,7 +62,7 @@ where not days.is_sealed
         and days.open_count = 0
     )
     {% if from_date is not none -%}
-        and days.local_date >= {{ record_ledger.text_literal(from_date) }}::date
+        and days.local_date >= {{ record_ledger.day_literal('sealed_through', 'from_date', from_date) }}
     {%- endif %}
 
 union all

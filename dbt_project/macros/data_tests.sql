@@ -27,3 +27,14 @@ from (
 ) as near
 where not near.is_known
 {% endmacro %}
+
+
+{# A day that a data test is asked about: PostgreSQL would take 'yesterday' and 01/02/2026 as well. #}
+{% macro day_literal(test, name, value) %}
+{%- if not modules.re.fullmatch('[0-9]{4}-[0-9]{2}-[0-9]{2}', value | string) -%}
+    {{ exceptions.raise_compiler_error(
+        "record_ledger." ~ test ~ ": " ~ name ~ " is " ~ value ~ "; give a day, like 2026-11-22."
+    ) }}
+{%- endif -%}
+{{ return(record_ledger.text_literal(value) ~ "::date") }}
+{% endmacro %}
