@@ -91,9 +91,14 @@ class State:
         self.figures |= {f"{name}_pages": min(pages), f"{name}_ms": round(min(times), 3)}
 
 
-def measure(server: Server, report: Report, large: int = LARGE, rounds: int = ROUNDS) -> None:
-    """Measures every state in turns, and holds each against a ledger of a thousand records."""
-    found = _states(server, large)
+def measure(
+    server: Server, report: Report, large: int = LARGE, rounds: int = ROUNDS, *, long: bool = False
+) -> None:
+    """Measures every state in turns, and holds each against a ledger of a thousand records.
+
+    `large` is how many records a large pipeline has; `long` adds one with ten times as many.
+    """
+    found = _states(server, large, long=long)
     ledgers = {state.ledger.dsn: (state.ledger, state.step) for state in found}
     for ledger, _ in ledgers.values():
         ledger.connection.execute("vacuum analyze")
@@ -132,9 +137,9 @@ def measure(server: Server, report: Report, large: int = LARGE, rounds: int = RO
         report.add(f"growth of {what}", lines)
 
 
-def _states(server: Server, large: int) -> list[State]:
+def _states(server: Server, large: int, *, long: bool) -> list[State]:
     found = []
-    for count in [n for n in (1_000, 10_000, 100_000) if n < large]:
+    for count in [n for n in (1_000, 10_000, 100_000) if n < large] + [10 * large] * long:
         ledger = create_ledger(server, f"growth_{count}")
         fill(ledger, "finished", count)
         found.append(_state(f"{count:,} finished records", ledger, "finished", count))
@@ -148,14 +153,13 @@ def _states(server: Server, large: int) -> list[State]:
     many.connection.execute(_MORE_CLAIMS)
     found.append(_state(f"{pipelines:,} pipelines", many, f"p{pipelines // 2}", 10))
     ledger = create_ledger(server, "growth_large")
-    part = large // 10
     for state, count, every in (
         ("finished", large, 1),
         ("waiting", large, 1),
-        ("failed", part, 10),
-        ("in backoff", part, 10),
-        ("in progress", part, 10),
-        ("incomplete", part, 1),
+        ("failed", large, 100),
+        ("in backoff", large, 100),
+        ("in progress", large, 100),
+        ("incomplete", large // 10, 1),
     ):
         name = state.replace(" ", "_")
         config = ledger.config(name)

@@ -34,8 +34,8 @@ def run(areas: list[str], server: Server, report: Report, *, quick: bool, long: 
         if "due_window" in areas:
             due_window.measure(server, environments, report, 1 if quick else due_window.ROUNDS)
         if "growth" in areas:
-            large = 20_000 if quick else 10 * growth.LARGE if long else growth.LARGE
-            growth.measure(server, report, large, 50 if quick else growth.ROUNDS)
+            size = (20_000, 50) if quick else (growth.LARGE, growth.ROUNDS)
+            growth.measure(server, report, *size, long=long)
         if "held_snapshot" in areas:
             cycles = held_snapshot.LONG_CYCLES if long else held_snapshot.CYCLES
             held_snapshot.measure(server, report, 3_000 if quick else cycles)
