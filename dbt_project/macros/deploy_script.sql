@@ -2180,7 +2180,7 @@ comment on function record_ledger.is_stable(timestamptz, interval, timestamptz) 
 'Whether a window''s data has settled: window_end_time + x_time_back is not after as_of.';
 -- record_ledger.is_stage: can a text name a stage at which records are counted?
 -- Usual are source, stage and target; a team may have its own.
--- Read by: observe_record, adopt_observations, required_counts_problems.
+-- Read by: check_stage, required_counts_problems.
 -- Rules: none.
 create or replace function record_ledger.is_stage(stage text)
 returns boolean
@@ -4408,7 +4408,7 @@ comment on function record_ledger.windows_from(
 -- Of each stage, or of the given one, that this claim has not counted itself. The caller answers for it: a later claim
 -- adopts the count of a source that it did not read anew, and not that of a target which it loads again.
 -- Called by: runs, with their current claim token (RL004 else). Returns how many; repeating it adds nothing.
--- Rules: adoptable_observations, is_stage, lock_record, observation_time.
+-- Rules: adoptable_observations, check_stage, lock_record, observation_time.
 create or replace function record_ledger.adopt_observations(
     pipeline_id text, claim_token bigint, stage text default null
 )
@@ -4425,11 +4425,8 @@ declare
     r record_ledger.record;
     v_adopted integer;
 begin
-    if adopt_observations.stage is not null and not record_ledger.is_stage(adopt_observations.stage)
-    then
-        raise exception
-            'stage: "%" is no name of a stage; give a text of 1 to 255 bytes, or null for all',
-            left(adopt_observations.stage, 80) using errcode = 'RL005';
+    if adopt_observations.stage is not null then
+        perform record_ledger.check_stage(adopt_observations.stage);
     end if;
     select c.window_start_time into v_window
     from record_ledger.claim as c
@@ -5035,6 +5032,24 @@ end
 $$;
 comment on function record_ledger.check_reason(text) is
 'Private. Raises RL005 for a reason that is null or blank.';
+-- record_ledger.check_stage: raises RL005 unless a text can name a stage at which records are counted.
+-- Says which text it was, and what a stage's name is.
+-- Called by: observe_record, adopt_observations.
+-- Rules: is_stage.
+create or replace function record_ledger.check_stage(stage text)
+returns void
+language plpgsql
+immutable
+as $$
+begin
+    if not record_ledger.is_stage(stage) then
+        raise exception 'stage: % is no name of a stage; give a text of 1 to 255 bytes',
+            coalesce('"' || left(stage, 80) || '"', 'null') using errcode = 'RL005';
+    end if;
+end
+$$;
+comment on function record_ledger.check_stage(text) is
+'Private. Raises RL005 for a text that can name no stage.';
 -- record_ledger.collect_expired_leases: takes back the records of a locked pipeline whose lease has run out.
 -- Pending again with a backoff from the expiry on, or failed when no attempt is left. No daemon: each pass does it.
 -- Called by: pass_record.
@@ -5526,7 +5541,7 @@ comment on function record_ledger.new_windows(text, timestamptz, integer) is
 -- At any time, also after completion. With the current claim token it is evidence for completing (RL004 with another
 -- one, and nothing is noted); without a token it is none. Never updated. Returns its number.
 -- Called by: whoever counts: runs, and tasks that count again later.
--- Rules: is_stage, lock_record, observation_time; counts_problem judges by it.
+-- Rules: check_stage, lock_record, observation_time; counts_problem judges by it.
 create or replace function record_ledger.observe_record(
     pipeline_id text,
     window_start_time timestamptz,
@@ -5547,10 +5562,7 @@ declare
     r record_ledger.record;
     v_observation_no integer;
 begin
-    if not record_ledger.is_stage(observe_record.stage) then
-        raise exception 'stage: % is no name of a stage; give a text of 1 to 255 bytes',
-            coalesce('"' || left(observe_record.stage, 80) || '"', 'null') using errcode = 'RL005';
-    end if;
+    perform record_ledger.check_stage(observe_record.stage);
     if coalesce(observe_record.row_count < 0, true) then
         raise exception 'row_count: % is no count of rows; give a whole number from 0 on',
             coalesce(observe_record.row_count::text, 'null') using errcode = 'RL005';

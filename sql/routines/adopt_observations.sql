@@ -2,7 +2,7 @@
 -- Of each stage, or of the given one, that this claim has not counted itself. The caller answers for it: a later claim
 -- adopts the count of a source that it did not read anew, and not that of a target which it loads again.
 -- Called by: runs, with their current claim token (RL004 else). Returns how many; repeating it adds nothing.
--- Rules: adoptable_observations, is_stage, lock_record, observation_time.
+-- Rules: adoptable_observations, check_stage, lock_record, observation_time.
 create or replace function record_ledger.adopt_observations(
     pipeline_id text, claim_token bigint, stage text default null
 )
@@ -19,11 +19,8 @@ declare
     r record_ledger.record;
     v_adopted integer;
 begin
-    if adopt_observations.stage is not null and not record_ledger.is_stage(adopt_observations.stage)
-    then
-        raise exception
-            'stage: "%" is no name of a stage; give a text of 1 to 255 bytes, or null for all',
-            left(adopt_observations.stage, 80) using errcode = 'RL005';
+    if adopt_observations.stage is not null then
+        perform record_ledger.check_stage(adopt_observations.stage);
     end if;
     select c.window_start_time into v_window
     from record_ledger.claim as c

@@ -2,7 +2,7 @@
 -- At any time, also after completion. With the current claim token it is evidence for completing (RL004 with another
 -- one, and nothing is noted); without a token it is none. Never updated. Returns its number.
 -- Called by: whoever counts: runs, and tasks that count again later.
--- Rules: is_stage, lock_record, observation_time; counts_problem judges by it.
+-- Rules: check_stage, lock_record, observation_time; counts_problem judges by it.
 create or replace function record_ledger.observe_record(
     pipeline_id text,
     window_start_time timestamptz,
@@ -23,10 +23,7 @@ declare
     r record_ledger.record;
     v_observation_no integer;
 begin
-    if not record_ledger.is_stage(observe_record.stage) then
-        raise exception 'stage: % is no name of a stage; give a text of 1 to 255 bytes',
-            coalesce('"' || left(observe_record.stage, 80) || '"', 'null') using errcode = 'RL005';
-    end if;
+    perform record_ledger.check_stage(observe_record.stage);
     if coalesce(observe_record.row_count < 0, true) then
         raise exception 'row_count: % is no count of rows; give a whole number from 0 on',
             coalesce(observe_record.row_count::text, 'null') using errcode = 'RL005';

@@ -1,6 +1,6 @@
 -- record_ledger.is_stage: can a text name a stage at which records are counted?
 -- Usual are source, stage and target; a team may have its own.
--- Read by: observe_record, adopt_observations, required_counts_problems.
+-- Read by: check_stage, required_counts_problems.
 -- Rules: none.
 create or replace function record_ledger.is_stage(stage text)
 returns boolean
