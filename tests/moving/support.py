@@ -81,6 +81,15 @@ def moved(target, stage, record, documents):
     return manifest
 
 
+def in_phase(phase, target, record, manifest, stage):
+    """Has a target do one of its phases for a record."""
+    return {
+        "begin": lambda: target.begin(record),
+        "load": lambda: target.load(record, manifest, stage),
+        "publish": lambda: target.publish(record, manifest),
+    }[phase]()
+
+
 class Watched:
     """A component that notes which of its methods are called."""
 

@@ -9,7 +9,15 @@ import pytest
 
 from record_ledger.errors import ClaimLost
 from record_ledger.moving import Published
-from tests.moving.support import loaded_tables, moved, passed, staged, target_at, target_on
+from tests.moving.support import (
+    in_phase,
+    loaded_tables,
+    moved,
+    passed,
+    staged,
+    target_at,
+    target_on,
+)
 
 DOCUMENTS = [{"_id": str(n), "n": n} for n in range(25)]
 
@@ -35,11 +43,7 @@ def test_a_claim_that_is_not_the_newest_changes_nothing(target, local_stage, emp
     target.begin(passed(3))
 
     with pytest.raises(ClaimLost, match="a later claim than 2"):
-        {
-            "begin": lambda: target.begin(stale),
-            "load": lambda: target.load(stale, manifest, local_stage),
-            "publish": lambda: target.publish(stale, manifest),
-        }[phase]()
+        in_phase(phase, target, stale, manifest, local_stage)
     assert len(rows(empty_database)) == 3
     assert loaded_tables(empty_database) == before
 

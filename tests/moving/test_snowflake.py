@@ -12,7 +12,7 @@ import pytest
 
 from record_ledger.errors import ClaimLost, CountsDisagree
 from record_ledger.moving import MoveFailed, Published, StagedDataDamaged
-from tests.moving.support import moved, passed, staged
+from tests.moving.support import in_phase, moved, passed, staged
 
 fakesnow = pytest.importorskip("fakesnow", reason="needs the group snowflake")
 from snowflake import connector  # noqa: E402
@@ -91,11 +91,7 @@ def test_a_claim_that_is_not_the_newest_changes_nothing(target, local_stage, que
     target.begin(passed(3))
 
     with pytest.raises(ClaimLost, match="a later claim than 2"):
-        {
-            "begin": lambda: target.begin(stale),
-            "load": lambda: target.load(stale, manifest, local_stage),
-            "publish": lambda: target.publish(stale, manifest),
-        }[phase]()
+        in_phase(phase, target, stale, manifest, local_stage)
     assert ids(query) == [0, 1, 2]
 
 

@@ -13,6 +13,7 @@ from .errors import MoveFailed, StagedDataDamaged
 from .evidence import LOAD, SOURCE, STAGE, TARGET, Evidence
 from .extraction import PartSettings, extract_parts
 from .manifest import Manifest, StagedNames
+from .staged import check_staged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -187,7 +188,7 @@ class Move:
         try:
             manifest = self._read_manifest(noted["detail"])
             for part in manifest.parts:
-                self._check(part)
+                check_staged(part, self._stage)
         except StagedDataDamaged as error:
             logs.logger.warning(logs.line(event="staged_data_not_used", reason=error.message))
             return None
@@ -223,10 +224,6 @@ class Move:
         if hashlib.sha256(data).hexdigest() != noted["sha256"]:
             raise StagedDataDamaged(f"{noted['manifest']} is not what was staged")
         return Manifest.from_bytes(data, noted["manifest"])
-
-    def _check(self, part: Part) -> None:
-        if self._stage.checksum(part.name) != part.checksum:
-            raise StagedDataDamaged(f"{part.name} is not what was staged")
 
     def _read(self, name: str) -> bytes:
         data = bytearray()

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from record_ledger.errors import ClaimLost, CountsDisagree
-from record_ledger.moving.errors import MoveFailed, StagedDataDamaged
+from record_ledger.moving.errors import MoveFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from record_ledger.moving.manifest import Manifest, Part
-    from record_ledger.moving.protocols import Stage
+    from record_ledger.moving.manifest import Manifest
     from record_ledger.records import Record
 
 
@@ -75,38 +74,3 @@ def check_rows(found: int, wanted: int, what: str) -> None:
         raise CountsDisagree(
             f"{what}: {found} rows, but {wanted} are staged; nothing was published"
         )
-
-
-def check_digest(digest: Any, part: Part) -> None:
-    """Refuses a part whose bytes are not those that were staged.
-
-    :raises StagedDataDamaged: when they are others.
-    """
-    if digest.hexdigest() != part.sha256:
-        raise StagedDataDamaged(
-            f"{part.name} was staged with SHA-256 {part.sha256}, and has {digest.hexdigest()} now",
-            hint="The next attempt reads the window from its source again.",
-        )
-
-
-def check_staged(part: Part, stage: Stage) -> None:
-    """Refuses a part that is not in the stage any more as it was staged.
-
-    :raises StagedDataDamaged: when it is gone, or has another checksum.
-    """
-    found = stage.checksum(part.name)
-    if found is None:
-        raise missing(part)
-    if found != part.checksum:
-        raise StagedDataDamaged(
-            f"{part.name} was staged with checksum {part.checksum}, and has {found} now",
-            hint="The next attempt reads the window from its source again.",
-        )
-
-
-def missing(part: Part) -> StagedDataDamaged:
-    """Returns the error for a staged part that is gone."""
-    return StagedDataDamaged(
-        f"{part.name} is in the manifest, and not in the stage",
-        hint="The next attempt reads the window from its source again.",
-    )

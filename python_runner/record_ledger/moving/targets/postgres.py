@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import zlib
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -15,18 +14,11 @@ from record_ledger import logs
 from record_ledger.moving.databases import check_claim_in_ledger, database_of, failed_at
 from record_ledger.moving.errors import MoveFailed, StagedDataDamaged
 from record_ledger.moving.protocols import Published
+from record_ledger.moving.staged import checked_chunks
 from record_ledger.server_errors import from_psycopg
 
 from . import postgres_statements as statements
-from .checks import (
-    check_digest,
-    check_rows,
-    checked_columns,
-    key_of,
-    later_claim,
-    missing,
-    not_loaded,
-)
+from .checks import check_rows, checked_columns, key_of, later_claim, not_loaded
 from .names import claim_of_loaded, holds_content, loaded_name, loaded_prefix
 from .postgres_calls import PostgresCalls
 
@@ -43,7 +35,6 @@ if TYPE_CHECKING:
 
     Connection = psycopg.Connection[Any]
 
-_CHUNK = 1 << 18
 _GZIP = 16 + zlib.MAX_WBITS
 _COPY_LINE = re.compile(r"^COPY .*?, line (\d+)", re.MULTILINE)
 _LOCK_NOT_AVAILABLE = "55P03"
@@ -231,20 +222,16 @@ class PostgresTarget:
         return [row[0] for row in call(statements.LOADED_TABLES, parameters)]
 
     def _copy(self, call: PostgresCalls, loaded: Composable, part: Part, stage: Stage) -> int:
-        """Copies one part and returns its rows; the digest is that of the bytes that were read."""
-        digest, gzip = hashlib.sha256(), zlib.decompressobj(_GZIP)
+        """Copies one part and returns its rows."""
+        gzip = zlib.decompressobj(_GZIP)
         statement = call.composed(statements.COPY_DOCUMENTS, loaded=loaded)
         try:
-            with stage.open(part.name) as file, call.connection.cursor() as cursor:
+            with closing(checked_chunks(part, stage)) as chunks, call.connection.cursor() as cursor:
+                # The end of the chunks is before that of the COPY: what is damaged is not loaded.
                 with cursor.copy(statement) as copy:
-                    while chunk := file.read(_CHUNK):
-                        digest.update(chunk)
+                    for chunk in chunks:
                         copy.write(gzip.decompress(chunk))
-                    # Before the COPY ends: what is damaged is not loaded, readable or not.
-                    check_digest(digest, part)
                 return cursor.rowcount
-        except FileNotFoundError:
-            raise missing(part) from None
         except zlib.error as error:
             raise StagedDataDamaged(f"{part.name} is not what was staged: {error}") from error
         except psycopg.DataError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import tempfile
 from contextlib import contextmanager
@@ -14,18 +13,10 @@ from snowflake import connector
 
 from record_ledger.moving.errors import MoveFailed
 from record_ledger.moving.protocols import Published
+from record_ledger.moving.staged import check_staged, checked_chunks
 
 from . import snowflake_statements as statements
-from .checks import (
-    check_digest,
-    check_rows,
-    check_staged,
-    checked_columns,
-    key_of,
-    later_claim,
-    missing,
-    not_loaded,
-)
+from .checks import check_rows, checked_columns, key_of, later_claim, not_loaded
 from .names import claim_of_loaded, holds_content, loaded_name, loaded_prefix
 from .snowflake_calls import SnowflakeCalls
 
@@ -38,7 +29,6 @@ if TYPE_CHECKING:
     from record_ledger.moving.settings import Settings
     from record_ledger.records import Record
 
-_CHUNK = 1 << 20
 # As many files as one COPY names.
 _FILES = 1000
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(?:\.[A-Za-z_][A-Za-z0-9_$]*){0,2}\Z")
@@ -247,15 +237,9 @@ def _put(call: SnowflakeCalls, loaded: str, part: Part, stage: Stage) -> None:
     """Sends a part to the load's own stage, after its digest was checked."""
     with tempfile.TemporaryDirectory(prefix="record-ledger-") as folder:
         path = Path(folder) / _base(part.name)
-        digest = hashlib.sha256()
-        try:
-            with stage.open(part.name) as file, path.open("wb") as copy:
-                while chunk := file.read(_CHUNK):
-                    digest.update(chunk)
-                    copy.write(chunk)
-        except FileNotFoundError:
-            raise missing(part) from None
-        check_digest(digest, part)
+        with path.open("wb") as copy:
+            for chunk in checked_chunks(part, stage):
+                copy.write(chunk)
         call(statements.PUT, path=path.as_posix(), loaded=loaded)
 
 
