@@ -57,12 +57,12 @@ class Report:
             self.skipped.append(str(error))
             print(f"skipped: {error}", flush=True)
 
-    def as_data(self, server: str, *, quick: bool) -> dict[str, Any]:
+    def as_data(self, server: str, length: str) -> dict[str, Any]:
         """Returns all of it as the data file keeps it."""
         return {
             "taken": {
                 "at": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
-                "length": "quick" if quick else "full",
+                "length": length,
                 "processor": _processor(),
                 "cores": os.cpu_count(),
                 "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),

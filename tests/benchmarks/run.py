@@ -72,7 +72,8 @@ def main() -> None:
         server.remove()
     print("\n! marks a ratio above its goal: read it beside the machine's noise", flush=True)
     if chosen.save:
-        save(report.as_data(name, quick=chosen.quick))
+        length = "quick" if chosen.quick else "long" if chosen.long else "full"
+        save(report.as_data(name, length))
 
 
 if __name__ == "__main__":
