@@ -127,7 +127,7 @@ as $$
 $$;
 comment on function record_ledger.end_deploy(text) is
 'Private. Notes the release that was deployed.';
-select record_ledger.begin_deploy('0.3.0', 5);
+select record_ledger.begin_deploy('0.4.0', 5);
 select record_ledger.migrate(1, '0001_tables', $body$-- record_ledger migration 1: the tables, their constraints and their indexes.
 -- All of them are private: callers use the views and routines, and only the owner holds rights here.
 -- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
@@ -8580,7 +8580,7 @@ begin
     end if;
 end
 $$;
-select record_ledger.end_deploy('0.3.0');
+select record_ledger.end_deploy('0.4.0');
 commit;
 {%- endraw %}
 {%- endmacro %}
