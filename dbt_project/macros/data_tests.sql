@@ -1,6 +1,7 @@
 {#
   The query of what is wrong with the pipeline id that a data test was given: one row when nobody
-  registered such a pipeline, because a test of nothing must not pass; no row otherwise.
+  registered such a pipeline, because a test of nothing must not pass; no row otherwise. The names
+  are read in full: to dbt build --empty, which sees no row of a source, all would be unknown.
 #}
 {% macro unknown_pipeline(test, pipeline_id) %}
 {%- if pipeline_id is undefined or pipeline_id is not string or not pipeline_id -%}
@@ -23,7 +24,7 @@ from (
             {{ pipeline }}, coalesce(array_agg(pipeline_id order by pipeline_id), '{}')
         ) as names,
         coalesce(bool_or(pipeline_id = {{ pipeline }}), false) as is_known
-    from {{ source('record_ledger', 'pipelines') }}
+    from {{ source('record_ledger', 'pipelines').render() }}
 ) as near
 where not near.is_known
 {% endmacro %}

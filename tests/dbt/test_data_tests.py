@@ -108,6 +108,12 @@ def test_each_fails_with_what_is_wrong_and_passes_otherwise(consumer_with, pipel
             assert problem.startswith(sentence), (name, problem)
 
 
+def test_an_empty_build_judges_no_pipeline_but_knows_their_names(consumer_with, pipelines):
+    outcome = consumer_with(CASES)("build", "--empty", "--select", "+late")
+    assert outcome.named("fail") == {"nobody"}
+    assert outcome.named("pass") >= CASES.keys() - {"nobody"}
+
+
 @pytest.mark.parametrize(
     ("case", "problem"),
     [
