@@ -23,6 +23,12 @@ CALL = (
     "from record_ledger.store_new_and_pass_valid_record(%s, %s)"
 )
 COMPLETE = "select record_ledger.complete_record(%s, %s)"
+# Parts of a call without the rest of it, by the functions in seats/floor.sql.
+FLOORS = {
+    "an empty function": "empty",
+    "the look-ups alone": "look_ups",
+    "the rows alone": "rows",
+}
 BARE = "insert into bench.bare (note) values ('x')"
 
 # Each call of the clock moves it on by a second: far less than a step, cheaper than a table's read.

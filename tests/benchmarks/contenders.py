@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from tests.benchmarks.bench import START, create_ledger
+from tests.benchmarks.bench import FLOORS, START, create_ledger
 from tests.benchmarks.environments import Environments, Unavailable, version
 from tests.benchmarks.report import Report
 from tests.support.databases import in_database, open_connection
@@ -34,15 +34,6 @@ as $$
     select timestamptz '{START}'
         + nextval(('bench.' || current_setting('application_name'))::regclass) * interval '1 second'
 $$;
-"""
-# No call of the ledger can be faster than this: the same parameters and answer, nothing in between.
-_EMPTY = """
-create function bench.empty(
-    config jsonb, run_id text, built jsonb default '[]',
-    out exit_dag boolean, out verdict text, out reason text, out record jsonb, out to_build jsonb
-)
-language plpgsql
-as $$ begin exit_dag := true; end $$
 """
 # So many windows are due at the beginning that a seat which is a little ahead never finds none.
 _HEAD_START = 100
@@ -139,15 +130,16 @@ def contenders(server: Server, environments: Environments, report: Report) -> li
     ours = [sys.executable, str(SEATS / "with_psycopg.py")]
     ledger = create_ledger(server, "speed_ledger")
     ledger.connection.execute(_CLOCK)
-    ledger.connection.execute(_EMPTY)
     for number in range(max(LEVELS)):
         ledger.connection.execute(f"create sequence bench.clock_{number}")  # type: ignore[arg-type]
     config = _config(ledger.dsn)
     ledger.connection.close()
-    shared, idle = (
-        create_ledger(server, name, template="speed_ledger") for name in ("speed_shared", "idle")
+    shared, idle, floor = (
+        create_ledger(server, name, template="speed_ledger")
+        for name in ("speed_shared", "idle", "floor")
     )
-    for copy in (shared, idle):
+    floor.connection.execute((SEATS / "floor.sql").read_bytes())
+    for copy in (shared, idle, floor):
         copy.connection.close()
     never = {**config, "x_time_back": "36500d"}
     pgmq = _database(server, "speed_pgmq")
@@ -161,7 +153,10 @@ def contenders(server: Server, environments: Environments, report: Report) -> li
         ),
         Contender("record-ledger, plain SQL", [*ours, "ledger_sql"], idle.dsn, config, levels=(1,)),
         Contender("a call that exits", [*ours, "ledger_exit"], shared.dsn, never, levels=(1,)),
-        Contender("an empty function", [*ours, "empty"], idle.dsn, never, levels=(1,)),
+        *(
+            Contender(name, [*ours, part], floor.dsn, never, levels=(1,))
+            for name, part in FLOORS.items()
+        ),
         Contender("pgmq-style SQL", [*ours, "pgmq_style"], pgmq),
     ]
     for peer in (_procrastinate, _pgqueuer, _graphile_worker):

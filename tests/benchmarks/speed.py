@@ -12,6 +12,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
+from tests.benchmarks.bench import FLOORS
 from tests.benchmarks.contenders import LEVELS, Contender, Slice, contenders
 from tests.benchmarks.environments import Environments
 from tests.benchmarks.report import Report, Result
@@ -71,16 +72,11 @@ def _figures(slices: list[Slice]) -> dict[str, Any]:
 
 
 def _alone(found: list[Contender]) -> list[Result]:
-    bare, ledger, plain, exits, empty = (
-        _named(found, name).slices[1]
-        for name in (
-            "bare commit",
-            "record-ledger",
-            "record-ledger, plain SQL",
-            "a call that exits",
-            "an empty function",
-        )
-    )
+    def slices(name: str) -> list[Slice]:
+        return _named(found, name).slices[1]
+
+    bare, ledger = slices("bare commit"), slices("record-ledger")
+    plain, exits = slices("record-ledger, plain SQL"), slices("a call that exits")
     middle = statistics.median(statistics.median(part.items) for part in bare)
     of_bare = f"of a bare one-row insert commit ({middle:.0f} us)"
 
@@ -95,7 +91,9 @@ def _alone(found: list[Contender]) -> list[Result]:
         Result("store + pass, plain SQL", ratio(plain, bare, "calls"), 1.8, of_bare),
         Result("store + pass + complete", ratio(ledger, bare), 3.0, of_bare),
         Result("a call that exits", ratio(exits, bare), 0.5, of_bare),
-        Result("an empty function, called alike", ratio(empty, bare), None, of_bare),
+    ]
+    lines += [
+        Result(f"{name}, called alike", ratio(slices(name), bare), None, of_bare) for name in FLOORS
     ]
     for peer in _peers(found):
         theirs = peer.slices[1]

@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from time import perf_counter
 from typing import Any
@@ -23,7 +24,6 @@ PASS = (
     "select exit_dag, verdict, reason, record, to_build "
     "from record_ledger.store_new_and_pass_valid_record(%s, %s)"
 )
-EMPTY = PASS.replace("record_ledger.store_new_and_pass_valid_record", "bench.empty")
 COMPLETE = "select record_ledger.complete_record(%s, %s)"
 MESSAGE = '{"source_name": "elasticsearch", "target_name": "snowflake"}'
 
@@ -89,12 +89,13 @@ def ledger_exit(dsn: str, number: str, config: str) -> Callable[[], float]:
     return item
 
 
-def empty(dsn: str, number: str, config: str) -> Callable[[], float]:
+def floor(function: str, dsn: str, number: str, config: str) -> Callable[[], float]:
     execute = psycopg.connect(dsn, autocommit=True, prepare_threshold=None).execute
     run_id = run_ids(number)
+    call = PASS.replace("record_ledger.store_new_and_pass_valid_record", f"bench.{function}")
 
     def item() -> float:
-        execute(EMPTY, [config, run_id()]).fetchone()
+        execute(call, [config, run_id()]).fetchone()
         return perf_counter()
 
     return item
@@ -121,7 +122,7 @@ CONTENDERS = {
     "ledger": ledger,
     "ledger_sql": ledger_sql,
     "ledger_exit": ledger_exit,
-    "empty": empty,
+    **{part: partial(floor, part) for part in ("empty", "look_ups", "rows")},
     "pgmq_style": pgmq_style,
 }
 contender, dsn, number, config = [*sys.argv[1:], ""][:4]
