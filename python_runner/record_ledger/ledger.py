@@ -74,17 +74,17 @@ class RecordLedger(LedgerOperator):
         """
         run_id = str(uuid.uuid4()) if run_id is None else run_id
         with logs.timed("pass_valid_records", run_id=run_id) as outcome:
-            (exit_dag, verdict, reason, data), timezone = self._cycle(
+            answer, timezone = self._cycle(
                 "pass_valid_records",
                 statements.PASS_VALID_RECORDS,
                 final_config,
                 (run_id, record_limit),
                 outcome,
             )
-            records = [record_from_json(record, timezone) for record in data]
-            logs.passed(outcome, verdict, reason, None)
+            records = [record_from_json(record, timezone) for record in answer["records"]]
+            logs.passed(outcome, answer["verdict"], answer["reason"], None)
             outcome["records"] = len(records)
-            return BatchResult(exit_dag, verdict, reason, records)
+            return BatchResult(answer["exit_dag"], answer["verdict"], answer["reason"], records)
 
     def pass_valid_record(self, pipeline_id: str, run_id: str | None = None) -> PassResult:
         """Hands out at most one stored record; safe to repeat with the same run_id.
@@ -95,7 +95,7 @@ class RecordLedger(LedgerOperator):
         """
         run_id = str(uuid.uuid4()) if run_id is None else run_id
         with logs.timed("pass_valid_record", run_id=run_id, pipeline_id=pipeline_id) as outcome:
-            *answer, timezone = self._one_row(
+            answer, timezone = self._one_row(
                 "pass_valid_record",
                 statements.PASS_VALID,
                 {"pipeline_id": pipeline_id, "run_id": run_id},
@@ -224,7 +224,7 @@ class RecordLedger(LedgerOperator):
         final_config: Mapping[str, Any],
         parameters: Row,
         outcome: dict[str, object],
-    ) -> tuple[list[Any], str | None]:
+    ) -> tuple[dict[str, Any], str | None]:
         """Calls with the config, its parameters and what the call asks to have rendered.
 
         Returns the answer and the pipeline's time zone.
@@ -235,7 +235,8 @@ class RecordLedger(LedgerOperator):
         config_json, built = to_json(self._without_known_names(config)), "[]"
         timezone = config.get("timezone")
         while True:
-            *answer, to_build = self._one_row(name, statement, (config_json, *parameters, built))
+            (answer,) = self._one_row(name, statement, (config_json, *parameters, built))
+            to_build = answer["to_build"]
             if not to_build or templates is None:
                 return answer, timezone
             built = to_json(
@@ -285,10 +286,10 @@ def record_templates(config: Mapping[str, Any]) -> RecordTemplates | None:
 
 def _pass_result(
     outcome: dict[str, object],
-    answer: list[Any],
+    answer: dict[str, Any],
     timezone: str | None,
 ) -> PassResult:
-    exit_dag, verdict, reason, data = answer
+    data = answer["record"]
     record = None if data is None else record_from_json(data, timezone)
-    logs.passed(outcome, verdict, reason, record)
-    return PassResult(exit_dag, verdict, reason, record)
+    logs.passed(outcome, answer["verdict"], answer["reason"], record)
+    return PassResult(answer["exit_dag"], answer["verdict"], answer["reason"], record)
