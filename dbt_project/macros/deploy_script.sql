@@ -2193,7 +2193,7 @@ comment on function record_ledger.is_stage(text) is
 'Whether a text can name a stage: 1 to 255 bytes that are not all blank.';
 -- record_ledger.iso_time: an instant in ISO 8601 with the offset of the time zone in force.
 -- For functions that have set a pipeline's time zone, and errors about a time of the caller; else there is local_time.
--- Read by: record_verdict, check_range, check_backfill.
+-- Read by: record_verdict, no_records_reason, check_range, check_backfill.
 -- Rules: none.
 create or replace function record_ledger.iso_time(instant timestamptz)
 returns text
@@ -2913,7 +2913,7 @@ begin
             r := record_ledger.deciding_record(
                 p, v_oldest, next_answer.first_active, next_answer.lost_before, as_of
             );
-        elsif v_oldest is null then
+        elsif v_oldest is null and next_answer.first_active is not null then
             select o.* into r
             from record_ledger.record as o
             where o.pipeline_id = p.pipeline_id
@@ -3106,22 +3106,25 @@ create or replace function record_ledger.no_records_reason(
 returns text
 language plpgsql
 stable
+-- Ends the effect of set_config below with this function: a caller's session keeps its time zone.
+set timezone = 'UTC'
 as $$
 declare
     v_start timestamptz := record_ledger.next_window_start(p, as_of);
+    v_timezone text := pg_catalog.set_config('timezone', p.timezone, true);
 begin
     if p.is_retired then
         return format(
             'no record is open, and the pipeline was retired by %s at %s: %s',
-            p.paused_by, record_ledger.local_time(p.paused_at, p.timezone), p.pause_reason
+            p.paused_by, record_ledger.iso_time(p.paused_at), p.pause_reason
         );
     end if;
     return format(
         'no record is open; the next window starts at %s and is %s',
-        record_ledger.local_time(v_start, p.timezone),
+        record_ledger.iso_time(v_start),
         case
             when v_start < as_of - p.x_time_back then 'due: the next run stores it'
-            else 'due after ' || record_ledger.local_time(v_start + p.x_time_back, p.timezone)
+            else 'due after ' || record_ledger.iso_time(v_start + p.x_time_back)
         end
     );
 end
@@ -5677,7 +5680,7 @@ as $$
 declare
     v_answer record;
     v_token bigint;
-    r record_ledger.record;
+    v_attempt integer;
 begin
     v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
     if v_answer.has_expired then
@@ -5728,11 +5731,10 @@ begin
         last_detail = null,
         updated_at = as_of
     where u.pipeline_id = p.pipeline_id and u.window_start_time = v_answer.window_start_time
-    returning u.* into r;
-    record := record_ledger.record_json(r, p.timezone);
+    returning record_ledger.record_json(u, p.timezone), u.attempt into record, v_attempt;
     reason := concat(
         'window ', record ->> 'window_start_time', ' is passed', ' to run ' || pass_record.run_id,
-        ', attempt ', r.attempt, ' of ', p.max_attempts
+        ', attempt ', v_attempt, ' of ', p.max_attempts
     );
 end
 $$;

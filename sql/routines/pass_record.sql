@@ -18,7 +18,7 @@ as $$
 declare
     v_answer record;
     v_token bigint;
-    r record_ledger.record;
+    v_attempt integer;
 begin
     v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
     if v_answer.has_expired then
@@ -69,11 +69,10 @@ begin
         last_detail = null,
         updated_at = as_of
     where u.pipeline_id = p.pipeline_id and u.window_start_time = v_answer.window_start_time
-    returning u.* into r;
-    record := record_ledger.record_json(r, p.timezone);
+    returning record_ledger.record_json(u, p.timezone), u.attempt into record, v_attempt;
     reason := concat(
         'window ', record ->> 'window_start_time', ' is passed', ' to run ' || pass_record.run_id,
-        ', attempt ', r.attempt, ' of ', p.max_attempts
+        ', attempt ', v_attempt, ' of ', p.max_attempts
     );
 end
 $$;

@@ -187,7 +187,7 @@ begin
             r := record_ledger.deciding_record(
                 p, v_oldest, next_answer.first_active, next_answer.lost_before, as_of
             );
-        elsif v_oldest is null then
+        elsif v_oldest is null and next_answer.first_active is not null then
             select o.* into r
             from record_ledger.record as o
             where o.pipeline_id = p.pipeline_id

@@ -8,22 +8,25 @@ create or replace function record_ledger.no_records_reason(
 returns text
 language plpgsql
 stable
+-- Ends the effect of set_config below with this function: a caller's session keeps its time zone.
+set timezone = 'UTC'
 as $$
 declare
     v_start timestamptz := record_ledger.next_window_start(p, as_of);
+    v_timezone text := pg_catalog.set_config('timezone', p.timezone, true);
 begin
     if p.is_retired then
         return format(
             'no record is open, and the pipeline was retired by %s at %s: %s',
-            p.paused_by, record_ledger.local_time(p.paused_at, p.timezone), p.pause_reason
+            p.paused_by, record_ledger.iso_time(p.paused_at), p.pause_reason
         );
     end if;
     return format(
         'no record is open; the next window starts at %s and is %s',
-        record_ledger.local_time(v_start, p.timezone),
+        record_ledger.iso_time(v_start),
         case
             when v_start < as_of - p.x_time_back then 'due: the next run stores it'
-            else 'due after ' || record_ledger.local_time(v_start + p.x_time_back, p.timezone)
+            else 'due after ' || record_ledger.iso_time(v_start + p.x_time_back)
         end
     );
 end
