@@ -10,6 +10,8 @@ stable
 as $$
 declare
     v_problems text[] := '{}';
+    -- "at time zone" reads these names as abbreviations: the same offset all year round.
+    v_ambiguous_zones constant text[] := '{CET,EET,MET,WET}';
     v_record jsonb := config -> 'default_record';
     v_keys text[] := '{}';
     v_key text;
@@ -44,7 +46,7 @@ begin
             array(
                 select z.name
                 from pg_catalog.pg_timezone_names as z
-                where z.name !~ '^(posix|right)/'
+                where z.name !~ '^(posix|right)/' and z.name <> all (v_ambiguous_zones)
             )
         );
         v_problems := v_problems || format(
@@ -53,6 +55,12 @@ begin
                 when 0 then 'give an IANA name such as "Europe/Berlin"'
                 else 'did you mean "' || array_to_string(v_near, '" or "') || '"?'
             end
+        );
+    elsif config ->> 'timezone' = any (v_ambiguous_zones) then
+        v_problems := v_problems || format(
+            'timezone: %s is the name of a zone and an abbreviation for another one, which has no '
+            'summer time; give a place such as "Europe/Berlin"',
+            v_value
         );
     end if;
 

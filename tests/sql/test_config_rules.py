@@ -62,7 +62,7 @@ def test_a_wrong_value_is_refused_naming_key_and_value_and_leaves_no_row(ledger,
 
 
 RIGHT = {
-    "timezone": ["UTC", "Asia/Kathmandu", "America/Argentina/Buenos_Aires", "Etc/GMT+5"],
+    "timezone": ["UTC", "Asia/Kathmandu", "America/Argentina/Buenos_Aires", "Etc/GMT+5", "GMT", "EST"],
     "max_attempts": [1, 999_999_999],
     "max_active_records": [1, 999_999_999],
     "depends_on_past": [True, False],
@@ -230,6 +230,24 @@ def test_all_problems_are_reported_in_one_error_each_with_its_key_and_value(ledg
 def test_an_unknown_time_zone_suggests_near_names(ledger, config, zone, meant):
     with refused("RL001", f"timezone: .*did you mean .*{meant}"):
         register(ledger, config("orders", timezone=zone))
+
+
+TWO_READINGS = """
+    select bool_or(t::timestamp <> t at time zone %s)
+    from generate_series(timestamptz '1990-01-01', timestamptz '2030-01-01', interval '30 days') as t
+"""
+
+
+def test_a_zone_whose_name_the_server_reads_in_two_ways_is_refused(ledger, config):
+    two_ways = []
+    for (zone,) in rows(ledger, "select name from pg_timezone_names order by 1"):
+        ledger.execute("select set_config('timezone', %s, false)", [zone])
+        if one(ledger, TWO_READINGS, [zone]):
+            two_ways.append(zone)
+    assert two_ways == ["CET", "EET", "MET", "WET"]
+    for zone in two_ways:
+        with refused("RL001", f'timezone: "{zone}" .* abbreviation .*"Europe/Berlin"'):
+            register(ledger, config("orders", timezone=zone))
 
 
 @pytest.mark.parametrize(

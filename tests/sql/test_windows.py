@@ -167,7 +167,9 @@ ZONES = [
 
 @pytest.fixture
 def every_zone(ledger):
-    return [name for (name,) in rows(ledger, "select name from pg_timezone_names order by 1")]
+    names = rows(ledger, "select name from pg_timezone_names order by 1")
+    # Those that a config may not name: they are two zones each.
+    return [name for (name,) in names if name not in ("CET", "EET", "MET", "WET")]
 
 
 @settings(max_examples=100)
