@@ -15,14 +15,15 @@ language sql
 -- Not immutable, though elapsed time is: adding to an instant counts as stable, and only then is the call inlined.
 stable
 as $$
-    select failed_at + least(
-        (p).retry_delay * power(2, least(attempt - 1, 30)),
-        greatest(interval '24:00:00', (p).retry_delay),
-        -- Whole seconds, as elapsed time: the difference of two instants has a day part.
+    -- Reckoned in seconds: an interval that is doubled goes out of range after some thirty attempts, and the difference
+    -- of two instants has a day part.
+    select failed_at + interval '1 second' * least(
+        extract(epoch from (p).retry_delay) * power(2, least(attempt - 1, 60)),
+        greatest(86400, extract(epoch from (p).retry_delay)),
         case
             when (p).source_retention is not null then greatest(
                 floor(extract(epoch from window_end_time + (p).source_retention - failed_at) / 2), 0
-            ) * interval '1 second'
+            )
         end
     )
 $$;

@@ -99,6 +99,18 @@ def test_a_retry_delay_above_a_day_is_its_own_cap(ledger, clock, given, orders):
         assert ready_at - clock.now().astimezone(ready_at.tzinfo) == timedelta(hours=30)
 
 
+@pytest.mark.parametrize(("retry_delay", "hours"), [("1us", 24), ("3h", 24), ("36500d", 876_000)])
+def test_the_backoff_has_an_end_after_any_number_of_attempts(
+    ledger, clock, given, orders, retry_delay, hours
+):
+    register(ledger, given | {"max_attempts": 60, "retry_delay": retry_delay})
+    for _ in range(50):
+        answer = pass_valid(ledger, orders, "a")
+        fail(ledger, answer.token)
+    ready_at = verdict_of(ledger, answer.start)[2]
+    assert ready_at - clock.now().astimezone(ready_at.tzinfo) == timedelta(hours=hours)
+
+
 def test_backoff_ends_to_the_microsecond(ledger, clock, orders):
     first = pass_valid(ledger, orders, "a")
     fail(ledger, first.token)
