@@ -41,7 +41,9 @@ immutable
 set search_path = pg_catalog, pg_temp
 as $$
     -- '1.10.0rc1' counts as 1.10.0.
-    select coalesce(string_to_array(substring(release from '^\d+(?:\.\d+)*'), '.')::integer[], '{}')
+    select coalesce(
+        string_to_array(substring(release from '^[0-9]+(?:[.][0-9]+)*'), '.')::integer[], '{}'
+    )
 $$;
 comment on function record_ledger.release_numbers(text) is
 'Private. The numbers of a release, which tell the older from the newer one.';

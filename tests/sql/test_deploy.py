@@ -150,6 +150,14 @@ def test_a_database_of_a_newer_release_is_refused(empty_dsn, there, ours, is_new
             owner.execute(script(release=ours))
 
 
+def test_a_newer_release_is_known_by_a_session_that_reads_backslashes_in_texts(empty_dsn):
+    with open_connection(empty_dsn) as owner:
+        owner.execute("set standard_conforming_strings = off")
+        owner.execute(script(release="9.0.0"))
+        with refused("RL006", "9.0.0.*newer than 0.1.0"):
+            owner.execute(script(release="0.1.0"))
+
+
 def test_a_migration_that_fails_leaves_nothing(empty_dsn, sql_copy):
     known = len(list((sql_copy / "migrations").glob("*.sql")))
     (sql_copy / "migrations" / f"{known + 1:04}_broken.sql").write_text(
