@@ -27,6 +27,10 @@ begin
     if not found then
         perform record_ledger.raise_unknown_pipeline(pipeline_id);
     end if;
+    if as_of is null or not isfinite(as_of) then
+        raise exception 'as_of: % is no instant', coalesce(as_of::text, 'null')
+            using errcode = 'RL005';
+    end if;
     if max_windows < 0 then
         raise exception 'max_windows: % is negative; give a number of windows, or null for all',
             max_windows

@@ -109,6 +109,9 @@ def test_new_windows_answers_for_any_instant_and_any_number(ledger, clock, utc_p
     ]
     with refused("RL005", "max_windows.*-1"):
         planned(later, -1)
+    for wrong in ("infinity", "-infinity", None):
+        with refused("RL005", f"as_of: {wrong or 'null'} is no instant"):
+            planned(wrong, 1)
 
 
 def test_new_windows_of_an_unknown_pipeline_is_an_error_with_near_names(ledger, utc_pipeline):
