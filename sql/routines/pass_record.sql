@@ -21,7 +21,13 @@ declare
     v_attempt integer;
 begin
     v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
-    if v_answer.has_expired then
+    if v_answer.has_expired or v_answer.bound_window is not null then
+        -- The run may be ending its own claim right now, and then asks for what that leaves.
+        perform
+        from record_ledger.record as b
+        where b.pipeline_id = p.pipeline_id and b.window_start_time = v_answer.bound_window
+            and b.run_id = pass_record.run_id
+        for no key update;
         perform record_ledger.collect_expired_leases(p, v_answer.first_active, as_of);
         v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
     end if;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from functools import partial
 
 import pytest
 
@@ -69,6 +70,29 @@ def test_a_token_that_ends_its_claim_first_wins_over_the_pass_that_would_collect
         # Released and pending again: not what the pass had seen, but what there is.
         assert record_of(ledger, held.start)["status"] in ("PENDING", "IN_PROGRESS")
     assert not exit_dag and verdict == "READY"
+    audit(ledger)
+
+
+@pytest.mark.parametrize(
+    ("call", "verdict", "story"),
+    [
+        (complete, "ALREADY_DONE", ["completed"]),
+        (partial(fail, retry=False), "FAILED", ["failed"]),
+        (fail, "READY", ["failed", "passed"]),
+        (release, "READY", ["released", "passed"]),
+        (extend, "READY", ["passed_again"]),
+    ],
+)
+def test_a_run_that_asks_again_while_it_ends_its_claim_is_answered_by_what_that_left(
+    ledger, connect, first, in_background, orders, call, verdict, story
+):
+    held = pass_valid(ledger, orders, "a")
+    call(first, held.token)
+    second = in_background(connect(), PASS, ["a"])
+    second.wait_until_blocked()
+    first.commit()
+    assert second.rows()[0][1] == verdict
+    assert events(ledger, held.start) == ["passed", *story]
     audit(ledger)
 
 
