@@ -1,7 +1,7 @@
 -- record_ledger.count_tolerance: by how many rows a count may be off, as a config's tolerance says.
 -- '5 rows' whatever the count, '0.1%' of the count it is compared with; null when the text is no tolerance.
 -- Read by: required_counts_problems, counts_problem.
--- Rules: units are required, and 100% is the most.
+-- Rules: units are required, and 100% is the most. Types are exact (README.md, Names).
 create or replace function record_ledger.count_tolerance(tolerance text, row_count bigint)
 returns numeric
 language sql
@@ -11,8 +11,9 @@ as $$
         when tolerance ~ '^[[:space:]]*[0-9]{1,18}[[:space:]]*rows?[[:space:]]*$'
             then substring(tolerance from '[0-9]+')::numeric
         when tolerance ~ '^[[:space:]]*[0-9]{1,3}([.][0-9]{1,9})?[[:space:]]*%[[:space:]]*$'
-            and substring(tolerance from '[0-9.]+')::numeric <= 100
-            then substring(tolerance from '[0-9.]+')::numeric * row_count / 100
+            and substring(tolerance from '[0-9.]+')::numeric <= 100::numeric
+            then substring(tolerance from '[0-9.]+')::numeric
+                * row_count::numeric / 100::numeric
     end
 $$;
 comment on function record_ledger.count_tolerance(text, bigint) is

@@ -14,6 +14,7 @@ create or replace function record_ledger.record_verdict(
 )
 language plpgsql
 stable
+set search_path = pg_catalog, pg_temp
 -- Ends the effect of set_config below with this function: a caller's session keeps its time zone.
 set timezone = 'UTC'
 as $$

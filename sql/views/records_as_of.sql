@@ -3,6 +3,7 @@
 -- change made before the instant and committed after it is in. PostgreSQL takes the query below into the one around
 -- it, so what is asked of one pipeline or one window is looked up for that one only.
 -- Read by: as-of of the runner, analysts. Rules: none; it undoes what check_record_change did with each event.
+-- Types are exact (README.md, Names).
 create or replace function record_ledger.records_as_of(at timestamptz)
 returns table (
     pipeline_id text,
@@ -37,7 +38,10 @@ as $$
             when r.is_as_now then r.updated_at
             else coalesce(e.event_time, r.created_at)
         end as updated_at,
-        case when b.event_no is null then r.fields else b.detail -> 'fields_before' end as fields,
+        case
+            when b.event_no is null then r.fields
+            else b.detail -> 'fields_before'::text
+        end as fields,
         case when r.is_as_now then r.generation else coalesce(e.generation, 1) end as generation,
         case
             when r.is_as_now then r.attempt
@@ -54,7 +58,7 @@ as $$
         end as run_id,
         case
             when b.event_no is null then r.config_version
-            else (b.detail ->> 'config_version_before')::integer
+            else (b.detail ->> 'config_version_before'::text)::integer
         end as config_version,
         case when r.is_as_now then r.last_event else e.event end as last_event,
         case
@@ -113,7 +117,7 @@ as $$
         where not r.is_as_now
             and v.pipeline_id = r.pipeline_id and v.window_start_time = r.window_start_time
             and v.event_time > records_as_of.at
-            and v.event = 'rebuilt' and v.detail ? 'fields_before'
+            and v.event = 'rebuilt' and v.detail ? 'fields_before'::text
         order by v.event_no
         limit 1
     ) as b on true

@@ -20,6 +20,7 @@ from tests.sql.support import (
     pass_valid,
     refused,
     release,
+    rows,
 )
 
 
@@ -92,6 +93,76 @@ def test_a_hostile_search_path_cannot_hijack_what_acts_as_the_owner(ledger, conn
         name for (name,) in runner.execute("select distinct who from pg_temp.trap").fetchall()
     }
     assert sprung <= {who}
+
+
+# Each fits its call better than what the catalogue has: an exact match beats "any", a wider type and an untyped literal.
+TRAPS = {
+    "function to_json(timestamptz)": ("json", "'1'"),
+    "function concat(text, text, text)": ("text", "'x'"),
+    **{f"function format({', '.join(['text'] * n)})": ("text", "'x'") for n in range(2, 6)},
+    "function array_to_string(text[], text)": ("text", "'x'"),
+    "function cardinality(text[])": ("integer", "1"),
+    **{
+        f"operator {name}({left}, {right})": (returns, value)
+        for left, right in [("numeric", "integer"), ("numeric", "bigint"), ("integer", "numeric")]
+        for name, returns, value in [("*", "numeric", "1"), ("/", "numeric", "1"), ("=", "boolean", "false"),
+                                     ("<=", "boolean", "true")]
+    },
+    "operator ->(jsonb, jsonb)": ("jsonb", "'1'"), "operator ->>(jsonb, jsonb)": ("text", "'1'"),
+    "operator ?(jsonb, jsonb)": ("boolean", "true"), "operator ||(integer, text)": ("text", "'x'"),
+    "operator ||(numeric, text)": ("text", "'x'"),
+}  # fmt: skip
+
+
+def test_nobody_who_reads_a_view_runs_what_another_has_put_in_the_search_path(
+    ledger, connect, clock, config
+):
+    clock.set(NOW)
+    both = {"stages": ["source", "target"], "tolerance": "0.5%"}
+    given = config(
+        PIPELINE, start_at="2026-11-15", granularity="5h1m1s", required_counts=both,
+        source_retention="30d", fields={"key_x": ""}, max_attempts=2,
+    )  # fmt: skip
+    held = cycle(ledger, given, "a")
+    count(ledger, held, source=1000, target=1000)
+    complete(ledger, held.token)
+    clock.advance("1h")
+    ledger.execute(
+        "select record_ledger.observe_record('orders', %s, 'source', 2000)", [held.start]
+    )
+    for retry in (True, False):
+        fail(ledger, cycle(ledger, given, None).token, retry=retry)
+    cycle(ledger, given, "held")
+    # Rebuilt, so that records_as_of has something to undo.
+    template = {**given["default_record"], "key_x": "a"}
+    cycle(ledger, {**given, "check_fields": ["key_x"], "default_record": template}, "b")
+    ledger.execute("create schema everyones; grant all on schema everyones to public")
+    runner = connect(role="runner")
+    runner.execute("create table everyones.trap (what text)")
+    runner.execute("grant all on everyones.trap to public")
+    for number, (what, (returns, value)) in enumerate(TRAPS.items()):
+        kind, _, signature = what.partition(" ")
+        name, _, arguments = signature.rstrip(")").partition("(")
+        function = name if kind == "function" else f"trap_{number}"
+        runner.execute(
+            f"create function everyones.{function}({arguments}) returns {returns} language sql volatile "
+            f"as $$ insert into everyones.trap values ('{what}'); select {value}::{returns} $$"
+        )
+        if kind == "operator":
+            left, right = arguments.split(", ")
+            runner.execute(
+                f"create operator everyones.{name} "
+                f"(leftarg = {left}, rightarg = {right}, function = everyones.{function})"
+            )
+    victim = connect()
+    victim.execute("set search_path = everyones")
+    views = rows(
+        ledger,
+        "select relname from pg_class where relkind = 'v' and relnamespace = 'record_ledger'::regnamespace",
+    )
+    for view in [*(name for (name,) in views), f"records_as_of('{NOW}')"]:
+        victim.execute(f"select * from record_ledger.{view}").fetchall()
+    assert rows(ledger, "select distinct what from everyones.trap") == []
 
 
 @pytest.mark.parametrize("tolerance", ["5 rows", "0.5%"])
