@@ -60,7 +60,7 @@ CALLS = {
     "complete": ("select record_ledger.complete_record(%s, {last})", [PIPELINE]),
     "complete again": ("select record_ledger.complete_record(%s, {last})", [PIPELINE]),
     "ask for what is done": ("select record from record_ledger.pass_valid_record(%s, '{run}')", [PIPELINE]),
-    "new windows": ("select * from record_ledger.new_windows(%s, null, 0)", [PIPELINE]),
+    "new windows": ("select * from record_ledger.new_windows(%s, max_windows => 0)", [PIPELINE]),
     "oldest pending": ("select record_ledger.oldest_pending_record(%s)", [PIPELINE]),
     "oldest valid": ("select * from record_ledger.oldest_valid_record where pipeline_id = %s", [PIPELINE]),
 }  # fmt: skip
