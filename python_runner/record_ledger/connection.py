@@ -64,7 +64,13 @@ def connect_options(conninfo: str) -> dict[str, Any]:
         # libpq quotes the part that it could not read, which may be a piece of the password. The
         # cause is dropped for the same reason: a traceback would print it.
         raise LedgerError(unreadable_conninfo(str(error))) from None
-    options: dict[str, Any] = {"autocommit": True, "prepare_threshold": None}
+    # UTF8 whatever the database or PGCLIENTENCODING say: in another encoding the driver cannot read
+    # the answer to a pass that has been committed.
+    options: dict[str, Any] = {
+        "autocommit": True,
+        "prepare_threshold": None,
+        "client_encoding": "UTF8",
+    }
     if "application_name" not in given and not os.environ.get("PGAPPNAME"):
         options["application_name"] = "record-ledger"
     if "connect_timeout" not in given and not os.environ.get("PGCONNECT_TIMEOUT"):

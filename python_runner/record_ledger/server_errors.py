@@ -57,6 +57,11 @@ _FINAL_CONNECT_TEXTS = (
     "permission denied for database",
     "does not support ssl",
     "certificate verify failed",
+    "definition of service",
+    "invalid port number",
+    "invalid integer value",
+    "invalid sslmode value",
+    "invalid value for parameter",
 )
 
 
