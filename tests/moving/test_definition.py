@@ -73,6 +73,23 @@ def test_a_table_that_is_missing_or_none_is_said(ledger, table, value):
         PipelineDefinition(definition(**{table: value})).move(ledger)
 
 
+def test_a_misspelt_table_is_asked_about(ledger):
+    wrong = definition()
+    wrong["sorce"] = wrong.pop("source")
+    wrong["Target"] = wrong.pop("target")
+    del wrong["stage"]
+
+    with pytest.raises(InvalidConfig) as refused:
+        PipelineDefinition(wrong).move(ledger)
+
+    assert refused.value.message == (
+        "invalid config: 3 problems\n"
+        "  - source: is missing; it must be a table; is 'sorce' meant to be it?\n"
+        "  - stage: is missing; it must be a table\n"
+        "  - target: is missing; it must be a table; is 'Target' meant to be it?"
+    )
+
+
 @pytest.mark.parametrize("value", [None, [], "file.toml"])
 def test_what_is_no_definition_is_refused(value):
     with pytest.raises(InvalidConfig, match="must be a dict"):

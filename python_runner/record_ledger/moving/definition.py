@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
-from record_ledger.config import invalid_config
+from record_ledger.config import KNOWN_KEYS, invalid_config
 from record_ledger.errors import LedgerError
 
 from .evidence import REQUIRED_COUNTS
@@ -39,6 +40,7 @@ class PipelineDefinition:
         if not isinstance(definition, Mapping):
             raise invalid_config([f"{definition!r} is not valid; it must be a dict or a table"])
         self._tables = {name: definition.get(name) for name in _GROUPS}
+        self._others = [str(key) for key in definition if key not in (*_GROUPS, *KNOWN_KEYS)]
         config = {key: value for key, value in definition.items() if key not in _GROUPS}
         self.config: dict[str, Any] = {"required_counts": REQUIRED_COUNTS, **config}
 
@@ -55,6 +57,9 @@ class PipelineDefinition:
         )
         keep_days = stage.number("keep_days", None, 0)
         for name, group in _GROUPS.items():
+            if self._tables[name] is None:
+                problems.append(f"{name}: is missing; it must be a table{self._meant(name)}")
+                continue
             settings = stage if name == "stage" else Settings(self._tables[name], name)
             try:
                 made[name] = _factory(settings, group)(settings, ledger)
@@ -72,6 +77,11 @@ class PipelineDefinition:
             keep_days=keep_days,
             progress=progress,
         )
+
+    def _meant(self, name: str) -> str:
+        """Returns the question whether a table of a name like this one was meant."""
+        near = get_close_matches(name, self._others, 1)
+        return f"; is {near[0]!r} meant to be it?" if near else ""
 
 
 def _factory(settings: Settings, group: str) -> Any:
