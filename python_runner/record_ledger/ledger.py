@@ -12,6 +12,7 @@ from .operations import LedgerOperator
 from .processing import Processing
 from .reader import Row
 from .records import record_from_json
+from .redaction import redact
 from .results import BatchResult, PassResult
 
 if TYPE_CHECKING:
@@ -154,10 +155,11 @@ class RecordLedger(LedgerOperator):
         """Ends the claim as failed: pending again after a backoff while attempts are left.
 
         With `retry=False` no further attempt is made. Repeating it with its token changes nothing.
+        Passwords of connection strings in `error` are not kept.
 
         :raises ClaimLost: when the token is no longer the record's; nothing was changed.
         """
-        text = str(error).replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+        text = redact(str(error).replace("\x00", "").encode("utf-8", "replace").decode("utf-8"))
         self._end_claim(
             "fail_record", statements.FAIL_RECORD, (pipeline_id, claim_token, text, retry)
         )

@@ -42,6 +42,16 @@ def test_a_block_that_raises_fails_the_record_and_the_exception_goes_on(runner, 
     assert stored(runner, record)["last_detail"]["error"] == "ValueError: disk full"
 
 
+def test_passwords_in_an_error_are_not_kept(runner, orders):
+    text = "no answer from postgresql://etl:s3cret@db/sales (password=s3cret)"
+    with pytest.raises(ValueError, match="s3cret"), runner.processing(orders) as record:
+        raise ValueError(text)
+
+    assert stored(runner, record)["last_detail"]["error"] == (
+        "ValueError: no answer from postgresql://etl:***@db/sales (password=***"
+    )
+
+
 def test_with_nothing_to_do_the_block_gets_none_and_the_reason(runner, orders, clock):
     clock.set("2026-11-22T08:30:00Z")
 

@@ -153,7 +153,7 @@ def _end(
                 ledger.fail_record(*claim_of(record), how)
                 return Outcome(FAILED, how, record, code)
             return Outcome(COMPLETED, None, record, code)
-        tail = redact(child.tail)
+        tail = child.tail
         ledger.fail_record(*claim_of(record), f"{how}: {tail}" if tail else how)
         return Outcome(FAILED, how, record, detail["exit_code"])
     except ClaimLost as error:
