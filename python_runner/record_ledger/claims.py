@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +12,9 @@ from .errors import InvalidArgument
 from .records import parsed_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from .ledger import RecordLedger
+
+_TOKEN = re.compile(r"[0-9]{1,19}")
 
 
 def complete_record(
@@ -121,9 +123,7 @@ def using(ledger: RecordLedger | None) -> Iterator[RecordLedger]:
 
 def key_of(record: Mapping[str, Any]) -> tuple[str, dt.datetime]:
     """Returns the pipeline and the window's start, which together name a record."""
-    missing = [name for name in ("pipeline_id", "window_start_time") if not record.get(name)]
-    if missing:
-        raise _incomplete_record(missing, "a record of this ledger")
+    _demand(record, ("pipeline_id", "window_start_time"), "a record of this ledger")
     return str(record["pipeline_id"]), instant_of(record, "window_start_time")
 
 
@@ -148,13 +148,33 @@ def instant_of(record: Mapping[str, Any], name: str) -> dt.datetime:
 
 def _claim(record: Mapping[str, Any]) -> tuple[str, int]:
     """Returns the pipeline and the claim token, which together name a claim."""
-    missing = [name for name in ("pipeline_id", "claim_token") if record.get(name) is None]
-    if missing:
-        raise _incomplete_record(missing, "a record that was passed")
-    return str(record["pipeline_id"]), record["claim_token"]
+    _demand(record, ("pipeline_id", "claim_token"), "a record that was passed")
+    return str(record["pipeline_id"]), claim_token_of(record["claim_token"])
 
 
-def _incomplete_record(missing: list[str], wanted: str) -> InvalidArgument:
-    return InvalidArgument(
-        f"record: {' and '.join(missing)} missing; it must be {wanted}", sqlstate="RL005"
+def claim_token_of(value: object) -> int:
+    """Returns the claim token that a value is, as a number or as text.
+
+    :raises InvalidArgument: when it is none: another number would name another claim.
+    """
+    if isinstance(value, (int, str)) and _TOKEN.fullmatch(str(value)) and int(value) < 2**63:
+        return int(value)
+    raise InvalidArgument(
+        f"claim_token: {value!r} is none; give the number that the record was passed with",
+        sqlstate="RL005",
     )
+
+
+def _demand(record: Mapping[str, Any], names: tuple[str, str], wanted: str) -> None:
+    """Raises InvalidArgument unless it is a record that has what these names stand for."""
+    if not isinstance(record, Mapping):
+        raise InvalidArgument(
+            f"record: {record!r} is no record; it must be {wanted}",
+            sqlstate="RL005",
+            hint="With exit_dag True there is no record: look at that first.",
+        )
+    missing = [name for name in names if record.get(name) in (None, "")]
+    if missing:
+        raise InvalidArgument(
+            f"record: {' and '.join(missing)} missing; it must be {wanted}", sqlstate="RL005"
+        )

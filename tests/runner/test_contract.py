@@ -197,6 +197,30 @@ def test_a_text_that_postgres_cannot_hold_is_an_invalid_argument(runner, text):
         runner.store_new_and_pass_valid_record(HANDOFF, text)
 
 
+@pytest.mark.parametrize("record", [None, "a text", [], {}, {"exit_dag": True, "record": None}])
+def test_what_is_no_record_is_an_invalid_argument(runner, record):
+    for call in (
+        record_ledger.complete_record,
+        record_ledger.release_record,
+        record_ledger.extend_lease,
+        record_ledger.upload_record_to_database,
+    ):
+        with pytest.raises(InvalidArgument, match=r"record: .*it must be a record"):
+            call(record, ledger=runner)
+
+
+def test_a_claim_token_that_is_none_names_no_claim(runner, clock):
+    clock.set("2026-11-22T20:00:00Z")
+    record = runner.store_new_and_pass_valid_record(HANDOFF).record
+    token = record["claim_token"]
+
+    for other in (token + 0.25, True, "one", "", -1, 2**63, 10**30, [token]):
+        with pytest.raises(InvalidArgument, match="claim_token"):
+            record_ledger.complete_record({**record, "claim_token": other}, ledger=runner)
+
+    record_ledger.complete_record({**record, "claim_token": str(token)}, ledger=runner)
+
+
 def test_a_database_without_a_ledger_says_what_to_run(empty_dsn):
     with (
         RecordLedger(empty_dsn) as opened,
