@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -15,40 +14,52 @@ from .commands.exits import FAILED, CommandError
 from .commands.options import parser
 from .errors import LedgerError
 from .redaction import redact
+from .streams import leave_stdout, prepare_streams
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
     from types import FrameType
 
+_SIGNAL_CODE = 128  # as shells count
 _INTERRUPTED = 130
-_TERMINATED = 143
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM: to the driver the same as Ctrl-C, so it cancels the statement under way."""
+    """SIGTERM or SIGHUP: to the driver as Ctrl-C, so it cancels the statement under way."""
+
+    def __init__(self, number: int) -> None:
+        self.code = _SIGNAL_CODE + number
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; never shows a traceback for a foreseen failure.
 
     0: proceed, 99: nothing to do, 1: an error, told on standard error in one message, 2: wrong
-    usage. 130 and 143 after Ctrl-C and SIGTERM, as shells expect.
+    usage. 130, 143 and 129 after Ctrl-C, SIGTERM and SIGHUP, as shells expect.
     """
-    before = signal.signal(signal.SIGTERM, _terminate)
+    prepare_streams()
     try:
-        args = parser().parse_args(argv)
-        with _logging_to_stderr(args):
-            return _run(args)
+        with _ended_by_signals():
+            args = parser().parse_args(argv)
+            with _logging_to_stderr(args):
+                code = _run(args)
+                sys.stdout.flush()
+                return code
     except SystemExit as ended:  # argparse's own
         return ended.code if isinstance(ended.code, int) else FAILED
-    except _Terminated:
-        return _TERMINATED
+    except OSError as error:
+        leave_stdout()
+        # Whoever read our output (`| head`) has enough; else the disk is full, or a file is gone.
+        if not isinstance(error, BrokenPipeError):
+            where = "" if error.filename is None else f"{error.filename}: "
+            _say(where + (error.strerror or str(error)))
+        return FAILED
+    except _Terminated as ended:
+        return ended.code
     except KeyboardInterrupt:
         _say("interrupted")
         return _INTERRUPTED
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -56,24 +67,37 @@ def _run(args: argparse.Namespace) -> int:
     module = import_module(f".commands.{args.module}", __package__)
     try:
         code: int = getattr(module, args.function)(args)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read our output (`| head`) has enough; Python would complain again at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
     except (LedgerError, CommandError) as error:
         _say(str(error))
         return FAILED
     return code
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    # An exception, so that connections close and an embedded server of ours stops.
-    raise _Terminated
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Turns signals to exceptions, so that connections close and an embedded server of ours stops.
+
+    One that whoever started us wants ignored (as nohup does) stays ignored.
+    """
+    before: dict[int, Any] = {}
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows knows no SIGHUP
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            before[number] = signal.signal(number, _terminate)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    raise _Terminated(number)
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"record-ledger: {redact(text)}\n")
+    with suppress(OSError):  # nobody reads it; the exit code says it too
+        sys.stderr.write(f"record-ledger: {redact(text)}\n")
 
 
 class _Formatter(logging.Formatter):

@@ -27,6 +27,21 @@ def test_status_shows_each_pipeline_and_why(command, runner, config, clock):
     assert row["done_until"] == "2026-11-21T00:00:00-08:00"
 
 
+def test_each_sentence_stays_in_its_line_and_holds_no_terminal_code(command, runner, config, clock):
+    clock.set("2026-11-21T20:00:00Z")
+    named = config("orders", default_record={"pipeline_id": "orders", "name": "a\n\x1b[2Jb"})
+    record = runner.store_new_and_pass_valid_record({**named, "x_time_back": "10h"}).record
+    runner.fail_record("orders", record["claim_token"], "no\ndisk\x1b[2J")
+    start = record["window_start_time"].isoformat()
+
+    for arguments in (["status"], ["why"], ["why", "--window", start], ["history", start]):
+        done = command(arguments[0], "orders", *arguments[1:])
+        assert done.code == 0, done.err
+        assert "no\ufffddisk\ufffd[2J" in done.out or arguments[0] == "history"
+        assert "\x1b" not in done.out
+    assert "  name = a\ufffd\ufffd[2Jb\n" in done.out
+
+
 def test_status_of_an_empty_ledger_says_what_comes_next(command):
     done = command("status")
 

@@ -35,6 +35,9 @@ def start(*arguments, **options):
         ["status", "--fail-on", "weather"],
         ["status", "--fail-on", "failed=2"],
         ["status", "--fail-on", "behind"],
+        ["status", "--fail-on", ""],
+        ["run", "--config", "x", "--run-id", ""],
+        ["exec", "--config", "x", "--run-id", " ", "--", "true"],
         ["why", "--limit", "-1"],
         ["history", "orders"],
         ["archive", "orders"],
@@ -146,7 +149,7 @@ def test_a_reader_that_has_seen_enough_causes_no_traceback(ledger_dsn, runner, c
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_ends_a_command_without_a_traceback(number, code, ledger_dsn, connect):
     blocker = connect(autocommit=False)
     blocker.execute("lock table record_ledger.pipeline in access exclusive mode")
@@ -158,7 +161,7 @@ def test_a_signal_ends_a_command_without_a_traceback(number, code, ledger_dsn, c
         ).fetchall():
             assert process.poll() is None
 
-    process.send_signal(number)
+    process.send_signal(getattr(signal, number))
     _, err = process.communicate(timeout=60)
 
     assert process.returncode == code

@@ -77,6 +77,7 @@ def test_a_claim_can_be_named_by_its_token(command, config_file, clock, runner):
         ["complete", "--record", "-", "--pipeline", "orders"],
         ["complete", "--record", "-"],
         ["complete", "--record", "no such file"],
+        ["complete", "--pipeline", "orders", "--claim-token", "9" * 20],
         ["complete", "--pipeline", "orders", "--claim-token", "1", "--detail", "[1]"],
         ["complete", "--pipeline", "orders", "--claim-token", "1", "--detail", "{"],
     ],

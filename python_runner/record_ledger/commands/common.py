@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from record_ledger.claims import claim_token_of
 from record_ledger.connection import DSN_VARIABLE
 from record_ledger.deploy import deploy_if_missing
 from record_ledger.embedded import default_folder, embedded_server
-from record_ledger.errors import UnknownPipeline
+from record_ledger.errors import InvalidArgument, UnknownPipeline
 from record_ledger.ledger import RecordLedger
 from record_ledger.records import json_value, parsed_time
+from record_ledger.streams import stdout_is_utf_8
 
 from .exits import CommandError
 
@@ -69,8 +71,8 @@ def note(args: Namespace, text: str) -> None:
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """Prints one JSON object on one line of standard output."""
-    print(json.dumps(json_value(value), ensure_ascii=False), flush=True)
+    """Prints one JSON object on one line of standard output; it can be read in any encoding."""
+    print(json.dumps(json_value(value), ensure_ascii=not stdout_is_utf_8()), flush=True)
 
 
 def unknown_pipeline(pipeline_id: str) -> UnknownPipeline:
@@ -101,7 +103,7 @@ def claim_of(args: Namespace) -> tuple[str, int]:
     if args.record is None:
         if args.pipeline is None or args.claim_token is None:
             raise CommandError("give --pipeline and --claim-token, or --record FILE")
-        return args.pipeline, args.claim_token
+        return args.pipeline, claim_token_of(args.claim_token)
     if args.pipeline is not None or args.claim_token is not None:
         raise CommandError("give --record, or --pipeline and --claim-token, not both")
     record = passed_record(args.record)
@@ -114,9 +116,9 @@ def passed_record(name: str | None, otherwise: str | None = None) -> dict[str, A
     try:
         record: dict[str, Any] = _last_object(text)
         record = record.get("record", record)
-        record = {**record, "claim_token": int(record["claim_token"])}
+        record = {**record, "claim_token": claim_token_of(record["claim_token"])}
         record["pipeline_id"] = str(record["pipeline_id"])
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
+    except (ValueError, AttributeError, KeyError, TypeError, InvalidArgument) as error:
         raise CommandError(
             f"{shown_name(name or 'RECORD_LEDGER_RECORD')} holds no passed record: it needs "
             "pipeline_id and claim_token, as `record-ledger run` prints them"

@@ -11,8 +11,8 @@ the command finds the record in RECORD_LEDGER_RECORD and the like too. The lease
 it runs. Exit code 0 of the command completes the record, any other one fails it. With --drain or
 --jobs the records are passed to the runs ID/1, ID/2 ... of a --run-id ID.
 
-exit codes: 0 as the command, 1 it failed or the claim was lost, 99 no record was passed, 130 and
-143 after Ctrl-C and SIGTERM, which are passed on to the command
+exit codes: 0 as the command, 1 it failed or the claim was lost, 99 no record was passed, 130, 143
+and 129 after Ctrl-C, SIGTERM and SIGHUP, which are passed on to the command
 """
 _LONGEST_GRACE = 86400.0
 

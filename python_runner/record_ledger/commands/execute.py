@@ -32,9 +32,9 @@ _SIGNAL_CODE = 128  # as shells count
 def execute(args: Namespace) -> int:
     """Runs a command on the oldest valid record, or on each; 0 as the command, 1 when it failed.
 
-    99 when nothing was passed. 130 and 143 when it was stopped by Ctrl-C and SIGTERM, which the
-    command gets too. Whatever happens, no record is completed unless the command ended with 0
-    while the claim was held, and none that was not started costs an attempt.
+    99 when nothing was passed. 130, 143 and 129 when it was stopped by Ctrl-C, SIGTERM and SIGHUP,
+    which the command gets too. Whatever happens, no record is completed unless the command ended
+    with 0 while the claim was held, and none that was not started costs an attempt.
     """
     config = read_config(args.config)
     arguments = _arguments(args.arguments)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .common import opened, print_json, time_of, unknown_pipeline
 from .exits import PROCEED, CommandError
-from .tables import dim, print_table
+from .tables import dim, one_line, print_table
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -77,7 +77,7 @@ def _print_record(record: Record) -> None:
         + (f", archived {archived_at.isoformat(timespec='seconds')}" if archived_at else "")
     )
     for name, value in record["fields"].items():
-        print(dim(f"  {name} = {_short(value)}"))
+        print(dim(f"  {one_line(name)} = {one_line(_short(value))}"))
     if record["missing_fields"]:
         print(f"  missing: {', '.join(record['missing_fields'])}")
     print()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .common import note, opened, print_json, time_of, unknown_pipeline
 from .exits import FAILED, PROCEED, CommandError
-from .tables import dim, duration, local, print_table
+from .tables import dim, duration, local, one_line, print_table
 from .window import why_window
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def print_progress(rows: list[Record]) -> None:
     )
     print()
     for row in rows:
-        print(f"{row['pipeline_id']}: {row['reason']}")
+        print(one_line(f"{row['pipeline_id']}: {row['reason']}"))
 
 
 def why(args: Namespace) -> int:
@@ -125,7 +125,7 @@ def why(args: Namespace) -> int:
         print(dim(f"These are the first {args.limit}; --limit 0 shows all."))
     if not rows:
         for row in pipelines:
-            print(f"{row['pipeline_id']}: {row['verdict']}: {row['reason']}")
+            print(one_line(f"{row['pipeline_id']}: {row['verdict']}: {row['reason']}"))
         if not pipelines:
             print("No pipeline is registered yet: the first `record-ledger run` does it.")
     return PROCEED

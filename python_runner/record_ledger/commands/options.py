@@ -162,6 +162,7 @@ def _add_pass(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--run-id",
+        type=_run_id,
         metavar="ID",
         help="name of this run: asking again gives its record back (default: from AIRFLOW_CTX_*)",
     )
@@ -271,8 +272,16 @@ def _add_claim(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _run_id(text: str) -> str:
+    if not text.strip():  # by a variable that is not set, say; each retry would take a new window
+        raise argparse.ArgumentTypeError(f"{text!r} names no run; without --run-id one is drawn")
+    return text
+
+
 def _conditions(text: str) -> list[str]:
     conditions = [part.strip() for part in text.split(",") if part.strip()]
+    if not conditions:
+        raise argparse.ArgumentTypeError(f"{text!r} would never fail; give one at least")
     for condition in conditions:
         name, equals, limit = condition.partition("=")
         if name == "behind" and limit:

@@ -46,7 +46,7 @@ def print_table(
     A cell that is a verdict or a status has its colour. `headings` stand on lines of their own,
     before the row of that number.
     """
-    cells = [[_cell(value) for value in row] for row in rows]
+    cells = [[one_line(value) for value in row] for row in rows]
     widths = [
         max([_width(title), *(_width(row[column]) for row in cells)])
         for column, title in enumerate(header)
@@ -97,9 +97,10 @@ def _styled(text: str, style: str | None) -> str:
     return f"\x1b[{style}m{text}\x1b[0m" if style and has_colours() else text
 
 
-def _cell(value: object) -> str:
+def one_line(value: object) -> str:
+    """Returns a text as it can be shown in a line: without line breaks and terminal codes."""
     text = "-" if value is None else str(value)
-    # A pipeline's name or an error's text may hold anything: no line break and no terminal code.
+    # A pipeline's name or an error's text may hold anything.
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .common import opened, print_json, time_of
 from .exits import PROCEED, CommandError
-from .tables import local, styled
+from .tables import local, one_line, styled
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -57,7 +57,7 @@ def _facts(
     facts = {}
     if verdict is not None:
         facts["verdict"] = styled(verdict["verdict"])
-        facts["why"] = verdict["reason"]
+        facts["why"] = one_line(verdict["reason"])
         facts["ready at"] = local(verdict["ready_at"])
         if verdict["counts_problem"] is not None:
             facts["counts"] = f"it cannot be completed yet: {verdict['counts_problem']}"

@@ -22,14 +22,21 @@ def run(args: Namespace) -> int:
     config = read_config(args.config)
     with opened(args) as ledger:
         result = ledger.store_new_and_pass_valid_record(config, args.run_id or airflow_run_id())
-        print_json(
-            {
-                "exit_dag": result.exit_dag,
-                "verdict": result.verdict,
-                "reason": result.reason,
-                "record": result.record,
-            }
-        )
+        record = result.record
+        try:
+            print_json(
+                {
+                    "exit_dag": result.exit_dag,
+                    "verdict": result.verdict,
+                    "reason": result.reason,
+                    "record": record,
+                }
+            )
+        except OSError:
+            # Nobody learnt the claim token: the record would wait for its lease's end.
+            if record is not None:
+                ledger.release_record(record["pipeline_id"], record["claim_token"])
+            raise
     return NOTHING_TO_DO if result.exit_dag else PROCEED
 
 
