@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import tempfile
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,8 +56,10 @@ def embedded_server(folder: Path | str | None = None) -> Iterator[str]:
             "none of the characters that mean something there.",
         )
     try:
-        version = (_version_in(data) if data.exists() else None) or pgserver.TARGET_POSTGRES_VERSION
-        data.parent.mkdir(parents=True, exist_ok=True)
+        version = _version_in(data)
+        if version is None:
+            version = pgserver.TARGET_POSTGRES_VERSION
+            _make(data, pgserver)
         server = pgserver.get_server(data, postgres_version=version)
     except LedgerError:
         raise
@@ -67,8 +71,26 @@ def embedded_server(folder: Path | str | None = None) -> Iterator[str]:
         server.cleanup()
 
 
+def _make(data: Path, pgserver: Any) -> None:
+    """Makes a server's data elsewhere and puts them into their place whole.
+
+    What an interruption left half made there would be taken for a server ever after.
+    """
+    data.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=f".{data.name}-", dir=data.parent))
+    try:
+        pgserver.get_server(made, start=False).ensure_pgdata_inited()
+        # Another process was faster; or what is there cannot be replaced, and is filled later.
+        with suppress(OSError):
+            made.rename(data)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
 def _version_in(data: Path) -> int | None:
-    """Returns the major version of the data in a folder, or None when the folder is empty."""
+    """Returns the major version of the data in a folder; None when it is empty or not there."""
+    if not data.exists():
+        return None
     stated = data / "PG_VERSION"
     if stated.is_file():
         return int(stated.read_text(encoding="ascii").strip())

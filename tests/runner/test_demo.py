@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ import pytest
 from record_ledger import LedgerError
 from record_ledger.cli import main
 from record_ledger.embedded import embedded_server
+from tests.runner.exec_support import until
 
 pytestmark = pytest.mark.own_server
 
@@ -113,6 +115,21 @@ def test_a_folder_that_cannot_be_looked_into_is_one_message(elsewhere, monkeypat
 
     assert main(["status", "--embedded", "folder"]) == 1
     assert "did not start: [Errno 13] Permission denied" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_first_start_that_is_interrupted_leaves_nothing_half_made(elsewhere):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "record_ledger", "status", "--embedded", "data"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    until(lambda: list(elsewhere.glob("*/PG_VERSION")), "a server that is being made")
+    process.send_signal(signal.SIGINT)
+
+    assert process.wait(60) == 130
+    assert not (elsewhere / "data").exists()
+    assert main(["status", "--embedded", "data"]) == 0
 
 
 def test_the_missing_extra_is_said_with_the_command_that_brings_it(elsewhere, monkeypatch, capsys):
