@@ -122,6 +122,7 @@ def validate_record_timing(
     Returns exactly `{'exit_dag', 'record'}`. The config is registered first; an incomplete record
     that its templates can fill is rebuilt, and the answer holds the rebuilt one.
 
+    :raises InvalidArgument: when it is no record of the config's pipeline; nothing is rebuilt.
     :raises InvalidConfig: naming all that is wrong with the config.
     """
     pipeline_id, start = key_of(record)
@@ -129,7 +130,13 @@ def validate_record_timing(
         using(ledger) as used,
         logs.timed("validate_record_timing", pipeline_id=pipeline_id, window=start) as outcome,
     ):
-        used.register_pipeline(final_config)
+        configured = used.register_pipeline(final_config)
+        if configured != pipeline_id:
+            raise InvalidArgument(
+                f"record: it is of {pipeline_id}, and the config of {configured}",
+                sqlstate="RL005",
+                hint="Give the config of the record's own pipeline.",
+            )
         verdicts = used.record_verdicts(pipeline_id, start)
         checked = dict(record)
         if verdicts and verdicts[0]["verdict"] == "INCOMPLETE":

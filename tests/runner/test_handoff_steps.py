@@ -147,6 +147,22 @@ def test_validating_rebuilds_an_incomplete_record_from_mended_templates(runner, 
     assert stored["fields"]["path"] == "2h"
 
 
+def test_validating_refuses_a_record_of_another_pipeline_and_builds_nothing(runner, config, clock):
+    clock.set("2026-11-22T20:00:00Z")
+    empty = config("orders", fields={"path": ""}, check_fields=["path"])
+    mended = config("orders", fields={"path": "{{ time_interval }}"}, check_fields=["path"])
+    other = config("returns", fields={"path": "returns/{{ time_interval }}"})
+    runner.store_new_and_pass_valid_record(empty)
+    runner.register_pipeline(mended)
+    record = steps.download_oldest_pending_record("orders", ledger=runner)
+
+    with pytest.raises(InvalidArgument, match="of orders, and the config of returns"):
+        steps.validate_record_timing(other, record, ledger=runner)
+
+    stored = runner.pipeline_records("orders", record["window_start_time"])[0]
+    assert stored["fields"]["path"] == ""
+
+
 def test_validating_reports_a_bad_config(runner, config, clock):
     clock.set("2026-11-22T20:00:00Z")
     record = runner.store_new_and_pass_valid_record(config("orders")).record
