@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .commands.exits import FAILED, CommandError
+from .commands.exits import FAILED, SIGNAL_CODE, CommandError
 from .commands.options import parser
 from .errors import LedgerError
 from .redaction import redact
@@ -21,15 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import FrameType
 
-_SIGNAL_CODE = 128  # as shells count
-_INTERRUPTED = 130
-
 
 class _Terminated(KeyboardInterrupt):
     """SIGTERM or SIGHUP: to the driver as Ctrl-C, so it cancels the statement under way."""
 
     def __init__(self, number: int) -> None:
-        self.code = _SIGNAL_CODE + number
+        self.code = SIGNAL_CODE + number
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ended.code
     except KeyboardInterrupt:
         _say("interrupted")
-        return _INTERRUPTED
+        return SIGNAL_CODE + signal.SIGINT
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from record_ledger.relay import Output
 
 from .common import database, print_json
 from .config_file import read_config
-from .exits import FAILED, NOTHING_TO_DO, PROCEED
+from .exits import FAILED, NOTHING_TO_DO, PROCEED, SIGNAL_CODE
 from .jobs import Jobs, Turns
 from .stopping import Stop
 from .turn import COMPLETED, LOST, NOTHING, RELEASED, Outcome, Work
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from record_ledger.records import Record
-
-_SIGNAL_CODE = 128  # as shells count
 
 
 def execute(args: Namespace) -> int:
@@ -59,7 +57,7 @@ def execute(args: Namespace) -> int:
         turns = Turns(run_id, jobs=args.jobs, drain=args.drain, known=known)
         jobs = Jobs(work, turns, conninfo)
         all_ended = jobs.run(args.jobs)
-    code = _SIGNAL_CODE + (work.stop.signal or 0)
+    code = SIGNAL_CODE + (work.stop.signal or 0)
     if not all_ended:
         # Threads that hang in the database, or in writing, would keep Python from ending.
         os._exit(code)

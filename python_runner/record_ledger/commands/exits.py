@@ -5,6 +5,7 @@ from __future__ import annotations
 PROCEED = 0
 FAILED = 1
 NOTHING_TO_DO = 99
+SIGNAL_CODE = 128  # and the number of the signal, as shells count
 
 
 class CommandError(Exception):

@@ -15,6 +15,7 @@ from record_ledger.records import claim_of
 from record_ledger.redaction import redact
 
 from .environment import child_environment
+from .exits import SIGNAL_CODE
 from .stopping import Stop, signal_name
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ COMPLETED, FAILED, LOST, RELEASED, NOTHING = (
     "released",
     "nothing",
 )
-
-_SIGNAL_CODE = 128  # as shells count
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ def run_command(work: Work, ledger: RecordLedger, record: Record) -> Outcome:
         child.kill()  # it has ended, unless something went very wrong
         work.stop.ended(child)
     seconds = round(time.monotonic() - started, 3)
-    exit_code = code if code >= 0 else _SIGNAL_CODE - code
+    exit_code = code if code >= 0 else SIGNAL_CODE - code
     logs.command_ended(record, exit_code, seconds)
     if lost is not None:
         return Outcome(LOST, lost.message, record, exit_code)
