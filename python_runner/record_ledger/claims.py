@@ -149,7 +149,7 @@ def instant_of(record: Mapping[str, Any], name: str) -> dt.datetime:
 def _claim(record: Mapping[str, Any]) -> tuple[str, int]:
     """Returns the pipeline and the claim token, which together name a claim."""
     _demand(record, ("pipeline_id", "claim_token"), "a record that was passed")
-    return str(record["pipeline_id"]), claim_token_of(record["claim_token"])
+    return str(record["pipeline_id"]), record["claim_token"]
 
 
 def claim_token_of(value: object) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import logs, statements
+from .claims import claim_token_of
 from .config import KNOWN_KEYS, config_to_send, has_templates, plain_json, to_json
 from .operations import LedgerOperator
 from .processing import Processing
@@ -146,7 +147,9 @@ class RecordLedger(LedgerOperator):
         self._end_claim(
             "complete_record",
             statements.COMPLETE_RECORD,
-            (pipeline_id, claim_token, to_json(plain_json(detail or {}, "detail"))),
+            pipeline_id,
+            claim_token,
+            to_json(plain_json(detail or {}, "detail")),
         )
 
     def fail_record(
@@ -161,7 +164,7 @@ class RecordLedger(LedgerOperator):
         """
         text = redact(str(error).replace("\x00", "").encode("utf-8", "replace").decode("utf-8"))
         self._end_claim(
-            "fail_record", statements.FAIL_RECORD, (pipeline_id, claim_token, text, retry)
+            "fail_record", statements.FAIL_RECORD, pipeline_id, claim_token, text, retry
         )
 
     def release_record(self, pipeline_id: str, claim_token: int) -> None:
@@ -169,7 +172,7 @@ class RecordLedger(LedgerOperator):
 
         :raises ClaimLost: when the token is no longer the record's; nothing was changed.
         """
-        self._end_claim("release_record", statements.RELEASE_RECORD, (pipeline_id, claim_token))
+        self._end_claim("release_record", statements.RELEASE_RECORD, pipeline_id, claim_token)
 
     def extend_lease(self, pipeline_id: str, claim_token: int) -> dt.datetime:
         """Keeps the claim for another lease and returns when that will expire.
@@ -177,7 +180,7 @@ class RecordLedger(LedgerOperator):
         :raises ClaimLost: when the token is no longer the record's.
         """
         with logs.timed("extend_lease", pipeline_id=pipeline_id, claim_token=claim_token):
-            parameters = {"pipeline_id": pipeline_id, "claim_token": claim_token}
+            parameters = {"pipeline_id": pipeline_id, "claim_token": claim_token_of(claim_token)}
             row = self._rows("extend_lease", statements.EXTEND_LEASE, parameters)[0]
         expires: dt.datetime = row["lease_expires_at"]
         return expires
@@ -263,9 +266,11 @@ class RecordLedger(LedgerOperator):
             return config
         return {key: value for key, value in config.items() if key not in ignored}
 
-    def _end_claim(self, name: str, statement: str, parameters: Row) -> None:
-        with logs.timed(name, pipeline_id=parameters[0], claim_token=parameters[1]):
-            self._one_row(name, statement, parameters)
+    def _end_claim(
+        self, name: str, statement: str, pipeline_id: str, claim_token: int, *more: object
+    ) -> None:
+        with logs.timed(name, pipeline_id=pipeline_id, claim_token=claim_token):
+            self._one_row(name, statement, (pipeline_id, claim_token_of(claim_token), *more))
 
 
 def pipeline_id_of(config: Mapping[str, Any]) -> Any:

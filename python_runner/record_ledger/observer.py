@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import logs, observation_statements
+from .claims import claim_token_of
 from .config import plain_json, to_json
 from .errors import InvalidArgument
 from .past import LedgerPast
@@ -54,7 +55,7 @@ class LedgerObserver(LedgerPast):
             "stage": stage,
             "row_count": _whole(row_count),
             "detail": to_json(plain_json(detail or {}, "detail")),
-            "claim_token": claim_token,
+            "claim_token": None if claim_token is None else claim_token_of(claim_token),
         }
         return int(self._call("observe_record", parameters))
 
@@ -68,7 +69,11 @@ class LedgerObserver(LedgerPast):
 
         :raises ClaimLost: when the token is no longer the record's; nothing was adopted.
         """
-        parameters = {"pipeline_id": pipeline_id, "claim_token": claim_token, "stage": stage}
+        parameters = {
+            "pipeline_id": pipeline_id,
+            "claim_token": claim_token_of(claim_token),
+            "stage": stage,
+        }
         return int(self._call("adopt_observations", parameters))
 
     def waive_counts(self, pipeline_id: str, window_start_time: Time, reason: str) -> bool:

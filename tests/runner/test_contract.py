@@ -217,6 +217,9 @@ def test_a_claim_token_that_is_none_names_no_claim(runner, clock):
     for other in (token + 0.25, True, "one", "", -1, 2**63, 10**30, [token]):
         with pytest.raises(InvalidArgument, match="claim_token"):
             record_ledger.complete_record({**record, "claim_token": other}, ledger=runner)
+        for call in (runner.extend_lease, runner.release_record, runner.adopt_observations):
+            with pytest.raises(InvalidArgument, match="claim_token"):
+                call(record["pipeline_id"], other)
 
     record_ledger.complete_record({**record, "claim_token": str(token)}, ledger=runner)
 
