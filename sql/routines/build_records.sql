@@ -1,7 +1,7 @@
 -- record_ledger.build_records: fills records that wait to be built, from what the caller rendered or a plain config.
 -- A record is built once per config version, even when something is still missing then: it is not asked for again.
 -- Called by: store_new_records, store_new_and_pass_valid_record.
--- Rules: missing_fields, is_stable.
+-- Rules: missing_fields, is_stable, is_lost.
 create or replace function record_ledger.build_records(
     p record_ledger.pipeline, built jsonb, as_of timestamptz
 )
@@ -33,6 +33,7 @@ begin
             from record_ledger.record as u
             where not p.has_templates and u.open_pipeline_id = p.pipeline_id and u.lane = 'unbuilt'
                 and record_ledger.is_stable(u.window_end_time, p.x_time_back, as_of)
+                and not record_ledger.is_lost(u.window_end_time, p.source_retention, as_of)
             order by u.window_start_time
             limit 100
         )

@@ -1,7 +1,8 @@
 -- record_ledger.windows_to_build: what a runner must render before the ledger can store and pass.
 -- Due windows (10,000 at most) and the 100 oldest stable records that are unbuilt or outdated, times in local offsets.
+-- Lost ones need no building: the next pass waives them.
 -- Called by: store_new_and_pass_valid_record.
--- Rules: next_window_start, due_windows, is_stable.
+-- Rules: next_window_start, due_windows, is_stable, is_lost.
 create or replace function record_ledger.windows_to_build(
     p record_ledger.pipeline, config_is_new boolean, as_of timestamptz
 )
@@ -39,6 +40,7 @@ begin
                     'unbuilt', case when config_is_new then 'incomplete' else 'unbuilt' end
                 )
                 and record_ledger.is_stable(r.window_end_time, p.x_time_back, as_of)
+                and not record_ledger.is_lost(r.window_end_time, p.source_retention, as_of)
             order by r.window_start_time
             limit 100
         )

@@ -57,6 +57,7 @@ declare
     -- pending records, oldest first; its head is the next one of it, 'infinity' at its end.
     v_kinds integer := case when p.backfill_share > 0 then 2 else 1 end;
     v_kind integer;
+    v_lost_unbuilt integer;
     v_streams refcursor[];
     v_stream refcursor;
     v_head timestamptz[];
@@ -97,14 +98,19 @@ begin
     from record_ledger.expected_claims(
         p, v_newest.active_mark, run_duration, v_can_build, as_of
     ) as c;
+    select count(*) into v_lost_unbuilt
+    from record_ledger.record as r
+    where r.open_pipeline_id = p.pipeline_id and r.lane = 'unbuilt'
+        and r.window_start_time < as_of - p.source_retention
+        and record_ledger.is_lost(r.window_end_time, p.source_retention, as_of);
     for k in 1 .. v_kinds loop
         v_stream := null;
         open v_stream for
             select w.window_start_time, w.window_end_time, w.retry_at
             from record_ledger.pending_in_order(
                 p.pipeline_id, k, v_kinds, v_newest.waiting_mark,
-                -- A run builds the 100 oldest before it is passed one.
-                case when v_can_build then 100 * runs else 0 end
+                -- A run builds the 100 oldest before it is passed one; lost ones take none of these places.
+                case when v_can_build then v_lost_unbuilt + 100 * runs else 0 end
             ) as w;
         v_streams[k] := v_stream;
     end loop;

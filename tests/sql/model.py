@@ -76,6 +76,9 @@ class Pipeline:
             and record.built_with != self.version
         )
 
+    def can_be_built(self, record: Record, now: datetime) -> bool:
+        return self.stable(record, now) and not self.lost(record.end, now)
+
     def active(self, now: datetime) -> int:
         return sum(r.status == "IN_PROGRESS" and r.lease_until > now for r in self.records)
 
@@ -149,14 +152,14 @@ class Pipeline:
         """What must be rendered, were `config` in force: it is not until nothing is left to render."""
         if not config.has_templates:
             return []
-        asked = [
-            r.start
-            for r in self.records
-            if self._would_be_built(r, config) and r.end + config.x_time_back <= now
-        ]
         # A config that is not in force yet is read without its pipeline: it does not know of the retirement.
         retired = self.retired and config == self.config
         trial = Pipeline(config, self.start, retired=retired, records=self.records[-1:])
+        asked = [
+            r.start
+            for r in self.records
+            if self._would_be_built(r, config) and trial.can_be_built(r, now)
+        ]
         return asked[:100] + [start for start, _ in trial.due(now)]
 
     def _would_be_built(self, record: Record, config: Config) -> bool:
@@ -168,7 +171,9 @@ class Pipeline:
     def build(self, now: datetime, sent: dict[datetime, dict[str, Any]]) -> None:
         waiting = [r for r in self.records if self.awaits_build(r)]
         alone = (
-            [] if self.config.has_templates else [r for r in waiting if self.stable(r, now)][:100]
+            []
+            if self.config.has_templates
+            else [r for r in waiting if self.can_be_built(r, now)][:100]
         )
         for record in waiting:
             if record.start in sent or record in alone:

@@ -12,12 +12,14 @@ from tests.sql.support import (
     audit,
     built,
     cycle,
+    events,
     pass_valid,
     record_of,
     refused,
     register,
     rows,
     snapshot,
+    store,
     verdict_of,
     windows,
     writes_nothing,
@@ -245,3 +247,23 @@ def test_a_config_without_templates_needs_one_call_and_takes_built_all_the_same(
     sent = [{"window_start_time": START.isoformat(), "fields": {"key_x": "sent"}}]
     assert cycle(ledger, other, "a", sent).record["key_x"] == "sent"
     assert len(windows(ledger, "other")) == 1
+
+
+@pytest.mark.parametrize("key_x", ["x", "{{ window_start_time }}"])
+def test_what_is_lost_takes_no_place_among_what_is_built(ledger, clock, static, key_x):
+    # 120 records wait to be built, more than one call builds, and all but the newest two are lost.
+    options = {"granularity": "10m", "check_fields": ["key_x"], "source_retention": "4h"}
+    register(ledger, static({"key_x": ""}, **options))
+    clock.set(hour(20))
+    store(ledger, PIPELINE)
+    given = static({"key_x": key_x}, **options)
+    register(ledger, given)
+    first_kept = hour(20) - timedelta(minutes=20)
+    clock.set(first_kept + timedelta(hours=4))
+    answer = cycle(ledger, given)
+    if "{" in key_x:
+        assert datetime.fromisoformat(answer.to_build[0]["window_start_time"]) == first_kept
+        answer = cycle(ledger, given, built=built(answer.to_build, key_x="x"))
+    assert answer.start == first_kept, answer.reason
+    assert events(ledger, START) == ["waived"]
+    audit(ledger)

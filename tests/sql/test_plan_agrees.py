@@ -233,6 +233,11 @@ SCENES = {
         ("register", {"fields": "plain", "check_fields": ["key_x"]}), ("advance", "3h"), fields="empty",
         granularity="1d", runs=2,
     ),
+    "most of what must be built is lost": scene(
+        ("advance", "26h"), ("advance", "13h"), "store",
+        ("register", {"fields": "plain", "source_retention": "9h"}), fields="empty", check_fields=["key_x"],
+        granularity="20m", runs=1,
+    ),
     "nothing can be passed": scene(fields="empty", check_fields=["key_x"]),
     "another holds the only place": scene("ask", run_duration="1h", max_active_records=1),
     "a lease has run out": scene("ask", ("advance", "30m"), run_duration="5h", lease="20m", max_active_records=1),
