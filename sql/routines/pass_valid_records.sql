@@ -38,15 +38,17 @@ begin
             coalesce(record_limit::text, 'null')
             using errcode = 'RL005', hint = 'Give a whole number from 1 to 10000.';
     end if;
-    v_was_drawn := exists (
-        select
-        from record_ledger.claim as c
-        where c.pipeline_id = v_pipeline_id and c.bound_run_id = run_id || '/1'
-    );
     select a.* into v_answer
     from record_ledger.store_new_and_pass_valid_record(
         config, case when record_ledger.is_run_id(run_id) then run_id || '/1' else run_id end, built
     ) as a;
+    -- Looked for only now: the same call may have been made already, and that one was waited for above.
+    v_was_drawn := exists (
+        select
+        from record_ledger.claim as c
+        where c.pipeline_id = v_pipeline_id and c.bound_run_id = run_id || '/1'
+            and c.claim_token is distinct from (v_answer.record ->> 'claim_token')::bigint
+    );
     exit_dag := v_answer.exit_dag;
     verdict := v_answer.verdict;
     reason := v_answer.reason;

@@ -17,6 +17,7 @@ from tests.sql.support import (
     one,
     pass_valid,
     refused,
+    register,
     rows,
     snapshot,
     writes_nothing,
@@ -85,6 +86,23 @@ def test_a_batch_is_drawn_once_and_takes_nothing_later(ledger, clock, batch):
     assert starts(batch("next run", 1000)) == ["20"]
     # A smaller limit is a shorter answer, not another batch.
     assert starts(batch("run", 2)) == ["00", "01"]
+
+
+def test_a_batch_that_is_asked_for_again_while_it_is_drawn_is_the_same(
+    ledger, connect, in_background, batch
+):
+    register(ledger, batch.config)
+    first, second = connect(autocommit=False), connect()
+    parameters = [Jsonb(batch.config), "run", 1000, Jsonb([])]
+    drawn = first.execute(CALL, [*parameters[:2], 3, parameters[3]]).fetchall()
+    again = in_background(second, CALL, parameters)
+    again.wait_until_blocked()
+    first.commit()
+    ((exit_dag, _, reason, records, _),) = again.rows()
+    assert (exit_dag, reason) == (False, "3 of at most 1000 records are passed again")
+    found = [(record["run_id"], record["window_start_time"]) for record in records]
+    assert found == [(record["run_id"], record["window_start_time"]) for record in drawn[0][3]]
+    audit(ledger)
 
 
 def test_finished_records_are_left_out_of_a_batch_that_is_asked_again(ledger, batch):
