@@ -1,7 +1,7 @@
 -- record_ledger.range_effects: what an operation on a range would change, and what it would leave alone and why.
 -- One row per effect, status and reason; reads only. operation: waive, reopen, expire or backfill.
 -- A backfill adds windows whatever to_time is; what is stored already in the range (all that comes, when it is null) is
--- left alone.
+-- left alone. So is whatever is archived: nothing changes it any more.
 -- Called by: the runner's commands of these names, analysts. Rules: status_after, is_in_range, backfill_windows.
 create or replace function record_ledger.range_effects(
     operation text, pipeline_id text, from_time timestamptz, to_time timestamptz default null
@@ -73,6 +73,7 @@ begin
         case when g.status_after is null then 'left alone' else 'changed' end,
         g.status,
         case
+            when g.is_archived then 'is archived'
             when v_is_backfill then 'is stored already'
             when not g.is_whole then 'only a part of its window lies in the range'
             when g.status_after = 'WAIVED' then 'becomes WAIVED'
@@ -92,10 +93,11 @@ begin
     from (
         select
             o.status,
+            o.is_archived,
             o.is_whole,
             o.is_lost,
             case
-                when o.is_whole
+                when o.is_whole and not o.is_archived
                     then record_ledger.status_after(
                         range_effects.operation, o.status, o.has_attempts_left, o.is_lost
                     )
@@ -106,6 +108,7 @@ begin
         from (
             select
                 r.status,
+                false as is_archived,
                 r.window_start_time,
                 r.window_end_time,
                 r.attempt < p.max_attempts as has_attempts_left,
@@ -127,8 +130,32 @@ begin
                     ),
                     '-infinity'
                 )
+            union all
+            select
+                a.status,
+                true as is_archived,
+                a.window_start_time,
+                a.window_end_time,
+                false as has_attempts_left,
+                false as is_lost,
+                true as is_whole
+            from record_ledger.archived_record as a
+            where a.pipeline_id = p.pipeline_id
+                and a.window_end_time > range_effects.from_time
+                and a.window_start_time < v_to_time
+                and a.window_start_time >= coalesce(
+                    (
+                        select f.window_start_time
+                        from record_ledger.archived_record as f
+                        where f.pipeline_id = p.pipeline_id
+                            and f.window_start_time <= range_effects.from_time
+                        order by f.window_start_time desc
+                        limit 1
+                    ),
+                    '-infinity'
+                )
         ) as o
-        group by 1, 2, 3, 4
+        group by 1, 2, 3, 4, 5
     ) as g
     group by 1, 2, 3
     order by 1, 5;

@@ -175,7 +175,7 @@ class Life(Walk):
         moved = support.archive(self.ledger, before, max_records, name)
         assert moved == foreseen == len(gone)
         if gone:
-            model.archived = True
+            model.archived += gone
             assert rows(
                 self.ledger,
                 "select window_start_time, window_end_time, status, attempt, run_id, claim_token "

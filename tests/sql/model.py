@@ -31,10 +31,10 @@ class Pipeline:
     start: datetime
     version: int = 1
     paused: bool = False
-    archived: bool = False
     retired: bool = False
     lost_count: int = 0
     records: list[Record] = field(default_factory=list)
+    archived: list[Record] = field(default_factory=list)
     bound: dict[str, Record] = field(default_factory=dict)
     # What historical records are owed, in passes: after the last pass, and after the next one.
     credit: Decimal = Decimal(0)
@@ -291,6 +291,10 @@ class Pipeline:
                 r.status,
             )
             for r in self.records
+            if from_time < r.end and r.start < to_time
+        ) + Counter(
+            ("left alone", r.status)
+            for r in self.archived
             if from_time < r.end and r.start < to_time
         )
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.sql.statuses import EVERYTHING, STATUSES, hour, one_of_each
 from tests.sql.support import (
     PIPELINE,
+    archive,
     backfill,
     effects,
     on_pipeline,
@@ -58,6 +59,31 @@ def test_windows_that_only_partly_lie_in_the_range_are_told(ledger, orders):
     ]
     assert effects(ledger, "waive", hour(5), hour(9)) == []
     assert effects(ledger, "waive", "-infinity", hour(0)) == []
+
+
+def test_what_is_archived_is_left_alone_and_told(ledger, orders):
+    operate(ledger, "waive", hour(0), hour(1))
+    operate(ledger, "expire", hour(1), hour(2))
+    operate(ledger, "waive", hour(1), hour(2))
+    assert archive(ledger, hour(3)) == 3
+    archived = [
+        ("left alone", "COMPLETED", "is archived", 1, hour(2), hour(3)),
+        ("left alone", "WAIVED", "is archived", 2, hour(0), hour(2)),
+    ]
+    for operation in WHY:
+        assert sorted(effects(ledger, operation, hour(0), hour(3))) == archived
+    found = effects(ledger, "reopen", *EVERYTHING)
+    assert [row[:4] for row in found] == [
+        *[("changed", status, WHY["reopen"][3], 1) for status in ("FAILED", "WAIVED")],
+        ("left alone", "WAIVED", "is archived", 2),
+        ("left alone", "COMPLETED", "is archived", 1),
+    ]
+    assert operate(ledger, "reopen", *EVERYTHING) == 2
+    # Only those that reach into the range.
+    assert effects(ledger, "waive", hour(2.5), hour(3)) == archived[:1]
+    assert effects(ledger, "waive", "-infinity", hour(0)) == []
+    # What a backfill adds nothing before.
+    assert {row[2] for row in effects(ledger, "backfill", hour(3))} == {"is stored already"}
 
 
 def test_a_backfill_is_told_with_what_is_stored_already(ledger, orders):
