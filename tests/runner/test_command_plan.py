@@ -139,6 +139,30 @@ def test_why_of_one_window_says_what_will_never_be_passed_or_was(command, orders
     assert says[-1] == "  in line   no run will be passed it as things stand"
 
 
+def test_why_of_one_window_knows_what_is_lost_and_what_has_no_attempt_left(
+    command, config_file, clock
+):
+    kept = {"source_retention": "34h", "max_attempts": 1}
+    config_file.write_text(json.dumps({**json.loads(config_file.read_text()), **kept}))
+    clock.set("2026-11-22T20:00:00Z")  # the window from midnight on is lost, the next one is passed
+    assert command("run", "--config", config_file).code == 0
+    clock.set("2026-11-23T00:00:00Z")
+    for window, verdict in (("02:00", "LEASE_EXPIRED"), ("04:00", "LOST")):
+        says = command("why", "orders", "--window", f"2026-11-21T{window}").out.splitlines()
+        assert says[1].split() == ["verdict", verdict]
+        assert says[-1] == "  in line   no run will be passed it as things stand"
+
+
+def test_why_of_an_archived_window_says_what_it_was(command, orders, runner):
+    again = runner.pass_valid_record("orders", "first").record
+    runner.complete_record("orders", again["claim_token"])
+    assert command("archive", "orders", "--before", "2026-11-21T02:00").json["record_count"] == 1
+    assert command("why", "orders", "--window", "2026-11-21").out.splitlines() == [
+        HEADER.format("2026-11-21T00", "2026-11-21T02", "COMPLETED"),
+        "  in line   it is COMPLETED: `record-ledger history` shows its life",
+    ]
+
+
 def test_why_of_one_window_as_json(command, orders):
     found = command("why", "orders", "--window", "2026-11-21T04:00", "--json").json
 

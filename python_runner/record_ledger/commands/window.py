@@ -23,7 +23,11 @@ def why_window(args: Namespace) -> int:
         raise CommandError("--window needs the PIPELINE whose window it is")
     start = time_of(args.window)
     with opened(args) as ledger:
-        records = ledger.pipeline_records(args.pipeline, start)
+        # The ledger before the archive: a record that moves meanwhile is seen twice, and not never.
+        records = [
+            *ledger.pipeline_records(args.pipeline, start),
+            *ledger.archived_records(args.pipeline, start),
+        ]
         # A wall clock that happens twice can name two records: the first of them is shown.
         start = records[0]["window_start_time"] if records else start
         verdicts = ledger.record_verdicts(args.pipeline, start)
@@ -79,6 +83,10 @@ def _place(record: Record, verdict: Record | None, run: Record | None, ending: s
         return f"it is {record['status']}: `record-ledger history` shows its life"
     if verdict["verdict"] == "LEASED":
         return "the run that holds it is expected to complete it"
-    if verdict["verdict"] in ("FAILED", "INCOMPLETE"):
+    # A lost claim that comes back, and not to be empty for good, has a time for it.
+    if verdict["verdict"] in ("FAILED", "INCOMPLETE", "LOST") or (
+        verdict["verdict"] == "LEASE_EXPIRED"
+        and (verdict["ready_at"] is None or verdict["missing_fields"])
+    ):
         return "no run will be passed it as things stand"
-    return ending or f"more than {_RUNS:,} runs come before it"
+    return ending or f"none of the next {_RUNS:,} runs is passed it"
