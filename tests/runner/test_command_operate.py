@@ -99,6 +99,33 @@ def test_a_dry_run_writes_nothing_and_says_so(command, orders, ledger):
     assert snapshot(ledger) == before
 
 
+def test_a_dry_run_says_what_a_pipeline_would_be(command, orders):
+    for state in ("active", "paused", "retired"):
+        for operation in ("pause", "retire", "resume"):
+            reason = ("--reason", "maintenance")
+            foretold = command(operation, orders, *reason, "--dry-run", "--json").json
+            assert foretold["was"] == state
+            done = command(operation, orders, *reason, "--json").json
+            told = ("was", "is", "pause_reason")
+            assert [foretold[key] for key in told] == [done[key] for key in told]
+            command("resume", orders)
+            if state != "active":
+                command({"paused": "pause", "retired": "retire"}[state], orders, "--reason", "x")
+        command({"active": "pause"}.get(state, "retire"), orders, "--reason", "x")
+
+
+def test_a_dry_run_refuses_the_reason_that_would_be_refused(command, orders):
+    for arguments in (
+        *((name, orders, *DAY) for name in ("waive", "reopen", "expire")),
+        ("pause", orders),
+        ("retire", orders),
+    ):
+        for how in ((), ("--dry-run",)):
+            done = command(*arguments, "--reason", " ", *how)
+            assert (done.code, done.out) == (1, "")
+            assert 'reason: " " is no reason' in done.err
+
+
 def test_a_time_without_an_offset_is_the_pipelines_local_time(command, orders):
     for time, counted in (
         ("2026-11-21T04:00", 3),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .common import note, opened, print_json, unknown_pipeline
-from .exits import PROCEED
+from .exits import PROCEED, CommandError
 from .steps import Steps, backfill_in_steps, range_in_steps
 from .tables import local, print_table
 
@@ -39,6 +39,7 @@ def backfill(args: Namespace) -> int:
 
 def _change_records(args: Namespace, operation: str) -> int:
     """Shows what is changed and what is left alone; changes it unless it is a dry run."""
+    _check_reason(args, operation)
     to_time = getattr(args, "to_time", None)
     with opened(args) as ledger:
         effects = ledger.range_effects(operation, args.pipeline, args.from_time, to_time)
@@ -137,7 +138,8 @@ def retire(args: Namespace) -> int:
 
 
 def _change_pipeline(args: Namespace, operation: str) -> int:
-    """Shows what a pipeline was and is; changes it unless it is a dry run."""
+    """Shows what a pipeline was and is, or would be; changes it unless it is a dry run."""
+    _check_reason(args, operation)
     with opened(args) as ledger:
         before = ledger.pipelines(args.pipeline)
         if args.dry_run:
@@ -150,18 +152,23 @@ def _change_pipeline(args: Namespace, operation: str) -> int:
         else:
             ledger.retire_pipeline(args.pipeline, args.reason)
         after = ledger.pipelines(args.pipeline)
-    was, now = before[0], after[0]
+    was, now = _state(before[0]), _state(after[0])
+    paused = {key: after[0][key] for key in ("paused_at", "paused_by", "pause_reason")}
+    if args.dry_run:
+        now = _foretold(was, operation)
+        # Who does it, and when, is not known before.
+        paused = {**dict.fromkeys(paused), "pause_reason": None if now == "active" else args.reason}
     if not args.json:
         print_table(
             ["PIPELINE", "WAS", "IS", "SINCE", "BY", "REASON"],
             [
                 [
                     args.pipeline,
-                    _state(was),
-                    _state(now),
-                    local(now["paused_at"]),
-                    now["paused_by"],
-                    now["pause_reason"],
+                    was,
+                    now,
+                    local(paused["paused_at"]),
+                    paused["paused_by"],
+                    paused["pause_reason"],
                 ]
             ],
         )
@@ -172,14 +179,26 @@ def _change_pipeline(args: Namespace, operation: str) -> int:
             "operation": operation,
             "pipeline_id": args.pipeline,
             "dry_run": args.dry_run,
-            "was": _state(was),
-            "is": _state(now),
-            "paused_at": now["paused_at"],
-            "paused_by": now["paused_by"],
-            "pause_reason": now["pause_reason"],
+            "was": was,
+            "is": now,
+            **paused,
         }
     )
     return PROCEED
+
+
+def _foretold(was: str, operation: str) -> str:
+    """Returns the state that an operation leads to."""
+    if operation == "resume":
+        return "active"
+    # A retired pipeline stays retired when it is paused.
+    return "retired" if operation == "retire" or was == "retired" else "paused"
+
+
+def _check_reason(args: Namespace, operation: str) -> None:
+    """A dry run sends the server no reason: it refuses here what the server would."""
+    if args.dry_run and operation not in ("backfill", "resume") and not args.reason.strip():
+        raise CommandError(f'reason: "{args.reason}" is no reason')
 
 
 def _state(pipeline: Record) -> str:
