@@ -42,7 +42,9 @@ begin
         );
     elsif r.status = 'IN_PROGRESS' and r.lease_expires_at <= as_of then
         verdict := 'LEASE_EXPIRED';
-        if r.attempt < p.max_attempts and not v_is_lost then
+        if r.attempt < p.max_attempts and not v_is_lost
+            and p.paused_at is null and r.missing_fields is null
+        then
             ready_at := record_ledger.retry_time(
                 r.lease_expires_at, r.attempt, r.window_end_time, p
             );
@@ -55,12 +57,16 @@ begin
             case
                 when v_is_lost then 'waives it as lost: its source data was kept until '
                     || record_ledger.iso_time(r.window_end_time + p.source_retention)
-                when ready_at is null
+                when r.attempt >= p.max_attempts
                     then format(
                         'marks it failed, as attempt %s of %s is used up',
                         r.attempt,
                         p.max_attempts
                     )
+                when p.paused_at is not null
+                    then 'makes it pending, and the pipeline is '
+                        || case when p.is_retired then 'retired' else 'paused' end
+                when ready_at is null then 'makes it pending, and it is incomplete'
                 when ready_at <= as_of then 'may pass it again'
                 else 'makes it pending, to be passed again from '
                     || record_ledger.iso_time(ready_at) || ' on'

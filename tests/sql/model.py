@@ -133,6 +133,8 @@ class Pipeline:
             verdict == "LEASE_EXPIRED"
             and record.attempt < self.config.max_attempts
             and not self.lost(record.end, now)
+            and not self.paused
+            and not self.missing(record)
         ):
             return self.backoff_ends(record, record.lease_until)
         if verdict == "BACKOFF":

@@ -206,6 +206,14 @@ def test_ready_at_says_when_the_record_can_be_passed_as_things_stand(ledger, clo
     clock.set("2026-11-22T06:30:00Z")
     expired = verdict_of(ledger, first.start)
     assert expired[::2] == ("LEASE_EXPIRED", START + timedelta(hours=6, minutes=40))
+    # What depends on somebody has no time, and the sentence promises no pass.
+    for change, says in ((incomplete, "it is incomplete"), (paused, "the pipeline is paused")):
+        change(ledger, clock, given)
+        register(ledger, given)
+        clock.set("2026-11-22T07:00:00Z")
+        verdict, reason, ready_at = verdict_of(ledger, first.start)
+        assert (verdict, ready_at) == ("LEASE_EXPIRED", None)
+        assert reason.endswith(f"; the next pass makes it pending, and {says}")
 
 
 @pytest.mark.parametrize(

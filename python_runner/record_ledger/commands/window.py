@@ -83,10 +83,9 @@ def _place(record: Record, verdict: Record | None, run: Record | None, ending: s
         return f"it is {record['status']}: `record-ledger history` shows its life"
     if verdict["verdict"] == "LEASED":
         return "the run that holds it is expected to complete it"
-    # A lost claim that comes back, and not to be empty for good, has a time for it.
+    # A lost claim that comes back has a time for it.
     if verdict["verdict"] in ("FAILED", "INCOMPLETE", "LOST") or (
-        verdict["verdict"] == "LEASE_EXPIRED"
-        and (verdict["ready_at"] is None or verdict["missing_fields"])
+        verdict["verdict"] == "LEASE_EXPIRED" and verdict["ready_at"] is None
     ):
         return "no run will be passed it as things stand"
     return ending or f"none of the next {_RUNS:,} runs is passed it"
