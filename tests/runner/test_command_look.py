@@ -124,6 +124,21 @@ def test_history_as_json_has_the_record_and_its_events(command, runner, config, 
     assert [event["event"] for event in done.json["events"]] == ["passed"]
 
 
+def test_history_as_json_of_a_wall_clock_that_happens_twice_is_that_of_one_record(
+    command, runner, config, clock
+):
+    clock.set("2026-11-22T20:00:00Z")
+    given = config("azores", timezone="Atlantic/Azores", granularity="1h", start_at="2026-10-25")
+    for run in ("first", "second"):
+        runner.store_new_and_pass_valid_record(given, run)
+
+    shown = command("history", "azores", "2026-10-25T00:00")
+    assert "first" in shown.out and "second" in shown.out
+    told = command("history", "azores", "2026-10-25T00:00", "--json").json
+    assert told["record"]["window_start_time"] == "2026-10-25T00:00:00+00:00"
+    assert [event["run_id"] for event in told["events"]] == ["first"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -45,9 +45,11 @@ def history(args: Namespace) -> int:
             ]
         )
     if args.json:
-        print_json({"record": records[0], "events": events, "observations": observations})
+        # A wall clock that happens twice can name two records: the first of them is shown.
+        record = records[0]
+        events, observations = _of(record, events), _of(record, observations)
+        print_json({"record": record, "events": events, "observations": observations})
         return PROCEED
-    # A wall clock that happens twice can name two records.
     for record in records:
         _print_record(record)
         _print_events(_of(record, events))
