@@ -93,11 +93,11 @@ begin
     from (
         select
             o.status,
-            o.is_archived,
+            false as is_archived,
             o.is_whole,
             o.is_lost,
             case
-                when o.is_whole and not o.is_archived
+                when o.is_whole
                     then record_ledger.status_after(
                         range_effects.operation, o.status, o.has_attempts_left, o.is_lost
                     )
@@ -108,7 +108,6 @@ begin
         from (
             select
                 r.status,
-                false as is_archived,
                 r.window_start_time,
                 r.window_end_time,
                 r.attempt < p.max_attempts as has_attempts_left,
@@ -130,32 +129,34 @@ begin
                     ),
                     '-infinity'
                 )
-            union all
-            select
-                a.status,
-                true as is_archived,
-                a.window_start_time,
-                a.window_end_time,
-                false as has_attempts_left,
-                false as is_lost,
-                true as is_whole
-            from record_ledger.archived_record as a
-            where a.pipeline_id = p.pipeline_id
-                and a.window_end_time > range_effects.from_time
-                and a.window_start_time < v_to_time
-                and a.window_start_time >= coalesce(
-                    (
-                        select f.window_start_time
-                        from record_ledger.archived_record as f
-                        where f.pipeline_id = p.pipeline_id
-                            and f.window_start_time <= range_effects.from_time
-                        order by f.window_start_time desc
-                        limit 1
-                    ),
-                    '-infinity'
-                )
         ) as o
         group by 1, 2, 3, 4, 5
+        union all
+        select
+            a.status,
+            true as is_archived,
+            true as is_whole,
+            false as is_lost,
+            null as status_after,
+            count(*) as record_count,
+            min(a.window_start_time) as first_start,
+            max(a.window_end_time) as last_end
+        from record_ledger.archived_record as a
+        where a.pipeline_id = p.pipeline_id
+            and a.window_end_time > range_effects.from_time
+            and a.window_start_time < v_to_time
+            and a.window_start_time >= coalesce(
+                (
+                    select f.window_start_time
+                    from record_ledger.archived_record as f
+                    where f.pipeline_id = p.pipeline_id
+                        and f.window_start_time <= range_effects.from_time
+                    order by f.window_start_time desc
+                    limit 1
+                ),
+                '-infinity'
+            )
+        group by a.status
     ) as g
     group by 1, 2, 3
     order by 1, 5;
