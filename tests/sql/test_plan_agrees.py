@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partialmethod
 from itertools import count
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from tests.sql.plan_replay import Replay
 from tests.sql.support import (
     Answer,
+    archive,
     audit,
     backfill,
     complete,
@@ -67,8 +69,9 @@ steps = st.one_of(
     st.just(("ask",)),
     st.tuples(st.just("end"), st.sampled_from(["complete", "complete", "fail", "give up", "release"]), nth),
     st.tuples(st.just("end"), st.sampled_from(["complete", "complete", "fail", "give up", "release"]), nth),
-    st.tuples(st.just("reopen"), nth, nth),
+    st.tuples(st.sampled_from(["reopen", "reopen", "waive", "expire"]), nth, nth),
     st.just(("backfill",)),
+    st.tuples(st.just("archive"), st.integers(1, 5)),
     st.tuples(st.just("advance"), st.sampled_from(["1us", "10m", "20m", "1h", "1h", "3h", "13h"])),
     st.tuples(st.just("register"), configs),
     st.just(("store",)),
@@ -90,6 +93,8 @@ class Life:
         self.name = f"p{next(_numbers)}"
         # Hours, by their last digit, whose windows the templates give nothing for.
         self.empty = "147"
+        # Nothing can be added before an archive.
+        self.is_archived = False
         clock.set(f"{ZONES[zone]}T18:00:00Z")
         self.register(choice)
 
@@ -150,13 +155,21 @@ class Life:
                     self.ledger, token, pipeline_id=self.name
                 )
 
-    def reopen(self, nth: int, length: int) -> None:
+    def operate(self, operation: str, nth: int, length: int) -> None:
         found = windows(self.ledger, self.name)[nth : nth + length + 1]
         if found:
-            operate(self.ledger, "reopen", found[0][0], found[-1][1], pipeline_id=self.name)
+            operate(self.ledger, operation, found[0][0], found[-1][1], pipeline_id=self.name)
+
+    reopen = partialmethod(operate, "reopen")
+    waive = partialmethod(operate, "waive")
+    expire = partialmethod(operate, "expire")
+
+    def archive(self, at_most: int) -> None:
+        moved = archive(self.ledger, self.clock.now(), at_most, self.name)
+        self.is_archived = self.is_archived or moved > 0
 
     def backfill(self) -> None:
-        if found := windows(self.ledger, self.name):
+        if (found := windows(self.ledger, self.name)) and not self.is_archived:
             backfill(self.ledger, found[0][0] - timedelta(days=1), pipeline_id=self.name)
 
     # ------------------------------------------------------------ what comes of it
