@@ -45,7 +45,9 @@ immutable
 set search_path = pg_catalog, pg_temp
 as $$
     -- '1.10.0rc1' counts as 1.10.0.
-    select coalesce(string_to_array(substring(release from '^\d+(?:\.\d+)*'), '.')::integer[], '{}')
+    select coalesce(
+        string_to_array(substring(release from '^[0-9]+(?:[.][0-9]+)*'), '.')::integer[], '{}'
+    )
 $$;
 comment on function record_ledger.release_numbers(text) is
 'Private. The numbers of a release, which tell the older from the newer one.';
@@ -684,7 +686,7 @@ comment on function record_ledger.built_problem(jsonb, record_ledger.pipeline) i
 -- record_ledger.can_build_alone: does a stable record wait to be built from a config that needs no rendering?
 -- Only a changed config leaves such records: callers ask when config_version > 1. The oldest one answers for all.
 -- Read by: store_new_and_pass_valid_record.
--- Rules: is_stable.
+-- Rules: is_stable, is_lost.
 create or replace function record_ledger.can_build_alone(
     p record_ledger.pipeline, as_of timestamptz
 )
@@ -698,6 +700,7 @@ begin
             select record_ledger.is_stable(r.window_end_time, p.x_time_back, as_of)
             from record_ledger.record as r
             where r.open_pipeline_id = p.pipeline_id and r.lane = 'unbuilt'
+                and not record_ledger.is_lost(r.window_end_time, p.source_retention, as_of)
             order by r.window_start_time
             limit 1
         ),
@@ -1154,6 +1157,8 @@ stable
 as $$
 declare
     v_problems text[] := '{}';
+    -- "at time zone" reads these names as abbreviations: the same offset all year round.
+    v_ambiguous_zones constant text[] := '{CET,EET,MET,WET}';
     v_record jsonb := config -> 'default_record';
     v_keys text[] := '{}';
     v_key text;
@@ -1188,7 +1193,7 @@ begin
             array(
                 select z.name
                 from pg_catalog.pg_timezone_names as z
-                where z.name !~ '^(posix|right)/'
+                where z.name !~ '^(posix|right)/' and z.name <> all (v_ambiguous_zones)
             )
         );
         v_problems := v_problems || format(
@@ -1197,6 +1202,12 @@ begin
                 when 0 then 'give an IANA name such as "Europe/Berlin"'
                 else 'did you mean "' || array_to_string(v_near, '" or "') || '"?'
             end
+        );
+    elsif config ->> 'timezone' = any (v_ambiguous_zones) then
+        v_problems := v_problems || format(
+            'timezone: %s is the name of a zone and an abbreviation for another one, which has no '
+            'summer time; give a place such as "Europe/Berlin"',
+            v_value
         );
     end if;
 
@@ -1384,7 +1395,7 @@ comment on function record_ledger.config_problems(jsonb) is
 -- record_ledger.count_tolerance: by how many rows a count may be off, as a config's tolerance says.
 -- '5 rows' whatever the count, '0.1%' of the count it is compared with; null when the text is no tolerance.
 -- Read by: required_counts_problems, counts_problem.
--- Rules: units are required, and 100% is the most.
+-- Rules: units are required, and 100% is the most. Types are exact (README.md, Names).
 create or replace function record_ledger.count_tolerance(tolerance text, row_count bigint)
 returns numeric
 language sql
@@ -1394,8 +1405,9 @@ as $$
         when tolerance ~ '^[[:space:]]*[0-9]{1,18}[[:space:]]*rows?[[:space:]]*$'
             then substring(tolerance from '[0-9]+')::numeric
         when tolerance ~ '^[[:space:]]*[0-9]{1,3}([.][0-9]{1,9})?[[:space:]]*%[[:space:]]*$'
-            and substring(tolerance from '[0-9.]+')::numeric <= 100
-            then substring(tolerance from '[0-9.]+')::numeric * row_count / 100
+            and substring(tolerance from '[0-9.]+')::numeric <= 100::numeric
+            then substring(tolerance from '[0-9.]+')::numeric
+                * row_count::numeric / 100::numeric
     end
 $$;
 comment on function record_ledger.count_tolerance(text, bigint) is
@@ -3379,6 +3391,7 @@ declare
     -- pending records, oldest first; its head is the next one of it, 'infinity' at its end.
     v_kinds integer := case when p.backfill_share > 0 then 2 else 1 end;
     v_kind integer;
+    v_lost_unbuilt integer;
     v_streams refcursor[];
     v_stream refcursor;
     v_head timestamptz[];
@@ -3419,14 +3432,19 @@ begin
     from record_ledger.expected_claims(
         p, v_newest.active_mark, run_duration, v_can_build, as_of
     ) as c;
+    select count(*) into v_lost_unbuilt
+    from record_ledger.record as r
+    where r.open_pipeline_id = p.pipeline_id and r.lane = 'unbuilt'
+        and r.window_start_time < as_of - p.source_retention
+        and record_ledger.is_lost(r.window_end_time, p.source_retention, as_of);
     for k in 1 .. v_kinds loop
         v_stream := null;
         open v_stream for
             select w.window_start_time, w.window_end_time, w.retry_at
             from record_ledger.pending_in_order(
                 p.pipeline_id, k, v_kinds, v_newest.waiting_mark,
-                -- A run builds the 100 oldest before it is passed one.
-                case when v_can_build then 100 * runs else 0 end
+                -- A run builds the 100 oldest before it is passed one; lost ones take none of these places.
+                case when v_can_build then v_lost_unbuilt + 100 * runs else 0 end
             ) as w;
         v_streams[k] := v_stream;
     end loop;
@@ -3765,6 +3783,7 @@ create or replace function record_ledger.record_verdict(
 )
 language plpgsql
 stable
+set search_path = pg_catalog, pg_temp
 -- Ends the effect of set_config below with this function: a caller's session keeps its time zone.
 set timezone = 'UTC'
 as $$
@@ -3792,7 +3811,9 @@ begin
         );
     elsif r.status = 'IN_PROGRESS' and r.lease_expires_at <= as_of then
         verdict := 'LEASE_EXPIRED';
-        if r.attempt < p.max_attempts and not v_is_lost then
+        if r.attempt < p.max_attempts and not v_is_lost
+            and p.paused_at is null and r.missing_fields is null
+        then
             ready_at := record_ledger.retry_time(
                 r.lease_expires_at, r.attempt, r.window_end_time, p
             );
@@ -3805,12 +3826,16 @@ begin
             case
                 when v_is_lost then 'waives it as lost: its source data was kept until '
                     || record_ledger.iso_time(r.window_end_time + p.source_retention)
-                when ready_at is null
+                when r.attempt >= p.max_attempts
                     then format(
                         'marks it failed, as attempt %s of %s is used up',
                         r.attempt,
                         p.max_attempts
                     )
+                when p.paused_at is not null
+                    then 'makes it pending, and the pipeline is '
+                        || case when p.is_retired then 'retired' else 'paused' end
+                when ready_at is null then 'makes it pending, and it is incomplete'
                 when ready_at <= as_of then 'may pass it again'
                 else 'makes it pending, to be passed again from '
                     || record_ledger.iso_time(ready_at) || ' on'
@@ -4166,14 +4191,15 @@ language sql
 -- Not immutable, though elapsed time is: adding to an instant counts as stable, and only then is the call inlined.
 stable
 as $$
-    select failed_at + least(
-        (p).retry_delay * power(2, least(attempt - 1, 30)),
-        greatest(interval '24:00:00', (p).retry_delay),
-        -- Whole seconds, as elapsed time: the difference of two instants has a day part.
+    -- Reckoned in seconds: an interval that is doubled goes out of range after some thirty attempts, and the difference
+    -- of two instants has a day part.
+    select failed_at + interval '1 second' * least(
+        extract(epoch from (p).retry_delay) * power(2, least(attempt - 1, 60)),
+        greatest(86400, extract(epoch from (p).retry_delay)),
         case
             when (p).source_retention is not null then greatest(
                 floor(extract(epoch from window_end_time + (p).source_retention - failed_at) / 2), 0
-            ) * interval '1 second'
+            )
         end
     )
 $$;
@@ -4281,7 +4307,7 @@ comment on function record_ledger.stuck_window(
 -- Hours are the largest unit, because a local day has 23, 24 or 25 of them.
 -- Read by: record_json, new_windows, windows_to_build, pipeline_records, oldest_valid_record,
 -- archived_records, plan_runs.
--- Rules: none.
+-- Rules: none. Types are exact and names qualified (README.md, Names).
 create or replace function record_ledger.time_interval(
     window_start_time timestamptz, window_end_time timestamptz
 )
@@ -4291,15 +4317,17 @@ immutable strict
 as $$
 declare
     v_length constant interval := window_end_time - window_start_time;
-    v_hours constant integer := extract(day from v_length) * 24 + extract(hour from v_length);
+    v_hours constant integer :=
+        extract(day from v_length) * 24::numeric
+        + extract(hour from v_length);
 begin
     if v_length = make_interval(hours => v_hours) then
-        return v_hours || 'h';
+        return v_hours::text || 'h';
     end if;
-    return concat(
-        nullif(v_hours, 0) || 'h',
-        nullif(extract(minute from v_length), 0) || 'm',
-        nullif(trim_scale(extract(second from v_length)), 0) || 's'
+    return pg_catalog.concat(
+        nullif(v_hours, 0)::text || 'h',
+        nullif(extract(minute from v_length), 0::numeric)::text || 'm',
+        nullif(trim_scale(extract(second from v_length)), 0::numeric)::text || 's'
     );
 end
 $$;
@@ -4894,7 +4922,7 @@ comment on function record_ledger.backfill_records(text, timestamptz, text) is
 -- record_ledger.build_records: fills records that wait to be built, from what the caller rendered or a plain config.
 -- A record is built once per config version, even when something is still missing then: it is not asked for again.
 -- Called by: store_new_records, store_new_and_pass_valid_record.
--- Rules: missing_fields, is_stable.
+-- Rules: missing_fields, is_stable, is_lost.
 create or replace function record_ledger.build_records(
     p record_ledger.pipeline, built jsonb, as_of timestamptz
 )
@@ -4926,6 +4954,7 @@ begin
             from record_ledger.record as u
             where not p.has_templates and u.open_pipeline_id = p.pipeline_id and u.lane = 'unbuilt'
                 and record_ledger.is_stable(u.window_end_time, p.x_time_back, as_of)
+                and not record_ledger.is_lost(u.window_end_time, p.source_retention, as_of)
             order by u.window_start_time
             limit 100
         )
@@ -5525,6 +5554,10 @@ begin
     if not found then
         perform record_ledger.raise_unknown_pipeline(pipeline_id);
     end if;
+    if as_of is null or not isfinite(as_of) then
+        raise exception 'as_of: % is no instant', coalesce(as_of::text, 'null')
+            using errcode = 'RL005';
+    end if;
     if max_windows < 0 then
         raise exception 'max_windows: % is negative; give a number of windows, or null for all',
             max_windows
@@ -5683,7 +5716,13 @@ declare
     v_attempt integer;
 begin
     v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
-    if v_answer.has_expired then
+    if v_answer.has_expired or v_answer.bound_window is not null then
+        -- The run may be ending its own claim right now, and then asks for what that leaves.
+        perform
+        from record_ledger.record as b
+        where b.pipeline_id = p.pipeline_id and b.window_start_time = v_answer.bound_window
+            and b.run_id = pass_record.run_id
+        for no key update;
         perform record_ledger.collect_expired_leases(p, v_answer.first_active, as_of);
         v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
     end if;
@@ -5839,15 +5878,17 @@ begin
             coalesce(record_limit::text, 'null')
             using errcode = 'RL005', hint = 'Give a whole number from 1 to 10000.';
     end if;
-    v_was_drawn := exists (
-        select
-        from record_ledger.claim as c
-        where c.pipeline_id = v_pipeline_id and c.bound_run_id = run_id || '/1'
-    );
     select a.* into v_answer
     from record_ledger.store_new_and_pass_valid_record(
         config, case when record_ledger.is_run_id(run_id) then run_id || '/1' else run_id end, built
     ) as a;
+    -- Looked for only now: the same call may have been made already, and that one was waited for above.
+    v_was_drawn := exists (
+        select
+        from record_ledger.claim as c
+        where c.pipeline_id = v_pipeline_id and c.bound_run_id = run_id || '/1'
+            and c.claim_token is distinct from (v_answer.record ->> 'claim_token')::bigint
+    );
     exit_dag := v_answer.exit_dag;
     verdict := v_answer.verdict;
     reason := v_answer.reason;
@@ -6272,7 +6313,7 @@ comment on function record_ledger.raise_unknown_pipeline(text) is
 -- record_ledger.range_effects: what an operation on a range would change, and what it would leave alone and why.
 -- One row per effect, status and reason; reads only. operation: waive, reopen, expire or backfill.
 -- A backfill adds windows whatever to_time is; what is stored already in the range (all that comes, when it is null) is
--- left alone.
+-- left alone. So is whatever is archived: nothing changes it any more.
 -- Called by: the runner's commands of these names, analysts. Rules: status_after, is_in_range, backfill_windows.
 create or replace function record_ledger.range_effects(
     operation text, pipeline_id text, from_time timestamptz, to_time timestamptz default null
@@ -6344,6 +6385,7 @@ begin
         case when g.status_after is null then 'left alone' else 'changed' end,
         g.status,
         case
+            when g.is_archived then 'is archived'
             when v_is_backfill then 'is stored already'
             when not g.is_whole then 'only a part of its window lies in the range'
             when g.status_after = 'WAIVED' then 'becomes WAIVED'
@@ -6363,6 +6405,7 @@ begin
     from (
         select
             o.status,
+            false as is_archived,
             o.is_whole,
             o.is_lost,
             case
@@ -6399,7 +6442,33 @@ begin
                     '-infinity'
                 )
         ) as o
-        group by 1, 2, 3, 4
+        group by 1, 2, 3, 4, 5
+        union all
+        select
+            a.status,
+            true as is_archived,
+            true as is_whole,
+            false as is_lost,
+            null as status_after,
+            count(*) as record_count,
+            min(a.window_start_time) as first_start,
+            max(a.window_end_time) as last_end
+        from record_ledger.archived_record as a
+        where a.pipeline_id = p.pipeline_id
+            and a.window_end_time > range_effects.from_time
+            and a.window_start_time < v_to_time
+            and a.window_start_time >= coalesce(
+                (
+                    select f.window_start_time
+                    from record_ledger.archived_record as f
+                    where f.pipeline_id = p.pipeline_id
+                        and f.window_start_time <= range_effects.from_time
+                    order by f.window_start_time desc
+                    limit 1
+                ),
+                '-infinity'
+            )
+        group by a.status
     ) as g
     group by 1, 2, 3
     order by 1, 5;
@@ -7400,8 +7469,9 @@ comment on function record_ledger.waive_records(text, timestamptz, timestamptz, 
 'Marks the pending and failed records whose whole window lies in a range as WAIVED, with a reason; returns how many.';
 -- record_ledger.windows_to_build: what a runner must render before the ledger can store and pass.
 -- Due windows (10,000 at most) and the 100 oldest stable records that are unbuilt or outdated, times in local offsets.
+-- Lost ones need no building: the next pass waives them.
 -- Called by: store_new_and_pass_valid_record.
--- Rules: next_window_start, due_windows, is_stable.
+-- Rules: next_window_start, due_windows, is_stable, is_lost.
 create or replace function record_ledger.windows_to_build(
     p record_ledger.pipeline, config_is_new boolean, as_of timestamptz
 )
@@ -7439,6 +7509,7 @@ begin
                     'unbuilt', case when config_is_new then 'incomplete' else 'unbuilt' end
                 )
                 and record_ledger.is_stable(r.window_end_time, p.x_time_back, as_of)
+                and not record_ledger.is_lost(r.window_end_time, p.source_retention, as_of)
             order by r.window_start_time
             limit 100
         )
@@ -8222,6 +8293,7 @@ comment on column record_ledger.record_verdicts.counts_problem is 'Why a record 
 -- change made before the instant and committed after it is in. PostgreSQL takes the query below into the one around
 -- it, so what is asked of one pipeline or one window is looked up for that one only.
 -- Read by: as-of of the runner, analysts. Rules: none; it undoes what check_record_change did with each event.
+-- Types are exact (README.md, Names).
 create or replace function record_ledger.records_as_of(at timestamptz)
 returns table (
     pipeline_id text,
@@ -8256,7 +8328,10 @@ as $$
             when r.is_as_now then r.updated_at
             else coalesce(e.event_time, r.created_at)
         end as updated_at,
-        case when b.event_no is null then r.fields else b.detail -> 'fields_before' end as fields,
+        case
+            when b.event_no is null then r.fields
+            else b.detail -> 'fields_before'::text
+        end as fields,
         case when r.is_as_now then r.generation else coalesce(e.generation, 1) end as generation,
         case
             when r.is_as_now then r.attempt
@@ -8273,7 +8348,7 @@ as $$
         end as run_id,
         case
             when b.event_no is null then r.config_version
-            else (b.detail ->> 'config_version_before')::integer
+            else (b.detail ->> 'config_version_before'::text)::integer
         end as config_version,
         case when r.is_as_now then r.last_event else e.event end as last_event,
         case
@@ -8332,7 +8407,7 @@ as $$
         where not r.is_as_now
             and v.pipeline_id = r.pipeline_id and v.window_start_time = r.window_start_time
             and v.event_time > records_as_of.at
-            and v.event = 'rebuilt' and v.detail ? 'fields_before'
+            and v.event = 'rebuilt' and v.detail ? 'fields_before'::text
         order by v.event_no
         limit 1
     ) as b on true
