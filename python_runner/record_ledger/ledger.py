@@ -292,9 +292,7 @@ def record_templates(config: Mapping[str, Any]) -> RecordTemplates | None:
 
 
 def _pass_result(
-    outcome: dict[str, object],
-    answer: dict[str, Any],
-    timezone: str | None,
+    outcome: dict[str, object], answer: dict[str, Any], timezone: str | None
 ) -> PassResult:
     data = answer["record"]
     record = None if data is None else record_from_json(data, timezone)

@@ -225,10 +225,7 @@ def test_a_claim_token_that_is_none_names_no_claim(runner, clock):
 
 
 def test_a_database_without_a_ledger_says_what_to_run(empty_dsn):
-    with (
-        RecordLedger(empty_dsn) as opened,
-        pytest.raises(NotDeployed, match="record-ledger deploy"),
-    ):
+    with RecordLedger(empty_dsn) as opened, pytest.raises(NotDeployed, match="-ledger deploy"):
         opened.store_new_and_pass_valid_record(HANDOFF)
 
 
