@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -9,9 +10,6 @@ if TYPE_CHECKING:
 
 # Where a work task leaves what went wrong, for the task that ends the claim.
 ERROR_KEY = "record_ledger_error"
-
-# The tasks that pass a record come before the work, whether they are setups or not.
-_PASSING = {"StoreNewAndPassValidRecordOperator", "PassValidRecordsOperator", "ValidRecordSensor"}
 
 # A task and the map index of one of its instances; -1 where it is not mapped.
 Instance = tuple[str, int]
@@ -33,51 +31,50 @@ def is_last_try(context: Mapping[str, Any]) -> bool:
     return bool(ti.max_tries == 0 or ti.try_number > ti.max_tries)
 
 
-def work_before(task: Any) -> set[str]:
-    """Returns the tasks between the one that passes the record and `task`, which ends its claim.
-
-    That is all upstream of `task` but setups and passing tasks, and what comes before those.
-    """
-    upstream = task.get_flat_relatives(upstream=True)
-    passing = [one for one in upstream if one.is_setup or one.task_type in _PASSING]
-    before = {one.task_id for one in passing}
-    for one in passing:
-        before.update(earlier.task_id for earlier in one.get_flat_relatives(upstream=True))
-    return {one.task_id for one in upstream} - before
-
-
 def states_of(task_ids: Iterable[str], context: Mapping[str, Any]) -> dict[Instance, str]:
     """Returns the states of the tasks' instances in this run.
 
-    Of a mapped task, a mapped caller sees only the instance with its own index.
+    Of a task that is mapped like the caller, a mapped caller sees only the instance with its own
+    index. One that is mapped otherwise, over more than the records, it sees as a whole.
     """
     ti = context["ti"]
     wanted = set(task_ids)
-    found: dict[Instance, str] = {}
     if not wanted:  # Airflow 3 would take that for all tasks
-        return found
-    if hasattr(ti, "get_task_states"):
-        answer = ti.get_task_states(
-            dag_id=ti.dag_id, task_ids=sorted(wanted), run_ids=[ti.run_id]
-        ).get(ti.run_id, {})
-        found = {_instance(key, wanted): str(state) for key, state in answer.items()}
-    else:  # Airflow 2, whose tasks see its database
-        for one in context["dag_run"].get_task_instances():
-            if one.task_id in wanted:
-                found[one.task_id, one.map_index] = str(one.state)
-    own = {task_id for task_id, index in found if index == ti.map_index}
+        return {}
+    found = _all_states(wanted | {ti.task_id}, context)
+    own = _indexes(found, ti.task_id)
+    alike = {task_id for task_id in wanted if _indexes(found, task_id) == own}
     return {
         (task_id, index): state
         for (task_id, index), state in found.items()
-        if task_id not in own or index == ti.map_index
+        if task_id in wanted and (task_id not in alike or index == ti.map_index)
     }
 
 
-def error_of(instance: Instance, context: Mapping[str, Any]) -> str | None:
-    """Returns what a work task that kept the claim has left about its failure, if it has."""
-    task_id, map_index = instance
-    text = context["ti"].xcom_pull(task_ids=task_id, key=ERROR_KEY, map_indexes=map_index)
-    return str(text) if text else None
+def _all_states(task_ids: set[str], context: Mapping[str, Any]) -> dict[Instance, str]:
+    ti = context["ti"]
+    if not hasattr(ti, "get_task_states"):  # Airflow 2, whose tasks see its database
+        return {
+            (one.task_id, one.map_index): str(one.state)
+            for one in context["dag_run"].get_task_instances()
+            if one.task_id in task_ids
+        }
+    # Airflow 3 joins a task and its map index into one name. So what is called like an instance of
+    # another task, copy_1 beside a mapped copy, is asked for by itself.
+    alone = {task_id for task_id in task_ids if re.search(r"_\d+$", task_id)}
+    found = {}
+    for asked in (task_ids - alone, *({task_id} for task_id in alone)):
+        if asked:
+            answer = ti.get_task_states(
+                dag_id=ti.dag_id, task_ids=sorted(asked), run_ids=[ti.run_id]
+            ).get(ti.run_id, {})
+            found.update({_instance(key, asked): str(state) for key, state in answer.items()})
+    return found
+
+
+def _indexes(found: Mapping[Instance, str], task_id: str) -> set[int]:
+    """Returns the map indexes of a task's instances."""
+    return {index for (one, index), state in found.items() if one == task_id and state != "removed"}
 
 
 def _instance(key: str, task_ids: set[str]) -> Instance:

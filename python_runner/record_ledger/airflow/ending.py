@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import (
@@ -12,32 +12,29 @@ from airflow.providers.common.compat.sdk import (
     BaseOperator,
 )
 
-from record_ledger.errors import CountsDisagree
+from record_ledger.errors import ClaimLost, CountsDisagree, InvalidConfig
+from record_ledger.records import claim_of
 
-from .context import error_of, states_of, work_before
-from .failures import told_to_airflow
+from .failures import lost, told_to_airflow
 from .hook import DEFAULT_CONN_ID, RecordLedgerHook
+from .work import work_on
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from record_ledger import RecordLedger
 
-    from .context import Instance
-
-# An instance is removed when its task is mapped anew over fewer records.
-_GOOD = ("success", "skipped", "removed")
+    from .work import Work
 
 
 class CompleteRecordOperator(BaseOperator):
-    """Completes the record when every work task succeeded, and fails it when one did not.
+    """Completes the record when its work succeeded, and fails it when a task of that failed.
 
     Use it as a teardown, behind the work: `complete_record(record)`, or by hand
     `CompleteRecordOperator(...).as_teardown(setups=passed, on_failure_fail_dagrun=True)`. The work
-    is all that lies between the task that passed the record and this one. When none of it failed
-    and at least one task succeeded, the record is completed and this task succeeds; else this task
-    fails as well, so that a run whose record is not completed never looks finished. Work that was
-    skipped as a whole leaves the record as if it had not been passed.
+    is all that lies between the task that passed the record and this one. The record is completed
+    when none of it failed and of the last of it, what no other work follows, a task succeeded. When
+    a task failed, the record is failed and this task fails as well, so that the run never looks
+    finished. When the last work was skipped, the record is as if it had not been passed. A teardown
+    that does not fail its run does not fail the record; a task that was mapped over nothing is none.
 
     The record is failed as well when the counts that its config requires do not agree: work tasks
     note them with `observe_record`.
@@ -68,53 +65,57 @@ class CompleteRecordOperator(BaseOperator):
         self.detail = detail
         self.retry = retry
         self.conn_id = conn_id
+        self._detail_error: str | None = None
+
+    def render_template(self, content: Any, *args: Any, **kwargs: Any) -> Any:
+        """Returns `content` rendered; what keeps the detail from being is raised when it is needed.
+
+        The detail of work that failed is often not there, and its record has to be failed.
+        """
+        try:
+            return super().render_template(content, *args, **kwargs)
+        except Exception as error:
+            if content is not self.detail:
+                raise
+            self._detail_error = f"{type(error).__name__}: {error}"
+            return content
 
     def execute(self, context: Mapping[str, Any]) -> None:
         """Ends the claim by how the work ended."""
+        work = work_on(self.record, context)
+        if self.record is None:
+            _end_without_record(work)
         record = passed_record(self.record)
-        states = states_of(work_before(context["task"]), context)
-        failed = {one: state for one, state in states.items() if state not in _GOOD}
         with told_to_airflow(self.conn_id), RecordLedgerHook(self.conn_id).get_conn() as ledger:
-            if failed:
-                self._fail(ledger, record, failed, context)
-            if "success" not in states.values():
-                self._release(ledger, record, skipped=bool(states))
-            claim = record["pipeline_id"], record["claim_token"]
+            if work.error:
+                self._fail(ledger, record, work.error)
+            if not work.is_done:
+                self._release(ledger, record, work)
+            if self._detail_error:
+                self._fail(ledger, record, f"the detail of its completion: {self._detail_error}")
             try:
-                ledger.complete_record(*claim, as_detail(self.detail))
-            except CountsDisagree as error:
-                ledger.fail_record(*claim, error.message, self.retry)
-                raise AirflowFailException(
-                    f"{window_of(record)} is marked as failed: {error.message}"
-                ) from None
+                ledger.complete_record(*claim_of(record), as_detail(self.detail))
+            except (CountsDisagree, InvalidConfig) as error:
+                self._fail(ledger, record, error.message)
         self._tell_followers(record, context)
 
-    def _release(self, ledger: RecordLedger, record: Mapping[str, Any], skipped: bool) -> NoReturn:
-        ledger.release_record(record["pipeline_id"], record["claim_token"])
-        if skipped:
+    def _release(self, ledger: RecordLedger, record: Mapping[str, Any], work: Work) -> NoReturn:
+        try:
+            ledger.release_record(*claim_of(record))
+        except ClaimLost as error:
+            raise lost(error, ledger, record) from None
+        if work.is_any:
             raise AirflowSkipException(
-                f"all work on {window_of(record)} was skipped: the record is released"
+                f"the work on {window_of(record)} was skipped: the record is released"
             )
         raise AirflowFailException(
             f"no work task lies before {self.task_id}: set one upstream of it, as in "
             f"copy(record) >> complete_record(record). The record is released"
         )
 
-    def _fail(
-        self,
-        ledger: RecordLedger,
-        record: Mapping[str, Any],
-        failed: Mapping[Instance, str],
-        context: Mapping[str, Any],
-    ) -> NoReturn:
-        # What a task failed by explains more than that another could not start after it.
-        causes = {one: state for one, state in failed.items() if state != "upstream_failed"}
-        text = "; ".join(
-            f"task {_name(one)} {_how(state, error_of(one, context))}"
-            for one, state in sorted((causes or failed).items())
-        )
-        ledger.fail_record(record["pipeline_id"], record["claim_token"], text, self.retry)
-        raise AirflowFailException(f"{window_of(record)} is marked as failed: {text}")
+    def _fail(self, ledger: RecordLedger, record: Mapping[str, Any], error: str) -> NoReturn:
+        ledger.fail_record(*claim_of(record), error, self.retry)
+        raise AirflowFailException(f"{window_of(record)} is marked as failed: {error}") from None
 
     def _tell_followers(self, record: Mapping[str, Any], context: Mapping[str, Any]) -> None:
         start, end = record.get("window_start_time"), record.get("window_end_time")
@@ -167,6 +168,13 @@ class FailRecordOperator(BaseOperator):
             )
 
 
+def _end_without_record(work: Work) -> NoReturn:
+    """Ends a task that was given no record: whatever passes it had none to pass, or has failed."""
+    if work.error:
+        raise AirflowFailException(f"no record was passed: {work.error}")
+    raise AirflowSkipException("no record was passed")
+
+
 def passed_record(record: Any) -> Mapping[str, Any]:
     """Returns a record that was passed, whatever a task was given as one.
 
@@ -190,19 +198,15 @@ def window_of(record: Mapping[str, Any]) -> str:
 
 def as_detail(detail: Any) -> Mapping[str, Any] | None:
     """Returns what a task returned as the detail of a completion, which is a dict."""
-    if detail is None or isinstance(detail, Mapping):
-        return detail
-    return {"result": detail}
+    if detail is None:
+        return None
+    given = detail if isinstance(detail, Mapping) else {"result": detail}
+    # What mapped work returned is a sequence of Airflow's.
+    return {
+        name: value if isinstance(value, str) or not isinstance(value, Sequence) else list(value)
+        for name, value in given.items()
+    }
 
 
 def _text(time: Any) -> str | None:
     return str(time.isoformat() if hasattr(time, "isoformat") else time) if time else None
-
-
-def _how(state: str, error: str | None) -> str:
-    return f"failed: {error}" if error else f"ended as {state}"
-
-
-def _name(instance: Instance) -> str:
-    task_id, map_index = instance
-    return task_id if map_index < 0 else f"{task_id}[{map_index}]"
