@@ -45,6 +45,7 @@ def test_runs_through_the_scheduler(airflow, ledger, clock, tmp_path):
     a_dag_follows_by_the_asset(airflow)
     a_cleared_task_is_skipped_until_its_record_is_reopened(airflow, ledger, runs[0])
     a_task_that_is_killed_from_outside_fails_its_record(airflow, ledger, tmp_path)
+    work_that_is_marked_as_done_while_it_runs_completes_its_record(airflow, ledger, tmp_path)
 
 
 def two_runs_at_once_take_two_windows(airflow, ledger, runs):
@@ -134,3 +135,20 @@ def a_task_that_is_killed_from_outside_fails_its_record(airflow, ledger, tmp_pat
     (record,) = ledger.pipeline_records("held", limit=1)
     assert (record["status"], record["last_event"]) == ("PENDING", "failed")
     assert "TaskKilled" in record["last_detail"]["error"]
+
+
+def work_that_is_marked_as_done_while_it_runs_completes_its_record(airflow, ledger, tmp_path):
+    until = tmp_path / "marked"
+    run = airflow.trigger("held", until=str(until))
+    airflow.wait_for((tmp_path / "marked.begun").exists, DEADLINE, "the work's beginning")
+
+    airflow.api(
+        "PATCH",
+        f"/api/v2/dags/held/dagRuns/{quote(run)}/taskInstances/work",
+        {"new_state": "success"},
+    )
+
+    assert airflow.wait_for_end("held", run) == "success"
+    record = airflow.xcom("held", run, "store_new_and_pass_valid_record")
+    (ended,) = [r for r in ledger.pipeline_records("held") if r["run_id"] == record["run_id"]]
+    assert (ended["status"], ended["last_event"]) == ("COMPLETED", "completed")

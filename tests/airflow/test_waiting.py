@@ -183,6 +183,39 @@ def test_a_sensor_that_has_waited_long_enough_says_what_it_waited_for(
         sensor.execute(context())
 
 
+@pytest.mark.parametrize("soft_fail", [False, True])
+def test_a_sensor_whose_time_is_over_asks_a_last_time(
+    airflow_home, connection, context, ledger, orders, early, soft_fail
+):
+    from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException
+
+    from record_ledger.airflow import ValidRecordSensor
+
+    sensor = ValidRecordSensor(task_id="wait", config=orders, timeout=60, soft_fail=soft_fail)
+
+    def resume():
+        return sensor.resume_execution("__fail__", {"error": "Trigger timeout"}, context())
+
+    with pytest.raises(AirflowSkipException if soft_fail else AirflowSensorTimeout) as raised:
+        resume()
+    if not soft_fail:  # else Airflow says only that it skips
+        assert "no valid record within 60 s; UNSTABLE: window" in str(raised.value)
+
+    early.advance("5m")
+    assert resume()["pipeline_id"] == "orders"
+
+
+def test_a_sensor_whose_trigger_failed_says_so(airflow_home, context, orders):
+    from airflow.providers.common.compat.sdk import AirflowException
+
+    from record_ledger.airflow import ValidRecordSensor
+
+    sensor = ValidRecordSensor(task_id="wait", config=orders)
+
+    with pytest.raises(AirflowException, match="Trigger failure"):
+        sensor.resume_execution("__fail__", {"error": "Trigger failure"}, context())
+
+
 def test_a_sensor_that_may_not_defer_asks_and_passes(
     airflow_home, connection, context, ledger, orders, early
 ):

@@ -14,13 +14,14 @@ from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
     AirflowSkipException,
+    TaskDeferred,
     get_current_context,
 )
 
 from record_ledger.errors import ClaimLost, LedgerError, LedgerUnavailable
 from record_ledger.records import claim_of
 
-from .context import ERROR_KEY, is_last_try
+from .context import ERROR_KEY, is_ended_later
 from .ending import passed_record, window_of
 from .failures import lost, told_to_airflow
 from .hook import DEFAULT_CONN_ID, RecordLedgerHook
@@ -67,7 +68,7 @@ def keeping_claim(
     goes on, and is noted for the task that ends the claim.
 
     The block is interrupted where it is when the claim is lost, and when Airflow kills the task;
-    then the record fails at once, unless Airflow will try the task again with the same claim.
+    then the record fails at once, unless a retry or the task that completes it is still to come.
 
     Without a `conn_id`, that of the DAG's default_args is used, else record_ledger_default.
 
@@ -192,11 +193,11 @@ def _note(error: BaseException, context: Any, ledger: RecordLedger, record: dict
     text = error_text(error)
     # On Airflow 2 its own exception may come first.
     killed = isinstance(error, TaskKilled) or type(error).__name__ == "AirflowTaskTerminated"
-    if not isinstance(error, AirflowSkipException):
+    if not isinstance(error, (AirflowSkipException, TaskDeferred)):
         with suppress(Exception):
             context["ti"].xcom_push(key=ERROR_KEY, value=text)
     with suppress(LedgerError):
-        if killed and is_last_try(context):
+        if killed and not is_ended_later(context):
             ledger.fail_record(*claim_of(record), text)
         else:
             ledger.extend_lease(*claim_of(record))

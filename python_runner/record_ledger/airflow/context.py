@@ -25,10 +25,30 @@ def task_run_id(context: Mapping[str, Any]) -> str:
     return f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}"
 
 
-def is_last_try(context: Mapping[str, Any]) -> bool:
-    """Tells whether Airflow would not try this task again if it failed now."""
+def is_ended_later(context: Mapping[str, Any]) -> bool:
+    """Tells whether the claim of a task that is killed now still has somebody to end it.
+
+    That is a retry, or the task that completes the record; neither comes when Airflow has ended the
+    whole run, by its timeout say.
+    """
     ti = context["ti"]
-    return bool(ti.max_tries == 0 or ti.try_number > ti.max_tries)
+    if _state_of_run(ti) in ("success", "failed"):
+        return False
+    will_be_tried_again = ti.max_tries > 0 and ti.try_number <= ti.max_tries
+    return will_be_tried_again or any(
+        one.task_type == "CompleteRecordOperator"
+        for one in context["task"].get_flat_relatives(upstream=False)
+    )
+
+
+def _state_of_run(ti: Any) -> Any:
+    """Returns the state of the task's run, equal to its name, or None where Airflow says none."""
+    if not hasattr(ti, "get_dagrun_state"):  # Airflow 2
+        return None
+    try:
+        return ti.get_dagrun_state(ti.dag_id, ti.run_id)
+    except Exception:  # noqa: BLE001 - a task that is being killed does what it still can
+        return None
 
 
 def states_of(task_ids: Iterable[str], context: Mapping[str, Any]) -> dict[Instance, str]:

@@ -33,8 +33,8 @@ class CompleteRecordOperator(BaseOperator):
     is all that lies between the task that passed the record and this one. The record is completed
     when none of it failed and of the last of it, what no other work follows, a task succeeded. When
     a task failed, the record is failed and this task fails as well, so that the run never looks
-    finished. When the last work was skipped, the record is as if it had not been passed. A teardown
-    that does not fail its run does not fail the record; a task that was mapped over nothing is none.
+    finished. When the last work was skipped, the record is as if it had not been passed. Teardowns
+    that do not fail the run do not fail the record, and a task mapped over nothing counts as none.
 
     The record is failed as well when the counts that its config requires do not agree: work tasks
     note them with `observe_record`.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
+    AirflowSkipException,
     BaseSensorOperator,
     PokeReturnValue,
     timezone,
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from record_ledger import PassResult
+
+# What Airflow resumes a task with whose deferral has lasted too long.
+_TIME_IS_OVER = "Trigger timeout"
 
 
 class ValidRecordSensor(LeavesConfigAlone, BaseSensorOperator):
@@ -66,6 +70,16 @@ class ValidRecordSensor(LeavesConfigAlone, BaseSensorOperator):
         self.log.info("the triggerer saw: %s", event["why"])
         return self._pass_or_defer(context, dt.datetime.fromisoformat(event["deadline"]))
 
+    def resume_execution(
+        self, next_method: str, next_kwargs: dict[str, Any] | None, context: Any
+    ) -> Any:
+        """Asks a last time when Airflow says that the time to wait is over."""
+        if next_method == "__fail__" and (next_kwargs or {}).get("error") == _TIME_IS_OVER:
+            over = timezone.utcnow().isoformat()
+            next_method = "execute_complete"
+            next_kwargs = {"event": {"why": "the time to wait is over", "deadline": over}}
+        return super().resume_execution(next_method, next_kwargs, context)
+
     def poke(self, context: Mapping[str, Any]) -> Any:
         """Asks once, for the modes that hold a worker slot."""
         result = self._pass(context)
@@ -81,7 +95,8 @@ class ValidRecordSensor(LeavesConfigAlone, BaseSensorOperator):
             return result.record
         left = deadline - timezone.utcnow()
         if left <= dt.timedelta():
-            raise AirflowSensorTimeout(
+            kind = AirflowSkipException if self.soft_fail else AirflowSensorTimeout
+            raise kind(
                 f"no valid record within {self.timeout:g} s; {result.verdict}: {result.reason}"
             )
         from record_ledger.ledger import pipeline_id_of  # noqa: PLC0415 - not for parsing
