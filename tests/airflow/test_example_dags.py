@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from record_ledger import RecordLedger
+from tests.airflow.conftest import as_connection
 
 
 @pytest.fixture
@@ -131,6 +132,22 @@ def test_the_shell_fails_the_record_when_the_work_fails(run_dag, ledger, noon):
     )
     stored = ledger.pipeline_records("example_shell")[0]
     assert stored["last_detail"]["error"] == "see the log of copy"
+
+
+@pytest.mark.parametrize("dag_id", ["example_shell", "example_exec", "orders_by_shell"])
+def test_the_shell_connects_no_less_safely_than_the_connection_says(
+    dags, connection, ledger_dsn, monkeypatch, dag_id
+):
+    from airflow.sdk.execution_time.context import ConnectionAccessor
+
+    def rendered():
+        task = dags[dag_id].roots[0]
+        return task.render_template(task.env, {"conn": ConnectionAccessor(), "ti": None})
+
+    assert rendered()["PGSSLMODE"] == "prefer"
+    stricter = as_connection(ledger_dsn, sslmode="verify-full")
+    monkeypatch.setenv("AIRFLOW_CONN_RECORD_LEDGER_DEFAULT", stricter)
+    assert rendered()["PGSSLMODE"] == "verify-full"
 
 
 def test_a_command_per_window_is_one_task(run_dag, ledger, noon):

@@ -157,3 +157,15 @@ def test_a_record_that_was_not_passed_by_hand_skips_all_and_an_error_does_not(
     run = run_dag("passed_by_hand", ends={"pass_record": "failed"})
     assert (run.state, run.tasks["complete_record"]) == ("failed", "failed")
     assert "task pass_record ended as failed" in capfd.readouterr().out
+
+
+def test_work_on_a_record_that_is_finished_ends_as_it_began(run_dag, ledger, capfd):
+    run = run_dag("finished_before")
+
+    assert (run.state, run.tasks["work"], run.tasks["complete_record"]) == (
+        "success",
+        "skipped",
+        "skipped",
+    )
+    assert first(ledger, "finished_before")["status"] == "COMPLETED"
+    assert capfd.readouterr().out.count("is COMPLETED. To process it once more, reopen it") == 2

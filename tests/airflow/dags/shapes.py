@@ -182,6 +182,24 @@ with DAG("detail_beyond_json", **OPTIONS):
 
 
 @dag(**OPTIONS)
+def finished_before():
+    """Work on a record that is finished, as when one window of a batch is cleared by itself."""
+    record = store_new_and_pass_valid_record(hourly("finished_before"))
+
+    @task
+    def finish(record):
+        with RecordLedgerHook().get_conn() as ledger:
+            ledger.complete_record(record["pipeline_id"], record["claim_token"])
+
+    @task
+    @keeps_claim
+    def work(record):
+        raise AssertionError("it must not begin")
+
+    finish(record) >> work(record) >> complete_record(record)
+
+
+@dag(**OPTIONS)
 def passed_by_hand():
     """The plain function passes the record, and the teardown ends its claim."""
 
@@ -204,4 +222,5 @@ parts()
 every_part_of_every_record()
 names_alike()
 detail_of_failed_work()
+finished_before()
 passed_by_hand()

@@ -15,6 +15,7 @@ ENVIRONMENT = {
     "PGUSER": "{{ conn.record_ledger_default.login }}",
     "PGPASSWORD": "{{ conn.record_ledger_default.password or '' }}",
     "PGDATABASE": "{{ conn.record_ledger_default.schema }}",
+    "PGSSLMODE": "{{ conn.record_ledger_default.extra_dejson.get('sslmode', 'prefer') }}",
 }
 CONFIG = """
 {
