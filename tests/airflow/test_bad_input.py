@@ -100,11 +100,12 @@ def test_without_a_connection_of_airflows_the_environment_decides(
     assert task.execute(context())["pipeline_id"] == "orders"
 
 
-def test_a_dag_names_its_connection_once(run_dag, ledger_dsn, monkeypatch):
+@pytest.mark.parametrize("dag_id", ["another_connection", "connection_of_a_group"])
+def test_a_dag_or_a_group_names_its_connection_once(run_dag, ledger_dsn, monkeypatch, dag_id):
     monkeypatch.delenv(VARIABLE)
     monkeypatch.setenv("AIRFLOW_CONN_LEDGER_ELSEWHERE", as_connection(ledger_dsn))
 
-    run = run_dag("another_connection")
+    run = run_dag(dag_id)
 
     assert (run.state, set(run.tasks.values())) == ("success", {"success"})
 

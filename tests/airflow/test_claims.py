@@ -40,7 +40,12 @@ def in_task(airflow_home, connection, context):
     def enter(*, followers=(), run_state=None, **values):
         left = {}
         dag = SimpleNamespace(default_args={})
-        task = SimpleNamespace(on_kill=lambda: None, get_flat_relatives=lambda upstream: followers)
+        task = SimpleNamespace(
+            on_kill=lambda: None,
+            get_flat_relatives=lambda upstream: followers,
+            task_group=None,
+            render_template=lambda content, context: content,
+        )
         made = context(task=task, dag=dag, **values)
         if run_state:
             made["ti"].get_dagrun_state = lambda dag_id, run_id: DagRunState(run_state)

@@ -70,7 +70,8 @@ def keeping_claim(
     The block is interrupted where it is when the claim is lost, and when Airflow kills the task;
     then the record fails at once, unless a retry or the task that completes it is still to come.
 
-    Without a `conn_id`, that of the DAG's default_args is used, else record_ledger_default.
+    Without a `conn_id`, that of the default_args of the group or the DAG is used, else
+    record_ledger_default.
 
     :raises AirflowFailException: when the claim is lost.
     """
@@ -149,11 +150,14 @@ def _extend_once_more(ledger: RecordLedger, record: dict[str, Any]) -> None:
 
 
 def conn_id_of(given: str | EllipsisType | None, context: Any) -> str | None:
-    """Returns the connection that a task uses: what it was given, else its DAG's."""
+    """Returns the connection that a task uses: what it was given, else its group's or its DAG's."""
     if given is None or isinstance(given, str):
         return given
-    of_the_dag: str | None = context["dag"].default_args.get("conn_id", DEFAULT_CONN_ID)
-    return of_the_dag
+    task = context["task"]
+    defaults = {**context["dag"].default_args, **getattr(task.task_group, "default_args", {})}
+    # A template, where it is a template field of the operators that take it from there.
+    found: str | None = task.render_template(defaults.get("conn_id", DEFAULT_CONN_ID), context)
+    return found
 
 
 class TaskKilled(AirflowException):

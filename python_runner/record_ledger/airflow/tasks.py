@@ -62,8 +62,9 @@ def complete_record(
 ) -> CompleteRecordOperator:
     """Declares the teardown that completes the record when all work succeeded, else fails it.
 
-    Put it behind the work: `copy(record) >> complete_record(record)`. The task that passed the
-    record becomes its setup, so that clearing the work passes the record again. See
+    Put it behind the work: `copy(record) >> complete_record(record)`. What it does not stand behind
+    is not asked after; in `with complete_record(record):` Airflow leaves out mapped tasks. The task
+    that passed the record becomes its setup, so that clearing the work passes the record again. See
     `CompleteRecordOperator`.
     """
     task_id = _task_id("complete_record", operator_arguments)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from airflow.providers.common.compat.sdk import DAG, AirflowSkipException, dag, task
+from airflow.providers.common.compat.sdk import DAG, AirflowSkipException, dag, task, task_group
 
 from record_ledger.airflow import (
     CompleteRecordOperator,
@@ -170,6 +170,23 @@ def another_connection():
     work(record) >> complete_record(record)
 
 
+@dag(params={"where": "ledger_elsewhere"}, **OPTIONS)
+def connection_of_a_group():
+    """A group names the connection for its tasks, by a template."""
+
+    @task
+    @keeps_claim
+    def work(record):
+        observe_record(record, "source", 7)
+
+    @task_group(default_args={"conn_id": "{{ params.where }}"})
+    def elsewhere():
+        record = store_new_and_pass_valid_record(hourly("connection_of_a_group"))
+        work(record) >> complete_record(record)
+
+    elsewhere()
+
+
 @dag(**OPTIONS)
 def one_task_by_hand():
     """The context manager, around half of a task, with the record under another name."""
@@ -199,3 +216,4 @@ one_task_by_hand()
 expanded()
 mapped_passing()
 another_connection()
+connection_of_a_group()
