@@ -34,6 +34,15 @@ def test_a_batch_is_mapped_and_each_record_completed(run_dag, ledger):
     assert first["run_id"] == f"example_batch/{run.run_id}/pass_valid_records/-1/1"
 
 
+def test_a_batch_is_no_longer_than_airflow_lets_tasks_be_mapped(run_dag, ledger, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "3")
+
+    run = run_dag("example_batch")
+
+    assert run.state == "success"
+    assert statuses(ledger, "example_batch") == ["COMPLETED"] * 3 + ["PENDING"] * 4
+
+
 def test_one_failed_window_fails_alone_and_the_cleared_run_gets_only_that_one(run_dag, ledger):
     run = run_dag("example_batch", failing_hours=[2])
 

@@ -38,6 +38,13 @@ def test_work_whose_last_try_failed_and_that_was_then_skipped_by_hand_has_failed
     assert error(ledger, "in_a_row") == "task extract failed: ValueError: the disk is full"
 
 
+def test_work_that_failed_and_then_skipped_itself_was_skipped(run_dag, ledger):
+    run = run_dag("skipped_at_last")
+
+    assert (run.state, run.tries["work"]) == ("success", 2)
+    assert first(ledger, "skipped_at_last")["last_event"] == "released"
+
+
 def test_a_check_that_stops_the_work_does_not_complete_the_record(run_dag, ledger):
     run = run_dag("short_circuit")
 

@@ -27,8 +27,8 @@ def observe_record(
     """Notes how many rows this task counted of its record at a stage: evidence for completing it.
 
     To be called inside of a work task. Returns the number of the observation; see
-    `record_ledger.observe_record`. Without a `conn_id`, that of the default_args of the group or the
-    DAG is used, else record_ledger_default.
+    `record_ledger.observe_record`. Without a `conn_id`, that of the default_args of the group or
+    the DAG is used, else record_ledger_default.
 
     :raises AirflowFailException: when the claim is lost, or the count is none.
     """

@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowSkipException,
     BaseOperator,
+    conf,
 )
 
 from record_ledger.errors import ClaimLost
@@ -88,6 +89,7 @@ class PassValidRecordsOperator(LeavesConfigAlone, BaseOperator):
     The XCom is a list of records, oldest first: expand the work over it. Each has a claim of its
     own, and the k-th is bound to the run id of this task and /k. A retry, or the task cleared, gets
     the same records again without those that are finished. With nothing to do the task is skipped.
+    Where tasks are mapped over them, no more are passed than Airflow's max_map_length allows.
 
     :param config: the pipeline's config; its templates are the ledger's (template field for XComs)
     :param record_limit: 1 to 10,000 records (template field)
@@ -114,7 +116,7 @@ class PassValidRecordsOperator(LeavesConfigAlone, BaseOperator):
 
     def execute(self, context: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Passes the records and returns them, or skips with the reason."""
-        limit = whole_number(self.record_limit, "record_limit")
+        limit = as_mappable(whole_number(self.record_limit, "record_limit"), self)
         run_id = task_run_id(context)
         with told_to_airflow(self.conn_id), RecordLedgerHook(self.conn_id).get_conn() as ledger:
             result = ledger.pass_valid_records(checked(self.config), run_id, limit)
@@ -151,6 +153,19 @@ def whole_number(value: Any, name: str) -> int:
         return int(value)
     except (TypeError, ValueError):
         raise AirflowFailException(f"{name} must be a whole number, not {value!r}") from None
+
+
+def as_mappable(limit: int, task: Any) -> int:
+    """Returns how many records can be passed without Airflow refusing to map tasks over them.
+
+    It would fail the task that has passed them, and their claims would be left to their leases.
+    """
+    if not task.has_dag() or not any(True for _ in task.iter_mapped_dependants()):
+        return limit
+    longest: int = conf.getint("core", "max_map_length", fallback=1024)
+    if limit > longest:
+        task.log.info("record_limit %d is cut to Airflow's max_map_length, %d", limit, longest)
+    return min(limit, longest)
 
 
 def skip_message(result: PassResult | BatchResult, config: Mapping[str, Any]) -> str:

@@ -102,28 +102,32 @@ def _is_expanded(task: Any) -> bool:
 def _error(
     states: Mapping[Instance, str], between: Mapping[str, Any], context: Mapping[str, Any]
 ) -> str | None:
-    """Returns what failed and how, or None when nothing did.
-
-    A teardown counts where it counts for Airflow's run. Work that left an error and is skipped was
-    between two tries when somebody ended the run.
-    """
+    """Returns what failed and how, or None when nothing did."""
     failed = {
-        one: state
-        for one, state in states.items()
-        if state not in _GOOD and _counts(between[one[0]])
+        one for one, state in states.items() if state not in _GOOD and _counts(between[one[0]])
     }
     # What a task failed by explains more than that another could not start after it.
-    causes = {one: state for one, state in failed.items() if state != "upstream_failed"} or failed
-    said = {one: _how(state, error_of(one, context)) for one, state in causes.items()}
-    skipped = {task_id for (task_id, _), state in states.items() if state == "skipped"}
-    stopped = {task_id for task_id in skipped if _has_left_errors(task_id, context)}
-    for one, state in states.items():
-        if one[0] in stopped and state == "skipped" and (left := error_of(one, context)):
-            said[one] = _how(state, left)
-    return "; ".join(f"task {_name(one)} {how}" for one, how in sorted(said.items())) or None
+    causes = {one for one in failed if states[one] != "upstream_failed"} or failed
+    said = [
+        f"task {_name(one)} {_how(states[one], error_of(one, context))}"
+        for one in sorted(causes | _given_up(states, context))
+    ]
+    return "; ".join(said) or None
+
+
+def _given_up(states: Mapping[Instance, str], context: Mapping[str, Any]) -> set[Instance]:
+    """Returns the work that waited for another try when somebody ended the run.
+
+    Airflow has it as skipped, and it has left an error; a try that begins removes those before.
+    """
+    skipped = {one for one, state in states.items() if state == "skipped"}
+    tasks = {task_id for task_id, _ in skipped}
+    suspects = {task_id for task_id in tasks if _has_left_errors(task_id, context)}
+    return {one for one in skipped if one[0] in suspects and error_of(one, context)}
 
 
 def _counts(task: Any) -> bool:
+    """Tells whether a task that fails fails the record: of teardowns, those that fail the run."""
     return not task.is_teardown or bool(task.on_failure_fail_dagrun)
 
 

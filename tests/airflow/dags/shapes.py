@@ -182,6 +182,20 @@ with DAG("detail_beyond_json", **OPTIONS):
 
 
 @dag(**OPTIONS)
+def skipped_at_last():
+    record = store_new_and_pass_valid_record(hourly("skipped_at_last"))
+
+    @task(retries=1, retry_delay=dt.timedelta())
+    @keeps_claim
+    def work(record, **context):
+        if context["ti"].try_number == 1:
+            raise ValueError("not yet")
+        raise AirflowSkipException("not today")
+
+    work(record) >> complete_record(record)
+
+
+@dag(**OPTIONS)
 def finished_before():
     """Work on a record that is finished, as when one window of a batch is cleared by itself."""
     record = store_new_and_pass_valid_record(hourly("finished_before"))
@@ -222,5 +236,6 @@ parts()
 every_part_of_every_record()
 names_alike()
 detail_of_failed_work()
+skipped_at_last()
 finished_before()
 passed_by_hand()
