@@ -153,6 +153,11 @@ def test_a_record_that_was_passed_by_hand_ends_like_any_other(run_dag, ledger, c
     assert ledger.pipeline_records("passed_by_hand")[1]["last_event"] == "released"
 
 
+def test_the_task_that_passed_a_record_by_hand_may_be_all_of_its_work(run_dag, ledger):
+    assert run_dag("all_in_one").state == "success"
+    assert first(ledger, "all_in_one")["last_event"] == "completed"
+
+
 def test_a_record_that_was_not_passed_by_hand_skips_all_and_an_error_does_not(
     run_dag, ledger, clock, capfd
 ):

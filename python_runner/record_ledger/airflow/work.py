@@ -1,4 +1,4 @@
-"""Judges how the work on a record has ended: all that lies between passing it and ending its claim.
+"""Judges how the work on a record has ended: all that comes from passing it to ending its claim.
 
 Nothing of it may have failed, and of the last of it, what no other work follows, at least one task
 must have succeeded. So a check that stops the work, or a first step that nothing followed, does not
@@ -48,10 +48,10 @@ def work_on(record: Any, context: Mapping[str, Any]) -> Work:
 
 
 def _between(record: Any, context: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the tasks between the one that passed the record and the one that runs, by their ids.
+    """Returns the tasks from the one that passed the record to the one that runs, by their ids.
 
     The record's run id names the task that passed it. Where it does not, because somebody chose
-    another run id, all that can pass a record and what comes before that is left out.
+    another run id, what comes before any task that can have passed it is left out.
     """
     upstream = {one.task_id: one for one in context["task"].get_flat_relatives(upstream=True)}
     passed_by = _passed_by(record, context["ti"])
@@ -60,9 +60,9 @@ def _between(record: Any, context: Mapping[str, Any]) -> dict[str, Any]:
         if passed_by in upstream
         else [one for one in upstream.values() if one.is_setup or one.task_type in _PASSING]
     )
-    before = {one.task_id for one in passing}
-    for one in passing:
-        before.update(earlier.task_id for earlier in one.get_flat_relatives(upstream=True))
+    before = {
+        earlier.task_id for one in passing for earlier in one.get_flat_relatives(upstream=True)
+    }
     return {task_id: one for task_id, one in upstream.items() if task_id not in before}
 
 
@@ -74,6 +74,7 @@ def _passed_by(record: Any, ti: Any) -> str:
 
 
 def _is_work(task: Any) -> bool:
+    """Tells whether a task works on records; one that passed its record by hand may do so too."""
     return not (task.is_setup or task.is_teardown or task.task_type in _PASSING)
 
 

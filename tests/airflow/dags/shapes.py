@@ -213,23 +213,29 @@ def finished_before():
     finish(record) >> work(record) >> complete_record(record)
 
 
+@task
+def pass_record(pipeline_id, **context):
+    if context["params"]["ends"].get("pass_record") == "failed":
+        raise ValueError("pass_record cannot")
+    with RecordLedgerHook().get_conn() as ledger:
+        result = pass_by_hand(hourly(pipeline_id), run_id=task_run_id(context), ledger=ledger)
+    if result["exit_dag"]:
+        raise AirflowSkipException("nothing to do")
+    return result["record"]
+
+
 @dag(**OPTIONS)
 def passed_by_hand():
     """The plain function passes the record, and the teardown ends its claim."""
-
-    @task
-    def pass_record(**context):
-        if context["params"]["ends"].get("pass_record") == "failed":
-            raise ValueError("pass_record cannot")
-        config = hourly("passed_by_hand")
-        with RecordLedgerHook().get_conn() as ledger:
-            result = pass_by_hand(config, run_id=task_run_id(context), ledger=ledger)
-        if result["exit_dag"]:
-            raise AirflowSkipException("nothing to do")
-        return result["record"]
-
-    record = pass_record()
+    record = pass_record("passed_by_hand")
     record >> Step(task_id="load") >> complete_record(record)
+
+
+@dag(**OPTIONS)
+def all_in_one():
+    """The task that passes the record by hand works on it as well."""
+    record = pass_record("all_in_one")
+    record >> complete_record(record)
 
 
 parts()
@@ -239,3 +245,4 @@ detail_of_failed_work()
 skipped_at_last()
 finished_before()
 passed_by_hand()
+all_in_one()
