@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -121,3 +122,31 @@ def context() -> Callable[..., dict[str, Any]]:
     from tests.airflow.support import make_context
 
     return make_context
+
+
+@pytest.fixture
+def in_task(
+    airflow_home: Path, connection: str, context: Callable[..., dict[str, Any]]
+) -> Callable[..., Any]:
+    """Runs a block as a task would: `with in_task(try_number=2):`; its `left` are its XComs."""
+    from airflow.providers.common.compat.sdk import DagRunState
+    from airflow.sdk.execution_time.context import set_current_context
+
+    def enter(*, followers: Any = (), run_state: str | None = None, **values: Any) -> Any:
+        left: dict[str, Any] = {}
+        dag = SimpleNamespace(default_args={})
+        task = SimpleNamespace(
+            on_kill=lambda: None,
+            get_flat_relatives=lambda upstream: followers,
+            task_group=None,
+            render_template=lambda content, context: content,
+        )
+        made = context(task=task, dag=dag, **values)
+        if run_state:
+            made["ti"].get_dagrun_state = lambda dag_id, run_id: DagRunState(run_state)
+        made["ti"].xcom_push = lambda key, value: left.update({key: value})
+        entered = set_current_context(made)
+        entered.task, entered.left = made["task"], left
+        return entered
+
+    return enter

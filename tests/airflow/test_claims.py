@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import time
-from types import SimpleNamespace
 
 import pytest
 
@@ -29,32 +28,6 @@ def ledger(ledger_dsn, noon):
 @pytest.fixture
 def orders(config):
     return config("orders", timezone="UTC", x_time_back="1h", granularity="1h", lease="1s")
-
-
-@pytest.fixture
-def in_task(airflow_home, connection, context):
-    """Runs a block as a task would: `with in_task(try_number=2):`; its `left` are its XComs."""
-    from airflow.providers.common.compat.sdk import DagRunState
-    from airflow.sdk.execution_time.context import set_current_context
-
-    def enter(*, followers=(), run_state=None, **values):
-        left = {}
-        dag = SimpleNamespace(default_args={})
-        task = SimpleNamespace(
-            on_kill=lambda: None,
-            get_flat_relatives=lambda upstream: followers,
-            task_group=None,
-            render_template=lambda content, context: content,
-        )
-        made = context(task=task, dag=dag, **values)
-        if run_state:
-            made["ti"].get_dagrun_state = lambda dag_id, run_id: DagRunState(run_state)
-        made["ti"].xcom_push = lambda key, value: left.update({key: value})
-        entered = set_current_context(made)
-        entered.task, entered.left = made["task"], left
-        return entered
-
-    return enter
 
 
 def until(condition):
@@ -201,31 +174,6 @@ def test_two_claims_are_kept_at_once_and_both_blocks_are_interrupted(in_task, le
 
     assert entered.task.on_kill == before
     assert [stored(ledger, record)["last_event"] for record in (first, second)] == ["failed"] * 2
-
-
-@pytest.mark.parametrize(
-    ("retries", "followers", "run_state", "status"),
-    [
-        (0, [], "running", "PENDING"),
-        (1, [], "running", "IN_PROGRESS"),
-        (0, [SimpleNamespace(task_type="CompleteRecordOperator")], "running", "IN_PROGRESS"),
-        (0, [SimpleNamespace(task_type="BashOperator")], "running", "PENDING"),
-        (1, [SimpleNamespace(task_type="CompleteRecordOperator")], "failed", "PENDING"),
-    ],
-)
-def test_killed_work_ends_its_claim_when_nobody_else_would(
-    in_task, ledger, orders, retries, followers, run_state, status
-):
-    from record_ledger.airflow import keeping_claim
-    from record_ledger.airflow.claims import TaskKilled
-
-    record = ledger.store_new_and_pass_valid_record({**orders, "lease": "1h"}, "run").record
-    entered = in_task(max_tries=retries, followers=followers, run_state=run_state)
-
-    with entered, pytest.raises(TaskKilled), keeping_claim(record):
-        entered.task.on_kill()
-
-    assert stored(ledger, record)["status"] == status
 
 
 def test_work_that_defers_has_not_gone_wrong(in_task, ledger, orders):

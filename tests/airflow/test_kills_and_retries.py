@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from record_ledger import RecordLedger
@@ -36,6 +38,31 @@ def test_killed_work_keeps_its_claim_for_the_retry(run_dag, ledger):
     assert (run.state, run.tries["work"]) == ("success", 2)
     (first, *_) = ledger.pipeline_records("killed_1")
     assert (first["status"], first["attempt"]) == ("COMPLETED", 1)
+
+
+@pytest.mark.parametrize(
+    ("retries", "followers", "run_state", "status"),
+    [
+        (0, [], "running", "PENDING"),
+        (1, [], "running", "IN_PROGRESS"),
+        (0, [SimpleNamespace(task_type="CompleteRecordOperator")], "running", "IN_PROGRESS"),
+        (0, [SimpleNamespace(task_type="BashOperator")], "running", "PENDING"),
+        (1, [SimpleNamespace(task_type="CompleteRecordOperator")], "failed", "PENDING"),
+    ],
+)
+def test_killed_work_ends_its_claim_when_nobody_else_would(
+    in_task, ledger, orders, retries, followers, run_state, status
+):
+    from record_ledger.airflow import keeping_claim
+    from record_ledger.airflow.claims import TaskKilled
+
+    record = ledger.store_new_and_pass_valid_record(orders, "run").record
+    entered = in_task(max_tries=retries, followers=followers, run_state=run_state)
+
+    with entered, pytest.raises(TaskKilled), keeping_claim(record):
+        entered.task.on_kill()
+
+    assert ledger.pipeline_records("orders")[0]["status"] == status
 
 
 @pytest.mark.parametrize("many", [False, True])
