@@ -12,6 +12,12 @@ from tests.airflow.conftest import as_connection
 VARIABLE = "AIRFLOW_CONN_RECORD_LEDGER_DEFAULT"
 
 
+@pytest.fixture(autouse=True)
+def noon(clock):
+    """The ledger's time stands: just after midnight no window of a new pipeline has settled."""
+    clock.set("2026-11-22T12:00:00Z")
+
+
 @pytest.fixture
 def orders(config):
     return config("orders")
