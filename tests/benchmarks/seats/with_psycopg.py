@@ -1,8 +1,8 @@
-"""Seats that call SQL through psycopg: the bare commit, the ledger, and the pgmq-style stand-in.
+"""Seats that call SQL through psycopg: the bare commit, the ledger and parts of it, pgmq-style SQL.
 
     with_psycopg.py CONTENDER DSN NUMBER [CONFIG]
 
-The ledger's clock is a sequence that the seat's application_name names (see speed.py).
+The ledger's clock is a sequence that the seat's application_name names (see contenders.py).
 """
 
 from __future__ import annotations
