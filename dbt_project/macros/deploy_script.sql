@@ -129,7 +129,7 @@ as $$
 $$;
 comment on function record_ledger.end_deploy(text) is
 'Private. Notes the release that was deployed.';
-select record_ledger.begin_deploy('0.4.0', 5);
+select record_ledger.begin_deploy('0.5.0', 9);
 select record_ledger.migrate(1, '0001_tables', $body$-- record_ledger migration 1: the tables, their constraints and their indexes.
 -- All of them are private: callers use the views and routines, and only the owner holds rights here.
 -- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
@@ -533,6 +533,18 @@ drop function if exists record_ledger.deciding_record(
 );
 drop function if exists record_ledger.retry_time(timestamptz, integer, interval);
 drop function if exists record_ledger.status_after(text, text, boolean);
+$body$);
+select record_ledger.migrate(6, '0006_claims', $body$-- record_ledger migration 6: claim tokens, and how a claim ends.
+-- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
+$body$);
+select record_ledger.migrate(7, '0007_zones', $body$-- record_ledger migration 7: the zone that windows were cut with.
+-- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
+$body$);
+select record_ledger.migrate(8, '0008_configs', $body$-- record_ledger migration 8: configs by meaning, and the fields that records are passed with.
+-- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
+$body$);
+select record_ledger.migrate(9, '0009_safety', $body$-- record_ledger migration 9: owners of pipelines, and bounds of texts.
+-- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
 $body$);
 -- record_ledger.adoptable_observations: what a claim may take over from earlier claims of the same generation.
 -- Per stage that it has not counted itself, the newest observation that was written under a claim current at the time.
@@ -8657,7 +8669,7 @@ begin
     end if;
 end
 $$;
-select record_ledger.end_deploy('0.4.0');
+select record_ledger.end_deploy('0.5.0');
 commit;
 {%- endraw %}
 {%- endmacro %}

@@ -13,20 +13,6 @@ TOP_LEVEL = {
     "pyproject.toml", "python_runner", "sql", "tests",
 }  # fmt: skip
 
-# A file of more than 300 lines is two rooms in one, unless there is a reason.
-LONG_FILES: dict[str, str] = {
-    "LICENSE": "the licence is as long as it is",
-    "README.md": "one page for a stranger",
-    "dbt_project/README.md": "the reference of the dbt package",
-    "dbt_project/macros/deploy_script.sql": "generated: all of sql/ in one macro",
-    "sql/README.md": "the reference of the SQL surface",
-    "tests/benchmarks/results.json": "data that the benchmarks wrote",
-    "tests/sql/model.py": "all rules once more in one place, to be read beside those of sql/rules",
-}
-# The deploy scripts of earlier releases: kept as they were.
-RELEASED = ("tests", "fixtures", "releases")
-LINE_LIMIT = 300
-
 LOCK_FILES = {
     "Pipfile.lock", "package-lock.json", "package-lock.yml", "pdm.lock", "poetry.lock", "uv.lock",
     "yarn.lock",
@@ -74,17 +60,6 @@ def test_no_file_holds_a(what, pattern):
         if pattern.search(line)
     ]
     assert not held, "\n".join(held)
-
-
-def test_a_long_file_has_its_reason_listed():
-    written = [path for path in files() if path.parts[:3] != RELEASED]
-    long_files = {str(path): text(path).count("\n") for path in written}
-    unlisted = {
-        name: lines
-        for name, lines in long_files.items()
-        if lines > LINE_LIMIT and name not in LONG_FILES
-    }
-    assert not unlisted
 
 
 def test_text_ends_with_one_line_feed_and_holds_no_tabs_or_trailing_blanks():

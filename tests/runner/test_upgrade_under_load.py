@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -11,8 +10,8 @@ from record_ledger import RecordLedger
 from record_ledger.deploy import deploy
 from tests.sql.auditor import audit
 from tests.support.databases import open_connection
+from tests.support.releases import RELEASES, release_script
 
-RELEASES = sorted((Path(__file__).parents[1] / "fixtures" / "releases").glob("*.sql"))
 WORKERS = 4
 DEADLINE = 60.0
 
@@ -47,10 +46,10 @@ class Worker(threading.Thread):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", RELEASES, ids=lambda path: path.stem)
-def test_an_upgrade_fails_no_call_that_is_under_way(empty_dsn, script):
+@pytest.mark.parametrize("release", RELEASES)
+def test_an_upgrade_fails_no_call_that_is_under_way(empty_dsn, release):
     with open_connection(empty_dsn) as owner:
-        owner.execute(script.read_text(encoding="utf-8"))
+        owner.execute(release_script(release))
         workers = [Worker(empty_dsn, number) for number in range(WORKERS)]
         for worker in workers:
             worker.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import subprocess
 from functools import lru_cache
@@ -33,7 +34,9 @@ def files() -> tuple[Path, ...]:
 
 
 def text(path: Path) -> str:
-    """Returns a file's text."""
+    """Returns a file's text, that of a compressed file too."""
+    if path.suffix == ".gz":
+        return gzip.decompress((ROOT / path).read_bytes()).decode("utf-8")
     return (ROOT / path).read_text(encoding="utf-8")
 
 

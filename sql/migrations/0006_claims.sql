@@ -1,0 +1,2 @@
+-- record_ledger migration 6: claim tokens, and how a claim ends.
+-- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.

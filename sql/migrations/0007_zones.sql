@@ -1,0 +1,2 @@
+-- record_ledger migration 7: the zone that windows were cut with.
+-- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.

@@ -1,0 +1,2 @@
+-- record_ledger migration 8: configs by meaning, and the fields that records are passed with.
+-- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.

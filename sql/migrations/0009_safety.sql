@@ -1,0 +1,2 @@
+-- record_ledger migration 9: owners of pipelines, and bounds of texts.
+-- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
