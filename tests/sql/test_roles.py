@@ -40,7 +40,7 @@ READS = {
 WRITES = {
     "register_pipeline", "store_new_records", "pass_valid_record", "pass_valid_records",
     "store_new_and_pass_valid_record", "complete_record", "fail_record", "release_record", "extend_lease",
-    "waive_records", "reopen_records", "expire_leases", "backfill_records", "pause_pipeline", "resume_pipeline",
+    "claim_state", "cancel_records", "waive_records", "reopen_records", "expire_leases", "backfill_records", "pause_pipeline", "resume_pipeline",
     "retire_pipeline", "archive_records", "observe_record", "adopt_observations", "waive_counts",
     "reopen_changed_records",
 }  # fmt: skip
@@ -49,7 +49,7 @@ RULES = {
     "attempt_ending", "clock", "config_keys", "config_problems", "count_tolerance", "day_start", "duration",
     "edit_distance", "first_window_start", "instant", "is_complete", "is_stable", "is_stage", "iso_time",
     "known_config", "ledger_columns", "local_day", "local_instant", "local_time", "missing_fields", "near_names",
-    "next_window", "record_verdict", "required_counts_problems", "retry_time", "start_instant", "records_as_of",
+    "half_of_time_left", "next_window", "record_verdict", "required_counts_problems", "retry_time", "start_instant", "records_as_of",
     "time_interval", "is_lost", "is_at_risk", "recount_problems", "retention_problems",
     "counts_problem", "day_coverage", "days_with_windows", "lateness", "open_windows", "pipeline_answer",
 }  # fmt: skip
@@ -267,7 +267,7 @@ def test_tables_sequences_and_private_functions_are_closed(ledger, connect, cloc
         ):
             member.execute(f"delete from record_ledger.{view}")
     for statement in (
-        "select nextval('record_ledger.claim_token_seq')",
+        "select record_ledger.next_claim_token(1, now())",
         "select record_ledger.begin_deploy('0.0.1', 1)",
         "select record_ledger.migrate(2, '0002_evil', 'drop table record_ledger.record')",
         "select record_ledger.end_deploy('9.9.9')",
