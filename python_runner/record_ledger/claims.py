@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .errors import InvalidArgument
-from .records import parsed_time
+from .records import parsed_time, start_of
 
 if TYPE_CHECKING:
     from .ledger import RecordLedger
+    from .reader import Time
 
 _TOKEN = re.compile(r"[0-9]{1,19}")
 
@@ -29,7 +30,7 @@ def complete_record(
     """
     pipeline_id, claim_token = _claim(record)
     with using(ledger) as used:
-        used.complete_record(pipeline_id, claim_token, detail)
+        used.complete_record(pipeline_id, claim_token, detail, start_of(record))
 
 
 def fail_record(
@@ -48,17 +49,24 @@ def fail_record(
     pipeline_id, claim_token = _claim(record)
     text = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error
     with using(ledger) as used:
-        used.fail_record(pipeline_id, claim_token, text, retry)
+        used.fail_record(pipeline_id, claim_token, text, retry, start_of(record))
 
 
-def release_record(record: Mapping[str, Any], *, ledger: RecordLedger | None = None) -> None:
+def release_record(
+    record: Mapping[str, Any],
+    not_before: Time | None = None,
+    *,
+    ledger: RecordLedger | None = None,
+) -> None:
     """Gives a passed record back untried; the attempt does not count.
+
+    With `not_before` it is passed to no run before then: see `RecordLedger.release_record`.
 
     :raises ClaimLost: when the record was passed to another run meanwhile; nothing was changed.
     """
     pipeline_id, claim_token = _claim(record)
     with using(ledger) as used:
-        used.release_record(pipeline_id, claim_token)
+        used.release_record(pipeline_id, claim_token, not_before, start_of(record))
 
 
 def extend_lease(record: Mapping[str, Any], *, ledger: RecordLedger | None = None) -> dt.datetime:
@@ -68,7 +76,7 @@ def extend_lease(record: Mapping[str, Any], *, ledger: RecordLedger | None = Non
     """
     pipeline_id, claim_token = _claim(record)
     with using(ledger) as used:
-        return used.extend_lease(pipeline_id, claim_token)
+        return used.extend_lease(pipeline_id, claim_token, start_of(record))
 
 
 def observe_record(
@@ -104,7 +112,7 @@ def adopt_observations(
     """
     pipeline_id, claim_token = _claim(record)
     with using(ledger) as used:
-        return used.adopt_observations(pipeline_id, claim_token, stage)
+        return used.adopt_observations(pipeline_id, claim_token, stage, start_of(record))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from . import logs
 from .connection import RetryPolicy
 from .errors import ClaimLost, LedgerError
-from .records import claim_of
+from .records import claim_of, start_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +43,7 @@ class Heartbeat:
         passed = time.monotonic()
         self.lost = threading.Event() if lost is None else lost
         self._claim = claim_of(record)
+        self._start = start_of(record)
         self._lease: float = ledger.pipelines(self._claim[0])[0]["lease"].total_seconds()
         self._held_until = passed + self._lease
         # One try per beat: by how long a call took to come through, nobody knows when it was made.
@@ -82,7 +83,7 @@ class Heartbeat:
             while not self._done.wait(min(pause, _LONGEST_WAIT)):
                 sent = time.monotonic()
                 try:
-                    ledger.extend_lease(*self._claim)
+                    ledger.extend_lease(*self._claim, self._start)
                 except ClaimLost as error:
                     self._lose(error)
                 except LedgerError as error:

@@ -11,10 +11,10 @@ from .claims import claim_token_of
 from .config import KNOWN_KEYS, config_to_send, has_templates, plain_json, to_json
 from .operations import LedgerOperator
 from .processing import Processing
-from .reader import Row
+from .reader import Row, Time
 from .records import record_from_json
 from .redaction import redact
-from .results import BatchResult, PassResult
+from .results import BatchResult, ClaimState, PassResult
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -136,13 +136,20 @@ class RecordLedger(LedgerOperator):
 
     # ---------------------------------------------------------------- the end of a claim
     def complete_record(
-        self, pipeline_id: str, claim_token: int, detail: Mapping[str, Any] | None = None
+        self,
+        pipeline_id: str,
+        claim_token: int,
+        detail: Mapping[str, Any] | None = None,
+        window_start_time: Time | None = None,
     ) -> None:
         """Ends the claim as done; repeating it with its token changes nothing and succeeds.
 
-        `detail` is kept with the event: counts, paths, whatever JSON holds.
+        `detail` is kept with the event: counts, paths, whatever JSON holds. Here and in the other
+        calls about a claim, give the start of its window where you know it: a claim that another
+        copy of the ledger passed, before it was restored, is then never taken for this one's.
 
-        :raises ClaimLost: when the token is no longer the record's; nothing was changed.
+        :raises ClaimLost: when the token is no longer the record's, or is of another window;
+            nothing was changed.
         """
         self._end_claim(
             "complete_record",
@@ -150,40 +157,94 @@ class RecordLedger(LedgerOperator):
             pipeline_id,
             claim_token,
             to_json(plain_json(detail or {}, "detail")),
+            self._named(window_start_time, pipeline_id, "window_start_time"),
         )
 
     def fail_record(
-        self, pipeline_id: str, claim_token: int, error: str, retry: bool = True
+        self,
+        pipeline_id: str,
+        claim_token: int,
+        error: str,
+        retry: bool = True,
+        window_start_time: Time | None = None,
     ) -> None:
         """Ends the claim as failed: pending again after a backoff while attempts are left.
 
         With `retry=False` no further attempt is made. Repeating it with its token changes nothing.
+        A cancelled claim ends as failed for good.
         Passwords of connection strings in `error` are not kept.
 
         :raises ClaimLost: when the token is no longer the record's; nothing was changed.
         """
         text = redact(str(error).replace("\x00", "").encode("utf-8", "replace").decode("utf-8"))
         self._end_claim(
-            "fail_record", statements.FAIL_RECORD, pipeline_id, claim_token, text, retry
+            "fail_record",
+            statements.FAIL_RECORD,
+            pipeline_id,
+            claim_token,
+            text,
+            retry,
+            self._named(window_start_time, pipeline_id, "window_start_time"),
         )
 
-    def release_record(self, pipeline_id: str, claim_token: int) -> None:
-        """Gives the record back untried: pending at once, and the attempt does not count.
+    def release_record(
+        self,
+        pipeline_id: str,
+        claim_token: int,
+        not_before: Time | None = None,
+        window_start_time: Time | None = None,
+    ) -> None:
+        """Gives the record back untried: pending again, and the attempt does not count.
+
+        With `not_before` it is passed to no run before then, this one included; a past time changes
+        nothing. One after half of the time that its source data has left is brought forward to
+        that. Repeating the call with its token changes nothing.
 
         :raises ClaimLost: when the token is no longer the record's; nothing was changed.
         """
-        self._end_claim("release_record", statements.RELEASE_RECORD, pipeline_id, claim_token)
+        self._end_claim(
+            "release_record",
+            statements.RELEASE_RECORD,
+            pipeline_id,
+            claim_token,
+            self._named(not_before, pipeline_id, "not_before"),
+            self._named(window_start_time, pipeline_id, "window_start_time"),
+        )
 
-    def extend_lease(self, pipeline_id: str, claim_token: int) -> dt.datetime:
+    def extend_lease(
+        self, pipeline_id: str, claim_token: int, window_start_time: Time | None = None
+    ) -> dt.datetime:
         """Keeps the claim for another lease and returns when that will expire.
+
+        A cancelled claim is extended as well: `claim_state` tells whether it is one.
 
         :raises ClaimLost: when the token is no longer the record's.
         """
         with logs.timed("extend_lease", pipeline_id=pipeline_id, claim_token=claim_token):
-            parameters = {"pipeline_id": pipeline_id, "claim_token": claim_token_of(claim_token)}
+            parameters = {
+                "pipeline_id": pipeline_id,
+                "claim_token": claim_token_of(claim_token),
+                "window_start_time": self._named(
+                    window_start_time, pipeline_id, "window_start_time"
+                ),
+            }
             row = self._rows("extend_lease", statements.EXTEND_LEASE, parameters)[0]
         expires: dt.datetime = row["lease_expires_at"]
         return expires
+
+    def claim_state(self, pipeline_id: str, claim_token: int) -> ClaimState:
+        """Tells whether a claim is current, cancelled or lost; only reads.
+
+        Ask at least every 30 seconds while work goes on: heartbeats extend a cancelled claim, too.
+        A run that finds its claim cancelled stops its work and fails the record with retry=False.
+
+        :raises UnknownPipeline: when no such pipeline is registered.
+        """
+        parameters = (pipeline_id, claim_token_of(claim_token))
+        with logs.timed("claim_state", pipeline_id=pipeline_id, claim_token=claim_token) as outcome:
+            state = ClaimState(*self._one_row("claim_state", statements.CLAIM_STATE, parameters))
+            outcome["state"] = state.state
+        return state
 
     # ---------------------------------------------------------------- the archive
     def archive_records(

@@ -22,7 +22,10 @@ select record_ledger.observe_record(
 """
 ADOPT_OBSERVATIONS = """
 select record_ledger.adopt_observations(
-    %(pipeline_id)s::text, %(claim_token)s::bigint, %(stage)s::text
+    %(pipeline_id)s::text,
+    %(claim_token)s::bigint,
+    %(stage)s::text,
+    %(window_start_time)s::timestamptz
 )
 """
 WAIVE_COUNTS = f"""

@@ -60,12 +60,17 @@ class LedgerObserver(LedgerPast):
         return int(self._call("observe_record", parameters))
 
     def adopt_observations(
-        self, pipeline_id: str, claim_token: int, stage: str | None = None
+        self,
+        pipeline_id: str,
+        claim_token: int,
+        stage: str | None = None,
+        window_start_time: Time | None = None,
     ) -> int:
         """Takes over what earlier claims of this generation counted; returns how many stages.
 
         Of all stages, or the given one, that this claim has not counted itself. Adopt the count of
-        a source that is not read again, not that of a target that is loaded again.
+        a source that is not read again, not that of a target that is loaded again. With the start
+        of the claim's window, a token of another ledger's claim is told from this one's.
 
         :raises ClaimLost: when the token is no longer the record's; nothing was adopted.
         """
@@ -73,6 +78,7 @@ class LedgerObserver(LedgerPast):
             "pipeline_id": pipeline_id,
             "claim_token": claim_token_of(claim_token),
             "stage": stage,
+            "window_start_time": self._named(window_start_time, pipeline_id, "window_start_time"),
         }
         return int(self._call("adopt_observations", parameters))
 

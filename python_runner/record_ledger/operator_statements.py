@@ -18,6 +18,7 @@ _ON_RANGE = f"(%(pipeline_id)s::text, {_FROM}, {_TO}, %(reason)s::text)"
 WAIVE_RECORDS = f"select record_ledger.waive_records{_ON_RANGE}"
 REOPEN_RECORDS = f"select record_ledger.reopen_records{_ON_RANGE}"
 EXPIRE_LEASES = f"select record_ledger.expire_leases{_ON_RANGE}"
+CANCEL_RECORDS = f"select record_ledger.cancel_records{_ON_RANGE}"
 BACKFILL_RECORDS = f"""
 select record_ledger.backfill_records(%(pipeline_id)s::text, {_FROM}, %(reason)s::text)
 """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import CountsDisagree, InvalidArgument, InvalidConfig, LedgerError
 from .heartbeat import Heartbeat, warn
-from .records import claim_of
+from .records import claim_of, start_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,7 +78,7 @@ class Processing:
             self._fail(record, error)
             return
         try:
-            self._ledger.complete_record(*claim_of(record), self.detail)
+            self._ledger.complete_record(*claim_of(record), self.detail, start_of(record))
         except (CountsDisagree, InvalidConfig) as refused:
             # The counts that the config requires, or a detail that JSON cannot carry.
             self._fail(record, refused)
@@ -102,14 +102,16 @@ class Processing:
 
     def _fail(self, record: Record, error: BaseException) -> None:
         try:
-            self._ledger.fail_record(*claim_of(record), error_text(error))
+            self._ledger.fail_record(
+                *claim_of(record), error_text(error), window_start_time=start_of(record)
+            )
         except LedgerError as refused:
             # The block's own exception matters more; the lease ends the claim in any case.
             warn("fail_record", claim_of(record), refused)
 
     def _release(self, record: Record) -> None:
         try:
-            self._ledger.release_record(*claim_of(record))
+            self._ledger.release_record(*claim_of(record), window_start_time=start_of(record))
         except LedgerError as refused:
             warn("release_record", claim_of(record), refused)
 

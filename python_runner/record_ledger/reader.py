@@ -11,7 +11,7 @@ from psycopg.rows import dict_row
 from . import statements
 from .connection import RetryPolicy, Session
 from .errors import InvalidArgument
-from .records import Record, record_from_json, row_from_view
+from .records import Record, parsed_time, record_from_json, row_from_view
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -234,6 +234,27 @@ class LedgerReader:
             "pipeline_time", statements.PIPELINE_TIME, (pipeline_id, time.isoformat())
         )[0]
         return instant
+
+    def _named(self, time: Time | None, pipeline_id: str, name: str) -> dt.datetime | None:
+        """Returns the instant that an argument names; without an offset it is a local time.
+
+        :raises InvalidArgument: when it is not a time.
+        """
+        if time is None:
+            return None
+        try:
+            named = parsed_time(time) if isinstance(time, str) else time
+        except ValueError:
+            named = None
+        if isinstance(named, dt.datetime):
+            return self._instant(named, pipeline_id)
+        if isinstance(named, dt.date):
+            return self._instant(dt.datetime(named.year, named.month, named.day), pipeline_id)  # noqa: DTZ001
+        raise InvalidArgument(
+            f"{name}: {time!r} is not a valid time",
+            sqlstate="RL005",
+            hint="Give a datetime or ISO 8601 text; without an offset it is the pipeline's local time.",
+        )
 
     def _one_row(
         self,

@@ -116,6 +116,14 @@ def claim_of(record: Mapping[str, Any]) -> tuple[str, int]:
     return record["pipeline_id"], record["claim_token"]
 
 
+def start_of(record: Mapping[str, Any]) -> dt.datetime | str | None:
+    """Returns the start of a passed record's window, which is sent with its claim.
+
+    None where the record does not tell it, as one that somebody has put together.
+    """
+    return record.get("window_start_time")
+
+
 def _in_zone(stated: dt.datetime, timezone: str | None) -> pendulum.DateTime:
     zone = _zone(timezone) if timezone is not None else None
     offset = stated.utcoffset() or dt.timedelta()

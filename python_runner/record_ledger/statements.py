@@ -30,16 +30,27 @@ left join record_ledger.pipelines as p on p.pipeline_id = o.record ->> 'pipeline
 """
 
 # ---------------------------------------------------------------- the end of a claim
-COMPLETE_RECORD = "select record_ledger.complete_record(%s::text, %s::bigint, %s::jsonb)"
-FAIL_RECORD = "select record_ledger.fail_record(%s::text, %s::bigint, %s::text, %s::boolean)"
-RELEASE_RECORD = "select record_ledger.release_record(%s::text, %s::bigint)"
+COMPLETE_RECORD = """
+select record_ledger.complete_record(%s::text, %s::bigint, %s::jsonb, %s::timestamptz)
+"""
+FAIL_RECORD = """
+select record_ledger.fail_record(%s::text, %s::bigint, %s::text, %s::boolean, %s::timestamptz)
+"""
+RELEASE_RECORD = """
+select record_ledger.release_record(%s::text, %s::bigint, %s::timestamptz, %s::timestamptz)
+"""
 EXTEND_LEASE = """
 select e.lease_expires_at, p.timezone as view_timezone,
     jsonb_build_object('lease_expires_at', e.lease_expires_at at time zone p.timezone)
         as wall_times
-from record_ledger.extend_lease(%(pipeline_id)s::text, %(claim_token)s::bigint)
-    as e (lease_expires_at)
+from record_ledger.extend_lease(
+    %(pipeline_id)s::text, %(claim_token)s::bigint, %(window_start_time)s::timestamptz
+) as e (lease_expires_at)
 left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
+"""
+CLAIM_STATE = """
+select s.state, s.reason, s.cancelled_by
+from record_ledger.claim_state(%s::text, %s::bigint) as s
 """
 
 # ---------------------------------------------------------------- the archive

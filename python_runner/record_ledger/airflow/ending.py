@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from record_ledger.errors import ClaimLost, CountsDisagree, InvalidConfig
-from record_ledger.records import claim_of
+from record_ledger.records import claim_of, start_of
 
 from .failures import lost, told_to_airflow
 from .hook import DEFAULT_CONN_ID, RecordLedgerHook
@@ -94,14 +94,14 @@ class CompleteRecordOperator(BaseOperator):
             if self._detail_error:
                 self._fail(ledger, record, f"the detail of its completion: {self._detail_error}")
             try:
-                ledger.complete_record(*claim_of(record), as_detail(self.detail))
+                ledger.complete_record(*claim_of(record), as_detail(self.detail), start_of(record))
             except (CountsDisagree, InvalidConfig) as error:
                 self._fail(ledger, record, error.message)
         self._tell_followers(record, context)
 
     def _release(self, ledger: RecordLedger, record: Mapping[str, Any], work: Work) -> NoReturn:
         try:
-            ledger.release_record(*claim_of(record))
+            ledger.release_record(*claim_of(record), window_start_time=start_of(record))
         except ClaimLost as error:
             raise lost(error, ledger, record) from None
         if work.is_any:
@@ -114,7 +114,7 @@ class CompleteRecordOperator(BaseOperator):
         )
 
     def _fail(self, ledger: RecordLedger, record: Mapping[str, Any], error: str) -> NoReturn:
-        ledger.fail_record(*claim_of(record), error, self.retry)
+        ledger.fail_record(*claim_of(record), error, self.retry, start_of(record))
         raise AirflowFailException(f"{window_of(record)} is marked as failed: {error}") from None
 
     def _tell_followers(self, record: Mapping[str, Any], context: Mapping[str, Any]) -> None:
@@ -163,9 +163,7 @@ class FailRecordOperator(BaseOperator):
         """Fails the record."""
         record = passed_record(self.record)
         with told_to_airflow(self.conn_id), RecordLedgerHook(self.conn_id).get_conn() as ledger:
-            ledger.fail_record(
-                record["pipeline_id"], record["claim_token"], str(self.error), self.retry
-            )
+            ledger.fail_record(*claim_of(record), str(self.error), self.retry, start_of(record))
 
 
 def _end_without_record(work: Work) -> NoReturn:

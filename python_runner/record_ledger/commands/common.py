@@ -95,19 +95,25 @@ def time_of(text: str) -> dt.datetime:
         ) from error
 
 
-def claim_of(args: Namespace) -> tuple[str, int]:
-    """Returns the pipeline and the claim token that the options name.
+def claim_of(args: Namespace) -> tuple[str, int, str | None]:
+    """Returns the pipeline, the claim token and the window's start that the options name.
 
-    --record takes what `run` printed, or the record in it alone.
+    --record takes what `run` printed, or the record in it alone. Without a start, the token alone
+    decides.
     """
     if args.record is None:
         if args.pipeline is None or args.claim_token is None:
             raise CommandError("give --pipeline and --claim-token, or --record FILE")
-        return args.pipeline, claim_token_of(args.claim_token)
-    if args.pipeline is not None or args.claim_token is not None:
+        return args.pipeline, claim_token_of(args.claim_token), args.window
+    if (args.pipeline, args.claim_token, args.window) != (None, None, None):
         raise CommandError("give --record, or --pipeline and --claim-token, not both")
-    record = passed_record(args.record)
-    return record["pipeline_id"], record["claim_token"]
+    return claim_in(passed_record(args.record))
+
+
+def claim_in(record: Mapping[str, Any]) -> tuple[str, int, str | None]:
+    """Returns what names the claim of a record that `passed_record` has read."""
+    start = record.get("window_start_time")
+    return record["pipeline_id"], record["claim_token"], None if start is None else str(start)
 
 
 def passed_record(name: str | None, otherwise: str | None = None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from .common import claim_of, opened, passed_record, print_json
+from .common import claim_in, claim_of, opened, passed_record, print_json
 from .exits import PROCEED, CommandError
 from .work import detail_of
 
@@ -38,13 +38,11 @@ def observe(args: Namespace) -> int:
 
 def adopt(args: Namespace) -> int:
     """Takes over what earlier claims of this generation counted, where it was not counted again."""
-    if args.record is None and args.pipeline is None and args.claim_token is None:
-        record = _passed(args)
-        pipeline_id, claim_token = record["pipeline_id"], record["claim_token"]
-    else:
-        pipeline_id, claim_token = claim_of(args)
+    given = (args.record, args.pipeline, args.claim_token, args.window)
+    is_named = any(argument is not None for argument in given)
+    pipeline_id, claim_token, start = claim_of(args) if is_named else claim_in(_passed(args))
     with opened(args) as ledger:
-        count = ledger.adopt_observations(pipeline_id, claim_token, args.stage)
+        count = ledger.adopt_observations(pipeline_id, claim_token, args.stage, start)
     print_json(
         {
             "pipeline_id": pipeline_id,

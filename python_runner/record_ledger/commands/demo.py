@@ -93,7 +93,9 @@ def _catch_up(ledger: RecordLedger, config: dict[str, Any]) -> Record | None:
             flush=True,
         )
         # Here a pipeline would move the data of [window_start_time, window_end_time).
-        ledger.complete_record(pipeline_id, last["claim_token"], {"rows": 1000})
+        ledger.complete_record(
+            pipeline_id, last["claim_token"], {"rows": 1000}, last["window_start_time"]
+        )
         print(" ... completed", flush=True)
 
 

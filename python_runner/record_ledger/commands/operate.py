@@ -1,4 +1,4 @@
-"""waive, reopen, expire, backfill, pause, resume, retire: what a person does to a pipeline."""
+"""waive, reopen, expire, cancel, backfill, pause, resume, retire: what a person does to a pipeline."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ def reopen(args: Namespace) -> int:
 def expire(args: Namespace) -> int:
     """Takes the records of a range back from runs that are known to be dead."""
     return _change_records(args, "expire")
+
+
+def cancel(args: Namespace) -> int:
+    """Asks the runs that hold the records of a range to stop."""
+    return _change_records(args, "cancel")
 
 
 def backfill(args: Namespace) -> int:

@@ -136,6 +136,11 @@ def _add_work(commands: Any) -> None:
     fail.add_argument("--no-retry", action="store_true", help="make no further attempt")
     release = _command(commands, "release", "work.release", "give a passed record back untried")
     _add_claim(release)
+    release.add_argument(
+        "--not-before",
+        metavar="TIME",
+        help="pass it to no run before then; ISO 8601, without an offset the pipeline's local time",
+    )
     heartbeat = _command(
         commands, "heartbeat", "work.heartbeat", "keep a passed record claimed for another lease"
     )
@@ -268,7 +273,13 @@ def _add_claim(command: argparse.ArgumentParser) -> None:
     command.add_argument("--pipeline", metavar="ID", help="the record's pipeline")
     command.add_argument("--claim-token", type=int, metavar="N", help="the record's claim token")
     command.add_argument(
-        "--record", metavar="FILE", help="instead of both: what `run` printed; - for stdin"
+        "--window",
+        metavar="TIME",
+        help="the start of its window, if known: a token of another ledger's claim is then refused; "
+        "ISO 8601, without an offset the pipeline's local time",
+    )
+    command.add_argument(
+        "--record", metavar="FILE", help="instead of these: what `run` printed; - for stdin"
     )
 
 

@@ -11,7 +11,7 @@ from record_ledger import logs
 from record_ledger.child import Child
 from record_ledger.errors import ClaimLost, CountsDisagree, LedgerError
 from record_ledger.heartbeat import Heartbeat
-from record_ledger.records import claim_of
+from record_ledger.records import claim_of, start_of
 from record_ledger.redaction import redact
 
 from .environment import child_environment
@@ -145,15 +145,19 @@ def _end(
     try:
         if code == 0:
             try:
-                ledger.complete_record(*claim_of(record), detail)
+                ledger.complete_record(*claim_of(record), detail, start_of(record))
             except CountsDisagree as error:
                 # Nobody will count any more: the record is given back now, not at its lease's end.
                 how = error.message
-                ledger.fail_record(*claim_of(record), how)
+                ledger.fail_record(*claim_of(record), how, window_start_time=start_of(record))
                 return Outcome(FAILED, how, record, code)
             return Outcome(COMPLETED, None, record, code)
         tail = child.tail
-        ledger.fail_record(*claim_of(record), f"{how}: {tail}" if tail else how)
+        ledger.fail_record(
+            *claim_of(record),
+            f"{how}: {tail}" if tail else how,
+            window_start_time=start_of(record),
+        )
         return Outcome(FAILED, how, record, detail["exit_code"])
     except ClaimLost as error:
         return Outcome(LOST, f"{how}, but {error.message}", record, detail["exit_code"])
@@ -173,7 +177,7 @@ def _release(ledger: RecordLedger, record: Record, reason: str) -> Outcome:
     reason = redact(reason)
     try:
         with ledger.another() as other:
-            other.release_record(*claim_of(record))
+            other.release_record(*claim_of(record), window_start_time=start_of(record))
     except LedgerError as error:
         reason = f"{reason}; releasing it failed as well: {error.message}"
         return Outcome(LOST, reason, record, is_last=True)

@@ -35,41 +35,45 @@ def run(args: Namespace) -> int:
         except OSError:
             # Nobody learnt the claim token: the record would wait for its lease's end.
             if record is not None:
-                ledger.release_record(record["pipeline_id"], record["claim_token"])
+                ledger.release_record(
+                    record["pipeline_id"],
+                    record["claim_token"],
+                    window_start_time=record["window_start_time"],
+                )
             raise
     return NOTHING_TO_DO if result.exit_dag else PROCEED
 
 
 def complete(args: Namespace) -> int:
     """Marks a passed record as done; with the same claim token again it changes nothing."""
-    pipeline_id, claim_token = claim_of(args)
+    pipeline_id, claim_token, start = claim_of(args)
     detail = detail_of(args.detail)
     with opened(args) as ledger:
-        ledger.complete_record(pipeline_id, claim_token, detail)
+        ledger.complete_record(pipeline_id, claim_token, detail, start)
     return _ended(pipeline_id, claim_token, "completed")
 
 
 def fail(args: Namespace) -> int:
     """Marks a passed record as failed; it is tried again later while attempts are left."""
-    pipeline_id, claim_token = claim_of(args)
+    pipeline_id, claim_token, start = claim_of(args)
     with opened(args) as ledger:
-        ledger.fail_record(pipeline_id, claim_token, args.error, not args.no_retry)
+        ledger.fail_record(pipeline_id, claim_token, args.error, not args.no_retry, start)
     return _ended(pipeline_id, claim_token, "failed")
 
 
 def release(args: Namespace) -> int:
     """Gives a passed record back untried; the attempt does not count."""
-    pipeline_id, claim_token = claim_of(args)
+    pipeline_id, claim_token, start = claim_of(args)
     with opened(args) as ledger:
-        ledger.release_record(pipeline_id, claim_token)
+        ledger.release_record(pipeline_id, claim_token, args.not_before, start)
     return _ended(pipeline_id, claim_token, "released")
 
 
 def heartbeat(args: Namespace) -> int:
     """Keeps a passed record claimed for another lease and prints when that ends."""
-    pipeline_id, claim_token = claim_of(args)
+    pipeline_id, claim_token, start = claim_of(args)
     with opened(args) as ledger:
-        expires = ledger.extend_lease(pipeline_id, claim_token)
+        expires = ledger.extend_lease(pipeline_id, claim_token, start)
     return _ended(pipeline_id, claim_token, "extended", lease_expires_at=expires)
 
 
