@@ -240,6 +240,34 @@ from (select record_ledger.clock() as now) as m
 join record_ledger.pipeline_progress as v on v.pipeline_id = %s::text
 """
 
+# ---------------------------------------------------------------- the connection
+# In one round trip with what follows it. It is true of that transaction alone, without a session's
+# state: each transaction begins with the default again.
+READ_COMMITTED = "set transaction_isolation to 'read committed'"
+DEFAULT_ISOLATION = "select current_setting('default_transaction_isolation')"
+# Who holds the locks that a call of ours waits for. A pooler announces a process id of its own: the
+# call is then found by the user and the routine that it names.
+BLOCKERS = """
+with waiting as (
+    select a.pid
+    from pg_catalog.pg_stat_activity as a
+    where a.usename = current_user and a.datname = current_database()
+        and a.wait_event_type = 'Lock'
+        and (a.pid = %(pid)s::integer or a.query like %(routine)s::text)
+    order by a.pid = %(pid)s::integer desc, a.query_start
+    limit 1
+)
+select b.pid, a.usename::text, nullif(a.application_name, ''), a.state,
+    extract(
+        epoch from clock_timestamp() - coalesce(a.state_change, a.xact_start, a.backend_start)
+    )::float8
+from (
+    select distinct unnest(pg_catalog.pg_blocking_pids(w.pid)) as pid from waiting as w
+) as b
+left join pg_catalog.pg_stat_activity as a on a.pid = b.pid
+order by b.pid
+"""
+
 # ---------------------------------------------------------------- deploy and doctor
 IS_DEPLOYED = "select to_regclass('record_ledger.deployment') is not null"
 RELEASES = "select d.release from record_ledger.deployment as d order by d.deployed_at, d.release"
