@@ -45,11 +45,12 @@ class Connection(psycopg.Connection[Any]):
         Where that is not the default it is asked for in the same round trip: the server runs what
         comes before one Sync as one transaction, and no state of the session outlives it.
         """
-        if not self.asks_read_committed:
-            if not options:
-                return self.execute(statement, parameters, binary=True)
-            return self.cursor(binary=True, **options).execute(statement, parameters)
+        if not (options or self.asks_read_committed):
+            return self.execute(statement, parameters, binary=True)
         cursor: psycopg.Cursor[Any] = self.cursor(binary=True, **options)
+        if not self.asks_read_committed:
+            cursor.execute(statement, parameters)
+            return cursor
         with self.pipeline():
             self.execute(statements.READ_COMMITTED)
             cursor.execute(statement, parameters)
