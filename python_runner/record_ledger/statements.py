@@ -272,6 +272,14 @@ order by b.pid
 IS_DEPLOYED = "select to_regclass('record_ledger.deployment') is not null"
 RELEASES = "select d.release from record_ledger.deployment as d order by d.deployed_at, d.release"
 MIGRATIONS = "select m.name from record_ledger.migration as m order by m.version"
+WHO_MAY_DEPLOY = """
+select quote_ident(current_user), quote_ident(current_database()),
+    quote_ident(pg_catalog.pg_get_userbyid(n.nspowner)),
+    pg_has_role(n.nspowner, 'usage'),
+    has_database_privilege(current_database(), 'create')
+from (values (1)) as one (row)
+left join pg_catalog.pg_namespace as n on n.nspname = 'record_ledger'
+"""
 SERVER = """
 select current_setting('server_version_num')::integer, current_user, current_database(),
     pg_catalog.clock_timestamp()
