@@ -29,6 +29,7 @@ def complete_record(
     """
     pipeline_id, claim_token = _claim(record)
     with using(ledger) as used:
+        used.hold(record)
         used.complete_record(pipeline_id, claim_token, detail)
 
 
@@ -48,6 +49,7 @@ def fail_record(
     pipeline_id, claim_token = _claim(record)
     text = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error
     with using(ledger) as used:
+        used.hold(record)
         used.fail_record(pipeline_id, claim_token, text, retry)
 
 
@@ -58,6 +60,7 @@ def release_record(record: Mapping[str, Any], *, ledger: RecordLedger | None = N
     """
     pipeline_id, claim_token = _claim(record)
     with using(ledger) as used:
+        used.hold(record)
         used.release_record(pipeline_id, claim_token)
 
 
@@ -68,6 +71,7 @@ def extend_lease(record: Mapping[str, Any], *, ledger: RecordLedger | None = Non
     """
     pipeline_id, claim_token = _claim(record)
     with using(ledger) as used:
+        used.hold(record)
         return used.extend_lease(pipeline_id, claim_token)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import random
@@ -173,6 +174,21 @@ def connect(
     return connection
 
 
+async def connect_async(conninfo: str) -> psycopg.AsyncConnection[Any]:
+    """Opens a connection as `connect` does, for an event loop; remarks of the server are not kept.
+
+    :raises psycopg.Error: when the server cannot be reached or refuses; its `sqlstate` says how.
+    """
+    options = connect_options(conninfo)
+    try:
+        return await psycopg.AsyncConnection.connect(conninfo, **options)
+    except psycopg.OperationalError as error:
+        error.sqlstate = error.sqlstate or await asyncio.to_thread(
+            _refused_with, error, conninfo, options
+        )
+        raise
+
+
 def _refused_with(
     error: psycopg.OperationalError, text: str, options: dict[str, Any]
 ) -> str | None:
@@ -214,6 +230,7 @@ class Session:
         # What the role's or the database's default says otherwise is learnt from a refused call.
         self._asks_read_committed = False
         self._wants_writes = False
+        self._followers: weakref.WeakSet[Session] = weakref.WeakSet()
         self._begin()
         _sessions.add(self)
 
@@ -329,6 +346,13 @@ class Session:
         """
         self._latest = elapsed() + (self._retry.within if within is None else within)
         self._woken.set()
+        for other in list(self._followers):
+            other.hurry(self._latest - elapsed())
+
+    def follow(self, other: Session) -> None:
+        """Has `other.hurry` hurry this session as well, also when that was said before."""
+        self._latest = other._latest
+        other._followers.add(self)
 
     def close(self) -> None:
         """Closes the connection if one is open; a later `run` opens another."""

@@ -194,14 +194,17 @@ class RecordLedger(LedgerOperator):
         :raises ClaimLost: when the token is no longer the record's.
         """
         with logs.timed("extend_lease", pipeline_id=pipeline_id, claim_token=claim_token):
-            token = claim_token_of(claim_token)
-            parameters = {"pipeline_id": pipeline_id, "claim_token": token}
-            sent, longest = elapsed(), self._session.longest_call
-            row = self._rows("extend_lease", statements.EXTEND_LEASE, parameters, longest=longest)[
-                0
-            ]
+            claim = pipeline_id, claim_token_of(claim_token)
+            sent = elapsed()
+            row = self._rows(
+                "extend_lease",
+                statements.EXTEND_LEASE,
+                {"pipeline_id": claim[0], "claim_token": claim[1]},
+                until=self.leases.until(claim),
+                longest=self._session.longest_call,
+            )[0]
         expires: dt.datetime = row["lease_expires_at"]
-        self.leases.extended((pipeline_id, token), sent, expires)
+        self.leases.extended(claim, sent, expires)
         return expires
 
     # ---------------------------------------------------------------- the archive
@@ -240,6 +243,7 @@ class RecordLedger(LedgerOperator):
         """
         other = RecordLedger(self._conninfo, retry=retry or self._retry)
         other.leases = self.leases
+        other._session.follow(self._session)
         return other
 
     def hold(self, record: Mapping[str, Any]) -> None:

@@ -268,6 +268,7 @@ class LedgerReader:
         statement: str,
         parameters: dict[str, Any],
         *,
+        until: float | None = None,
         longest: float = LONGEST_OPERATION,
     ) -> list[Record]:
         bound = {**parameters, "time_columns": statements.TIME_COLUMNS_OF_VIEWS}
@@ -276,7 +277,7 @@ class LedgerReader:
             with connection.ask(statement, bound, row_factory=dict_row) as cursor:
                 return [row_from_view(row) for row in cursor]
 
-        return self._session.run(name, work, longest=longest)
+        return self._session.run(name, work, until=until, longest=longest)
 
 
 def _opened(

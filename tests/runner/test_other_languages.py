@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from record_ledger import LedgerUnavailable, NotDeployed, RecordLedger, RetryPolicy
-from record_ledger.connection import Session, connect
+from record_ledger.connection import Session, connect, connect_async
 from record_ledger.deploy import deploy
 from record_ledger.server_errors import is_retryable
 from tests.runner.exec_support import waits_in_the_database
@@ -87,6 +88,14 @@ def test_a_refused_connection_is_not_tried_again(german, wrong, sqlstate, advice
     assert caught.value.sqlstate == sqlstate
     assert advice in caught.value.hint
     assert "event=retry" not in caplog.text
+
+
+def test_an_event_loop_is_told_how_it_was_refused(german):
+    with pytest.raises(psycopg.OperationalError) as caught:
+        asyncio.run(connect_async(make_conninfo(german.dsn(), user="not_there")))
+
+    assert caught.value.sqlstate == "28000"
+    assert not is_retryable(caught.value)
 
 
 def test_a_user_without_a_free_connection_is_tried_again_and_told_so(german, caplog):

@@ -28,7 +28,9 @@ def set_for(ledger, dsn, setting, value):
     user = psycopg.conninfo.conninfo_to_dict(dsn)["user"]
     ledger.execute(
         psycopg.sql.SQL("alter role {} set {} = {}").format(
-            psycopg.sql.Identifier(user), psycopg.sql.Identifier(setting), psycopg.sql.Literal(value)
+            psycopg.sql.Identifier(user),
+            psycopg.sql.Identifier(setting),
+            psycopg.sql.Literal(value),
         )
     )
     return user
@@ -136,10 +138,12 @@ def test_a_server_that_takes_no_writes_for_a_while_is_waited_for(own_server, con
             owner.execute("alter system set default_transaction_read_only = on")
             owner.execute("select pg_reload_conf()")
             until(
-                lambda: runner._session._connection.execute(
-                    "show default_transaction_read_only"
-                ).fetchone()[0]
-                == "on",
+                lambda: (
+                    runner._session._connection.execute(
+                        "show default_transaction_read_only"
+                    ).fetchone()[0]
+                    == "on"
+                ),
                 "the setting to arrive",
             )
             thread = threading.Thread(
@@ -207,12 +211,12 @@ def test_a_frozen_server_is_left_for_one_that_answers(two_servers, config, soon)
 def test_a_frozen_server_without_another_is_an_error_and_not_for_ever(own_server, soon):
     deploy(own_server.dsn())
     alone = make_conninfo(own_server.dsn(), connect_timeout="2")
-    with (
-        RecordLedger(alone, retry=RetryPolicy(tries=2, first_wait=0.01)) as runner,
-        pytest.raises(LedgerUnavailable, match="cannot be reached after 2 tries"),
-    ):
+    with RecordLedger(alone, retry=RetryPolicy(tries=2, first_wait=0.01)) as runner:
         runner.pipelines()
-        with own_server.frozen():
+        with (
+            own_server.frozen(),
+            pytest.raises(LedgerUnavailable, match="cannot be reached after 2 tries"),
+        ):
             runner.pipelines()
 
 

@@ -247,7 +247,7 @@ class Server:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Halts every process of it for the length of a block: its sockets stay open, and silent."""
+        """Halts all its processes for the length of a block; its sockets stay open, and silent."""
         assert self._process is not None
         postmaster = psutil.Process(self._process.pid)
         postmaster.suspend()  # first, so that it starts no other

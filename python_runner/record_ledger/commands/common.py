@@ -61,6 +61,8 @@ def database(args: Namespace, *, deploys: bool = True) -> Iterator[str | None]:
 def opened(args: Namespace) -> Iterator[RecordLedger]:
     """Yields the ledger that the command uses."""
     with database(args) as conninfo, RecordLedger(conninfo) as ledger:
+        if getattr(args, "passed", None) is not None:
+            ledger.hold(args.passed)  # what ends its claim is tried until its lease is over
         yield ledger
 
 
@@ -106,7 +108,7 @@ def claim_of(args: Namespace) -> tuple[str, int]:
         return args.pipeline, claim_token_of(args.claim_token)
     if args.pipeline is not None or args.claim_token is not None:
         raise CommandError("give --record, or --pipeline and --claim-token, not both")
-    record = passed_record(args.record)
+    args.passed = record = passed_record(args.record)
     return record["pipeline_id"], record["claim_token"]
 
 
