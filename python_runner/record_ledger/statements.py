@@ -284,6 +284,71 @@ SERVER = """
 select current_setting('server_version_num')::integer, current_user, current_database(),
     pg_catalog.clock_timestamp()
 """
+# Where a default was set, as narrowly as it was: for the role in the database, the role, or the
+# database; null where the server's configuration or the connection string has it.
+_DEFAULT = """
+select {columns} pg_catalog.current_setting('{setting}'), (
+    select case
+        when s.setrole <> 0 and s.setdatabase <> 0 then format(
+            'the role %I in database %I', current_user, current_database()
+        )
+        when s.setrole <> 0 then format('the role %I', current_user)
+        else format('the database %I', current_database())
+    end
+    from pg_catalog.pg_db_role_setting as s
+    cross join lateral unnest(s.setconfig) as c (setting)
+    where s.setdatabase in (
+            0, (select d.oid from pg_catalog.pg_database as d where d.datname = current_database())
+        )
+        and s.setrole in (
+            0, (select r.oid from pg_catalog.pg_roles as r where r.rolname = current_user)
+        )
+        and split_part(c.setting, '=', 1) = '{setting}'
+    order by s.setrole <> 0 desc, s.setdatabase <> 0 desc
+    limit 1
+)
+"""
+TAKES_WRITES = _DEFAULT.format(
+    columns="pg_catalog.pg_is_in_recovery(),", setting="default_transaction_read_only"
+)
+ISOLATION = _DEFAULT.format(columns="", setting="default_transaction_isolation")
+# Sessions that hold up runs: idle in a transaction that has locked something of the ledger, or
+# blocking a session that waits. What others do may be hidden from this user; who blocks is not.
+HOLDING_SESSIONS = """
+with holding as (
+    select distinct l.pid
+    from pg_catalog.pg_locks as l
+    join pg_catalog.pg_class as c on c.oid = l.relation
+    join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+    join pg_catalog.pg_stat_activity as a on a.pid = l.pid
+    where n.nspname = 'record_ledger' and l.granted
+        and l.database = (
+            select d.oid from pg_catalog.pg_database as d where d.datname = current_database()
+        )
+        and l.mode not in ('AccessShareLock')
+        and a.state in ('idle in transaction', 'idle in transaction (aborted)')
+        and a.state_change <= clock_timestamp() - make_interval(secs => %(seconds)s::float8)
+),
+
+blocking as (
+    select distinct unnest(pg_catalog.pg_blocking_pids(l.pid)) as pid
+    from pg_catalog.pg_locks as l
+    join pg_catalog.pg_stat_activity as a on a.pid = l.pid
+    where not l.granted and a.datname = current_database()
+        and l.waitstart <= clock_timestamp() - make_interval(secs => %(seconds)s::float8)
+)
+select a.pid, a.usename::text, nullif(a.application_name, ''), a.state,
+    extract(
+        epoch from clock_timestamp() - coalesce(a.state_change, a.xact_start)
+    )::float8
+from pg_catalog.pg_stat_activity as a
+where a.pid in (select h.pid from holding as h union select b.pid from blocking as b)
+    and a.pid <> pg_catalog.pg_backend_pid()
+    and not exists (
+        select from pg_catalog.pg_locks as l where l.pid = a.pid and not l.granted
+    )
+order by a.pid
+"""
 BACKEND = "select pg_catalog.pg_backend_pid()"
 CAN_ASK_RELEASE = "select has_function_privilege('record_ledger.deployed_release()', 'execute')"
 RELEASE = "select record_ledger.deployed_release()"

@@ -16,11 +16,13 @@ class HeldNetwork:
     """Listens on a loopback port and speaks to a Unix socket; in a `with` block.
 
     `hold` holds the connections that are open now, for good; new ones come through. `opened` counts
-    all that were opened.
+    all that were opened, `round_trips` how often the server answered what was asked.
     """
 
     def __init__(self, upstream: Path) -> None:
         self.opened = 0
+        self.round_trips = 0
+        self._asked = False
         self._upstream = upstream
         self._held: set[threading.Event] = set()
         self._open: set[threading.Event] = set()
@@ -61,15 +63,19 @@ class HeldNetwork:
                 self.opened += 1
                 for source, target in ((client, server), (server, client)):
                     threading.Thread(
-                        target=self._carry, args=(source, target, held), daemon=True
-                    ).start()
+                        target=self._carry, args=(source, target, held, source is client),
+                        daemon=True,
+                    ).start()  # fmt: skip
 
-    @staticmethod
-    def _carry(source: socket.socket, target: socket.socket, held: threading.Event) -> None:
+    def _carry(
+        self, source: socket.socket, target: socket.socket, held: threading.Event, asks: bool
+    ) -> None:
         with suppress(OSError):
             while data := source.recv(_CHUNK):
                 if held.is_set():
                     return
+                self.round_trips += self._asked and not asks
+                self._asked = asks
                 target.sendall(data)
             if not held.is_set():
                 target.shutdown(socket.SHUT_RDWR)
