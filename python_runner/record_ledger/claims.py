@@ -30,6 +30,7 @@ def complete_record(
     """
     pipeline_id, claim_token = _claim(record)
     with using(ledger) as used:
+        used.hold(record)
         used.complete_record(pipeline_id, claim_token, detail, start_of(record))
 
 
@@ -49,6 +50,7 @@ def fail_record(
     pipeline_id, claim_token = _claim(record)
     text = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error
     with using(ledger) as used:
+        used.hold(record)
         used.fail_record(pipeline_id, claim_token, text, retry, start_of(record))
 
 
@@ -66,6 +68,7 @@ def release_record(
     """
     pipeline_id, claim_token = _claim(record)
     with using(ledger) as used:
+        used.hold(record)
         used.release_record(pipeline_id, claim_token, not_before, start_of(record))
 
 
@@ -76,6 +79,7 @@ def extend_lease(record: Mapping[str, Any], *, ledger: RecordLedger | None = Non
     """
     pipeline_id, claim_token = _claim(record)
     with using(ledger) as used:
+        used.hold(record)
         return used.extend_lease(pipeline_id, claim_token, start_of(record))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import time
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
+# As `connection` has it, which is not imported for --help.
+_RETRY_VARIABLE = "RECORD_LEDGER_RETRY_WITHIN"
+
+
 class _Terminated(KeyboardInterrupt):
     """SIGTERM or SIGHUP: to the driver as Ctrl-C, so it cancels the statement under way."""
 
@@ -39,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _ended_by_signals():
             args = parser().parse_args(argv)
-            with _logging_to_stderr(args):
+            with _logging_to_stderr(args), _retrying_as_asked(args):
                 code = _run(args)
                 sys.stdout.flush()
                 return code
@@ -95,6 +100,22 @@ def _terminate(number: int, _frame: FrameType | None) -> None:
 def _say(text: str) -> None:
     with suppress(OSError):  # nobody reads it; the exit code says it too
         sys.stderr.write(f"record-ledger: {redact(text)}\n")
+
+
+@contextmanager
+def _retrying_as_asked(args: argparse.Namespace) -> Iterator[None]:
+    """Puts --retry-within where every connection finds it, a command's that exec runs as well."""
+    asked = getattr(args, "retry_within", None)
+    before = os.environ.get(_RETRY_VARIABLE)
+    if asked is not None:
+        os.environ[_RETRY_VARIABLE] = asked
+    try:
+        yield
+    finally:
+        if asked is not None:
+            os.environ.pop(_RETRY_VARIABLE)
+            if before is not None:
+                os.environ[_RETRY_VARIABLE] = before
 
 
 class _Formatter(logging.Formatter):

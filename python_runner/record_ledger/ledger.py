@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import logs, statements
 from .claims import claim_token_of
+from .clocks import elapsed
 from .config import KNOWN_KEYS, config_to_send, has_templates, plain_json, to_json
+from .leases import Leases
 from .operations import LedgerOperator
 from .processing import Processing
 from .reader import Row, Time
@@ -31,11 +33,17 @@ class RecordLedger(LedgerOperator):
     one call at a time. A call is repeated within `retry` when the connection drops, and every call
     that is repeated is safe to repeat. Use it in a `with` block, or `close()` it. It inherits what
     operators do and what only reads.
+
+    A forked child that inherits it opens a connection of its own. A copy, and what `pickle` carries
+    to another process, is a ledger of the same database, with a connection of its own as well; a
+    pickle holds the connection string, the password in it included.
     """
 
     def __init__(self, conninfo: str | None = None, *, retry: RetryPolicy | None = None) -> None:
         super().__init__(conninfo, retry=retry)
         self._warned_of: set[frozenset[str]] = set()
+        # Until when it is worth to try what ends a claim; shared with `another`.
+        self.leases = Leases()
 
     # ---------------------------------------------------------------- the cycle
     def store_new_and_pass_valid_record(
@@ -52,6 +60,7 @@ class RecordLedger(LedgerOperator):
         """
         run_id = str(uuid.uuid4()) if run_id is None else run_id
         with logs.timed("store_new_and_pass_valid_record", run_id=run_id) as outcome:
+            sent = elapsed()
             answer, timezone = self._cycle(
                 "store_new_and_pass_valid_record",
                 statements.STORE_NEW_AND_PASS,
@@ -59,7 +68,7 @@ class RecordLedger(LedgerOperator):
                 (run_id,),
                 outcome,
             )
-            return _pass_result(outcome, answer, timezone)
+            return self._pass_result(outcome, answer, timezone, sent)
 
     def pass_valid_records(
         self, final_config: Mapping[str, Any], run_id: str | None = None, record_limit: int = 100
@@ -76,6 +85,7 @@ class RecordLedger(LedgerOperator):
         """
         run_id = str(uuid.uuid4()) if run_id is None else run_id
         with logs.timed("pass_valid_records", run_id=run_id) as outcome:
+            sent = elapsed()
             answer, timezone = self._cycle(
                 "pass_valid_records",
                 statements.PASS_VALID_RECORDS,
@@ -84,6 +94,8 @@ class RecordLedger(LedgerOperator):
                 outcome,
             )
             records = [record_from_json(record, timezone) for record in answer["records"]]
+            for record in records:
+                self.leases.passed(record, sent)
             logs.passed(outcome, answer["verdict"], answer["reason"], None)
             outcome["records"] = len(records)
             return BatchResult(answer["exit_dag"], answer["verdict"], answer["reason"], records)
@@ -97,12 +109,14 @@ class RecordLedger(LedgerOperator):
         """
         run_id = str(uuid.uuid4()) if run_id is None else run_id
         with logs.timed("pass_valid_record", run_id=run_id, pipeline_id=pipeline_id) as outcome:
+            sent = elapsed()
             answer, timezone = self._one_row(
                 "pass_valid_record",
                 statements.PASS_VALID,
                 {"pipeline_id": pipeline_id, "run_id": run_id},
+                longest=self._session.longest_call,
             )
-            return _pass_result(outcome, answer, timezone)
+            return self._pass_result(outcome, answer, timezone, sent)
 
     def register_pipeline(self, final_config: Mapping[str, Any]) -> str:
         """Makes the pipeline known with this config and returns its id; unchanged, writes nothing.
@@ -221,15 +235,24 @@ class RecordLedger(LedgerOperator):
         :raises ClaimLost: when the token is no longer the record's.
         """
         with logs.timed("extend_lease", pipeline_id=pipeline_id, claim_token=claim_token):
+            claim = pipeline_id, claim_token_of(claim_token)
             parameters = {
                 "pipeline_id": pipeline_id,
-                "claim_token": claim_token_of(claim_token),
+                "claim_token": claim[1],
                 "window_start_time": self._named(
                     window_start_time, pipeline_id, "window_start_time"
                 ),
             }
-            row = self._rows("extend_lease", statements.EXTEND_LEASE, parameters)[0]
+            sent = elapsed()
+            row = self._rows(
+                "extend_lease",
+                statements.EXTEND_LEASE,
+                parameters,
+                until=self.leases.until(claim),
+                longest=self._session.longest_call,
+            )[0]
         expires: dt.datetime = row["lease_expires_at"]
+        self.leases.extended(claim, sent, expires)
         return expires
 
     def claim_state(self, pipeline_id: str, claim_token: int) -> ClaimState:
@@ -280,7 +303,25 @@ class RecordLedger(LedgerOperator):
 
         It tries as often as this one unless `retry` says otherwise.
         """
-        return RecordLedger(self._conninfo, retry=retry or self._retry)
+        other = RecordLedger(self._conninfo, retry=retry or self._retry)
+        other.leases = self.leases
+        other._session.follow(self._session)
+        return other
+
+    def hold(self, record: Mapping[str, Any]) -> None:
+        """Has what ends the claim on a record be tried until its `lease_expires_at`.
+
+        For a record that another process was passed. Of those that this ledger passes or extends
+        itself, it knows; either way 30 s at least (`RetryPolicy.within`).
+        """
+        self.leases.given(record)
+
+    def hurry(self, within: float | None = None) -> None:
+        """Ends the waiting for a lease's end: calls are tried for `within` seconds from now only.
+
+        By default as long as `RetryPolicy.within`. For another thread, when a signal came.
+        """
+        self._session.hurry(within)
 
     # ---------------------------------------------------------------- how calls are made
     def _cycle(
@@ -301,7 +342,12 @@ class RecordLedger(LedgerOperator):
         config_json, built = to_json(self._without_known_names(config)), "[]"
         timezone = config.get("timezone")
         while True:
-            (answer,) = self._one_row(name, statement, (config_json, *parameters, built))
+            (answer,) = self._one_row(
+                name,
+                statement,
+                (config_json, *parameters, built),
+                longest=self._session.longest_call,
+            )
             to_build = answer["to_build"]
             if not to_build or templates is None:
                 return answer, timezone
@@ -331,7 +377,25 @@ class RecordLedger(LedgerOperator):
         self, name: str, statement: str, pipeline_id: str, claim_token: int, *more: object
     ) -> None:
         with logs.timed(name, pipeline_id=pipeline_id, claim_token=claim_token):
-            self._one_row(name, statement, (pipeline_id, claim_token_of(claim_token), *more))
+            claim = pipeline_id, claim_token_of(claim_token)
+            self._one_row(
+                name,
+                statement,
+                (*claim, *more),
+                until=self.leases.until(claim),
+                longest=self._session.longest_call,
+            )
+            self.leases.ended(claim)
+
+    def _pass_result(
+        self, outcome: dict[str, object], answer: dict[str, Any], timezone: str | None, sent: float
+    ) -> PassResult:
+        data = answer["record"]
+        record = None if data is None else record_from_json(data, timezone)
+        if record is not None:
+            self.leases.passed(record, sent)
+        logs.passed(outcome, answer["verdict"], answer["reason"], record)
+        return PassResult(answer["exit_dag"], answer["verdict"], answer["reason"], record)
 
 
 def pipeline_id_of(config: Mapping[str, Any]) -> Any:
@@ -350,12 +414,3 @@ def record_templates(config: Mapping[str, Any]) -> RecordTemplates | None:
     from .templates import compiled  # noqa: PLC0415 - jinja2 is slow to import and seldom needed
 
     return compiled(default_record)
-
-
-def _pass_result(
-    outcome: dict[str, object], answer: dict[str, Any], timezone: str | None
-) -> PassResult:
-    data = answer["record"]
-    record = None if data is None else record_from_json(data, timezone)
-    logs.passed(outcome, answer["verdict"], answer["reason"], record)
-    return PassResult(answer["exit_dag"], answer["verdict"], answer["reason"], record)

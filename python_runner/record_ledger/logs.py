@@ -71,6 +71,13 @@ def retrying(call: str, tried: int, wait: float, reason: str) -> None:
     logger.warning(line(call=call, event="retry", tried=tried, wait_seconds=wait, reason=reason))
 
 
+def waits_for_lock(call: str, seconds: float, blockers: str) -> None:
+    """Warns that a call waits for a lock, and who holds it."""
+    logger.warning(
+        line(event="waits_for_lock", call=call, waited_seconds=seconds, blocked_by=blockers)
+    )
+
+
 def command_ended(record: Any, exit_code: int, seconds: float) -> None:
     """Logs how a command ended that was run on a record."""
     logger.info(

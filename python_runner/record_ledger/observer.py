@@ -118,7 +118,8 @@ class LedgerObserver(LedgerPast):
     def _call(self, name: str, parameters: dict[str, Any]) -> Any:
         with logs.timed(name, **parameters) as outcome:
             statement: str = getattr(observation_statements, name.upper())
-            outcome["returned"] = self._one_row(name, statement, parameters)[0]
+            longest = self._session.longest_call
+            outcome["returned"] = self._one_row(name, statement, parameters, longest=longest)[0]
         return outcome["returned"]
 
     def _observations(

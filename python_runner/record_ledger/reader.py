@@ -9,7 +9,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from . import statements
-from .connection import RetryPolicy, Session
+from .connection import LONGEST_OPERATION, RetryPolicy, Session
 from .errors import InvalidArgument
 from .records import Record, parsed_time, record_from_json, row_from_view
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
+
+    from .waiting import Connection
 
 Row = tuple[Any, ...]
 # A time without an offset is the wall clock of the pipeline's zone, a date its first instant.
@@ -49,6 +51,11 @@ class LedgerReader:
     def close(self) -> None:
         """Closes the connection; a later call would open another."""
         self._session.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The connection stays here. The connection string goes along, with a password in it: a
+        # worker of multiprocessing has to connect as this one does.
+        return _opened, (type(self), self._conninfo, self._retry)
 
     @property
     def conninfo(self) -> str | None:
@@ -263,23 +270,41 @@ class LedgerReader:
         parameters: Row | dict[str, Any],
         *,
         may_run_twice: bool = True,
+        until: float | None = None,
+        longest: float = LONGEST_OPERATION,
     ) -> Row:
-        def work(connection: psycopg.Connection[Any]) -> Row:
-            row: Row | None = connection.execute(statement, parameters, binary=True).fetchone()
+        def work(connection: Connection) -> Row:
+            row: Row | None = connection.ask(statement, parameters).fetchone()
             if row is None:
                 raise psycopg.DataError(f"{name} answered no row")
             return row
 
-        return self._session.run(name, work, may_run_twice=may_run_twice)
+        return self._session.run(
+            name, work, may_run_twice=may_run_twice, until=until, longest=longest
+        )
 
-    def _rows(self, name: str, statement: str, parameters: dict[str, Any]) -> list[Record]:
+    def _rows(
+        self,
+        name: str,
+        statement: str,
+        parameters: dict[str, Any],
+        *,
+        until: float | None = None,
+        longest: float = LONGEST_OPERATION,
+    ) -> list[Record]:
         bound = {**parameters, "time_columns": statements.TIME_COLUMNS_OF_VIEWS}
 
-        def work(connection: psycopg.Connection[Any]) -> list[Record]:
-            with connection.cursor(row_factory=dict_row, binary=True) as cursor:
-                return [row_from_view(row) for row in cursor.execute(statement, bound)]
+        def work(connection: Connection) -> list[Record]:
+            with connection.ask(statement, bound, row_factory=dict_row) as cursor:
+                return [row_from_view(row) for row in cursor]
 
-        return self._session.run(name, work)
+        return self._session.run(name, work, until=until, longest=longest)
+
+
+def _opened(
+    kind: type[LedgerReader], conninfo: str | None, retry: RetryPolicy | None
+) -> LedgerReader:
+    return kind(conninfo, retry=retry)
 
 
 def time_text(time: Time | None) -> str | None:

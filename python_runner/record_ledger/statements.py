@@ -251,13 +251,114 @@ from (select record_ledger.clock() as now) as m
 join record_ledger.pipeline_progress as v on v.pipeline_id = %s::text
 """
 
+# ---------------------------------------------------------------- the connection
+# In one round trip with what follows it. It is true of that transaction alone, without a session's
+# state: each transaction begins with the default again.
+READ_COMMITTED = "set transaction_isolation to 'read committed'"
+DEFAULT_ISOLATION = "select current_setting('default_transaction_isolation')"
+# Who holds the locks that a call of ours waits for. A pooler announces a process id of its own: the
+# call is then found by the user and the routine that it names.
+BLOCKERS = """
+with waiting as (
+    select a.pid
+    from pg_catalog.pg_stat_activity as a
+    where a.usename = current_user and a.datname = current_database()
+        and a.wait_event_type = 'Lock'
+        and (a.pid = %(pid)s::integer or a.query like %(routine)s::text)
+    order by a.pid = %(pid)s::integer desc, a.query_start
+    limit 1
+)
+select b.pid, a.usename::text, nullif(a.application_name, ''), a.state,
+    extract(
+        epoch from clock_timestamp() - coalesce(a.state_change, a.xact_start, a.backend_start)
+    )::float8
+from (
+    select distinct unnest(pg_catalog.pg_blocking_pids(w.pid)) as pid from waiting as w
+) as b
+left join pg_catalog.pg_stat_activity as a on a.pid = b.pid
+order by b.pid
+"""
+
 # ---------------------------------------------------------------- deploy and doctor
 IS_DEPLOYED = "select to_regclass('record_ledger.deployment') is not null"
 RELEASES = "select d.release from record_ledger.deployment as d order by d.deployed_at, d.release"
 MIGRATIONS = "select m.name from record_ledger.migration as m order by m.version"
+WHO_MAY_DEPLOY = """
+select quote_ident(current_user), quote_ident(current_database()),
+    quote_ident(pg_catalog.pg_get_userbyid(n.nspowner)),
+    pg_has_role(n.nspowner, 'usage'),
+    has_database_privilege(current_database(), 'create')
+from (values (1)) as one (row)
+left join pg_catalog.pg_namespace as n on n.nspname = 'record_ledger'
+"""
 SERVER = """
 select current_setting('server_version_num')::integer, current_user, current_database(),
     pg_catalog.clock_timestamp()
+"""
+# Where a default was set, as narrowly as it was: for the role in the database, the role, or the
+# database; null where the server's configuration or the connection string has it.
+_DEFAULT = """
+select {columns} pg_catalog.current_setting('{setting}'), (
+    select case
+        when s.setrole <> 0 and s.setdatabase <> 0 then format(
+            'the role %I in database %I', current_user, current_database()
+        )
+        when s.setrole <> 0 then format('the role %I', current_user)
+        else format('the database %I', current_database())
+    end
+    from pg_catalog.pg_db_role_setting as s
+    cross join lateral unnest(s.setconfig) as c (setting)
+    where s.setdatabase in (
+            0, (select d.oid from pg_catalog.pg_database as d where d.datname = current_database())
+        )
+        and s.setrole in (
+            0, (select r.oid from pg_catalog.pg_roles as r where r.rolname = current_user)
+        )
+        and split_part(c.setting, '=', 1) = '{setting}'
+    order by s.setrole <> 0 desc, s.setdatabase <> 0 desc
+    limit 1
+)
+"""
+TAKES_WRITES = _DEFAULT.format(
+    columns="pg_catalog.pg_is_in_recovery(),", setting="default_transaction_read_only"
+)
+ISOLATION = _DEFAULT.format(columns="", setting="default_transaction_isolation")
+# Sessions that hold up runs: idle in a transaction that has locked something of the ledger, or
+# blocking a session that waits. What others do may be hidden from this user; who blocks is not.
+HOLDING_SESSIONS = """
+with holding as (
+    select distinct l.pid
+    from pg_catalog.pg_locks as l
+    join pg_catalog.pg_class as c on c.oid = l.relation
+    join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+    join pg_catalog.pg_stat_activity as a on a.pid = l.pid
+    where n.nspname = 'record_ledger' and l.granted
+        and l.database = (
+            select d.oid from pg_catalog.pg_database as d where d.datname = current_database()
+        )
+        and l.mode not in ('AccessShareLock')
+        and a.state in ('idle in transaction', 'idle in transaction (aborted)')
+        and a.state_change <= clock_timestamp() - make_interval(secs => %(seconds)s::float8)
+),
+
+blocking as (
+    select distinct unnest(pg_catalog.pg_blocking_pids(l.pid)) as pid
+    from pg_catalog.pg_locks as l
+    join pg_catalog.pg_stat_activity as a on a.pid = l.pid
+    where not l.granted and a.datname = current_database()
+        and l.waitstart <= clock_timestamp() - make_interval(secs => %(seconds)s::float8)
+)
+select a.pid, a.usename::text, nullif(a.application_name, ''), a.state,
+    extract(
+        epoch from clock_timestamp() - coalesce(a.state_change, a.xact_start)
+    )::float8
+from pg_catalog.pg_stat_activity as a
+where a.pid in (select h.pid from holding as h union select b.pid from blocking as b)
+    and a.pid <> pg_catalog.pg_backend_pid()
+    and not exists (
+        select from pg_catalog.pg_locks as l where l.pid = a.pid and not l.granted
+    )
+order by a.pid
 """
 BACKEND = "select pg_catalog.pg_backend_pid()"
 CAN_ASK_RELEASE = "select has_function_privilege('record_ledger.deployed_release()', 'execute')"

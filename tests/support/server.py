@@ -245,6 +245,23 @@ class Server:
                 process.kill()
         self._process.wait()
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Halts all its processes for the length of a block; its sockets stay open, and silent."""
+        assert self._process is not None
+        postmaster = psutil.Process(self._process.pid)
+        postmaster.suspend()  # first, so that it starts no other
+        halted = [postmaster, *postmaster.children(recursive=True)]
+        try:
+            for process in halted[1:]:
+                with suppress(psutil.NoSuchProcess):
+                    process.suspend()
+            yield
+        finally:
+            for process in reversed(halted):
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
+
     def remove(self) -> None:
         """Stops it and deletes its data."""
         self.stop()

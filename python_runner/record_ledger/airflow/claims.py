@@ -143,6 +143,7 @@ def _extend_once_more(ledger: RecordLedger, record: dict[str, Any]) -> None:
     """Extends the lease; work that is done is not done again for want of a database."""
     from record_ledger.heartbeat import warn  # noqa: PLC0415 - see keeping_claim
 
+    ledger.hurry()  # the lease is held as it is: nothing is lost by going on
     try:
         ledger.extend_lease(*claim_of(record), start_of(record))
     except LedgerUnavailable as error:
@@ -204,4 +205,5 @@ def _note(error: BaseException, context: Any, ledger: RecordLedger, record: dict
         if killed and not is_ended_later(context):
             ledger.fail_record(*claim_of(record), text, window_start_time=start_of(record))
         else:
+            ledger.hurry()
             ledger.extend_lease(*claim_of(record), start_of(record))

@@ -87,6 +87,7 @@ class CompleteRecordOperator(BaseOperator):
             _end_without_record(work)
         record = passed_record(self.record)
         with told_to_airflow(self.conn_id), RecordLedgerHook(self.conn_id).get_conn() as ledger:
+            ledger.hold(record)
             if work.error:
                 self._fail(ledger, record, work.error)
             if not work.is_done:
@@ -163,6 +164,7 @@ class FailRecordOperator(BaseOperator):
         """Fails the record."""
         record = passed_record(self.record)
         with told_to_airflow(self.conn_id), RecordLedgerHook(self.conn_id).get_conn() as ledger:
+            ledger.hold(record)
             ledger.fail_record(*claim_of(record), str(self.error), self.retry, start_of(record))
 
 

@@ -61,6 +61,8 @@ def database(args: Namespace, *, deploys: bool = True) -> Iterator[str | None]:
 def opened(args: Namespace) -> Iterator[RecordLedger]:
     """Yields the ledger that the command uses."""
     with database(args) as conninfo, RecordLedger(conninfo) as ledger:
+        if getattr(args, "passed", None) is not None:
+            ledger.hold(args.passed)  # what ends its claim is tried until its lease is over
         yield ledger
 
 
@@ -107,7 +109,8 @@ def claim_of(args: Namespace) -> tuple[str, int, str | None]:
         return args.pipeline, claim_token_of(args.claim_token), args.window
     if (args.pipeline, args.claim_token, args.window) != (None, None, None):
         raise CommandError("give --record, or --pipeline and --claim-token, not both")
-    return claim_in(passed_record(args.record))
+    args.passed = passed_record(args.record)
+    return claim_in(args.passed)
 
 
 def claim_in(record: Mapping[str, Any]) -> tuple[str, int, str | None]:

@@ -152,6 +152,7 @@ class Jobs:
     def _take_turns(self) -> None:
         try:
             with RecordLedger(self._conninfo) as ledger:
+                self._work.stop.knows(ledger)
                 while (record := self._turns.take(partial(self._ask, ledger))) is not None:
                     outcome = run_command(self._work, ledger, record)
                     self._note(outcome, record)

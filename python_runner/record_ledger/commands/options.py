@@ -11,6 +11,7 @@ from .operator_options import add_operations
 from .pipeline_options import add_pipeline
 from .trust_options import add_trust
 
+_LONGEST_RETRY = 86400.0
 _EPILOG = """\
 exit codes: 0 proceed (or done), 99 nothing to do, 1 error (or a command of exec failed),
 2 wrong usage
@@ -68,6 +69,13 @@ def _common_options() -> argparse.ArgumentParser:
         const="",
         metavar="DIR",
         help="use the embedded server, with its data in DIR",
+    )
+    group.add_argument(
+        "--retry-within",
+        type=_seconds,
+        metavar="SECONDS",
+        help="how long a call is tried while the database cannot be reached; what ends a claim, "
+        "until its lease is over (default: RECORD_LEDGER_RETRY_WITHIN, or 30)",
     )
     group.add_argument(
         "--log-level",
@@ -303,6 +311,19 @@ def _conditions(text: str) -> list[str]:
                 "(such as behind=2h)"
             )
     return conditions
+
+
+def _seconds(text: str) -> str:
+    """Returns the text as it is: the connection reads it from the environment."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0.0 <= seconds <= _LONGEST_RETRY:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a valid number of seconds; give one from 0 to a day"
+        )
+    return text
 
 
 def _count(text: str) -> int:
