@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from . import logs, statements
 from .claims import claim_token_of
 from .config import KNOWN_KEYS, config_to_send, has_templates, plain_json, to_json
+from .details import detail_json
 from .operations import LedgerOperator
 from .processing import Processing
 from .reader import Row
@@ -124,6 +125,7 @@ class RecordLedger(LedgerOperator):
         `built` holds objects with window_start_time and fields, in the pipeline's field names.
         Windows are then stored up to the first one missing from it.
 
+        :raises InvalidArgument: when JSON cannot carry `built`, naming every such part.
         :raises UnknownPipeline: when no such pipeline is registered.
         """
         with logs.timed("store_new_records", pipeline_id=pipeline_id) as outcome:
@@ -140,7 +142,8 @@ class RecordLedger(LedgerOperator):
     ) -> None:
         """Ends the claim as done; repeating it with its token changes nothing and succeeds.
 
-        `detail` is kept with the event: counts, paths, whatever JSON holds.
+        `detail` is kept with the event: counts, paths, whatever JSON holds. It decides nothing:
+        what JSON cannot hold is kept as text, what is too long is cut, and a warning is logged.
 
         :raises ClaimLost: when the token is no longer the record's; nothing was changed.
         """
@@ -149,7 +152,7 @@ class RecordLedger(LedgerOperator):
             statements.COMPLETE_RECORD,
             pipeline_id,
             claim_token,
-            to_json(plain_json(detail or {}, "detail")),
+            detail_json(detail),
         )
 
     def fail_record(

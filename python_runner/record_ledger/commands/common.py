@@ -13,7 +13,7 @@ from record_ledger.claims import claim_token_of
 from record_ledger.connection import DSN_VARIABLE
 from record_ledger.deploy import deploy_if_missing
 from record_ledger.embedded import default_folder, embedded_server
-from record_ledger.errors import InvalidArgument, UnknownPipeline
+from record_ledger.errors import LedgerError, UnknownPipeline
 from record_ledger.ledger import RecordLedger
 from record_ledger.records import json_value, parsed_time
 from record_ledger.streams import stdout_is_utf_8
@@ -118,7 +118,7 @@ def passed_record(name: str | None, otherwise: str | None = None) -> dict[str, A
         record = record.get("record", record)
         record = {**record, "claim_token": claim_token_of(record["claim_token"])}
         record["pipeline_id"] = str(record["pipeline_id"])
-    except (ValueError, AttributeError, KeyError, TypeError, InvalidArgument) as error:
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError, LedgerError) as error:
         raise CommandError(
             f"{shown_name(name or 'RECORD_LEDGER_RECORD')} holds no passed record: it needs "
             "pipeline_id and claim_token, as `record-ledger run` prints them"

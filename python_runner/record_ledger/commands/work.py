@@ -87,6 +87,8 @@ def detail_of(text: str | None) -> dict[str, Any] | None:
         detail = json.loads(text)
     except ValueError as error:
         raise CommandError(f"--detail is not valid JSON: {error}") from error
+    except RecursionError as error:
+        raise CommandError("--detail is nested too deeply") from error
     if not isinstance(detail, dict):
         raise CommandError('--detail must be a JSON object, like {"rows": 1200}')
     return detail
