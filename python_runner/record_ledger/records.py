@@ -166,10 +166,9 @@ def json_value(value: Any) -> Any:
     Intervals become seconds. Values of unknown types become their text, so that printing a row
     never fails.
     """
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)  # NaN is no JSON
+    if value is None or isinstance(value, (str, bool, int, float)):
+        is_json = not isinstance(value, float) or math.isfinite(value)
+        return value if is_json else str(value)
     if isinstance(value, (dt.datetime, dt.date)):
         return value.isoformat()
     if isinstance(value, dt.timedelta):
