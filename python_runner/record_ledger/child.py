@@ -71,9 +71,9 @@ class Child:
         pipe = self._process.stderr
         assert pipe is not None  # noqa: S101 - it was asked for
         self._stderr = Relay(pipe, stderr, whole_lines=whole_lines, kept=TAIL_BYTES, drains=True)
-        self._relays = [self._stderr]
+        self._stdout: Relay | None = None
         if stdout is not None and self._process.stdout is not None:
-            self._relays.append(Relay(self._process.stdout, stdout, whole_lines=whole_lines))
+            self._stdout = Relay(self._process.stdout, stdout, whole_lines=whole_lines)
 
     @property
     def tail(self) -> str:
@@ -82,6 +82,16 @@ class Child:
         if len(data) == TAIL_BYTES:  # cut somewhere, perhaps within a character
             data = _REST_OF_CHARACTER.sub(b"", data)
         return data.decode("utf-8", "replace").strip()
+
+    @property
+    def output_error(self) -> str | None:
+        """What kept its standard output from being written whole, once `wait` has returned."""
+        return None if self._stdout is None else self._stdout.error
+
+    @property
+    def messages_error(self) -> str | None:
+        """What kept its standard error from being written whole, once `wait` has returned."""
+        return self._stderr.error
 
     def stop(self, number: int) -> None:
         """Sends the signal to its group, once, and SIGKILL when the grace is over; returns soon.
@@ -117,8 +127,9 @@ class Child:
             if self._timer is not None:
                 self._timer.cancel()
         self._guard.forget(self._process.pid)
-        for relay in self._relays:
-            relay.finish()
+        for relay in (self._stderr, self._stdout):
+            if relay is not None:
+                relay.finish()
         return code
 
     def _stop_group(self, number: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,9 +65,10 @@ def opened(args: Namespace) -> Iterator[RecordLedger]:
 
 
 def note(args: Namespace, text: str) -> None:
-    """Tells a person something on standard error, unless -q was given."""
+    """Tells a person something on standard error, unless -q was given; stops no work."""
     if not getattr(args, "quiet", False):
-        print(f"record-ledger: {text}", file=sys.stderr)
+        with suppress(OSError):  # the disk is full, or nobody reads it
+            print(f"record-ledger: {text}", file=sys.stderr)
 
 
 def print_json(value: Mapping[str, Any]) -> None:

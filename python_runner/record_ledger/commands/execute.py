@@ -10,6 +10,7 @@ from record_ledger.config import is_template
 from record_ledger.guard import Guard
 from record_ledger.ledger import RecordLedger, pipeline_id_of
 from record_ledger.relay import Output
+from record_ledger.streams import drop_stdout
 
 from .common import database, print_json
 from .config_file import read_config
@@ -32,7 +33,8 @@ def execute(args: Namespace) -> int:
 
     99 when nothing was passed. 130, 143 and 129 when it was stopped by Ctrl-C, SIGTERM and SIGHUP,
     which the command gets too. Whatever happens, no record is completed unless the command ended
-    with 0 while the claim was held, and none that was not started costs an attempt.
+    with 0 while the claim was held and its standard output was written; and none that was not
+    started costs an attempt.
     """
     config = read_config(args.config)
     arguments = _arguments(args.arguments)
@@ -61,14 +63,27 @@ def execute(args: Namespace) -> int:
     if not all_ended:
         # Threads that hang in the database, or in writing, would keep Python from ending.
         os._exit(code)
+    unwritten: OSError | None = None
     if jobs.error is None or jobs.outcome is not None:
-        stdout.end_line()
-        print_json(_summary(config, jobs) if several else _single(config, jobs))
+        unwritten = _print(stdout, _summary(config, jobs) if several else _single(config, jobs))
     if work.stop.signal is not None:
         return code
-    if jobs.error is not None:
-        raise jobs.error
+    error = jobs.error or unwritten
+    if error is not None:
+        raise error
     return _exit_code(jobs)
+
+
+def _print(stdout: Output, answer: dict[str, Any]) -> OSError | None:
+    """Prints our JSON on a line of its own; returns what kept it from being written."""
+    try:
+        if stdout.is_in_line:
+            print()
+        print_json(answer)
+    except OSError as error:
+        drop_stdout()
+        return error
+    return None
 
 
 def _arguments(texts: list[str]) -> Callable[[Record], list[str]]:

@@ -92,8 +92,9 @@ def _stopped_early(work: Work) -> Outcome:
 def run_command(work: Work, ledger: RecordLedger, record: Record) -> Outcome:
     """Runs the command on a passed record, and ends its claim in exactly one way.
 
-    completed: the command ended with 0. failed: it ended otherwise, or the counts that the config
-    requires do not agree, and may be tried again.
+    completed: the command ended with 0, and what it printed was written. failed: it ended
+    otherwise, its standard output could not be written, or the counts that the config requires do
+    not agree; it may be tried again.
     released: it was never started, and the attempt does not count. lost: the claim was not ours to
     end any more, or the ledger could not be told.
     """
@@ -133,17 +134,24 @@ def run_command(work: Work, ledger: RecordLedger, record: Record) -> Outcome:
     exit_code = code if code >= 0 else SIGNAL_CODE - code
     logs.command_ended(record, exit_code, seconds)
     if lost is not None:
-        return Outcome(LOST, lost.message, record, exit_code)
-    return _end(ledger, record, child, code, {"exit_code": exit_code, "seconds": seconds})
+        is_last = child.output_error is not None
+        return Outcome(LOST, lost.message, record, exit_code, is_last=is_last)
+    detail: dict[str, Any] = {"exit_code": exit_code, "seconds": seconds}
+    if child.messages_error is not None:
+        # Its work is not its messages: they are kept here, as far as they are kept at all.
+        detail["stderr_error"] = child.messages_error
+    return _end(ledger, record, child, code, detail)
 
 
 def _end(
     ledger: RecordLedger, record: Record, child: Child, code: int, detail: dict[str, Any]
 ) -> Outcome:
-    """Completes or fails the record, by how the command ended."""
+    """Completes or fails the record, by how the command ended and whether its output was kept."""
     how = _how_it_ended(child, code)
+    # What follows could not be written either.
+    is_last = child.output_error is not None
     try:
-        if code == 0:
+        if code == 0 and child.output_error is None:
             try:
                 ledger.complete_record(*claim_of(record), detail)
             except CountsDisagree as error:
@@ -154,9 +162,10 @@ def _end(
             return Outcome(COMPLETED, None, record, code)
         tail = child.tail
         ledger.fail_record(*claim_of(record), f"{how}: {tail}" if tail else how)
-        return Outcome(FAILED, how, record, detail["exit_code"])
+        return Outcome(FAILED, how, record, detail["exit_code"], is_last=is_last)
     except ClaimLost as error:
-        return Outcome(LOST, f"{how}, but {error.message}", record, detail["exit_code"])
+        reason = f"{how}, but {error.message}"
+        return Outcome(LOST, reason, record, detail["exit_code"], is_last=is_last)
     except LedgerError as error:
         reason = f"{how}, which the ledger was not told: {error.message}"
         return Outcome(LOST, reason, record, detail["exit_code"], is_last=True)
@@ -164,8 +173,12 @@ def _end(
 
 def _how_it_ended(child: Child, code: int) -> str:
     if child.stopped_by is not None and code != 0:
-        return f"stopped by {signal_name(child.stopped_by)}"
-    return f"exit code {code}" if code >= 0 else f"killed by {signal_name(-code)}"
+        how = f"stopped by {signal_name(child.stopped_by)}"
+    else:
+        how = f"exit code {code}" if code >= 0 else f"killed by {signal_name(-code)}"
+    if child.output_error is None:
+        return how
+    return f"{how}, and its standard output could not be written: {child.output_error}"
 
 
 def _release(ledger: RecordLedger, record: Record, reason: str) -> Outcome:
