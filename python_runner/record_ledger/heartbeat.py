@@ -44,10 +44,11 @@ class Heartbeat:
         self.lost = threading.Event() if lost is None else lost
         self._claim = claim_of(record)
         self._lease: float = ledger.pipelines(self._claim[0])[0]["lease"].total_seconds()
-        self._held_until = passed + self._lease
+        self._held_until: float = passed + self._lease
         # One try per beat: by how long a call took to come through, nobody knows when it was made.
         self._ledger = ledger.another(retry=RetryPolicy(tries=1))
         self._on_lost: Callable[[], object] | None = None
+        self._on_extended: Callable[[float], object] | None = None
         self._error: ClaimLost | None = None
         self._done = threading.Event()
         self._lock = threading.Lock()
@@ -57,11 +58,23 @@ class Heartbeat:
             for name, work in (("heartbeat", self._beat), ("lease", self._watch_lease))
         ]
 
-    def start(self, on_lost: Callable[[], object] | None = None) -> None:
-        """Begins to beat; `on_lost` is called at most once, from another thread."""
+    def start(
+        self,
+        on_lost: Callable[[], object] | None = None,
+        on_extended: Callable[[float], object] | None = None,
+    ) -> None:
+        """Begins to beat; both are called from another thread, `on_lost` at most once.
+
+        `on_extended` gets the seconds that are left of the lease, after each beat.
+        """
         self._on_lost = on_lost
+        self._on_extended = on_extended
         for thread in self._threads:
             thread.start()
+
+    def held_for(self) -> float:
+        """Returns for how many seconds from now the claim is ours by this machine's clock."""
+        return self._held_until - time.monotonic()
 
     def stop(self) -> ClaimLost | None:
         """Ends the beating; returns how the claim was lost, or None when it was not."""
@@ -92,6 +105,8 @@ class Heartbeat:
                     # From when it was sent: the server may have stamped it as early as that.
                     self._held_until = sent + self._lease
                     pause = self._lease / 3.0
+                    if self._on_extended is not None:
+                        self._on_extended(self.held_for())
 
     def _watch_lease(self) -> None:
         while not self._done.is_set():

@@ -14,7 +14,8 @@ from record_ledger.streams import drop_stdout
 
 from .common import database, print_json
 from .config_file import read_config
-from .exits import FAILED, NOTHING_TO_DO, PROCEED, SIGNAL_CODE
+from .environment import RecordFiles, dsn_for_commands
+from .exits import FAILED, NOTHING_TO_DO, PROCEED, SIGNAL_CODE, CommandError
 from .jobs import Jobs, Turns
 from .stopping import Stop
 from .turn import COMPLETED, LOST, NOTHING, RELEASED, Outcome, Work
@@ -43,7 +44,8 @@ def execute(args: Namespace) -> int:
     stdout = Output(sys.stdout)
     # A terminal is the command's own; of what others read, the last line must be ours.
     leaves_stdout = sys.stdout.isatty() and args.jobs == 1
-    with database(args) as conninfo, Guard() as guard:
+    with database(args) as conninfo, Guard() as guard, _record_files() as files:
+        guard.remove(files.folder)
         known = _known_runs(conninfo, config, run_id) if args.drain else 0
         work = Work(
             config=config,
@@ -55,6 +57,8 @@ def execute(args: Namespace) -> int:
             grace=args.grace,
             guard=guard,
             stop=Stop(),
+            files=files,
+            dsn=dsn_for_commands(conninfo),
         )
         turns = Turns(run_id, jobs=args.jobs, drain=args.drain, known=known)
         jobs = Jobs(work, turns, conninfo)
@@ -84,6 +88,16 @@ def _print(stdout: Output, answer: dict[str, Any]) -> OSError | None:
         drop_stdout()
         return error
     return None
+
+
+def _record_files() -> RecordFiles:
+    try:
+        return RecordFiles()
+    except OSError as error:
+        raise CommandError(
+            f"the files of records cannot be made ({error.strerror}); set TMPDIR to a folder with "
+            "room"
+        ) from error
 
 
 def _arguments(texts: list[str]) -> Callable[[Record], list[str]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +14,20 @@ from record_ledger.heartbeat import Heartbeat
 from record_ledger.records import claim_of
 from record_ledger.redaction import redact
 
-from .environment import child_environment
+from .environment import check_arguments, child_environment
 from .exits import SIGNAL_CODE
 from .stopping import Stop, signal_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from record_ledger.guard import Guard
     from record_ledger.ledger import RecordLedger
     from record_ledger.records import Record
     from record_ledger.relay import Output
+
+    from .environment import RecordFiles
 
 COMPLETED, FAILED, LOST, RELEASED, NOTHING = (
     "completed",
@@ -48,6 +51,8 @@ class Work:
     grace: float
     guard: Guard
     stop: Stop
+    files: RecordFiles
+    dsn: str | None  # what the commands find as RECORD_LEDGER_DSN; None: what is there
 
 
 @dataclass(frozen=True)
@@ -98,33 +103,58 @@ def run_command(work: Work, ledger: RecordLedger, record: Record) -> Outcome:
     released: it was never started, and the attempt does not count. lost: the claim was not ours to
     end any more, or the ledger could not be told.
     """
+    with ExitStack() as stack:
+        try:
+            arguments = work.arguments(record)
+            check_arguments(arguments)
+            heartbeat = Heartbeat(ledger, record)
+            file = stack.enter_context(work.files.holding(record))
+            child = _start(work, record, arguments, heartbeat, file)
+        except LedgerError as error:
+            return _release(ledger, record, error.message)
+        except OSError as error:
+            what = f"its file cannot be written in {work.files.folder}: {error.strerror}"
+            return _release(ledger, record, what)
+        if child is None:
+            what = f"stopped by {work.stop.name} before the command was started"
+            return _release(ledger, record, what)
+        return _watch(work, ledger, record, heartbeat, child)
+
+
+def _start(
+    work: Work, record: Record, arguments: list[str], heartbeat: Heartbeat, file: Path
+) -> Child | None:
+    """Starts the command, or returns None when a signal came before.
+
+    :raises LedgerError: when it cannot be started, saying why.
+    """
+    environment = child_environment(record, file=file, dsn=work.dsn, arguments=arguments)
     try:
-        arguments = work.arguments(record)
-        heartbeat = Heartbeat(ledger, record)
-    except LedgerError as error:
-        return _release(ledger, record, error.message)
-    started = time.monotonic()
-    try:
-        child = work.stop.start(
+        return work.stop.start(
             lambda: Child(
                 arguments,
-                child_environment(record),
+                environment,
                 stdout=work.stdout,
                 stderr=work.stderr,
                 whole_lines=work.whole_lines,
                 reads_stdin=work.reads_stdin,
                 grace=work.grace,
                 guard=work.guard,
+                held_for=heartbeat.held_for,
             )
         )
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        return _release(ledger, record, f"{arguments[0]!r} cannot be started: {reason}")
-    if child is None:
-        what = f"stopped by {work.stop.name} before the command was started"
-        return _release(ledger, record, what)
+        raise LedgerError(f"{arguments[0]!r} cannot be started: {reason}") from error
+
+
+def _watch(
+    work: Work, ledger: RecordLedger, record: Record, heartbeat: Heartbeat, child: Child
+) -> Outcome:
+    """Keeps the claim while the command runs, and ends it with the command."""
+    started = time.monotonic()
     try:
-        heartbeat.start(on_lost=lambda: child.stop(signal.SIGTERM))
+        heartbeat.start(on_lost=child.stop_for_lost_claim, on_extended=child.hold)
         code = child.wait()
     finally:
         lost = heartbeat.stop()
