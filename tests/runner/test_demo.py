@@ -157,7 +157,7 @@ def test_a_home_that_is_set_names_the_embedded_server_there(elsewhere, capsys):
 @pytest.mark.parametrize("elses", [{}, {"RECORD_LEDGER_DSN": "host=/nowhere"}, {"PGHOST": "/no"}])
 def test_commands_of_exec_are_handed_its_embedded_server(nowhere, elses, capfd):
     config = {
-        "timezone": "UTC", "x_time_back": "1h", "granularity": "1d",
+        "timezone": "UTC", "x_time_back": "1h", "granularity": "1d", "start_at": "2020-01-01",
         "default_record": {"pipeline_id": "orders"},
     }  # fmt: skip
     (nowhere / "config.json").write_text(json.dumps(config), encoding="utf-8")
