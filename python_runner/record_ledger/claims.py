@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from .config import shown
 from .errors import InvalidArgument
 from .records import parsed_time, start_of
 
@@ -152,7 +153,7 @@ def instant_of(record: Mapping[str, Any], name: str) -> dt.datetime:
     if isinstance(time, dt.datetime) and time.tzinfo is not None:
         return time
     raise InvalidArgument(
-        f"record: {name} {value!r} names no instant",
+        f"record: {name} {shown(value)} names no instant",
         sqlstate="RL005",
         hint="Give a DateTime with a time zone, or ISO 8601 text with an offset.",
     )
@@ -169,10 +170,13 @@ def claim_token_of(value: object) -> int:
 
     :raises InvalidArgument: when it is none: another number would name another claim.
     """
-    if isinstance(value, (int, str)) and _TOKEN.fullmatch(str(value)) and int(value) < 2**63:
-        return int(value)
+    # Compared first: Python refuses to write a number of thousands of digits.
+    is_number = isinstance(value, str) or (isinstance(value, int) and 0 <= value < 2**63)
+    if is_number and _TOKEN.fullmatch(str(value)) and int(str(value)) < 2**63:
+        return int(str(value))
     raise InvalidArgument(
-        f"claim_token: {value!r} is none; give the number that the record was passed with",
+        f"claim_token: {shown(value)} is not a valid claim token; give the number that the record "
+        "was passed with",
         sqlstate="RL005",
     )
 
@@ -181,7 +185,7 @@ def _demand(record: Mapping[str, Any], names: tuple[str, str], wanted: str) -> N
     """Raises InvalidArgument unless it is a record that has what these names stand for."""
     if not isinstance(record, Mapping):
         raise InvalidArgument(
-            f"record: {record!r} is no record; it must be {wanted}",
+            f"record: {shown(record)} is no record; it must be {wanted}",
             sqlstate="RL005",
             hint="With exit_dag True there is no record: look at that first.",
         )

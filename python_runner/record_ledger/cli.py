@@ -9,13 +9,13 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from .commands.exits import FAILED, SIGNAL_CODE, CommandError
 from .commands.options import parser
 from .errors import LedgerError
 from .redaction import redact
-from .streams import leave_stdout, prepare_streams
+from .streams import leave_stderr, leave_stdout, prepare_streams
 
 if TYPE_CHECKING:
     import argparse
@@ -42,6 +42,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     prepare_streams()
     try:
+        code = _ended(argv)
+        # Of --help as well: argparse does not mind that nobody could read it.
+        sys.stdout.flush()
+    except OSError as error:
+        leave_stdout()
+        # Whoever read our output (`| head`) has enough; else the disk is full, or a file is gone.
+        if not isinstance(error, BrokenPipeError):
+            where = "" if error.filename is None else f"{error.filename}: "
+            _say(where + (error.strerror or str(error)))
+        code = FAILED
+    leave_stderr()
+    return code
+
+
+def _ended(argv: Sequence[str] | None) -> int:
+    """Runs one command and returns its exit code, also when it was interrupted."""
+    try:
         with _ended_by_signals():
             args = parser().parse_args(argv)
             with _logging_to_stderr(args), _retrying_as_asked(args):
@@ -50,13 +67,6 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return code
     except SystemExit as ended:  # argparse's own
         return ended.code if isinstance(ended.code, int) else FAILED
-    except OSError as error:
-        leave_stdout()
-        # Whoever read our output (`| head`) has enough; else the disk is full, or a file is gone.
-        if not isinstance(error, BrokenPipeError):
-            where = "" if error.filename is None else f"{error.filename}: "
-            _say(where + (error.strerror or str(error)))
-        return FAILED
     except _Terminated as ended:
         return ended.code
     except KeyboardInterrupt:
@@ -118,6 +128,15 @@ def _retrying_as_asked(args: argparse.Namespace) -> Iterator[None]:
                 os.environ[_RETRY_VARIABLE] = before
 
 
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes to standard error; what cannot be written there stops no work, and is not shown."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Complains of anything but the stream: its complaint could not be written either."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 class _Formatter(logging.Formatter):
     """Writes `time=... level=...` before the key=value pairs of a message, in UTC."""
 
@@ -130,7 +149,7 @@ class _Formatter(logging.Formatter):
 @contextmanager
 def _logging_to_stderr(args: argparse.Namespace) -> Iterator[None]:
     """Sends the package's log to standard error for the length of a command."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.setFormatter(_Formatter())
     logger = logging.getLogger("record_ledger")
     level, propagate = logger.level, logger.propagate

@@ -61,6 +61,7 @@ class Heartbeat:
         beat = RetryPolicy(tries=1, longest_call=min(self._lease / 10.0, _LONGEST_BEAT))
         self._ledger = ledger.another(retry=beat)
         self._on_lost: Callable[[], object] | None = None
+        self._on_extended: Callable[[float], object] | None = None
         self._error: ClaimLost | None = None
         self._done = threading.Event()
         self._lock = threading.Lock()
@@ -70,11 +71,23 @@ class Heartbeat:
             for name, work in (("heartbeat", self._beat), ("lease", self._watch_lease))
         ]
 
-    def start(self, on_lost: Callable[[], object] | None = None) -> None:
-        """Begins to beat; `on_lost` is called at most once, from another thread."""
+    def start(
+        self,
+        on_lost: Callable[[], object] | None = None,
+        on_extended: Callable[[float], object] | None = None,
+    ) -> None:
+        """Begins to beat; both are called from another thread, `on_lost` at most once.
+
+        `on_extended` gets the seconds that are left of the lease, after each beat.
+        """
         self._on_lost = on_lost
+        self._on_extended = on_extended
         for thread in self._threads:
             thread.start()
+
+    def held_for(self) -> float:
+        """Returns for how many seconds from now the claim is ours by this machine's clock."""
+        return self._held_until - elapsed()
 
     def stop(self) -> ClaimLost | None:
         """Ends the beating; returns how the claim was lost, or None when it was not."""
@@ -107,6 +120,8 @@ class Heartbeat:
                 else:
                     self._held_until = self._leases.until(self._claim)
                     pause = usual
+                    if self._on_extended is not None:
+                        self._on_extended(self.held_for())
 
     def _watch_lease(self) -> None:
         while not self._done.is_set():

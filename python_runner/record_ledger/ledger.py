@@ -10,6 +10,7 @@ from . import logs, statements
 from .claims import claim_token_of
 from .clocks import elapsed
 from .config import KNOWN_KEYS, config_to_send, has_templates, plain_json, to_json
+from .details import detail_json
 from .leases import Leases
 from .operations import LedgerOperator
 from .processing import Processing
@@ -138,6 +139,7 @@ class RecordLedger(LedgerOperator):
         `built` holds objects with window_start_time and fields, in the pipeline's field names.
         Windows are then stored up to the first one missing from it.
 
+        :raises InvalidArgument: when JSON cannot carry `built`, naming every such part.
         :raises UnknownPipeline: when no such pipeline is registered.
         """
         with logs.timed("store_new_records", pipeline_id=pipeline_id) as outcome:
@@ -158,9 +160,12 @@ class RecordLedger(LedgerOperator):
     ) -> None:
         """Ends the claim as done; repeating it with its token changes nothing and succeeds.
 
-        `detail` is kept with the event: counts, paths, whatever JSON holds. Here and in the other
-        calls about a claim, give the start of its window where you know it: a claim that another
-        copy of the ledger passed, before it was restored, is then never taken for this one's.
+        `detail` is kept with the event: counts, paths, whatever JSON holds. It decides nothing:
+        what JSON cannot hold is kept as text, what is too long is cut, and a warning is logged.
+
+        Here and in the other calls about a claim, give the start of its window where you know it: a
+        claim that another copy of the ledger passed, before it was restored, is then never taken
+        for this one's.
 
         :raises ClaimLost: when the token is no longer the record's, or is of another window;
             nothing was changed.
@@ -170,7 +175,7 @@ class RecordLedger(LedgerOperator):
             statements.COMPLETE_RECORD,
             pipeline_id,
             claim_token,
-            to_json(plain_json(detail or {}, "detail")),
+            detail_json(detail),
             self._named(window_start_time, pipeline_id, "window_start_time"),
         )
 

@@ -31,7 +31,10 @@ def _value(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, dt.datetime):
         return value.isoformat()
-    text = f"{value:.3f}" if isinstance(value, float) else str(value)
+    try:
+        text = f"{value:.3f}" if isinstance(value, float) else str(value)
+    except Exception:  # noqa: BLE001 - a line is written for arguments of any kind
+        text = f"<{type(value).__name__}>"
     return text if _PLAIN.match(text) else json.dumps(text, ensure_ascii=False)
 
 

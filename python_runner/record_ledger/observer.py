@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import logs, observation_statements
 from .claims import claim_token_of
-from .config import plain_json, to_json
+from .config import shown
+from .details import detail_json
 from .errors import InvalidArgument
 from .past import LedgerPast
 from .reader import Time, time_text, window_parameters
@@ -40,9 +41,10 @@ class LedgerObserver(LedgerPast):
         """Notes how many rows were counted of a record at a stage; what was noted never changes.
 
         Stages are 'source', 'stage', 'target' or a name of your own; `detail` holds bytes, digests,
-        whatever JSON can. With the claim's token it is evidence for completing the record; without
-        one it may be noted at any time, also after completion, and is none. Returns its number.
-        Repeated after a lost connection it may be noted twice, which decides nothing anew.
+        as that of `complete_record` does. With the claim's token it is evidence for completing the
+        record; without one it may be noted at any time, also after completion, and is none. Returns
+        its number. Repeated after a lost connection it may be noted twice, which decides nothing
+        anew.
 
         :raises ClaimLost: when the token is no longer the record's; nothing was noted.
         :raises InvalidArgument: for what is no whole number from 0 on, or a window that is not
@@ -54,7 +56,7 @@ class LedgerObserver(LedgerPast):
             "window_start_time": time_text(window_start_time),
             "stage": stage,
             "row_count": _whole(row_count),
-            "detail": to_json(plain_json(detail or {}, "detail")),
+            "detail": detail_json(detail),
             "claim_token": None if claim_token is None else claim_token_of(claim_token),
         }
         return int(self._call("observe_record", parameters))
@@ -137,9 +139,9 @@ def _whole(row_count: Any) -> int:
         is_whole = number == row_count and not isinstance(row_count, bool)
     except (TypeError, ValueError, OverflowError):
         is_whole = False
-    if not is_whole or number > _MOST_ROWS:
+    if not is_whole or not 0 <= number <= _MOST_ROWS:
         raise InvalidArgument(
-            f"row_count: {row_count!r} is no count of rows; give a whole number from 0 on, "
+            f"row_count: {shown(row_count)} is no count of rows; give a whole number from 0 on, "
             f"at most {_MOST_ROWS}",
             sqlstate="RL005",
         )

@@ -6,7 +6,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from .errors import CountsDisagree, InvalidArgument, InvalidConfig, LedgerError
+from .errors import CountsDisagree, InvalidArgument, LedgerError
 from .heartbeat import Heartbeat, warn
 from .records import claim_of, start_of
 
@@ -23,13 +23,13 @@ class Processing:
     """Hands one record to a `with` block and ends its claim by how the block ended.
 
     While the block runs, the lease is extended at every third of it and every 30 s, on a connection
-    of its own. A block that returns completes the record, with what it put into `detail`. One that
-    raises fails it with the exception's text, and the exception goes on; KeyboardInterrupt and
-    SystemExit too, whatever the exit code: the block did not come to its end. An interruption
-    between the pass and the block releases the record. A child that is forked in the block ends
-    nothing. The block gets None when there is nothing to do: `result` says why. When the counts
-    that the config requires do not agree at its end, the record is failed, and CountsDisagree
-    raised; `observe` notes counts.
+    of its own. A block that returns completes the record, with what it put into `detail`: whatever
+    that is, it keeps no record from being completed. One that raises fails it with the exception's
+    text, and the exception goes on; KeyboardInterrupt and SystemExit too, whatever the exit code:
+    the block did not come to its end. An interruption between the pass and the block releases the
+    record. A child that is forked in the block ends nothing. The block gets None when there is
+    nothing to do: `result` says why. When the counts that the config requires do not agree at its
+    end, the record is failed, and CountsDisagree raised; `observe` notes counts.
 
     When the claim was lost, `claim_lost` is set, so that a long block can stop, and the record is
     neither completed nor failed: a block that returns raises ClaimLost at its end. It is lost when
@@ -85,8 +85,7 @@ class Processing:
             return
         try:
             self._ledger.complete_record(*claim_of(record), self.detail, start_of(record))
-        except (CountsDisagree, InvalidConfig) as refused:
-            # The counts that the config requires, or a detail that JSON cannot carry.
+        except CountsDisagree as refused:
             self._fail(record, refused)
             raise
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -174,7 +175,8 @@ def json_value(value: Any) -> Any:
     never fails.
     """
     if value is None or isinstance(value, (str, bool, int, float)):
-        return value
+        is_json = not isinstance(value, float) or math.isfinite(value)
+        return value if is_json else str(value)
     if isinstance(value, (dt.datetime, dt.date)):
         return value.isoformat()
     if isinstance(value, dt.timedelta):

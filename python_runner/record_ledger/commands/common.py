@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from record_ledger.claims import claim_token_of
 from record_ledger.connection import DSN_VARIABLE
 from record_ledger.deploy import deploy_if_missing
-from record_ledger.embedded import default_folder, embedded_server
-from record_ledger.errors import InvalidArgument, UnknownPipeline
+from record_ledger.embedded import HOME_VARIABLE, default_folder, embedded_server
+from record_ledger.errors import LedgerError, UnknownPipeline
 from record_ledger.ledger import RecordLedger
 from record_ledger.records import json_value, parsed_time
 from record_ledger.streams import stdout_is_utf_8
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 # Any of these says that the user has a server in mind, which libpq will find.
 _LIBPQ_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGSERVICE", "PGUSER")
+_HOW_TO_NAME_ONE = (
+    f"no database is named: give --dsn or set {DSN_VARIABLE} (or libpq's PGHOST, PGDATABASE ...); "
+    "--dsn '' takes libpq's defaults, --embedded [DIR] a server of your own"
+)
 
 
 @contextmanager
@@ -34,8 +38,10 @@ def database(args: Namespace, *, deploys: bool = True) -> Iterator[str | None]:
     """Yields the connection string that the command uses; None leaves it to libpq.
 
     --dsn, else --embedded, else RECORD_LEDGER_DSN, else libpq's PG* variables, else the embedded
-    server, which is stopped at the end. An embedded server without a ledger gets one, unless
-    `deploys` is false: nobody else looks after it.
+    server in RECORD_LEDGER_HOME. An embedded server is stopped at the end; one without a ledger
+    gets one, unless `deploys` is false: nobody else looks after it.
+
+    :raises CommandError: when none of these names a database: one that is guessed may be another.
     """
     dsn = getattr(args, "dsn", None)
     folder: str | None = getattr(args, "embedded", None)
@@ -46,15 +52,21 @@ def database(args: Namespace, *, deploys: bool = True) -> Iterator[str | None]:
         yield dsn
         return
     if folder is None:
-        note(
-            args,
-            f"no --dsn, {DSN_VARIABLE} or PGHOST given: using the embedded server in "
-            f"{default_folder()}",
-        )
+        if not os.environ.get(HOME_VARIABLE):
+            raise CommandError(_how_to_name_one())
+        note(args, f"using the embedded server of {HOME_VARIABLE}, in {default_folder()}")
     with embedded_server(Path(folder) if folder else None) as uri:
         if deploys:
             deploy_if_missing(uri)
         yield uri
+
+
+def _how_to_name_one() -> str:
+    home = default_folder()
+    if not (home / "PG_VERSION").is_file():
+        return _HOW_TO_NAME_ONE
+    # Up to 0.4.0 such a command used it without a word.
+    return f"{_HOW_TO_NAME_ONE}. The ledger in {home} is reached by --embedded without a DIR"
 
 
 @contextmanager
@@ -67,9 +79,10 @@ def opened(args: Namespace) -> Iterator[RecordLedger]:
 
 
 def note(args: Namespace, text: str) -> None:
-    """Tells a person something on standard error, unless -q was given."""
+    """Tells a person something on standard error, unless -q was given; stops no work."""
     if not getattr(args, "quiet", False):
-        print(f"record-ledger: {text}", file=sys.stderr)
+        with suppress(OSError):  # the disk is full, or nobody reads it
+            print(f"record-ledger: {text}", file=sys.stderr)
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -127,7 +140,7 @@ def passed_record(name: str | None, otherwise: str | None = None) -> dict[str, A
         record = record.get("record", record)
         record = {**record, "claim_token": claim_token_of(record["claim_token"])}
         record["pipeline_id"] = str(record["pipeline_id"])
-    except (ValueError, AttributeError, KeyError, TypeError, InvalidArgument) as error:
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError, LedgerError) as error:
         raise CommandError(
             f"{shown_name(name or 'RECORD_LEDGER_RECORD')} holds no passed record: it needs "
             "pipeline_id and claim_token, as `record-ledger run` prints them"

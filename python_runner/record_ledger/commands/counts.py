@@ -6,14 +6,12 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from .common import claim_in, claim_of, opened, passed_record, print_json
+from .environment import RECORD_FILE_VARIABLE, RECORD_VARIABLE
 from .exits import PROCEED, CommandError
 from .work import detail_of
 
 if TYPE_CHECKING:
     from argparse import Namespace
-
-# What `exec` leaves there for its command.
-_PASSED = "RECORD_LEDGER_RECORD"
 
 
 def observe(args: Namespace) -> int:
@@ -85,9 +83,15 @@ def _counted(args: Namespace) -> tuple[str, str, int | None]:
 
 def _passed(args: Namespace) -> dict[str, Any]:
     """Returns the record of --record, or that of the `exec` around this command."""
-    if args.record is None and _PASSED not in os.environ:
-        raise CommandError(
-            "give --record FILE, or --pipeline and what else names the record; only under "
-            "`record-ledger exec` is it known without"
-        )
-    return passed_record(args.record, os.environ.get(_PASSED))
+    if args.record is not None:
+        return passed_record(args.record)
+    # Of a record that is too long for a variable there is the file alone.
+    text, file = os.environ.get(RECORD_VARIABLE), os.environ.get(RECORD_FILE_VARIABLE)
+    if text is not None:
+        return passed_record(None, text)
+    if file:
+        return passed_record(file)
+    raise CommandError(
+        "give --record FILE, or --pipeline and what else names the record; only under "
+        "`record-ledger exec` is it known without"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .common import note, opened, print_json, unknown_pipeline
@@ -88,14 +89,15 @@ def _stopped(args: Namespace, result: dict[str, Any], steps: Steps) -> None:
         f"stopped after {_records(steps.changed)} changed, all steps before this one kept; go on "
         f"with {steps.how_to_go_on()}",
     )
-    print_json(
-        {
-            **result,
-            "changed_count": steps.changed,
-            "stopped": True,
-            "go_on_from": steps.go_on_from,
-        }
-    )
+    with suppress(OSError):  # what stopped the work matters more
+        print_json(
+            {
+                **result,
+                "changed_count": steps.changed,
+                "stopped": True,
+                "go_on_from": steps.go_on_from,
+            }
+        )
 
 
 def _print_effects(effects: list[Record]) -> None:

@@ -16,8 +16,8 @@ _EPILOG = """\
 exit codes: 0 proceed (or done), 99 nothing to do, 1 error (or a command of exec failed),
 2 wrong usage
 
-database: --dsn, else --embedded, else RECORD_LEDGER_DSN, else libpq's PGHOST, PGDATABASE ...,
-else the embedded server in RECORD_LEDGER_HOME (~/.record-ledger)
+database: --dsn ('' for libpq's defaults), else --embedded, else RECORD_LEDGER_DSN, else libpq's
+PGHOST, PGDATABASE ..., else the embedded server in RECORD_LEDGER_HOME; else an error
 """
 
 
@@ -68,7 +68,8 @@ def _common_options() -> argparse.ArgumentParser:
         nargs="?",
         const="",
         metavar="DIR",
-        help="use the embedded server, with its data in DIR",
+        help="use the embedded server, with its data in DIR (default: RECORD_LEDGER_HOME, or "
+        "~/.record-ledger)",
     )
     group.add_argument(
         "--retry-within",
