@@ -538,7 +538,169 @@ select record_ledger.migrate(6, '0006_claims', $body$-- record_ledger migration 
 -- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
 $body$);
 select record_ledger.migrate(7, '0007_zones', $body$-- record_ledger migration 7: the zone that windows were cut with.
+-- One row per pipeline and stretch of windows; what older releases know of it stands in the events of pipelines.
 -- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
+-- Rules kept here: a stretch begins where its first window starts, and lasts until the next one begins.
+
+-- ---------------------------------------------------------------- pipeline
+alter table record_ledger.pipeline
+-- All windows from this instant on were cut with the zone in force, so a pass looks nothing up; -infinity when all
+-- windows were. Null while the zone in force has cut none: pipeline_zone then knows the zone of each.
+add column zone_since timestamptz;
+
+-- ---------------------------------------------------------------- pipeline_zone
+create table record_ledger.pipeline_zone (
+    pipeline_id text not null references record_ledger.pipeline (pipeline_id),
+    -- The start of the first window that was cut with the zone.
+    from_time timestamptz not null,
+    timezone text not null,
+    constraint one_zone_per_window_start primary key (pipeline_id, from_time)
+);
+comment on table record_ledger.pipeline_zone is
+'Private. One row per stretch of windows of a pipeline that were cut with one time zone.';
+
+-- Each config that a pipeline has had stands in an event of its own, with its version. A window was cut with the zone
+-- of the version that its record was first built with. A record that was stored unbuilt was cut with the newest
+-- version that was in force by then. Where events are missing the zone in force has to do.
+with version as (
+    select
+        e.pipeline_id,
+        (e.detail ->> 'config_version')::integer as config_version,
+        e.event_time,
+        e.detail #>> '{config,timezone}' as timezone
+    from record_ledger.pipeline_event as e
+    where e.event in ('registered', 'reconfigured')
+        and e.detail ? 'config_version'
+        and e.detail #>> '{config,timezone}' is not null
+),
+
+-- Most pipelines have had one zone, and no record has to be looked at.
+pipeline as (
+    select
+        p.pipeline_id,
+        p.timezone,
+        exists (
+            select
+            from version as v
+            where v.pipeline_id = p.pipeline_id and v.timezone <> p.timezone
+        ) as has_moved
+    from record_ledger.pipeline as p
+),
+
+-- 'rebuilt' was the event of a record that is built with another version; the first one knows what was there before.
+record as (
+    select
+        r.pipeline_id,
+        r.window_start_time,
+        r.created_at,
+        case when b.detail is null then r.config_version
+            else (b.detail ->> 'config_version_before')::integer
+        end as config_version
+    from record_ledger.record as r
+    join pipeline as p on p.pipeline_id = r.pipeline_id and p.has_moved
+    left join lateral (
+        select e.detail
+        from record_ledger.record_event as e
+        where e.pipeline_id = r.pipeline_id
+            and e.window_start_time = r.window_start_time
+            and e.event = 'rebuilt'
+        order by e.event_no
+        limit 1
+    ) as b on true
+    union all
+    select
+        r.pipeline_id,
+        r.window_start_time,
+        r.created_at,
+        case when b.detail is null then r.config_version
+            else (b.detail ->> 'config_version_before')::integer
+        end as config_version
+    from record_ledger.archived_record as r
+    join pipeline as p on p.pipeline_id = r.pipeline_id and p.has_moved
+    left join lateral (
+        select e.detail
+        from record_ledger.archived_record_event as e
+        where e.pipeline_id = r.pipeline_id
+            and e.window_start_time = r.window_start_time
+            and e.event = 'rebuilt'
+        order by e.event_no
+        limit 1
+    ) as b on true
+),
+
+window_zone as (
+    select
+        r.pipeline_id,
+        r.window_start_time,
+        coalesce(
+            (
+                select v.timezone
+                from version as v
+                where v.pipeline_id = r.pipeline_id and v.config_version = r.config_version
+            ),
+            (
+                select v.timezone
+                from version as v
+                where v.pipeline_id = r.pipeline_id and v.event_time <= r.created_at
+                order by v.config_version desc
+                limit 1
+            ),
+            p.timezone
+        ) as timezone
+    from record as r
+    join pipeline as p on p.pipeline_id = r.pipeline_id
+),
+
+stretch as (
+    select
+        w.pipeline_id,
+        w.window_start_time,
+        w.timezone,
+        lag(w.timezone) over (
+            partition by w.pipeline_id order by w.window_start_time
+        ) as timezone_before
+    from window_zone as w
+)
+
+insert into record_ledger.pipeline_zone (pipeline_id, from_time, timezone)
+select s.pipeline_id, s.window_start_time, s.timezone
+from stretch as s
+where s.timezone is distinct from s.timezone_before
+union all
+select p.pipeline_id, f.window_start_time, p.timezone
+from pipeline as p
+cross join lateral (
+    select least(
+        (
+            select r.window_start_time
+            from record_ledger.record as r
+            where r.pipeline_id = p.pipeline_id
+            order by r.window_start_time
+            limit 1
+        ),
+        (
+            select a.window_start_time
+            from record_ledger.archived_record as a
+            where a.pipeline_id = p.pipeline_id
+            order by a.window_start_time
+            limit 1
+        )
+    ) as window_start_time
+) as f
+where not p.has_moved and f.window_start_time is not null;
+
+update record_ledger.pipeline as p
+set zone_since = case z.stretches when 1 then '-infinity' else z.from_time end
+from (
+    select distinct on (s.pipeline_id)
+        s.pipeline_id,
+        s.from_time,
+        s.timezone,
+        count(*) over (partition by s.pipeline_id) as stretches
+    from record_ledger.pipeline_zone as s
+    order by s.pipeline_id, s.from_time desc
+) as z
+where z.pipeline_id = p.pipeline_id and z.timezone = p.timezone;
 $body$);
 select record_ledger.migrate(8, '0008_configs', $body$-- record_ledger migration 8: configs by meaning, and the fields that records are passed with.
 -- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
@@ -1161,7 +1323,7 @@ comment on function record_ledger.config_keys() is
 -- Each names the key, the value and what would be valid; empty when the config is valid.
 -- Read by: read_config.
 -- Rules: config_keys, ledger_columns, duration, near_names, required_counts_problems, retention_problems,
--- recount_problems.
+-- recount_problems, twofold_time.
 create or replace function record_ledger.config_problems(config jsonb)
 returns text[]
 language plpgsql
@@ -1315,6 +1477,18 @@ begin
             'start_at: %s is no time; give ISO 8601, such as "2026-01-01", "2026-01-01T06:00" '
             'or "2026-01-01T06:00+01:00"',
             left(v_value::text, 80)
+        );
+    elsif jsonb_typeof(v_value) = 'string'
+        -- A zone that the server does not know has no clocks to ask.
+        and not exists (select from unnest(v_problems) as f where starts_with(f, 'timezone: '))
+    then
+        v_problems := v_problems || array_remove(
+            array[
+                'start_at: '
+                || record_ledger.twofold_time(config ->> 'start_at', config ->> 'timezone')
+                || '; give the one that is meant, with its offset'
+            ],
+            null
         );
     end if;
 
@@ -1511,10 +1685,11 @@ $$;
 comment on function record_ledger.counts_problem(text, timestamptz, bigint) is
 'Why the counts of a claim do not suffice to complete its record, with the counts; null when they do, or none are required.';
 -- record_ledger.day_coverage: how the windows of a pipeline cover a local day, the archive included.
--- The day is [its local midnight, the next one). A window is published when a generation of it was completed, also
--- while a later one is under way; done when it is COMPLETED or WAIVED. Counts are those of published generations.
+-- The day is [its midnight, the next one) of the zone in force, and windows cover it wherever they begin and end. One is
+-- published when a generation of it was completed, also while a later one is under way; done when it is COMPLETED or
+-- WAIVED. All counts are of windows that begin in the day; counts of rows are those of published generations.
 -- Read by: is_day_sealed, daily_coverage.
--- Rules: day_start. Windows never overlap, so those that start and end in the day tile it when their lengths add up.
+-- Rules: day_start. Windows never overlap, so they cover the day when their lengths within it add up to its own.
 create or replace function record_ledger.day_coverage(
     p record_ledger.pipeline,
     local_date date,
@@ -1542,6 +1717,9 @@ as $$
 declare
     v_day_seconds numeric;
     v_done_seconds numeric;
+    -- The window that begins before the day and ends within it or after it.
+    v_across record;
+    v_across_seconds numeric;
 begin
     day_start_time := record_ledger.day_start(day_coverage.local_date, p.timezone);
     day_end_time := record_ledger.day_start(day_coverage.local_date + 1, p.timezone);
@@ -1549,7 +1727,9 @@ begin
     with windows as materialized (
         select
             r.window_start_time,
-            extract(epoch from r.window_end_time - r.window_start_time) as seconds,
+            extract(
+                epoch from least(r.window_end_time, day_coverage.day_end_time) - r.window_start_time
+            ) as seconds,
             r.status,
             r.published_generation,
             r.last_event,
@@ -1601,7 +1781,6 @@ begin
                 and l.window_start_time >= day_coverage.day_start_time
                 and l.window_start_time < day_coverage.day_end_time
         ) as r
-        where r.window_end_time <= day_coverage.day_end_time
     ),
 
     -- The newest count of each stage under that claim, where the record is.
@@ -1663,6 +1842,41 @@ begin
         v_done_seconds,
         counts
     from windows as w;
+    if first_window_start_time > day_start_time or first_window_start_time is null then
+        -- Cut with another zone, or with other data of this one: a window may lie across the midnight.
+        select l.window_end_time, l.status, l.published_generation into v_across
+        from (
+            (
+                select r.window_start_time, r.window_end_time, r.status, r.published_generation
+                from record_ledger.pipeline_records as r
+                where r.pipeline_id = p.pipeline_id
+                    and r.window_start_time < day_coverage.day_start_time
+                order by r.window_start_time desc
+                limit 1
+            )
+            union all
+            (
+                select a.window_start_time, a.window_end_time, a.status, a.published_generation
+                from record_ledger.archived_records as a
+                where a.pipeline_id = p.pipeline_id
+                    and a.window_start_time < day_coverage.day_start_time
+                order by a.window_start_time desc
+                limit 1
+            )
+        ) as l
+        where l.window_end_time > day_coverage.day_start_time
+        order by l.window_start_time desc
+        limit 1;
+        v_across_seconds := extract(
+            epoch from least(v_across.window_end_time, day_end_time) - day_start_time
+        );
+        if v_across.status in ('COMPLETED', 'WAIVED') then
+            v_done_seconds := v_done_seconds + v_across_seconds;
+        end if;
+        if v_across.status = 'WAIVED' or v_across.published_generation is not null then
+            covered_seconds := covered_seconds + v_across_seconds;
+        end if;
+    end if;
     is_published := covered_seconds = v_day_seconds;
     is_sealed := v_done_seconds = v_day_seconds;
 end
@@ -1682,7 +1896,7 @@ as $$
 $$;
 comment on function record_ledger.day_start(date, text) is
 'The first instant of a local date in a time zone; consecutive ones tile time exactly.';
--- record_ledger.days_with_windows: the local days of a pipeline, from its first window's to its newest one's.
+-- record_ledger.days_with_windows: the local days of a pipeline, from its first window's to the last of its newest one.
 -- Every date between them, whether its windows are in the ledger or in the archive.
 -- Read by: daily_coverage.
 -- Rules: local_day.
@@ -1713,7 +1927,8 @@ begin
         order by r.window_start_time
         limit 1;
     end if;
-    select l.window_start_time into v_last
+    -- A window that was cut with another zone may reach into the day after that of its start.
+    select l.window_end_time - interval '1 microsecond' into v_last
     from record_ledger.last_window(p.pipeline_id) as l;
     return query
     select record_ledger.local_day(v_first, p.timezone) + n
@@ -2228,6 +2443,22 @@ as $$
 $$;
 comment on function record_ledger.iso_time(timestamptz) is
 'An instant in ISO 8601 with the offset of the session''s time zone.';
+-- record_ledger.json_time: an instant as JSON holds it, ISO 8601 with the offset of a zone.
+-- Where the zone is null that of the session, for functions that have set a pipeline's: many times faster.
+-- Read by: windows_to_build.
+-- Rules: local_time.
+create or replace function record_ledger.json_time(instant timestamptz, timezone text)
+returns jsonb
+language sql
+stable
+as $$
+    select case
+        when timezone is null then to_jsonb(instant)
+        else to_jsonb(record_ledger.local_time(instant, timezone))
+    end
+$$;
+comment on function record_ledger.json_time(timestamptz, text) is
+'Private. An instant as JSON: ISO 8601 with the offset of a zone, or of the session''s where the zone is null.';
 -- record_ledger.known_config: a config without what the ledger ignores.
 -- Keys that are null count as not given.
 -- Read by: store_new_and_pass_valid_record, register_pipeline.
@@ -2607,6 +2838,32 @@ end
 $$;
 comment on function record_ledger.local_instant(timestamp, text) is
 'The first instant at which the zone''s clocks show the local time or a later one.';
+-- record_ledger.local_instants: the instants at which a zone's clocks show exactly a local time.
+-- One as a rule, none where clocks skip it, two where they show it twice; the earlier one first.
+-- Read by: twofold_time, window_time.
+-- Rules: local_instant.
+create or replace function record_ledger.local_instants(local_time timestamp, timezone text)
+returns timestamptz[]
+language plpgsql
+immutable strict
+as $$
+declare
+    v_first constant timestamptz := record_ledger.local_instant(
+        local_time, local_instants.timezone
+    );
+    -- PostgreSQL reads a local time that happens twice as the second of both.
+    v_second constant timestamptz := local_time at time zone local_instants.timezone;
+begin
+    if v_first at time zone local_instants.timezone <> local_time then
+        return '{}';
+    elsif v_second > v_first then
+        return array[v_first, v_second];
+    end if;
+    return array[v_first];
+end
+$$;
+comment on function record_ledger.local_instants(timestamp, text) is
+'The instants at which the zone''s clocks show a local time: none, one or two.';
 -- record_ledger.local_time: an instant as people of a zone write it, ISO 8601 with the offset in force.
 -- As the server reckons it: '2026-03-08T03:00:00-07:00'; fractions of a second only where there are any.
 -- Read by: every sentence that names an instant.
@@ -3801,7 +4058,9 @@ set timezone = 'UTC'
 as $$
 declare
     v_stable_at timestamptz := r.window_end_time + p.x_time_back;
-    v_timezone text := pg_catalog.set_config('timezone', p.timezone, true);
+    v_timezone text := pg_catalog.set_config(
+        'timezone', record_ledger.window_timezone(p, r.window_start_time), true
+    );
     v_window text;
     v_is_lost boolean := record_ledger.is_lost(r.window_end_time, p.source_retention, as_of);
 begin
@@ -4220,33 +4479,23 @@ comment on function record_ledger.retry_time(
 ) is
 'The end of the backoff after an attempt failed: retry_delay, doubled per attempt, at most a day or half of the time left.';
 -- record_ledger.start_instant: reads a config's start_at, an ISO 8601 text, as an instant.
--- Without offset it is local time, a bare date its first instant; null when the text is no such time.
+-- Without offset it is local time, a bare date its first instant, and a time that clocks skip the end of the gap. Of a
+-- time that comes twice it is the first one: those who take times from people refuse it (twofold_time). Null when the
+-- text is no such time.
 -- Read by: config_problems, read_config, pipeline_time.
--- Rules: instant, local_instant.
+-- Rules: instant, wall_time, local_instant.
 create or replace function record_ledger.start_instant(start_at text, timezone text)
 returns timestamptz
 language plpgsql
 stable strict
 as $$
-declare
-    v_instant timestamptz := record_ledger.instant(start_at);
 begin
-    if v_instant is not null then
-        return v_instant;
-    end if;
-    if start_at
-        ~ (
-            '^[0-9]{4}-[0-9]{2}-[0-9]{2}'
-            '([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?)?$'
+    return coalesce(
+        record_ledger.instant(start_at),
+        record_ledger.local_instant(
+            record_ledger.wall_time(start_at), start_instant.timezone
         )
-    then
-        return record_ledger.local_instant(start_at::timestamp, start_instant.timezone);
-    end if;
-    return null;
-exception
-    when datetime_field_overflow or invalid_datetime_format
-        then
-        return null;
+    );
 end
 $$;
 comment on function record_ledger.start_instant(text, text) is
@@ -4275,6 +4524,48 @@ as $$
 $$;
 comment on function record_ledger.status_after(text, text, boolean, boolean) is
 'Private. What waive, reopen or expire makes of a record of a status; null when it leaves the record alone.';
+-- record_ledger.stretch_timezone: the time zone of the stretch of windows that an instant of a pipeline lies in.
+-- Before the first stretch that of the first one; of a pipeline that has stored no window the one in force.
+-- Read by: window_timezone, window_time, the runner for rows of windows that have no such column; pipeline_records
+-- and archived_records have the look-up as a subquery, which costs a row a fraction of a call.
+-- Rules: none.
+create or replace function record_ledger.stretch_timezone(
+    pipeline_id text, window_start_time timestamptz
+)
+returns text
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+begin
+    return coalesce(
+        (
+            select z.timezone
+            from record_ledger.pipeline_zone as z
+            where z.pipeline_id = stretch_timezone.pipeline_id
+                and z.from_time <= stretch_timezone.window_start_time
+            order by z.from_time desc
+            limit 1
+        ),
+        (
+            select z.timezone
+            from record_ledger.pipeline_zone as z
+            where z.pipeline_id = stretch_timezone.pipeline_id
+            order by z.from_time
+            limit 1
+        ),
+        (
+            select p.timezone
+            from record_ledger.pipeline as p
+            where p.pipeline_id = stretch_timezone.pipeline_id
+        )
+    );
+end
+$$;
+comment on function record_ledger.stretch_timezone(text, timestamptz) is
+'The time zone of the stretch of windows that an instant of a pipeline lies in.';
 -- record_ledger.stuck_window: the oldest open record that no run will ever finish, from a window's start on.
 -- Failed, or incomplete where the config cannot fill it, or a claim that will come to that; null when there is none.
 -- Read by: planned_passes.
@@ -4345,6 +4636,64 @@ end
 $$;
 comment on function record_ledger.time_interval(timestamptz, timestamptz) is
 'A window''s actual length, hours the largest unit: 2h, 1h30m, 25h.';
+-- record_ledger.twofold_time: a sentence about a text whose local time comes twice in a zone; null for any other text.
+-- Clocks that are set back show an hour again: such a text is no instant. A bare date is: it is its first one.
+-- Read by: pipeline_time, config_problems.
+-- Rules: wall_time, local_instants, local_time.
+create or replace function record_ledger.twofold_time(time_text text, timezone text)
+returns text
+language plpgsql
+stable strict
+as $$
+declare
+    v_instants timestamptz[];
+begin
+    if length(time_text) > length('2026-01-01') then
+        v_instants := record_ledger.local_instants(
+            record_ledger.wall_time(time_text), twofold_time.timezone
+        );
+    end if;
+    if cardinality(v_instants) > 1 then
+        return format(
+            '"%s" comes twice in %s: as %s and %s',
+            time_text,
+            twofold_time.timezone,
+            record_ledger.local_time(v_instants[1], twofold_time.timezone),
+            record_ledger.local_time(v_instants[2], twofold_time.timezone)
+        );
+    end if;
+    return null;
+end
+$$;
+comment on function record_ledger.twofold_time(text, text) is
+'Why a local time names two instants of a zone, both with their offsets; null when it does not.';
+-- record_ledger.wall_time: the local time that an ISO 8601 text without an offset states.
+-- A bare date is its midnight, whether clocks show that or not; null when the text has an offset or is no such time.
+-- Read by: start_instant, twofold_time, window_time.
+-- Rules: none.
+create or replace function record_ledger.wall_time(time_text text)
+returns timestamp
+language plpgsql
+stable strict
+as $$
+begin
+    if time_text
+        ~ (
+            '^[0-9]{4}-[0-9]{2}-[0-9]{2}'
+            '([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?)?$'
+        )
+    then
+        return time_text::timestamp;
+    end if;
+    return null;
+exception
+    when datetime_field_overflow or invalid_datetime_format
+        then
+        return null;
+end
+$$;
+comment on function record_ledger.wall_time(text) is
+'The local time that an ISO 8601 text without an offset states; null when it is none.';
 -- record_ledger.warn_of_misspelt_keys: raises a warning for each ignored key that looks like a misspelt one.
 -- 'chek_fields' would otherwise be ignored in silence, and incomplete records passed.
 -- Read by: store_new_and_pass_valid_record, register_pipeline.
@@ -4375,6 +4724,26 @@ end
 $$;
 comment on function record_ledger.warn_of_misspelt_keys(jsonb) is
 'Raises a warning for each ignored key that looks like a misspelt one.';
+-- record_ledger.window_timezone: the time zone that a stored window of a pipeline was cut with.
+-- Mostly the one in force, which the pipeline's row says; PostgreSQL takes this expression into the one around it. A
+-- window that is not stored yet is cut with p.timezone.
+-- Read by: pass_record, oldest_pending_record, windows_to_build, record_verdict, record_verdicts, records_at_risk,
+-- changed_records, oldest_valid_record.
+-- Rules: stretch_timezone. Types are exact and names qualified (README.md, Names).
+create or replace function record_ledger.window_timezone(
+    p record_ledger.pipeline, window_start_time timestamptz
+)
+returns text
+language sql
+stable
+as $$
+    select case
+        when window_start_time >= (p).zone_since then (p).timezone
+        else record_ledger.stretch_timezone((p).pipeline_id, window_start_time)
+    end
+$$;
+comment on function record_ledger.window_timezone(record_ledger.pipeline, timestamptz) is
+'The time zone that a stored window of a pipeline was cut with.';
 -- record_ledger.windows_from: the windows that tile time from an instant on, oldest first.
 -- Those that begin before to_time, max_windows of them at most (null: all). Reads no ledger rows.
 -- Read by: due_windows, backfill_windows.
@@ -4831,7 +5200,7 @@ comment on function record_ledger.archive_records(text, timestamptz, integer) is
 -- All of them in one call; returns how many, 0 when the first one starts at from_time or before it. They are
 -- historical; those of a pipeline with templates are stored unbuilt, and built when their turn comes.
 -- Called by: operators, through the runner's command backfill, the dbt macro of the same name, or psql.
--- Rules: check_backfill, backfill_windows, record_missing_fields, lane.
+-- Rules: check_backfill, backfill_windows, record_missing_fields, lane, begin_stretch.
 create or replace function record_ledger.backfill_records(
     pipeline_id text, from_time timestamptz, reason text default null
 )
@@ -4913,6 +5282,7 @@ begin
     where r.pipeline_id = p.pipeline_id
     order by r.window_start_time
     limit 1;
+    perform record_ledger.begin_stretch(p, v_new_first_start);
     perform record_ledger.append_pipeline_event(
         p.pipeline_id,
         'backfilled',
@@ -4931,6 +5301,63 @@ end
 $$;
 comment on function record_ledger.backfill_records(text, timestamptz, text) is
 'Adds records before a pipeline''s first one, back to the local day of an instant; returns how many.';
+-- record_ledger.begin_stretch: notes that windows from an instant on were cut with the zone in force.
+-- Up to where the next stretch begins, if there is one. Two stretches of one zone beside each other are one.
+-- Called by: store_windows, for the first window that a zone has cut; backfill_records. Both hold the pipeline's lock.
+-- Rules: none.
+create or replace function record_ledger.begin_stretch(
+    p record_ledger.pipeline, from_time timestamptz
+)
+returns void
+language plpgsql
+as $$
+declare
+    v_before text;
+    v_next record;
+begin
+    select z.timezone into v_before
+    from record_ledger.pipeline_zone as z
+    where z.pipeline_id = p.pipeline_id and z.from_time <= begin_stretch.from_time
+    order by z.from_time desc
+    limit 1;
+    if v_before is distinct from p.timezone then
+        select z.from_time, z.timezone into v_next
+        from record_ledger.pipeline_zone as z
+        where z.pipeline_id = p.pipeline_id and z.from_time > begin_stretch.from_time
+        order by z.from_time
+        limit 1;
+        if v_next.timezone = p.timezone then
+            update record_ledger.pipeline_zone as z
+            set from_time = begin_stretch.from_time
+            where z.pipeline_id = p.pipeline_id and z.from_time = v_next.from_time;
+        else
+            insert into record_ledger.pipeline_zone (pipeline_id, from_time, timezone)
+            values (p.pipeline_id, begin_stretch.from_time, p.timezone);
+        end if;
+    end if;
+    -- A backfill in another zone leaves the newest windows those of an older one.
+    update record_ledger.pipeline as q
+    set zone_since = n.zone_since
+    from (
+        select
+            case
+                when l.timezone <> p.timezone then null
+                when l.stretches = 1 then timestamptz '-infinity'
+                else l.from_time
+            end as zone_since
+        from (
+            select z.from_time, z.timezone, count(*) over () as stretches
+            from record_ledger.pipeline_zone as z
+            where z.pipeline_id = p.pipeline_id
+            order by z.from_time desc
+            limit 1
+        ) as l
+    ) as n
+    where q.pipeline_id = p.pipeline_id and q.zone_since is distinct from n.zone_since;
+end
+$$;
+comment on function record_ledger.begin_stretch(record_ledger.pipeline, timestamptz) is
+'Private. Notes that the windows from an instant on were cut with the zone in force.';
 -- record_ledger.build_records: fills records that wait to be built, from what the caller rendered or a plain config.
 -- A record is built once per config version, even when something is still missing then: it is not asked for again.
 -- Called by: store_new_records, store_new_and_pass_valid_record.
@@ -5412,8 +5839,8 @@ $$;
 comment on function record_ledger.fail_record(text, bigint, text, boolean) is
 'Gives a passed record back after a failure: PENDING with a backoff while attempts are left and retry is true, else FAILED.';
 -- record_ledger.is_day_sealed: is a local day of a pipeline covered, without a gap, by windows that are done?
--- True only when published or waived windows tile [its local midnight, the next one) exactly, and none of them is open
--- again: a day that is being loaded anew is published still, and sealed again when that is done.
+-- True only when windows that are done cover [its midnight, the next one) of the zone in force from its first to its last
+-- instant, wherever they begin and end, and whatever zone they were cut with. A day that is being loaded anew is published still, and sealed again when that is done.
 -- Called by: is-day-sealed of the runner, the dbt test sealed_through, whoever waits for a day.
 -- Rules: day_coverage.
 create or replace function record_ledger.is_day_sealed(pipeline_id text, local_date date)
@@ -5442,7 +5869,7 @@ begin
 end
 $$;
 comment on function record_ledger.is_day_sealed(text, date) is
-'Whether completed or waived windows tile a local day of a pipeline exactly, archived ones included.';
+'Whether completed or waived windows cover a local day of a pipeline from its first to its last instant, archived ones included.';
 -- record_ledger.lock_pipeline: locks a pipeline's row for this transaction and returns it as it then is.
 -- In a statement of its own: whatever is read next sees all that was committed before the lock was granted.
 -- Called by: store_new_records, pass_valid_record, pass_valid_records, archive_records, the operators' routines.
@@ -5691,7 +6118,7 @@ begin
         perform record_ledger.raise_unknown_pipeline(oldest_pending_record.pipeline_id);
     end if;
     return (
-        select record_ledger.record_json(r, p.timezone)
+        select record_ledger.record_json(r, record_ledger.window_timezone(p, r.window_start_time))
         from record_ledger.pipeline as p
         cross join lateral record_ledger.lane_heads(p.pipeline_id) as h
         join record_ledger.record as r
@@ -5782,7 +6209,9 @@ begin
         last_detail = null,
         updated_at = as_of
     where u.pipeline_id = p.pipeline_id and u.window_start_time = v_answer.window_start_time
-    returning record_ledger.record_json(u, p.timezone), u.attempt into record, v_attempt;
+    returning record_ledger.record_json(u, record_ledger.window_timezone(p, u.window_start_time)),
+        u.attempt
+    into record, v_attempt;
     reason := concat(
         'window ', record ->> 'window_start_time', ' is passed', ' to run ' || pass_record.run_id,
         ', attempt ', v_attempt, ' of ', p.max_attempts
@@ -5974,9 +6403,10 @@ $$;
 comment on function record_ledger.pause_pipeline(text, text) is
 'Lets no record of a pipeline be passed until it is resumed; the reason is kept with who paused it and when.';
 -- record_ledger.pipeline_time: reads an ISO 8601 time as people of a pipeline write it.
--- Without an offset it is the pipeline's local time, a bare date its first instant. RL005 when the text is no time.
+-- Without an offset it is the local time of the zone in force, a bare date its first instant, a time that clocks skip
+-- the end of the gap. RL005 when the text is no time, or when clocks show it twice.
 -- Called by: operators, through the runner and dbt; psql users who think in local time.
--- Rules: start_instant.
+-- Rules: start_instant, twofold_time.
 create or replace function record_ledger.pipeline_time(pipeline_id text, time_text text)
 returns timestamptz
 language plpgsql
@@ -5987,6 +6417,7 @@ as $$
 declare
     v_timezone text;
     v_instant timestamptz;
+    v_problem text;
 begin
     select p.timezone into v_timezone
     from record_ledger.pipeline as p
@@ -6001,11 +6432,16 @@ begin
             hint = 'Give ISO 8601, such as "2026-01-01" or "2026-01-01T06:00" (local time of the '
                 'pipeline), or with an offset "2026-01-01T06:00+01:00".';
     end if;
+    v_problem := record_ledger.twofold_time(time_text, v_timezone);
+    if v_problem is not null then
+        raise exception '%', v_problem
+            using errcode = 'RL005', hint = 'Give the one that is meant, with its offset.';
+    end if;
     return v_instant;
 end
 $$;
 comment on function record_ledger.pipeline_time(text, text) is
-'An ISO 8601 time as an instant: without an offset it is the pipeline''s local time, a bare date its first instant.';
+'An ISO 8601 time as an instant: without an offset it is the pipeline''s local time, a bare date its first instant; RL005 when clocks show it twice.';
 -- record_ledger.plan_runs: which windows the next runs of a pipeline will be passed, and when; a forecast, read only.
 -- The rules of a pass played forward from an instant, with workers that ask whenever they are free, and runs that each
 -- take run_duration (by default the median of the newest completed ones) and complete.
@@ -6642,6 +7078,7 @@ begin
     set config = p.config,
         config_version = q.config_version + 1,
         timezone = p.timezone,
+        zone_since = case when q.timezone = p.timezone then q.zone_since end,
         x_time_back = p.x_time_back,
         granularity = p.granularity,
         fields = p.fields,
@@ -7122,7 +7559,7 @@ comment on procedure record_ledger.store_new_records(text, jsonb, integer) is
 -- built null: fields come from a config without templates, else windows are stored unbuilt.
 -- built given: each window takes its fields from there, up to the first window that is missing from it.
 -- Called by: store_new_records, store_new_and_pass_valid_record.
--- Rules: first_window_start, next_window, due_windows, missing_fields, lane.
+-- Rules: first_window_start, next_window, due_windows, missing_fields, lane, begin_stretch.
 create or replace function record_ledger.store_windows(
     p record_ledger.pipeline, built jsonb, as_of timestamptz, out stored_count integer
 )
@@ -7185,6 +7622,9 @@ begin
             as_of
         );
         stored_count := 1;
+        if p.zone_since is null then
+            perform record_ledger.begin_stretch(p, v_start);
+        end if;
         return;
     end if;
     insert into record_ledger.record (
@@ -7242,6 +7682,9 @@ begin
     where w.is_known
     order by w.window_start_time;
     get diagnostics stored_count = row_count;
+    if p.zone_since is null and stored_count > 0 then
+        perform record_ledger.begin_stretch(p, v_start);
+    end if;
 end
 $$;
 comment on function record_ledger.store_windows(record_ledger.pipeline, jsonb, timestamptz) is
@@ -7479,11 +7922,111 @@ end
 $$;
 comment on function record_ledger.waive_records(text, timestamptz, timestamptz, text) is
 'Marks the pending and failed records whose whole window lies in a range as WAIVED, with a reason; returns how many.';
+-- record_ledger.window_time: the start of the window that people of a pipeline name by a local time or a date.
+-- A window is named by the clock that it was cut with, which is how tables show it; where none has that clock, the
+-- text is read as a time of the zone in force. RL005 when it could be two windows, or when clocks skip it.
+-- Called by: the runner and dbt for every window that a person names; psql users who think in local time.
+-- Rules: wall_time, local_instants, day_start, pipeline_time.
+create or replace function record_ledger.window_time(pipeline_id text, time_text text)
+returns timestamptz
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $$
+#variable_conflict use_column
+declare
+    v_wall constant timestamp := record_ledger.wall_time(window_time.time_text);
+    v_is_date constant boolean := length(window_time.time_text) = length('2026-01-01');
+    v_timezone text;
+    v_last_end timestamptz;
+    v_starts timestamptz[];
+    v_names text[];
+begin
+    if v_wall is null then
+        return record_ledger.pipeline_time(window_time.pipeline_id, window_time.time_text);
+    end if;
+    select p.timezone into v_timezone
+    from record_ledger.pipeline as p
+    where p.pipeline_id = window_time.pipeline_id;
+    if not found then
+        perform record_ledger.raise_unknown_pipeline(window_time.pipeline_id);
+    end if;
+    select l.window_end_time into v_last_end
+    from record_ledger.last_window(window_time.pipeline_id) as l;
+
+    select
+        array_agg(c.instant order by c.instant),
+        array_agg(record_ledger.local_time(c.instant, c.timezone) order by c.instant)
+    into v_starts, v_names
+    from (
+        select i.instant, s.timezone
+        from (
+            select
+                z.timezone,
+                z.from_time,
+                lead(z.from_time, 1, v_last_end) over (order by z.from_time) as to_time,
+                true as is_stored
+            from record_ledger.pipeline_zone as z
+            where z.pipeline_id = window_time.pipeline_id
+            union all
+            -- What is not stored yet may be any window of the zone in force.
+            select v_timezone, coalesce(v_last_end, '-infinity'), 'infinity', false
+        ) as s
+        cross join lateral unnest(
+            case
+                when v_is_date
+                    then array[record_ledger.day_start(v_wall::date, s.timezone)]
+                else record_ledger.local_instants(v_wall, s.timezone)
+            end
+        ) as i (instant)
+        where i.instant >= s.from_time
+            and i.instant < s.to_time
+            and (
+                not s.is_stored
+                or exists (
+                    select
+                    from record_ledger.record as r
+                    where r.pipeline_id = window_time.pipeline_id
+                        and r.window_start_time = i.instant
+                )
+                or exists (
+                    select
+                    from record_ledger.archived_record as a
+                    where a.pipeline_id = window_time.pipeline_id
+                        and a.window_start_time = i.instant
+                )
+            )
+    ) as c;
+    if cardinality(v_starts) > 1 then
+        raise exception '"%" could be two windows of pipeline %: % and %',
+            window_time.time_text, window_time.pipeline_id, v_names[1], v_names[2]
+            using errcode = 'RL005', hint = 'Give the one that is meant, with its offset.';
+    elsif v_starts is not null then
+        return v_starts[1];
+    end if;
+    if not v_is_date and record_ledger.local_instants(v_wall, v_timezone) = '{}' then
+        raise exception
+            '"%" names no window: clocks of % skip that time; the next one is %',
+            window_time.time_text,
+            v_timezone,
+            record_ledger.local_time(
+                record_ledger.local_instant(v_wall, v_timezone), v_timezone
+            )
+            using errcode = 'RL005', hint = 'Give the window''s start as tables show it.';
+    end if;
+    return record_ledger.pipeline_time(window_time.pipeline_id, window_time.time_text);
+end
+$$;
+comment on function record_ledger.window_time(text, text) is
+'The start of the window that people name by a local time or a date, by the clock that it was cut with; RL005 when it could be two.';
 -- record_ledger.windows_to_build: what a runner must render before the ledger can store and pass.
 -- Due windows (10,000 at most) and the 100 oldest stable records that are unbuilt or outdated, times in local offsets.
+-- Beside the fields each names the zone it was cut with, or will be, as timezone: templates see that zone's clock.
 -- Lost ones need no building: the next pass waives them.
 -- Called by: store_new_and_pass_valid_record.
--- Rules: next_window_start, due_windows, is_stable, is_lost.
+-- Rules: next_window_start, due_windows, is_stable, is_lost, window_timezone, json_time.
 create or replace function record_ledger.windows_to_build(
     p record_ledger.pipeline, config_is_new boolean, as_of timestamptz
 )
@@ -7502,9 +8045,10 @@ begin
             jsonb_build_object(
                 'pipeline_id', p.pipeline_id,
                 'target_day', w.target_day,
-                'window_start_time', w.window_start_time,
-                'window_end_time', w.window_end_time,
-                'time_interval', record_ledger.time_interval(w.window_start_time, w.window_end_time)
+                'window_start_time', record_ledger.json_time(w.window_start_time, w.timezone),
+                'window_end_time', record_ledger.json_time(w.window_end_time, w.timezone),
+                'time_interval', record_ledger.time_interval(w.window_start_time, w.window_end_time),
+                'timezone', coalesce(w.timezone, p.timezone)
             )
             order by w.window_start_time
         ),
@@ -7513,7 +8057,9 @@ begin
     into v_windows
     from (
         (
-            select r.target_day, r.window_start_time, r.window_end_time
+            select r.target_day, r.window_start_time, r.window_end_time,
+                nullif(record_ledger.window_timezone(p, r.window_start_time), p.timezone)
+                    as timezone
             from record_ledger.record as r
             where r.open_pipeline_id = p.pipeline_id
                 -- A config that is not in force yet makes every incomplete record an outdated one.
@@ -7526,7 +8072,7 @@ begin
             limit 100
         )
         union all
-        select d.target_day, d.window_start_time, d.window_end_time
+        select d.target_day, d.window_start_time, d.window_end_time, null as timezone
         from record_ledger.due_windows(
             p, record_ledger.next_window_start(p, as_of), as_of, 10000
         ) as d
@@ -7665,7 +8211,14 @@ select
                     and e.event = 'completed'
             )
     end as published_generation,
-    r.counts_waived
+    r.counts_waived,
+    (
+        select z.timezone
+        from record_ledger.pipeline_zone as z
+        where z.pipeline_id = r.pipeline_id and z.from_time <= r.window_start_time
+        order by z.from_time desc
+        limit 1
+    ) as window_timezone
 from record_ledger.archived_record as r;
 comment on view record_ledger.archived_records is
 'The archive: one row per finished record that was moved out of the ledger, as it was in pipeline_records.';
@@ -7695,6 +8248,7 @@ comment on column record_ledger.archived_records.archived_at is 'When the record
 comment on column record_ledger.archived_records.published_generation is
 'The newest generation that was completed: it is published until a later one is completed; null when none was.';
 comment on column record_ledger.archived_records.counts_waived is 'Whether somebody has waived the counts of this generation.';
+comment on column record_ledger.archived_records.window_timezone is 'The IANA time zone that the window was cut with.';
 -- record_ledger.changed_records: the completed records whose source has changed since they were loaded.
 -- One row per completed record whose newest count of the source differs from the one that its generation stands on.
 -- None of retired pipelines: nothing would load them anew.
@@ -7716,7 +8270,8 @@ select
             p.required_counts ->> 'tolerance', o.row_count - o.changed_by
         ),
         0
-    ) as is_beyond_tolerance
+    ) as is_beyond_tolerance,
+    record_ledger.window_timezone(p, r.window_start_time) as window_timezone
 from record_ledger.pipeline as p
 -- The few that differ first, then their records, whatever the planner knows of the tables: hence the offsets.
 cross join lateral (
@@ -7756,7 +8311,9 @@ comment on column record_ledger.changed_records.changed_by is 'The difference; b
 comment on column record_ledger.changed_records.observed_at is 'When it was last counted.';
 comment on column record_ledger.changed_records.is_beyond_tolerance is
 'Whether it is more than the tolerance of required_counts, which is 0 rows unless the config says so: reopen_changed_records then reopens it.';
+comment on column record_ledger.changed_records.window_timezone is 'The IANA time zone that the window was cut with.';
 -- record_ledger.daily_coverage: how the windows of each pipeline cover each local day, from the first to the newest.
+-- Days are those of the zone in force, whatever zone the windows were cut with.
 -- One row per pipeline and local day, archived windows included; a date that the zone has skipped has no row.
 -- Read by: coverage of the runner, the dbt source of the same name, analysts.
 -- Rules: days_with_windows, day_coverage.
@@ -7785,20 +8342,20 @@ where c.day_start_time < c.day_end_time;
 comment on view record_ledger.daily_coverage is
 'How windows cover each local day: one row per pipeline and day from its first to its newest window, the archive included.';
 comment on column record_ledger.daily_coverage.pipeline_id is 'The name of the pipeline.';
-comment on column record_ledger.daily_coverage.local_date is 'The local day in the pipeline''s time zone.';
-comment on column record_ledger.daily_coverage.timezone is 'The IANA time zone of the pipeline.';
+comment on column record_ledger.daily_coverage.local_date is 'The local day in the time zone in force.';
+comment on column record_ledger.daily_coverage.timezone is 'The IANA time zone of the pipeline that is in force.';
 comment on column record_ledger.daily_coverage.day_start_time is 'The local midnight that the day begins with, that is its first instant.';
 comment on column record_ledger.daily_coverage.day_end_time is 'The local midnight that ends it.';
-comment on column record_ledger.daily_coverage.first_window_start_time is 'Where the first window of the day starts: at its midnight, but on the day that the pipeline begins in; null without one.';
+comment on column record_ledger.daily_coverage.first_window_start_time is 'Where the first window that begins in the day starts: at its midnight, unless the pipeline begins in the day or was cut with another zone; null without one.';
 comment on column record_ledger.daily_coverage.day_length is 'How long the day is: 24 h but where clocks change.';
-comment on column record_ledger.daily_coverage.covered_length is 'How much of it published or waived windows cover.';
-comment on column record_ledger.daily_coverage.window_count is 'How many windows lie in the day.';
+comment on column record_ledger.daily_coverage.covered_length is 'How much of it published or waived windows cover, wherever they begin and end.';
+comment on column record_ledger.daily_coverage.window_count is 'How many windows begin in the day.';
 comment on column record_ledger.daily_coverage.published_count is 'How many of them have a generation that was completed.';
 comment on column record_ledger.daily_coverage.waived_count is 'How many of them are WAIVED.';
 comment on column record_ledger.daily_coverage.lost_count is 'How many of these because their source data was gone.';
 comment on column record_ledger.daily_coverage.open_count is 'How many of them are PENDING, IN_PROGRESS or FAILED, published or not.';
-comment on column record_ledger.daily_coverage.is_published is 'Whether published or waived windows tile the day exactly: it can be read without a hole.';
-comment on column record_ledger.daily_coverage.is_sealed is 'Whether completed or waived windows tile the day exactly: published, and none of them is open again.';
+comment on column record_ledger.daily_coverage.is_published is 'Whether published or waived windows cover the day from its first to its last instant: it can be read without a hole.';
+comment on column record_ledger.daily_coverage.is_sealed is 'Whether completed or waived windows cover the day from its first to its last instant: published, and none of them is open again.';
 comment on column record_ledger.daily_coverage.counts is
 'The counts that published generations stand on, {stage: {"rows": ..., "windows": ...}}: how many rows, from how many windows.';
 -- record_ledger.oldest_valid_record: the record that each pipeline would be passed next.
@@ -7817,7 +8374,8 @@ select
     r.attempt,
     r.fields,
     r.created_at,
-    r.updated_at
+    r.updated_at,
+    record_ledger.window_timezone(p, r.window_start_time) as window_timezone
 -- One instant for the whole statement; offset 0 keeps the planner from asking the clock once per pipeline.
 from (select record_ledger.clock() as as_of offset 0) as moment
 cross join record_ledger.pipeline as p
@@ -7842,6 +8400,7 @@ comment on column record_ledger.oldest_valid_record.attempt is 'How many attempt
 comment on column record_ledger.oldest_valid_record.fields is 'The record''s own fields.';
 comment on column record_ledger.oldest_valid_record.created_at is 'When the record was stored.';
 comment on column record_ledger.oldest_valid_record.updated_at is 'When the newest event of the record happened, or else when it was stored.';
+comment on column record_ledger.oldest_valid_record.window_timezone is 'The IANA time zone that the window was cut with.';
 -- record_ledger.pipeline_events: what happened to each pipeline as a whole: what was done to it, by whom and when.
 -- One row per change, never updated or deleted.
 -- Read by: analysts.
@@ -8045,7 +8604,14 @@ select
                     and e.event = 'completed'
             )
     end as published_generation,
-    r.counts_waived
+    r.counts_waived,
+    (
+        select z.timezone
+        from record_ledger.pipeline_zone as z
+        where z.pipeline_id = r.pipeline_id and z.from_time <= r.window_start_time
+        order by z.from_time desc
+        limit 1
+    ) as window_timezone
 from record_ledger.record as r;
 comment on view record_ledger.pipeline_records is
 'The ledger: one row per record, that is per window of a pipeline, with its status and fields.';
@@ -8074,6 +8640,7 @@ comment on column record_ledger.pipeline_records.last_detail is 'What the newest
 comment on column record_ledger.pipeline_records.published_generation is
 'The newest generation that was completed: it is published until a later one is completed; null when none was.';
 comment on column record_ledger.pipeline_records.counts_waived is 'Whether somebody has waived the counts of this generation.';
+comment on column record_ledger.pipeline_records.window_timezone is 'The IANA time zone that the window was cut with.';
 -- record_ledger.pipelines: the registered pipelines and the config each has in force.
 -- One row per pipeline, durations as intervals, defaults filled in.
 -- Read by: the doctor of the runner, the dbt source of the same name, analysts.
@@ -8256,7 +8823,8 @@ select
     case
         when r.status = 'IN_PROGRESS' and r.needs_counts and not r.counts_waived
             then record_ledger.counts_problem(r.pipeline_id, r.window_start_time, r.claim_token)
-    end as counts_problem
+    end as counts_problem,
+    record_ledger.window_timezone(p, r.window_start_time) as window_timezone
 -- One instant for the whole statement; offset 0 keeps the planner from asking the clock once per record.
 from (select record_ledger.clock() as as_of offset 0) as moment
 cross join record_ledger.pipeline as p
@@ -8300,6 +8868,7 @@ comment on column record_ledger.record_verdicts.attempt is 'How many attempts of
 comment on column record_ledger.record_verdicts.run_id is 'The run that holds the record; null while it is pending.';
 comment on column record_ledger.record_verdicts.lease_expires_at is 'When the claim of a record in progress ends without a heartbeat.';
 comment on column record_ledger.record_verdicts.counts_problem is 'Why a record in progress could not be completed now by its counts; null when nothing is required or missing.';
+comment on column record_ledger.record_verdicts.window_timezone is 'The IANA time zone that the window was cut with.';
 -- record_ledger.records_as_of: the ledger as it stood at an instant, archived records included.
 -- One row per record that was stored by then, as its newest event until then left it. By the ledger's own times: a
 -- change made before the instant and committed after it is in. PostgreSQL takes the query below into the one around
@@ -8442,7 +9011,11 @@ select
     -- Without the day part that the difference of two instants has: it would follow the session's time zone.
     extract(epoch from w.window_end_time + p.source_retention - moment.as_of)
     * interval '1 second' as time_left,
-    record_ledger.is_at_risk(w.window_end_time, p, moment.as_of) as is_at_risk
+    record_ledger.is_at_risk(w.window_end_time, p, moment.as_of) as is_at_risk,
+    case
+        when w.status is null then p.timezone
+        else record_ledger.window_timezone(p, w.window_start_time)
+    end as window_timezone
 -- One instant for the whole statement; offset 0 keeps the planner from asking the clock once per record.
 from (select record_ledger.clock() as as_of offset 0) as moment
 cross join record_ledger.pipeline as p
@@ -8458,6 +9031,7 @@ comment on column record_ledger.records_at_risk.status is 'PENDING, IN_PROGRESS 
 comment on column record_ledger.records_at_risk.source_kept_until is 'The first instant at which its source data is gone.';
 comment on column record_ledger.records_at_risk.time_left is 'How long until then; below 0 when it is gone, and the next pass waives what no run holds.';
 comment on column record_ledger.records_at_risk.is_at_risk is 'Whether no more than at_risk_within is left.';
+comment on column record_ledger.records_at_risk.window_timezone is 'The IANA time zone that the window was cut with, or will be.';
 -- record_ledger grants: who may do what; applied on every deploy.
 -- record_ledger_reader reads the public views and asks the rules; record_ledger_runner also runs the routines.
 -- Applied by: every deploy. Nobody but the owner has rights on the tables.
@@ -8534,6 +9108,7 @@ begin
             'ledger_columns()',
             'local_day(timestamptz, text)',
             'local_instant(timestamp, text)',
+            'local_instants(timestamp, text)',
             'local_time(timestamptz, text)',
             'missing_fields(jsonb, text[])',
             'near_names(text, text[])',
@@ -8548,12 +9123,17 @@ begin
             'retention_problems(jsonb)',
             'retry_time(timestamptz, integer, timestamptz, record_ledger.pipeline)',
             'start_instant(text, text)',
+            'stretch_timezone(text, timestamptz)',
             'time_interval(timestamptz, timestamptz)',
+            'twofold_time(text, text)',
+            'wall_time(text)',
+            'window_timezone(record_ledger.pipeline, timestamptz)',
             'archivable_records(text, timestamptz, integer)',
             'new_windows(text, timestamptz, integer)',
             'oldest_pending_record(text)',
             'plan_runs(text, integer, timestamptz, integer, interval)',
             'pipeline_time(text, text)',
+            'window_time(text, text)',
             'range_effects(text, text, timestamptz, timestamptz)',
             'is_day_sealed(text, date)',
             'recount_due(text)',
@@ -8654,6 +9234,7 @@ begin
         'suggest_x_time_back(text, numeric)',
         'is_day_sealed(text, date)',
         'pipeline_time(text, text)',
+        'window_time(text, text)',
         'deployed_release()'
     ] loop
         if to_regprocedure('record_ledger.' || v_object) is null
