@@ -218,9 +218,10 @@ def test_what_is_no_day_of_a_pipeline_is_said(ledger, config):
     day_of_month=st.integers(1, 28),
     granularity=st.sampled_from(["1h", "5h", "7h", "1d"]),
     fates=st.lists(st.sampled_from("cccwofrx"), min_size=1, max_size=30),
+    zone_after=st.sampled_from([None, None, "Europe/Berlin", "Asia/Kathmandu", "America/Santiago", "Pacific/Kiritimati"]),
 )  # fmt: skip
 def test_a_day_is_sealed_exactly_when_every_instant_of_it_is_in_a_window_that_is_done(
-    ledger, clock, config, zone, month, day_of_month, granularity, fates
+    ledger, clock, config, zone, month, day_of_month, granularity, fates, zone_after
 ):
     name = f"p{one(ledger, 'select count(*) from record_ledger.pipelines')}"
     local_date = f"2026-{month:02}-{day_of_month:02}"
@@ -257,7 +258,10 @@ def test_a_day_is_sealed_exactly_when_every_instant_of_it_is_in_a_window_that_is
             break
         if fate == "x":
             operate(ledger, "waive", start, until, pipeline_id=name)
-    for offset in range(3):
+    if zone_after is not None:
+        zone = zone_after
+        register(ledger, {**given, "timezone": zone})
+    for offset in range(-1, 3):
         day = date.fromisoformat(local_date) + timedelta(days=offset)
         bounds = rows(
             ledger,

@@ -125,11 +125,11 @@ def test_a_zone_that_returns_before_a_window_was_cut_begins_no_stretch(ledger, c
     register(ledger, given)
     clock.set(at(28))
     store(ledger, "orders")
-    # Berlin's window of the 26th ends at its midnight, an hour before that of UTC.
+    # Berlin's windows end at its midnights, an hour before those of UTC.
     assert zones(ledger) == [
         (at(20), "UTC"),
         (at(26), "Europe/Berlin"),
-        (at(26, 23), "UTC"),
+        (at(27, 23), "UTC"),
     ]  # fmt: skip
 
 
