@@ -38,7 +38,11 @@ def zones(ledger, view="pipeline_records", pipeline_id="orders"):
         f"select window_start_time, window_timezone from record_ledger.{view} where pipeline_id = %s order by 1",
         [pipeline_id],
     )
-    return [row for before, row in zip([(None, None), *found], found, strict=False) if row[1] != before[1]]
+    return [
+        row
+        for before, row in zip([(None, None), *found], found, strict=False)
+        if row[1] != before[1]
+    ]
 
 
 def is_one_stretch(ledger, pipeline_id="orders"):
@@ -296,7 +300,7 @@ def test_new_time_zone_data_of_the_server_unseal_nothing(ledger, clock, config, 
     )
     ledger.execute("update record_ledger.pipeline_zone set timezone = 'Etc/GMT+7'")
     # Only the very first day lacks the hour before the first window.
-    assert sealed(ledger, *range(11, 20)) == {day: True for day in range(11, 20)}
+    assert sealed(ledger, *range(11, 20)) == dict.fromkeys(range(11, 20), True)
     assert coverage(ledger, 15)["is_sealed"]
 
 
@@ -340,7 +344,9 @@ def autumn(ledger, clock, config):
 TWICE = "2026-10-25T02:00:00\\+02:00 and 2026-10-25T02:00:00\\+01:00"
 
 
-@pytest.mark.parametrize("text", ["2026-10-25T02:00", "2026-10-25 02:00:00", "2026-10-25T02:00:00.0"])
+@pytest.mark.parametrize(
+    "text", ["2026-10-25T02:00", "2026-10-25 02:00:00", "2026-10-25T02:00:00.0"]
+)
 def test_a_local_time_that_comes_twice_is_refused_and_both_are_named(ledger, autumn, text):
     for read in (time, window):
         with refused("RL005", TWICE):
@@ -403,8 +409,12 @@ def test_a_window_is_named_by_the_clock_it_was_cut_with(ledger, clock, moved):
     assert time(ledger, "2026-11-22") == at(21, 23)
 
 
-def test_a_clock_that_two_windows_were_cut_with_is_refused_and_both_are_named(ledger, clock, config):
-    given = config("orders", timezone="UTC", x_time_back="0s", granularity="1h", start_at="2026-11-20")
+def test_a_clock_that_two_windows_were_cut_with_is_refused_and_both_are_named(
+    ledger, clock, config
+):
+    given = config(
+        "orders", timezone="UTC", x_time_back="0s", granularity="1h", start_at="2026-11-20"
+    )
     register(ledger, given)
     clock.set(at(20, 4))
     store(ledger, "orders")
@@ -419,7 +429,13 @@ def test_a_clock_that_two_windows_were_cut_with_is_refused_and_both_are_named(le
 
 
 def test_a_window_whose_clock_time_does_not_exist_is_refused(ledger, clock, config):
-    given = config("orders", timezone="Europe/Berlin", x_time_back="0s", granularity="1h", start_at="2026-03-29")
+    given = config(
+        "orders",
+        timezone="Europe/Berlin",
+        x_time_back="0s",
+        granularity="1h",
+        start_at="2026-03-29",
+    )
     register(ledger, given)
     clock.set("2026-03-29T20:00:00Z")
     store(ledger, "orders")
