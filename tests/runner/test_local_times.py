@@ -75,7 +75,9 @@ def test_a_table_shows_the_offset_of_a_local_time_that_comes_twice(command, cloc
     ids=lambda arguments: arguments[0],
 )
 @pytest.mark.parametrize("text", ["2026-10-25T02:00", "2026-10-25 02:00:00"])
-def test_every_command_that_takes_a_time_refuses_one_that_comes_twice(command, autumn, arguments, text):
+def test_every_command_that_takes_a_time_refuses_one_that_comes_twice(
+    command, autumn, arguments, text
+):
     done = command(*(argument.format(text) for argument in arguments))
 
     assert done.code == 1
@@ -136,14 +138,18 @@ def test_tables_show_a_window_by_the_clock_it_was_cut_with(command, runner, move
     assert command("history", "orders", "2026-11-22").out.startswith(
         "orders  2026-11-22T00:00:00+00:00 to 2026-11-23T00:00:00+00:00"
     )
-    assert "2026-11-22T00:00:00+00:00" in command("why", "orders", "--window", "2026-11-22 00:00").out
+    assert (
+        "2026-11-22T00:00:00+00:00" in command("why", "orders", "--window", "2026-11-22 00:00").out
+    )
     row = runner.pipeline_records("orders", "2026-11-22")[0]
     assert row["window_timezone"] == "UTC"
     assert row["window_start_time"].isoformat() == "2026-11-22T00:00:00+00:00"
 
 
 def test_a_range_of_todays_days_says_how_older_windows_are_held_whole(command, moved):
-    done = command("reopen", "orders", "--from", "2026-11-21", "--to", "2026-11-22", "--reason", "x")
+    done = command(
+        "reopen", "orders", "--from", "2026-11-21", "--to", "2026-11-22", "--reason", "x"
+    )
     assert done.json["changed_count"] == 0
     assert (
         "2 windows lie across an end of the range: "
@@ -156,7 +162,9 @@ def test_a_range_of_todays_days_says_how_older_windows_are_held_whole(command, m
     assert again.json["changed_count"] == 2
     assert "lie across" not in again.out
     # Only one end of it lies across: the other one stays as it was given.
-    one_end = command("reopen", "orders", "--from", "2026-11-22T00:00Z", "--to", "2026-11-24", "--reason", "x")
+    one_end = command(
+        "reopen", "orders", "--from", "2026-11-22T00:00Z", "--to", "2026-11-24", "--reason", "x"
+    )
     assert (
         "1 window lies across an end of the range: "
         "--from 2026-11-22T00:00Z --to 2026-11-24T00:00:00+00:00 holds it whole."
@@ -165,7 +173,9 @@ def test_a_range_of_todays_days_says_how_older_windows_are_held_whole(command, m
 
 def test_an_older_window_is_rendered_by_its_own_clock(runner, config, clock):
     clock.set("2026-11-22T12:00:00Z")
-    fields = {"path": "{{ target_day }}/{{ window_start_time.strftime('%H%M%z') }}/{{ window_end_time }}"}
+    fields = {
+        "path": "{{ target_day }}/{{ window_start_time.strftime('%H%M%z') }}/{{ window_end_time }}"
+    }
     given = config(
         "orders", timezone="UTC", x_time_back="0s", granularity="1d", start_at="2026-11-21", fields=fields
     )  # fmt: skip
@@ -237,7 +247,9 @@ def test_it_is_found_as_well_when_each_window_is_rendered_by_a_call_of_its_own(
         "no template",
     ],
 )
-def test_a_field_that_tells_both_apart_or_none_of_the_day_is_not(runner, config, clock, caplog, path):
+def test_a_field_that_tells_both_apart_or_none_of_the_day_is_not(
+    runner, config, clock, caplog, path
+):
     clock.set(AUTUMN)
     with caplog.at_level(logging.WARNING, "record_ledger"):
         runner.store_new_and_pass_valid_record(hours(config, path=path))
