@@ -579,12 +579,13 @@ pipeline as (
     select
         p.pipeline_id,
         p.timezone,
-        exists (
-            select
-            from version as v
-            where v.pipeline_id = p.pipeline_id and v.timezone <> p.timezone
-        ) as has_moved
+        coalesce(m.has_moved, false) as has_moved
     from record_ledger.pipeline as p
+    cross join lateral (
+        select bool_or(v.timezone <> p.timezone) as has_moved
+        from version as v
+        where v.pipeline_id = p.pipeline_id
+    ) as m
 ),
 
 -- 'rebuilt' was the event of a record that is built with another version; the first one knows what was there before.
@@ -663,11 +664,17 @@ stretch as (
 )
 
 insert into record_ledger.pipeline_zone (pipeline_id, from_time, timezone)
-select s.pipeline_id, s.window_start_time, s.timezone
+select
+    s.pipeline_id,
+    s.window_start_time,
+    s.timezone
 from stretch as s
 where s.timezone is distinct from s.timezone_before
 union all
-select p.pipeline_id, f.window_start_time, p.timezone
+select
+    p.pipeline_id,
+    f.window_start_time,
+    p.timezone
 from pipeline as p
 cross join lateral (
     select least(
@@ -698,7 +705,7 @@ from (
         s.timezone,
         count(*) over (partition by s.pipeline_id) as stretches
     from record_ledger.pipeline_zone as s
-    order by s.pipeline_id, s.from_time desc
+    order by s.pipeline_id asc, s.from_time desc
 ) as z
 where z.pipeline_id = p.pipeline_id and z.timezone = p.timezone;
 $body$);

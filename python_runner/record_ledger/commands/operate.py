@@ -136,10 +136,9 @@ def _whole_range(ledger: RecordLedger, args: Namespace, effects: list[Record]) -
         start = first.isoformat()
     if last > ledger.pipeline_time(args.pipeline, end):
         end = last.isoformat()
-    return (
-        f"{count:,} window{' lies' if count == 1 else 's lie'} across an end of the range: "
-        f"{shlex.join(['--from', start, '--to', end])} holds {'it' if count == 1 else 'them'} whole."
-    )
+    windows, them = ("window lies", "it") if count == 1 else ("windows lie", "them")
+    whole = shlex.join(["--from", start, "--to", end])
+    return f"{count:,} {windows} across an end of the range: {whole} holds {them} whole."
 
 
 def _counted(effects: list[Record], effect: str) -> int:
