@@ -158,37 +158,36 @@ begin
     from windows as w;
     if first_window_start_time > day_start_time or first_window_start_time is null then
         -- Cut with another zone, or with other data of this one: a window may lie across the midnight.
-        select l.window_end_time, l.status, l.published_generation into v_across
-        from (
-            (
-                select r.window_start_time, r.window_end_time, r.status, r.published_generation
-                from record_ledger.pipeline_records as r
-                where r.pipeline_id = p.pipeline_id
-                    and r.window_start_time < day_coverage.day_start_time
-                order by r.window_start_time desc
-                limit 1
-            )
-            union all
-            (
-                select a.window_start_time, a.window_end_time, a.status, a.published_generation
-                from record_ledger.archived_records as a
-                where a.pipeline_id = p.pipeline_id
-                    and a.window_start_time < day_coverage.day_start_time
-                order by a.window_start_time desc
-                limit 1
-            )
-        ) as l
-        where l.window_end_time > day_coverage.day_start_time
-        order by l.window_start_time desc
+        select r.window_start_time, r.window_end_time, r.status into v_across
+        from record_ledger.record as r
+        where r.pipeline_id = p.pipeline_id
+            and r.window_start_time < day_coverage.day_start_time
+        order by r.window_start_time desc
         limit 1;
-        v_across_seconds := extract(
-            epoch from least(v_across.window_end_time, day_end_time) - day_start_time
-        );
-        if v_across.status in ('COMPLETED', 'WAIVED') then
-            v_done_seconds := v_done_seconds + v_across_seconds;
+        if not found then
+            select a.window_start_time, a.window_end_time, a.status into v_across
+            from record_ledger.archived_record as a
+            where a.pipeline_id = p.pipeline_id
+                and a.window_start_time < day_coverage.day_start_time
+            order by a.window_start_time desc
+            limit 1;
         end if;
-        if v_across.status = 'WAIVED' or v_across.published_generation is not null then
-            covered_seconds := covered_seconds + v_across_seconds;
+        if v_across.window_end_time > day_start_time then
+            v_across_seconds := extract(
+                epoch from least(v_across.window_end_time, day_end_time) - day_start_time
+            );
+            if v_across.status in ('COMPLETED', 'WAIVED') then
+                v_done_seconds := v_done_seconds + v_across_seconds;
+                covered_seconds := covered_seconds + v_across_seconds;
+            elsif exists (
+                select
+                from record_ledger.pipeline_records as l
+                where l.pipeline_id = p.pipeline_id
+                    and l.window_start_time = v_across.window_start_time
+                    and l.published_generation is not null
+            ) then
+                covered_seconds := covered_seconds + v_across_seconds;
+            end if;
         end if;
     end if;
     is_published := covered_seconds = v_day_seconds;
