@@ -544,8 +544,8 @@ select record_ledger.migrate(7, '0007_zones', $body$-- record_ledger migration 7
 
 -- ---------------------------------------------------------------- pipeline
 alter table record_ledger.pipeline
--- All windows from this instant on were cut with the zone in force, so a pass looks nothing up; -infinity when all
--- windows were. Null while the zone in force has cut none: pipeline_zone then knows the zone of each.
+-- All windows from this instant on were cut with the zone in force, so a pass looks nothing up. Null while the zone in
+-- force has cut none: pipeline_zone then knows the zone of each.
 add column zone_since timestamptz;
 
 -- ---------------------------------------------------------------- pipeline_zone
@@ -697,13 +697,12 @@ cross join lateral (
 where not p.has_moved and f.window_start_time is not null;
 
 update record_ledger.pipeline as p
-set zone_since = case z.stretches when 1 then '-infinity' else z.from_time end
+set zone_since = z.from_time
 from (
     select distinct on (s.pipeline_id)
         s.pipeline_id,
         s.from_time,
-        s.timezone,
-        count(*) over (partition by s.pipeline_id) as stretches
+        s.timezone
     from record_ledger.pipeline_zone as s
     order by s.pipeline_id asc, s.from_time desc
 ) as z
@@ -2729,6 +2728,7 @@ as $$
         'last_detail',
         'published_generation',
         'counts_waived',
+        'window_timezone',
         'created_at',
         'updated_at'
     ]
@@ -5346,18 +5346,11 @@ begin
     set zone_since = n.zone_since
     from (
         select
-            case
-                when l.timezone <> p.timezone then null
-                when l.stretches = 1 then timestamptz '-infinity'
-                else l.from_time
-            end as zone_since
-        from (
-            select z.from_time, z.timezone, count(*) over () as stretches
-            from record_ledger.pipeline_zone as z
-            where z.pipeline_id = p.pipeline_id
-            order by z.from_time desc
-            limit 1
-        ) as l
+            case when z.timezone = p.timezone then z.from_time end as zone_since
+        from record_ledger.pipeline_zone as z
+        where z.pipeline_id = p.pipeline_id
+        order by z.from_time desc
+        limit 1
     ) as n
     where q.pipeline_id = p.pipeline_id and q.zone_since is distinct from n.zone_since;
 end

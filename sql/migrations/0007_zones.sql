@@ -5,8 +5,8 @@
 
 -- ---------------------------------------------------------------- pipeline
 alter table record_ledger.pipeline
--- All windows from this instant on were cut with the zone in force, so a pass looks nothing up; -infinity when all
--- windows were. Null while the zone in force has cut none: pipeline_zone then knows the zone of each.
+-- All windows from this instant on were cut with the zone in force, so a pass looks nothing up. Null while the zone in
+-- force has cut none: pipeline_zone then knows the zone of each.
 add column zone_since timestamptz;
 
 -- ---------------------------------------------------------------- pipeline_zone
@@ -158,13 +158,12 @@ cross join lateral (
 where not p.has_moved and f.window_start_time is not null;
 
 update record_ledger.pipeline as p
-set zone_since = case z.stretches when 1 then '-infinity' else z.from_time end
+set zone_since = z.from_time
 from (
     select distinct on (s.pipeline_id)
         s.pipeline_id,
         s.from_time,
-        s.timezone,
-        count(*) over (partition by s.pipeline_id) as stretches
+        s.timezone
     from record_ledger.pipeline_zone as s
     order by s.pipeline_id asc, s.from_time desc
 ) as z

@@ -37,18 +37,11 @@ begin
     set zone_since = n.zone_since
     from (
         select
-            case
-                when l.timezone <> p.timezone then null
-                when l.stretches = 1 then timestamptz '-infinity'
-                else l.from_time
-            end as zone_since
-        from (
-            select z.from_time, z.timezone, count(*) over () as stretches
-            from record_ledger.pipeline_zone as z
-            where z.pipeline_id = p.pipeline_id
-            order by z.from_time desc
-            limit 1
-        ) as l
+            case when z.timezone = p.timezone then z.from_time end as zone_since
+        from record_ledger.pipeline_zone as z
+        where z.pipeline_id = p.pipeline_id
+        order by z.from_time desc
+        limit 1
     ) as n
     where q.pipeline_id = p.pipeline_id and q.zone_since is distinct from n.zone_since;
 end

@@ -1,4 +1,4 @@
-"""Local times that mean two instants: shown with their offset, refused without it, and never rendered alike unseen."""
+"""Local times that mean two instants: shown with offsets, refused without, warned of in templates."""
 
 from __future__ import annotations
 
@@ -25,8 +25,12 @@ def autumn(runner, config, clock):
     """Hours in Berlin on the day on which its clocks go back; all completed, of 5 rows each."""
     clock.set(AUTUMN)
     berlin = config(
-        "orders", timezone="Europe/Berlin", x_time_back="0s", granularity="1h", start_at="2026-10-25"
-    )  # fmt: skip
+        "orders",
+        timezone="Europe/Berlin",
+        x_time_back="0s",
+        granularity="1h",
+        start_at="2026-10-25",
+    )
     for _ in range(5):
         record = runner.store_new_and_pass_valid_record(berlin).record
         runner.observe_record(
@@ -116,8 +120,13 @@ def moved(runner, config, clock):
     """Days of UTC, of which the 22nd failed; then Berlin's."""
     clock.set("2026-11-25T00:00:00Z")
     given = config(
-        "orders", timezone="UTC", x_time_back="0s", granularity="1d", start_at="2026-11-20", max_attempts=1
-    )  # fmt: skip
+        "orders",
+        timezone="UTC",
+        x_time_back="0s",
+        granularity="1d",
+        start_at="2026-11-20",
+        max_attempts=1,
+    )
     for day in range(20, 25):
         record = runner.store_new_and_pass_valid_record(given).record
         if day == 22:
@@ -156,9 +165,15 @@ def test_a_range_of_todays_days_says_how_older_windows_are_held_whole(command, m
         "--from 2026-11-20T00:00:00+00:00 --to 2026-11-22T00:00:00+00:00 holds them whole."
     ) in done.out
     again = command(
-        "reopen", "orders", "--from", "2026-11-20T00:00:00+00:00", "--to", "2026-11-22T00:00:00+00:00",
-        "--reason", "x",
-    )  # fmt: skip
+        "reopen",
+        "orders",
+        "--from",
+        "2026-11-20T00:00:00+00:00",
+        "--to",
+        "2026-11-22T00:00:00+00:00",
+        "--reason",
+        "x",
+    )
     assert again.json["changed_count"] == 2
     assert "lie across" not in again.out
     # Only one end of it lies across: the other one stays as it was given.
@@ -177,8 +192,13 @@ def test_an_older_window_is_rendered_by_its_own_clock(runner, config, clock):
         "path": "{{ target_day }}/{{ window_start_time.strftime('%H%M%z') }}/{{ window_end_time }}"
     }
     given = config(
-        "orders", timezone="UTC", x_time_back="0s", granularity="1d", start_at="2026-11-21", fields=fields
-    )  # fmt: skip
+        "orders",
+        timezone="UTC",
+        x_time_back="0s",
+        granularity="1d",
+        start_at="2026-11-21",
+        fields=fields,
+    )
     runner.register_pipeline(given)
     runner.store_new_records("orders")
     kathmandu = {**given, "timezone": "Asia/Kathmandu"}
@@ -196,9 +216,13 @@ def collisions(caplog):
 
 def hours(config, granularity="1h", **fields):
     return config(
-        "orders", timezone="Europe/Berlin", x_time_back="0s", granularity=granularity,
-        start_at="2026-10-25", fields=fields,
-    )  # fmt: skip
+        "orders",
+        timezone="Europe/Berlin",
+        x_time_back="0s",
+        granularity=granularity,
+        start_at="2026-10-25",
+        fields=fields,
+    )
 
 
 PATH = "{{ target_day }}/{{ window_start_time.strftime('%H%M') }}.csv"

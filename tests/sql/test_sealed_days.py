@@ -258,9 +258,8 @@ def test_a_day_is_sealed_exactly_when_every_instant_of_it_is_in_a_window_that_is
             break
         if fate == "x":
             operate(ledger, "waive", start, until, pipeline_id=name)
-    if zone_after is not None:
-        zone = zone_after
-        register(ledger, {**given, "timezone": zone})
+    zone = zone_after or zone
+    register(ledger, {**given, "timezone": zone})
     for offset in range(-1, 3):
         day = date.fromisoformat(local_date) + timedelta(days=offset)
         bounds = rows(

@@ -46,9 +46,11 @@ def zones(ledger, view="pipeline_records", pipeline_id="orders"):
 
 
 def is_one_stretch(ledger, pipeline_id="orders"):
+    """No window lies before the instant from which on the zone in force is that of all."""
     return one(
         ledger,
-        "select zone_since = '-infinity' from record_ledger.pipeline where pipeline_id = %s",
+        "select zone_since <= (select min(window_start_time) from record_ledger.pipeline_records as r"
+        " where r.pipeline_id = p.pipeline_id) from record_ledger.pipeline as p where pipeline_id = %s",
         [pipeline_id],
     )
 
