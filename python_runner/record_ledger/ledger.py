@@ -275,15 +275,12 @@ class RecordLedger(LedgerOperator):
         return state
 
     # ---------------------------------------------------------------- the archive
-    def archive_records(
-        self, pipeline_id: str, before: dt.datetime, max_records: int = 100_000
-    ) -> int:
+    def archive_records(self, pipeline_id: str, before: Time, max_records: int = 100_000) -> int:
         """Moves the oldest finished records to the archive and returns how many it moved.
 
         Those whose window ends at or before `before`, oldest first, up to the first open one; the
         newest record stays, and so does every run's claim to its record. One short transaction:
-        call it until it returns 0. `archivable_records` says beforehand what it would do. A
-        `before` without an offset is the wall clock of the pipeline's zone.
+        call it until it returns 0. `archivable_records` says beforehand what it would do.
 
         :raises UnknownPipeline: when no such pipeline is registered.
         :raises InvalidArgument: when max_records is less than 1.
@@ -356,15 +353,25 @@ class RecordLedger(LedgerOperator):
             to_build = answer["to_build"]
             if not to_build or templates is None:
                 return answer, timezone
+            # An older window has the local times of the zone that it was cut with.
+            fields = [templates.render(window, window["timezone"]) for window in to_build]
+            self._warn_of_twins(templates, to_build, fields)
             built = to_json(
                 [
-                    {
-                        "window_start_time": window["window_start_time"],
-                        "fields": templates.render(window, config["timezone"]),
-                    }
-                    for window in to_build
+                    {"window_start_time": window["window_start_time"], "fields": rendered}
+                    for window, rendered in zip(to_build, fields, strict=True)
                 ]
             )
+
+    def _warn_of_twins(
+        self,
+        templates: RecordTemplates,
+        windows: list[dict[str, Any]],
+        fields: list[dict[str, Any]],
+    ) -> None:
+        from .twins import warn_of_twins  # noqa: PLC0415 - only configs with templates need it
+
+        warn_of_twins(self, templates, windows, fields)
 
     def _without_known_names(self, config: dict[str, Any]) -> dict[str, Any]:
         """Leaves out keys that the ledger does not read, once it has been asked about them.

@@ -95,6 +95,23 @@ def command_ended(record: Any, exit_code: int, seconds: float) -> None:
     )
 
 
+def rendered_twice(
+    pipeline_id: str, field: str, value: object, window: dt.datetime, other_window: object
+) -> None:
+    """Warns that a field is the same for two windows that their clocks show alike."""
+    logger.warning(
+        line(
+            event="rendered_twice",
+            pipeline_id=pipeline_id,
+            field=field,
+            value=value,
+            window=window,
+            other_window=other_window,
+            hint="the local time comes twice; add the offset (%z), or render it with | utc",
+        )
+    )
+
+
 def server_notice(severity: str, message: str) -> None:
     """Logs a remark of the server: its warnings as warnings, the rest for debugging."""
     level = logging.WARNING if severity == "WARNING" else logging.DEBUG

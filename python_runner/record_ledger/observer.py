@@ -10,10 +10,9 @@ from .config import shown
 from .details import detail_json
 from .errors import InvalidArgument
 from .past import LedgerPast
-from .reader import Time, time_text, window_parameters
+from .reader import Time, time_text
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Mapping
 
     from .records import Record
@@ -25,8 +24,8 @@ _MOST_ROWS = 2**63 - 1
 class LedgerObserver(LedgerPast):
     """The part of a ledger that notes counts, adopts and waives them, and reads them.
 
-    To note and waive, a window is named by its start: a datetime or ISO 8601 text; without an
-    offset it is the pipeline's local time.
+    A window is named by its start: a date, datetime or ISO 8601 text; without an offset by the
+    clock that it was cut with.
     """
 
     def observe_record(  # noqa: PLR0917 - the parameters of the SQL routine, in its order
@@ -100,21 +99,15 @@ class LedgerObserver(LedgerPast):
         return bool(self._call("waive_counts", parameters))
 
     def record_observations(
-        self, pipeline_id: str, window_start_time: dt.datetime | None = None
+        self, pipeline_id: str, window_start_time: Time | None = None
     ) -> list[Record]:
-        """Returns what was counted of a pipeline's records, or of the one of a window, in order.
-
-        A window_start_time without an offset is the wall clock of the pipeline's zone.
-        """
+        """Returns what was counted of a pipeline's records, or of the one of a window, in order."""
         return self._observations("record_observations", pipeline_id, window_start_time)
 
     def archived_record_observations(
-        self, pipeline_id: str, window_start_time: dt.datetime | None = None
+        self, pipeline_id: str, window_start_time: Time | None = None
     ) -> list[Record]:
-        """Returns what was counted of archived records, or of the one of a window, in order.
-
-        A window_start_time without an offset is the wall clock of the pipeline's zone.
-        """
+        """Returns what was counted of archived records, or of the one of a window, in order."""
         return self._observations("archived_record_observations", pipeline_id, window_start_time)
 
     def _call(self, name: str, parameters: dict[str, Any]) -> Any:
@@ -125,10 +118,11 @@ class LedgerObserver(LedgerPast):
         return outcome["returned"]
 
     def _observations(
-        self, name: str, pipeline_id: str, window_start_time: dt.datetime | None
+        self, name: str, pipeline_id: str, window_start_time: Time | None
     ) -> list[Record]:
         statement: str = getattr(observation_statements, name.upper())
-        parameters = {**window_parameters(window_start_time), "pipeline_id": pipeline_id}
+        start = self._window(window_start_time, pipeline_id)
+        parameters = {"instant": start, "pipeline_id": pipeline_id}
         return self._rows(name, statement, parameters)
 
 

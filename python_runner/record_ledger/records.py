@@ -45,6 +45,7 @@ LEDGER_COLUMNS = frozenset(
         "last_detail",
         "published_generation",
         "counts_waived",
+        "window_timezone",
     }
 )
 
@@ -105,6 +106,46 @@ def zone_offset(timezone: str, instant: dt.datetime) -> int | None:
     zone = _zone(timezone)
     offset = None if zone is None else instant.astimezone(zone).utcoffset()
     return None if offset is None else int(offset.total_seconds())
+
+
+def names_one_instant(time: dt.datetime) -> bool:
+    """Tells whether a time of a row needs no offset: its zone's clocks name that instant alone.
+
+    False in an hour that comes twice, and at a fixed offset: a time has one where the zone of its
+    pipeline would say something else, because its window was cut with another zone, for instance.
+    """
+    if not isinstance(time.tzinfo, Timezone):
+        return False
+    first, second = (time.replace(fold=fold).utcoffset() for fold in (0, 1))
+    return first == second
+
+
+def other_pass(time: dt.datetime, timezone: str) -> pendulum.DateTime | None:
+    """Returns the other instant at which a zone's clocks show a time that comes twice.
+
+    By Python's time zone data; None when they show it once.
+    """
+    zone = _zone(timezone)
+    if zone is None:
+        return None
+    wall = dt.datetime.fromisoformat(time.isoformat()).replace(tzinfo=None)
+    for fold in (0, 1):
+        other = zoned(wall.replace(tzinfo=zone, fold=fold), timezone)
+        if other is not None and other != time and other.naive() == wall:
+            return other
+    return None
+
+
+def zoned(instant: dt.datetime, timezone: str) -> pendulum.DateTime | None:
+    """Returns an instant in a zone by Python's time zone data; None where they know no such zone.
+
+    The second pass of a repeated hour is at a fixed offset, as in `local_time`.
+    """
+    zone = _zone(timezone)
+    if zone is None:
+        return None
+    utc = instant.astimezone(dt.timezone.utc)
+    return local_time(utc.astimezone(zone).isoformat(), timezone)
 
 
 def fields_of(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,16 +17,18 @@ PASS_VALID_RECORDS = """
 select to_json(record_ledger.pass_valid_records(%s::jsonb, %s::text, %s::integer, %s::jsonb))
 """
 PASS_VALID = """
-select to_json(a), p.timezone
+select to_json(a), record_ledger.stretch_timezone(
+    %(pipeline_id)s::text, (a.record ->> 'window_start_time')::timestamptz
+)
 from record_ledger.pass_valid_record(%(pipeline_id)s::text, %(run_id)s::text) as a
-left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
 """
 REGISTER_PIPELINE = "select record_ledger.register_pipeline(%s::jsonb)"
 STORE_NEW_RECORDS = "call record_ledger.store_new_records(%s::text, %s::jsonb, 0)"
 OLDEST_PENDING_RECORD = """
-select o.record, p.timezone
+select o.record, record_ledger.stretch_timezone(
+    o.record ->> 'pipeline_id', (o.record ->> 'window_start_time')::timestamptz
+)
 from (select record_ledger.oldest_pending_record(%s::text) as record) as o
-left join record_ledger.pipelines as p on p.pipeline_id = o.record ->> 'pipeline_id'
 """
 
 # ---------------------------------------------------------------- the end of a claim
@@ -55,37 +57,33 @@ from record_ledger.claim_state(%s::text, %s::bigint) as s
 
 # ---------------------------------------------------------------- the archive
 ARCHIVE_RECORDS = "select record_ledger.archive_records(%s::text, %s::timestamptz, %s::integer)"
-# The first instant at which a pipeline's clocks show a local time; null when nobody registered it.
+
+# ---------------------------------------------------------------- times as people write them
 PIPELINE_TIME = "select record_ledger.pipeline_time(%s::text, %s::text)"
+WINDOW_TIME = "select record_ledger.window_time(%s::text, %s::text)"
 
 # ---------------------------------------------------------------- readers
-# Each row carries the wall clock of its times in its pipeline's zone, as the server reckons it:
-# Python's time zone data may be of another year.
+# Each row carries the wall clock of its times as the server computes it, because Python's time zone
+# data may be of another year: in the zone that its window was cut with, or in its pipeline's where
+# it has no window or one that is not stored.
 _WALL_TIMES = """
     (
-        select jsonb_object_agg(t.key, (t.value #>> '{}')::timestamptz at time zone p.timezone)
-        from jsonb_each(to_jsonb(v)) as t
+        select jsonb_object_agg(t.key, (t.value #>> '{}')::timestamptz at time zone z.timezone)
+        from (select /* zone */ as timezone offset 0) as z
+        cross join lateral jsonb_each(to_jsonb(v)) as t
         where t.key = any (%(time_columns)s::text[]) and t.value <> 'null'
     ) as wall_times
 """
-# A window may be named by its instant, or by the wall clock of its pipeline's zone. The day around
-# the wall clock keeps the look-up in the index.
-_OF_WINDOW = """
-(
-    v.window_start_time = %(instant)s::timestamptz
-    or (
-        v.window_start_time >= ((%(wall)s::timestamp - interval '1 day') at time zone 'UTC')
-        and v.window_start_time <= ((%(wall)s::timestamp + interval '1 day') at time zone 'UTC')
-        and v.window_start_time at time zone p.timezone = %(wall)s::timestamp
-    )
-    or (%(instant)s::timestamptz is null and %(wall)s::timestamp is null)
-)
-"""
+# Of the views that have it, and of all other rows whose window is stored.
+CUT_WITH = "v.window_timezone"
+STRETCH = "record_ledger.stretch_timezone(p.pipeline_id, v.window_start_time)"
+_OF_WINDOW = "(%(instant)s::timestamptz is null or v.window_start_time = %(instant)s::timestamptz)"
 
 
-def with_wall_times(text: str) -> str:
-    """Returns a reader's text with its marks filled in."""
-    return text.replace("/* wall_times */", _WALL_TIMES).replace("/* of_window */", _OF_WINDOW)
+def with_wall_times(text: str, zone: str = "p.timezone") -> str:
+    """Returns a reader's text with its marks filled in; `zone` is what each row's times are in."""
+    text = text.replace("/* wall_times */", _WALL_TIMES.replace("/* zone */", zone))
+    return text.replace("/* of_window */", _OF_WINDOW)
 
 
 TIME_COLUMNS_OF_VIEWS = [
@@ -128,14 +126,18 @@ cross join lateral (select v.timezone) as p
 where %(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text
 order by v.pipeline_id
 """)
-OLDEST_VALID_RECORD = with_wall_times("""
+OLDEST_VALID_RECORD = with_wall_times(
+    """
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.oldest_valid_record as v
 join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
 where %(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text
 order by v.pipeline_id
-""")
-RECORD_VERDICTS = with_wall_times("""
+""",
+    CUT_WITH,
+)
+RECORD_VERDICTS = with_wall_times(
+    """
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.record_verdicts as v
 join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
@@ -143,22 +145,30 @@ where (%(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text)
     and (%(instant)s::timestamptz is null or v.window_start_time = %(instant)s::timestamptz)
 order by v.pipeline_id, v.window_start_time
 limit %(limit)s::integer
-""")
-PIPELINE_RECORDS = with_wall_times("""
+""",
+    CUT_WITH,
+)
+PIPELINE_RECORDS = with_wall_times(
+    """
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.pipeline_records as v
 join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
 where v.pipeline_id = %(pipeline_id)s::text and /* of_window */
 order by v.window_start_time
 limit %(limit)s::integer
-""")
-RECORD_EVENTS = with_wall_times("""
+""",
+    CUT_WITH,
+)
+RECORD_EVENTS = with_wall_times(
+    """
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.record_events as v
 join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
 where v.pipeline_id = %(pipeline_id)s::text and /* of_window */
 order by v.window_start_time, v.event_no
-""")
+""",
+    STRETCH,
+)
 # Up to 18 digits: a longer number is another's, and no bigint.
 LAST_RUN_NUMBER = """
 select coalesce(max(substr(e.run_id, length(%(prefix)s::text) + 1)::bigint), 0)
@@ -167,7 +177,8 @@ where e.pipeline_id = %(pipeline_id)s::text
     and starts_with(e.run_id, %(prefix)s::text)
     and substr(e.run_id, length(%(prefix)s::text) + 1) ~ '^[1-9][0-9]{0,17}$'
 """
-PLAN_RUNS = with_wall_times("""
+PLAN_RUNS = with_wall_times(
+    """
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.plan_runs(
     %(pipeline_id)s::text,
@@ -181,7 +192,9 @@ where %(instant)s::timestamptz is null
     or v.run_no is null
     or v.window_start_time = %(instant)s::timestamptz
 order by v.run_no nulls last
-""")
+""",
+    f"case when v.is_stored then {STRETCH} else p.timezone end",
+)
 ARCHIVABLE_RECORDS = with_wall_times("""
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.archivable_records(
@@ -189,28 +202,37 @@ from record_ledger.archivable_records(
 ) as v
 left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
 """)
-ARCHIVED_RECORDS = with_wall_times("""
+ARCHIVED_RECORDS = with_wall_times(
+    """
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.archived_records as v
 join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
 where v.pipeline_id = %(pipeline_id)s::text and /* of_window */
 order by v.window_start_time
 limit %(limit)s::integer
-""")
-ARCHIVED_RECORD_EVENTS = with_wall_times("""
+""",
+    CUT_WITH,
+)
+ARCHIVED_RECORD_EVENTS = with_wall_times(
+    """
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.archived_record_events as v
 join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
 where v.pipeline_id = %(pipeline_id)s::text and /* of_window */
 order by v.window_start_time, v.event_no
-""")
-RECORDS_AS_OF = with_wall_times("""
+""",
+    STRETCH,
+)
+RECORDS_AS_OF = with_wall_times(
+    """
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.records_as_of(%(instant)s::timestamptz) as v
 join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
 where %(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text
 order by v.pipeline_id, v.window_start_time
-""")
+""",
+    STRETCH,
+)
 COUNTS_AS_OF = """
 select v.pipeline_id, v.status, count(*)
 from record_ledger.records_as_of(%(instant)s::timestamptz) as v

@@ -197,11 +197,13 @@ def test_times_are_read_as_people_of_the_pipeline_write_them(ledger, clock, conf
         ("2026-11-22T06:00", "2026-11-22T14:00:00+00:00"),
         ("2026-11-22 06:00:00.000001", "2026-11-22T14:00:00.000001+00:00"),
         ("2026-11-22T06:00Z", "2026-11-22T06:00:00+00:00"),
-        # 01:30 happens twice, 02:30 in spring not at all.
-        ("2026-11-01T01:30", "2026-11-01T08:30:00+00:00"),
+        # 02:30 in spring happens not at all.
         ("2026-03-08T02:30", "2026-03-08T10:00:00+00:00"),
     ]:
         assert one(ledger, query, [PIPELINE, text]) == datetime.fromisoformat(instant)
+    # 01:30 in autumn happens twice.
+    with refused("RL005", "01:30:00-07:00 and 2026-11-01T01:30:00-08:00"):
+        one(ledger, query, [PIPELINE, "2026-11-01T01:30"])
     for text in (None, "", "yesterday", "infinity", "01/02/2026", "2026-13-01", "2026-11-22'; --"):
         with refused("RL005", "is no time") as caught:
             one(ledger, query, [PIPELINE, text])

@@ -35,7 +35,7 @@ VIEWS = {
 }  # fmt: skip
 READS = {
     "archivable_records", "deployed_release", "is_day_sealed", "new_windows", "oldest_pending_record", "pipeline_time",
-    "plan_runs", "range_effects", "recount_due", "suggest_x_time_back",
+    "plan_runs", "range_effects", "recount_due", "suggest_x_time_back", "window_time",
 }  # fmt: skip
 WRITES = {
     "register_pipeline", "store_new_records", "pass_valid_record", "pass_valid_records",
@@ -48,13 +48,15 @@ WRITES = {
 RULES = {
     "attempt_ending", "clock", "config_keys", "config_problems", "count_tolerance", "day_start", "duration",
     "edit_distance", "first_window_start", "instant", "is_complete", "is_stable", "is_stage", "iso_time",
-    "known_config", "ledger_columns", "local_day", "local_instant", "local_time", "missing_fields", "near_names",
-    "half_of_time_left", "next_window", "record_verdict", "required_counts_problems", "retry_time", "start_instant", "records_as_of",
-    "time_interval", "is_lost", "is_at_risk", "recount_problems", "retention_problems",
-    "counts_problem", "day_coverage", "days_with_windows", "lateness", "open_windows", "pipeline_answer",
+    "known_config", "ledger_columns", "local_day", "local_instant", "local_instants", "local_time", "missing_fields",
+    "half_of_time_left", "near_names", "next_window", "record_verdict", "required_counts_problems", "retry_time", "start_instant", "records_as_of",
+    "time_interval", "twofold_time", "wall_time", "window_timezone", "is_lost", "is_at_risk", "recount_problems",
+    "retention_problems",
+    "counts_problem", "day_coverage", "days_with_windows", "lateness", "open_windows", "pipeline_answer", "stretch_timezone",
 }  # fmt: skip
 SECURITY_DEFINER = READS | WRITES | {
     "counts_problem", "day_coverage", "days_with_windows", "lateness", "open_windows", "pipeline_answer",
+    "stretch_timezone",
 }  # fmt: skip
 ROLES = {"reader": "record_ledger_reader", "runner": "record_ledger_runner", "public": "public"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import sys
@@ -21,7 +22,6 @@ from record_ledger.streams import stdout_is_utf_8
 from .exits import CommandError
 
 if TYPE_CHECKING:
-    import datetime as dt
     from argparse import Namespace
     from collections.abc import Iterator, Mapping
 
@@ -99,8 +99,10 @@ def unknown_pipeline(pipeline_id: str) -> UnknownPipeline:
     )
 
 
-def time_of(text: str) -> dt.datetime:
-    """Returns the time that an argument states, with its offset if it has one."""
+def time_of(text: str) -> dt.datetime | dt.date:
+    """Returns the time that an argument states, with its offset if it has one; or a bare date."""
+    with suppress(ValueError):
+        return dt.date.fromisoformat(text)
     try:
         return parsed_time(text)
     except ValueError as error:

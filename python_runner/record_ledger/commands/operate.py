@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,12 @@ from .tables import local, print_table
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from record_ledger.ledger import RecordLedger
     from record_ledger.records import Record
 
 _DRY_RUN = "Dry run: nothing was written."
+# range_effects, of a window that lies across an end of the range.
+_CUT = "only a part of its window lies in the range"
 
 
 def waive(args: Namespace) -> int:
@@ -49,6 +53,7 @@ def _change_records(args: Namespace, operation: str) -> int:
     to_time = getattr(args, "to_time", None)
     with opened(args) as ledger:
         effects = ledger.range_effects(operation, args.pipeline, args.from_time, to_time)
+        whole_range = _whole_range(ledger, args, effects)
         expected = _counted(effects, "changed")
         result = {
             "operation": operation,
@@ -76,6 +81,8 @@ def _change_records(args: Namespace, operation: str) -> int:
                 )
     if not args.json:
         _print_effects(effects)
+        if whole_range is not None:
+            print(whole_range)
         print(_DRY_RUN if args.dry_run else f"Changed: {_records(steps.changed)}.")
     print_json(result)
     return PROCEED
@@ -118,6 +125,27 @@ def _print_effects(effects: list[Record]) -> None:
     )
     if not effects:
         print("No record lies in the range.")
+
+
+def _whole_range(ledger: RecordLedger, args: Namespace, effects: list[Record]) -> str | None:
+    """Returns the sentence that names the range in which windows lie whole that this one cuts.
+
+    The days of a new zone, for instance, cut every window of an older one.
+    """
+    cut = [row for row in effects if row["reason"] == _CUT]
+    if not cut:
+        return None
+    first = min(row["first_window_start_time"] for row in cut)
+    last = max(row["last_window_end_time"] for row in cut)
+    count = sum(row["record_count"] for row in cut)
+    start, end = args.from_time, args.to_time
+    if first < ledger.pipeline_time(args.pipeline, start):
+        start = first.isoformat()
+    if last > ledger.pipeline_time(args.pipeline, end):
+        end = last.isoformat()
+    windows, them = ("window lies", "it") if count == 1 else ("windows lie", "them")
+    whole = shlex.join(["--from", start, "--to", end])
+    return f"{count:,} {windows} across an end of the range: {whole} holds {them} whole."
 
 
 def _counted(effects: list[Record], effect: str) -> int:
