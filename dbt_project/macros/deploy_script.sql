@@ -1057,7 +1057,8 @@ begin
                 v_is_legal := old.status in ('COMPLETED', 'FAILED', 'WAIVED') and new.attempt = 0;
             when 'rebuilt' then
                 v_status := 'PENDING';
-                v_is_legal := old.status = 'PENDING';
+                v_is_legal := old.status = 'PENDING'
+                    and new.postponement is not distinct from old.postponement;
             when 'counts_waived' then
                 v_status := old.status;
                 new.counts_waived := true;
@@ -1065,6 +1066,7 @@ begin
                     and new.claim_token is not distinct from old.claim_token
                     and new.run_id is not distinct from old.run_id
                     and new.retry_at is not distinct from old.retry_at
+                    and new.cancellation is not distinct from old.cancellation
                     and new.postponement is not distinct from old.postponement;
             else
                 v_is_legal := false;
@@ -1089,13 +1091,17 @@ begin
             and (v_status = 'IN_PROGRESS') = (new.lease_expires_at is not null)
             and (v_status <> 'IN_PROGRESS' or new.claim_token is not null)
             and (v_status <> 'PENDING' or (new.claim_token is null and new.run_id is null))
-            and (v_status = 'PENDING' or new.retry_at is null)
-            and (
-                new.cancellation is null and (old.cancellation is null or v_status <> 'IN_PROGRESS')
-                or new.last_event = 'cancelled'
-                or v_status = 'IN_PROGRESS' and new.cancellation = old.cancellation
-            )
-            and (new.postponement is null or v_status = 'PENDING' and new.retry_at is not null);
+            and (v_status = 'PENDING' or new.retry_at is null);
+        -- A cancellation is of a record in progress, a postponement of one that waits.
+        if new.cancellation is not null or new.postponement is not null then
+            v_is_legal := v_is_legal
+                and (
+                    new.cancellation is null
+                    or new.last_event = 'cancelled'
+                    or v_status = 'IN_PROGRESS' and new.cancellation = old.cancellation
+                )
+                and (new.postponement is null or v_status = 'PENDING' and new.retry_at is not null);
+        end if;
     end if;
     if v_is_legal is not true then
         raise exception 'illegal change of the record % of pipeline %: % from % to %',
@@ -3268,7 +3274,8 @@ as $$
     select greatest(
         coalesce(newest, 0) + 1,
         least(
-            floor((date_part('epoch', as_of) - 1735689600) * 1000), 2199023255552
+            -- Half a microsecond: a whole millisecond may be a little less as a float.
+            floor((date_part('epoch', as_of) - 1735689600) * 1000 + 0.0005), 2199023255552
         )::bigint << 12
     ) + ('x' || left(gen_random_uuid()::text, 3))::bit(12)::bigint
 $$;
@@ -5604,6 +5611,7 @@ declare
     -- The record is pending again while its attempts are below this limit.
     v_limit integer := case end_claim.event when 'released' then 2147483647 else 0 end;
     v_postponement jsonb;
+    v_retry_at timestamptz;
     p record_ledger.pipeline;
     r record_ledger.record;
 begin
@@ -5626,7 +5634,7 @@ begin
             v_postponement := record_ledger.postponement(
                 r.run_id, r.window_end_time, p, end_claim.not_before, v_now
             );
-            not_before := (v_postponement ->> 'not_before')::timestamptz;
+            v_retry_at := (v_postponement ->> 'not_before')::timestamptz;
             detail := coalesce(v_postponement - array['released_by', 'run_id'], '{}');
         end if;
     end if;
@@ -5640,7 +5648,7 @@ begin
         retry_at = case
             when end_claim.event = 'failed' and r.attempt < v_limit
                 then record_ledger.retry_time(v_now, r.attempt, r.window_end_time, p)
-            when v_postponement is not null then end_claim.not_before
+            else v_retry_at
         end,
         cancellation = null,
         postponement = v_postponement,
@@ -6772,7 +6780,7 @@ begin
                 then 'its claim ends; becomes FAILED: it was cancelled'
             when g.status_after = 'FAILED' then 'its claim ends; becomes FAILED: no attempt is left'
             when g.status_after = 'IN_PROGRESS'
-                then 'its claim is cancelled; becomes FAILED when its run stops or its lease ends'
+                then 'its claim is cancelled: the record fails when its run stops or its lease ends'
             when g.is_cancelled and range_effects.operation = 'cancel'
                 then 'its claim is cancelled already'
             when range_effects.operation in ('expire', 'cancel') then 'no run holds it'

@@ -16,9 +16,11 @@
     ) }}
 {% endmacro %}
 
-{% macro adopt_observations(pipeline_id, claim_token, stage=none) %}
+{% macro adopt_observations(pipeline_id, claim_token, stage=none, window_start_time=none) %}
     {%- set adopted = [
-        record_ledger.text_literal(claim_token) ~ "::bigint", record_ledger.text_literal(stage)
+        record_ledger.text_literal(claim_token) ~ "::bigint",
+        record_ledger.text_literal(stage),
+        record_ledger.time_of(pipeline_id, window_start_time),
     ] -%}
     {{ return(record_ledger.operate('adopt_observations', pipeline_id, [], adopted)) }}
 {% endmacro %}

@@ -15,6 +15,10 @@
     {{ return(record_ledger.operate('expire_leases', pipeline_id, [from_time, to_time], [record_ledger.text_literal(reason)])) }}
 {% endmacro %}
 
+{% macro cancel_records(pipeline_id, from_time, to_time, reason) %}
+    {{ return(record_ledger.operate('cancel_records', pipeline_id, [from_time, to_time], [record_ledger.text_literal(reason)])) }}
+{% endmacro %}
+
 {% macro backfill_records(pipeline_id, from_time, reason=none) %}
     {{ return(record_ledger.operate('backfill_records', pipeline_id, [from_time], [record_ledger.text_literal(reason)])) }}
 {% endmacro %}

@@ -298,7 +298,7 @@ class LedgerReader:
         raise InvalidArgument(
             f"{name}: {time!r} is not a valid time",
             sqlstate="RL005",
-            hint="Give a datetime or ISO 8601 text; without an offset it is the pipeline's local time.",
+            hint="Give a datetime or ISO 8601 text; without an offset it is the local time.",
         )
 
     def _one_row(
