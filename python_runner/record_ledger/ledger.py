@@ -319,9 +319,10 @@ class RecordLedger(LedgerOperator):
         self.leases.given(record)
 
     def hurry(self, within: float | None = None) -> None:
-        """Ends the waiting for a lease's end: calls are tried for `within` seconds from now only.
+        """Ends the waiting for a lease's end, `within` seconds from now at the latest.
 
-        By default as long as `RetryPolicy.within`. For another thread, when a signal came.
+        By default after `RetryPolicy.within`; so long are later calls tried. For another thread,
+        when a signal came.
         """
         self._session.hurry(within)
 
