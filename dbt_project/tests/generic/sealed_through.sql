@@ -47,7 +47,7 @@ select
     days.day_start_time as window_start_time,
     format(
         '%s is not sealed: %s of %s (h:mm:ss) are covered, and %s of %s windows are open',
-        days.local_date,
+        to_char(days.local_date, 'YYYY-MM-DD'),
         to_char(days.covered_length, 'FMHH24:MI:SS'),
         to_char(days.day_length, 'FMHH24:MI:SS'),
         days.open_count,
@@ -70,7 +70,9 @@ union all
 select
     asked.pipeline_id,
     record_ledger.day_start(asked.last_date, asked.timezone) as window_start_time,
-    format('%s is not sealed: no window of that day is stored', asked.last_date) as problem
+    format(
+        '%s is not sealed: no window of that day is stored', to_char(asked.last_date, 'YYYY-MM-DD')
+    ) as problem
 from asked
 where asked.last_date > coalesce((select max(days.newest_date) from days), '-infinity')
 {% endtest %}
