@@ -910,10 +910,9 @@ begin
         return true;
     end if;
     raise exception 'counts do not agree: window % of pipeline % is not completed: %',
-        (
-            select record_ledger.local_time(r.window_start_time, p.timezone)
-            from record_ledger.pipeline as p
-            where p.pipeline_id = r.pipeline_id
+        record_ledger.local_time(
+            r.window_start_time,
+            record_ledger.stretch_timezone(r.pipeline_id, r.window_start_time)
         ),
         r.pipeline_id,
         v_problem
@@ -3139,7 +3138,10 @@ begin
             verdict := 'ALREADY_DONE';
             reason := format(
                 'run %s was passed window %s, which is %s', next_answer.run_id,
-                record_ledger.local_time(next_answer.bound_window, p.timezone),
+                record_ledger.local_time(
+                    next_answer.bound_window,
+                    record_ledger.window_timezone(p, next_answer.bound_window)
+                ),
                 coalesce(r.status, 'archived')
             );
             return;
@@ -4733,8 +4735,8 @@ comment on function record_ledger.warn_of_misspelt_keys(jsonb) is
 -- record_ledger.window_timezone: the time zone that a stored window of a pipeline was cut with.
 -- Mostly the one in force, which the pipeline's row says; PostgreSQL takes this expression into the one around it. A
 -- window that is not stored yet is cut with p.timezone.
--- Read by: pass_record, oldest_pending_record, windows_to_build, record_verdict, record_verdicts, records_at_risk,
--- changed_records, oldest_valid_record.
+-- Read by: whatever shows a window to people: pass_record, windows_to_build, record_verdict, next_answer, plan_runs, the
+-- views that have a column window_timezone.
 -- Rules: stretch_timezone. Types are exact and names qualified (README.md, Names).
 create or replace function record_ledger.window_timezone(
     p record_ledger.pipeline, window_start_time timestamptz
@@ -5020,7 +5022,12 @@ begin
     where s.pipeline_id = archivable_records.pipeline_id
         and s.window_start_time = coalesce(archived_until, first_window_start_time);
     -- Without a reason of its own only max_records keeps it.
-    reason := 'window ' || record_ledger.local_time(r.window_start_time, v_timezone) || ' stays: '
+    reason := 'window '
+        || record_ledger.local_time(
+            r.window_start_time,
+            record_ledger.stretch_timezone(r.pipeline_id, r.window_start_time)
+        )
+        || ' stays: '
         || case
             when r.window_end_time > before
                 then 'it ends after ' || record_ledger.local_time(before, v_timezone)
@@ -6554,7 +6561,9 @@ begin
                 when s.run_no is null then format(
                     'no later run is passed a record: all wait for window %s, '
                     'which no run will finish (depends_on_past)',
-                    record_ledger.local_time(s.blocked_by, p.timezone)
+                    record_ledger.local_time(
+                        s.blocked_by, record_ledger.window_timezone(p, s.blocked_by)
+                    )
                 )
                 when s.waited_for is null and s.run_no <= v_workers then 'starts at once'
                 when s.waited_for is null
@@ -7800,7 +7809,11 @@ begin
     end if;
     if r.status not in ('PENDING', 'IN_PROGRESS') then
         raise exception 'window % of pipeline % is %: counts are waived before a record is done',
-            record_ledger.local_time(r.window_start_time, p.timezone), r.pipeline_id, r.status
+            record_ledger.local_time(
+                r.window_start_time, record_ledger.window_timezone(p, r.window_start_time)
+            ),
+            r.pipeline_id,
+            r.status
             using errcode = 'RL003',
             hint = 'Reopen it, and waive the counts of its new generation.';
     end if;

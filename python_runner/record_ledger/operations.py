@@ -20,7 +20,7 @@ class LedgerOperator(LedgerTrust):
     """The part of a ledger that operators use: waive, reopen, expire, backfill, pause, retire.
 
     A range holds the records whose whole window lies in [from_time, to_time). Its times are
-    datetimes, dates or ISO 8601 text; without an offset they are the pipeline's local time. One that
+    datetimes, dates or ISO 8601 text; without an offset they are the pipeline's local time. What
     clocks show twice is refused. All that is done is kept in the history, with its reason, who did
     it and when. Repeated after a lost connection a call counts only what it changed itself. To
     reopen and to expire are not repeated: a run may have been passed, or have completed, what they
