@@ -111,7 +111,9 @@ begin
                 when s.run_no is null then format(
                     'no later run is passed a record: all wait for window %s, '
                     'which no run will finish (depends_on_past)',
-                    record_ledger.local_time(s.blocked_by, p.timezone)
+                    record_ledger.local_time(
+                        s.blocked_by, record_ledger.window_timezone(p, s.blocked_by)
+                    )
                 )
                 when s.waited_for is null and s.run_no <= v_workers then 'starts at once'
                 when s.waited_for is null

@@ -18,10 +18,9 @@ begin
         return true;
     end if;
     raise exception 'counts do not agree: window % of pipeline % is not completed: %',
-        (
-            select record_ledger.local_time(r.window_start_time, p.timezone)
-            from record_ledger.pipeline as p
-            where p.pipeline_id = r.pipeline_id
+        record_ledger.local_time(
+            r.window_start_time,
+            record_ledger.stretch_timezone(r.pipeline_id, r.window_start_time)
         ),
         r.pipeline_id,
         v_problem

@@ -130,7 +130,10 @@ begin
             verdict := 'ALREADY_DONE';
             reason := format(
                 'run %s was passed window %s, which is %s', next_answer.run_id,
-                record_ledger.local_time(next_answer.bound_window, p.timezone),
+                record_ledger.local_time(
+                    next_answer.bound_window,
+                    record_ledger.window_timezone(p, next_answer.bound_window)
+                ),
                 coalesce(r.status, 'archived')
             );
             return;

@@ -1,4 +1,4 @@
-"""By hand: waive, reopen, expire, cancel and backfill records; pause, resume and retire pipelines."""
+"""By hand: waive, reopen, expire, cancel, backfill records; pause, resume and retire pipelines."""
 
 from __future__ import annotations
 

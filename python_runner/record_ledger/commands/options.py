@@ -239,7 +239,7 @@ def _add_views(commands: Any) -> None:
     history.add_argument(
         "window_start",
         metavar="WINDOW_START",
-        help="ISO 8601; without an offset the pipeline's local time",
+        help="ISO 8601; without an offset as tables show it",
     )
     _add_json(history)
     as_of = _command(
