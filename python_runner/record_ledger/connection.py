@@ -92,11 +92,14 @@ def connect(
     """
     text = resolve_conninfo(conninfo)
     connection: psycopg.Connection[Any] = psycopg.connect(text, **connect_options(text))
-    handle = on_notice or logs.server_notice
 
     def pass_on(diag: psycopg.errors.Diagnostic) -> None:
         severity = diag.severity_nonlocalized or diag.severity or "NOTICE"
-        handle(severity, redact(diag.message_primary or ""))
+        message = redact(diag.message_primary or "")
+        if on_notice is None:
+            logs.server_notice(severity, message, diag.sqlstate)
+        else:
+            on_notice(severity, message)
 
     connection.add_notice_handler(pass_on)
     return connection

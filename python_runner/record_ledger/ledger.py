@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from . import logs, statements
 from .claims import claim_token_of
 from .config import KNOWN_KEYS, config_to_send, has_templates, plain_json, to_json
+from .errors import InvalidConfig
 from .operations import LedgerOperator
 from .processing import Processing
 from .reader import Row
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
     from .connection import RetryPolicy
     from .templates import RecordTemplates
+
+
+# How often a call is answered with what it renders. Other runs may be passed what it rendered, and
+# another config may be registered meanwhile; a pipeline where that goes on for ever is left alone.
+_MOST_BUILDS = 10
 
 
 class RecordLedger(LedgerOperator):
@@ -44,8 +50,9 @@ class RecordLedger(LedgerOperator):
         """Hands out at most one record, the oldest valid one; safe to repeat with the same run_id.
 
         Registers the config, stores the windows that are due, collects expired leases and passes,
-        in one statement; a second one when templates have to be rendered. Without a run_id a UUID
-        is drawn, which makes this call's own retries safe.
+        in one statement; a second one when templates have to be rendered. An outdated record is
+        built with this config first. Without a run_id a UUID is drawn, which makes this call's own
+        retries safe.
 
         :raises InvalidConfig: naming all that is wrong; nothing was registered or stored.
         :raises LedgerUnavailable: when the database cannot be reached.
@@ -91,7 +98,8 @@ class RecordLedger(LedgerOperator):
     def pass_valid_record(self, pipeline_id: str, run_id: str | None = None) -> PassResult:
         """Hands out at most one stored record; safe to repeat with the same run_id.
 
-        Stores no windows and renders no templates.
+        Stores no windows and renders no templates: an outdated record of a config that has some is
+        left to the next call with the config.
 
         :raises UnknownPipeline: when no such pipeline is registered.
         """
@@ -121,8 +129,10 @@ class RecordLedger(LedgerOperator):
     def store_new_records(self, pipeline_id: str, built: list[dict[str, Any]] | None = None) -> int:
         """Stores the windows that are due and returns how many; what is stored already stays.
 
-        `built` holds objects with window_start_time and fields, in the pipeline's field names.
-        Windows are then stored up to the first one missing from it.
+        `built` holds objects with window_start_time, window_end_time, config_version and fields, in
+        the pipeline's field names. Windows are then stored up to the first one missing from it, and
+        outdated pending records are built. What was rendered for another window, or with another
+        config than the one in force, is ignored.
 
         :raises UnknownPipeline: when no such pipeline is registered.
         """
@@ -239,20 +249,12 @@ class RecordLedger(LedgerOperator):
         templates = record_templates(config)
         config_json, built = to_json(self._without_known_names(config)), "[]"
         timezone = config.get("timezone")
-        while True:
+        for asked in range(_MOST_BUILDS + 1):
             (answer,) = self._one_row(name, statement, (config_json, *parameters, built))
-            to_build = answer["to_build"]
-            if not to_build or templates is None:
-                return answer, timezone
-            built = to_json(
-                [
-                    {
-                        "window_start_time": window["window_start_time"],
-                        "fields": templates.render(window, config["timezone"]),
-                    }
-                    for window in to_build
-                ]
-            )
+            if not answer["to_build"] or templates is None or asked == _MOST_BUILDS:
+                break
+            built = to_json(built_windows(templates, answer["to_build"], timezone))
+        return answer, timezone
 
     def _without_known_names(self, config: dict[str, Any]) -> dict[str, Any]:
         """Leaves out keys that the ledger does not read, once it has been asked about them.
@@ -271,6 +273,41 @@ class RecordLedger(LedgerOperator):
     ) -> None:
         with logs.timed(name, pipeline_id=pipeline_id, claim_token=claim_token):
             self._one_row(name, statement, (pipeline_id, claim_token_of(claim_token), *more))
+
+
+def built_windows(
+    templates: RecordTemplates, to_build: list[dict[str, Any]], timezone: str | None
+) -> list[dict[str, Any]]:
+    """Returns `built` for what an answer asks to have rendered.
+
+    Without its first window nothing can be passed. A later one that fails is left out, so that the
+    windows before it are not held up, and is asked for again when it comes first.
+
+    :raises InvalidConfig: when the first one fails, naming every field that did, and the window.
+    """
+    built: list[dict[str, Any]] = []
+    for window in to_build:
+        try:
+            fields = templates.render(window, timezone)
+        except InvalidConfig as error:
+            if not built:
+                raise
+            logs.left_out(window["pipeline_id"], window["window_start_time"], error.message)
+            continue
+        built.append(built_window(window, window["config_version"], fields))
+    return built
+
+
+def built_window(
+    window: Mapping[str, Any], config_version: int, fields: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns the entry of `built` that stands for one window, rendered with that config."""
+    return {
+        "window_start_time": window["window_start_time"],
+        "window_end_time": window["window_end_time"],
+        "config_version": config_version,
+        "fields": fields,
+    }
 
 
 def pipeline_id_of(config: Mapping[str, Any]) -> Any:

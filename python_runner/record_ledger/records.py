@@ -44,6 +44,7 @@ LEDGER_COLUMNS = frozenset(
         "last_detail",
         "published_generation",
         "counts_waived",
+        "is_outdated",
     }
 )
 

@@ -1,17 +1,30 @@
 -- record_ledger.config_problems: everything that is wrong with a config, one sentence each.
--- Each names the key, the value and what would be valid; empty when the config is valid.
+-- Each names the key, the value and what would be valid; empty when the config is valid. A pipeline keeps the
+-- name that it was registered with, also where a later release refuses such a name.
 -- Read by: read_config.
 -- Rules: config_keys, ledger_columns, duration, near_names, required_counts_problems, retention_problems,
--- recount_problems.
+-- recount_problems, start_problem.
 create or replace function record_ledger.config_problems(config jsonb)
 returns text[]
 language plpgsql
 stable
+-- It looks at what is registered, and readers may ask it.
+security definer
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_problems text[] := '{}';
     -- "at time zone" reads these names as abbreviations: the same offset all year round.
     v_ambiguous_zones constant text[] := '{CET,EET,MET,WET}';
+    v_blank constant text := '[[:space:]' || case
+        -- Those that no eye can see, and that not every locale calls a space.
+        when getdatabaseencoding() = 'UTF8'
+            then concat(
+                chr(133), chr(160), chr(8192), '-', chr(8207), chr(8232), chr(8233), chr(8239),
+                chr(8287), chr(8288), chr(12288), chr(65279)
+            )
+        else ''
+    end || ']';
     v_record jsonb := config -> 'default_record';
     v_keys text[] := '{}';
     v_key text;
@@ -19,6 +32,24 @@ declare
     v_near text[];
     v_duration interval;
     v_id_keys integer := 0;
+    v_pipeline_id text := case
+        when jsonb_typeof(config) = 'object'
+            then coalesce(config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}')
+    end;
+    v_is_registered boolean := exists (
+        select from record_ledger.pipeline as p where p.pipeline_id = v_pipeline_id
+    );
+    -- Looking a zone up reads all that the server has: 11 ms, and two deployments in turn would do it in each call.
+    v_is_known_zone boolean := exists (
+        select
+        from record_ledger.pipeline as p
+        where p.pipeline_id = v_pipeline_id and p.timezone = config_problems.config ->> 'timezone'
+    ) or exists (
+        select
+        from record_ledger.pipeline_event as e
+        where e.pipeline_id = v_pipeline_id
+            and e.detail #>> '{config,timezone}' = config_problems.config ->> 'timezone'
+    );
 begin
     if jsonb_typeof(config) is distinct from 'object' then
         return array[
@@ -35,7 +66,7 @@ begin
         v_problems := v_problems
             || 'timezone: missing; give an IANA name such as "Europe/Berlin"'::text;
     elsif jsonb_typeof(v_value) <> 'string'
-        or not exists (
+        or not v_is_known_zone and not exists (
             select
             from pg_catalog.pg_timezone_names as z
             where z.name = config ->> 'timezone'
@@ -86,9 +117,21 @@ begin
             end if;
         elsif v_duration is null then
             v_problems := v_problems || format(
-                '%s: %s is no duration; give units, such as "1d", "1d2h30m20s" or "PT26H" '
-                '(no months, years or bare numbers)',
-                v_key, left(v_value::text, 80)
+                '%s: %s is no duration; %s',
+                v_key,
+                left(v_value::text, 80),
+                case
+                    when jsonb_typeof(v_value) = 'string'
+                        and v_value::text ~ '^"[^P]*[0-9[:space:]]M[sS]?([^[:alpha:]]|$)'
+                        then 'an upper-case M may mean minutes or months: "1m" is a minute, and '
+                            'months are not valid; give units w, d, h, m, s, ms or us'
+                            || case v_key
+                                when 'granularity' then ', whole seconds from "1s" to "1d"'
+                                else ''
+                            end
+                    else 'give units, such as "1d", "1d2h30m20s" or "PT26H" '
+                        '(no months, years or bare numbers)'
+                end
             );
         elsif v_key = 'granularity'
             and (v_duration < interval '1 second' or v_duration > interval '24:00:00'
@@ -114,8 +157,8 @@ begin
         if v_value is not null
             and (
                 jsonb_typeof(v_value) <> 'number'
-                or v_value::text !~ '^[0-9]{1,9}$'
-                or v_value::text::integer < 1
+                or v_value::text !~ '^[0-9]{1,9}([.]0+)?$'
+                or v_value::text::numeric < 1
             )
         then
             v_problems := v_problems || format(
@@ -157,6 +200,10 @@ begin
             'or "2026-01-01T06:00+01:00"',
             left(v_value::text, 80)
         );
+    elsif v_value is not null and cardinality(v_problems) = 0 then
+        v_problems := array_remove(
+            v_problems || record_ledger.start_problem(config, v_pipeline_id), null
+        );
     end if;
 
     -- default_record and the pipeline's name
@@ -197,6 +244,13 @@ begin
             v_problems := v_problems || format(
                 'pipeline_id: %s is no pipeline name; '
                 'give a text of 1 to 255 bytes without templates',
+                left(v_value::text, 80)
+            );
+        elsif v_value #>> '{}' ~ concat('^', v_blank, '|', v_blank, '$') and not v_is_registered
+        then
+            -- It would look like another pipeline of the same name.
+            v_problems := v_problems || format(
+                'pipeline_id: %s begins or ends with a blank; give the name without it',
                 left(v_value::text, 80)
             );
         end if;

@@ -1,7 +1,7 @@
 -- record_ledger.read_config: a config as the row of the pipeline it describes, with every default filled in.
--- Reads and writes no table; raises RL001 with all problems in one error.
--- Read by: register_config, store_new_and_pass_valid_record.
--- Rules: config_problems, duration, start_instant.
+-- Writes nothing; raises RL001 with all problems in one error.
+-- Read by: configured.
+-- Rules: config_problems, duration, start_instant, recount_ages.
 create or replace function record_ledger.read_config(config jsonb)
 returns record_ledger.pipeline
 language plpgsql
@@ -40,10 +40,11 @@ begin
         select jsonb_array_elements_text(coalesce(config -> 'check_fields', '[]'))
     );
     p.start_at := record_ledger.start_instant(config ->> 'start_at', p.timezone);
-    p.max_active_records := (config ->> 'max_active_records')::integer;
+    -- JSON may write a whole number as 3.0.
+    p.max_active_records := (config ->> 'max_active_records')::numeric::integer;
     p.depends_on_past := coalesce((config ->> 'depends_on_past')::boolean, false);
     p.lease := record_ledger.duration(coalesce(config ->> 'lease', '1h'));
-    p.max_attempts := coalesce((config ->> 'max_attempts')::integer, 3);
+    p.max_attempts := coalesce((config ->> 'max_attempts')::numeric::integer, 3);
     p.retry_delay := record_ledger.duration(coalesce(config ->> 'retry_delay', '5m'));
     p.backfill_share := coalesce((config ->> 'backfill_share')::numeric, 0);
     p.is_retired := false;
@@ -61,14 +62,8 @@ begin
         record_ledger.duration(config ->> 'at_risk_within'), p.source_retention / 4
     );
     p.pass_order := coalesce(config ->> 'pass_order', 'oldest');
-    p.recount_ages := array(
-        select distinct record_ledger.duration(a.age)
-        from jsonb_array_elements_text(
-            coalesce(config -> 'recount_ages', '["1h", "1d", "7d"]')
-        ) as a (age)
-        order by 1
-    );
-    p.reopen_budget := coalesce((config ->> 'reopen_budget')::integer, 10);
+    p.recount_ages := record_ledger.recount_ages(config -> 'recount_ages');
+    p.reopen_budget := coalesce((config ->> 'reopen_budget')::numeric::integer, 10);
     return p;
 end
 $$;

@@ -12,7 +12,10 @@ select
     v.verdict,
     v.reason,
     v.ready_at,
-    r.missing_fields,
+    case
+        when r.config_version >= p.fields_version then r.missing_fields
+        else p.missing_fields
+    end as missing_fields,
     r.generation,
     r.attempt,
     r.run_id,
@@ -20,7 +23,8 @@ select
     case
         when r.status = 'IN_PROGRESS' and r.needs_counts and not r.counts_waived
             then record_ledger.counts_problem(r.pipeline_id, r.window_start_time, r.claim_token)
-    end as counts_problem
+    end as counts_problem,
+    coalesce(r.config_version < p.fields_version, true) as is_outdated
 -- One instant for the whole statement; offset 0 keeps the planner from asking the clock once per record.
 from (select record_ledger.clock() as as_of offset 0) as moment
 cross join record_ledger.pipeline as p
@@ -64,3 +68,5 @@ comment on column record_ledger.record_verdicts.attempt is 'How many attempts of
 comment on column record_ledger.record_verdicts.run_id is 'The run that holds the record; null while it is pending.';
 comment on column record_ledger.record_verdicts.lease_expires_at is 'When the claim of a record in progress ends without a heartbeat.';
 comment on column record_ledger.record_verdicts.counts_problem is 'Why a record in progress could not be completed now by its counts; null when nothing is required or missing.';
+comment on column record_ledger.record_verdicts.is_outdated is
+'Whether the fields were built before default_record or check_fields last changed, or never; a pass builds a pending record first.';
