@@ -606,17 +606,18 @@ set lane = 'incomplete' || lpad(r.config_version::text, 10, '0')
         || case when r.is_historical then 'h' else '' end
 where r.open_pipeline_id is not null and r.lane in ('incomplete', 'unbuilt');
 
--- In progress or failed, and pending in order: judged by whether they are outdated.
+-- Whatever else was never built counts by default_record as well.
 update record_ledger.record as r
 set missing_fields = null
 where r.open_pipeline_id is not null and r.config_version is null and r.missing_fields is not null;
 
 alter table record_ledger.record enable trigger user;
 
-alter table record_ledger.record
-drop column awaits_build,
--- A record that has left the lane 'waiting' once never comes back to it: the lane itself says so.
-drop column out_of_order;
+-- Views that others may have built on hold the whole row, so the two columns stay, and nothing reads them.
+comment on column record_ledger.record.awaits_build is
+'Private. Not used any more: the lane and the config_version say which record is to be built.';
+comment on column record_ledger.record.out_of_order is
+'Private. Not used any more: a record that has left the lane ''waiting'' never comes back to it.';
 
 -- ---------------------------------------------------------------- pipeline_event
 -- A config that returns is found by its text, whatever number of configs a pipeline has had.
@@ -632,6 +633,7 @@ where detail ->> 'same_config_as_version' is not null;
 
 -- ---------------------------------------------------------------- functions whose signature is another one now
 drop function if exists record_ledger.lane(text, text[], boolean, integer, boolean, boolean);
+drop function if exists record_ledger.config_problems(jsonb);
 drop function if exists record_ledger.next_answer(record_ledger.pipeline, text, timestamptz);
 drop function if exists record_ledger.oldest_due(text, text, timestamptz, timestamptz);
 drop function if exists record_ledger.pass_record(record_ledger.pipeline, text, timestamptz);
@@ -760,8 +762,8 @@ comment on function record_ledger.backfill_windows(
 ) is
 'Private. The windows that a backfill adds before the first stored one, oldest first.';
 -- record_ledger.built_problem: what is wrong with the built windows that a caller sent; null when nothing is.
--- Each must be {"window_start_time": ISO 8601 with offset, "window_end_time": the same, "config_version": the number that
--- to_build gave, "fields": {...}}, and one of the config in force has exactly its fields.
+-- Each must be {"window_start_time": ISO 8601 with offset, "window_end_time": the same, "config_version": the number
+-- that to_build gave, "fields": {...}}, and one of the config in force has exactly its fields.
 -- Read by: store_new_records, store_new_and_pass_valid_record.
 -- Rules: instant.
 create or replace function record_ledger.built_problem(built jsonb, p record_ledger.pipeline)
@@ -1274,18 +1276,20 @@ $$;
 comment on function record_ledger.config_keys() is
 'The keys of a config that the ledger reads; all others are ignored and not stored.';
 -- record_ledger.config_problems: everything that is wrong with a config, one sentence each.
--- Each names the key, the value and what would be valid; empty when the config is valid. A pipeline keeps the
--- name that it was registered with, also where a later release refuses such a name.
+-- Each names the key, the value and what would be valid; empty when the config is valid.
 -- Read by: read_config.
 -- Rules: config_keys, ledger_columns, duration, near_names, required_counts_problems, retention_problems,
--- recount_problems, start_problem.
-create or replace function record_ledger.config_problems(config jsonb)
+-- recount_problems.
+create or replace function record_ledger.config_problems(
+    config jsonb,
+    -- The pipeline is registered: it keeps its name, also where a later release refuses such a name.
+    is_registered boolean default false,
+    -- The zone was looked up for it before. That takes 11 ms, which two deployments in turn would pay in each call.
+    is_known_zone boolean default false
+)
 returns text[]
 language plpgsql
 stable
--- It looks at what is registered, and readers may ask it.
-security definer
-set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_problems text[] := '{}';
@@ -1307,24 +1311,6 @@ declare
     v_near text[];
     v_duration interval;
     v_id_keys integer := 0;
-    v_pipeline_id text := case
-        when jsonb_typeof(config) = 'object'
-            then coalesce(config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}')
-    end;
-    v_is_registered boolean := exists (
-        select from record_ledger.pipeline as p where p.pipeline_id = v_pipeline_id
-    );
-    -- Looking a zone up reads all that the server has: 11 ms, and two deployments in turn would do it in each call.
-    v_is_known_zone boolean := exists (
-        select
-        from record_ledger.pipeline as p
-        where p.pipeline_id = v_pipeline_id and p.timezone = config_problems.config ->> 'timezone'
-    ) or exists (
-        select
-        from record_ledger.pipeline_event as e
-        where e.pipeline_id = v_pipeline_id
-            and e.detail #>> '{config,timezone}' = config_problems.config ->> 'timezone'
-    );
 begin
     if jsonb_typeof(config) is distinct from 'object' then
         return array[
@@ -1341,7 +1327,7 @@ begin
         v_problems := v_problems
             || 'timezone: missing; give an IANA name such as "Europe/Berlin"'::text;
     elsif jsonb_typeof(v_value) <> 'string'
-        or not v_is_known_zone and not exists (
+        or not is_known_zone and not exists (
             select
             from pg_catalog.pg_timezone_names as z
             where z.name = config ->> 'timezone'
@@ -1475,10 +1461,6 @@ begin
             'or "2026-01-01T06:00+01:00"',
             left(v_value::text, 80)
         );
-    elsif v_value is not null and cardinality(v_problems) = 0 then
-        v_problems := array_remove(
-            v_problems || record_ledger.start_problem(config, v_pipeline_id), null
-        );
     end if;
 
     -- default_record and the pipeline's name
@@ -1521,7 +1503,7 @@ begin
                 'give a text of 1 to 255 bytes without templates',
                 left(v_value::text, 80)
             );
-        elsif v_value #>> '{}' ~ concat('^', v_blank, '|', v_blank, '$') and not v_is_registered
+        elsif v_value #>> '{}' ~ concat('^', v_blank, '|', v_blank, '$') and not is_registered
         then
             -- It would look like another pipeline of the same name.
             v_problems := v_problems || format(
@@ -1572,7 +1554,7 @@ begin
         || record_ledger.required_counts_problems(config -> 'required_counts');
 end
 $$;
-comment on function record_ledger.config_problems(jsonb) is
+comment on function record_ledger.config_problems(jsonb, boolean, boolean) is
 'Everything that is wrong with a config, one sentence each, naming the key, the value and what would be valid.';
 -- record_ledger.configured: the row that a pipeline has once a config is in force; validates it (RL001).
 -- All but the config stays: whether it is paused, when it was registered. Writes nothing.
@@ -2616,7 +2598,7 @@ comment on function record_ledger.known_config(jsonb) is
 --   active     in progress
 --   failed     failed
 --   historical pending, backfilled or reopened
---   incomplete pending, built and check_fields are empty: with the config_version it was built with, and h if historical
+--   incomplete pending, built and check_fields are empty: with the config_version it has, and h if historical
 --   returned   pending again, after a pass, or after it was incomplete
 --   waiting    pending, never passed, stored in order: passed strictly oldest first
 -- No lane is judged anew when the config changes: outdated records count by what default_record fills.
@@ -4170,22 +4152,45 @@ comment on function record_ledger.planned_passes(
 -- record_ledger.read_config: a config as the row of the pipeline it describes, with every default filled in.
 -- Writes nothing; raises RL001 with all problems in one error.
 -- Read by: configured.
--- Rules: config_problems, duration, start_instant, recount_ages.
+-- Rules: config_problems, start_problem, duration, start_instant, recount_ages.
 create or replace function record_ledger.read_config(config jsonb)
 returns record_ledger.pipeline
 language plpgsql
 stable
 as $$
 declare
-    v_problems constant text[] := record_ledger.config_problems(config);
+    v_pipeline_id constant text := case jsonb_typeof(config)
+        when 'object' then coalesce(
+            config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}'
+        )
+    end;
+    v_problems text[];
     p record_ledger.pipeline;
 begin
+    v_problems := record_ledger.config_problems(
+        config,
+        exists (select from record_ledger.pipeline as q where q.pipeline_id = v_pipeline_id),
+        exists (
+            select
+            from record_ledger.pipeline as q
+            where q.pipeline_id = v_pipeline_id
+                and q.timezone = read_config.config ->> 'timezone'
+        ) or exists (
+            select
+            from record_ledger.pipeline_event as e
+            where e.pipeline_id = v_pipeline_id
+                and e.detail #>> '{config,timezone}' = read_config.config ->> 'timezone'
+        )
+    );
+    if cardinality(v_problems) = 0 then
+        v_problems := array_remove(
+            array[record_ledger.start_problem(config, v_pipeline_id)], null
+        );
+    end if;
     if cardinality(v_problems) > 0 then
         raise exception '%', concat(
             'invalid config',
-            ' of pipeline "' || left(
-                coalesce(config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}'), 80
-            ) || '"',
+            ' of pipeline "' || left(v_pipeline_id, 80) || '"',
             ': ',
             case
                 when cardinality(v_problems) > 1
@@ -4195,7 +4200,7 @@ begin
         )
             using errcode = 'RL001';
     end if;
-    p.pipeline_id := coalesce(config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}');
+    p.pipeline_id := v_pipeline_id;
     p.config := config;
     p.config_version := 1;
     p.timezone := config ->> 'timezone';
@@ -4775,7 +4780,7 @@ comment on function record_ledger.start_instant(text, text) is
 -- record_ledger.start_problem: what is wrong with the start_at of a valid config; null when nothing is.
 -- A pipeline without records would store all windows from there on, and nothing takes them back. One with records has
 -- started already.
--- Read by: config_problems.
+-- Read by: read_config.
 -- Rules: start_instant, duration, last_window.
 create or replace function record_ledger.start_problem(config jsonb, pipeline_id text)
 returns text
@@ -9502,7 +9507,7 @@ begin
             'attempt_ending(text, jsonb)',
             'clock()',
             'config_keys()',
-            'config_problems(jsonb)',
+            'config_problems(jsonb, boolean, boolean)',
             'count_tolerance(text, bigint)',
             'counts_problem(text, timestamptz, bigint)',
             'day_coverage(record_ledger.pipeline, date)',

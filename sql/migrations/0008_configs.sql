@@ -64,17 +64,18 @@ set lane = 'incomplete' || lpad(r.config_version::text, 10, '0')
         || case when r.is_historical then 'h' else '' end
 where r.open_pipeline_id is not null and r.lane in ('incomplete', 'unbuilt');
 
--- In progress or failed, and pending in order: judged by whether they are outdated.
+-- Whatever else was never built counts by default_record as well.
 update record_ledger.record as r
 set missing_fields = null
 where r.open_pipeline_id is not null and r.config_version is null and r.missing_fields is not null;
 
 alter table record_ledger.record enable trigger user;
 
-alter table record_ledger.record
-drop column awaits_build,
--- A record that has left the lane 'waiting' once never comes back to it: the lane itself says so.
-drop column out_of_order;
+-- Views that others may have built on hold the whole row, so the two columns stay, and nothing reads them.
+comment on column record_ledger.record.awaits_build is
+'Private. Not used any more: the lane and the config_version say which record is to be built.';
+comment on column record_ledger.record.out_of_order is
+'Private. Not used any more: a record that has left the lane ''waiting'' never comes back to it.';
 
 -- ---------------------------------------------------------------- pipeline_event
 -- A config that returns is found by its text, whatever number of configs a pipeline has had.
@@ -90,6 +91,7 @@ where detail ->> 'same_config_as_version' is not null;
 
 -- ---------------------------------------------------------------- functions whose signature is another one now
 drop function if exists record_ledger.lane(text, text[], boolean, integer, boolean, boolean);
+drop function if exists record_ledger.config_problems(jsonb);
 drop function if exists record_ledger.next_answer(record_ledger.pipeline, text, timestamptz);
 drop function if exists record_ledger.oldest_due(text, text, timestamptz, timestamptz);
 drop function if exists record_ledger.pass_record(record_ledger.pipeline, text, timestamptz);

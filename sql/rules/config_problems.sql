@@ -1,16 +1,18 @@
 -- record_ledger.config_problems: everything that is wrong with a config, one sentence each.
--- Each names the key, the value and what would be valid; empty when the config is valid. A pipeline keeps the
--- name that it was registered with, also where a later release refuses such a name.
+-- Each names the key, the value and what would be valid; empty when the config is valid.
 -- Read by: read_config.
 -- Rules: config_keys, ledger_columns, duration, near_names, required_counts_problems, retention_problems,
--- recount_problems, start_problem.
-create or replace function record_ledger.config_problems(config jsonb)
+-- recount_problems.
+create or replace function record_ledger.config_problems(
+    config jsonb,
+    -- The pipeline is registered: it keeps its name, also where a later release refuses such a name.
+    is_registered boolean default false,
+    -- The zone was looked up for it before. That takes 11 ms, which two deployments in turn would pay in each call.
+    is_known_zone boolean default false
+)
 returns text[]
 language plpgsql
 stable
--- It looks at what is registered, and readers may ask it.
-security definer
-set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_problems text[] := '{}';
@@ -32,24 +34,6 @@ declare
     v_near text[];
     v_duration interval;
     v_id_keys integer := 0;
-    v_pipeline_id text := case
-        when jsonb_typeof(config) = 'object'
-            then coalesce(config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}')
-    end;
-    v_is_registered boolean := exists (
-        select from record_ledger.pipeline as p where p.pipeline_id = v_pipeline_id
-    );
-    -- Looking a zone up reads all that the server has: 11 ms, and two deployments in turn would do it in each call.
-    v_is_known_zone boolean := exists (
-        select
-        from record_ledger.pipeline as p
-        where p.pipeline_id = v_pipeline_id and p.timezone = config_problems.config ->> 'timezone'
-    ) or exists (
-        select
-        from record_ledger.pipeline_event as e
-        where e.pipeline_id = v_pipeline_id
-            and e.detail #>> '{config,timezone}' = config_problems.config ->> 'timezone'
-    );
 begin
     if jsonb_typeof(config) is distinct from 'object' then
         return array[
@@ -66,7 +50,7 @@ begin
         v_problems := v_problems
             || 'timezone: missing; give an IANA name such as "Europe/Berlin"'::text;
     elsif jsonb_typeof(v_value) <> 'string'
-        or not v_is_known_zone and not exists (
+        or not is_known_zone and not exists (
             select
             from pg_catalog.pg_timezone_names as z
             where z.name = config ->> 'timezone'
@@ -200,10 +184,6 @@ begin
             'or "2026-01-01T06:00+01:00"',
             left(v_value::text, 80)
         );
-    elsif v_value is not null and cardinality(v_problems) = 0 then
-        v_problems := array_remove(
-            v_problems || record_ledger.start_problem(config, v_pipeline_id), null
-        );
     end if;
 
     -- default_record and the pipeline's name
@@ -246,7 +226,7 @@ begin
                 'give a text of 1 to 255 bytes without templates',
                 left(v_value::text, 80)
             );
-        elsif v_value #>> '{}' ~ concat('^', v_blank, '|', v_blank, '$') and not v_is_registered
+        elsif v_value #>> '{}' ~ concat('^', v_blank, '|', v_blank, '$') and not is_registered
         then
             -- It would look like another pipeline of the same name.
             v_problems := v_problems || format(
@@ -297,5 +277,5 @@ begin
         || record_ledger.required_counts_problems(config -> 'required_counts');
 end
 $$;
-comment on function record_ledger.config_problems(jsonb) is
+comment on function record_ledger.config_problems(jsonb, boolean, boolean) is
 'Everything that is wrong with a config, one sentence each, naming the key, the value and what would be valid.';

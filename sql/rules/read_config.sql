@@ -1,22 +1,45 @@
 -- record_ledger.read_config: a config as the row of the pipeline it describes, with every default filled in.
 -- Writes nothing; raises RL001 with all problems in one error.
 -- Read by: configured.
--- Rules: config_problems, duration, start_instant, recount_ages.
+-- Rules: config_problems, start_problem, duration, start_instant, recount_ages.
 create or replace function record_ledger.read_config(config jsonb)
 returns record_ledger.pipeline
 language plpgsql
 stable
 as $$
 declare
-    v_problems constant text[] := record_ledger.config_problems(config);
+    v_pipeline_id constant text := case jsonb_typeof(config)
+        when 'object' then coalesce(
+            config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}'
+        )
+    end;
+    v_problems text[];
     p record_ledger.pipeline;
 begin
+    v_problems := record_ledger.config_problems(
+        config,
+        exists (select from record_ledger.pipeline as q where q.pipeline_id = v_pipeline_id),
+        exists (
+            select
+            from record_ledger.pipeline as q
+            where q.pipeline_id = v_pipeline_id
+                and q.timezone = read_config.config ->> 'timezone'
+        ) or exists (
+            select
+            from record_ledger.pipeline_event as e
+            where e.pipeline_id = v_pipeline_id
+                and e.detail #>> '{config,timezone}' = read_config.config ->> 'timezone'
+        )
+    );
+    if cardinality(v_problems) = 0 then
+        v_problems := array_remove(
+            array[record_ledger.start_problem(config, v_pipeline_id)], null
+        );
+    end if;
     if cardinality(v_problems) > 0 then
         raise exception '%', concat(
             'invalid config',
-            ' of pipeline "' || left(
-                coalesce(config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}'), 80
-            ) || '"',
+            ' of pipeline "' || left(v_pipeline_id, 80) || '"',
             ': ',
             case
                 when cardinality(v_problems) > 1
@@ -26,7 +49,7 @@ begin
         )
             using errcode = 'RL001';
     end if;
-    p.pipeline_id := coalesce(config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}');
+    p.pipeline_id := v_pipeline_id;
     p.config := config;
     p.config_version := 1;
     p.timezone := config ->> 'timezone';

@@ -105,7 +105,11 @@ class Life(Walk):
                 vars(model).update(before)
                 model.store(self.now, sent)
                 for record in model.records:
-                    if record.start in sent and record.status == "PENDING" and model.is_outdated(record):
+                    if (
+                        record.start in sent
+                        and record.status == "PENDING"
+                        and model.is_outdated(record)
+                    ):
                         model.build(record, sent[record.start])
             if verdict == "TO BUILD":
                 return None

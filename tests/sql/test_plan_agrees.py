@@ -122,7 +122,10 @@ class Life:
         answer = cycle(self.ledger, self.config)
         while answer.to_build:
             built = [
-                entry(w, {"key_x": "" if (start := w["window_start_time"])[12] in self.empty else start})
+                entry(
+                    w,
+                    {"key_x": "" if (start := w["window_start_time"])[12] in self.empty else start},
+                )
                 for w in answer.to_build
             ]
             answer = cycle(self.ledger, self.config, None, built)
