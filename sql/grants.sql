@@ -53,7 +53,7 @@ begin
             'attempt_ending(text, jsonb)',
             'clock()',
             'config_keys()',
-            'config_problems(jsonb)',
+            'config_problems(jsonb, boolean, boolean)',
             'count_tolerance(text, bigint)',
             'counts_problem(text, timestamptz, bigint)',
             'day_coverage(record_ledger.pipeline, date)',

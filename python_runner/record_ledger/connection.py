@@ -164,11 +164,14 @@ def connect(
         error.sqlstate = error.sqlstate or _refused_with(error, text, options)
         raise
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-    handle = on_notice or logs.server_notice
 
     def pass_on(diag: psycopg.errors.Diagnostic) -> None:
         severity = diag.severity_nonlocalized or diag.severity or "NOTICE"
-        handle(severity, redact(diag.message_primary or ""))
+        message = redact(diag.message_primary or "")
+        if on_notice is None:
+            logs.server_notice(severity, message, diag.sqlstate)
+        else:
+            on_notice(severity, message)
 
     connection.add_notice_handler(pass_on)
     return connection

@@ -61,7 +61,7 @@ class RecordTemplates:
 
         `window` is an element of `to_build`; the templates see it as `record_from_json` gives it.
 
-        :raises InvalidConfig: naming every field that failed to render, and why.
+        :raises InvalidConfig: naming every field that failed to render, why, and the window.
         """
         names = record_from_json({name: window[name] for name in WINDOW_NAMES}, timezone)
         problems: list[str] = []
@@ -83,7 +83,8 @@ class RecordTemplates:
                 what = f"{type(error).__name__}: {error}"
                 problems.append(f"default_record.{field}: the template failed with {what}")
         if problems:
-            raise invalid_config(problems)
+            at = f" (window {window['window_start_time']})"
+            raise invalid_config([problem + at for problem in problems])
         return {field: names[field] for field in self._fields}
 
     def _rendered(self, value: Any, names: Mapping[str, Any]) -> Any:

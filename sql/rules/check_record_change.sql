@@ -27,7 +27,7 @@ begin
         or new.claim_token is distinct from old.claim_token
         or new.last_detail is distinct from old.last_detail;
     if not v_is_event then
-        -- A heartbeat, a new judgement of what is missing, or a link: no event, so nothing else may differ.
+        -- A heartbeat, a link, or built anew with the same fields: no event, so nothing else may differ.
         v_is_legal := new.generation = old.generation and new.attempt = old.attempt
             and new.fields = old.fields and new.event_count = old.event_count
             and new.run_id is not distinct from old.run_id
@@ -159,9 +159,9 @@ begin
     new.lane := record_ledger.lane(
         new.status,
         new.missing_fields,
-        new.awaits_build,
-        new.event_count,
-        new.out_of_order,
+        new.config_version,
+        -- Once out of the lane 'waiting', whose mark may have gone by it, a record does not come back to it.
+        old.lane = 'waiting',
         new.is_historical
     );
     new.open_pipeline_id := case when new.lane is not null then new.pipeline_id end;

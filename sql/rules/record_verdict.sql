@@ -25,6 +25,11 @@ declare
     );
     v_window text;
     v_is_lost boolean := record_ledger.is_lost(r.window_end_time, p.source_retention, as_of);
+    -- The pass builds an outdated record, so what counts is whether default_record fills its check_fields.
+    v_missing constant text[] := case
+        when r.config_version >= p.fields_version then r.missing_fields
+        else p.missing_fields
+    end;
 begin
     v_window := 'window ' || record_ledger.iso_time(r.window_start_time);
     if v_is_lost and r.status <> 'IN_PROGRESS' then
@@ -50,7 +55,7 @@ begin
     elsif r.status = 'IN_PROGRESS' and r.lease_expires_at <= as_of then
         verdict := 'LEASE_EXPIRED';
         if r.attempt < p.max_attempts and not v_is_lost and r.cancellation is null
-            and p.paused_at is null and r.missing_fields is null
+            and p.paused_at is null and v_missing is null
         then
             ready_at := record_ledger.retry_time(
                 r.lease_expires_at, r.attempt, r.window_end_time, p
@@ -103,16 +108,13 @@ begin
             record_ledger.iso_time(p.paused_at),
             p.pause_reason
         );
-    elsif r.missing_fields is not null then
+    elsif v_missing is not null then
         verdict := 'INCOMPLETE';
         reason := format(
-            '%s is incomplete: %s %s empty%s', v_window, array_to_string(r.missing_fields, ', '),
-            case cardinality(r.missing_fields) when 1 then 'is' else 'are' end,
-            case
-                when r.awaits_build
-                    then '; the next run of the pipeline builds the record from its config'
-                else ', and the pipeline''s config cannot fill it'
-            end
+            '%s is incomplete: %s %s empty, and the pipeline''s config cannot fill it',
+            v_window,
+            array_to_string(v_missing, ', '),
+            case cardinality(v_missing) when 1 then 'is' else 'are' end
         );
     elsif not record_ledger.is_stable(r.window_end_time, p.x_time_back, as_of) then
         verdict := 'UNSTABLE';

@@ -22,7 +22,19 @@ select
     r.run_id,
     r.lease_expires_at,
     r.retry_at,
-    r.missing_fields,
+    -- An outdated record that is still open is built before it is passed: what default_record leaves empty counts.
+    case
+        when r.open_pipeline_id is null then r.missing_fields
+        else (
+            select
+                case
+                    when r.config_version >= p.fields_version then r.missing_fields
+                    else p.missing_fields
+                end
+            from record_ledger.pipeline as p
+            where p.pipeline_id = r.pipeline_id
+        )
+    end as missing_fields,
     r.config_version,
     r.last_event,
     r.last_detail,
@@ -45,7 +57,15 @@ select
         where z.pipeline_id = r.pipeline_id and z.from_time <= r.window_start_time
         order by z.from_time desc
         limit 1
-    ) as window_timezone
+    ) as window_timezone,
+    coalesce(
+        r.config_version < (
+            select p.fields_version
+            from record_ledger.pipeline as p
+            where p.pipeline_id = r.pipeline_id
+        ),
+        true
+    ) as is_outdated
 from record_ledger.record as r;
 comment on view record_ledger.pipeline_records is
 'The ledger: one row per record, that is per window of a pipeline, with its status and fields.';
@@ -75,3 +95,5 @@ comment on column record_ledger.pipeline_records.published_generation is
 'The newest generation that was completed: it is published until a later one is completed; null when none was.';
 comment on column record_ledger.pipeline_records.counts_waived is 'Whether somebody has waived the counts of this generation.';
 comment on column record_ledger.pipeline_records.window_timezone is 'The IANA time zone that the window was cut with.';
+comment on column record_ledger.pipeline_records.is_outdated is
+'Whether the fields were built before default_record or check_fields last changed, or never; a pass builds a pending record first.';
