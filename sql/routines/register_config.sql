@@ -1,7 +1,7 @@
 -- record_ledger.register_config: makes a config the one in force, and leaves its pipeline's row locked.
 -- Writes nothing when it is in force already; validates only what is new.
 -- Called by: register_pipeline, store_new_and_pass_valid_record.
--- Rules: read_config, record_missing_fields.
+-- Rules: read_config, record_missing_fields, check_owner.
 create or replace function record_ledger.register_config(config jsonb)
 returns record_ledger.pipeline
 language plpgsql
@@ -18,6 +18,9 @@ begin
         register_config.config #>> '{default_record,pipeline_id}'
     )
     for no key update;
+    if v_old.owner_role is not null then
+        perform record_ledger.check_owner(v_old.pipeline_id, v_old.owner_role);
+    end if;
     if v_old.config = register_config.config then
         return v_old;
     end if;

@@ -1,7 +1,7 @@
 -- record_ledger.register_pipeline: validates a config and makes it the one in force; returns the pipeline_id.
 -- Inserts or updates; writes nothing when the config is unchanged. All problems come in one error, RL001.
 -- Called by: build_complete_pipeline_record and validate_record_timing of the runner, psql users.
--- Rules: known_config, read_config.
+-- Rules: known_config, read_config, check_owner_of.
 create or replace function record_ledger.register_pipeline(config jsonb)
 returns text
 language plpgsql
@@ -24,6 +24,7 @@ begin
             v_config ->> 'pipeline_id', v_config #>> '{default_record,pipeline_id}'
         );
     if found then
+        perform record_ledger.check_owner_of(v_pipeline_id);
         return v_pipeline_id;
     end if;
     return (record_ledger.register_config(v_config)).pipeline_id;

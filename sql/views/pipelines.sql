@@ -29,7 +29,8 @@ select
     p.at_risk_within,
     p.pass_order,
     p.recount_ages,
-    p.reopen_budget
+    p.reopen_budget,
+    p.owner_role
 from record_ledger.pipeline as p;
 comment on view record_ledger.pipelines is
 'The registered pipelines: one row per pipeline with the config in force.';
@@ -59,3 +60,4 @@ comment on column record_ledger.pipelines.at_risk_within is 'How long before its
 comment on column record_ledger.pipelines.pass_order is 'oldest, or deadline: what is at risk goes before the turns of a backfill_share.';
 comment on column record_ledger.pipelines.recount_ages is 'How long after its first count the source of a completed window is to be counted again, ascending.';
 comment on column record_ledger.pipelines.reopen_budget is 'How many records reopen_changed_records may reopen in one local day.';
+comment on column record_ledger.pipelines.owner_role is 'The role whose members alone act in the pipeline; null when it is every runner''s.';
