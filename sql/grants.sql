@@ -89,6 +89,10 @@ begin
             'recount_problems(jsonb)',
             'retention_problems(jsonb)',
             'retry_time(timestamptz, integer, timestamptz, record_ledger.pipeline)',
+            'sees_tokens()',
+            'is_ledger_owner(name)',
+            'shortened(text, integer)',
+            'json_problem(jsonb, integer)',
             'start_instant(text, text)',
             'stretch_timezone(text, timestamptz)',
             'time_interval(timestamptz, timestamptz)',
@@ -132,6 +136,7 @@ begin
         record_ledger.reopen_changed_records(text),
         record_ledger.backfill_records(text, timestamptz, text),
         record_ledger.pause_pipeline(text, text),
+        record_ledger.set_pipeline_owner(text, text),
         record_ledger.resume_pipeline(text, text),
         record_ledger.retire_pipeline(text, text),
         record_ledger.archive_records(text, timestamptz, integer)

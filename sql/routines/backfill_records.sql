@@ -23,6 +23,7 @@ declare
     v_count integer;
     v_new_first_start timestamptz;
 begin
+    perform record_ledger.check_reason(backfill_records.reason, true);
     if v_first_start <= backfill_records.from_time then
         return 0;
     end if;

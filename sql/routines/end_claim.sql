@@ -28,6 +28,10 @@ begin
     if not record_ledger.is_safe_to_write() then
         perform record_ledger.refuse_call();
     end if;
+    -- check_record_change asks when a record is completed, and only for pipelines that have an owner.
+    if end_claim.event <> 'completed' then
+        perform record_ledger.check_owner_of(end_claim.pipeline_id);
+    end if;
     if end_claim.event = 'failed' and end_claim.retry or end_claim.not_before > v_now then
         select q.* into p
         from record_ledger.pipeline as q

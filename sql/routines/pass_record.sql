@@ -112,7 +112,7 @@ begin
         lease_expires_at = as_of + p.lease,
         retry_at = null,
         postponement = null,
-        needs_counts = p.required_counts is not null,
+        needs_counts = p.required_counts is not null or p.owner_role is not null,
         last_event = case u.status when 'PENDING' then 'passed' else 'passed_again' end,
         last_detail = v_detail,
         updated_at = as_of

@@ -38,6 +38,9 @@ begin
     if not found then
         perform record_ledger.raise_unknown_pipeline(pass_valid_record.pipeline_id);
     end if;
+    if p.owner_role is not null then
+        perform record_ledger.check_owner(p.pipeline_id, p.owner_role);
+    end if;
     v_now := record_ledger.clock();
     -- A first look without the lock: an idle pipeline may be asked every minute, and its answer costs no write.
     v_answer := record_ledger.next_answer(p, pass_valid_record.run_id, v_now);

@@ -2,7 +2,7 @@
 -- Writes nothing when one of the same meaning is in force already; validates only what is new. No record is touched:
 -- the pipeline's fields_version says which are outdated, and the pass of each builds it.
 -- Called by: register_pipeline, store_new_and_pass_valid_record.
--- Rules: is_same_config, configured.
+-- Rules: is_same_config, configured, check_owner.
 create or replace function record_ledger.register_config(config jsonb)
 returns record_ledger.pipeline
 language plpgsql
@@ -21,6 +21,9 @@ begin
         register_config.config #>> '{default_record,pipeline_id}'
     )
     for no key update;
+    if v_old.owner_role is not null then
+        perform record_ledger.check_owner(v_old.pipeline_id, v_old.owner_role);
+    end if;
     if v_old.config = register_config.config
         or record_ledger.is_same_config(v_old, register_config.config)
     then

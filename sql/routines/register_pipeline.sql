@@ -1,7 +1,7 @@
 -- record_ledger.register_pipeline: validates a config and makes it the one in force; returns the pipeline_id.
 -- Inserts or updates; writes nothing when one of the same meaning is in force. All problems come in one error, RL001.
 -- Called by: build_complete_pipeline_record and validate_record_timing of the runner, psql users.
--- Rules: is_same_config, configured.
+-- Rules: is_same_config, configured, check_owner.
 create or replace function record_ledger.register_pipeline(config jsonb)
 returns text
 language plpgsql
@@ -23,6 +23,7 @@ begin
         register_pipeline.config #>> '{default_record,pipeline_id}'
     );
     if found and record_ledger.is_same_config(p, config) then
+        perform record_ledger.check_owner(p.pipeline_id, p.owner_role);
         perform record_ledger.note_start_at(p, config);
         return p.pipeline_id;
     end if;

@@ -59,6 +59,10 @@ begin
         v_config := p.config;
     end if;
 
+    -- Before any answer: others are not told either when its next window is due.
+    if p.owner_role is not null then
+        perform record_ledger.check_owner(p.pipeline_id, p.owner_role);
+    end if;
     v_now := record_ledger.clock();
     if built is distinct from '[]' then
         v_problem := record_ledger.built_problem(built, p);

@@ -1,7 +1,7 @@
 -- record_ledger.pipeline_records: the ledger itself, for analysts.
 -- One row per record: its window, its status and its fields; key_x, key_y and key_z are the fields of those names.
 -- Read by: the dbt source of the same name, analysts.
--- Rules: time_interval.
+-- Rules: time_interval, sees_tokens.
 create or replace view record_ledger.pipeline_records as
 select
     r.pipeline_id,
@@ -18,7 +18,9 @@ select
     r.fields,
     r.generation,
     r.attempt,
-    r.claim_token,
+    case
+        when r.status <> 'IN_PROGRESS' or (select record_ledger.sees_tokens()) then r.claim_token
+    end as claim_token,
     r.run_id,
     r.lease_expires_at,
     r.retry_at,
@@ -83,7 +85,7 @@ comment on column record_ledger.pipeline_records.updated_at is 'When the newest 
 comment on column record_ledger.pipeline_records.fields is 'The record''s own fields.';
 comment on column record_ledger.pipeline_records.generation is 'Counts from 1; one more each time the record is reopened.';
 comment on column record_ledger.pipeline_records.attempt is 'How many attempts of this generation have begun.';
-comment on column record_ledger.pipeline_records.claim_token is 'The token of the newest claim; null while the record is pending.';
+comment on column record_ledger.pipeline_records.claim_token is 'The token of the newest claim; null while the record is pending, and to those who are no runners while it is in progress.';
 comment on column record_ledger.pipeline_records.run_id is 'The run of the newest claim; null while the record is pending.';
 comment on column record_ledger.pipeline_records.lease_expires_at is 'When the claim of a record in progress ends without a heartbeat.';
 comment on column record_ledger.pipeline_records.retry_at is 'Until when a failed attempt keeps the record from being passed.';

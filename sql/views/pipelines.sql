@@ -30,7 +30,8 @@ select
     p.pass_order,
     p.recount_ages,
     p.reopen_budget,
-    p.fields_version
+    p.fields_version,
+    p.owner_role
 from record_ledger.pipeline as p;
 comment on view record_ledger.pipelines is
 'The registered pipelines: one row per pipeline with the config in force.';
@@ -62,3 +63,4 @@ comment on column record_ledger.pipelines.recount_ages is 'How long after its fi
 comment on column record_ledger.pipelines.reopen_budget is 'How many records reopen_changed_records may reopen in one local day.';
 comment on column record_ledger.pipelines.fields_version is
 'The config_version at which default_record or check_fields last changed: records that were built before it are outdated.';
+comment on column record_ledger.pipelines.owner_role is 'The role whose members alone act in the pipeline; null when it is every runner''s.';

@@ -80,7 +80,10 @@ tokens as (
     from events
     where begins_claim
     group by pipeline_id, claim_token
-    having count(*) > 1 or claim_token is null
+    -- To those who only read, the tokens of current claims are not shown.
+    having
+        count(*) > 1 and claim_token is not null
+        or claim_token is null and (select record_ledger.sees_tokens())
 ),
 
 records as (
