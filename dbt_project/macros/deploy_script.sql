@@ -851,7 +851,18 @@ drop function if exists record_ledger.stuck_window(
 );
 $body$);
 select record_ledger.migrate(9, '0009_safety', $body$-- record_ledger migration 9: owners of pipelines, and bounds of texts.
+-- A pipeline may belong to a role, whose members alone register, pass, end and operate on it.
 -- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
+-- Rules kept here: none.
+
+-- ---------------------------------------------------------------- pipeline
+alter table record_ledger.pipeline
+-- The name of the role that it belongs to; null when it is every runner's. Not its number: a dump that is restored on
+-- another server finds the role of that name there.
+add column owner_role text;
+
+-- ---------------------------------------------------------------- functions whose signature is another one now
+drop function if exists record_ledger.check_reason(text);
 $body$);
 -- record_ledger.adoptable_observations: what a claim may take over from earlier claims of the same generation.
 -- Per stage that it has not counted itself, the newest observation that was written under a claim current at the time.
@@ -911,7 +922,7 @@ comment on function record_ledger.archive_end(text) is
 -- Of a cancelled claim it is the cancellation, whatever the run said of it. A record that was taken back only in thought
 -- still bears the event of its pass: then its lease has expired.
 -- Read by: record_verdict.
--- Rules: none.
+-- Rules: shortened: a sentence stands in each answer and each row of why; the history has it whole.
 create or replace function record_ledger.attempt_ending(last_event text, last_detail jsonb)
 returns text
 language sql
@@ -921,16 +932,24 @@ as $$
         when last_detail ? 'cancelled_by' then format(
             'it was cancelled by %s: %s',
             last_detail ->> 'cancelled_by',
-            last_detail ->> 'cancel_reason'
+            record_ledger.shortened(last_detail ->> 'cancel_reason', 1000)
         )
         when last_event = 'failed'
-            then coalesce(nullif(last_detail ->> 'error', ''), 'no error was told')
+            then coalesce(
+                record_ledger.shortened(nullif(last_detail ->> 'error', ''), 1000),
+                'no error was told'
+            )
         when last_event = 'rebuilt' then 'its record was built again since'
         when last_event = 'counts_waived'
             then coalesce(
-                'its counts were waived since: ' || (last_detail ->> 'reason'), 'its lease expired'
+                'its counts were waived since: '
+                || record_ledger.shortened(last_detail ->> 'reason', 1000),
+                'its lease expired'
             )
-        else coalesce('it was taken back: ' || (last_detail ->> 'reason'), 'its lease expired')
+        else coalesce(
+            'it was taken back: ' || record_ledger.shortened(last_detail ->> 'reason', 1000),
+            'its lease expired'
+        )
     end
 $$;
 comment on function record_ledger.attempt_ending(text, jsonb) is
@@ -976,6 +995,7 @@ as $$
 declare
     v_entry jsonb;
     v_name text;
+    v_problem text;
     v_fields constant text[] := array(select k from jsonb_object_keys(p.fields) as k order by k);
 begin
     if jsonb_typeof(built) is distinct from 'array' then
@@ -1005,6 +1025,13 @@ begin
         if jsonb_typeof(v_entry -> 'fields') is distinct from 'object' then
             return format(
                 'built: window %s has no object "fields"', v_entry ->> 'window_start_time'
+            );
+        end if;
+        v_problem := record_ledger.json_problem(v_entry -> 'fields', 262144);
+        if v_problem is not null then
+            return format(
+                'built: the fields of window %s are not valid: their JSON %s',
+                v_entry ->> 'window_start_time', v_problem
             );
         end if;
         if (v_entry ->> 'config_version')::integer = p.config_version
@@ -1043,9 +1070,11 @@ $$;
 comment on function record_ledger.built_windows(jsonb, record_ledger.pipeline) is
 'Private. The entries of built that were rendered with the config in force, one per window.';
 -- record_ledger.check_counts: true when the counts of a record in progress let it be completed; raises RL007 else.
--- They agree, somebody waived them for this generation, or the config in force asks for none.
--- Called by: check_record_change, only for records whose pipeline asked for counts when they were passed, or since.
--- Rules: counts_problem.
+-- They agree, an operator waived them for this generation, or the config in force asks for none. Raises 42501 when the
+-- pipeline belongs to a role that the session's user is not a member of.
+-- Called by: check_record_change, only for records whose pipeline asked for counts, or had an owner, when they were
+-- passed, or since.
+-- Rules: counts_problem, check_owner_of.
 create or replace function record_ledger.check_counts(r record_ledger.record)
 returns boolean
 language plpgsql
@@ -1053,6 +1082,7 @@ as $$
 declare
     v_problem text;
 begin
+    perform record_ledger.check_owner_of(r.pipeline_id);
     if r.counts_waived then
         return true;
     end if;
@@ -1600,7 +1630,7 @@ comment on function record_ledger.config_keys() is
 -- Each names the key, the value and what would be valid; empty when the config is valid.
 -- Read by: read_config.
 -- Rules: config_keys, ledger_columns, duration, near_names, required_counts_problems, retention_problems,
--- recount_problems, twofold_time.
+-- recount_problems, twofold_time, json_problem.
 create or replace function record_ledger.config_problems(
     config jsonb,
     -- The pipeline is registered: it keeps its name, also where a later release refuses such a name.
@@ -1614,6 +1644,7 @@ stable
 as $$
 declare
     v_problems text[] := '{}';
+    v_problem text;
     -- "at time zone" reads these names as abbreviations: the same offset all year round.
     v_ambiguous_zones constant text[] := '{CET,EET,MET,WET}';
     v_blank constant text := '[[:space:]' || case
@@ -1640,6 +1671,12 @@ begin
                 coalesce(left(config::text, 80), 'null')
             )
         ];
+    end if;
+
+    v_problem := record_ledger.json_problem(config, 262144);
+    if v_problem is not null then
+        -- Nothing else is looked at: each further look would cost as much as the config is long.
+        return array[format('config: it %s', v_problem)];
     end if;
 
     -- timezone
@@ -1778,7 +1815,7 @@ begin
     v_value := config -> 'start_at';
     if v_value is not null and record_ledger.start_instant(v_value #>> '{}', 'UTC') is null then
         v_problems := v_problems || format(
-            'start_at: %s is no time; give ISO 8601, such as "2026-01-01", "2026-01-01T06:00" '
+            'start_at: %s is no time; give ISO 8601 of the years 1900 to 9000, such as "2026-01-01", "2026-01-01T06:00" '
             'or "2026-01-01T06:00+01:00"',
             left(v_value::text, 80)
         );
@@ -1818,6 +1855,11 @@ begin
                 v_problems := v_problems || format(
                     'default_record: "" is no field name (its value is %s); give the field a name',
                     left((v_record -> '')::text, 80)
+                );
+            elsif octet_length(v_key) > 255 then
+                v_problems := v_problems || format(
+                    'default_record: the field name "%s..." is %s bytes long; give 255 at most',
+                    left(v_key, 80), octet_length(v_key)
                 );
             end if;
         end loop;
@@ -1871,13 +1913,20 @@ begin
         ];
         for v_value in select e.element from jsonb_array_elements(v_value) as e (element) loop
             if jsonb_typeof(v_value) <> 'string' or v_value #>> '{}' <> all (v_keys) then
-                v_near := record_ledger.near_names(v_value #>> '{}', v_keys);
+                -- Of the first problems only, which are the ones that are shown.
+                v_near := case
+                    when cardinality(v_problems) < 20
+                        then record_ledger.near_names(v_value #>> '{}', v_keys)
+                    else '{}'
+                end;
                 v_problems := v_problems || format(
                     'check_fields: %s is no field of default_record; %s', left(v_value::text, 80),
                     case
                         when cardinality(v_near) > 0
                             then 'did you mean "' || array_to_string(v_near, '" or "') || '"?'
-                        else 'give one of "' || array_to_string(v_keys, '", "') || '"'
+                        else record_ledger.shortened(
+                            'give one of "' || array_to_string(v_keys, '", "') || '"', 2000
+                        )
                     end
                 );
             end if;
@@ -2696,6 +2745,7 @@ $$;
 comment on function record_ledger.incomplete_lanes(text, integer) is
 'Private. The lanes of a pipeline''s incomplete records, one for each config that they were built with.';
 -- record_ledger.instant: reads an ISO 8601 time with an offset; null when the text is none.
+-- Of the years 1900 to 9000: what is built on a time is a window, and drivers read no time of a year after 9999.
 -- No other form: PostgreSQL would read 'tomorrow' and 'infinity' too, and '01/02/03' as the session's DateStyle says.
 -- Read by: start_instant, built_problem.
 -- Rules: none.
@@ -2707,7 +2757,7 @@ as $$
 begin
     if instant_text
         ~ (
-            '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?'
+            '^((19|[2-8][0-9])[0-9]{2}|9000)-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?'
             '(Z|[+-][0-9]{2}(:?[0-9]{2}){0,2})$'
         )
     then
@@ -2775,6 +2825,22 @@ comment on function record_ledger.is_in_range(
     timestamptz, timestamptz, timestamptz, timestamptz
 ) is
 'Private. Whether a whole window lies in a range, whose end belongs to it no more.';
+-- record_ledger.is_ledger_owner: is a role the owner of the ledger, or a member of it?
+-- Superusers are members of every role. Who owns the ledger may do anything in it.
+-- Read by: may_act, sees_tokens.
+-- Rules: none.
+create or replace function record_ledger.is_ledger_owner(role name)
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select pg_has_role(role, n.nspowner, 'MEMBER')
+    from pg_namespace as n
+    where n.nspname = 'record_ledger'
+$$;
+comment on function record_ledger.is_ledger_owner(name) is
+'Whether a role owns the ledger or is a member of the role that does.';
 -- record_ledger.is_lost: is the source data of a window gone?
 -- From the very instant on at which window_end_time + source_retention is reached; never without a source_retention.
 -- Read by: lost_before, record_verdict, record_verdicts, records_at_risk, planned_passes, status_after's callers.
@@ -2971,6 +3037,40 @@ as $$
 $$;
 comment on function record_ledger.iso_time(timestamptz) is
 'An instant in ISO 8601 with the offset of the session''s time zone.';
+-- record_ledger.json_problem: why a JSON value is not one that every reader of the ledger can read; null when it is.
+-- Numbers of 300 digits, 100 levels and max_bytes at most: a driver refuses what is longer or deeper, and one row that
+-- cannot be read would break the overview of all pipelines. max_bytes keeps one call from storing gigabytes.
+-- Read by: check_detail, config_problems, built_problem.
+-- Rules: none.
+create or replace function record_ledger.json_problem(value jsonb, max_bytes integer)
+returns text
+language plpgsql
+immutable
+as $$
+declare
+    v_bytes constant integer := octet_length(value::text);
+    v_digits integer;
+begin
+    -- No text as short as this holds so long a number, or so many brackets: the usual case looks no further.
+    if v_bytes <= 200 then
+        return null;
+    end if;
+    if v_bytes > max_bytes then
+        return format('is %s bytes of JSON; give %s at most', v_bytes, max_bytes);
+    end if;
+    if jsonb_path_exists(value, 'strict $.**{101}') then
+        return 'is nested more than 100 levels deep';
+    end if;
+    select max(length(n.number::text)) into v_digits
+    from jsonb_path_query(value, 'strict $.** ? (@.type() == "number")') as n (number);
+    if v_digits > 300 then
+        return format('holds a number of %s digits; give 300 at most', v_digits);
+    end if;
+    return null;
+end
+$$;
+comment on function record_ledger.json_problem(jsonb, integer) is
+'Why a JSON value cannot be stored: too many bytes, levels or digits; null when it can.';
 -- record_ledger.json_time: an instant as JSON holds it, ISO 8601 with the offset of a zone.
 -- Where the zone is null that of the session, for functions that have set a pipeline's: many times faster.
 -- Read by: windows_to_build.
@@ -3481,6 +3581,23 @@ comment on function record_ledger.lost_before(
     record_ledger.pipeline, timestamptz, timestamptz, timestamptz
 ) is
 'Private. Up to where the records of a pipeline are lost; null when none of them waits to be waived.';
+-- record_ledger.may_act: may the session's user act in a pipeline that belongs to a role?
+-- Members of that role and owners of the ledger may; where the role is gone, only the latter.
+-- Read by: check_owner, set_pipeline_owner. Asked only for pipelines that have an owner.
+-- Rules: is_ledger_owner. By session_user: routines run with the rights of the ledger's owner.
+create or replace function record_ledger.may_act(owner_role text)
+returns boolean
+language sql
+stable
+as $$
+    select case
+        when to_regrole(quote_ident(owner_role)) is null then false
+        else pg_has_role(session_user, to_regrole(quote_ident(owner_role)), 'MEMBER')
+    end
+    or record_ledger.is_ledger_owner(session_user)
+$$;
+comment on function record_ledger.may_act(text) is
+'Private. Whether the session''s user is a member of the role that a pipeline belongs to, or owns the ledger.';
 -- record_ledger.missing_fields: the check_fields that are empty in a record's fields.
 -- Empty is missing, null or "". Null, not an empty array, when nothing is missing: the record is complete.
 -- Read by: is_complete, configured, store_windows, build_record.
@@ -3523,6 +3640,8 @@ as $$
                 translate(lower(candidate), ' -_', '') as plain,
                 translate(lower(near_names.name), ' -_', '') as plain_name
             from unnest(candidates) as candidate
+            -- A name as long as that is none that was misspelt.
+            where octet_length(near_names.name) <= 255
         ) as c
         cross join lateral (
             select
@@ -4710,7 +4829,9 @@ begin
                 when cardinality(v_problems) > 1
                     then cardinality(v_problems) || E' problems\n  - '
             end,
-            array_to_string(v_problems, E'\n  - ')
+            -- A config may be wrong in thousands of places, and a message of megabytes is read by nobody.
+            array_to_string(v_problems[1:20], E'\n  - '),
+            E'\n  - and ' || nullif(greatest(cardinality(v_problems) - 20, 0), 0) || ' more'
         )
             using errcode = 'RL001';
     end if;
@@ -4794,7 +4915,7 @@ comment on function record_ledger.record_json(record_ledger.record, text) is
 -- record_ledger.record_verdict: the one verdict on an open record at an instant, and a sentence that says why.
 -- Where several hold, the first of: LEASE_EXPIRED, LEASED, LOST, FAILED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF,
 -- BLOCKED, AT_CAPACITY, READY. ready_at: when it can be passed as things stand; null when that depends on somebody.
--- Read by: record_verdicts, next_answer, pipeline_answer. Rules: is_stable, is_lost, retry_time, attempt_ending.
+-- Read by: record_verdicts, next_answer, pipeline_answer. Rules: is_stable, is_lost, retry_time, attempt_ending, shortened.
 create or replace function record_ledger.record_verdict(
     r record_ledger.record,
     p record_ledger.pipeline,
@@ -4899,7 +5020,7 @@ begin
             case when p.is_retired then 'retired' else 'paused' end,
             p.paused_by,
             record_ledger.iso_time(p.paused_at),
-            p.pause_reason
+            record_ledger.shortened(p.pause_reason, 1000)
         );
     elsif v_missing is not null then
         verdict := 'INCOMPLETE';
@@ -5279,6 +5400,56 @@ comment on function record_ledger.retry_time(
     timestamptz, integer, timestamptz, record_ledger.pipeline
 ) is
 'The end of the backoff after an attempt failed: retry_delay, doubled per attempt, at most a day or half of the time left.';
+-- record_ledger.sees_tokens: may the caller see the claim tokens of records in progress?
+-- Runners may, as whoever knows a token can end its claim; analysts, who only read, need none. Claims that have ended
+-- are seen by all: their tokens end nothing any more.
+-- Read by: pipeline_records, record_events, record_observations, records_as_of; the dbt models of rules.
+-- Rules: is_ledger_owner. By current_user, which is the ledger's owner inside of its routines.
+create or replace function record_ledger.sees_tokens()
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select case
+        when to_regrole('record_ledger_runner') is null then false
+        else pg_has_role(current_user, to_regrole('record_ledger_runner'), 'MEMBER')
+    end
+    or record_ledger.is_ledger_owner(current_user)
+$$;
+comment on function record_ledger.sees_tokens() is
+'Whether the caller may see the claim tokens of records in progress: runners may, readers may not.';
+-- record_ledger.shortened: a text of max_bytes at most, with a mark that says how much is left out.
+-- What is told about a failure is never refused, however long it is: its beginning and its end are kept, because a
+-- traceback says at its end what went wrong.
+-- Read by: fail_record, attempt_ending, record_verdict.
+-- Rules: none.
+create or replace function record_ledger.shortened(content text, max_bytes integer)
+returns text
+language plpgsql
+immutable strict
+as $$
+declare
+    v_bytes constant integer := octet_length(content);
+    v_kept integer;
+    v_start text;
+    v_end text;
+begin
+    if v_bytes <= max_bytes then
+        return content;
+    end if;
+    -- In characters, each of four bytes at most; what fewer bytes leave over is given away.
+    v_kept := (max_bytes - 64) / 4;
+    v_start := left(content, v_kept / 2 * (1 + 3 * (v_bytes = length(content))::integer));
+    v_end := right(content, v_kept / 2 * (1 + 3 * (v_bytes = length(content))::integer));
+    return format(
+        '%s [... %s bytes left out ...] %s',
+        v_start, v_bytes - octet_length(v_start) - octet_length(v_end), v_end
+    );
+end
+$$;
+comment on function record_ledger.shortened(text, integer) is
+'A text of max_bytes at most: its beginning, how many bytes are left out, and its end.';
 -- record_ledger.start_instant: reads a config's start_at, an ISO 8601 text, as an instant.
 -- Without offset it is local time, a bare date its first instant, and a time that clocks skip the end of the gap. Of a
 -- time that comes twice it is the first one: those who take times from people refuse it (twofold_time). Null when the
@@ -5561,7 +5732,8 @@ $$;
 comment on function record_ledger.unbuilt_reason(record_ledger.pipeline, timestamptz) is
 'Private. Why the next record of a pipeline with templates cannot be passed without its config.';
 -- record_ledger.wall_time: the local time that an ISO 8601 text without an offset states.
--- A bare date is its midnight, whether clocks show that or not; null when the text has an offset or is no such time.
+-- A bare date is its midnight, whether clocks show that or not; null when the text has an offset, is no such time, or is
+-- not of the years 1900 to 9000.
 -- Read by: start_instant, twofold_time, window_time.
 -- Rules: none.
 create or replace function record_ledger.wall_time(time_text text)
@@ -5572,7 +5744,7 @@ as $$
 begin
     if time_text
         ~ (
-            '^[0-9]{4}-[0-9]{2}-[0-9]{2}'
+            '^((19|[2-8][0-9])[0-9]{2}|9000)-[0-9]{2}-[0-9]{2}'
             '([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?)?$'
         )
     then
@@ -6125,6 +6297,7 @@ declare
     v_count integer;
     v_new_first_start timestamptz;
 begin
+    perform record_ledger.check_reason(backfill_records.reason, true);
     if v_first_start <= backfill_records.from_time then
         return 0;
     end if;
@@ -6518,6 +6691,73 @@ end
 $$;
 comment on function record_ledger.check_backfill(record_ledger.pipeline, timestamptz) is
 'Private. Raises RL005 unless records can be added from an instant on; returns where the first stored window starts.';
+-- record_ledger.check_detail: raises RL005 unless a detail can be kept and read.
+-- 64 KiB at most: it is kept in the history for good, and every reader of the history reads it.
+-- Called by: complete_record, observe_record.
+-- Rules: json_problem.
+create or replace function record_ledger.check_detail(detail jsonb)
+returns void
+language plpgsql
+immutable
+as $$
+declare
+    v_problem constant text := record_ledger.json_problem(detail, 65536);
+begin
+    if v_problem is not null then
+        raise exception 'detail: it %', v_problem
+            using errcode = 'RL005',
+            hint = 'Keep large results elsewhere, and put their place into the detail.';
+    end if;
+end
+$$;
+comment on function record_ledger.check_detail(jsonb) is
+'Private. Raises RL005 for a detail that is too large or too deep to be kept.';
+-- record_ledger.check_owner: raises 42501 when a pipeline belongs to a role that the session's user is not a member of.
+-- A pipeline without an owner is every runner's.
+-- Called by: lock_pipeline, register_config, register_pipeline, store_new_and_pass_valid_record, pass_valid_record,
+-- check_owner_of.
+-- Rules: may_act.
+create or replace function record_ledger.check_owner(pipeline_id text, owner_role text)
+returns void
+language plpgsql
+stable
+as $$
+begin
+    if owner_role is null or record_ledger.may_act(owner_role) then
+        return;
+    end if;
+    raise exception
+        'permission denied: pipeline "%" belongs to role %, and % is not a member of it',
+        pipeline_id, quote_ident(owner_role), session_user
+        using errcode = '42501',
+        hint = case
+            when to_regrole(quote_ident(owner_role)) is null then
+                'That role does not exist: the ledger''s owner can name another one with '
+                'set_pipeline_owner(pipeline_id, role).'
+            else 'Connect as a member of that role, or have it granted: grant '
+                || quote_ident(owner_role) || ' to ' || quote_ident(session_user) || '.'
+        end;
+end
+$$;
+comment on function record_ledger.check_owner(text, text) is
+'Private. Raises 42501 when a pipeline belongs to a role that the session''s user is not a member of.';
+-- record_ledger.check_owner_of: check_owner for calls that name a pipeline and have not read it.
+-- An unknown pipeline is left to the caller, which has a better sentence about it.
+-- Called by: end_claim, extend_lease, lock_record; check_counts, when a record is completed.
+-- Rules: check_owner.
+create or replace function record_ledger.check_owner_of(pipeline_id text)
+returns void
+language plpgsql
+stable
+as $$
+begin
+    perform record_ledger.check_owner(p.pipeline_id, p.owner_role)
+    from record_ledger.pipeline as p
+    where p.pipeline_id = check_owner_of.pipeline_id and p.owner_role is not null;
+end
+$$;
+comment on function record_ledger.check_owner_of(text) is
+'Private. Raises 42501 when the pipeline of that name belongs to a role that the session''s user is not a member of.';
 -- record_ledger.check_range: raises RL005 for a range that holds no time, or that is not said.
 -- -infinity and infinity are bounds like others: whoever means everything has to say so.
 -- Called by: waive_records, reopen_records, expire_leases, range_effects.
@@ -6548,21 +6788,28 @@ comment on function record_ledger.check_range(timestamptz, timestamptz) is
 -- The reason is kept in the history, where the next one who wonders will look for it.
 -- Called by: waive_records, reopen_records, expire_leases, pause_pipeline, retire_pipeline.
 -- Rules: none.
-create or replace function record_ledger.check_reason(reason text)
+create or replace function record_ledger.check_reason(
+    reason text, is_optional boolean default false
+)
 returns void
 language plpgsql
 immutable
 as $$
 begin
-    if coalesce(reason !~ '[^[:space:]]', true) then
+    if not is_optional and coalesce(reason !~ '[^[:space:]]', true) then
         raise exception 'reason: % is no reason', coalesce('"' || left(reason, 80) || '"', 'null')
             using errcode = 'RL005',
             hint = 'Say why in a few words: they are kept with who did it and when.';
     end if;
+    if octet_length(reason) > 8192 then
+        raise exception 'reason: it is % bytes long; give 8192 at most', octet_length(reason)
+            using errcode = 'RL005',
+            hint = 'Say why in a few words: they stand in each sentence about what they are for.';
+    end if;
 end
 $$;
-comment on function record_ledger.check_reason(text) is
-'Private. Raises RL005 for a reason that is null or blank.';
+comment on function record_ledger.check_reason(text, boolean) is
+'Private. Raises RL005 for a reason that is null or blank, unless it is optional, or of more than 8 KiB.';
 -- record_ledger.check_stage: raises RL005 unless a text can name a stage at which records are counted.
 -- Says which text it was, and what a stage's name is.
 -- Called by: observe_record, adopt_observations.
@@ -6663,7 +6910,7 @@ comment on function record_ledger.collect_expired_leases(
 -- Needs the current claim token (RL004 else), and when a window is named, that of the claim. Repeating it with the
 -- token that completed changes nothing.
 -- Called by: everyone who was passed a record.
--- Rules: end_claim.
+-- Rules: end_claim, check_detail.
 create or replace function record_ledger.complete_record(
     pipeline_id text,
     claim_token bigint,
@@ -6679,6 +6926,9 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 as $$
 begin
+    if complete_record.detail <> '{}' then
+        perform record_ledger.check_detail(complete_record.detail);
+    end if;
     perform record_ledger.end_claim(
         pipeline_id, claim_token, window_start_time, 'completed', coalesce(detail, '{}')
     );
@@ -6777,6 +7027,10 @@ declare
 begin
     if not record_ledger.is_safe_to_write() then
         perform record_ledger.refuse_call();
+    end if;
+    -- check_record_change asks when a record is completed, and only for pipelines that have an owner.
+    if end_claim.event <> 'completed' then
+        perform record_ledger.check_owner_of(end_claim.pipeline_id);
     end if;
     if end_claim.event = 'failed' and end_claim.retry or end_claim.not_before > v_now then
         select q.* into p
@@ -6923,7 +7177,7 @@ comment on function record_ledger.expire_leases(text, timestamptz, timestamptz, 
 -- Returns that instant; RL004 unless the claim token is current, and that of the window when one is named. A cancelled
 -- claim is extended as well: no second run begins beside one that still writes. Appends no event.
 -- Called by: runs that work for long.
--- Rules: none.
+-- Rules: check_owner_of.
 create or replace function record_ledger.extend_lease(
     pipeline_id text, claim_token bigint, window_start_time timestamptz default null
 )
@@ -6942,6 +7196,7 @@ begin
     if not record_ledger.is_safe_to_write() then
         perform record_ledger.refuse_call();
     end if;
+    perform record_ledger.check_owner_of(extend_lease.pipeline_id);
     -- A pass may be collecting this very lease: whoever comes second sees what the first one left.
     update record_ledger.record as r
     set lease_expires_at = record_ledger.clock() + (
@@ -6973,7 +7228,7 @@ comment on function record_ledger.extend_lease(text, bigint, timestamptz) is
 -- Pending again after a backoff while attempts are left; FAILED when none is, when retry is false, or when the claim was
 -- cancelled. When a window is named, it must be the claim's (RL004 else).
 -- Called by: everyone who was passed a record.
--- Rules: end_claim, retry_time.
+-- Rules: end_claim, retry_time, shortened.
 create or replace function record_ledger.fail_record(
     pipeline_id text,
     claim_token bigint,
@@ -6998,7 +7253,9 @@ begin
         claim_token,
         window_start_time,
         'failed',
-        jsonb_build_object('error', coalesce(error, ''), 'retry', retry),
+        jsonb_build_object(
+            'error', coalesce(record_ledger.shortened(error, 8192), ''), 'retry', retry
+        ),
         retry
     );
 end
@@ -7040,7 +7297,7 @@ comment on function record_ledger.is_day_sealed(text, date) is
 -- record_ledger.lock_pipeline: locks a pipeline's row for this transaction and returns it as it then is.
 -- In a statement of its own: whatever is read next sees all that was committed before the lock was granted.
 -- Called by: store_new_records, pass_valid_record, pass_valid_records, archive_records, the operators' routines.
--- Rules: none.
+-- Rules: check_owner.
 create or replace function record_ledger.lock_pipeline(pipeline_id text)
 returns record_ledger.pipeline
 language plpgsql
@@ -7059,15 +7316,16 @@ begin
     if not found then
         perform record_ledger.raise_unknown_pipeline(pipeline_id);
     end if;
+    perform record_ledger.check_owner(p.pipeline_id, p.owner_role);
     return p;
 end
 $$;
 comment on function record_ledger.lock_pipeline(text) is
-'Private. Locks a pipeline''s row and returns it; RL002 when there is none.';
+'Private. Locks a pipeline''s row and returns it; RL002 when there is none, 42501 when it belongs to a role of others.';
 -- record_ledger.lock_record: locks a record for this transaction and returns it as it then is.
 -- With a claim token, only when that is the current one of this very record (RL004 else).
 -- Called by: observe_record, adopt_observations, waive_counts.
--- Rules: none.
+-- Rules: check_owner_of.
 create or replace function record_ledger.lock_record(
     pipeline_id text, window_start_time timestamptz, claim_token bigint default null
 )
@@ -7081,6 +7339,7 @@ begin
     if not record_ledger.is_safe_to_write() then
         perform record_ledger.refuse_call();
     end if;
+    perform record_ledger.check_owner_of(lock_record.pipeline_id);
     -- The record may be completed, collected, reopened or archived right now: whoever comes second waits for the first
     -- one's commit. So no count is noted under a token that was lost meanwhile, and none is missed by a completion.
     select q.* into r
@@ -7183,7 +7442,7 @@ comment on function record_ledger.note_filled(record_ledger.pipeline, timestampt
 -- At any time, also after completion. With the current claim token it is evidence for completing (RL004 with another
 -- one, and nothing is noted); without a token it is none. Never updated. Returns its number.
 -- Called by: whoever counts: runs, and tasks that count again later.
--- Rules: check_stage, lock_record, observation_time; counts_problem judges by it.
+-- Rules: check_stage, check_detail, lock_record, observation_time; counts_problem judges by it.
 create or replace function record_ledger.observe_record(
     pipeline_id text,
     window_start_time timestamptz,
@@ -7213,6 +7472,7 @@ begin
         raise exception 'detail: % is no object; give one such as {"bytes": 4096}',
             left(observe_record.detail::text, 80) using errcode = 'RL005';
     end if;
+    perform record_ledger.check_detail(observe_record.detail);
     r := record_ledger.lock_record(
         observe_record.pipeline_id, observe_record.window_start_time, observe_record.claim_token
     );
@@ -7413,7 +7673,7 @@ begin
         lease_expires_at = as_of + p.lease,
         retry_at = null,
         postponement = null,
-        needs_counts = p.required_counts is not null,
+        needs_counts = p.required_counts is not null or p.owner_role is not null,
         last_event = case u.status when 'PENDING' then 'passed' else 'passed_again' end,
         last_detail = v_detail,
         updated_at = as_of
@@ -7468,6 +7728,9 @@ begin
     where q.pipeline_id = pass_valid_record.pipeline_id;
     if not found then
         perform record_ledger.raise_unknown_pipeline(pass_valid_record.pipeline_id);
+    end if;
+    if p.owner_role is not null then
+        perform record_ledger.check_owner(p.pipeline_id, p.owner_role);
     end if;
     v_now := record_ledger.clock();
     -- A first look without the lock: an idle pipeline may be asked every minute, and its answer costs no write.
@@ -7670,7 +7933,7 @@ begin
     if v_instant is null then
         raise exception '% is no time', coalesce('"' || left(time_text, 80) || '"', 'null')
             using errcode = 'RL005',
-            hint = 'Give ISO 8601, such as "2026-01-01" or "2026-01-01T06:00" (local time of the '
+            hint = 'Give ISO 8601 of the years 1900 to 9000, such as "2026-01-01" or "2026-01-01T06:00" (local time of the '
                 'pipeline), or with an offset "2026-01-01T06:00+01:00".';
     end if;
     v_problem := record_ledger.twofold_time(time_text, v_timezone);
@@ -8273,7 +8536,7 @@ comment on function record_ledger.refuse_token(text, bigint, timestamptz) is
 -- Writes nothing when one of the same meaning is in force already; validates only what is new. No record is touched:
 -- the pipeline's fields_version says which are outdated, and the pass of each builds it.
 -- Called by: register_pipeline, store_new_and_pass_valid_record.
--- Rules: is_same_config, configured.
+-- Rules: is_same_config, configured, check_owner.
 create or replace function record_ledger.register_config(config jsonb)
 returns record_ledger.pipeline
 language plpgsql
@@ -8292,6 +8555,9 @@ begin
         register_config.config #>> '{default_record,pipeline_id}'
     )
     for no key update;
+    if v_old.owner_role is not null then
+        perform record_ledger.check_owner(v_old.pipeline_id, v_old.owner_role);
+    end if;
     if v_old.config = register_config.config
         or record_ledger.is_same_config(v_old, register_config.config)
     then
@@ -8397,7 +8663,7 @@ comment on function record_ledger.register_config(jsonb) is
 -- record_ledger.register_pipeline: validates a config and makes it the one in force; returns the pipeline_id.
 -- Inserts or updates; writes nothing when one of the same meaning is in force. All problems come in one error, RL001.
 -- Called by: build_complete_pipeline_record and validate_record_timing of the runner, psql users.
--- Rules: is_same_config, configured.
+-- Rules: is_same_config, configured, check_owner.
 create or replace function record_ledger.register_pipeline(config jsonb)
 returns text
 language plpgsql
@@ -8419,6 +8685,7 @@ begin
         register_pipeline.config #>> '{default_record,pipeline_id}'
     );
     if found and record_ledger.is_same_config(p, config) then
+        perform record_ledger.check_owner(p.pipeline_id, p.owner_role);
         perform record_ledger.note_start_at(p, config);
         return p.pipeline_id;
     end if;
@@ -8617,6 +8884,7 @@ declare
     p record_ledger.pipeline := record_ledger.lock_pipeline(pipeline_id);
     v_now timestamptz := record_ledger.clock();
 begin
+    perform record_ledger.check_reason(resume_pipeline.reason, true);
     if p.paused_at is null then
         return false;
     end if;
@@ -8672,6 +8940,75 @@ end
 $$;
 comment on function record_ledger.retire_pipeline(text, text) is
 'Pauses a pipeline for good: nothing is stored or passed any more and no status speaks of it, but its history stays.';
+-- record_ledger.set_pipeline_owner: gives a pipeline to a role; from then on only its members act in it.
+-- They register its config, are passed its records, end their claims, count, and operate; all others may only read.
+-- null gives it back to all runners. Returns whether that changed anything. Who registered a pipeline may take it for a
+-- role, members of its owner may give it away, each to a role that they are members of; owners of the ledger may do all
+-- of it.
+-- Called by: teams that share a ledger, through the runner's command set-owner, or psql.
+-- Rules: may_act, is_ledger_owner.
+create or replace function record_ledger.set_pipeline_owner(pipeline_id text, role text)
+returns boolean
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    -- A claim that is being ended goes first, or is judged by the new owner. Refuses who may not act in it today.
+    p record_ledger.pipeline := record_ledger.lock_pipeline(set_pipeline_owner.pipeline_id);
+    v_now timestamptz := record_ledger.clock();
+    v_registered_by text;
+begin
+    if to_regrole(quote_ident(set_pipeline_owner.role)) is null
+        and set_pipeline_owner.role is not null
+    then
+        raise exception 'role: "%" is not a role of this server; give the name of one, or null',
+            left(set_pipeline_owner.role, 80) using errcode = 'RL005';
+    end if;
+    if p.owner_role is not distinct from set_pipeline_owner.role then
+        return false;
+    end if;
+    select e.actor into v_registered_by
+    from record_ledger.pipeline_event as e
+    where e.pipeline_id = p.pipeline_id
+    order by e.event_no
+    limit 1;
+    if p.owner_role is null and not record_ledger.may_act(v_registered_by) then
+        raise exception
+            'permission denied: pipeline "%" was registered by %, and % is not a member of it',
+            p.pipeline_id, quote_ident(v_registered_by), session_user
+            using errcode = '42501',
+            hint = 'Who registered a pipeline may give it to a role; so may the ledger''s owner.';
+    end if;
+    if not record_ledger.may_act(coalesce(set_pipeline_owner.role, p.owner_role)) then
+        raise exception 'permission denied: % is not a member of role %',
+            session_user, quote_ident(set_pipeline_owner.role)
+            using errcode = '42501',
+            hint = 'Give it to a role that you are a member of, or ask the ledger''s owner.';
+    end if;
+    update record_ledger.pipeline as q
+    set owner_role = set_pipeline_owner.role, updated_at = v_now
+    where q.pipeline_id = p.pipeline_id;
+    -- Completing looks at the pipeline only where the record says that there is something to look at.
+    if set_pipeline_owner.role is not null then
+        update record_ledger.record as r
+        set needs_counts = true
+        where r.open_pipeline_id = p.pipeline_id and r.lane = 'active' and not r.needs_counts;
+    end if;
+    perform record_ledger.append_pipeline_event(
+        p.pipeline_id,
+        'owner_set',
+        jsonb_build_object(
+            'owner_role', set_pipeline_owner.role, 'owner_role_before', p.owner_role
+        ),
+        v_now
+    );
+    return true;
+end
+$$;
+comment on function record_ledger.set_pipeline_owner(text, text) is
+'Gives a pipeline to a role, whose members alone act in it from then on; null gives it back to all runners. Returns whether that is new.';
 -- record_ledger.store_new_and_pass_valid_record: the whole cycle in one statement and one commit.
 -- Registers the config, stores the due windows, collects expired leases and passes the oldest valid record to the run.
 -- A config with templates is answered with to_build until the caller has rendered them and sends them back as built.
@@ -8733,6 +9070,10 @@ begin
         v_config := p.config;
     end if;
 
+    -- Before any answer: others are not told either when its next window is due.
+    if p.owner_role is not null then
+        perform record_ledger.check_owner(p.pipeline_id, p.owner_role);
+    end if;
     v_now := record_ledger.clock();
     if built is distinct from '[]' then
         v_problem := record_ledger.built_problem(built, p);
@@ -8961,7 +9302,13 @@ begin
                 end as missing_fields,
                 built is null
                 or bool_and(b.fields is not null) over (order by d.window_start_time) as is_known
-            from record_ledger.due_windows(p, v_start, as_of, 10000) as d
+            -- So many that one call stores 64 MiB of fields at most; the next call goes on.
+            from record_ledger.due_windows(
+                p,
+                v_start,
+                as_of,
+                least(10000, greatest(1, 67108864 / octet_length(p.fields::text)))
+            ) as d
             left join record_ledger.built_windows(built, p) as b
                 on b.window_start_time = d.window_start_time
                 and b.window_end_time = d.window_end_time
@@ -9946,7 +10293,7 @@ comment on column record_ledger.pipeline_progress.lost_count is 'How many record
 -- record_ledger.pipeline_records: the ledger itself, for analysts.
 -- One row per record: its window, its status and its fields; key_x, key_y and key_z are the fields of those names.
 -- Read by: the dbt source of the same name, analysts.
--- Rules: time_interval.
+-- Rules: time_interval, sees_tokens.
 create or replace view record_ledger.pipeline_records as
 select
     r.pipeline_id,
@@ -9963,7 +10310,9 @@ select
     r.fields,
     r.generation,
     r.attempt,
-    r.claim_token,
+    case
+        when r.status <> 'IN_PROGRESS' or (select record_ledger.sees_tokens()) then r.claim_token
+    end as claim_token,
     r.run_id,
     r.lease_expires_at,
     r.retry_at,
@@ -10028,7 +10377,7 @@ comment on column record_ledger.pipeline_records.updated_at is 'When the newest 
 comment on column record_ledger.pipeline_records.fields is 'The record''s own fields.';
 comment on column record_ledger.pipeline_records.generation is 'Counts from 1; one more each time the record is reopened.';
 comment on column record_ledger.pipeline_records.attempt is 'How many attempts of this generation have begun.';
-comment on column record_ledger.pipeline_records.claim_token is 'The token of the newest claim; null while the record is pending.';
+comment on column record_ledger.pipeline_records.claim_token is 'The token of the newest claim; null while the record is pending, and to those who are no runners while it is in progress.';
 comment on column record_ledger.pipeline_records.run_id is 'The run of the newest claim; null while the record is pending.';
 comment on column record_ledger.pipeline_records.lease_expires_at is 'When the claim of a record in progress ends without a heartbeat.';
 comment on column record_ledger.pipeline_records.retry_at is 'Until when a failed attempt keeps the record from being passed.';
@@ -10074,7 +10423,8 @@ select
     p.pass_order,
     p.recount_ages,
     p.reopen_budget,
-    p.fields_version
+    p.fields_version,
+    p.owner_role
 from record_ledger.pipeline as p;
 comment on view record_ledger.pipelines is
 'The registered pipelines: one row per pipeline with the config in force.';
@@ -10106,11 +10456,12 @@ comment on column record_ledger.pipelines.recount_ages is 'How long after its fi
 comment on column record_ledger.pipelines.reopen_budget is 'How many records reopen_changed_records may reopen in one local day.';
 comment on column record_ledger.pipelines.fields_version is
 'The config_version at which default_record or check_fields last changed: records that were built before it are outdated.';
+comment on column record_ledger.pipelines.owner_role is 'The role whose members alone act in the pipeline; null when it is every runner''s.';
 -- record_ledger.record_events: the life of each record, one row per change of its state.
 -- Rows are numbered per record and never rewritten; they leave for the archive only with their record. Storing a record
 -- and heartbeats are no events.
 -- Read by: history and why of the runner, the dbt source of the same name, analysts.
--- Rules: none.
+-- Rules: sees_tokens.
 create or replace view record_ledger.record_events as
 select
     e.pipeline_id,
@@ -10122,7 +10473,18 @@ select
     e.to_status,
     e.generation,
     e.attempt,
-    e.claim_token,
+    case
+        when (select record_ledger.sees_tokens())
+            or not exists (
+                select
+                from record_ledger.record as c
+                where c.pipeline_id = e.pipeline_id
+                    and c.window_start_time = e.window_start_time
+                    and c.claim_token = e.claim_token
+                    and c.status = 'IN_PROGRESS'
+            )
+            then e.claim_token
+    end as claim_token,
     e.run_id,
     e.actor,
     e.detail
@@ -10139,14 +10501,14 @@ comment on column record_ledger.record_events.from_status is 'The status before 
 comment on column record_ledger.record_events.to_status is 'The status after the change.';
 comment on column record_ledger.record_events.generation is 'The generation the change belongs to.';
 comment on column record_ledger.record_events.attempt is 'The attempt the change belongs to.';
-comment on column record_ledger.record_events.claim_token is 'The claim that made the change or was ended by it.';
+comment on column record_ledger.record_events.claim_token is 'The claim that made the change or was ended by it; null to those who are no runners while that claim is current.';
 comment on column record_ledger.record_events.run_id is 'The run of that claim.';
 comment on column record_ledger.record_events.actor is 'The database role that made the change.';
 comment on column record_ledger.record_events.detail is 'What the change says: an error, a reason, counts, the fields before.';
 -- record_ledger.record_observations: what was counted of each record, at each stage, whenever it was.
 -- Rows are numbered per record and never rewritten; they leave for the archive only with their record.
 -- Read by: history of the runner, the dbt source of the same name, analysts.
--- Rules: none.
+-- Rules: sees_tokens.
 create or replace view record_ledger.record_observations as
 select
     o.pipeline_id,
@@ -10157,7 +10519,18 @@ select
     o.row_count,
     o.detail,
     o.generation,
-    o.claim_token,
+    case
+        when (select record_ledger.sees_tokens())
+            or not exists (
+                select
+                from record_ledger.record as c
+                where c.pipeline_id = o.pipeline_id
+                    and c.window_start_time = o.window_start_time
+                    and c.claim_token = o.claim_token
+                    and c.status = 'IN_PROGRESS'
+            )
+            then o.claim_token
+    end as claim_token,
     o.run_id,
     o.actor,
     o.adopted_no,
@@ -10199,7 +10572,7 @@ comment on column record_ledger.record_observations.stage is 'Where it was count
 comment on column record_ledger.record_observations.row_count is 'How many rows were counted.';
 comment on column record_ledger.record_observations.detail is 'What else was observed: bytes, digests.';
 comment on column record_ledger.record_observations.generation is 'The generation that the record was in.';
-comment on column record_ledger.record_observations.claim_token is 'The claim under which it was counted, current at the time; null when it was counted without one.';
+comment on column record_ledger.record_observations.claim_token is 'The claim under which it was counted, current at the time; null when it was counted without one, and to those who are no runners while it is current still.';
 comment on column record_ledger.record_observations.run_id is 'The run of that claim.';
 comment on column record_ledger.record_observations.actor is 'The database role that noted it.';
 comment on column record_ledger.record_observations.adopted_no is 'The observation of an earlier claim that this one takes over; null when it was counted anew.';
@@ -10572,6 +10945,10 @@ begin
             'recount_problems(jsonb)',
             'retention_problems(jsonb)',
             'retry_time(timestamptz, integer, timestamptz, record_ledger.pipeline)',
+            'sees_tokens()',
+            'is_ledger_owner(name)',
+            'shortened(text, integer)',
+            'json_problem(jsonb, integer)',
             'start_instant(text, text)',
             'stretch_timezone(text, timestamptz)',
             'time_interval(timestamptz, timestamptz)',
@@ -10615,6 +10992,7 @@ begin
         record_ledger.reopen_changed_records(text),
         record_ledger.backfill_records(text, timestamptz, text),
         record_ledger.pause_pipeline(text, text),
+        record_ledger.set_pipeline_owner(text, text),
         record_ledger.resume_pipeline(text, text),
         record_ledger.retire_pipeline(text, text),
         record_ledger.archive_records(text, timestamptz, integer)
@@ -10680,6 +11058,7 @@ begin
         'cancel_records(text, timestamptz, timestamptz, text)',
         'backfill_records(text, timestamptz, text)',
         'pause_pipeline(text, text)',
+        'set_pipeline_owner(text, text)',
         'resume_pipeline(text, text)',
         'retire_pipeline(text, text)',
         'range_effects(text, text, timestamptz, timestamptz)',
