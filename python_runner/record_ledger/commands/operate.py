@@ -1,4 +1,4 @@
-"""By hand: waive, reopen, expire, cancel and backfill records; pause, resume and retire pipelines."""
+"""What a person does to records and pipelines: waive, reopen, expire, cancel, backfill, pause ..."""
 
 from __future__ import annotations
 
