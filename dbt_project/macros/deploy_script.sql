@@ -7998,7 +7998,7 @@ comment on column record_ledger.archived_record_events.window_start_time is 'The
 comment on column record_ledger.archived_record_events.event_no is 'Numbers the events of a record from 1 on.';
 comment on column record_ledger.archived_record_events.event_time is 'When the change was made.';
 comment on column record_ledger.archived_record_events.event is
-'passed, passed_again, completed, failed, released, lease_expired, waived, reopened, rebuilt or counts_waived.';
+'passed, passed_again, completed, failed, released, lease_expired, cancelled, waived, reopened, rebuilt or counts_waived.';
 comment on column record_ledger.archived_record_events.from_status is 'The status before the change.';
 comment on column record_ledger.archived_record_events.to_status is 'The status after the change.';
 comment on column record_ledger.archived_record_events.generation is 'The generation the change belongs to.';
@@ -8501,7 +8501,7 @@ comment on column record_ledger.pipeline_records.attempt is 'How many attempts o
 comment on column record_ledger.pipeline_records.claim_token is 'The token of the newest claim; null while the record is pending.';
 comment on column record_ledger.pipeline_records.run_id is 'The run of the newest claim; null while the record is pending.';
 comment on column record_ledger.pipeline_records.lease_expires_at is 'When the claim of a record in progress ends without a heartbeat.';
-comment on column record_ledger.pipeline_records.retry_at is 'Until when a failed attempt keeps the record from being passed.';
+comment on column record_ledger.pipeline_records.retry_at is 'Until when a failed attempt, or a release with not_before, keeps the record from being passed.';
 comment on column record_ledger.pipeline_records.missing_fields is 'The fields that are empty but must not be; null when the record is complete.';
 comment on column record_ledger.pipeline_records.config_version is 'The version of the config the fields were built with; null when they are unbuilt.';
 comment on column record_ledger.pipeline_records.last_event is 'The newest event of the record; null when it was only stored.';
@@ -8598,7 +8598,7 @@ comment on column record_ledger.record_events.window_start_time is 'The window o
 comment on column record_ledger.record_events.event_no is 'Numbers the events of a record from 1 on.';
 comment on column record_ledger.record_events.event_time is 'When the change was made.';
 comment on column record_ledger.record_events.event is
-'passed, passed_again, completed, failed, released, lease_expired, waived, reopened, rebuilt or counts_waived.';
+'passed, passed_again, completed, failed, released, lease_expired, cancelled, waived, reopened, rebuilt or counts_waived.';
 comment on column record_ledger.record_events.from_status is 'The status before the change.';
 comment on column record_ledger.record_events.to_status is 'The status after the change.';
 comment on column record_ledger.record_events.generation is 'The generation the change belongs to.';

@@ -1,4 +1,4 @@
-"""What a person does to records and pipelines: waive, reopen, expire, cancel, backfill, pause ..."""
+"""What a person does to records and pipelines: waive, reopen, cancel, backfill, pause, retire."""
 
 from __future__ import annotations
 
