@@ -628,8 +628,8 @@ $$;
 comment on function record_ledger.archive_end(text) is
 'Private. The end of the newest archived window of a pipeline; null when nothing is archived.';
 -- record_ledger.attempt_ending: what ended the newest attempt of a record, as BACKOFF and FAILED say it.
--- Of a cancelled claim it is the cancellation, whatever the run said of it. A record that was taken back only in thought
--- still bears the event of its pass: then its lease has expired.
+-- Of a cancelled claim it is the cancellation, whatever the run said of it. A record that was taken back only in
+-- thought still bears the event of its pass: then its lease has expired.
 -- Read by: record_verdict.
 -- Rules: none.
 create or replace function record_ledger.attempt_ending(last_event text, last_detail jsonb)
@@ -3073,7 +3073,7 @@ begin
             verdict := 'READY';
             return;
         end if;
-        -- Its own backoff does not keep the run that failed from trying again; until a time that it named itself it waits.
+        -- Its own backoff does not keep the run that failed from trying again. A time that it named does.
         if r.postponement is null then
             r.retry_at := null;
         end if;
@@ -3260,9 +3260,9 @@ comment on function record_ledger.next_candidate(
 ) is
 'Private. Which of a pipeline''s pending records comes next: oldest first, or by the backfill_share.';
 -- record_ledger.next_claim_token: the token of a pipeline's next claim, from its newest one and the time.
--- The greater of (the newest + 1) and (milliseconds since 2025-01-01 UTC, shifted by 12 bits), plus 12 random bits: later
--- claims of a pipeline have greater tokens whatever the clock does, and two copies of a ledger draw different ones. The
--- random bits are of the server's strong source; random() would repeat in sessions with the same seed.
+-- The greater of (the newest + 1) and (milliseconds since 2025-01-01 UTC, shifted by 12 bits), plus 12 random bits:
+-- later claims of a pipeline have greater tokens whatever the clock does, and two copies of a ledger draw different
+-- ones. The random bits are of the server's strong source; random() would repeat in sessions with the same seed.
 -- A clock of 2094 or later gives 2^53 or more, which pass_record refuses.
 -- Read by: pass_record, under the pipeline's lock.
 -- Rules: none.
@@ -5256,8 +5256,8 @@ comment on function record_ledger.build_records(record_ledger.pipeline, jsonb, t
 'Private. Fills the records that wait to be built.';
 -- record_ledger.cancel_records: asks the runs that hold the records of a range to stop; their claims are cancelled.
 -- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed. A run learns
--- of it from claim_state, and keeps its claim until it has stopped, so no second run begins beside it. However the claim
--- ends then, the record is FAILED, unless the run completes it; no run is passed it before it is reopened.
+-- of it from claim_state, and keeps its claim until it has stopped, so no second run begins beside it. However the
+-- claim ends then, the record is FAILED, unless the run completes it; no run is passed it before it is reopened.
 -- Called by: operators, through the runner's command cancel, the dbt macro of the same name, or psql.
 -- Rules: status_after, is_in_range; check_record_change guards the change.
 create or replace function record_ledger.cancel_records(
@@ -5426,7 +5426,7 @@ comment on function record_ledger.check_stage(text) is
 --   current    the record is this claim's; reason is null
 --   cancelled  it still is, and an operator wants the work to stop: fail it without a retry; reason is the operator's
 --   lost       it is not; reason says what ended the claim, or that no record was passed with this token
--- Called by: runs that work for long, every 30 seconds or oftener: heartbeats go on, so only this tells of a cancellation.
+-- Called by: runs that work for long, at least every 30 seconds: heartbeats go on, and tell of no cancellation.
 -- Rules: claim_loss.
 create or replace function record_ledger.claim_state(
     pipeline_id text,
@@ -5810,8 +5810,8 @@ $$;
 comment on function record_ledger.extend_lease(text, bigint, timestamptz) is
 'Heartbeat: the lease of a passed record now ends one lease length from now. RL004 unless the claim token is current.';
 -- record_ledger.fail_record: gives a passed record back after a failure.
--- Pending again after a backoff while attempts are left; FAILED when none is, when retry is false, or when the claim was
--- cancelled. When a window is named, it must be the claim's (RL004 else).
+-- Pending again after a backoff while attempts are left; FAILED when none is, when retry is false, or when the claim
+-- was cancelled. When a window is named, it must be the claim's (RL004 else).
 -- Called by: everyone who was passed a record.
 -- Rules: end_claim, retry_time.
 create or replace function record_ledger.fail_record(
@@ -6968,7 +6968,8 @@ language plpgsql
 as $$
 begin
     if current_setting('session_replication_role') = 'replica' then
-        raise exception 'the ledger cannot be changed in a session with session_replication_role = replica'
+        raise exception
+            'the ledger cannot be changed in a session with session_replication_role = replica'
             using errcode = 'RL005',
             hint = 'Its triggers keep the state machine and the history, and would not fire: '
                 'set session_replication_role to origin.';
@@ -6987,7 +6988,7 @@ end
 $$;
 comment on function record_ledger.refuse_call(text) is
 'Private. Raises RL005 for a call in a wrong isolation level, without triggers, or with an impossible run id.';
--- record_ledger.refuse_token: the error for a claim token of 2^53 or more, which many callers would read as another one.
+-- record_ledger.refuse_token: the error for a claim token of 2^53 or more, which many callers would read as another.
 -- Raises RL005 and says whether the clock asks for it or an earlier claim.
 -- Called by: pass_record.
 -- Rules: none.
@@ -6999,15 +7000,18 @@ language plpgsql
 as $$
 begin
     if as_of >= timestamptz '2094-09-07T15:47:35.552Z' then
-        raise exception 'the ledger''s clock is at %: claim tokens are drawn for times before 2094-09-07',
+        raise exception
+            'the ledger''s clock is at %: claim tokens are drawn for times before 2094-09-07',
             record_ledger.iso_time(as_of)
-            using errcode = 'RL005', hint = 'Nothing was passed. Set the clock of the database server.';
+            using errcode = 'RL005',
+            hint = 'Nothing was passed. Set the clock of the database server.';
     end if;
     raise exception 'pipeline %: no claim token is left after %, the newest one',
         pipeline_id, newest_token
         using errcode = 'RL005',
         hint = 'Nothing was passed. Tokens stay below 2^53, and this one is of a clock that was '
-            'set to 2094: restore the ledger from before, or register the pipeline under another name.';
+            'set to 2094: restore the ledger from before, or register the pipeline under '
+            'another name.';
 end
 $$;
 comment on function record_ledger.refuse_token(text, bigint, timestamptz) is
@@ -7172,9 +7176,9 @@ set enable_bitmapscan = off
 as $$
 begin
     if release_record.not_before = 'infinity' then
-        raise exception 'not_before: infinity is not a time at which the record could be passed again'
+        raise exception 'not_before: infinity is not a valid time; no run would ever be passed it'
             using errcode = 'RL005',
-            hint = 'Give an instant. To keep a record from all runs: waive it, or pause the pipeline.';
+            hint = 'Give an instant. To keep a record from all runs, waive it.';
     end if;
     perform record_ledger.end_claim(
         pipeline_id, claim_token, window_start_time, 'released', '{}', not_before => not_before
