@@ -256,6 +256,60 @@ def _zones(connection: psycopg.Connection[Any]) -> Iterator[Check]:
         yield Check("time zones", "ok", finding)
 
 
+def _replication(connection: psycopg.Connection[Any]) -> Iterator[Check]:
+    """Finds nothing to say of a ledger that is not replicated by its rows."""
+    name = "replication"
+    if _row(connection, statements.REPLICATION_ROLE)[0] == "replica":
+        yield Check(
+            name,
+            "error",
+            "session_replication_role is replica: the ledger refuses every change",
+            "For the role or the database: alter role ... reset session_replication_role.",
+        )
+    for publication, *found in connection.execute(statements.PUBLICATIONS).fetchall():
+        problems, advice = _publication_problems(publication, *found)
+        if problems:
+            finding = f"publication {publication} {' and '.join(problems)}"
+            yield Check(name, "warning", finding, " ".join(advice))
+        else:
+            finding = f"published by {publication}, archive included; sequences are not needed"
+            yield Check(name, "ok", finding)
+    for subscription, is_enabled in connection.execute(statements.SUBSCRIPTIONS).fetchall():
+        if is_enabled:
+            yield Check(
+                name,
+                "warning",
+                f"this ledger follows another one, by subscription {subscription}",
+                "Pass and end records there only. Before you do it here: alter subscription "
+                f"{subscription} disable.",
+            )
+        else:
+            yield Check(name, "ok", f"subscription {subscription} is disabled")
+
+
+def _publication_problems(
+    publication: str, via_root: bool, has_changes: bool, missing: list[str], too_many: list[str]
+) -> tuple[list[str], list[str]]:
+    """Returns what a publication of the ledger lacks, and what to do about each."""
+    problems, advice = [], []
+    if not via_root:
+        problems.append("lacks publish_via_partition_root: an archive's new year stops it")
+        advice.append(
+            f"alter publication {publication} set (publish_via_partition_root = true), and refresh "
+            "its subscriptions."
+        )
+    if not has_changes:
+        problems.append("leaves out inserts, updates or deletes")
+        advice.append(f"alter publication {publication} set (publish = 'insert, update, delete').")
+    if missing:
+        problems.append(f"leaves out {', '.join(missing)}")
+        advice.append("Add these tables.")
+    if too_many:
+        problems.append(f"has {', '.join(too_many)}, which each deploy writes itself")
+        advice.append("Drop these tables from it.")
+    return problems, advice
+
+
 _CHECKS = (
     _connection,
     _server,
@@ -266,6 +320,7 @@ _CHECKS = (
     _roles,
     _rights,
     _sessions,
+    _replication,
     _clock,
     _zones,
 )
@@ -286,3 +341,16 @@ def _row(connection: psycopg.Connection[Any], statement: str) -> tuple[Any, ...]
     if row is None:
         raise LedgerError("the server gave no answer to a question of the doctor")
     return row
+
+
+_CHECKS = (
+    _connection,
+    _server,
+    _pooling,
+    _release,
+    _roles,
+    _rights,
+    _replication,
+    _clock,
+    _zones,
+)

@@ -403,6 +403,51 @@ select
 from pg_catalog.pg_namespace as n
 where n.nspname = 'record_ledger'
 """
+# The publications of the ledger's tables, without those that each deploy writes itself. A partition
+# counts as its table. All of it may be read without any right.
+PUBLICATIONS = """
+with tables as (
+    select c.oid, c.relname::text as name
+    from pg_catalog.pg_class as c
+    where c.relnamespace = to_regnamespace('record_ledger') and c.relkind in ('r', 'p')
+        and not c.relispartition
+), published as (
+    select t.pubname::text as pubname, coalesce(r.relname::text, t.tablename::text) as name
+    from pg_catalog.pg_publication_tables as t
+    left join pg_catalog.pg_class as r
+        on r.oid = pg_catalog.pg_partition_root(
+            to_regclass(pg_catalog.format('%I.%I', t.schemaname, t.tablename))
+        )
+    where t.schemaname = 'record_ledger'
+)
+select p.pubname::text, p.pubviaroot,
+    p.pubinsert and p.pubupdate and p.pubdelete,
+    array(
+        select t.name from tables as t
+        where t.name not in ('deployment', 'migration')
+            and not exists (
+                select from published as u where u.pubname = p.pubname and u.name = t.name
+            )
+        order by 1
+    ),
+    array(
+        select distinct u.name from published as u
+        where u.pubname = p.pubname and u.name in ('deployment', 'migration')
+        order by 1
+    )
+from pg_catalog.pg_publication as p
+where exists (select from published as u where u.pubname = p.pubname)
+order by 1
+"""
+SUBSCRIPTIONS = """
+select distinct s.subname::text, s.subenabled
+from pg_catalog.pg_subscription as s
+join pg_catalog.pg_subscription_rel as r on r.srsubid = s.oid
+join pg_catalog.pg_class as c on c.oid = r.srrelid
+where c.relnamespace = to_regnamespace('record_ledger')
+order by 1
+"""
+REPLICATION_ROLE = "select current_setting('session_replication_role')"
 # Every six hours finds each change of a zone's offset that lasts longer, in the coming two years.
 ZONE_OFFSETS = """
 select p.timezone, i.instant,
