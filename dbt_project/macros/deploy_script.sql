@@ -1,7 +1,7 @@
 {# Generated from sql/ by `uv run python -m tests.support.deploy_macro`: change the files there. #}
 {% macro deploy_script() -%}
 {% raw %}
-begin;
+begin isolation level read committed;
 -- record_ledger.begin_deploy, migrate, end_deploy: what a deploy decides, so that psql and Python decide alike.
 -- Read first by every deploy script, inside its one transaction; written to be applied again and again.
 -- Called by: the script that `record-ledger deploy` runs (and `record-ledger deploy --print-sql` prints).
