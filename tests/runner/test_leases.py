@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from datetime import datetime, timedelta, timezone
+from unittest.mock import Mock
 
 import psycopg
 import pytest
@@ -18,6 +19,7 @@ from record_ledger.clocks import elapsed
 from record_ledger.connection import Session
 from record_ledger.heartbeat import Heartbeat
 from record_ledger.leases import Leases
+from record_ledger.waiting import Connection
 from tests.reliability.support import socket_of
 from tests.runner.exec_support import until
 from tests.support.held_network import HeldNetwork
@@ -65,7 +67,7 @@ def away(session, patient, error=None):
         tried.append(patient.now)
         raise error or psycopg.OperationalError("the server is away")
 
-    session._open = lambda _name, _longest: type("C", (), {"info": None, "on_silence": None})()
+    session._open = lambda _name, _longest: Mock(spec=Connection)
     session._after_failure = lambda _error: None
     return work, tried
 
