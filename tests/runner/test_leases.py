@@ -176,7 +176,7 @@ def test_a_process_that_did_not_pass_it_goes_by_the_record(left, length, expecte
     if as_text:
         times = {name: time.isoformat() for name, time in times.items()}
     leases = Leases()
-    leases.given(record(**times))
+    leases.given(CLAIM, record(**times))
 
     assert leases.until(CLAIM) - elapsed() == pytest.approx(expected, abs=30)
 
@@ -184,7 +184,7 @@ def test_a_process_that_did_not_pass_it_goes_by_the_record(left, length, expecte
 @pytest.mark.parametrize("times", [{}, {"lease_expires_at": "soon"}, {"lease_expires_at": 3}])
 def test_a_record_that_states_no_lease_is_no_error(times):
     leases = Leases()
-    leases.given(record(**times))
+    leases.given(CLAIM, record(**times))
     assert leases.until(CLAIM) == pytest.approx(elapsed(), abs=60)
 
 
@@ -283,14 +283,14 @@ def test_the_shell_goes_by_the_records_lease(command, config_file, clock, tmp_pa
     noted = []
     given = Leases.given
     monkeypatch.setattr(
-        Leases, "given", lambda self, record: (noted.append(record), given(self, record))
+        Leases, "given", lambda self, *what: (noted.append(what[0]), given(self, *what))
     )
     passed = command("run", "--config", config_file)
     (tmp_path / "passed.json").write_text(passed.out)
     for name in ("heartbeat", "complete"):
         assert command(name, "--record", tmp_path / "passed.json").code == 0
     token = json.loads(passed.out)["record"]["claim_token"]
-    assert [one["claim_token"] for one in noted] == [token, token]
+    assert noted == [("orders", token)] * 2
 
 
 def test_the_option_of_the_shell_sets_how_long_is_tried(command, monkeypatch):
