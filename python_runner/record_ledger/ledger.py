@@ -326,8 +326,11 @@ class RecordLedger(LedgerOperator):
 
         For a record that another process was passed. Of those that this ledger passes or extends
         itself, it knows; either way 30 s at least (`RetryPolicy.within`).
+
+        :raises InvalidArgument: when it holds no claim token.
         """
-        self.leases.given(record)
+        claim = str(record["pipeline_id"]), claim_token_of(record["claim_token"])
+        self.leases.given(claim, record)
 
     def hurry(self, within: float | None = None) -> None:
         """Ends the waiting for a lease's end, `within` seconds from now at the latest.

@@ -51,7 +51,9 @@ def deploy_script(release: str, directory: Path | None = None) -> str:
     folder = sql_directory() if directory is None else directory
     migrations = _migrations(folder)
     parts = [
-        "begin;",
+        # Whatever the default is: it must see what the deploy before it, whose lock it waited for,
+        # has done.
+        "begin isolation level read committed;",
         _text(folder / "deploy" / "begin.sql"),
         f"select record_ledger.begin_deploy({_literal(release)}, {len(migrations)});",
     ]

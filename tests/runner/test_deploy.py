@@ -65,7 +65,14 @@ def test_deploying_leaves_records_as_they_are(ledger_dsn, config, clock):
         runner.complete_record("orders", record["claim_token"])
 
 
-def test_two_deploys_at_once_both_succeed(empty_dsn):
+@pytest.mark.parametrize("default", ["read committed", "serializable"])
+def test_two_deploys_at_once_both_succeed(empty_dsn, default):
+    with psycopg.connect(empty_dsn, autocommit=True) as owner:
+        owner.execute(
+            psycopg.sql.SQL("alter database {} set default_transaction_isolation = {}").format(
+                psycopg.sql.Identifier(owner.info.dbname), psycopg.sql.Literal(default)
+            )
+        )
     results, errors = [], []
 
     def work():
