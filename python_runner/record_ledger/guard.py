@@ -75,8 +75,8 @@ watch() {
             elif [ "$left" -gt 3000 ]; then
                 left=3000
             fi
-            left=$(((left + 9) / 10))
-            nap "$((left / 10)).$((left % 10))"
+            # Not every system's sleep knows parts of a second: then the last one is not slept.
+            if [ "$left" -ge 100 ]; then nap "$((left / 100))"; else nap "0.$(((left + 9) / 10))"; fi
             clock || break
         done
     else

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import logs, statements
 from .claims import claim_token_of
-from .config import KNOWN_KEYS, config_to_send, has_templates, plain_json, to_json
+from .config import KNOWN_KEYS, config_to_send, has_templates, plain_json, text_of, to_json
 from .details import detail_json
 from .operations import LedgerOperator
 from .processing import Processing
@@ -165,7 +165,7 @@ class RecordLedger(LedgerOperator):
 
         :raises ClaimLost: when the token is no longer the record's; nothing was changed.
         """
-        text = redact(str(error).replace("\x00", "").encode("utf-8", "replace").decode("utf-8"))
+        text = redact(text_of(error).replace("\x00", "").encode("utf-8", "replace").decode("utf-8"))
         self._end_claim(
             "fail_record", statements.FAIL_RECORD, pipeline_id, claim_token, text, retry
         )

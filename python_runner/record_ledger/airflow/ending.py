@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import (
     BaseOperator,
 )
 
+from record_ledger.config import text_of
 from record_ledger.errors import ClaimLost, CountsDisagree
 from record_ledger.records import claim_of
 
@@ -171,7 +172,7 @@ class FailRecordOperator(BaseOperator):
         record = passed_record(self.record)
         with told_to_airflow(self.conn_id), RecordLedgerHook(self.conn_id).get_conn() as ledger:
             ledger.fail_record(
-                record["pipeline_id"], record["claim_token"], str(self.error), self.retry
+                record["pipeline_id"], record["claim_token"], text_of(self.error), self.retry
             )
 
 
