@@ -76,13 +76,19 @@ watch() {
                 left=3000
             fi
             # Not every system's sleep knows parts of a second: then the last one is not slept.
-            if [ "$left" -ge 100 ]; then nap "$((left / 100))"; else nap "0.$(((left + 9) / 10))"; fi
+            if [ "$left" -ge 100 ]; then
+                nap "$((left / 100))"
+            else
+                nap "0.$(((left + 9) / 10))"
+            fi
             clock || break
         done
     else
         nap "$(($2 / 100 + 1))"
     fi
     kill -s KILL -- "-$1"
+    # Until it is forgotten: its number could be another process's by then.
+    while kill -s 0 $$; do nap 60; done
 }
 forget() {
     eval "watcher=\\$watcher_$1"
