@@ -341,16 +341,3 @@ def _row(connection: psycopg.Connection[Any], statement: str) -> tuple[Any, ...]
     if row is None:
         raise LedgerError("the server gave no answer to a question of the doctor")
     return row
-
-
-_CHECKS = (
-    _connection,
-    _server,
-    _pooling,
-    _release,
-    _roles,
-    _rights,
-    _replication,
-    _clock,
-    _zones,
-)

@@ -178,7 +178,8 @@ def _add_pass(command: argparse.ArgumentParser) -> None:
         "--run-id",
         type=_run_id,
         metavar="ID",
-        help="name of this run: asking again gives its record back (default: from AIRFLOW_CTX_*)",
+        help="name of this run, another one for each: asking again gives its record back, and no "
+        "second one (default: from AIRFLOW_CTX_*, else a new one)",
     )
 
 
