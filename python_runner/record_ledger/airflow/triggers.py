@@ -112,7 +112,8 @@ class ValidRecordTrigger(BaseTrigger):
 
     async def _look(self, conninfo: str) -> _Look:
         connection = await psycopg.AsyncConnection.connect(conninfo, **connect_options(conninfo))
-        async with connection, connection.cursor(row_factory=class_row(_Look)) as cursor:
+        cursor = connection.cursor(row_factory=class_row(_Look), binary=True)
+        async with connection, cursor:
             await cursor.execute(statements.NEXT_LOOK, [self.pipeline_id])
             look = await cursor.fetchone()
         return look or _Look("NO_PIPELINE", "the pipeline is not registered", True, None)
