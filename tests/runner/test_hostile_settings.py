@@ -6,29 +6,12 @@ import json
 import re
 
 import pytest
-from psycopg import sql
 
 from record_ledger.cli import main
 from tests.support.clock import Clock
 from tests.support.databases import deploy, open_connection
+from tests.support.hostile import ENVIRONMENT, make_hostile
 
-DATABASE = {
-    "TimeZone": "Asia/Kathmandu",
-    "DateStyle": "German, DMY",
-    "client_encoding": "LATIN1",
-    "search_path": "hostile, pg_catalog",
-    "standard_conforming_strings": "off",
-    "timezone_abbreviations": "Australia",
-}
-ROLE = {
-    "IntervalStyle": "postgres_verbose",
-    "bytea_output": "escape",
-    "extra_float_digits": "-15",
-    "array_nulls": "off",
-    "transform_null_equals": "on",
-    "lc_monetary": "C",
-}
-ENVIRONMENT = {"PGTZ": "America/St_Johns", "PGDATESTYLE": "SQL, DMY", "PGCLIENTENCODING": "LATIN1"}
 # 01:00 to 04:00 of the day on which an hour comes twice, and what people ask of it.
 CONFIG = {
     "timezone": "Europe/Berlin",
@@ -74,22 +57,6 @@ WORK = [
     (None, ["archive", "über", "--before", "2026-10-25T00:30"]),
     (None, ["history", "über", "2026-10-24T22:00"]),
 ]
-
-
-def make_hostile(database):
-    """Has settings that must change nothing in the way of every session."""
-    database.execute("create schema hostile; grant usage on schema hostile to public")
-    name, user = sql.Identifier(database.info.dbname), sql.Identifier(database.info.user)
-    whose = [
-        (sql.SQL("alter database {}").format(name), DATABASE),
-        (sql.SQL("alter role {} in database {}").format(user, name), ROLE),
-    ]
-    for owner, settings in whose:
-        for setting, value in settings.items():
-            set_to = sql.SQL(value) if "," in value else sql.Literal(value)
-            database.execute(
-                sql.SQL("{} set {} to {}").format(owner, sql.Identifier(setting), set_to)
-            )
 
 
 @pytest.fixture
