@@ -1690,8 +1690,8 @@ $$;
 comment on function record_ledger.counts_problem(text, timestamptz, bigint) is
 'Why the counts of a claim do not suffice to complete its record, with the counts; null when they do, or none are required.';
 -- record_ledger.day_coverage: how the windows of a pipeline cover a local day, the archive included.
--- The day is [its midnight, the next one) of the zone in force, and windows cover it wherever they begin and end. One is
--- published when a generation of it was completed, also while a later one is under way; done when it is COMPLETED or
+-- The day is [its midnight, the next one) of the zone in force, and windows cover it wherever they begin and end. One
+-- is published when a generation of it was completed, also while a later one is under way; done when it is COMPLETED or
 -- WAIVED. All counts are of windows that begin in the day; counts of rows are those of published generations.
 -- Read by: is_day_sealed, daily_coverage.
 -- Rules: day_start. Windows never overlap, so they cover the day when their lengths within it add up to its own.
@@ -5845,8 +5845,9 @@ $$;
 comment on function record_ledger.fail_record(text, bigint, text, boolean) is
 'Gives a passed record back after a failure: PENDING with a backoff while attempts are left and retry is true, else FAILED.';
 -- record_ledger.is_day_sealed: is a local day of a pipeline covered, without a gap, by windows that are done?
--- True only when windows that are done cover [its midnight, the next one) of the zone in force from its first to its last
--- instant, wherever they begin and end, and whatever zone they were cut with. A day that is being loaded anew is published still, and sealed again when that is done.
+-- True only when windows that are done cover [its midnight, the next one) of the zone in force, whatever zone they were
+-- cut with and wherever they begin and end. A day that is being loaded anew is published still, and sealed again when
+-- that is done.
 -- Called by: is-day-sealed of the runner, the dbt test sealed_through, whoever waits for a day.
 -- Rules: day_coverage.
 create or replace function record_ledger.is_day_sealed(pipeline_id text, local_date date)
@@ -8057,9 +8058,12 @@ begin
             jsonb_build_object(
                 'pipeline_id', p.pipeline_id,
                 'target_day', w.target_day,
-                'window_start_time', record_ledger.json_time(w.window_start_time, w.timezone),
-                'window_end_time', record_ledger.json_time(w.window_end_time, w.timezone),
-                'time_interval', record_ledger.time_interval(w.window_start_time, w.window_end_time),
+                'window_start_time',
+                record_ledger.json_time(w.window_start_time, w.timezone),
+                'window_end_time',
+                record_ledger.json_time(w.window_end_time, w.timezone),
+                'time_interval',
+                record_ledger.time_interval(w.window_start_time, w.window_end_time),
                 'timezone', coalesce(w.timezone, p.timezone)
             )
             order by w.window_start_time

@@ -242,6 +242,8 @@ class RecordLedger(LedgerOperator):
             if not to_build or templates is None:
                 return answer, timezone
             # An older window has the local times of the zone that it was cut with.
+            for window in to_build:
+                window.setdefault("timezone", timezone)  # a ledger that is not upgraded names none
             fields = [templates.render(window, window["timezone"]) for window in to_build]
             self._warn_of_twins(templates, to_build, fields)
             built = to_json(

@@ -22,9 +22,12 @@ begin
             jsonb_build_object(
                 'pipeline_id', p.pipeline_id,
                 'target_day', w.target_day,
-                'window_start_time', record_ledger.json_time(w.window_start_time, w.timezone),
-                'window_end_time', record_ledger.json_time(w.window_end_time, w.timezone),
-                'time_interval', record_ledger.time_interval(w.window_start_time, w.window_end_time),
+                'window_start_time',
+                record_ledger.json_time(w.window_start_time, w.timezone),
+                'window_end_time',
+                record_ledger.json_time(w.window_end_time, w.timezone),
+                'time_interval',
+                record_ledger.time_interval(w.window_start_time, w.window_end_time),
                 'timezone', coalesce(w.timezone, p.timezone)
             )
             order by w.window_start_time
