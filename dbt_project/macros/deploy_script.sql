@@ -4735,8 +4735,8 @@ comment on function record_ledger.warn_of_misspelt_keys(jsonb) is
 -- record_ledger.window_timezone: the time zone that a stored window of a pipeline was cut with.
 -- Mostly the one in force, which the pipeline's row says; PostgreSQL takes this expression into the one around it. A
 -- window that is not stored yet is cut with p.timezone.
--- Read by: whatever shows a window to people: pass_record, windows_to_build, record_verdict, next_answer, plan_runs, the
--- views that have a column window_timezone.
+-- Read by: whatever shows a window to people: pass_record, windows_to_build, record_verdict, next_answer, plan_runs,
+-- the views that have a column window_timezone.
 -- Rules: stretch_timezone. Types are exact and names qualified (README.md, Names).
 create or replace function record_ledger.window_timezone(
     p record_ledger.pipeline, window_start_time timestamptz
@@ -5328,9 +5328,12 @@ declare
     v_before text;
     v_next record;
 begin
+    -- What began here before is cut anew.
+    delete from record_ledger.pipeline_zone as z
+    where z.pipeline_id = p.pipeline_id and z.from_time = begin_stretch.from_time;
     select z.timezone into v_before
     from record_ledger.pipeline_zone as z
-    where z.pipeline_id = p.pipeline_id and z.from_time <= begin_stretch.from_time
+    where z.pipeline_id = p.pipeline_id and z.from_time < begin_stretch.from_time
     order by z.from_time desc
     limit 1;
     if v_before is distinct from p.timezone then
