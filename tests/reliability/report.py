@@ -11,7 +11,10 @@ from typing import Any
 
 from tests.reliability.notes import Note
 
-TOLD = ("passed", "completed", "failed", "released", "lost", "feared lost", "refused", "unavailable", "no space")  # fmt: skip
+TOLD = (
+    "passed", "completed", "failed", "released", "lost", "feared lost", "refused", "unavailable",
+    "no space", "extended", "observed", "stale token refused",
+)  # fmt: skip
 
 
 @dataclass
