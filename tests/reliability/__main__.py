@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 from tests.reliability.chaos import run_chaos
+from tests.reliability.failover import run_async_failover, run_failover
 from tests.reliability.full_disk import run_full_disk
 from tests.reliability.lives import run_lives
 from tests.reliability.report import as_json, print_table
@@ -29,6 +30,8 @@ SCENARIOS = {
     "chaos": (run_chaos, 0.5),
     "restore": (run_restore, 0.1),
     "full-disk": (run_full_disk, 0.15),
+    "failover": (run_failover, 0.2),
+    "failover-async": (run_async_failover, 0.2),
 }
 
 

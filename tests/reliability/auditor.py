@@ -126,8 +126,10 @@ RULES = {
             from noted as n
             where what in ('began', 'finished', 'gave up') and not ({_NEVER_PASSED_HERE})
         ) as a
-        join noted as b using (pipeline_id, window_start_time)
-        where a.what = 'began' and b.what = 'began' and b.claim_token > a.claim_token
+        join (
+            select n.* from noted as n where what = 'began' and not ({_NEVER_PASSED_HERE})
+        ) as b using (pipeline_id, window_start_time)
+        where a.what = 'began' and b.claim_token > a.claim_token
             and b.at < a.ended
             and not exists (
                 select from {_HAPPENED} as e
