@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tests.reliability.chaos import run_chaos
 from tests.reliability.failover import run_async_failover, run_failover
+from tests.reliability.frozen_primary import run_frozen_primary
 from tests.reliability.full_disk import run_full_disk
 from tests.reliability.lives import run_lives
 from tests.reliability.report import as_json, print_table
@@ -32,6 +33,7 @@ SCENARIOS = {
     "full-disk": (run_full_disk, 0.15),
     "failover": (run_failover, 0.2),
     "failover-async": (run_async_failover, 0.2),
+    "frozen-primary": (run_frozen_primary, 0.2),
 }
 
 

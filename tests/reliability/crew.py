@@ -27,7 +27,13 @@ ENDING_SECONDS = 8.0
 DAY = 86400
 # Clocks of clients: right, a month late, a year early.
 CLOCKS = (0, 0, -30 * DAY, 400 * DAY)
-MODULES = {"worker": "worker", "operator": "operators", "steady": "steady", "stale": "stale_worker"}
+MODULES = {
+    "mover": "mover",
+    "worker": "worker",
+    "operator": "operators",
+    "steady": "steady",
+    "stale": "stale_worker",
+}
 
 
 @dataclass
@@ -47,7 +53,8 @@ class Crew:
     """Starts processes on a ledger, in a `with` block, at whose end none of them is left.
 
     `folder` takes their notes and what they print. `ended` has what else went wrong. `lease` is
-    that of the configs. Stale workers turn up with the claims that are noted in the folder `others`.
+    that of the configs. Stale workers turn up with the claims that are noted in the folder `others`;
+    movers publish in the database `warehouse`.
     """
 
     def __init__(
@@ -58,9 +65,10 @@ class Crew:
         *,
         lease: float = LEASE,
         others: Path | None = None,
+        warehouse: str | None = None,
     ) -> None:
         self.folder, self.configs = folder, configs
-        self.lease, self.others = lease, others
+        self.lease, self.others, self.warehouse = lease, others, warehouse
         self.members: list[Member] = []
         self.wrong: list[Note] = []
         self._seed, self._number = seed, 0
@@ -109,6 +117,7 @@ class Crew:
                 stop=str(self._stop), lease=self.lease,
                 previous=str(before.notes) if was_killed and before else None,
                 others=None if self.others is None else str(self.others),
+                warehouse=self.warehouse, stage=str(self.folder.parent / "stage"),
             )  # fmt: skip
             command = python("-m", f"tests.reliability.{MODULES[kind]}", json.dumps(asdict(spec)))
         variables = {"PYTHONPATH": str(ROOT), "RECORD_LEDGER_DSN": dsn}

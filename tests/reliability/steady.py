@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from pathlib import Path
 
 from tests.reliability.worker import Spec, Step, Worker
 
@@ -15,13 +16,15 @@ TIMES_THE_LEASE = 1.3
 
 
 class Steady(Worker):
-    """A worker that takes its time."""
+    """A worker that takes its time, until it is told to stop."""
 
     def steps(self) -> list[Step]:
         return [self.block]
 
     def take_time(self) -> None:
-        time.sleep(self.spec.lease * TIMES_THE_LEASE)
+        until = time.monotonic() + self.spec.lease * TIMES_THE_LEASE
+        while time.monotonic() < until and not Path(self.spec.stop).exists():
+            time.sleep(0.1)
 
 
 if __name__ == "__main__":

@@ -58,6 +58,9 @@ class Spec:
     previous: str | None = None
     # The folder with the notes of others, whose claims a stale worker takes for its own.
     others: str | None = None
+    # Where a mover publishes its windows, and the folder in which it stages them.
+    warehouse: str | None = None
+    stage: str | None = None
 
 
 class Worker:
