@@ -22,6 +22,7 @@ from tests.reliability.failover import run_async_failover, run_failover
 from tests.reliability.frozen_primary import run_frozen_primary
 from tests.reliability.full_disk import run_full_disk
 from tests.reliability.lives import run_lives
+from tests.reliability.logical import run_logical
 from tests.reliability.report import as_json, print_table
 from tests.reliability.restore import run_restore
 
@@ -34,6 +35,7 @@ SCENARIOS = {
     "failover": (run_failover, 0.2),
     "failover-async": (run_async_failover, 0.2),
     "frozen-primary": (run_frozen_primary, 0.2),
+    "logical": (run_logical, 0.2),
 }
 
 
