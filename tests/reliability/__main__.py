@@ -25,6 +25,7 @@ from tests.reliability.lives import run_lives
 from tests.reliability.logical import run_logical
 from tests.reliability.report import as_json, print_table
 from tests.reliability.restore import run_restore
+from tests.reliability.sessions import run_read_only, run_sessions
 
 # Each with its share of the time.
 SCENARIOS = {
@@ -36,6 +37,8 @@ SCENARIOS = {
     "failover-async": (run_async_failover, 0.2),
     "frozen-primary": (run_frozen_primary, 0.2),
     "logical": (run_logical, 0.2),
+    "sessions": (run_sessions, 0.2),
+    "read-only": (run_read_only, 0.2),
 }
 
 
