@@ -23,6 +23,7 @@ from tests.reliability.frozen_primary import run_frozen_primary
 from tests.reliability.full_disk import run_full_disk
 from tests.reliability.lives import run_lives
 from tests.reliability.logical import run_logical
+from tests.reliability.outputs import run_outputs
 from tests.reliability.report import as_json, print_table
 from tests.reliability.restore import run_restore
 from tests.reliability.sessions import run_read_only, run_sessions
@@ -39,6 +40,7 @@ SCENARIOS = {
     "logical": (run_logical, 0.2),
     "sessions": (run_sessions, 0.2),
     "read-only": (run_read_only, 0.2),
+    "outputs": (run_outputs, 0.2),
 }
 
 
