@@ -535,7 +535,34 @@ drop function if exists record_ledger.retry_time(timestamptz, integer, interval)
 drop function if exists record_ledger.status_after(text, text, boolean);
 $body$);
 select record_ledger.migrate(6, '0006_claims', $body$-- record_ledger migration 6: claim tokens, and how a claim ends.
+-- Tokens are computed from the pipeline's newest one and the clock, so the sequence goes; a claim can be cancelled, and
+-- a record given back until an instant.
 -- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
+-- Rules kept here: none; the trigger check_record_change keeps those of the new columns.
+
+-- ---------------------------------------------------------------- record
+alter table record_ledger.record
+-- Who cancelled the claim of a record in progress, when and why; null otherwise.
+add column cancellation jsonb,
+-- Who gave a pending record back, and until when no run is passed it (retry_at); null when no such instant was named.
+add column postponement jsonb;
+
+-- ---------------------------------------------------------------- claim
+-- Tokens drawn from it stay valid: those drawn from now on are greater. Only now, when no pass is under way any more:
+-- one that has read records and draws its token next would wait for this deploy, which would wait for it.
+drop sequence record_ledger.claim_token_seq;
+
+-- ---------------------------------------------------------------- functions whose signature is another one now
+drop function if exists record_ledger.complete_record(text, bigint, jsonb);
+drop function if exists record_ledger.fail_record(text, bigint, text, boolean);
+drop function if exists record_ledger.release_record(text, bigint);
+drop function if exists record_ledger.extend_lease(text, bigint);
+drop function if exists record_ledger.adopt_observations(text, bigint, text);
+drop function if exists record_ledger.end_claim(text, bigint, text, jsonb, boolean);
+drop function if exists record_ledger.raise_claim_lost(text, bigint);
+drop function if exists record_ledger.next_answer(record_ledger.pipeline, text, timestamptz);
+drop function if exists record_ledger.status_after(text, text, boolean, boolean);
+drop function if exists record_ledger.is_read_committed();
 $body$);
 select record_ledger.migrate(7, '0007_zones', $body$-- record_ledger migration 7: the zone that windows were cut with.
 -- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
@@ -601,7 +628,8 @@ $$;
 comment on function record_ledger.archive_end(text) is
 'Private. The end of the newest archived window of a pipeline; null when nothing is archived.';
 -- record_ledger.attempt_ending: what ended the newest attempt of a record, as BACKOFF and FAILED say it.
--- A record that was taken back only in thought still bears the event of its pass: then its lease has expired.
+-- Of a cancelled claim it is the cancellation, whatever the run said of it. A record that was taken back only in thought
+-- still bears the event of its pass: then its lease has expired.
 -- Read by: record_verdict.
 -- Rules: none.
 create or replace function record_ledger.attempt_ending(last_event text, last_detail jsonb)
@@ -609,10 +637,16 @@ returns text
 language sql
 immutable
 as $$
-    select case last_event
-        when 'failed' then coalesce(nullif(last_detail ->> 'error', ''), 'no error was told')
-        when 'rebuilt' then 'its record was built again since'
-        when 'counts_waived'
+    select case
+        when last_detail ? 'cancelled_by' then format(
+            'it was cancelled by %s: %s',
+            last_detail ->> 'cancelled_by',
+            last_detail ->> 'cancel_reason'
+        )
+        when last_event = 'failed'
+            then coalesce(nullif(last_detail ->> 'error', ''), 'no error was told')
+        when last_event = 'rebuilt' then 'its record was built again since'
+        when last_event = 'counts_waived'
             then coalesce(
                 'its counts were waived since: ' || (last_detail ->> 'reason'), 'its lease expired'
             )
@@ -960,6 +994,8 @@ begin
             and new.retry_at is not distinct from old.retry_at
             and new.updated_at = old.updated_at
             and (new.lease_expires_at is null) = (old.lease_expires_at is null)
+            and new.cancellation is not distinct from old.cancellation
+            and new.postponement is not distinct from old.postponement
             and new.is_historical = old.is_historical
             and new.counts_waived = old.counts_waived and new.needs_counts >= old.needs_counts;
         -- A record is linked anew only while none is before it (the schema then checks the link), or none any more.
@@ -985,15 +1021,32 @@ begin
                     and (not old.needs_counts or record_ledger.check_counts(old));
             when 'passed_again' then
                 v_status := 'IN_PROGRESS';
-                v_is_legal := old.status = 'IN_PROGRESS' and new.claim_token > old.claim_token
+                v_is_legal := old.status = 'IN_PROGRESS' and old.cancellation is null
+                    and new.claim_token > old.claim_token
                     and new.run_id is not distinct from old.run_id;
-            when 'failed', 'lease_expired' then
-                -- With a time to try again there is an attempt left.
-                v_status := case when new.retry_at is null then 'FAILED' else 'PENDING' end;
-                v_is_legal := old.status = 'IN_PROGRESS';
-            when 'released' then
-                v_status := 'PENDING';
-                v_is_legal := old.status = 'IN_PROGRESS' and new.attempt = old.attempt - 1;
+            when 'failed', 'lease_expired', 'released' then
+                v_is_legal := old.status = 'IN_PROGRESS'
+                    and new.attempt = old.attempt - (new.last_event = 'released')::integer;
+                if old.cancellation is not null then
+                    -- However the run ends it, or does not: no run is passed a cancelled record again.
+                    v_status := 'FAILED';
+                    new.claim_token := old.claim_token;
+                    new.run_id := old.run_id;
+                    new.retry_at := null;
+                    new.postponement := null;
+                    new.last_detail := coalesce(new.last_detail, '{}') || old.cancellation;
+                elsif new.retry_at is null and new.last_event <> 'released' then
+                    -- With a time to try again there is an attempt left.
+                    v_status := 'FAILED';
+                else
+                    v_status := 'PENDING';
+                end if;
+            when 'cancelled' then
+                v_status := 'IN_PROGRESS';
+                v_is_legal := old.status = 'IN_PROGRESS' and old.cancellation is null
+                    and new.cancellation ?& array['cancelled_by', 'cancelled_at', 'cancel_reason']
+                    and new.claim_token = old.claim_token
+                    and new.run_id is not distinct from old.run_id;
             when 'waived' then
                 v_status := 'WAIVED';
                 v_is_legal := old.status in ('PENDING', 'FAILED');
@@ -1011,7 +1064,8 @@ begin
                 v_is_legal := old.status in ('PENDING', 'IN_PROGRESS') and not old.counts_waived
                     and new.claim_token is not distinct from old.claim_token
                     and new.run_id is not distinct from old.run_id
-                    and new.retry_at is not distinct from old.retry_at;
+                    and new.retry_at is not distinct from old.retry_at
+                    and new.postponement is not distinct from old.postponement;
             else
                 v_is_legal := false;
         end case;
@@ -1035,7 +1089,13 @@ begin
             and (v_status = 'IN_PROGRESS') = (new.lease_expires_at is not null)
             and (v_status <> 'IN_PROGRESS' or new.claim_token is not null)
             and (v_status <> 'PENDING' or (new.claim_token is null and new.run_id is null))
-            and (v_status = 'PENDING' or new.retry_at is null);
+            and (v_status = 'PENDING' or new.retry_at is null)
+            and (
+                new.cancellation is null and (old.cancellation is null or v_status <> 'IN_PROGRESS')
+                or new.last_event = 'cancelled'
+                or v_status = 'IN_PROGRESS' and new.cancellation = old.cancellation
+            )
+            and (new.postponement is null or v_status = 'PENDING' and new.retry_at is not null);
     end if;
     if v_is_legal is not true then
         raise exception 'illegal change of the record % of pipeline %: % from % to %',
@@ -1111,6 +1171,94 @@ begin
     end if;
 end
 $$;
+-- record_ledger.claim_loss: why a claim token is not, or no longer, the one that decides about its record.
+-- That no record was passed with it, that its claim is on another window than the one named, or what ended the claim.
+-- Raises RL002 for an unknown pipeline, RL005 when no token was given.
+-- Read by: raise_claim_lost, claim_state.
+-- Rules: none.
+create or replace function record_ledger.claim_loss(
+    pipeline_id text, claim_token bigint, window_start_time timestamptz default null
+)
+returns text
+language plpgsql
+stable
+as $$
+#variable_conflict use_column
+declare
+    v_claim record_ledger.claim;
+    v_end record;
+    v_timezone text;
+begin
+    select p.timezone into v_timezone
+    from record_ledger.pipeline as p
+    where p.pipeline_id = claim_loss.pipeline_id;
+    if not found then
+        perform record_ledger.raise_unknown_pipeline(claim_loss.pipeline_id);
+    end if;
+    if claim_loss.claim_token is null then
+        raise exception 'claim_token: null is no token; give the one in the record that was passed'
+            using errcode = 'RL005';
+    end if;
+    select c.* into v_claim
+    from record_ledger.claim as c
+    where c.pipeline_id = claim_loss.pipeline_id and c.claim_token = claim_loss.claim_token;
+    if not found then
+        return format(
+            'pipeline %s never passed a record with claim token %s',
+            claim_loss.pipeline_id, claim_loss.claim_token
+        );
+    end if;
+    if v_claim.window_start_time <> claim_loss.window_start_time then
+        return format(
+            'claim token %s of pipeline %s is of window %s, not of window %s',
+            v_claim.claim_token,
+            v_claim.pipeline_id,
+            record_ledger.local_time(v_claim.window_start_time, v_timezone),
+            case
+                when isfinite(claim_loss.window_start_time)
+                    then record_ledger.local_time(claim_loss.window_start_time, v_timezone)
+                else claim_loss.window_start_time::text
+            end
+        );
+    end if;
+    select e.event, e.event_time, e.actor, e.detail into v_end
+    from (
+        select l.*
+        from record_ledger.record_events as l
+        union all
+        select a.*
+        from record_ledger.archived_record_events as a
+    ) as e
+    where e.pipeline_id = v_claim.pipeline_id and e.window_start_time = v_claim.window_start_time
+        and (
+            e.claim_token = v_claim.claim_token
+            and e.event not in ('passed', 'passed_again', 'counts_waived', 'cancelled')
+            or e.claim_token > v_claim.claim_token and e.event = 'passed_again'
+        )
+    order by e.event_no
+    limit 1;
+    return format(
+        'claim token %s of pipeline %s, window %s, ended at %s: %s',
+        v_claim.claim_token,
+        v_claim.pipeline_id,
+        record_ledger.local_time(v_claim.window_start_time, v_timezone),
+        record_ledger.local_time(v_end.event_time, v_timezone),
+        case
+            when v_end.event = 'completed' then 'the record was completed'
+            when v_end.event = 'failed' then 'the record was marked as failed'
+            when v_end.event = 'released' then 'the record was released'
+            when v_end.event = 'lease_expired' and v_end.detail ? 'reason'
+                then format('%s took it back: %s', v_end.actor, v_end.detail ->> 'reason')
+            when v_end.event = 'lease_expired' then 'its lease expired'
+            when v_end.event = 'passed_again'
+                then 'the run was passed the record again, with a newer token'
+            else 'the record was ' || v_end.event
+        end
+    );
+end
+$$;
+comment on function record_ledger.claim_loss(text, bigint, timestamptz) is
+'Private. Why a claim token is not the current one of a record: one sentence.';
 -- record_ledger.clock: the ledger's only source of time.
 -- The server's clock at the moment of the call, not the transaction's start: leases must not begin in the past.
 -- Read by: every routine and view, once per statement or per lock taken. Only a test database replaces it.
@@ -1756,7 +1904,7 @@ begin
     from record_ledger.record as o
     where o.open_pipeline_id = p.pipeline_id and o.lane = 'active'
         and o.window_start_time >= v_from_active
-        and o.lease_expires_at <= as_of and o.attempt < p.max_attempts
+        and o.lease_expires_at <= as_of and o.attempt < p.max_attempts and o.cancellation is null
     order by o.window_start_time
     limit 1;
     select min(h.window_start_time) into v_start
@@ -1797,7 +1945,7 @@ begin
     where o.pipeline_id = p.pipeline_id and o.window_start_time = v_start;
     if r.status = 'IN_PROGRESS' and r.lease_expires_at <= as_of then
         r.status := 'FAILED';
-        r.last_detail := null;
+        r.last_detail := r.cancellation;
         r.updated_at := as_of;
     end if;
     return r;
@@ -1940,7 +2088,7 @@ comment on function record_ledger.enough_windows() is
 -- record_ledger.expected_claims: how each record in progress is expected to come out of it, seen from an instant.
 -- While its lease runs, the run completes: run_duration after its pass, or where that is over already, with the lease.
 -- Where the lease has run out, the next pass takes the record back or marks it failed. (One that must be built as well
--- is built by the pass after that one, which is not told apart here.)
+-- is built by the pass after that one, which is not told apart here.) A cancelled claim ends as a failed record.
 -- Read by: planned_passes. Rules: retry_time, is_lost; collect_expired_leases does what is said here of expired leases.
 create or replace function record_ledger.expected_claims(
     p record_ledger.pipeline,
@@ -1976,12 +2124,13 @@ as $$
                     r.lease_expires_at, r.attempt, r.window_end_time, p
                 )
         end as retry_at,
-        l.is_lost and not l.comes_back as is_stuck
+        (l.is_lost or r.cancellation is not null) and not l.comes_back as is_stuck
     from record_ledger.record as r
     cross join lateral (
         select
             r.lease_expires_at <= as_of as is_lost,
             r.attempt < (p).max_attempts
+            and r.cancellation is null
             and (r.missing_fields is null or r.awaits_build and can_build) as comes_back
     ) as l
     where r.open_pipeline_id = (p).pipeline_id and r.lane = 'active'
@@ -2063,6 +2212,28 @@ end
 $$;
 comment on function record_ledger.first_window_start(record_ledger.pipeline, timestamptz) is
 'Where the first window of a pipeline without records starts.';
+-- record_ledger.half_of_time_left: half of the time, in whole seconds, for which a window's source data is still there.
+-- The longest that a record may be kept from its runs: a wait never loses a record. Null without a source_retention.
+-- Read by: retry_time, postponement.
+-- Rules: none.
+create or replace function record_ledger.half_of_time_left(
+    window_end_time timestamptz, p record_ledger.pipeline, as_of timestamptz
+)
+returns numeric
+language sql
+-- Not immutable, though elapsed time is: adding to an instant counts as stable, and only then is the call inlined.
+stable
+as $$
+    select case
+        when (p).source_retention is not null then greatest(
+            floor(extract(epoch from window_end_time + (p).source_retention - as_of) / 2), 0
+        )
+    end
+$$;
+comment on function record_ledger.half_of_time_left(
+    timestamptz, record_ledger.pipeline, timestamptz
+) is
+'Half of the seconds for which a window''s source data is still there; null when nothing says how long it is kept.';
 -- record_ledger.instant: reads an ISO 8601 time with an offset; null when the text is none.
 -- No other form: PostgreSQL would read 'tomorrow' and 'infinity' too, and '01/02/03' as the session's DateStyle says.
 -- Read by: start_instant, built_problem.
@@ -2159,19 +2330,6 @@ as $$
 $$;
 comment on function record_ledger.is_lost(timestamptz, interval, timestamptz) is
 'Whether a window''s source data is gone: window_end_time + source_retention is not after as_of.';
--- record_ledger.is_read_committed: may this transaction change the ledger?
--- After waiting for a lock a routine must see what the others did; stricter levels would show it the past.
--- Read by: every routine that takes a lock.
--- Rules: none.
-create or replace function record_ledger.is_read_committed()
-returns boolean
-language sql
-stable
-as $$
-    select current_setting('transaction_isolation') in ('read committed', 'read uncommitted')
-$$;
-comment on function record_ledger.is_read_committed() is
-'Whether the transaction sees what others committed while it waited for a lock.';
 -- record_ledger.is_run_id: can a run of this name be bound to a record?
 -- A text of 1 to 1024 bytes that is not blank; null too, and it binds nothing.
 -- Read by: pass_valid_record, store_new_and_pass_valid_record.
@@ -2185,6 +2343,21 @@ as $$
 $$;
 comment on function record_ledger.is_run_id(text) is
 'Whether a text can be a run id: 1 to 1024 bytes and not blank, or null.';
+-- record_ledger.is_safe_to_write: may this transaction change the ledger?
+-- After waiting for a lock a routine must see what the others did, and stricter levels would show it the past. And the
+-- triggers must fire, which keep the state machine and the history: as a replica the session would skip them.
+-- Read by: every routine that takes a lock; refuse_call says which of both it was.
+-- Rules: none.
+create or replace function record_ledger.is_safe_to_write()
+returns boolean
+language sql
+stable
+as $$
+    select current_setting('transaction_isolation') in ('read committed', 'read uncommitted')
+        and current_setting('session_replication_role') <> 'replica'
+$$;
+comment on function record_ledger.is_safe_to_write() is
+'Whether the transaction sees what others committed while it waited for a lock, and fires the ledger''s triggers.';
 -- record_ledger.is_stable: has the data of a window settled?
 -- From the very instant on at which window_end_time + x_time_back is reached.
 -- Read by: next_answer, record_verdict, can_build_alone, build_records, windows_to_build,
@@ -2773,7 +2946,9 @@ create or replace function record_ledger.next_answer(
     -- progress begin, and what historical records are owed, in passes.
     out waiting_mark timestamptz,
     out active_mark timestamptz,
-    out historical_credit numeric
+    out historical_credit numeric,
+    -- Of the pipeline's newest claim: the next one's is greater.
+    out newest_token bigint
 )
 language plpgsql
 stable
@@ -2794,6 +2969,7 @@ begin
         c.waiting_mark,
         c.active_mark,
         c.historical_credit,
+        c.claim_token,
         (
             select b.window_start_time
             from record_ledger.claim as b
@@ -2803,6 +2979,7 @@ begin
         next_answer.waiting_mark,
         next_answer.active_mark,
         next_answer.historical_credit,
+        next_answer.newest_token,
         next_answer.bound_window
     from record_ledger.claim as c
     where c.pipeline_id = p.pipeline_id
@@ -2884,12 +3061,16 @@ begin
         if r.status = 'IN_PROGRESS'
             and r.run_id = next_answer.run_id
             and r.lease_expires_at > as_of
+            -- Nobody is passed a cancelled record before it is reopened.
+            and r.cancellation is null
         then
             verdict := 'READY';
             return;
         end if;
-        -- Its own backoff does not keep the run that failed from trying again.
-        r.retry_at := null;
+        -- Its own backoff does not keep the run that failed from trying again; until a time that it named itself it waits.
+        if r.postponement is null then
+            r.retry_at := null;
+        end if;
     else
         -- The next one in order, ...
         select w.* into r
@@ -3011,7 +3192,7 @@ begin
         where e.open_pipeline_id = p.pipeline_id and e.lane = 'active'
             and e.window_start_time >= v_from_active
             and e.lease_expires_at <= as_of
-            and e.attempt < p.max_attempts and e.missing_fields is null
+            and e.attempt < p.max_attempts and e.cancellation is null and e.missing_fields is null
             and record_ledger.retry_time(e.lease_expires_at, e.attempt, e.window_end_time, p)
                 <= as_of
         order by e.window_start_time
@@ -3072,6 +3253,27 @@ comment on function record_ledger.next_candidate(
     timestamptz
 ) is
 'Private. Which of a pipeline''s pending records comes next: oldest first, or by the backfill_share.';
+-- record_ledger.next_claim_token: the token of a pipeline's next claim, from its newest one and the time.
+-- The greater of (the newest + 1) and (milliseconds since 2025-01-01 UTC, shifted by 12 bits), plus 12 random bits: later
+-- claims of a pipeline have greater tokens whatever the clock does, and two copies of a ledger draw different ones. The
+-- random bits are of the server's strong source; random() would repeat in sessions with the same seed.
+-- A clock of 2094 or later gives 2^53 or more, which pass_record refuses.
+-- Read by: pass_record, under the pipeline's lock.
+-- Rules: none.
+create or replace function record_ledger.next_claim_token(newest bigint, as_of timestamptz)
+returns bigint
+language sql
+volatile
+as $$
+    select greatest(
+        coalesce(newest, 0) + 1,
+        least(
+            floor((date_part('epoch', as_of) - 1735689600) * 1000), 2199023255552
+        )::bigint << 12
+    ) + ('x' || left(gen_random_uuid()::text, 3))::bit(12)::bigint
+$$;
+comment on function record_ledger.next_claim_token(bigint, timestamptz) is
+'Private. The token of a pipeline''s next claim: greater than its newest one, and different in each copy of the ledger.';
 -- record_ledger.next_window: the one window that starts at a given instant.
 -- Ends at the earlier of start + granularity (elapsed) and the next local midnight; from 1d on it is the local day.
 -- Read by: store_windows (the usual case: one window is due), pipeline_progress, planned_passes.
@@ -3644,6 +3846,45 @@ comment on function record_ledger.planned_passes(
     record_ledger.pipeline, integer, timestamptz, integer, interval
 ) is
 'Private. Which window each of the next runs of a pipeline is passed, and when, by the rules of a pass.';
+-- record_ledger.postponement: until when a record that is given back waits, and for whom; null when it does not wait.
+-- A time that is past keeps nobody from it. One after half of the time that its source data has left is brought forward
+-- to that, and the time that was asked for is kept beside it.
+-- Read by: end_claim.
+-- Rules: half_of_time_left.
+create or replace function record_ledger.postponement(
+    run_id text,
+    window_end_time timestamptz,
+    p record_ledger.pipeline,
+    asked timestamptz,
+    as_of timestamptz
+)
+returns jsonb
+language plpgsql
+stable
+as $$
+declare
+    v_until constant timestamptz := least(
+        asked,
+        as_of + interval '1 second' * record_ledger.half_of_time_left(window_end_time, p, as_of)
+    );
+begin
+    if v_until <= as_of then
+        return null;
+    end if;
+    return jsonb_strip_nulls(jsonb_build_object(
+        'not_before', record_ledger.local_time(v_until, p.timezone),
+        'asked_not_before', case
+            when v_until < asked then record_ledger.local_time(asked, p.timezone)
+        end,
+        'released_by', session_user,
+        'run_id', run_id
+    ));
+end
+$$;
+comment on function record_ledger.postponement(
+    text, timestamptz, record_ledger.pipeline, timestamptz, timestamptz
+) is
+'Private. Until when a record that is given back with not_before waits, and who gave it back; null when it does not wait.';
 -- record_ledger.read_config: a config as the row of the pipeline it describes, with every default filled in.
 -- Reads and writes no table; raises RL001 with all problems in one error.
 -- Read by: register_config, store_new_and_pass_valid_record.
@@ -3817,13 +4058,18 @@ begin
     elsif r.status = 'FAILED' then
         verdict := 'FAILED';
         reason := format(
-            '%s failed for good at %s after attempt %s of %s: %s', v_window,
-            record_ledger.iso_time(r.updated_at), r.attempt, p.max_attempts,
+            '%s failed for good at %s%s: %s', v_window,
+            record_ledger.iso_time(r.updated_at),
+            -- A cancelled record may have attempts left, and a released attempt is not counted.
+            case
+                when not coalesce(r.last_detail ? 'cancelled_by', false)
+                    then format(' after attempt %s of %s', r.attempt, p.max_attempts)
+            end,
             record_ledger.attempt_ending(r.last_event, r.last_detail)
         );
     elsif r.status = 'IN_PROGRESS' and r.lease_expires_at <= as_of then
         verdict := 'LEASE_EXPIRED';
-        if r.attempt < p.max_attempts and not v_is_lost
+        if r.attempt < p.max_attempts and not v_is_lost and r.cancellation is null
             and p.paused_at is null and r.missing_fields is null
         then
             ready_at := record_ledger.retry_time(
@@ -3838,6 +4084,9 @@ begin
             case
                 when v_is_lost then 'waives it as lost: its source data was kept until '
                     || record_ledger.iso_time(r.window_end_time + p.source_retention)
+                when r.cancellation is not null
+                    then 'marks it failed, as '
+                        || record_ledger.attempt_ending(r.last_event, r.cancellation)
                 when r.attempt >= p.max_attempts
                     then format(
                         'marks it failed, as attempt %s of %s is used up',
@@ -3856,12 +4105,14 @@ begin
     elsif r.status = 'IN_PROGRESS' then
         verdict := 'LEASED';
         reason := format(
-            '%s is in progress: %s holds it, attempt %s of %s, until its lease ends at %s',
+            '%s is in progress: %s holds it, attempt %s of %s, until its lease ends at %s%s',
             v_window,
             coalesce('run ' || r.run_id, 'a run without an id'),
             r.attempt,
             p.max_attempts,
-            record_ledger.iso_time(r.lease_expires_at)
+            record_ledger.iso_time(r.lease_expires_at),
+            '; ' || record_ledger.attempt_ending(r.last_event, r.cancellation)
+                || ' (at ' || (r.cancellation ->> 'cancelled_at') || '), so its run is to stop'
         );
     elsif p.paused_at is not null then
         verdict := 'PAUSED';
@@ -3890,6 +4141,18 @@ begin
             '%s ends at %s; its data has settled %s later, at %s', v_window,
             record_ledger.iso_time(r.window_end_time), p.config ->> 'x_time_back',
             record_ledger.iso_time(v_stable_at)
+        );
+    elsif r.retry_at > as_of and r.postponement is not null then
+        verdict := 'BACKOFF';
+        ready_at := r.retry_at;
+        reason := format(
+            '%s was given back by %s (%s), to be passed to no run before %s%s',
+            v_window,
+            coalesce('run ' || (r.postponement ->> 'run_id'), 'a run without an id'),
+            r.postponement ->> 'released_by',
+            record_ledger.iso_time(r.retry_at),
+            '; the run asked for ' || (r.postponement ->> 'asked_not_before')
+                || ', after half of the time that its source data has left'
         );
     elsif r.retry_at > as_of then
         verdict := 'BACKOFF';
@@ -4191,7 +4454,7 @@ comment on function record_ledger.retention_problems(jsonb) is
 -- and with a source_retention at most half of the time that is left: a backoff never loses a record.
 -- Read by: end_claim, expire_leases, collect_expired_leases, next_candidate, deciding_record, record_verdict,
 -- expected_claims, plan_runs.
--- Rules: none.
+-- Rules: half_of_time_left.
 create or replace function record_ledger.retry_time(
     failed_at timestamptz,
     attempt integer,
@@ -4208,11 +4471,7 @@ as $$
     select failed_at + interval '1 second' * least(
         extract(epoch from (p).retry_delay) * power(2, least(attempt - 1, 60)),
         greatest(86400, extract(epoch from (p).retry_delay)),
-        case
-            when (p).source_retention is not null then greatest(
-                floor(extract(epoch from window_end_time + (p).source_retention - failed_at) / 2), 0
-            )
-        end
+        record_ledger.half_of_time_left(window_end_time, p, failed_at)
     )
 $$;
 comment on function record_ledger.retry_time(
@@ -4255,10 +4514,12 @@ comment on function record_ledger.start_instant(text, text) is
 --   waive   what is pending or failed needs no run any more
 --   reopen  what is finished or failed is pending once more, unless its source data is gone
 --   expire  a claim that is known to be dead ends as if its lease had run out: pending, or failed without attempts left
--- Read by: waive_records, reopen_records, expire_leases, range_effects.
+--           or when it was cancelled
+--   cancel  a claim goes on until its run stops or its lease ends, and the record fails then
+-- Read by: waive_records, reopen_records, expire_leases, cancel_records, range_effects.
 -- Rules: which records an operation changes is said here; check_record_change guards each change.
 create or replace function record_ledger.status_after(
-    operation text, status text, has_attempts_left boolean, is_lost boolean
+    operation text, status text, has_attempts_left boolean, is_cancelled boolean, is_lost boolean
 )
 returns text
 language sql
@@ -4269,12 +4530,14 @@ as $$
         when operation = 'reopen' and status in ('COMPLETED', 'FAILED', 'WAIVED')
             -- The next pass would waive it.
             and not is_lost then 'PENDING'
-        when operation = 'expire' and status = 'IN_PROGRESS' and has_attempts_left then 'PENDING'
+        when operation = 'expire' and status = 'IN_PROGRESS' and has_attempts_left
+            and not is_cancelled then 'PENDING'
         when operation = 'expire' and status = 'IN_PROGRESS' then 'FAILED'
+        when operation = 'cancel' and status = 'IN_PROGRESS' and not is_cancelled then status
     end
 $$;
-comment on function record_ledger.status_after(text, text, boolean, boolean) is
-'Private. What waive, reopen or expire makes of a record of a status; null when it leaves the record alone.';
+comment on function record_ledger.status_after(text, text, boolean, boolean, boolean) is
+'Private. What waive, reopen, expire or cancel makes of a record of a status; null when it leaves the record alone.';
 -- record_ledger.stuck_window: the oldest open record that no run will ever finish, from a window's start on.
 -- Failed, or incomplete where the config cannot fill it, or a claim that will come to that; null when there is none.
 -- Read by: planned_passes.
@@ -4450,10 +4713,14 @@ comment on function record_ledger.windows_from(
 -- record_ledger.adopt_observations: takes over what earlier claims of the same generation counted, as this claim's own.
 -- Of each stage, or of the given one, that this claim has not counted itself. The caller answers for it: a later claim
 -- adopts the count of a source that it did not read anew, and not that of a target which it loads again.
--- Called by: runs, with their current claim token (RL004 else). Returns how many; repeating it adds nothing.
+-- Called by: runs, with their current claim token, and that of the window when one is named (RL004 else). Returns how
+-- many; repeating it adds nothing.
 -- Rules: adoptable_observations, check_stage, lock_record, observation_time.
 create or replace function record_ledger.adopt_observations(
-    pipeline_id text, claim_token bigint, stage text default null
+    pipeline_id text,
+    claim_token bigint,
+    stage text default null,
+    window_start_time timestamptz default null
 )
 returns integer
 language plpgsql
@@ -4475,9 +4742,11 @@ begin
     from record_ledger.claim as c
     where c.pipeline_id = adopt_observations.pipeline_id
         and c.claim_token = adopt_observations.claim_token;
-    if not found then
+    if not found or v_window <> adopt_observations.window_start_time then
         perform record_ledger.raise_claim_lost(
-            adopt_observations.pipeline_id, adopt_observations.claim_token
+            adopt_observations.pipeline_id,
+            adopt_observations.claim_token,
+            adopt_observations.window_start_time
         );
     end if;
     r := record_ledger.lock_record(
@@ -4520,7 +4789,7 @@ begin
     return v_adopted;
 end
 $$;
-comment on function record_ledger.adopt_observations(text, bigint, text) is
+comment on function record_ledger.adopt_observations(text, bigint, text, timestamptz) is
 'Takes over what earlier claims of the same generation counted, as evidence of the current claim (RL004 else); returns how many.';
 -- record_ledger.append_pipeline_event: notes what happened to a pipeline as a whole, with who did it and when.
 -- Numbered per pipeline, so its row must be locked.
@@ -4978,6 +5247,58 @@ end
 $$;
 comment on function record_ledger.build_records(record_ledger.pipeline, jsonb, timestamptz) is
 'Private. Fills the records that wait to be built.';
+-- record_ledger.cancel_records: asks the runs that hold the records of a range to stop; their claims are cancelled.
+-- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed. A run learns
+-- of it from claim_state, and keeps its claim until it has stopped, so no second run begins beside it. However the claim
+-- ends then, the record is FAILED, unless the run completes it; no run is passed it before it is reopened.
+-- Called by: operators, through the runner's command cancel, the dbt macro of the same name, or psql.
+-- Rules: status_after, is_in_range; check_record_change guards the change.
+create or replace function record_ledger.cancel_records(
+    pipeline_id text, from_time timestamptz, to_time timestamptz, reason text
+)
+returns integer
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+declare
+    p record_ledger.pipeline;
+    v_now timestamptz;
+    v_changed integer;
+begin
+    perform record_ledger.check_reason(reason);
+    perform record_ledger.check_range(from_time, to_time);
+    -- A pass could otherwise hand one of the records to its run again, with a claim that is not cancelled.
+    p := record_ledger.lock_pipeline(pipeline_id);
+    v_now := record_ledger.clock();
+    -- A run may be ending its claim right now: whoever comes second waits for the first one's commit, and then sees the
+    -- record as that one left it.
+    update record_ledger.record as r
+    set cancellation = jsonb_build_object(
+            'cancelled_by', session_user,
+            'cancelled_at', record_ledger.local_time(v_now, p.timezone),
+            'cancel_reason', reason
+        ),
+        last_event = 'cancelled',
+        last_detail = jsonb_build_object('reason', reason),
+        updated_at = v_now
+    where r.pipeline_id = p.pipeline_id
+        and record_ledger.is_in_range(r.window_start_time, r.window_end_time, from_time, to_time)
+        and record_ledger.status_after(
+            'cancel',
+            r.status,
+            r.attempt < p.max_attempts,
+            r.cancellation is not null,
+            record_ledger.is_lost(r.window_end_time, p.source_retention, v_now)
+        ) is not null;
+    get diagnostics v_changed = row_count;
+    return v_changed;
+end
+$$;
+comment on function record_ledger.cancel_records(text, timestamptz, timestamptz, text) is
+'Asks the runs that hold records whose whole window lies in a range to stop, with a reason; returns how many. Unless completed they end as FAILED.';
 -- record_ledger.check_backfill: raises RL005 unless a pipeline's history can be extended back to an instant.
 -- Returns where its first stored window starts.
 -- Called by: backfill_records, range_effects.
@@ -5094,8 +5415,50 @@ end
 $$;
 comment on function record_ledger.check_stage(text) is
 'Private. Raises RL005 for a text that can name no stage.';
+-- record_ledger.claim_state: whether a claim is current, cancelled or lost, and why; reads only.
+--   current    the record is this claim's; reason is null
+--   cancelled  it still is, and an operator wants the work to stop: fail it without a retry; reason is the operator's
+--   lost       it is not; reason says what ended the claim, or that no record was passed with this token
+-- Called by: runs that work for long, every 30 seconds or oftener: heartbeats go on, so only this tells of a cancellation.
+-- Rules: claim_loss.
+create or replace function record_ledger.claim_state(
+    pipeline_id text,
+    claim_token bigint,
+    out state text,
+    out reason text,
+    out cancelled_by text
+)
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+#variable_conflict use_column
+begin
+    select
+        case when r.cancellation is null then 'current' else 'cancelled' end,
+        r.cancellation ->> 'cancel_reason',
+        r.cancellation ->> 'cancelled_by'
+    into claim_state.state, claim_state.reason, claim_state.cancelled_by
+    from record_ledger.claim as c
+    join record_ledger.record as r
+        on r.pipeline_id = c.pipeline_id and r.window_start_time = c.window_start_time
+    where c.pipeline_id = claim_state.pipeline_id and c.claim_token = claim_state.claim_token
+        and r.claim_token = claim_state.claim_token and r.status = 'IN_PROGRESS';
+    if not found then
+        state := 'lost';
+        reason := record_ledger.claim_loss(claim_state.pipeline_id, claim_state.claim_token);
+    end if;
+end
+$$;
+comment on function record_ledger.claim_state(text, bigint) is
+'Whether a claim is current, cancelled (by whom, why) or lost: (state, reason, cancelled_by). Reads only.';
 -- record_ledger.collect_expired_leases: takes back the records of a locked pipeline whose lease has run out.
--- Pending again with a backoff from the expiry on, or failed when no attempt is left. No daemon: each pass does it.
+-- Pending again with a backoff from the expiry on, or failed when no attempt is left or the claim was cancelled, as
+-- check_record_change says. No daemon: each pass does it.
 -- Called by: pass_record.
 -- Rules: retry_time.
 create or replace function record_ledger.collect_expired_leases(
@@ -5115,6 +5478,7 @@ begin
         claim_token = case when r.attempt < p.max_attempts then null else r.claim_token end,
         run_id = case when r.attempt < p.max_attempts then null else r.run_id end,
         lease_expires_at = null,
+        cancellation = null,
         last_event = 'lease_expired',
         last_detail = jsonb_build_object(
             'lease_expires_at', record_ledger.local_time(r.lease_expires_at, p.timezone)
@@ -5130,11 +5494,15 @@ comment on function record_ledger.collect_expired_leases(
 ) is
 'Private. Takes back the records of a locked pipeline whose lease has run out.';
 -- record_ledger.complete_record: marks a passed record COMPLETED.
--- Needs the current claim token (RL004 else). Repeating it with the token that completed changes nothing.
+-- Needs the current claim token (RL004 else), and when a window is named, that of the claim. Repeating it with the
+-- token that completed changes nothing.
 -- Called by: everyone who was passed a record.
 -- Rules: end_claim.
 create or replace function record_ledger.complete_record(
-    pipeline_id text, claim_token bigint, detail jsonb default '{}'
+    pipeline_id text,
+    claim_token bigint,
+    detail jsonb default '{}',
+    window_start_time timestamptz default null
 )
 returns void
 language plpgsql
@@ -5145,11 +5513,13 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 as $$
 begin
-    perform record_ledger.end_claim(pipeline_id, claim_token, 'completed', coalesce(detail, '{}'));
+    perform record_ledger.end_claim(
+        pipeline_id, claim_token, window_start_time, 'completed', coalesce(detail, '{}')
+    );
 end
 $$;
-comment on function record_ledger.complete_record(text, bigint, jsonb) is
-'Marks a passed record COMPLETED; detail is kept in its history. RL004 unless the claim token is current.';
+comment on function record_ledger.complete_record(text, bigint, jsonb, timestamptz) is
+'Marks a passed record COMPLETED; detail is kept in its history. RL004 unless the claim token is current, and that of the window when one is named.';
 -- record_ledger.create_archive_partitions: makes room in the archive for the windows between two instants.
 -- One partition per year (UTC) and archive table; nothing when they are there. Blocks no reader and no other writer.
 -- Called by: archive_records.
@@ -5212,11 +5582,18 @@ $$;
 comment on function record_ledger.create_archive_partitions(timestamptz, timestamptz) is
 'Private. Creates the partitions of the archive tables that windows between two instants need.';
 -- record_ledger.end_claim: ends a claim with its current token, in one of three ways.
--- Repeating the call that ended it changes nothing; with a token that is not current it raises RL004.
+-- Repeating the call that ended it changes nothing; with a token that is not current, or not of the window that is
+-- named, it raises RL004.
 -- Called by: complete_record, fail_record, release_record.
--- Rules: retry_time; check_record_change guards the change.
+-- Rules: retry_time, postponement; check_record_change guards the change, and fails what was cancelled.
 create or replace function record_ledger.end_claim(
-    pipeline_id text, claim_token bigint, event text, detail jsonb, retry boolean default true
+    pipeline_id text,
+    claim_token bigint,
+    window_start_time timestamptz,
+    event text,
+    detail jsonb,
+    retry boolean default true,
+    not_before timestamptz default null
 )
 returns void
 language plpgsql
@@ -5226,16 +5603,32 @@ declare
     v_now timestamptz := record_ledger.clock();
     -- The record is pending again while its attempts are below this limit.
     v_limit integer := case end_claim.event when 'released' then 2147483647 else 0 end;
+    v_postponement jsonb;
     p record_ledger.pipeline;
+    r record_ledger.record;
 begin
-    if not record_ledger.is_read_committed() then
+    if not record_ledger.is_safe_to_write() then
         perform record_ledger.refuse_call();
     end if;
-    if end_claim.event = 'failed' and end_claim.retry then
+    if end_claim.event = 'failed' and end_claim.retry or end_claim.not_before > v_now then
         select q.* into p
         from record_ledger.pipeline as q
         where q.pipeline_id = end_claim.pipeline_id;
-        v_limit := p.max_attempts;
+        if end_claim.event = 'failed' then
+            v_limit := p.max_attempts;
+        else
+            -- Looked up without a lock: when the token is not current any more, nothing comes of it.
+            select q.* into r
+            from record_ledger.claim as c
+            join record_ledger.record as q
+                on q.pipeline_id = c.pipeline_id and q.window_start_time = c.window_start_time
+            where c.pipeline_id = end_claim.pipeline_id and c.claim_token = end_claim.claim_token;
+            v_postponement := record_ledger.postponement(
+                r.run_id, r.window_end_time, p, end_claim.not_before, v_now
+            );
+            not_before := (v_postponement ->> 'not_before')::timestamptz;
+            detail := coalesce(v_postponement - array['released_by', 'run_id'], '{}');
+        end if;
     end if;
     -- One guarded statement. A pass may be collecting the lease of this very claim: whoever comes second waits for the
     -- first one's commit, and then sees the record as that one left it.
@@ -5247,15 +5640,23 @@ begin
         retry_at = case
             when end_claim.event = 'failed' and r.attempt < v_limit
                 then record_ledger.retry_time(v_now, r.attempt, r.window_end_time, p)
+            when v_postponement is not null then end_claim.not_before
         end,
+        cancellation = null,
+        postponement = v_postponement,
         last_event = end_claim.event,
         last_detail = end_claim.detail,
         updated_at = v_now
     where r.pipeline_id = end_claim.pipeline_id
-        and r.window_start_time = (
-            select c.window_start_time
-            from record_ledger.claim as c
-            where c.pipeline_id = end_claim.pipeline_id and c.claim_token = end_claim.claim_token
+        -- The record knows its token: with the right window, the claim does not have to be looked up.
+        and r.window_start_time = coalesce(
+            end_claim.window_start_time,
+            (
+                select c.window_start_time
+                from record_ledger.claim as c
+                where c.pipeline_id = end_claim.pipeline_id
+                    and c.claim_token = end_claim.claim_token
+            )
         )
         and r.claim_token = end_claim.claim_token and r.status = 'IN_PROGRESS';
     if found or exists (
@@ -5264,6 +5665,8 @@ begin
         join record_ledger.record_event as e
             on e.pipeline_id = c.pipeline_id and e.window_start_time = c.window_start_time
         where c.pipeline_id = end_claim.pipeline_id and c.claim_token = end_claim.claim_token
+            and c.window_start_time
+                = coalesce(end_claim.window_start_time, c.window_start_time)
             and e.claim_token = end_claim.claim_token and e.event = end_claim.event
     ) then
         return;
@@ -5275,18 +5678,25 @@ begin
         join record_ledger.archived_record_event as e
             on e.pipeline_id = c.pipeline_id and e.window_start_time = c.window_start_time
         where c.pipeline_id = end_claim.pipeline_id and c.claim_token = end_claim.claim_token
+            and c.window_start_time
+                = coalesce(end_claim.window_start_time, c.window_start_time)
             and e.claim_token = end_claim.claim_token and e.event = end_claim.event
     ) then
         return;
     end if;
-    perform record_ledger.raise_claim_lost(end_claim.pipeline_id, end_claim.claim_token);
+    perform record_ledger.raise_claim_lost(
+        end_claim.pipeline_id, end_claim.claim_token, end_claim.window_start_time
+    );
 end
 $$;
-comment on function record_ledger.end_claim(text, bigint, text, jsonb, boolean) is
+comment on function record_ledger.end_claim(
+    text, bigint, timestamptz, text, jsonb, boolean, timestamptz
+) is
 'Private. Ends a claim with its current token; RL004 when the token is not current.';
 -- record_ledger.expire_leases: takes back the records of a range that runs hold which are known to be dead.
 -- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed. Pending again
--- with a backoff from now on, or failed when no attempt is left: as when the lease had run out, without the wait.
+-- with a backoff from now on, or failed when no attempt is left or the claim was cancelled: as when the lease had run
+-- out, without the wait.
 -- Called by: operators, through the runner's command expire, the dbt macro of the same name, or psql.
 -- Rules: status_after, is_in_range, retry_time; check_record_change guards the change.
 create or replace function record_ledger.expire_leases(
@@ -5319,6 +5729,7 @@ begin
         claim_token = case when r.attempt < p.max_attempts then null else r.claim_token end,
         run_id = case when r.attempt < p.max_attempts then null else r.run_id end,
         lease_expires_at = null,
+        cancellation = null,
         last_event = 'lease_expired',
         last_detail = jsonb_build_object(
             'reason', reason,
@@ -5331,6 +5742,7 @@ begin
             'expire',
             r.status,
             r.attempt < p.max_attempts,
+            r.cancellation is not null,
             record_ledger.is_lost(r.window_end_time, p.source_retention, v_now)
         ) is not null;
     get diagnostics v_changed = row_count;
@@ -5340,10 +5752,13 @@ $$;
 comment on function record_ledger.expire_leases(text, timestamptz, timestamptz, text) is
 'Ends the claims, known to be dead, on the records whose whole window lies in a range, with a reason; returns how many.';
 -- record_ledger.extend_lease: the heartbeat of a run; its lease now ends one lease length from now.
--- Returns that instant; RL004 unless the claim token is current. Appends no event.
+-- Returns that instant; RL004 unless the claim token is current, and that of the window when one is named. A cancelled
+-- claim is extended as well: no second run begins beside one that still writes. Appends no event.
 -- Called by: runs that work for long.
 -- Rules: none.
-create or replace function record_ledger.extend_lease(pipeline_id text, claim_token bigint)
+create or replace function record_ledger.extend_lease(
+    pipeline_id text, claim_token bigint, window_start_time timestamptz default null
+)
 returns timestamptz
 language plpgsql
 security definer
@@ -5356,7 +5771,7 @@ as $$
 declare
     v_expires_at timestamptz;
 begin
-    if not record_ledger.is_read_committed() then
+    if not record_ledger.is_safe_to_write() then
         perform record_ledger.refuse_call();
     end if;
     -- A pass may be collecting this very lease: whoever comes second sees what the first one left.
@@ -5365,28 +5780,38 @@ begin
         select p.lease from record_ledger.pipeline as p where p.pipeline_id = r.pipeline_id
     )
     where r.pipeline_id = extend_lease.pipeline_id
-        and r.window_start_time = (
-            select c.window_start_time
-            from record_ledger.claim as c
-            where c.pipeline_id = extend_lease.pipeline_id
-                and c.claim_token = extend_lease.claim_token
+        and r.window_start_time = coalesce(
+            extend_lease.window_start_time,
+            (
+                select c.window_start_time
+                from record_ledger.claim as c
+                where c.pipeline_id = extend_lease.pipeline_id
+                    and c.claim_token = extend_lease.claim_token
+            )
         )
         and r.claim_token = extend_lease.claim_token and r.status = 'IN_PROGRESS'
     returning r.lease_expires_at into v_expires_at;
     if not found then
-        perform record_ledger.raise_claim_lost(extend_lease.pipeline_id, extend_lease.claim_token);
+        perform record_ledger.raise_claim_lost(
+            extend_lease.pipeline_id, extend_lease.claim_token, extend_lease.window_start_time
+        );
     end if;
     return v_expires_at;
 end
 $$;
-comment on function record_ledger.extend_lease(text, bigint) is
+comment on function record_ledger.extend_lease(text, bigint, timestamptz) is
 'Heartbeat: the lease of a passed record now ends one lease length from now. RL004 unless the claim token is current.';
 -- record_ledger.fail_record: gives a passed record back after a failure.
--- Pending again after a backoff while attempts are left; FAILED when none is, or when retry is false.
+-- Pending again after a backoff while attempts are left; FAILED when none is, when retry is false, or when the claim was
+-- cancelled. When a window is named, it must be the claim's (RL004 else).
 -- Called by: everyone who was passed a record.
 -- Rules: end_claim, retry_time.
 create or replace function record_ledger.fail_record(
-    pipeline_id text, claim_token bigint, error text, retry boolean default true
+    pipeline_id text,
+    claim_token bigint,
+    error text,
+    retry boolean default true,
+    window_start_time timestamptz default null
 )
 returns void
 language plpgsql
@@ -5403,13 +5828,14 @@ begin
     perform record_ledger.end_claim(
         pipeline_id,
         claim_token,
+        window_start_time,
         'failed',
         jsonb_build_object('error', coalesce(error, ''), 'retry', retry),
         retry
     );
 end
 $$;
-comment on function record_ledger.fail_record(text, bigint, text, boolean) is
+comment on function record_ledger.fail_record(text, bigint, text, boolean, timestamptz) is
 'Gives a passed record back after a failure: PENDING with a backoff while attempts are left and retry is true, else FAILED.';
 -- record_ledger.is_day_sealed: is a local day of a pipeline covered, without a gap, by windows that are done?
 -- True only when published or waived windows tile [its local midnight, the next one) exactly, and none of them is open
@@ -5454,7 +5880,7 @@ as $$
 declare
     p record_ledger.pipeline;
 begin
-    if not record_ledger.is_read_committed() then
+    if not record_ledger.is_safe_to_write() then
         perform record_ledger.refuse_call();
     end if;
     -- Two runs would otherwise find the same oldest record, or store the same window.
@@ -5471,7 +5897,7 @@ $$;
 comment on function record_ledger.lock_pipeline(text) is
 'Private. Locks a pipeline''s row and returns it; RL002 when there is none.';
 -- record_ledger.lock_record: locks a record for this transaction and returns it as it then is.
--- With a claim token, only when that is the current one of this very record (RL004, RL005 else).
+-- With a claim token, only when that is the current one of this very record (RL004 else).
 -- Called by: observe_record, adopt_observations, waive_counts.
 -- Rules: none.
 create or replace function record_ledger.lock_record(
@@ -5483,9 +5909,8 @@ as $$
 #variable_conflict use_column
 declare
     r record_ledger.record;
-    v_claimed record;
 begin
-    if not record_ledger.is_read_committed() then
+    if not record_ledger.is_safe_to_write() then
         perform record_ledger.refuse_call();
     end if;
     -- The record may be completed, collected, reopened or archived right now: whoever comes second waits for the first
@@ -5496,16 +5921,11 @@ begin
         and q.window_start_time = lock_record.window_start_time
     for no key update;
     if not found then
-        -- Archived, it is nobody's: whoever had a claim on it hears what ended that.
-        if exists (
-            select
-            from record_ledger.claim as c
-            where c.pipeline_id = lock_record.pipeline_id
-                and c.claim_token = lock_record.claim_token
-                and c.window_start_time = lock_record.window_start_time
-        ) then
+        -- Archived, it is nobody's: whoever had a claim on it hears what ended that. And a ledger that was set back may
+        -- not have the window of a claim that it passed before.
+        if lock_record.claim_token is not null then
             perform record_ledger.raise_claim_lost(
-                lock_record.pipeline_id, lock_record.claim_token
+                lock_record.pipeline_id, lock_record.claim_token, lock_record.window_start_time
             );
         end if;
         perform record_ledger.raise_no_record(
@@ -5517,22 +5937,9 @@ begin
     then
         return r;
     end if;
-    select
-        record_ledger.local_time(c.window_start_time, p.timezone) as claimed_window,
-        record_ledger.local_time(r.window_start_time, p.timezone) as given_window
-    into v_claimed
-    from record_ledger.claim as c
-    join record_ledger.pipeline as p on p.pipeline_id = c.pipeline_id
-    where c.pipeline_id = r.pipeline_id and c.claim_token = lock_record.claim_token;
-    if v_claimed.claimed_window <> v_claimed.given_window then
-        raise exception 'claim_token: % is a claim on window % of pipeline %, not on window %',
-            lock_record.claim_token,
-            v_claimed.claimed_window,
-            r.pipeline_id,
-            v_claimed.given_window
-            using errcode = 'RL005', hint = 'Give the window and the token of the same record.';
-    end if;
-    perform record_ledger.raise_claim_lost(r.pipeline_id, lock_record.claim_token);
+    perform record_ledger.raise_claim_lost(
+        r.pipeline_id, lock_record.claim_token, r.window_start_time
+    );
 end
 $$;
 comment on function record_ledger.lock_record(text, timestamptz, bigint) is
@@ -5709,7 +6116,7 @@ comment on function record_ledger.oldest_pending_record(text) is
 -- Collects expired leases and waives lost records first. A passed record has a new claim token and lease; a run keeps
 -- its record for good.
 -- Called by: pass_valid_record, store_new_and_pass_valid_record.
--- Rules: next_answer decides; this writes it down.
+-- Rules: next_answer decides, next_claim_token draws; this writes it down.
 create or replace function record_ledger.pass_record(
     p record_ledger.pipeline,
     run_id text,
@@ -5750,7 +6157,11 @@ begin
     end if;
 
     -- Drawn under the pipeline's lock, so that a later pass has a greater token.
-    v_token := nextval('record_ledger.claim_token_seq');
+    v_token := record_ledger.next_claim_token(v_answer.newest_token, as_of);
+    -- Callers that read JSON numbers as floats read tokens exactly below 2^53.
+    if v_token >= 9007199254740992 then
+        perform record_ledger.refuse_token(p.pipeline_id, v_answer.newest_token, as_of);
+    end if;
     with noted as (
         insert into record_ledger.claim (
             pipeline_id,
@@ -5777,6 +6188,7 @@ begin
         run_id = pass_record.run_id,
         lease_expires_at = as_of + p.lease,
         retry_at = null,
+        postponement = null,
         needs_counts = p.required_counts is not null,
         last_event = case u.status when 'PENDING' then 'passed' else 'passed_again' end,
         last_detail = null,
@@ -5819,7 +6231,7 @@ declare
     v_answer record;
 begin
     if not (
-        record_ledger.is_read_committed()
+        record_ledger.is_safe_to_write()
         and record_ledger.is_run_id(pass_valid_record.run_id)
     ) then
         perform record_ledger.refuse_call(pass_valid_record.run_id);
@@ -6166,72 +6578,21 @@ comment on function record_ledger.plan_runs(text, integer, timestamptz, integer,
 -- record_ledger.raise_claim_lost: the one error for a claim token that is not current, with what became of the claim.
 -- Raises RL004; RL002 for an unknown pipeline, RL005 when no token was given.
 -- Called by: end_claim, extend_lease, lock_record, adopt_observations.
--- Rules: none.
-create or replace function record_ledger.raise_claim_lost(pipeline_id text, claim_token bigint)
+-- Rules: claim_loss.
+create or replace function record_ledger.raise_claim_lost(
+    pipeline_id text, claim_token bigint, window_start_time timestamptz default null
+)
 returns void
 language plpgsql
 as $$
-#variable_conflict use_column
-declare
-    v_claim record_ledger.claim;
-    v_end record;
-    v_timezone text;
 begin
-    select p.timezone into v_timezone
-    from record_ledger.pipeline as p
-    where p.pipeline_id = raise_claim_lost.pipeline_id;
-    if not found then
-        perform record_ledger.raise_unknown_pipeline(raise_claim_lost.pipeline_id);
-    end if;
-    if raise_claim_lost.claim_token is null then
-        raise exception 'claim_token: null is no token; give the one in the record that was passed'
-            using errcode = 'RL005';
-    end if;
-    select c.* into v_claim
-    from record_ledger.claim as c
-    where c.pipeline_id = raise_claim_lost.pipeline_id
-        and c.claim_token = raise_claim_lost.claim_token;
-    if not found then
-        raise exception 'claim lost: pipeline % never passed a record with claim token %',
-            raise_claim_lost.pipeline_id, raise_claim_lost.claim_token using errcode = 'RL004';
-    end if;
-    select e.event, e.event_time, e.actor, e.detail into v_end
-    from (
-        select l.*
-        from record_ledger.record_events as l
-        union all
-        select a.*
-        from record_ledger.archived_record_events as a
-    ) as e
-    where e.pipeline_id = v_claim.pipeline_id and e.window_start_time = v_claim.window_start_time
-        and (
-            e.claim_token = v_claim.claim_token
-            and e.event not in ('passed', 'passed_again', 'counts_waived')
-            or e.claim_token > v_claim.claim_token and e.event = 'passed_again'
-        )
-    order by e.event_no
-    limit 1;
-    raise exception 'claim lost: claim token % of pipeline %, window %, ended at %: %',
-        v_claim.claim_token,
-        v_claim.pipeline_id,
-        record_ledger.local_time(v_claim.window_start_time, v_timezone),
-        record_ledger.local_time(v_end.event_time, v_timezone),
-        case
-            when v_end.event = 'completed' then 'the record was completed'
-            when v_end.event = 'failed' then 'the record was marked as failed'
-            when v_end.event = 'released' then 'the record was released'
-            when v_end.event = 'lease_expired' and v_end.detail ? 'reason'
-                then format('%s took it back: %s', v_end.actor, v_end.detail ->> 'reason')
-            when v_end.event = 'lease_expired' then 'its lease expired'
-            when v_end.event = 'passed_again'
-                then 'the run was passed the record again, with a newer token'
-            else 'the record was ' || v_end.event
-        end
+    raise exception 'claim lost: %',
+        record_ledger.claim_loss(pipeline_id, claim_token, window_start_time)
         using errcode = 'RL004',
         hint = 'Stop working on this record: whoever holds its current token decides about it.';
 end
 $$;
-comment on function record_ledger.raise_claim_lost(text, bigint) is
+comment on function record_ledger.raise_claim_lost(text, bigint, timestamptz) is
 'Private. Raises RL004 and says what became of the claim.';
 -- record_ledger.raise_no_record: the one error for a window that the ledger holds no record of.
 -- Raises RL005, for one that was archived as well; RL002 for an unknown pipeline.
@@ -6323,7 +6684,8 @@ $$;
 comment on function record_ledger.raise_unknown_pipeline(text) is
 'Private. Raises RL002 for a pipeline that is not registered.';
 -- record_ledger.range_effects: what an operation on a range would change, and what it would leave alone and why.
--- One row per effect, status and reason; reads only. operation: waive, reopen, expire or backfill.
+-- One row per effect, status and reason; reads only. operation: waive, reopen, expire, cancel or
+-- backfill.
 -- A backfill adds windows whatever to_time is; what is stored already in the range (all that comes, when it is null) is
 -- left alone. So is whatever is archived: nothing changes it any more.
 -- Called by: the runner's commands of these names, analysts. Rules: status_after, is_in_range, backfill_windows.
@@ -6355,8 +6717,10 @@ declare
         range_effects.to_time, case when v_is_backfill then timestamptz 'infinity' end
     );
 begin
-    if coalesce(range_effects.operation not in ('waive', 'reopen', 'expire', 'backfill'), true) then
-        raise exception 'operation: % is none of waive, reopen, expire and backfill',
+    if coalesce(
+        range_effects.operation not in ('waive', 'reopen', 'expire', 'cancel', 'backfill'), true
+    ) then
+        raise exception 'operation: % is none of waive, reopen, expire, cancel and backfill',
             coalesce('"' || left(range_effects.operation, 80) || '"', 'null')
             using errcode = 'RL005', hint = 'Give the verb of the routine or command.';
     end if;
@@ -6404,8 +6768,14 @@ begin
             when range_effects.operation = 'reopen' and g.status_after is not null
                 then 'becomes PENDING, one generation later'
             when g.status_after = 'PENDING' then 'its claim ends; becomes PENDING after a backoff'
+            when g.status_after = 'FAILED' and g.is_cancelled
+                then 'its claim ends; becomes FAILED: it was cancelled'
             when g.status_after = 'FAILED' then 'its claim ends; becomes FAILED: no attempt is left'
-            when range_effects.operation = 'expire' then 'no run holds it'
+            when g.status_after = 'IN_PROGRESS'
+                then 'its claim is cancelled; becomes FAILED when its run stops or its lease ends'
+            when g.is_cancelled and range_effects.operation = 'cancel'
+                then 'its claim is cancelled already'
+            when range_effects.operation in ('expire', 'cancel') then 'no run holds it'
             when g.status = 'IN_PROGRESS' then 'a run holds it'
             when g.is_lost and g.status <> 'PENDING' and range_effects.operation = 'reopen'
                 then 'its source data is gone (source_retention)'
@@ -6419,11 +6789,16 @@ begin
             o.status,
             false as is_archived,
             o.is_whole,
+            o.is_cancelled,
             o.is_lost,
             case
                 when o.is_whole
                     then record_ledger.status_after(
-                        range_effects.operation, o.status, o.has_attempts_left, o.is_lost
+                        range_effects.operation,
+                        o.status,
+                        o.has_attempts_left,
+                        o.is_cancelled,
+                        o.is_lost
                     )
             end as status_after,
             count(*) as record_count,
@@ -6435,6 +6810,7 @@ begin
                 r.window_start_time,
                 r.window_end_time,
                 r.attempt < p.max_attempts as has_attempts_left,
+                r.cancellation is not null as is_cancelled,
                 record_ledger.is_lost(r.window_end_time, p.source_retention, v_now) as is_lost,
                 record_ledger.is_in_range(
                     r.window_start_time, r.window_end_time, range_effects.from_time, v_to_time
@@ -6454,12 +6830,13 @@ begin
                     '-infinity'
                 )
         ) as o
-        group by 1, 2, 3, 4, 5
+        group by 1, 2, 3, 4, 5, 6
         union all
         select
             a.status,
             true as is_archived,
             true as is_whole,
+            false as is_cancelled,
             false as is_lost,
             null as status_after,
             count(*) as record_count,
@@ -6487,7 +6864,7 @@ begin
 end
 $$;
 comment on function record_ledger.range_effects(text, text, timestamptz, timestamptz) is
-'What waive, reopen, expire or backfill would change in a range, and what it would leave alone and why; reads only.';
+'What waive, reopen, expire, cancel or backfill would change in a range, and what it would leave alone and why; reads only.';
 -- record_ledger.recount_due: which windows of a pipeline should have their source counted again, longest due first.
 -- A completed record, at each age of recount_ages since the count that its generation stands on, until a count of its
 -- source has been noted at that age or later. Several missed ages are one count. Not when its source data is gone, nor
@@ -6573,15 +6950,22 @@ $$;
 comment on function record_ledger.recount_due(text) is
 'The completed windows of a pipeline whose source should be counted again by now, longest due first.';
 -- record_ledger.refuse_call: the errors for a call that no routine can serve, whatever the state of the ledger.
--- Raises RL005 for a wrong isolation level, else for a run id that cannot be bound.
+-- Raises RL005 for a wrong isolation level, for a session whose triggers do not fire, else for a run id that cannot be
+-- bound.
 -- Called by: every routine that takes a lock.
--- Rules: is_read_committed, is_run_id.
+-- Rules: is_safe_to_write, is_run_id.
 create or replace function record_ledger.refuse_call(run_id text default null)
 returns void
 language plpgsql
 as $$
 begin
-    if not record_ledger.is_read_committed() then
+    if current_setting('session_replication_role') = 'replica' then
+        raise exception 'the ledger cannot be changed in a session with session_replication_role = replica'
+            using errcode = 'RL005',
+            hint = 'Its triggers keep the state machine and the history, and would not fire: '
+                'set session_replication_role to origin.';
+    end if;
+    if not record_ledger.is_safe_to_write() then
         raise exception 'the ledger cannot be changed in a transaction of isolation level %',
             current_setting('transaction_isolation')
             using errcode = 'RL005',
@@ -6594,7 +6978,32 @@ begin
 end
 $$;
 comment on function record_ledger.refuse_call(text) is
-'Private. Raises RL005 for a call in a wrong isolation level or with an impossible run id.';
+'Private. Raises RL005 for a call in a wrong isolation level, without triggers, or with an impossible run id.';
+-- record_ledger.refuse_token: the error for a claim token of 2^53 or more, which many callers would read as another one.
+-- Raises RL005 and says whether the clock asks for it or an earlier claim.
+-- Called by: pass_record.
+-- Rules: none.
+create or replace function record_ledger.refuse_token(
+    pipeline_id text, newest_token bigint, as_of timestamptz
+)
+returns void
+language plpgsql
+as $$
+begin
+    if as_of >= timestamptz '2094-09-07T15:47:35.552Z' then
+        raise exception 'the ledger''s clock is at %: claim tokens are drawn for times before 2094-09-07',
+            record_ledger.iso_time(as_of)
+            using errcode = 'RL005', hint = 'Nothing was passed. Set the clock of the database server.';
+    end if;
+    raise exception 'pipeline %: no claim token is left after %, the newest one',
+        pipeline_id, newest_token
+        using errcode = 'RL005',
+        hint = 'Nothing was passed. Tokens stay below 2^53, and this one is of a clock that was '
+            'set to 2094: restore the ledger from before, or register the pipeline under another name.';
+end
+$$;
+comment on function record_ledger.refuse_token(text, bigint, timestamptz) is
+'Private. Raises RL005 where the next claim token would be 2^53 or more.';
 -- record_ledger.register_config: makes a config the one in force, and leaves its pipeline's row locked.
 -- Writes nothing when it is in force already; validates only what is new.
 -- Called by: register_pipeline, store_new_and_pass_valid_record.
@@ -6714,7 +7123,7 @@ declare
     v_config jsonb := record_ledger.known_config(config);
     v_pipeline_id text;
 begin
-    if not record_ledger.is_read_committed() then
+    if not record_ledger.is_safe_to_write() then
         perform record_ledger.refuse_call();
     end if;
     perform record_ledger.warn_of_misspelt_keys(config);
@@ -6734,10 +7143,17 @@ $$;
 comment on function record_ledger.register_pipeline(jsonb) is
 'Validates a config and makes it the pipeline''s config in force; returns the pipeline_id. RL001 lists all problems.';
 -- record_ledger.release_record: gives a passed record back untouched; the attempt is not counted.
--- Pending again at once. Needs the current claim token (RL004 else); repeating it changes nothing.
--- Called by: a run that was stopped before it began.
+-- Pending again immediately, or with not_before passed to no run before that instant, this one included. A cancelled
+-- claim ends as FAILED instead. Needs the current claim token, and when a window is named, that of the claim (RL004
+-- else); repeating it changes nothing.
+-- Called by: a run that was stopped before it began, or that finds that its source is not ready.
 -- Rules: end_claim.
-create or replace function record_ledger.release_record(pipeline_id text, claim_token bigint)
+create or replace function record_ledger.release_record(
+    pipeline_id text,
+    claim_token bigint,
+    not_before timestamptz default null,
+    window_start_time timestamptz default null
+)
 returns void
 language plpgsql
 security definer
@@ -6747,11 +7163,18 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 as $$
 begin
-    perform record_ledger.end_claim(pipeline_id, claim_token, 'released', '{}');
+    if release_record.not_before = 'infinity' then
+        raise exception 'not_before: infinity is not a time at which the record could be passed again'
+            using errcode = 'RL005',
+            hint = 'Give an instant. To keep a record from all runs: waive it, or pause the pipeline.';
+    end if;
+    perform record_ledger.end_claim(
+        pipeline_id, claim_token, window_start_time, 'released', '{}', not_before => not_before
+    );
 end
 $$;
-comment on function record_ledger.release_record(text, bigint) is
-'Gives a passed record back untouched: PENDING at once, the attempt not counted. RL004 unless the claim token is current.';
+comment on function record_ledger.release_record(text, bigint, timestamptz, timestamptz) is
+'Gives a passed record back untouched: PENDING, the attempt not counted, and passed to no run before not_before. RL004 unless the claim token is current.';
 -- record_ledger.reopen_changed_records: reopens completed records whose source has changed beyond the tolerance.
 -- Oldest first, no more than the reopen_budget in one local day of the pipeline: the rest waits for the next day, in
 -- changed_records. A record whose source data is gone is left alone. Returns how many it reopened.
@@ -6852,6 +7275,7 @@ begin
             'reopen',
             r.status,
             r.attempt < p.max_attempts,
+            r.cancellation is not null,
             record_ledger.is_lost(r.window_end_time, p.source_retention, as_of)
         ) is not null;
     get diagnostics v_changed = row_count;
@@ -6999,7 +7423,7 @@ declare
     p record_ledger.pipeline;
 begin
     if not (
-        record_ledger.is_read_committed()
+        record_ledger.is_safe_to_write()
         and record_ledger.is_run_id(store_new_and_pass_valid_record.run_id)
     ) then
         perform record_ledger.refuse_call(store_new_and_pass_valid_record.run_id);
@@ -7392,6 +7816,7 @@ begin
     with waived as (
         update record_ledger.record as r
         set retry_at = null,
+            postponement = null,
             last_event = 'waived',
             last_detail = jsonb_build_object(
                 'reason', 'lost',
@@ -7462,6 +7887,7 @@ begin
     v_now := record_ledger.clock();
     update record_ledger.record as r
     set retry_at = null,
+        postponement = null,
         last_event = 'waived',
         last_detail = jsonb_build_object('reason', reason),
         updated_at = v_now
@@ -7471,6 +7897,7 @@ begin
             'waive',
             r.status,
             r.attempt < p.max_attempts,
+            r.cancellation is not null,
             record_ledger.is_lost(r.window_end_time, p.source_retention, v_now)
         ) is not null;
     get diagnostics v_changed = row_count;
@@ -8528,6 +8955,7 @@ begin
             'is_lost(timestamptz, interval, timestamptz)',
             'is_stable(timestamptz, interval, timestamptz)',
             'instant(text)',
+            'half_of_time_left(timestamptz, record_ledger.pipeline, timestamptz)',
             'iso_time(timestamptz)',
             'known_config(jsonb)',
             'lateness(record_ledger.pipeline)',
@@ -8570,16 +8998,18 @@ begin
         record_ledger.pass_valid_record(text, text),
         record_ledger.store_new_and_pass_valid_record(jsonb, text, jsonb),
         record_ledger.pass_valid_records(jsonb, text, integer, jsonb),
-        record_ledger.complete_record(text, bigint, jsonb),
-        record_ledger.fail_record(text, bigint, text, boolean),
-        record_ledger.release_record(text, bigint),
-        record_ledger.extend_lease(text, bigint),
+        record_ledger.complete_record(text, bigint, jsonb, timestamptz),
+        record_ledger.fail_record(text, bigint, text, boolean, timestamptz),
+        record_ledger.release_record(text, bigint, timestamptz, timestamptz),
+        record_ledger.extend_lease(text, bigint, timestamptz),
+        record_ledger.claim_state(text, bigint),
         record_ledger.observe_record(text, timestamptz, text, bigint, jsonb, bigint),
-        record_ledger.adopt_observations(text, bigint, text),
+        record_ledger.adopt_observations(text, bigint, text, timestamptz),
         record_ledger.waive_counts(text, timestamptz, text),
         record_ledger.waive_records(text, timestamptz, timestamptz, text),
         record_ledger.reopen_records(text, timestamptz, timestamptz, text),
         record_ledger.expire_leases(text, timestamptz, timestamptz, text),
+        record_ledger.cancel_records(text, timestamptz, timestamptz, text),
         record_ledger.reopen_changed_records(text),
         record_ledger.backfill_records(text, timestamptz, text),
         record_ledger.pause_pipeline(text, text),
@@ -8629,12 +9059,13 @@ begin
         'pass_valid_record(text, text)',
         'store_new_and_pass_valid_record(jsonb, text, jsonb)',
         'pass_valid_records(jsonb, text, integer, jsonb)',
-        'complete_record(text, bigint, jsonb)',
-        'fail_record(text, bigint, text, boolean)',
-        'release_record(text, bigint)',
-        'extend_lease(text, bigint)',
+        'complete_record(text, bigint, jsonb, timestamptz)',
+        'fail_record(text, bigint, text, boolean, timestamptz)',
+        'release_record(text, bigint, timestamptz, timestamptz)',
+        'extend_lease(text, bigint, timestamptz)',
+        'claim_state(text, bigint)',
         'observe_record(text, timestamptz, text, bigint, jsonb, bigint)',
-        'adopt_observations(text, bigint, text)',
+        'adopt_observations(text, bigint, text, timestamptz)',
         'waive_counts(text, timestamptz, text)',
         'archive_records(text, timestamptz, integer)',
         'archivable_records(text, timestamptz, integer)',
@@ -8644,6 +9075,7 @@ begin
         'waive_records(text, timestamptz, timestamptz, text)',
         'reopen_records(text, timestamptz, timestamptz, text)',
         'expire_leases(text, timestamptz, timestamptz, text)',
+        'cancel_records(text, timestamptz, timestamptz, text)',
         'backfill_records(text, timestamptz, text)',
         'pause_pipeline(text, text)',
         'resume_pipeline(text, text)',

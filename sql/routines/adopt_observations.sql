@@ -1,10 +1,14 @@
 -- record_ledger.adopt_observations: takes over what earlier claims of the same generation counted, as this claim's own.
 -- Of each stage, or of the given one, that this claim has not counted itself. The caller answers for it: a later claim
 -- adopts the count of a source that it did not read anew, and not that of a target which it loads again.
--- Called by: runs, with their current claim token (RL004 else). Returns how many; repeating it adds nothing.
+-- Called by: runs, with their current claim token, and that of the window when one is named (RL004 else). Returns how
+-- many; repeating it adds nothing.
 -- Rules: adoptable_observations, check_stage, lock_record, observation_time.
 create or replace function record_ledger.adopt_observations(
-    pipeline_id text, claim_token bigint, stage text default null
+    pipeline_id text,
+    claim_token bigint,
+    stage text default null,
+    window_start_time timestamptz default null
 )
 returns integer
 language plpgsql
@@ -26,9 +30,11 @@ begin
     from record_ledger.claim as c
     where c.pipeline_id = adopt_observations.pipeline_id
         and c.claim_token = adopt_observations.claim_token;
-    if not found then
+    if not found or v_window <> adopt_observations.window_start_time then
         perform record_ledger.raise_claim_lost(
-            adopt_observations.pipeline_id, adopt_observations.claim_token
+            adopt_observations.pipeline_id,
+            adopt_observations.claim_token,
+            adopt_observations.window_start_time
         );
     end if;
     r := record_ledger.lock_record(
@@ -71,5 +77,5 @@ begin
     return v_adopted;
 end
 $$;
-comment on function record_ledger.adopt_observations(text, bigint, text) is
+comment on function record_ledger.adopt_observations(text, bigint, text, timestamptz) is
 'Takes over what earlier claims of the same generation counted, as evidence of the current claim (RL004 else); returns how many.';

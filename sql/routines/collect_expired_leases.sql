@@ -1,5 +1,6 @@
 -- record_ledger.collect_expired_leases: takes back the records of a locked pipeline whose lease has run out.
--- Pending again with a backoff from the expiry on, or failed when no attempt is left. No daemon: each pass does it.
+-- Pending again with a backoff from the expiry on, or failed when no attempt is left or the claim was cancelled, as
+-- check_record_change says. No daemon: each pass does it.
 -- Called by: pass_record.
 -- Rules: retry_time.
 create or replace function record_ledger.collect_expired_leases(
@@ -19,6 +20,7 @@ begin
         claim_token = case when r.attempt < p.max_attempts then null else r.claim_token end,
         run_id = case when r.attempt < p.max_attempts then null else r.run_id end,
         lease_expires_at = null,
+        cancellation = null,
         last_event = 'lease_expired',
         last_detail = jsonb_build_object(
             'lease_expires_at', record_ledger.local_time(r.lease_expires_at, p.timezone)

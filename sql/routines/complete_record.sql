@@ -1,9 +1,13 @@
 -- record_ledger.complete_record: marks a passed record COMPLETED.
--- Needs the current claim token (RL004 else). Repeating it with the token that completed changes nothing.
+-- Needs the current claim token (RL004 else), and when a window is named, that of the claim. Repeating it with the
+-- token that completed changes nothing.
 -- Called by: everyone who was passed a record.
 -- Rules: end_claim.
 create or replace function record_ledger.complete_record(
-    pipeline_id text, claim_token bigint, detail jsonb default '{}'
+    pipeline_id text,
+    claim_token bigint,
+    detail jsonb default '{}',
+    window_start_time timestamptz default null
 )
 returns void
 language plpgsql
@@ -14,8 +18,10 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 as $$
 begin
-    perform record_ledger.end_claim(pipeline_id, claim_token, 'completed', coalesce(detail, '{}'));
+    perform record_ledger.end_claim(
+        pipeline_id, claim_token, window_start_time, 'completed', coalesce(detail, '{}')
+    );
 end
 $$;
-comment on function record_ledger.complete_record(text, bigint, jsonb) is
-'Marks a passed record COMPLETED; detail is kept in its history. RL004 unless the claim token is current.';
+comment on function record_ledger.complete_record(text, bigint, jsonb, timestamptz) is
+'Marks a passed record COMPLETED; detail is kept in its history. RL004 unless the claim token is current, and that of the window when one is named.';

@@ -1,9 +1,16 @@
 -- record_ledger.end_claim: ends a claim with its current token, in one of three ways.
--- Repeating the call that ended it changes nothing; with a token that is not current it raises RL004.
+-- Repeating the call that ended it changes nothing; with a token that is not current, or not of the window that is
+-- named, it raises RL004.
 -- Called by: complete_record, fail_record, release_record.
--- Rules: retry_time; check_record_change guards the change.
+-- Rules: retry_time, postponement; check_record_change guards the change, and fails what was cancelled.
 create or replace function record_ledger.end_claim(
-    pipeline_id text, claim_token bigint, event text, detail jsonb, retry boolean default true
+    pipeline_id text,
+    claim_token bigint,
+    window_start_time timestamptz,
+    event text,
+    detail jsonb,
+    retry boolean default true,
+    not_before timestamptz default null
 )
 returns void
 language plpgsql
@@ -13,16 +20,32 @@ declare
     v_now timestamptz := record_ledger.clock();
     -- The record is pending again while its attempts are below this limit.
     v_limit integer := case end_claim.event when 'released' then 2147483647 else 0 end;
+    v_postponement jsonb;
     p record_ledger.pipeline;
+    r record_ledger.record;
 begin
-    if not record_ledger.is_read_committed() then
+    if not record_ledger.is_safe_to_write() then
         perform record_ledger.refuse_call();
     end if;
-    if end_claim.event = 'failed' and end_claim.retry then
+    if end_claim.event = 'failed' and end_claim.retry or end_claim.not_before > v_now then
         select q.* into p
         from record_ledger.pipeline as q
         where q.pipeline_id = end_claim.pipeline_id;
-        v_limit := p.max_attempts;
+        if end_claim.event = 'failed' then
+            v_limit := p.max_attempts;
+        else
+            -- Looked up without a lock: when the token is not current any more, nothing comes of it.
+            select q.* into r
+            from record_ledger.claim as c
+            join record_ledger.record as q
+                on q.pipeline_id = c.pipeline_id and q.window_start_time = c.window_start_time
+            where c.pipeline_id = end_claim.pipeline_id and c.claim_token = end_claim.claim_token;
+            v_postponement := record_ledger.postponement(
+                r.run_id, r.window_end_time, p, end_claim.not_before, v_now
+            );
+            not_before := (v_postponement ->> 'not_before')::timestamptz;
+            detail := coalesce(v_postponement - array['released_by', 'run_id'], '{}');
+        end if;
     end if;
     -- One guarded statement. A pass may be collecting the lease of this very claim: whoever comes second waits for the
     -- first one's commit, and then sees the record as that one left it.
@@ -34,15 +57,23 @@ begin
         retry_at = case
             when end_claim.event = 'failed' and r.attempt < v_limit
                 then record_ledger.retry_time(v_now, r.attempt, r.window_end_time, p)
+            when v_postponement is not null then end_claim.not_before
         end,
+        cancellation = null,
+        postponement = v_postponement,
         last_event = end_claim.event,
         last_detail = end_claim.detail,
         updated_at = v_now
     where r.pipeline_id = end_claim.pipeline_id
-        and r.window_start_time = (
-            select c.window_start_time
-            from record_ledger.claim as c
-            where c.pipeline_id = end_claim.pipeline_id and c.claim_token = end_claim.claim_token
+        -- The record knows its token: with the right window, the claim does not have to be looked up.
+        and r.window_start_time = coalesce(
+            end_claim.window_start_time,
+            (
+                select c.window_start_time
+                from record_ledger.claim as c
+                where c.pipeline_id = end_claim.pipeline_id
+                    and c.claim_token = end_claim.claim_token
+            )
         )
         and r.claim_token = end_claim.claim_token and r.status = 'IN_PROGRESS';
     if found or exists (
@@ -51,6 +82,8 @@ begin
         join record_ledger.record_event as e
             on e.pipeline_id = c.pipeline_id and e.window_start_time = c.window_start_time
         where c.pipeline_id = end_claim.pipeline_id and c.claim_token = end_claim.claim_token
+            and c.window_start_time
+                = coalesce(end_claim.window_start_time, c.window_start_time)
             and e.claim_token = end_claim.claim_token and e.event = end_claim.event
     ) then
         return;
@@ -62,12 +95,18 @@ begin
         join record_ledger.archived_record_event as e
             on e.pipeline_id = c.pipeline_id and e.window_start_time = c.window_start_time
         where c.pipeline_id = end_claim.pipeline_id and c.claim_token = end_claim.claim_token
+            and c.window_start_time
+                = coalesce(end_claim.window_start_time, c.window_start_time)
             and e.claim_token = end_claim.claim_token and e.event = end_claim.event
     ) then
         return;
     end if;
-    perform record_ledger.raise_claim_lost(end_claim.pipeline_id, end_claim.claim_token);
+    perform record_ledger.raise_claim_lost(
+        end_claim.pipeline_id, end_claim.claim_token, end_claim.window_start_time
+    );
 end
 $$;
-comment on function record_ledger.end_claim(text, bigint, text, jsonb, boolean) is
+comment on function record_ledger.end_claim(
+    text, bigint, timestamptz, text, jsonb, boolean, timestamptz
+) is
 'Private. Ends a claim with its current token; RL004 when the token is not current.';

@@ -1,6 +1,7 @@
 -- record_ledger.expire_leases: takes back the records of a range that runs hold which are known to be dead.
 -- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed. Pending again
--- with a backoff from now on, or failed when no attempt is left: as when the lease had run out, without the wait.
+-- with a backoff from now on, or failed when no attempt is left or the claim was cancelled: as when the lease had run
+-- out, without the wait.
 -- Called by: operators, through the runner's command expire, the dbt macro of the same name, or psql.
 -- Rules: status_after, is_in_range, retry_time; check_record_change guards the change.
 create or replace function record_ledger.expire_leases(
@@ -33,6 +34,7 @@ begin
         claim_token = case when r.attempt < p.max_attempts then null else r.claim_token end,
         run_id = case when r.attempt < p.max_attempts then null else r.run_id end,
         lease_expires_at = null,
+        cancellation = null,
         last_event = 'lease_expired',
         last_detail = jsonb_build_object(
             'reason', reason,
@@ -45,6 +47,7 @@ begin
             'expire',
             r.status,
             r.attempt < p.max_attempts,
+            r.cancellation is not null,
             record_ledger.is_lost(r.window_end_time, p.source_retention, v_now)
         ) is not null;
     get diagnostics v_changed = row_count;

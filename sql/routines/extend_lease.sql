@@ -1,8 +1,11 @@
 -- record_ledger.extend_lease: the heartbeat of a run; its lease now ends one lease length from now.
--- Returns that instant; RL004 unless the claim token is current. Appends no event.
+-- Returns that instant; RL004 unless the claim token is current, and that of the window when one is named. A cancelled
+-- claim is extended as well: no second run begins beside one that still writes. Appends no event.
 -- Called by: runs that work for long.
 -- Rules: none.
-create or replace function record_ledger.extend_lease(pipeline_id text, claim_token bigint)
+create or replace function record_ledger.extend_lease(
+    pipeline_id text, claim_token bigint, window_start_time timestamptz default null
+)
 returns timestamptz
 language plpgsql
 security definer
@@ -15,7 +18,7 @@ as $$
 declare
     v_expires_at timestamptz;
 begin
-    if not record_ledger.is_read_committed() then
+    if not record_ledger.is_safe_to_write() then
         perform record_ledger.refuse_call();
     end if;
     -- A pass may be collecting this very lease: whoever comes second sees what the first one left.
@@ -24,19 +27,24 @@ begin
         select p.lease from record_ledger.pipeline as p where p.pipeline_id = r.pipeline_id
     )
     where r.pipeline_id = extend_lease.pipeline_id
-        and r.window_start_time = (
-            select c.window_start_time
-            from record_ledger.claim as c
-            where c.pipeline_id = extend_lease.pipeline_id
-                and c.claim_token = extend_lease.claim_token
+        and r.window_start_time = coalesce(
+            extend_lease.window_start_time,
+            (
+                select c.window_start_time
+                from record_ledger.claim as c
+                where c.pipeline_id = extend_lease.pipeline_id
+                    and c.claim_token = extend_lease.claim_token
+            )
         )
         and r.claim_token = extend_lease.claim_token and r.status = 'IN_PROGRESS'
     returning r.lease_expires_at into v_expires_at;
     if not found then
-        perform record_ledger.raise_claim_lost(extend_lease.pipeline_id, extend_lease.claim_token);
+        perform record_ledger.raise_claim_lost(
+            extend_lease.pipeline_id, extend_lease.claim_token, extend_lease.window_start_time
+        );
     end if;
     return v_expires_at;
 end
 $$;
-comment on function record_ledger.extend_lease(text, bigint) is
+comment on function record_ledger.extend_lease(text, bigint, timestamptz) is
 'Heartbeat: the lease of a passed record now ends one lease length from now. RL004 unless the claim token is current.';

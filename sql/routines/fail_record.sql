@@ -1,9 +1,14 @@
 -- record_ledger.fail_record: gives a passed record back after a failure.
--- Pending again after a backoff while attempts are left; FAILED when none is, or when retry is false.
+-- Pending again after a backoff while attempts are left; FAILED when none is, when retry is false, or when the claim was
+-- cancelled. When a window is named, it must be the claim's (RL004 else).
 -- Called by: everyone who was passed a record.
 -- Rules: end_claim, retry_time.
 create or replace function record_ledger.fail_record(
-    pipeline_id text, claim_token bigint, error text, retry boolean default true
+    pipeline_id text,
+    claim_token bigint,
+    error text,
+    retry boolean default true,
+    window_start_time timestamptz default null
 )
 returns void
 language plpgsql
@@ -20,11 +25,12 @@ begin
     perform record_ledger.end_claim(
         pipeline_id,
         claim_token,
+        window_start_time,
         'failed',
         jsonb_build_object('error', coalesce(error, ''), 'retry', retry),
         retry
     );
 end
 $$;
-comment on function record_ledger.fail_record(text, bigint, text, boolean) is
+comment on function record_ledger.fail_record(text, bigint, text, boolean, timestamptz) is
 'Gives a passed record back after a failure: PENDING with a backoff while attempts are left and retry is true, else FAILED.';

@@ -9,7 +9,7 @@ as $$
 declare
     p record_ledger.pipeline;
 begin
-    if not record_ledger.is_read_committed() then
+    if not record_ledger.is_safe_to_write() then
         perform record_ledger.refuse_call();
     end if;
     -- Two runs would otherwise find the same oldest record, or store the same window.

@@ -2,7 +2,7 @@
 -- Collects expired leases and waives lost records first. A passed record has a new claim token and lease; a run keeps
 -- its record for good.
 -- Called by: pass_valid_record, store_new_and_pass_valid_record.
--- Rules: next_answer decides; this writes it down.
+-- Rules: next_answer decides, next_claim_token draws; this writes it down.
 create or replace function record_ledger.pass_record(
     p record_ledger.pipeline,
     run_id text,
@@ -43,7 +43,11 @@ begin
     end if;
 
     -- Drawn under the pipeline's lock, so that a later pass has a greater token.
-    v_token := nextval('record_ledger.claim_token_seq');
+    v_token := record_ledger.next_claim_token(v_answer.newest_token, as_of);
+    -- Callers that read JSON numbers as floats read tokens exactly below 2^53.
+    if v_token >= 9007199254740992 then
+        perform record_ledger.refuse_token(p.pipeline_id, v_answer.newest_token, as_of);
+    end if;
     with noted as (
         insert into record_ledger.claim (
             pipeline_id,
@@ -70,6 +74,7 @@ begin
         run_id = pass_record.run_id,
         lease_expires_at = as_of + p.lease,
         retry_at = null,
+        postponement = null,
         needs_counts = p.required_counts is not null,
         last_event = case u.status when 'PENDING' then 'passed' else 'passed_again' end,
         last_detail = null,

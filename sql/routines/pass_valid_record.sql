@@ -26,7 +26,7 @@ declare
     v_answer record;
 begin
     if not (
-        record_ledger.is_read_committed()
+        record_ledger.is_safe_to_write()
         and record_ledger.is_run_id(pass_valid_record.run_id)
     ) then
         perform record_ledger.refuse_call(pass_valid_record.run_id);

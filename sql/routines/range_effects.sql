@@ -1,5 +1,6 @@
 -- record_ledger.range_effects: what an operation on a range would change, and what it would leave alone and why.
--- One row per effect, status and reason; reads only. operation: waive, reopen, expire or backfill.
+-- One row per effect, status and reason; reads only. operation: waive, reopen, expire, cancel or
+-- backfill.
 -- A backfill adds windows whatever to_time is; what is stored already in the range (all that comes, when it is null) is
 -- left alone. So is whatever is archived: nothing changes it any more.
 -- Called by: the runner's commands of these names, analysts. Rules: status_after, is_in_range, backfill_windows.
@@ -31,8 +32,10 @@ declare
         range_effects.to_time, case when v_is_backfill then timestamptz 'infinity' end
     );
 begin
-    if coalesce(range_effects.operation not in ('waive', 'reopen', 'expire', 'backfill'), true) then
-        raise exception 'operation: % is none of waive, reopen, expire and backfill',
+    if coalesce(
+        range_effects.operation not in ('waive', 'reopen', 'expire', 'cancel', 'backfill'), true
+    ) then
+        raise exception 'operation: % is none of waive, reopen, expire, cancel and backfill',
             coalesce('"' || left(range_effects.operation, 80) || '"', 'null')
             using errcode = 'RL005', hint = 'Give the verb of the routine or command.';
     end if;
@@ -80,8 +83,14 @@ begin
             when range_effects.operation = 'reopen' and g.status_after is not null
                 then 'becomes PENDING, one generation later'
             when g.status_after = 'PENDING' then 'its claim ends; becomes PENDING after a backoff'
+            when g.status_after = 'FAILED' and g.is_cancelled
+                then 'its claim ends; becomes FAILED: it was cancelled'
             when g.status_after = 'FAILED' then 'its claim ends; becomes FAILED: no attempt is left'
-            when range_effects.operation = 'expire' then 'no run holds it'
+            when g.status_after = 'IN_PROGRESS'
+                then 'its claim is cancelled; becomes FAILED when its run stops or its lease ends'
+            when g.is_cancelled and range_effects.operation = 'cancel'
+                then 'its claim is cancelled already'
+            when range_effects.operation in ('expire', 'cancel') then 'no run holds it'
             when g.status = 'IN_PROGRESS' then 'a run holds it'
             when g.is_lost and g.status <> 'PENDING' and range_effects.operation = 'reopen'
                 then 'its source data is gone (source_retention)'
@@ -95,11 +104,16 @@ begin
             o.status,
             false as is_archived,
             o.is_whole,
+            o.is_cancelled,
             o.is_lost,
             case
                 when o.is_whole
                     then record_ledger.status_after(
-                        range_effects.operation, o.status, o.has_attempts_left, o.is_lost
+                        range_effects.operation,
+                        o.status,
+                        o.has_attempts_left,
+                        o.is_cancelled,
+                        o.is_lost
                     )
             end as status_after,
             count(*) as record_count,
@@ -111,6 +125,7 @@ begin
                 r.window_start_time,
                 r.window_end_time,
                 r.attempt < p.max_attempts as has_attempts_left,
+                r.cancellation is not null as is_cancelled,
                 record_ledger.is_lost(r.window_end_time, p.source_retention, v_now) as is_lost,
                 record_ledger.is_in_range(
                     r.window_start_time, r.window_end_time, range_effects.from_time, v_to_time
@@ -130,12 +145,13 @@ begin
                     '-infinity'
                 )
         ) as o
-        group by 1, 2, 3, 4, 5
+        group by 1, 2, 3, 4, 5, 6
         union all
         select
             a.status,
             true as is_archived,
             true as is_whole,
+            false as is_cancelled,
             false as is_lost,
             null as status_after,
             count(*) as record_count,
@@ -163,4 +179,4 @@ begin
 end
 $$;
 comment on function record_ledger.range_effects(text, text, timestamptz, timestamptz) is
-'What waive, reopen, expire or backfill would change in a range, and what it would leave alone and why; reads only.';
+'What waive, reopen, expire, cancel or backfill would change in a range, and what it would leave alone and why; reads only.';

@@ -1,13 +1,20 @@
 -- record_ledger.refuse_call: the errors for a call that no routine can serve, whatever the state of the ledger.
--- Raises RL005 for a wrong isolation level, else for a run id that cannot be bound.
+-- Raises RL005 for a wrong isolation level, for a session whose triggers do not fire, else for a run id that cannot be
+-- bound.
 -- Called by: every routine that takes a lock.
--- Rules: is_read_committed, is_run_id.
+-- Rules: is_safe_to_write, is_run_id.
 create or replace function record_ledger.refuse_call(run_id text default null)
 returns void
 language plpgsql
 as $$
 begin
-    if not record_ledger.is_read_committed() then
+    if current_setting('session_replication_role') = 'replica' then
+        raise exception 'the ledger cannot be changed in a session with session_replication_role = replica'
+            using errcode = 'RL005',
+            hint = 'Its triggers keep the state machine and the history, and would not fire: '
+                'set session_replication_role to origin.';
+    end if;
+    if not record_ledger.is_safe_to_write() then
         raise exception 'the ledger cannot be changed in a transaction of isolation level %',
             current_setting('transaction_isolation')
             using errcode = 'RL005',
@@ -20,4 +27,4 @@ begin
 end
 $$;
 comment on function record_ledger.refuse_call(text) is
-'Private. Raises RL005 for a call in a wrong isolation level or with an impossible run id.';
+'Private. Raises RL005 for a call in a wrong isolation level, without triggers, or with an impossible run id.';

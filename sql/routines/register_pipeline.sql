@@ -12,7 +12,7 @@ declare
     v_config jsonb := record_ledger.known_config(config);
     v_pipeline_id text;
 begin
-    if not record_ledger.is_read_committed() then
+    if not record_ledger.is_safe_to_write() then
         perform record_ledger.refuse_call();
     end if;
     perform record_ledger.warn_of_misspelt_keys(config);

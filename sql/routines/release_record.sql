@@ -1,8 +1,15 @@
 -- record_ledger.release_record: gives a passed record back untouched; the attempt is not counted.
--- Pending again at once. Needs the current claim token (RL004 else); repeating it changes nothing.
--- Called by: a run that was stopped before it began.
+-- Pending again immediately, or with not_before passed to no run before that instant, this one included. A cancelled
+-- claim ends as FAILED instead. Needs the current claim token, and when a window is named, that of the claim (RL004
+-- else); repeating it changes nothing.
+-- Called by: a run that was stopped before it began, or that finds that its source is not ready.
 -- Rules: end_claim.
-create or replace function record_ledger.release_record(pipeline_id text, claim_token bigint)
+create or replace function record_ledger.release_record(
+    pipeline_id text,
+    claim_token bigint,
+    not_before timestamptz default null,
+    window_start_time timestamptz default null
+)
 returns void
 language plpgsql
 security definer
@@ -12,8 +19,15 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 as $$
 begin
-    perform record_ledger.end_claim(pipeline_id, claim_token, 'released', '{}');
+    if release_record.not_before = 'infinity' then
+        raise exception 'not_before: infinity is not a time at which the record could be passed again'
+            using errcode = 'RL005',
+            hint = 'Give an instant. To keep a record from all runs: waive it, or pause the pipeline.';
+    end if;
+    perform record_ledger.end_claim(
+        pipeline_id, claim_token, window_start_time, 'released', '{}', not_before => not_before
+    );
 end
 $$;
-comment on function record_ledger.release_record(text, bigint) is
-'Gives a passed record back untouched: PENDING at once, the attempt not counted. RL004 unless the claim token is current.';
+comment on function record_ledger.release_record(text, bigint, timestamptz, timestamptz) is
+'Gives a passed record back untouched: PENDING, the attempt not counted, and passed to no run before not_before. RL004 unless the claim token is current.';

@@ -34,6 +34,7 @@ begin
             'reopen',
             r.status,
             r.attempt < p.max_attempts,
+            r.cancellation is not null,
             record_ledger.is_lost(r.window_end_time, p.source_retention, as_of)
         ) is not null;
     get diagnostics v_changed = row_count;

@@ -32,7 +32,7 @@ declare
     p record_ledger.pipeline;
 begin
     if not (
-        record_ledger.is_read_committed()
+        record_ledger.is_safe_to_write()
         and record_ledger.is_run_id(store_new_and_pass_valid_record.run_id)
     ) then
         perform record_ledger.refuse_call(store_new_and_pass_valid_record.run_id);

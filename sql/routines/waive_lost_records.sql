@@ -15,6 +15,7 @@ begin
     with waived as (
         update record_ledger.record as r
         set retry_at = null,
+            postponement = null,
             last_event = 'waived',
             last_detail = jsonb_build_object(
                 'reason', 'lost',

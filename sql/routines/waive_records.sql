@@ -24,6 +24,7 @@ begin
     v_now := record_ledger.clock();
     update record_ledger.record as r
     set retry_at = null,
+        postponement = null,
         last_event = 'waived',
         last_detail = jsonb_build_object('reason', reason),
         updated_at = v_now
@@ -33,6 +34,7 @@ begin
             'waive',
             r.status,
             r.attempt < p.max_attempts,
+            r.cancellation is not null,
             record_ledger.is_lost(r.window_end_time, p.source_retention, v_now)
         ) is not null;
     get diagnostics v_changed = row_count;

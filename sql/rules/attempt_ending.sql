@@ -1,5 +1,6 @@
 -- record_ledger.attempt_ending: what ended the newest attempt of a record, as BACKOFF and FAILED say it.
--- A record that was taken back only in thought still bears the event of its pass: then its lease has expired.
+-- Of a cancelled claim it is the cancellation, whatever the run said of it. A record that was taken back only in thought
+-- still bears the event of its pass: then its lease has expired.
 -- Read by: record_verdict.
 -- Rules: none.
 create or replace function record_ledger.attempt_ending(last_event text, last_detail jsonb)
@@ -7,10 +8,16 @@ returns text
 language sql
 immutable
 as $$
-    select case last_event
-        when 'failed' then coalesce(nullif(last_detail ->> 'error', ''), 'no error was told')
-        when 'rebuilt' then 'its record was built again since'
-        when 'counts_waived'
+    select case
+        when last_detail ? 'cancelled_by' then format(
+            'it was cancelled by %s: %s',
+            last_detail ->> 'cancelled_by',
+            last_detail ->> 'cancel_reason'
+        )
+        when last_event = 'failed'
+            then coalesce(nullif(last_detail ->> 'error', ''), 'no error was told')
+        when last_event = 'rebuilt' then 'its record was built again since'
+        when last_event = 'counts_waived'
             then coalesce(
                 'its counts were waived since: ' || (last_detail ->> 'reason'), 'its lease expired'
             )

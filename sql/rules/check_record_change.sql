@@ -34,6 +34,8 @@ begin
             and new.retry_at is not distinct from old.retry_at
             and new.updated_at = old.updated_at
             and (new.lease_expires_at is null) = (old.lease_expires_at is null)
+            and new.cancellation is not distinct from old.cancellation
+            and new.postponement is not distinct from old.postponement
             and new.is_historical = old.is_historical
             and new.counts_waived = old.counts_waived and new.needs_counts >= old.needs_counts;
         -- A record is linked anew only while none is before it (the schema then checks the link), or none any more.
@@ -59,15 +61,32 @@ begin
                     and (not old.needs_counts or record_ledger.check_counts(old));
             when 'passed_again' then
                 v_status := 'IN_PROGRESS';
-                v_is_legal := old.status = 'IN_PROGRESS' and new.claim_token > old.claim_token
+                v_is_legal := old.status = 'IN_PROGRESS' and old.cancellation is null
+                    and new.claim_token > old.claim_token
                     and new.run_id is not distinct from old.run_id;
-            when 'failed', 'lease_expired' then
-                -- With a time to try again there is an attempt left.
-                v_status := case when new.retry_at is null then 'FAILED' else 'PENDING' end;
-                v_is_legal := old.status = 'IN_PROGRESS';
-            when 'released' then
-                v_status := 'PENDING';
-                v_is_legal := old.status = 'IN_PROGRESS' and new.attempt = old.attempt - 1;
+            when 'failed', 'lease_expired', 'released' then
+                v_is_legal := old.status = 'IN_PROGRESS'
+                    and new.attempt = old.attempt - (new.last_event = 'released')::integer;
+                if old.cancellation is not null then
+                    -- However the run ends it, or does not: no run is passed a cancelled record again.
+                    v_status := 'FAILED';
+                    new.claim_token := old.claim_token;
+                    new.run_id := old.run_id;
+                    new.retry_at := null;
+                    new.postponement := null;
+                    new.last_detail := coalesce(new.last_detail, '{}') || old.cancellation;
+                elsif new.retry_at is null and new.last_event <> 'released' then
+                    -- With a time to try again there is an attempt left.
+                    v_status := 'FAILED';
+                else
+                    v_status := 'PENDING';
+                end if;
+            when 'cancelled' then
+                v_status := 'IN_PROGRESS';
+                v_is_legal := old.status = 'IN_PROGRESS' and old.cancellation is null
+                    and new.cancellation ?& array['cancelled_by', 'cancelled_at', 'cancel_reason']
+                    and new.claim_token = old.claim_token
+                    and new.run_id is not distinct from old.run_id;
             when 'waived' then
                 v_status := 'WAIVED';
                 v_is_legal := old.status in ('PENDING', 'FAILED');
@@ -85,7 +104,8 @@ begin
                 v_is_legal := old.status in ('PENDING', 'IN_PROGRESS') and not old.counts_waived
                     and new.claim_token is not distinct from old.claim_token
                     and new.run_id is not distinct from old.run_id
-                    and new.retry_at is not distinct from old.retry_at;
+                    and new.retry_at is not distinct from old.retry_at
+                    and new.postponement is not distinct from old.postponement;
             else
                 v_is_legal := false;
         end case;
@@ -109,7 +129,13 @@ begin
             and (v_status = 'IN_PROGRESS') = (new.lease_expires_at is not null)
             and (v_status <> 'IN_PROGRESS' or new.claim_token is not null)
             and (v_status <> 'PENDING' or (new.claim_token is null and new.run_id is null))
-            and (v_status = 'PENDING' or new.retry_at is null);
+            and (v_status = 'PENDING' or new.retry_at is null)
+            and (
+                new.cancellation is null and (old.cancellation is null or v_status <> 'IN_PROGRESS')
+                or new.last_event = 'cancelled'
+                or v_status = 'IN_PROGRESS' and new.cancellation = old.cancellation
+            )
+            and (new.postponement is null or v_status = 'PENDING' and new.retry_at is not null);
     end if;
     if v_is_legal is not true then
         raise exception 'illegal change of the record % of pipeline %: % from % to %',

@@ -29,7 +29,7 @@ begin
     from record_ledger.record as o
     where o.open_pipeline_id = p.pipeline_id and o.lane = 'active'
         and o.window_start_time >= v_from_active
-        and o.lease_expires_at <= as_of and o.attempt < p.max_attempts
+        and o.lease_expires_at <= as_of and o.attempt < p.max_attempts and o.cancellation is null
     order by o.window_start_time
     limit 1;
     select min(h.window_start_time) into v_start
@@ -70,7 +70,7 @@ begin
     where o.pipeline_id = p.pipeline_id and o.window_start_time = v_start;
     if r.status = 'IN_PROGRESS' and r.lease_expires_at <= as_of then
         r.status := 'FAILED';
-        r.last_detail := null;
+        r.last_detail := r.cancellation;
         r.updated_at := as_of;
     end if;
     return r;

@@ -1,7 +1,7 @@
 -- record_ledger.expected_claims: how each record in progress is expected to come out of it, seen from an instant.
 -- While its lease runs, the run completes: run_duration after its pass, or where that is over already, with the lease.
 -- Where the lease has run out, the next pass takes the record back or marks it failed. (One that must be built as well
--- is built by the pass after that one, which is not told apart here.)
+-- is built by the pass after that one, which is not told apart here.) A cancelled claim ends as a failed record.
 -- Read by: planned_passes. Rules: retry_time, is_lost; collect_expired_leases does what is said here of expired leases.
 create or replace function record_ledger.expected_claims(
     p record_ledger.pipeline,
@@ -37,12 +37,13 @@ as $$
                     r.lease_expires_at, r.attempt, r.window_end_time, p
                 )
         end as retry_at,
-        l.is_lost and not l.comes_back as is_stuck
+        (l.is_lost or r.cancellation is not null) and not l.comes_back as is_stuck
     from record_ledger.record as r
     cross join lateral (
         select
             r.lease_expires_at <= as_of as is_lost,
             r.attempt < (p).max_attempts
+            and r.cancellation is null
             and (r.missing_fields is null or r.awaits_build and can_build) as comes_back
     ) as l
     where r.open_pipeline_id = (p).pipeline_id and r.lane = 'active'

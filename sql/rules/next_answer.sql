@@ -23,7 +23,9 @@ create or replace function record_ledger.next_answer(
     -- progress begin, and what historical records are owed, in passes.
     out waiting_mark timestamptz,
     out active_mark timestamptz,
-    out historical_credit numeric
+    out historical_credit numeric,
+    -- Of the pipeline's newest claim: the next one's is greater.
+    out newest_token bigint
 )
 language plpgsql
 stable
@@ -44,6 +46,7 @@ begin
         c.waiting_mark,
         c.active_mark,
         c.historical_credit,
+        c.claim_token,
         (
             select b.window_start_time
             from record_ledger.claim as b
@@ -53,6 +56,7 @@ begin
         next_answer.waiting_mark,
         next_answer.active_mark,
         next_answer.historical_credit,
+        next_answer.newest_token,
         next_answer.bound_window
     from record_ledger.claim as c
     where c.pipeline_id = p.pipeline_id
@@ -134,12 +138,16 @@ begin
         if r.status = 'IN_PROGRESS'
             and r.run_id = next_answer.run_id
             and r.lease_expires_at > as_of
+            -- Nobody is passed a cancelled record before it is reopened.
+            and r.cancellation is null
         then
             verdict := 'READY';
             return;
         end if;
-        -- Its own backoff does not keep the run that failed from trying again.
-        r.retry_at := null;
+        -- Its own backoff does not keep the run that failed from trying again; until a time that it named itself it waits.
+        if r.postponement is null then
+            r.retry_at := null;
+        end if;
     else
         -- The next one in order, ...
         select w.* into r

@@ -52,7 +52,7 @@ begin
         where e.open_pipeline_id = p.pipeline_id and e.lane = 'active'
             and e.window_start_time >= v_from_active
             and e.lease_expires_at <= as_of
-            and e.attempt < p.max_attempts and e.missing_fields is null
+            and e.attempt < p.max_attempts and e.cancellation is null and e.missing_fields is null
             and record_ledger.retry_time(e.lease_expires_at, e.attempt, e.window_end_time, p)
                 <= as_of
         order by e.window_start_time

@@ -36,13 +36,18 @@ begin
     elsif r.status = 'FAILED' then
         verdict := 'FAILED';
         reason := format(
-            '%s failed for good at %s after attempt %s of %s: %s', v_window,
-            record_ledger.iso_time(r.updated_at), r.attempt, p.max_attempts,
+            '%s failed for good at %s%s: %s', v_window,
+            record_ledger.iso_time(r.updated_at),
+            -- A cancelled record may have attempts left, and a released attempt is not counted.
+            case
+                when not coalesce(r.last_detail ? 'cancelled_by', false)
+                    then format(' after attempt %s of %s', r.attempt, p.max_attempts)
+            end,
             record_ledger.attempt_ending(r.last_event, r.last_detail)
         );
     elsif r.status = 'IN_PROGRESS' and r.lease_expires_at <= as_of then
         verdict := 'LEASE_EXPIRED';
-        if r.attempt < p.max_attempts and not v_is_lost
+        if r.attempt < p.max_attempts and not v_is_lost and r.cancellation is null
             and p.paused_at is null and r.missing_fields is null
         then
             ready_at := record_ledger.retry_time(
@@ -57,6 +62,9 @@ begin
             case
                 when v_is_lost then 'waives it as lost: its source data was kept until '
                     || record_ledger.iso_time(r.window_end_time + p.source_retention)
+                when r.cancellation is not null
+                    then 'marks it failed, as '
+                        || record_ledger.attempt_ending(r.last_event, r.cancellation)
                 when r.attempt >= p.max_attempts
                     then format(
                         'marks it failed, as attempt %s of %s is used up',
@@ -75,12 +83,14 @@ begin
     elsif r.status = 'IN_PROGRESS' then
         verdict := 'LEASED';
         reason := format(
-            '%s is in progress: %s holds it, attempt %s of %s, until its lease ends at %s',
+            '%s is in progress: %s holds it, attempt %s of %s, until its lease ends at %s%s',
             v_window,
             coalesce('run ' || r.run_id, 'a run without an id'),
             r.attempt,
             p.max_attempts,
-            record_ledger.iso_time(r.lease_expires_at)
+            record_ledger.iso_time(r.lease_expires_at),
+            '; ' || record_ledger.attempt_ending(r.last_event, r.cancellation)
+                || ' (at ' || (r.cancellation ->> 'cancelled_at') || '), so its run is to stop'
         );
     elsif p.paused_at is not null then
         verdict := 'PAUSED';
@@ -109,6 +119,18 @@ begin
             '%s ends at %s; its data has settled %s later, at %s', v_window,
             record_ledger.iso_time(r.window_end_time), p.config ->> 'x_time_back',
             record_ledger.iso_time(v_stable_at)
+        );
+    elsif r.retry_at > as_of and r.postponement is not null then
+        verdict := 'BACKOFF';
+        ready_at := r.retry_at;
+        reason := format(
+            '%s was given back by %s (%s), to be passed to no run before %s%s',
+            v_window,
+            coalesce('run ' || (r.postponement ->> 'run_id'), 'a run without an id'),
+            r.postponement ->> 'released_by',
+            record_ledger.iso_time(r.retry_at),
+            '; the run asked for ' || (r.postponement ->> 'asked_not_before')
+                || ', after half of the time that its source data has left'
         );
     elsif r.retry_at > as_of then
         verdict := 'BACKOFF';

@@ -3,7 +3,7 @@
 -- and with a source_retention at most half of the time that is left: a backoff never loses a record.
 -- Read by: end_claim, expire_leases, collect_expired_leases, next_candidate, deciding_record, record_verdict,
 -- expected_claims, plan_runs.
--- Rules: none.
+-- Rules: half_of_time_left.
 create or replace function record_ledger.retry_time(
     failed_at timestamptz,
     attempt integer,
@@ -20,11 +20,7 @@ as $$
     select failed_at + interval '1 second' * least(
         extract(epoch from (p).retry_delay) * power(2, least(attempt - 1, 60)),
         greatest(86400, extract(epoch from (p).retry_delay)),
-        case
-            when (p).source_retention is not null then greatest(
-                floor(extract(epoch from window_end_time + (p).source_retention - failed_at) / 2), 0
-            )
-        end
+        record_ledger.half_of_time_left(window_end_time, p, failed_at)
     )
 $$;
 comment on function record_ledger.retry_time(

@@ -2,10 +2,12 @@
 --   waive   what is pending or failed needs no run any more
 --   reopen  what is finished or failed is pending once more, unless its source data is gone
 --   expire  a claim that is known to be dead ends as if its lease had run out: pending, or failed without attempts left
--- Read by: waive_records, reopen_records, expire_leases, range_effects.
+--           or when it was cancelled
+--   cancel  a claim goes on until its run stops or its lease ends, and the record fails then
+-- Read by: waive_records, reopen_records, expire_leases, cancel_records, range_effects.
 -- Rules: which records an operation changes is said here; check_record_change guards each change.
 create or replace function record_ledger.status_after(
-    operation text, status text, has_attempts_left boolean, is_lost boolean
+    operation text, status text, has_attempts_left boolean, is_cancelled boolean, is_lost boolean
 )
 returns text
 language sql
@@ -16,9 +18,11 @@ as $$
         when operation = 'reopen' and status in ('COMPLETED', 'FAILED', 'WAIVED')
             -- The next pass would waive it.
             and not is_lost then 'PENDING'
-        when operation = 'expire' and status = 'IN_PROGRESS' and has_attempts_left then 'PENDING'
+        when operation = 'expire' and status = 'IN_PROGRESS' and has_attempts_left
+            and not is_cancelled then 'PENDING'
         when operation = 'expire' and status = 'IN_PROGRESS' then 'FAILED'
+        when operation = 'cancel' and status = 'IN_PROGRESS' and not is_cancelled then status
     end
 $$;
-comment on function record_ledger.status_after(text, text, boolean, boolean) is
-'Private. What waive, reopen or expire makes of a record of a status; null when it leaves the record alone.';
+comment on function record_ledger.status_after(text, text, boolean, boolean, boolean) is
+'Private. What waive, reopen, expire or cancel makes of a record of a status; null when it leaves the record alone.';
