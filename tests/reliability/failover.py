@@ -110,13 +110,13 @@ def run_async_failover(folder: Path, seed: int, seconds: float) -> Result:
         crew.add("stale", cluster.dsn())
         left: list[Note] = []
         while True:
-            crew.wait_for(PASSES)
+            crew.wait_for(PASSES, within=seconds / 4)
             cluster.cut_off()
-            crew.wait_for(LOST_PASSES)
+            crew.wait_for(LOST_PASSES, within=seconds / 4)
             killed(cluster)
             result.faults["primary killed that was ahead"] += 1
             left += cluster.left_behind()
-            crew.wait_for(LOST_PASSES)
+            crew.wait_for(LOST_PASSES, within=seconds / 4)
             if time.monotonic() > until:
                 break
             cluster.rebuild()

@@ -56,6 +56,19 @@ def as_json(seed: int, results: list[Result]) -> dict[str, Any]:
     }
 
 
+def print_line(name: str, result: Result, seconds: float) -> None:
+    """Says at once what a scenario did, for those who watch."""
+    if result.skipped:
+        print(f"{name}: skipped: {result.skipped}", flush=True)
+        return
+    faults = ", ".join(f"{number} x {fault}" for fault, number in result.faults.most_common())
+    print(
+        f"{name}: {result.counts['passed']:,} passes, {faults or 'no faults'}; "
+        f"{len(result.violations)} violations, {result.seconds:.0f} s of about {seconds:.0f}",
+        flush=True,
+    )
+
+
 def print_table(seed: int, results: list[Result]) -> None:
     """Prints a line for each count, scenario by scenario, and the violations last."""
     for result in results:

@@ -40,7 +40,7 @@ def run_restore(folder: Path, seed: int, seconds: float) -> Result:
         started = note_start(first)
         old = stack.enter_context(Crew(folder / "first", configs, seed, others=folder / "second"))
         muster(old, [first.dsn()], workers=2)
-        old.wait_for(PASSES, within=seconds / 2)
+        old.wait_for(PASSES, within=seconds / 4)
         noted = old.notes()
         second = stack.enter_context(restored(first, folder, result))
         # To finish a record is noted before the ledger is asked; so later notes belong to the dump.
@@ -55,7 +55,7 @@ def run_restore(folder: Path, seed: int, seconds: float) -> Result:
         muster(new, [second.dsn()], workers=2)
         for crew, server in ((new, second), (old, first)):
             crew.add("stale", server.dsn())
-        new.wait_for(PASSES, within=seconds / 2)
+        new.wait_for(PASSES, within=seconds / 4)
         go_on(until, old, new)
         for crew in (new, old):
             crew.stop()
