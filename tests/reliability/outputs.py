@@ -112,7 +112,7 @@ def reader_gone(_folder: Path, chosen: random.Random) -> Iterator[Outlet]:
 
 
 OUTLETS = {
-    "/dev/full": dev_full,
+    "device full": dev_full,
     "disk full": full_disk,
     "file at its limit": full_quota,
     "reader gone": reader_gone,
