@@ -64,6 +64,7 @@ begin
         'suggest_x_time_back(text, numeric)',
         'is_day_sealed(text, date)',
         'pipeline_time(text, text)',
+        'window_time(text, text)',
         'deployed_release()'
     ] loop
         if to_regprocedure('record_ledger.' || v_object) is null

@@ -44,13 +44,14 @@ if TYPE_CHECKING:
     )
     from .ledger import RecordLedger
     from .processing import Processing
-    from .results import BatchResult, PassResult
+    from .results import BatchResult, ClaimState, PassResult
 
     __version__: str
 
 __all__ = [
     "BatchResult",
     "ClaimLost",
+    "ClaimState",
     "CountsDisagree",
     "DeployRefused",
     "IllegalStateChange",
@@ -113,7 +114,7 @@ _MODULES = {
     ),
     "ledger": ("RecordLedger",),
     "processing": ("Processing",),
-    "results": ("BatchResult", "PassResult"),
+    "results": ("BatchResult", "ClaimState", "PassResult"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

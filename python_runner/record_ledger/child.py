@@ -15,7 +15,7 @@ from .launch import launch
 from .relay import Output, Relay
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from .guard import Guard
 
@@ -24,6 +24,8 @@ TAIL_BYTES = 4000
 
 _KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has none: its SIGTERM kills
 _POLL_SECONDS = 0.02
+# The guard kills what we did not, so many seconds after we should have.
+_GRACE_OF_GUARD = 5.0
 _REST_OF_CHARACTER = re.compile(rb"\A[\x80-\xBF]{1,3}")
 
 
@@ -35,6 +37,8 @@ class Child:
     command leaves behind in its group when it ends is stopped in the same way.
 
     `stdout` None leaves our own standard output to it. Its standard error always passes through us.
+    `held_for` gives the seconds that are left of the lease: the guard ends the command with it
+    unless `hold` says that it was extended.
 
     :raises OSError: when it cannot be started; nothing runs then.
     :raises ValueError: when an argument or a variable can be no part of a command.
@@ -51,6 +55,7 @@ class Child:
         reads_stdin: bool,
         grace: float,
         guard: Guard,
+        held_for: Callable[[], float],
     ) -> None:
         self.stopped_by: int | None = None
         self._grace = grace
@@ -64,6 +69,7 @@ class Child:
             arguments,
             environment,
             guard=guard,
+            held_for=held_for,
             stdin=None if reads_stdin else subprocess.DEVNULL,
             stdout=None if stdout is None else subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -71,9 +77,9 @@ class Child:
         pipe = self._process.stderr
         assert pipe is not None  # noqa: S101 - it was asked for
         self._stderr = Relay(pipe, stderr, whole_lines=whole_lines, kept=TAIL_BYTES, drains=True)
-        self._relays = [self._stderr]
+        self._stdout: Relay | None = None
         if stdout is not None and self._process.stdout is not None:
-            self._relays.append(Relay(self._process.stdout, stdout, whole_lines=whole_lines))
+            self._stdout = Relay(self._process.stdout, stdout, whole_lines=whole_lines)
 
     @property
     def tail(self) -> str:
@@ -82,6 +88,16 @@ class Child:
         if len(data) == TAIL_BYTES:  # cut somewhere, perhaps within a character
             data = _REST_OF_CHARACTER.sub(b"", data)
         return data.decode("utf-8", "replace").strip()
+
+    @property
+    def output_error(self) -> str | None:
+        """What kept its standard output from being written whole, once `wait` has returned."""
+        return None if self._stdout is None else self._stdout.error
+
+    @property
+    def messages_error(self) -> str | None:
+        """What kept its standard error from being written whole, once `wait` has returned."""
+        return self._stderr.error
 
     def stop(self, number: int) -> None:
         """Sends the signal to its group, once, and SIGKILL when the grace is over; returns soon.
@@ -92,6 +108,15 @@ class Child:
             if not self._exited and self.stopped_by is None:
                 self.stopped_by = number
                 self._stop_group(number)
+
+    def hold(self, seconds: float) -> None:
+        """Tells the guard that the lease was extended, and has so many seconds left."""
+        self._guard.hold(self._process.pid, seconds)
+
+    def stop_for_lost_claim(self) -> None:
+        """Stops it as SIGTERM does, and leaves it its grace although the lease may be over."""
+        self.hold(self._grace + _GRACE_OF_GUARD)
+        self.stop(signal.SIGTERM)
 
     def kill(self) -> None:
         """Kills its group at once."""
@@ -117,8 +142,9 @@ class Child:
             if self._timer is not None:
                 self._timer.cancel()
         self._guard.forget(self._process.pid)
-        for relay in self._relays:
-            relay.finish()
+        for relay in (self._stderr, self._stdout):
+            if relay is not None:
+                relay.finish()
         return code
 
     def _stop_group(self, number: int) -> None:

@@ -8,11 +8,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from .config import shown
 from .errors import InvalidArgument
-from .records import parsed_time
+from .records import parsed_time, start_of
 
 if TYPE_CHECKING:
     from .ledger import RecordLedger
+    from .reader import Time
 
 _TOKEN = re.compile(r"[0-9]{1,19}")
 
@@ -29,7 +31,8 @@ def complete_record(
     """
     pipeline_id, claim_token = _claim(record)
     with using(ledger) as used:
-        used.complete_record(pipeline_id, claim_token, detail)
+        used.hold(record)
+        used.complete_record(pipeline_id, claim_token, detail, start_of(record))
 
 
 def fail_record(
@@ -48,17 +51,26 @@ def fail_record(
     pipeline_id, claim_token = _claim(record)
     text = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error
     with using(ledger) as used:
-        used.fail_record(pipeline_id, claim_token, text, retry)
+        used.hold(record)
+        used.fail_record(pipeline_id, claim_token, text, retry, start_of(record))
 
 
-def release_record(record: Mapping[str, Any], *, ledger: RecordLedger | None = None) -> None:
+def release_record(
+    record: Mapping[str, Any],
+    not_before: Time | None = None,
+    *,
+    ledger: RecordLedger | None = None,
+) -> None:
     """Gives a passed record back untried; the attempt does not count.
+
+    With `not_before` it is passed to no run before then: see `RecordLedger.release_record`.
 
     :raises ClaimLost: when the record was passed to another run meanwhile; nothing was changed.
     """
     pipeline_id, claim_token = _claim(record)
     with using(ledger) as used:
-        used.release_record(pipeline_id, claim_token)
+        used.hold(record)
+        used.release_record(pipeline_id, claim_token, not_before, start_of(record))
 
 
 def extend_lease(record: Mapping[str, Any], *, ledger: RecordLedger | None = None) -> dt.datetime:
@@ -68,7 +80,8 @@ def extend_lease(record: Mapping[str, Any], *, ledger: RecordLedger | None = Non
     """
     pipeline_id, claim_token = _claim(record)
     with using(ledger) as used:
-        return used.extend_lease(pipeline_id, claim_token)
+        used.hold(record)
+        return used.extend_lease(pipeline_id, claim_token, start_of(record))
 
 
 def observe_record(
@@ -104,7 +117,7 @@ def adopt_observations(
     """
     pipeline_id, claim_token = _claim(record)
     with using(ledger) as used:
-        return used.adopt_observations(pipeline_id, claim_token, stage)
+        return used.adopt_observations(pipeline_id, claim_token, stage, start_of(record))
 
 
 @contextmanager
@@ -140,7 +153,7 @@ def instant_of(record: Mapping[str, Any], name: str) -> dt.datetime:
     if isinstance(time, dt.datetime) and time.tzinfo is not None:
         return time
     raise InvalidArgument(
-        f"record: {name} {value!r} names no instant",
+        f"record: {name} {shown(value)} names no instant",
         sqlstate="RL005",
         hint="Give a DateTime with a time zone, or ISO 8601 text with an offset.",
     )
@@ -157,10 +170,13 @@ def claim_token_of(value: object) -> int:
 
     :raises InvalidArgument: when it is none: another number would name another claim.
     """
-    if isinstance(value, (int, str)) and _TOKEN.fullmatch(str(value)) and int(value) < 2**63:
-        return int(value)
+    # Compared first: Python refuses to write a number of thousands of digits.
+    is_number = isinstance(value, str) or (isinstance(value, int) and 0 <= value < 2**63)
+    if is_number and _TOKEN.fullmatch(str(value)) and int(str(value)) < 2**63:
+        return int(str(value))
     raise InvalidArgument(
-        f"claim_token: {value!r} is none; give the number that the record was passed with",
+        f"claim_token: {shown(value)} is not a valid claim token; give the number that the record "
+        "was passed with",
         sqlstate="RL005",
     )
 
@@ -169,7 +185,7 @@ def _demand(record: Mapping[str, Any], names: tuple[str, str], wanted: str) -> N
     """Raises InvalidArgument unless it is a record that has what these names stand for."""
     if not isinstance(record, Mapping):
         raise InvalidArgument(
-            f"record: {record!r} is no record; it must be {wanted}",
+            f"record: {shown(record)} is no record; it must be {wanted}",
             sqlstate="RL005",
             hint="With exit_dag True there is no record: look at that first.",
         )

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import time
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from .commands.exits import FAILED, SIGNAL_CODE, CommandError
 from .commands.options import parser
 from .errors import LedgerError
 from .redaction import redact
-from .streams import leave_stdout, prepare_streams
+from .streams import leave_stderr, leave_stdout, prepare_streams
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
     from types import FrameType
+
+
+# As `connection` has it, which is not imported for --help.
+_RETRY_VARIABLE = "RECORD_LEDGER_RETRY_WITHIN"
 
 
 class _Terminated(KeyboardInterrupt):
@@ -37,21 +42,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     prepare_streams()
     try:
-        with _ended_by_signals():
-            args = parser().parse_args(argv)
-            with _logging_to_stderr(args):
-                code = _run(args)
-                sys.stdout.flush()
-                return code
-    except SystemExit as ended:  # argparse's own
-        return ended.code if isinstance(ended.code, int) else FAILED
+        code = _ended(argv)
+        # Of --help as well: argparse does not mind that nobody could read it.
+        sys.stdout.flush()
     except OSError as error:
         leave_stdout()
         # Whoever read our output (`| head`) has enough; else the disk is full, or a file is gone.
         if not isinstance(error, BrokenPipeError):
             where = "" if error.filename is None else f"{error.filename}: "
             _say(where + (error.strerror or str(error)))
-        return FAILED
+        code = FAILED
+    leave_stderr()
+    return code
+
+
+def _ended(argv: Sequence[str] | None) -> int:
+    """Runs one command and returns its exit code, also when it was interrupted."""
+    try:
+        with _ended_by_signals():
+            args = parser().parse_args(argv)
+            with _logging_to_stderr(args), _retrying_as_asked(args):
+                code = _run(args)
+                sys.stdout.flush()
+                return code
+    except SystemExit as ended:  # argparse's own
+        return ended.code if isinstance(ended.code, int) else FAILED
     except _Terminated as ended:
         return ended.code
     except KeyboardInterrupt:
@@ -97,6 +112,31 @@ def _say(text: str) -> None:
         sys.stderr.write(f"record-ledger: {redact(text)}\n")
 
 
+@contextmanager
+def _retrying_as_asked(args: argparse.Namespace) -> Iterator[None]:
+    """Puts --retry-within where every connection finds it, a command's that exec runs as well."""
+    asked = getattr(args, "retry_within", None)
+    before = os.environ.get(_RETRY_VARIABLE)
+    if asked is not None:
+        os.environ[_RETRY_VARIABLE] = asked
+    try:
+        yield
+    finally:
+        if asked is not None:
+            os.environ.pop(_RETRY_VARIABLE)
+            if before is not None:
+                os.environ[_RETRY_VARIABLE] = before
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes to standard error; what cannot be written there stops no work, and is not shown."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Complains of anything but the stream: its complaint could not be written either."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 class _Formatter(logging.Formatter):
     """Writes `time=... level=...` before the key=value pairs of a message, in UTC."""
 
@@ -109,7 +149,7 @@ class _Formatter(logging.Formatter):
 @contextmanager
 def _logging_to_stderr(args: argparse.Namespace) -> Iterator[None]:
     """Sends the package's log to standard error for the length of a command."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.setFormatter(_Formatter())
     logger = logging.getLogger("record_ledger")
     level, propagate = logger.level, logger.propagate

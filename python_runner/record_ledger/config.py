@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .errors import InvalidConfig
+from .errors import InvalidArgument, InvalidConfig
 
 # The keys that the ledger reads; the same list as SQL's record_ledger.config_keys().
 KNOWN_KEYS = (
@@ -41,6 +41,7 @@ KNOWN_KEYS = (
 NOT_SENT = "<not sent>"
 
 _DEEPEST = 100
+_MOST_BITS = 997  # of 300 digits
 _LONGEST_SHOWN = 80
 
 
@@ -53,7 +54,7 @@ def config_to_send(final_config: object) -> dict[str, Any]:
     """
     if not isinstance(final_config, Mapping):
         raise invalid_config(
-            [f"config: {_shown(final_config)} is not valid; it must be a dict of config keys"]
+            [f"config: {shown(final_config)} is not valid; it must be a dict of config keys"]
         )
     problems: list[str] = []
     sent: dict[str, Any] = {}
@@ -74,23 +75,24 @@ def to_json(value: object) -> str:
 def plain_json(value: object, name: str) -> Any:
     """Returns `value` as JSON can carry it, times as ISO 8601 text; `name` is its name in errors.
 
-    :raises InvalidConfig: naming every part that JSON cannot carry.
+    :raises InvalidArgument: naming every part that JSON cannot carry.
     """
     problems: list[str] = []
     result = _sendable(value, name, problems, 0)
     if problems:
-        raise invalid_config(problems)
+        raise InvalidArgument(_all_of(problems), sqlstate="RL005")
     return result
 
 
 def invalid_config(problems: list[str]) -> InvalidConfig:
     """Returns the one error that carries all problems, in the form of the server's own."""
-    text = (
-        problems[0]
-        if len(problems) == 1
-        else "\n  - ".join([f"{len(problems)} problems", *problems])
-    )
-    return InvalidConfig(f"invalid config: {text}", sqlstate="RL001")
+    return InvalidConfig(f"invalid config: {_all_of(problems)}", sqlstate="RL001")
+
+
+def _all_of(problems: list[str]) -> str:
+    if len(problems) == 1:
+        return problems[0]
+    return "\n  - ".join([f"{len(problems)} problems", *problems])
 
 
 def text_problem(text: str) -> str | None:
@@ -146,7 +148,7 @@ def _sendable(value: object, path: str, problems: list[str], depth: int) -> Any:
         return None
     sent, problem = _sendable_scalar(value)
     if problem is not None:
-        problems.append(f"{path}: {_shown(value)} {problem}")
+        problems.append(f"{path}: {shown(value)} {problem}")
     return sent
 
 
@@ -175,7 +177,9 @@ def _sendable_scalar(value: object) -> tuple[Any, str | None]:
         # An enum of texts is sent as its text, not as its name.
         return str.__str__(value), text_problem(value)
     if isinstance(value, int):
-        return int(value), None
+        # Python refuses to write more than 4,300 digits.
+        is_long = value.bit_length() > _MOST_BITS
+        return int(value), "is not valid; a number has at most 300 digits" if is_long else None
     if isinstance(value, float):
         finite = math.isfinite(value)
         return float(value), None if finite else "is not valid; JSON numbers are finite"
@@ -186,11 +190,11 @@ def _sendable_scalar(value: object) -> tuple[Any, str | None]:
 
 def _is_good_key(key: object, path: str, problems: list[str]) -> bool:
     if not isinstance(key, str):
-        problems.append(f"{path}: the key {_shown(key)} is not valid; keys must be strings")
+        problems.append(f"{path}: the key {shown(key)} is not valid; keys must be strings")
         return False
     problem = text_problem(key)
     if problem is not None:
-        problems.append(f"{path}: the key {_shown(key)} {problem}")
+        problems.append(f"{path}: the key {shown(key)} {problem}")
     return problem is None
 
 
@@ -206,7 +210,7 @@ def _what_would_do(value: object) -> str:
     )
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """Returns `repr(value)` short enough for an error, whatever `value` is."""
     try:
         text = repr(value)

@@ -2,47 +2,105 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import os
 import random
 import threading
-import time
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from . import logs
+from . import logs, statements
+from .clocks import elapsed
 from .errors import InvalidArgument, LedgerError, LedgerUnavailable
 from .redaction import redact, unreadable_conninfo
-from .server_errors import from_psycopg, is_retryable, may_have_been_done
+from .refusals import refusals
+from .server_errors import (
+    TookTooLong,
+    advice,
+    from_psycopg,
+    is_read_only,
+    is_retryable,
+    is_retryable_refusal,
+    is_session_gone,
+    may_have_been_done,
+)
+from .waiting import LOOK_SECONDS, Connection, Patience, cancel
 
 Result = TypeVar("Result")
 NoticeHandler = Callable[[str, str], None]
 
 DSN_VARIABLE = "RECORD_LEDGER_DSN"
+RETRY_VARIABLE = "RECORD_LEDGER_RETRY_WITHIN"
+RETRY_WITHIN = 30.0
 CONNECT_TIMEOUT_SECONDS = 5
+# libpq knows whole seconds, and takes 1 for 2.
+_LEAST_CONNECT_TIMEOUT = 2
+# A call that passes or ends a record takes milliseconds; what it may wait for is another's lock.
+LONGEST_CALL = 300.0
+# One statement that changes, reads or moves very many records, or deploys.
+LONGEST_OPERATION = 14400.0
+
+# What the network does with a connection whose other end is lost: half a minute is bearable, the
+# system's default is two hours. Unix sockets and systems that lack one of these ignore it.
+_LIVELINESS = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
+
+
+def retry_within() -> float:
+    """Returns how many seconds a call is tried: RECORD_LEDGER_RETRY_WITHIN, else 30.
+
+    :raises InvalidArgument: when the variable holds something else.
+    """
+    text = os.environ.get(RETRY_VARIABLE, "")
+    if not text:
+        return RETRY_WITHIN
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0.0 <= seconds < math.inf:
+        raise InvalidArgument(
+            f"{RETRY_VARIABLE}: {text!r} is not a valid number of seconds; give 0 or more, like 30",
+            sqlstate="RL005",
+        )
+    return seconds
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
     """How often, and for how long in all, a call is tried when its connection fails.
 
-    Waits double from `first_wait` up to `longest_wait`; each is drawn between nothing and that
-    (full jitter), so that many workers do not come back at the same instant. Seconds throughout.
+    Waits double from `first_wait` up to `longest_wait`. Each is drawn between half of that and all
+    of it: many workers do not come back at the same instant, and none hurries. The last try is made
+    when `within` is over (by default RECORD_LEDGER_RETRY_WITHIN, else 30); `tries` None sets no
+    other limit. What ends a claim is tried until its lease has run out, when that is later. One
+    try of what a run calls (to pass, to count, to end a claim) may take `longest_call`. Seconds
+    throughout.
     """
 
-    tries: int = 6
-    within: float = 30.0
+    tries: int | None = None
+    within: float = field(default_factory=retry_within)
     first_wait: float = 0.5
     longest_wait: float = 8.0
+    longest_call: float = LONGEST_CALL
 
     def wait_before(self, next_try: int) -> float:
         """Draws the seconds to wait before try number `next_try` (2 is the first repeat)."""
-        longest = min(self.longest_wait, self.first_wait * 2.0 ** (next_try - 2))
-        return random.uniform(0.0, longest)  # noqa: S311 - spreads workers, guards no secret
+        # Beyond that the power has no meaning, and no float.
+        doubled = 2.0 ** min(next_try - 2, 60)
+        longest = min(self.longest_wait, self.first_wait * doubled)
+        return random.uniform(longest / 2.0, longest)  # noqa: S311 - spreads workers only
 
 
 def resolve_conninfo(conninfo: str | None = None) -> str:
@@ -71,6 +129,7 @@ def connect_options(conninfo: str) -> dict[str, Any]:
         "prepare_threshold": None,
         "client_encoding": "UTF8",
     }
+    options.update({name: value for name, value in _LIVELINESS.items() if name not in given})
     if "application_name" not in given and not os.environ.get("PGAPPNAME"):
         options["application_name"] = "record-ledger"
     if "connect_timeout" not in given and not os.environ.get("PGCONNECT_TIMEOUT"):
@@ -79,19 +138,32 @@ def connect_options(conninfo: str) -> dict[str, Any]:
 
 
 def connect(
-    conninfo: str | None = None, on_notice: NoticeHandler | None = None
-) -> psycopg.Connection[Any]:
+    conninfo: str | None = None,
+    on_notice: NoticeHandler | None = None,
+    *,
+    connect_seconds: float | None = None,
+) -> Connection:
     """Opens one autocommitting connection that is safe behind PgBouncer in transaction mode.
 
     No prepared statements and no `options=`: PgBouncer carries neither from one statement to the
-    next. Tries once. `on_notice` gets (severity, message) of what the server remarks; by default
-    that is logged.
+    next. Tries once, no longer than `connect_seconds` for each host. `on_notice` gets (severity,
+    message) of what the server remarks; by default that is logged.
 
-    :raises psycopg.Error: when the server cannot be reached or refuses.
+    :raises psycopg.Error: when the server cannot be reached or refuses; its `sqlstate` says how.
     :raises LedgerError: when the connection string cannot be read.
     """
     text = resolve_conninfo(conninfo)
-    connection: psycopg.Connection[Any] = psycopg.connect(text, **connect_options(text))
+    options = connect_options(text)
+    if connect_seconds is not None:
+        given = options.get("connect_timeout") or conninfo_to_dict(text).get("connect_timeout")
+        least = max(_LEAST_CONNECT_TIMEOUT, math.ceil(connect_seconds))
+        options["connect_timeout"] = min(int(given or least) or least, least)
+    try:
+        connection = Connection.connect(text, **options)
+    except psycopg.OperationalError as error:
+        error.sqlstate = error.sqlstate or _refused_with(error, text, options)
+        raise
+    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     handle = on_notice or logs.server_notice
 
     def pass_on(diag: psycopg.errors.Diagnostic) -> None:
@@ -102,12 +174,47 @@ def connect(
     return connection
 
 
+async def connect_async(conninfo: str) -> psycopg.AsyncConnection[Any]:
+    """Opens a connection as `connect` does, for an event loop; remarks of the server are not kept.
+
+    :raises psycopg.Error: when the server cannot be reached or refuses; its `sqlstate` says how.
+    """
+    options = connect_options(conninfo)
+    try:
+        return await psycopg.AsyncConnection.connect(conninfo, **options)
+    except psycopg.OperationalError as error:
+        error.sqlstate = error.sqlstate or await asyncio.to_thread(
+            _refused_with, error, conninfo, options
+        )
+        raise
+
+
+def _refused_with(
+    error: psycopg.OperationalError, text: str, options: dict[str, Any]
+) -> str | None:
+    """Returns the SQLSTATE of a connection that was refused; None when another host may answer."""
+    if isinstance(error, psycopg.errors.ConnectionTimeout):
+        return None  # it is silent: asking it once more would take as long
+    if error.pgconn is not None and error.pgconn.needs_password:
+        return "28000"  # libpq itself gave up: the server asked for a password and none was given
+    libpqs = {
+        name: value
+        for name, value in options.items()
+        if name not in ("autocommit", "prepare_threshold")
+    }
+    found = refusals(make_conninfo(text, **libpqs), CONNECT_TIMEOUT_SECONDS)
+    if None in found:
+        return None
+    # One host that can take us in a moment is worth another try, whatever the others say.
+    return next(filter(is_retryable_refusal, found), found[0])
+
+
 class Session:
     """One connection, opened when first used, shared by threads one call at a time.
 
     `run` repeats a call whose connection dropped or that lost a deadlock, on a fresh connection
     when needed, unless that could run twice what may not. `interrupt` ends its waiting from another
-    thread.
+    thread. A forked child has a connection and a lock of its own.
     """
 
     def __init__(
@@ -119,53 +226,106 @@ class Session:
         self._conninfo = conninfo
         self._retry = retry or RetryPolicy()
         self._on_notice = on_notice
-        self._connection: psycopg.Connection[Any] | None = None
-        self._process = os.getpid()
+        self._connection: Connection | None = None
+        # What the role's or the database's default says otherwise is learnt from a refused call.
+        self._asks_read_committed = False
+        self._wants_writes = False
+        self._followers: weakref.WeakSet[Session] = weakref.WeakSet()
+        self._begin()
+        _sessions.add(self)
+
+    def _begin(self) -> None:
         self._lock = threading.RLock()
         self._interrupted = threading.Event()
+        self._woken = threading.Event()
+        self._latest = math.inf
 
     def run(
         self,
         name: str,
-        work: Callable[[psycopg.Connection[Any]], Result],
+        work: Callable[[Connection], Result],
         *,
         may_run_twice: bool = True,
+        until: float | None = None,
+        longest: float = LONGEST_OPERATION,
+        calls_ledger: bool = True,
     ) -> Result:
         """Returns `work(connection)`; `name` is what the log and errors call it.
 
-        What may not run twice is tried again only where it is known that it was not done.
+        What may not run twice is tried again only where it is known that it was not done. What ends
+        a claim says `until` when it is to be tried, by `clocks.elapsed`. One try may take `longest`
+        seconds, by default hours: it may change very much. `calls_ledger` is false for work that is
+        more than a call of the ledger's routines.
 
         :raises InvalidArgument: when a text could not be sent at all.
-        :raises LedgerUnavailable: when every allowed try failed for want of a connection.
+        :raises LedgerUnavailable: when every allowed try failed because no connection was to be
+            had, or the call took too long.
         :raises LedgerError: the class that belongs to the server's SQLSTATE.
         """
-        deadline = time.monotonic() + self._retry.within
+        retry = self._retry
+        deadline = max(elapsed() + retry.within, until or 0.0)
+        ends_claim = until is not None
         tried = 0
+        while True:
+            tried += 1
+            try:
+                return self._try(name, work, longest)
+            except UnicodeEncodeError as error:
+                raise InvalidArgument(
+                    f"{name}: an argument holds what the database cannot: {error.reason}",
+                    sqlstate="RL005",
+                ) from error
+            except _Failed as failure:
+                cause = failure.cause
+                is_doubtful = failure.is_sent and not may_run_twice and may_have_been_done(cause)
+                again = not is_doubtful and is_retryable(
+                    cause, calls_ledger=calls_ledger, ends_claim=ends_claim
+                )
+                if not again:
+                    described = self._described(cause, tried=None, is_doubtful=is_doubtful)
+                    raise described from _without_password(cause)
+                left = min(deadline, self._latest) - elapsed()
+                if left <= 0.0 or (retry.tries is not None and tried >= retry.tries):
+                    raise self._described(cause, tried) from _without_password(cause)
+                # The last try is made when the time is over, and not before.
+                wait = min(retry.wait_before(tried + 1), left)
+                logs.retrying(name, tried, wait, from_psycopg(cause).message)
+            self._woken.wait(wait)
+            if not self._interrupted.is_set():
+                self._woken.clear()
+
+    def _try(self, name: str, work: Callable[[Connection], Result], longest: float) -> Result:
+        """Returns what one try of a call returned.
+
+        :raises _Failed: what the driver raised, and whether the statement may have been sent.
+        """
         with self._lock:
-            while True:
-                tried += 1
-                is_sent = False
+            is_sent = False
+            patience: Patience | None = None
+            try:
+                connection = self._open(name, longest)
+                patience = Patience(name, connection, longest, self._look, self._interrupted.is_set)
+                connection.on_silence = patience
+                is_sent = True
                 try:
-                    connection = self._open(name)
-                    is_sent = True
                     return work(connection)
-                except UnicodeEncodeError as error:
-                    raise InvalidArgument(
-                        f"{name}: an argument holds what the database cannot: {error.reason}",
-                        sqlstate="RL005",
-                    ) from error
-                except psycopg.Error as error:
-                    is_doubtful = is_sent and not may_run_twice and may_have_been_done(error)
-                    again = is_retryable(error) and not is_doubtful
-                    self._after_failure(error)
-                    if not again:
-                        described = self._described(error, tried=None, is_doubtful=is_doubtful)
-                        raise described from _without_password(error)
-                    wait = self._retry.wait_before(tried + 1)
-                    if tried >= self._retry.tries or time.monotonic() + wait > deadline:
-                        raise self._described(error, tried) from _without_password(error)
-                    logs.retrying(name, tried, wait, from_psycopg(error).message)
-                self._interrupted.wait(wait)
+                except psycopg.DatabaseError as error:
+                    if not self._is_refused_for_isolation(error, connection):
+                        raise
+                return work(connection)
+            except psycopg.Error as error:
+                self._after_failure(error)
+                is_ours = patience is not None and patience.is_over and error.sqlstate == "57014"
+                cause = TookTooLong(patience.too_long) if patience and is_ours else error
+                raise _Failed(cause, is_sent) from None
+            finally:
+                if patience is not None:
+                    connection.on_silence = None
+
+    @property
+    def longest_call(self) -> float:
+        """How many seconds one try of a run's call may take: to pass, to count, to end a claim."""
+        return self._retry.longest_call
 
     def interrupt(self) -> None:
         """Ends a call that another thread is in, and refuses every later one.
@@ -174,40 +334,108 @@ class Session:
         changed nothing.
         """
         self._interrupted.set()
+        self._woken.set()
         connection = self._connection
         if connection is not None:
-            with suppress(psycopg.Error):
-                connection.cancel_safe(timeout=CONNECT_TIMEOUT_SECONDS)
+            cancel(connection, CONNECT_TIMEOUT_SECONDS)
+
+    def hurry(self, within: float | None = None) -> None:
+        """Ends the patience with a lease: calls are tried for `within` seconds from now at most.
+
+        By default as long as any other call is tried.
+        """
+        self._latest = elapsed() + (self._retry.within if within is None else within)
+        self._woken.set()
+        for other in list(self._followers):
+            other.hurry(self._latest - elapsed())
+
+    def follow(self, other: Session) -> None:
+        """Has `other.hurry` hurry this session as well, also when that was said before."""
+        self._latest = other._latest
+        other._followers.add(self)
 
     def close(self) -> None:
         """Closes the connection if one is open; a later `run` opens another."""
         with self._lock:
-            self._leave_parents_connection()
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
 
-    def _leave_parents_connection(self) -> None:
-        # A forked child (a worker of Airflow's, say) would speak into its parent's connection.
-        if self._process != os.getpid():
-            self._connection, self._process = None, os.getpid()
+    def leave_parents_connection(self) -> None:
+        """Begins anew in a forked child.
 
-    def _open(self, name: str) -> psycopg.Connection[Any]:
-        self._leave_parents_connection()
+        A thread of the parent may have held the lock, and nothing of the child's may be spoken
+        into the parent's connection. Only the child's descriptor of it is closed: the server must
+        see the parent's end when the parent ends.
+        """
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(psycopg.Error, OSError):
+                os.close(connection.pgconn.socket)
+        self._begin()
+
+    def _open(self, name: str, longest: float) -> Connection:
         if not self._interrupted.is_set():
             if self._connection is None or self._connection.closed:
-                self._connection = connect(self._conninfo, self._on_notice)
+                self._connection = self._connect(longest)
             # Asked again: opening takes its time.
             if not self._interrupted.is_set():
                 return self._connection
         raise LedgerError(f"{name} was interrupted")
 
+    def _connect(self, longest: float) -> Connection:
+        conninfo = self._conninfo
+        if self._wants_writes:
+            conninfo = _where_writes_are_taken(resolve_conninfo(conninfo))
+        seconds = longest if longest < CONNECT_TIMEOUT_SECONDS else None
+        connection = connect(conninfo, self._on_notice, connect_seconds=seconds)
+        connection.asks_read_committed = self._asks_read_committed
+        return connection
+
+    def _look(self, connection: Connection) -> psycopg.Connection[Any]:
+        """Opens a second connection to the very server that a call waits for."""
+        info = connection.info
+        address: dict[str, str | int] = {
+            "host": info.host,
+            "port": info.port,
+            "target_session_attrs": "any",
+        }
+        if info.hostaddr:
+            address["hostaddr"] = info.hostaddr
+        text = make_conninfo(resolve_conninfo(self._conninfo), **address)
+        second = connect(text, lambda _severity, _message: None, connect_seconds=LOOK_SECONDS)
+        ends_at = elapsed() + LOOK_SECONDS
+
+        def give_up() -> None:
+            if elapsed() > ends_at:
+                raise TookTooLong("the look was not answered")
+
+        second.on_silence = give_up
+        return second
+
+    def _is_refused_for_isolation(
+        self, error: psycopg.DatabaseError, connection: Connection
+    ) -> bool:
+        """Tells whether the refused call is to be made again in READ COMMITTED.
+
+        A default of the role or the database says another level. Asked only when a call was
+        refused, so that the usual default costs nothing.
+        """
+        if error.sqlstate != "RL005" or connection.asks_read_committed:
+            return False
+        row = connection.execute(statements.DEFAULT_ISOLATION).fetchone()
+        is_other = row is not None and row[0] not in ("read committed", "read uncommitted")
+        self._asks_read_committed = connection.asks_read_committed = is_other
+        return is_other
+
     def _after_failure(self, error: psycopg.Error) -> None:
         """Leaves no half-open transaction and no half-dead connection to the next try."""
+        if is_read_only(error):
+            self._wants_writes = True
         if self._connection is None:
             return
         idle = psycopg.pq.TransactionStatus.IDLE
-        if self._connection.info.transaction_status != idle or error.sqlstate is None:
+        if self._connection.info.transaction_status != idle or is_session_gone(error):
             self._connection.close()
             self._connection = None
 
@@ -225,12 +453,48 @@ class Session:
                 hint="Look at the records (`record-ledger history`) before you call it again.",
             )
         tries = f" after {tried} tries" if tried is not None and tried > 1 else ""
+        what = "takes no writes" if is_read_only(error) else "cannot be reached"
+        if isinstance(error, TookTooLong):
+            what = "took too long"
         return LedgerUnavailable(
-            f"the ledger's database cannot be reached{tries}: {described.message}",
+            f"the ledger's database {what}{tries}: {described.message}",
             sqlstate=described.sqlstate,
-            hint=described.hint
-            or "Check the address (--dsn, RECORD_LEDGER_DSN or PGHOST ...) and that it is running.",
+            hint=described.hint or advice(described.sqlstate),
         )
+
+
+class _Failed(Exception):
+    """Carries what the driver raised out of one try."""
+
+    def __init__(self, cause: psycopg.Error, is_sent: bool) -> None:
+        super().__init__()
+        self.cause = cause
+        self.is_sent = is_sent
+
+
+_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def _begin_in_child() -> None:
+    for session in list(_sessions):
+        session.leave_parents_connection()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_in_child)
+
+
+def _where_writes_are_taken(conninfo: str) -> str:
+    """Returns the connection string that finds, among several hosts, the one that takes writes.
+
+    The server that we were on has stopped taking them: the next one may have its place. One that
+    names `target_session_attrs`, or one host only, stays as it is.
+    """
+    given = conninfo_to_dict(conninfo)
+    hosts = str(given.get("host") or given.get("hostaddr") or "")
+    if "," not in hosts or "target_session_attrs" in given:
+        return conninfo
+    return make_conninfo(conninfo, target_session_attrs="read-write")
 
 
 def _without_password(error: psycopg.Error) -> psycopg.Error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import logs, statements
 from .connection import RetryPolicy, Session
+from .errors import PermissionDenied
 from .sql_files import deploy_script, package_release
 
 if TYPE_CHECKING:
@@ -59,7 +60,9 @@ def deploy(conninfo: str | None = None, *, retry: RetryPolicy | None = None) -> 
         with logs.timed("deploy", release=release) as outcome:
             releases, before = session.run("deploy", _state)
             notices.clear()
-            session.run("deploy", lambda connection: _run_script(connection, script))
+            session.run(
+                "deploy", lambda connection: _run_script(connection, script), calls_ledger=False
+            )
             _, after = session.run("deploy", _state)
             result = DeployResult(
                 release=release,
@@ -68,6 +71,9 @@ def deploy(conninfo: str | None = None, *, retry: RetryPolicy | None = None) -> 
                 notices=tuple(dict.fromkeys(notices)),
             )
             outcome["outcome"] = result.outcome
+    except PermissionDenied as error:
+        hint = session.run("deploy", _who_may_deploy) or error.hint
+        raise PermissionDenied(error.message, sqlstate=error.sqlstate, hint=hint) from error
     finally:
         session.close()
     return result
@@ -92,6 +98,25 @@ def _state(connection: psycopg.Connection[Any]) -> tuple[list[str], list[str]]:
     releases = [row[0] for row in connection.execute(statements.RELEASES)]
     migrations = [row[0] for row in connection.execute(statements.MIGRATIONS)]
     return releases, migrations
+
+
+def _who_may_deploy(connection: psycopg.Connection[Any]) -> str | None:
+    """Returns what a user lacks who was refused; None when that is not about the schema."""
+    row = connection.execute(statements.WHO_MAY_DEPLOY).fetchone()
+    if row is None:
+        return None
+    user, database, owner, acts_as_owner, may_create = row
+    if owner is not None and not acts_as_owner:
+        return (
+            f"The ledger here belongs to {owner}: deploy as that user, or have an administrator "
+            f"run `grant {owner} to {user}`."
+        )
+    if owner is None and not may_create:
+        return (
+            f"Deploy as the owner of the database, or have that one run "
+            f"`grant create on database {database} to {user}`."
+        )
+    return None
 
 
 def _run_script(connection: psycopg.Connection[Any], script: str) -> None:

@@ -13,6 +13,7 @@ from .errors import LedgerError
 from .records import zone_offset
 from .redaction import redact
 from .sql_files import package_release
+from .waiting import blocker_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 OLDEST_SERVER, NEWEST_SERVER = 15, 18
 _MOST_SKEW_SECONDS = 2.0
+# A transaction that is idle for longer was forgotten: passes and people's changes take less.
+_LONG_IDLE_SECONDS = 5.0
 # PgBouncer gives each transaction a server connection of its own choice: a few looks show it.
 _LOOKS_AT_BACKEND = 5
 
@@ -40,8 +43,8 @@ def examine(conninfo: str | None = None) -> list[Check]:
     session = Session(conninfo, RetryPolicy(tries=2, within=10.0))
     checks: list[Check] = []
     try:
-        for check in (_connection, _server, _pooling, _release, _roles, _rights, _clock, _zones):
-            checks += session.run("doctor", partial(_findings, check))
+        for check in _CHECKS:
+            checks += session.run("doctor", partial(_findings, check), calls_ledger=False)
     except LedgerError as error:
         if checks:
             checks.append(Check("database", "error", error.message, error.hint or ""))
@@ -95,6 +98,65 @@ def _pooling(connection: psycopg.Connection[Any]) -> Iterator[Check]:
     pooled = len(backends) > 1 or connection.info.backend_pid not in backends
     finding = "through a pooler in transaction mode" if pooled else "no pooler seen"
     yield Check("pooling", "ok", f"{finding}; nothing in use depends on the session")
+
+
+def _writes(connection: psycopg.Connection[Any]) -> Iterator[Check]:
+    in_recovery, setting, where = _row(connection, statements.TAKES_WRITES)
+    if in_recovery:
+        yield Check(
+            "writes",
+            "error",
+            "the server is a standby, which takes no writes",
+            "Name all servers in the connection string, with target_session_attrs=read-write: the "
+            "one that takes writes is then found.",
+        )
+    elif setting == "on":
+        yield Check(
+            "writes",
+            "error",
+            f"default_transaction_read_only is on{_set_where(where)}: no record can be passed",
+            f"Once it may take writes: {_reset('default_transaction_read_only', where)}.",
+        )
+    else:
+        yield Check("writes", "ok", "the server takes writes")
+
+
+def _isolation(connection: psycopg.Connection[Any]) -> Iterator[Check]:
+    setting, where = _row(connection, statements.ISOLATION)
+    finding = "read committed is the default"
+    if setting not in ("read committed", "read uncommitted"):
+        # Nothing to do for the runner's sake; other callers of the routines are refused.
+        finding = (
+            f"default_transaction_isolation is {setting}{_set_where(where)}: the runner asks for "
+            "read committed itself; psql and dbt have to"
+        )
+    yield Check("isolation", "ok", finding)
+
+
+def _sessions(connection: psycopg.Connection[Any]) -> Iterator[Check]:
+    rows = connection.execute(
+        statements.HOLDING_SESSIONS, {"seconds": _LONG_IDLE_SECONDS}, binary=True
+    ).fetchall()
+    for row in rows:
+        yield Check(
+            "sessions",
+            "warning",
+            f"{blocker_text(row)} holds locks that runs may have to wait for",
+            f"Have it commit or roll back, or end it: select pg_terminate_backend({row[0]}).",
+        )
+    if not rows:
+        yield Check("sessions", "ok", "no forgotten transaction holds a lock in the ledger")
+
+
+def _set_where(where: str | None) -> str:
+    return "" if where is None else f" for {where}"
+
+
+def _reset(setting: str, where: str | None) -> str:
+    """Returns what takes a setting back, where that is one statement."""
+    if where is None:
+        return f"switch {setting} off in the server's configuration"
+    return f"alter {where.removeprefix('the ')} reset {setting}"
 
 
 def _release(connection: psycopg.Connection[Any]) -> Iterator[Check]:
@@ -192,6 +254,21 @@ def _zones(connection: psycopg.Connection[Any]) -> Iterator[Check]:
     if not differing:
         finding = f"server and Python agree on {len(zones)} for two years" if zones else "none used"
         yield Check("time zones", "ok", finding)
+
+
+_CHECKS = (
+    _connection,
+    _server,
+    _pooling,
+    _writes,
+    _isolation,
+    _release,
+    _roles,
+    _rights,
+    _sessions,
+    _clock,
+    _zones,
+)
 
 
 def _offset(seconds: int) -> str:

@@ -1,8 +1,23 @@
-"""Ends the commands of a process that is gone, however it ended: also by kill -9."""
+"""Ends the commands of a process that cannot: it is gone, however it ended, or it stands still.
+
+What the guard does. It kills the process group of a command when our process is gone, also by
+kill -9, and when the lease is over and our process has not said that it was extended: it is stopped
+(SIGSTOP, Ctrl-Z, a debugger), or its machine was suspended, or it hangs. Time is counted by
+/proc/uptime where that is there (Linux; it goes on while the machine is suspended), else by what
+`sleep` counts. Nothing is ended while heartbeats come through.
+
+What it cannot do. It does not see what has left the group (a daemon), nor processes that became
+another user's. It is stopped itself where all of a container or a machine is; then nothing of the
+command runs either, and it acts when both go on. Without `sh` there is no guard: then Linux kills
+the command, and the command only, when our process is gone (PR_SET_PDEATHSIG), and nothing ends the
+command of one that stands still. Without Linux too, and when the machine itself is lost, only the
+lease guards: the record is passed to no other run before it has run out.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import shutil
 import subprocess
@@ -14,33 +29,92 @@ from typing import TYPE_CHECKING
 from . import logs
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
 _PR_SET_CHILD_SUBREAPER = 36
 
-# Reads `+ GROUP` and `- GROUP`. Its input ends with the process that writes to it, whatever ended
-# that one, and then the groups that are left are killed. It outlives signals to everybody: a
-# service manager that stops a unit sends them to each process of it.
+# Reads `+ GROUP`, `= GROUP LEFT` (hundredths of a second of its lease), `- GROUP` and `d FOLDER`.
+# Its input ends with the process that writes to it, whatever ended that one; then the groups that
+# are left are killed, and the folder is removed. It outlives signals to everybody: a service
+# manager that stops a unit sends them to each process of it.
+#
+# For each lease a watcher sleeps in the background. At its end a process that is stopped has its
+# group killed at once; one that is not gets a second more, because it ends its command by itself,
+# and more gently. A watcher that is not needed any more gets USR1: it ends its sleep, and itself.
 _PROGRAM = """
+set -f
 trap '' HUP INT TERM
 groups=' '
-while read -r sign group; do
-    case $sign in
-        +) groups="$groups$group " ;;
-        -) groups="${groups%% $group *} ${groups#* $group }" ;;
+folder=
+clock() {
+    read -r now rest </proc/uptime || return
+    now=${now%.*}${now#*.}
+}
+is_stopped() {
+    read -r state </proc/$PPID/stat || return
+    case ${state##*) } in [Tt]*) return 0 ;; esac
+    return 1
+}
+nap() {
+    sleep "$1" &
+    sleeper=$!
+    wait "$sleeper"
+}
+watch() {
+    sleeper=
+    trap 'kill -s KILL $sleeper; wait $sleeper; exit' USR1
+    if clock; then
+        end=$((now + $2))
+        while left=$((end - now)) && [ "$left" -gt -100 ]; do
+            if [ "$left" -le 0 ]; then
+                is_stopped && break
+                left=10
+            elif [ "$left" -gt 3000 ]; then
+                left=3000
+            fi
+            left=$(((left + 9) / 10))
+            nap "$((left / 10)).$((left % 10))"
+            clock || break
+        done
+    else
+        nap "$(($2 / 100 + 1))"
+    fi
+    kill -s KILL -- "-$1"
+}
+forget() {
+    eval "watcher=\\$watcher_$1"
+    eval "watcher_$1="
+    [ -z "$watcher" ] || { kill -s USR1 "$watcher"; wait "$watcher"; }
+}
+while IFS= read -r line; do
+    set -- $line
+    case $1 in
+        +) groups="$groups$2 " ;;
+        =)
+            forget "$2"
+            watch "$2" "$3" </dev/null &
+            eval "watcher_$2=$!"
+            ;;
+        -)
+            groups="${groups%% $2 *} ${groups#* $2 }"
+            forget "$2"
+            ;;
+        d) folder=${line#d } ;;
     esac
 done
-for group in $groups; do kill -s KILL -- "-$group"; done
+for group in $groups; do
+    kill -s KILL -- "-$group"
+    forget "$group"
+done
+[ -z "$folder" ] || rm -rf -- "$folder"
 """
 
 
 class Guard:
-    """Kills every process group that is still watched when this process is gone.
+    """Kills every process group that is still watched when this process is gone, or stands still.
 
-    A small shell does it, from a session of its own and at the end of a pipe: on any POSIX system,
-    and for all that a command started in its group. Where there is no `sh`, Linux itself ends the
-    command, and the command only, when it loses its parent (PR_SET_PDEATHSIG). Elsewhere the lease
-    is the only guard: the record is not passed on before it has run out.
+    A small shell does it, from a session of its own and at the end of a pipe: see the module.
 
     Inside of its `with` block, what a command leaves behind becomes a child of this process (on
     Linux), so that its end is noticed: see `reap`.
@@ -88,9 +162,20 @@ class Guard:
         if self._adopts:
             _adopt_orphans(False)
 
-    def watch(self, group: int) -> None:
-        """Has the group killed when this process is gone before `forget`."""
-        self._send(f"+ {group}\n")
+    def watch(self, group: int, seconds: float) -> None:
+        """Has the group killed when this process is gone before `forget`, and as `hold` does."""
+        self._send(f"+ {group}\n{_held(group, seconds)}")
+
+    def hold(self, group: int, seconds: float) -> None:
+        """Has the group killed once the seconds are over, unless it is held anew before.
+
+        To be called whenever the lease was extended: the seconds are what is left of it.
+        """
+        self._send(_held(group, seconds))
+
+    def remove(self, folder: Path) -> None:
+        """Has the folder removed when this process is gone."""
+        self._send(f"d {folder}\n")
 
     def forget(self, group: int) -> None:
         """Leaves the group alone: it has ended, and another may get its number."""
@@ -101,9 +186,13 @@ class Guard:
             return
         try:
             with self._lock:
-                self._shell.stdin.write(line.encode("ascii"))
+                self._shell.stdin.write(os.fsencode(line))
         except OSError as error:
             logs.logger.warning(logs.line(event="guard_lost", reason=str(error)))
+
+
+def _held(group: int, seconds: float) -> str:
+    return f"= {group} {max(math.ceil(seconds * 100.0), 0)}\n"
 
 
 def reap(group: int) -> None:

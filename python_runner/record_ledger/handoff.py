@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import logs
 from .claims import instant_of, key_of, using
-from .config import config_to_send
+from .config import config_to_send, plain_json
 from .errors import InvalidArgument
 from .records import Record, fields_of
 
@@ -65,7 +65,8 @@ def upload_record_to_database(
 
     Returns True when it was stored, False when its window was stored already.
 
-    :raises InvalidArgument: when it is neither, naming the window that is due.
+    :raises InvalidArgument: when it is neither, naming the window that is due, and for a field that
+        JSON cannot carry.
     :raises UnknownPipeline: when its pipeline is not registered.
     """
     pipeline_id, start = key_of(record)
@@ -75,7 +76,8 @@ def upload_record_to_database(
     ):
         due = used.new_windows(pipeline_id, max_windows=1)
         if due and _is_window(record, due[0]):
-            built = {"window_start_time": start, "fields": fields_of(record)}
+            fields = plain_json(fields_of(record), "record")
+            built = {"window_start_time": start, "fields": fields}
             if used.store_new_records(pipeline_id, [built]) > 0:
                 outcome["stored"] = True
                 return True

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import threading
-import time
 from typing import TYPE_CHECKING
 
 from . import logs
+from .clocks import elapsed
 from .connection import RetryPolicy
 from .errors import ClaimLost, LedgerError
-from .records import claim_of
+from .records import claim_of, start_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,22 +18,30 @@ if TYPE_CHECKING:
     from .ledger import RecordLedger
     from .records import Record
 
-# A beat that failed is tried again after a thirtieth of the lease, but at least this often.
-_LONGEST_PAUSE_AFTER_FAILURE = 30.0
+# A beat is sent at every third of the lease, and at least this often, in seconds.
+LONGEST_PAUSE = 30.0
+# One that failed is tried again after a thirtieth of the lease, but at least this often.
+_LONGEST_PAUSE_AFTER_FAILURE = 5.0
+# A beat may take a tenth of the lease, and no more than this: the next one, on a connection of its
+# own, finds the server that has the other one's place.
+_LONGEST_BEAT = 30.0
 # A beat under way is cancelled when it takes longer, and left to itself in a dead connection.
 _LONGEST_GOODBYE = 0.5
-# Some platforms wait no longer than weeks at a time.
-_LONGEST_WAIT = 86400.0
+# How long the lease's end is slept towards: a machine that was suspended wakes up behind it.
+_LONGEST_SLEEP = 1.0
 
 
 class Heartbeat:
-    """Extends the lease at every third of it until `stop`, on a connection of its own.
+    """Extends the lease at every third of it, and every 30 s, until `stop`.
 
-    `lost` is set, and `on_lost` called, when the ledger answers that the claim was lost, or when no
-    beat came through for the length of the lease by this machine's monotonic clock: the record may
-    then have been passed to another run. Nothing is sent after that.
+    It has a connection of its own. A beat that takes longer than a tenth of the lease is given up
+    for one on a new connection. `lost` is set, and `on_lost` called, when the ledger answers that
+    the claim was lost, or when no beat came through for the length of the lease by this machine's
+    clock, which counts on while the machine is suspended: the record may then have been passed to
+    another run. Nothing is sent after that.
 
-    Made right after the pass: the first lease counts from then on.
+    The first lease counts from when the pass was sent, as far as `ledger` knows, else from now on.
+    A forked child has no part in it: nothing beats there.
 
     :raises LedgerError: when the length of the lease cannot be asked for; nothing has begun.
     """
@@ -40,14 +49,19 @@ class Heartbeat:
     def __init__(
         self, ledger: RecordLedger, record: Record, lost: threading.Event | None = None
     ) -> None:
-        passed = time.monotonic()
+        made = elapsed()
         self.lost = threading.Event() if lost is None else lost
+        self._process = os.getpid()
         self._claim = claim_of(record)
+        self._start = start_of(record)
         self._lease: float = ledger.pipelines(self._claim[0])[0]["lease"].total_seconds()
-        self._held_until = passed + self._lease
+        self._leases = ledger.leases
+        self._held_until = self._leases.learnt(self._claim, self._lease, made)
         # One try per beat: by how long a call took to come through, nobody knows when it was made.
-        self._ledger = ledger.another(retry=RetryPolicy(tries=1))
+        beat = RetryPolicy(tries=1, longest_call=min(self._lease / 10.0, _LONGEST_BEAT))
+        self._ledger = ledger.another(retry=beat)
         self._on_lost: Callable[[], object] | None = None
+        self._on_extended: Callable[[float], object] | None = None
         self._error: ClaimLost | None = None
         self._done = threading.Event()
         self._lock = threading.Lock()
@@ -57,14 +71,28 @@ class Heartbeat:
             for name, work in (("heartbeat", self._beat), ("lease", self._watch_lease))
         ]
 
-    def start(self, on_lost: Callable[[], object] | None = None) -> None:
-        """Begins to beat; `on_lost` is called at most once, from another thread."""
+    def start(
+        self,
+        on_lost: Callable[[], object] | None = None,
+        on_extended: Callable[[float], object] | None = None,
+    ) -> None:
+        """Begins to beat; both are called from another thread, `on_lost` at most once.
+
+        `on_extended` gets the seconds that are left of the lease, after each beat.
+        """
         self._on_lost = on_lost
+        self._on_extended = on_extended
         for thread in self._threads:
             thread.start()
 
+    def held_for(self) -> float:
+        """Returns for how many seconds from now the claim is ours by this machine's clock."""
+        return self._held_until - elapsed()
+
     def stop(self) -> ClaimLost | None:
         """Ends the beating; returns how the claim was lost, or None when it was not."""
+        if self._process != os.getpid():
+            return None  # the parent's threads are not here, and its lock may be held for ever
         with self._lock:
             self._done.set()
         started = [thread for thread in self._threads if thread.ident is not None]
@@ -77,25 +105,27 @@ class Heartbeat:
         return self._error
 
     def _beat(self) -> None:
-        pause = self._lease / 3.0
+        usual = min(self._lease / 3.0, LONGEST_PAUSE)
+        pause = usual
         with self._ledger as ledger:
-            while not self._done.wait(min(pause, _LONGEST_WAIT)):
-                sent = time.monotonic()
+            while not self._done.wait(pause):
                 try:
-                    ledger.extend_lease(*self._claim)
-                except ClaimLost as error:
+                    ledger.extend_lease(*self._claim, self._start)
+                except ClaimLost as error:  # noqa: PERF203 - each beat may fail by itself
                     self._lose(error)
                 except LedgerError as error:
-                    warn("extend_lease", self._claim, error)
+                    if not self._done.is_set():
+                        warn("extend_lease", self._claim, error)
                     pause = min(self._lease / 30.0, _LONGEST_PAUSE_AFTER_FAILURE)
                 else:
-                    # From when it was sent: the server may have stamped it as early as that.
-                    self._held_until = sent + self._lease
-                    pause = self._lease / 3.0
+                    self._held_until = self._leases.until(self._claim)
+                    pause = usual
+                    if self._on_extended is not None:
+                        self._on_extended(self.held_for())
 
     def _watch_lease(self) -> None:
         while not self._done.is_set():
-            left = self._held_until - time.monotonic()
+            left = self._held_until - elapsed()
             if left <= 0.0:
                 self._lose(
                     ClaimLost(
@@ -105,7 +135,7 @@ class Heartbeat:
                         hint="Stop working on this record: it may have been passed to another run.",
                     )
                 )
-            self._done.wait(min(max(left, 0.0), _LONGEST_WAIT))
+            self._done.wait(min(max(left, 0.0), _LONGEST_SLEEP))
 
     def _lose(self, error: ClaimLost) -> None:
         with self._lock:

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from .guard import Guard
 
@@ -40,11 +40,14 @@ def launch(
     environment: Mapping[str, str],
     *,
     guard: Guard,
+    held_for: Callable[[], float],
     stdin: int | None,
     stdout: int | None,
     stderr: int | None,
 ) -> subprocess.Popen[bytes]:
     """Returns the running command, in a session and process group of its own; the guard knows it.
+
+    `held_for` gives the seconds that are left of its lease.
 
     :raises OSError: when it cannot be started; nothing runs then.
     :raises ValueError: when an argument or a variable can be no part of a command.
@@ -69,6 +72,12 @@ def launch(
             pass_fds=(go, failed),
             start_new_session=True,
         )
+    except OSError as error:
+        # Not the command's doing: there is no room for a process, say.
+        os.close(tell)
+        os.close(told)
+        what = f"{error.strerror}, when {sys.executable} was started for it"
+        raise OSError(error.errno, what) from error
     except BaseException:
         os.close(tell)
         os.close(told)
@@ -76,7 +85,7 @@ def launch(
     finally:
         os.close(go)
         os.close(failed)
-    guard.watch(process.pid)
+    guard.watch(process.pid, held_for())
     with os.fdopen(tell, "wb", buffering=0) as pipe:
         pipe.write(b"!")
     with os.fdopen(told, "rb", buffering=0) as pipe:

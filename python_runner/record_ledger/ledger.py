@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from . import logs, statements
 from .claims import claim_token_of
+from .clocks import elapsed
 from .config import KNOWN_KEYS, config_to_send, has_templates, plain_json, to_json
+from .details import detail_json
+from .leases import Leases
 from .operations import LedgerOperator
 from .processing import Processing
-from .reader import Row
+from .reader import Row, Time
 from .records import record_from_json
 from .redaction import redact
-from .results import BatchResult, PassResult
+from .results import BatchResult, ClaimState, PassResult
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -31,11 +34,17 @@ class RecordLedger(LedgerOperator):
     one call at a time. A call is repeated within `retry` when the connection drops, and every call
     that is repeated is safe to repeat. Use it in a `with` block, or `close()` it. It inherits what
     operators do and what only reads.
+
+    A forked child that inherits it opens a connection of its own. A copy, and what `pickle` carries
+    to another process, is a ledger of the same database, with a connection of its own as well; a
+    pickle holds the connection string, the password in it included.
     """
 
     def __init__(self, conninfo: str | None = None, *, retry: RetryPolicy | None = None) -> None:
         super().__init__(conninfo, retry=retry)
         self._warned_of: set[frozenset[str]] = set()
+        # Until when it is worth to try what ends a claim; shared with `another`.
+        self.leases = Leases()
 
     # ---------------------------------------------------------------- the cycle
     def store_new_and_pass_valid_record(
@@ -52,6 +61,7 @@ class RecordLedger(LedgerOperator):
         """
         run_id = str(uuid.uuid4()) if run_id is None else run_id
         with logs.timed("store_new_and_pass_valid_record", run_id=run_id) as outcome:
+            sent = elapsed()
             answer, timezone = self._cycle(
                 "store_new_and_pass_valid_record",
                 statements.STORE_NEW_AND_PASS,
@@ -59,7 +69,7 @@ class RecordLedger(LedgerOperator):
                 (run_id,),
                 outcome,
             )
-            return _pass_result(outcome, answer, timezone)
+            return self._pass_result(outcome, answer, timezone, sent)
 
     def pass_valid_records(
         self, final_config: Mapping[str, Any], run_id: str | None = None, record_limit: int = 100
@@ -76,6 +86,7 @@ class RecordLedger(LedgerOperator):
         """
         run_id = str(uuid.uuid4()) if run_id is None else run_id
         with logs.timed("pass_valid_records", run_id=run_id) as outcome:
+            sent = elapsed()
             answer, timezone = self._cycle(
                 "pass_valid_records",
                 statements.PASS_VALID_RECORDS,
@@ -84,6 +95,8 @@ class RecordLedger(LedgerOperator):
                 outcome,
             )
             records = [record_from_json(record, timezone) for record in answer["records"]]
+            for record in records:
+                self.leases.passed(record, sent)
             logs.passed(outcome, answer["verdict"], answer["reason"], None)
             outcome["records"] = len(records)
             return BatchResult(answer["exit_dag"], answer["verdict"], answer["reason"], records)
@@ -97,12 +110,14 @@ class RecordLedger(LedgerOperator):
         """
         run_id = str(uuid.uuid4()) if run_id is None else run_id
         with logs.timed("pass_valid_record", run_id=run_id, pipeline_id=pipeline_id) as outcome:
+            sent = elapsed()
             answer, timezone = self._one_row(
                 "pass_valid_record",
                 statements.PASS_VALID,
                 {"pipeline_id": pipeline_id, "run_id": run_id},
+                longest=self._session.longest_call,
             )
-            return _pass_result(outcome, answer, timezone)
+            return self._pass_result(outcome, answer, timezone, sent)
 
     def register_pipeline(self, final_config: Mapping[str, Any]) -> str:
         """Makes the pipeline known with this config and returns its id; unchanged, writes nothing.
@@ -124,6 +139,7 @@ class RecordLedger(LedgerOperator):
         `built` holds objects with window_start_time and fields, in the pipeline's field names.
         Windows are then stored up to the first one missing from it.
 
+        :raises InvalidArgument: when JSON cannot carry `built`, naming every such part.
         :raises UnknownPipeline: when no such pipeline is registered.
         """
         with logs.timed("store_new_records", pipeline_id=pipeline_id) as outcome:
@@ -136,65 +152,135 @@ class RecordLedger(LedgerOperator):
 
     # ---------------------------------------------------------------- the end of a claim
     def complete_record(
-        self, pipeline_id: str, claim_token: int, detail: Mapping[str, Any] | None = None
+        self,
+        pipeline_id: str,
+        claim_token: int,
+        detail: Mapping[str, Any] | None = None,
+        window_start_time: Time | None = None,
     ) -> None:
         """Ends the claim as done; repeating it with its token changes nothing and succeeds.
 
-        `detail` is kept with the event: counts, paths, whatever JSON holds.
+        `detail` is kept with the event: counts, paths, whatever JSON holds. It decides nothing:
+        what JSON cannot hold is kept as text, what is too long is cut, and a warning is logged.
 
-        :raises ClaimLost: when the token is no longer the record's; nothing was changed.
+        Here and in the other calls about a claim, give the start of its window where you know it: a
+        claim that another copy of the ledger passed, before it was restored, is then never taken
+        for this one's.
+
+        :raises ClaimLost: when the token is no longer the record's, or is of another window;
+            nothing was changed.
         """
         self._end_claim(
             "complete_record",
             statements.COMPLETE_RECORD,
             pipeline_id,
             claim_token,
-            to_json(plain_json(detail or {}, "detail")),
+            detail_json(detail),
+            self._named(window_start_time, pipeline_id, "window_start_time"),
         )
 
     def fail_record(
-        self, pipeline_id: str, claim_token: int, error: str, retry: bool = True
+        self,
+        pipeline_id: str,
+        claim_token: int,
+        error: str,
+        retry: bool = True,
+        window_start_time: Time | None = None,
     ) -> None:
         """Ends the claim as failed: pending again after a backoff while attempts are left.
 
         With `retry=False` no further attempt is made. Repeating it with its token changes nothing.
+        A cancelled claim ends as failed for good.
         Passwords of connection strings in `error` are not kept.
 
         :raises ClaimLost: when the token is no longer the record's; nothing was changed.
         """
         text = redact(str(error).replace("\x00", "").encode("utf-8", "replace").decode("utf-8"))
         self._end_claim(
-            "fail_record", statements.FAIL_RECORD, pipeline_id, claim_token, text, retry
+            "fail_record",
+            statements.FAIL_RECORD,
+            pipeline_id,
+            claim_token,
+            text,
+            retry,
+            self._named(window_start_time, pipeline_id, "window_start_time"),
         )
 
-    def release_record(self, pipeline_id: str, claim_token: int) -> None:
-        """Gives the record back untried: pending at once, and the attempt does not count.
+    def release_record(
+        self,
+        pipeline_id: str,
+        claim_token: int,
+        not_before: Time | None = None,
+        window_start_time: Time | None = None,
+    ) -> None:
+        """Gives the record back untried: pending again, and the attempt does not count.
+
+        With `not_before` it is passed to no run before then, this one included; a past time changes
+        nothing. One after half of the time that its source data has left is brought forward to
+        that. Repeating the call with its token changes nothing.
 
         :raises ClaimLost: when the token is no longer the record's; nothing was changed.
         """
-        self._end_claim("release_record", statements.RELEASE_RECORD, pipeline_id, claim_token)
+        self._end_claim(
+            "release_record",
+            statements.RELEASE_RECORD,
+            pipeline_id,
+            claim_token,
+            self._named(not_before, pipeline_id, "not_before"),
+            self._named(window_start_time, pipeline_id, "window_start_time"),
+        )
 
-    def extend_lease(self, pipeline_id: str, claim_token: int) -> dt.datetime:
+    def extend_lease(
+        self, pipeline_id: str, claim_token: int, window_start_time: Time | None = None
+    ) -> dt.datetime:
         """Keeps the claim for another lease and returns when that will expire.
+
+        A cancelled claim is extended as well: `claim_state` tells whether it is one.
 
         :raises ClaimLost: when the token is no longer the record's.
         """
         with logs.timed("extend_lease", pipeline_id=pipeline_id, claim_token=claim_token):
-            parameters = {"pipeline_id": pipeline_id, "claim_token": claim_token_of(claim_token)}
-            row = self._rows("extend_lease", statements.EXTEND_LEASE, parameters)[0]
+            claim = pipeline_id, claim_token_of(claim_token)
+            parameters = {
+                "pipeline_id": pipeline_id,
+                "claim_token": claim[1],
+                "window_start_time": self._named(
+                    window_start_time, pipeline_id, "window_start_time"
+                ),
+            }
+            sent = elapsed()
+            row = self._rows(
+                "extend_lease",
+                statements.EXTEND_LEASE,
+                parameters,
+                until=self.leases.until(claim),
+                longest=self._session.longest_call,
+            )[0]
         expires: dt.datetime = row["lease_expires_at"]
+        self.leases.extended(claim, sent, expires)
         return expires
 
+    def claim_state(self, pipeline_id: str, claim_token: int) -> ClaimState:
+        """Tells whether a claim is current, cancelled or lost; only reads.
+
+        Ask at least every 30 seconds while work goes on: heartbeats extend a cancelled claim, too.
+        A run that finds its claim cancelled stops its work and fails the record with retry=False.
+
+        :raises UnknownPipeline: when no such pipeline is registered.
+        """
+        parameters = (pipeline_id, claim_token_of(claim_token))
+        with logs.timed("claim_state", pipeline_id=pipeline_id, claim_token=claim_token) as outcome:
+            state = ClaimState(*self._one_row("claim_state", statements.CLAIM_STATE, parameters))
+            outcome["state"] = state.state
+        return state
+
     # ---------------------------------------------------------------- the archive
-    def archive_records(
-        self, pipeline_id: str, before: dt.datetime, max_records: int = 100_000
-    ) -> int:
+    def archive_records(self, pipeline_id: str, before: Time, max_records: int = 100_000) -> int:
         """Moves the oldest finished records to the archive and returns how many it moved.
 
         Those whose window ends at or before `before`, oldest first, up to the first open one; the
         newest record stays, and so does every run's claim to its record. One short transaction:
-        call it until it returns 0. `archivable_records` says beforehand what it would do. A
-        `before` without an offset is the wall clock of the pipeline's zone.
+        call it until it returns 0. `archivable_records` says beforehand what it would do.
 
         :raises UnknownPipeline: when no such pipeline is registered.
         :raises InvalidArgument: when max_records is less than 1.
@@ -219,7 +305,25 @@ class RecordLedger(LedgerOperator):
 
         It tries as often as this one unless `retry` says otherwise.
         """
-        return RecordLedger(self._conninfo, retry=retry or self._retry)
+        other = RecordLedger(self._conninfo, retry=retry or self._retry)
+        other.leases = self.leases
+        other._session.follow(self._session)
+        return other
+
+    def hold(self, record: Mapping[str, Any]) -> None:
+        """Has what ends the claim on a record be tried until its `lease_expires_at`.
+
+        For a record that another process was passed. Of those that this ledger passes or extends
+        itself, it knows; either way 30 s at least (`RetryPolicy.within`).
+        """
+        self.leases.given(record)
+
+    def hurry(self, within: float | None = None) -> None:
+        """Ends the waiting for a lease's end: calls are tried for `within` seconds from now only.
+
+        By default as long as `RetryPolicy.within`. For another thread, when a signal came.
+        """
+        self._session.hurry(within)
 
     # ---------------------------------------------------------------- how calls are made
     def _cycle(
@@ -240,19 +344,34 @@ class RecordLedger(LedgerOperator):
         config_json, built = to_json(self._without_known_names(config)), "[]"
         timezone = config.get("timezone")
         while True:
-            (answer,) = self._one_row(name, statement, (config_json, *parameters, built))
+            (answer,) = self._one_row(
+                name,
+                statement,
+                (config_json, *parameters, built),
+                longest=self._session.longest_call,
+            )
             to_build = answer["to_build"]
             if not to_build or templates is None:
                 return answer, timezone
+            # An older window has the local times of the zone that it was cut with.
+            fields = [templates.render(window, window["timezone"]) for window in to_build]
+            self._warn_of_twins(templates, to_build, fields)
             built = to_json(
                 [
-                    {
-                        "window_start_time": window["window_start_time"],
-                        "fields": templates.render(window, config["timezone"]),
-                    }
-                    for window in to_build
+                    {"window_start_time": window["window_start_time"], "fields": rendered}
+                    for window, rendered in zip(to_build, fields, strict=True)
                 ]
             )
+
+    def _warn_of_twins(
+        self,
+        templates: RecordTemplates,
+        windows: list[dict[str, Any]],
+        fields: list[dict[str, Any]],
+    ) -> None:
+        from .twins import warn_of_twins  # noqa: PLC0415 - only configs with templates need it
+
+        warn_of_twins(self, templates, windows, fields)
 
     def _without_known_names(self, config: dict[str, Any]) -> dict[str, Any]:
         """Leaves out keys that the ledger does not read, once it has been asked about them.
@@ -270,7 +389,25 @@ class RecordLedger(LedgerOperator):
         self, name: str, statement: str, pipeline_id: str, claim_token: int, *more: object
     ) -> None:
         with logs.timed(name, pipeline_id=pipeline_id, claim_token=claim_token):
-            self._one_row(name, statement, (pipeline_id, claim_token_of(claim_token), *more))
+            claim = pipeline_id, claim_token_of(claim_token)
+            self._one_row(
+                name,
+                statement,
+                (*claim, *more),
+                until=self.leases.until(claim),
+                longest=self._session.longest_call,
+            )
+            self.leases.ended(claim)
+
+    def _pass_result(
+        self, outcome: dict[str, object], answer: dict[str, Any], timezone: str | None, sent: float
+    ) -> PassResult:
+        data = answer["record"]
+        record = None if data is None else record_from_json(data, timezone)
+        if record is not None:
+            self.leases.passed(record, sent)
+        logs.passed(outcome, answer["verdict"], answer["reason"], record)
+        return PassResult(answer["exit_dag"], answer["verdict"], answer["reason"], record)
 
 
 def pipeline_id_of(config: Mapping[str, Any]) -> Any:
@@ -289,12 +426,3 @@ def record_templates(config: Mapping[str, Any]) -> RecordTemplates | None:
     from .templates import compiled  # noqa: PLC0415 - jinja2 is slow to import and seldom needed
 
     return compiled(default_record)
-
-
-def _pass_result(
-    outcome: dict[str, object], answer: dict[str, Any], timezone: str | None
-) -> PassResult:
-    data = answer["record"]
-    record = None if data is None else record_from_json(data, timezone)
-    logs.passed(outcome, answer["verdict"], answer["reason"], record)
-    return PassResult(answer["exit_dag"], answer["verdict"], answer["reason"], record)

@@ -31,7 +31,10 @@ def _value(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, dt.datetime):
         return value.isoformat()
-    text = f"{value:.3f}" if isinstance(value, float) else str(value)
+    try:
+        text = f"{value:.3f}" if isinstance(value, float) else str(value)
+    except Exception:  # noqa: BLE001 - a line is written for arguments of any kind
+        text = f"<{type(value).__name__}>"
     return text if _PLAIN.match(text) else json.dumps(text, ensure_ascii=False)
 
 
@@ -71,6 +74,13 @@ def retrying(call: str, tried: int, wait: float, reason: str) -> None:
     logger.warning(line(call=call, event="retry", tried=tried, wait_seconds=wait, reason=reason))
 
 
+def waits_for_lock(call: str, seconds: float, blockers: str) -> None:
+    """Warns that a call waits for a lock, and who holds it."""
+    logger.warning(
+        line(event="waits_for_lock", call=call, waited_seconds=seconds, blocked_by=blockers)
+    )
+
+
 def command_ended(record: Any, exit_code: int, seconds: float) -> None:
     """Logs how a command ended that was run on a record."""
     logger.info(
@@ -81,6 +91,23 @@ def command_ended(record: Any, exit_code: int, seconds: float) -> None:
             claim_token=record["claim_token"],
             exit_code=exit_code,
             seconds=seconds,
+        )
+    )
+
+
+def rendered_twice(
+    pipeline_id: str, field: str, value: object, window: dt.datetime, other_window: object
+) -> None:
+    """Warns that a field is the same for two windows that their clocks show alike."""
+    logger.warning(
+        line(
+            event="rendered_twice",
+            pipeline_id=pipeline_id,
+            field=field,
+            value=value,
+            window=window,
+            other_window=other_window,
+            hint="the local time comes twice; add the offset (%z), or render it with | utc",
         )
     )
 

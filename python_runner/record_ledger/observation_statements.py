@@ -1,14 +1,14 @@
 """The SQL texts about what is counted of a record: noting it, adopting it, waiving it, reading it.
 
-Times are sent as text: without an offset they are the pipeline's local time, which the server
-reckons.
+Windows are sent as text: without an offset by the clock that they were cut with, which the server
+knows.
 """
 
 from __future__ import annotations
 
-from .statements import with_wall_times
+from .statements import STRETCH, with_wall_times
 
-_WINDOW = "record_ledger.pipeline_time(%(pipeline_id)s::text, %(window_start_time)s::text)"
+_WINDOW = "record_ledger.window_time(%(pipeline_id)s::text, %(window_start_time)s::text)"
 
 OBSERVE_RECORD = f"""
 select record_ledger.observe_record(
@@ -22,7 +22,10 @@ select record_ledger.observe_record(
 """
 ADOPT_OBSERVATIONS = """
 select record_ledger.adopt_observations(
-    %(pipeline_id)s::text, %(claim_token)s::bigint, %(stage)s::text
+    %(pipeline_id)s::text,
+    %(claim_token)s::bigint,
+    %(stage)s::text,
+    %(window_start_time)s::timestamptz
 )
 """
 WAIVE_COUNTS = f"""
@@ -35,7 +38,7 @@ join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
 where v.pipeline_id = %(pipeline_id)s::text and /* of_window */
 order by v.window_start_time, v.observation_no
 """
-RECORD_OBSERVATIONS = with_wall_times(_READER.replace("{view}", "record_observations"))
+RECORD_OBSERVATIONS = with_wall_times(_READER.replace("{view}", "record_observations"), STRETCH)
 ARCHIVED_RECORD_OBSERVATIONS = with_wall_times(
-    _READER.replace("{view}", "archived_record_observations")
+    _READER.replace("{view}", "archived_record_observations"), STRETCH
 )

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from . import logs, observation_statements
 from .claims import claim_token_of
-from .config import plain_json, to_json
+from .config import shown
+from .details import detail_json
 from .errors import InvalidArgument
 from .past import LedgerPast
-from .reader import Time, time_text, window_parameters
+from .reader import Time, time_text
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Mapping
 
     from .records import Record
@@ -24,8 +24,8 @@ _MOST_ROWS = 2**63 - 1
 class LedgerObserver(LedgerPast):
     """The part of a ledger that notes counts, adopts and waives them, and reads them.
 
-    To note and waive, a window is named by its start: a datetime or ISO 8601 text; without an
-    offset it is the pipeline's local time.
+    A window is named by its start: a date, datetime or ISO 8601 text; without an offset by the
+    clock that it was cut with.
     """
 
     def observe_record(  # noqa: PLR0917 - the parameters of the SQL routine, in its order
@@ -40,9 +40,10 @@ class LedgerObserver(LedgerPast):
         """Notes how many rows were counted of a record at a stage; what was noted never changes.
 
         Stages are 'source', 'stage', 'target' or a name of your own; `detail` holds bytes, digests,
-        whatever JSON can. With the claim's token it is evidence for completing the record; without
-        one it may be noted at any time, also after completion, and is none. Returns its number.
-        Repeated after a lost connection it may be noted twice, which decides nothing anew.
+        as that of `complete_record` does. With the claim's token it is evidence for completing the
+        record; without one it may be noted at any time, also after completion, and is none. Returns
+        its number. Repeated after a lost connection it may be noted twice, which decides nothing
+        anew.
 
         :raises ClaimLost: when the token is no longer the record's; nothing was noted.
         :raises InvalidArgument: for what is no whole number from 0 on, or a window that is not
@@ -54,18 +55,23 @@ class LedgerObserver(LedgerPast):
             "window_start_time": time_text(window_start_time),
             "stage": stage,
             "row_count": _whole(row_count),
-            "detail": to_json(plain_json(detail or {}, "detail")),
+            "detail": detail_json(detail),
             "claim_token": None if claim_token is None else claim_token_of(claim_token),
         }
         return int(self._call("observe_record", parameters))
 
     def adopt_observations(
-        self, pipeline_id: str, claim_token: int, stage: str | None = None
+        self,
+        pipeline_id: str,
+        claim_token: int,
+        stage: str | None = None,
+        window_start_time: Time | None = None,
     ) -> int:
         """Takes over what earlier claims of this generation counted; returns how many stages.
 
         Of all stages, or the given one, that this claim has not counted itself. Adopt the count of
-        a source that is not read again, not that of a target that is loaded again.
+        a source that is not read again, not that of a target that is loaded again. With the start
+        of the claim's window, a token of another ledger's claim is told from this one's.
 
         :raises ClaimLost: when the token is no longer the record's; nothing was adopted.
         """
@@ -73,6 +79,7 @@ class LedgerObserver(LedgerPast):
             "pipeline_id": pipeline_id,
             "claim_token": claim_token_of(claim_token),
             "stage": stage,
+            "window_start_time": self._named(window_start_time, pipeline_id, "window_start_time"),
         }
         return int(self._call("adopt_observations", parameters))
 
@@ -92,34 +99,30 @@ class LedgerObserver(LedgerPast):
         return bool(self._call("waive_counts", parameters))
 
     def record_observations(
-        self, pipeline_id: str, window_start_time: dt.datetime | None = None
+        self, pipeline_id: str, window_start_time: Time | None = None
     ) -> list[Record]:
-        """Returns what was counted of a pipeline's records, or of the one of a window, in order.
-
-        A window_start_time without an offset is the wall clock of the pipeline's zone.
-        """
+        """Returns what was counted of a pipeline's records, or of the one of a window, in order."""
         return self._observations("record_observations", pipeline_id, window_start_time)
 
     def archived_record_observations(
-        self, pipeline_id: str, window_start_time: dt.datetime | None = None
+        self, pipeline_id: str, window_start_time: Time | None = None
     ) -> list[Record]:
-        """Returns what was counted of archived records, or of the one of a window, in order.
-
-        A window_start_time without an offset is the wall clock of the pipeline's zone.
-        """
+        """Returns what was counted of archived records, or of the one of a window, in order."""
         return self._observations("archived_record_observations", pipeline_id, window_start_time)
 
     def _call(self, name: str, parameters: dict[str, Any]) -> Any:
         with logs.timed(name, **parameters) as outcome:
             statement: str = getattr(observation_statements, name.upper())
-            outcome["returned"] = self._one_row(name, statement, parameters)[0]
+            longest = self._session.longest_call
+            outcome["returned"] = self._one_row(name, statement, parameters, longest=longest)[0]
         return outcome["returned"]
 
     def _observations(
-        self, name: str, pipeline_id: str, window_start_time: dt.datetime | None
+        self, name: str, pipeline_id: str, window_start_time: Time | None
     ) -> list[Record]:
         statement: str = getattr(observation_statements, name.upper())
-        parameters = {**window_parameters(window_start_time), "pipeline_id": pipeline_id}
+        start = self._window(window_start_time, pipeline_id)
+        parameters = {"instant": start, "pipeline_id": pipeline_id}
         return self._rows(name, statement, parameters)
 
 
@@ -130,9 +133,9 @@ def _whole(row_count: Any) -> int:
         is_whole = number == row_count and not isinstance(row_count, bool)
     except (TypeError, ValueError, OverflowError):
         is_whole = False
-    if not is_whole or number > _MOST_ROWS:
+    if not is_whole or not 0 <= number <= _MOST_ROWS:
         raise InvalidArgument(
-            f"row_count: {row_count!r} is no count of rows; give a whole number from 0 on, "
+            f"row_count: {shown(row_count)} is no count of rows; give a whole number from 0 on, "
             f"at most {_MOST_ROWS}",
             sqlstate="RL005",
         )

@@ -13,17 +13,18 @@ if TYPE_CHECKING:
 
 
 # Done a second time, they would undo what runs did in between.
-_ONCE = ("reopen_records", "expire_leases")
+_ONCE = ("reopen_records", "expire_leases", "cancel_records")
 
 
 class LedgerOperator(LedgerTrust):
-    """The part of a ledger that operators use: waive, reopen, expire, backfill, pause, retire.
+    """The part of a ledger that operators use: waive, reopen, expire, cancel, backfill, pause, retire.
 
     A range holds the records whose whole window lies in [from_time, to_time). Its times are
     datetimes, dates or ISO 8601 text; without an offset they are the pipeline's local time. All
     that is done is kept in the history, with its reason, who did it and when. Repeated after a lost
     connection a call counts only what it changed itself. To reopen and to expire are not repeated:
-    a run may have been passed, or have completed, what they had made pending.
+    a run may have been passed, or have completed, what they had made pending. To cancel is not either:
+    a run may have been passed one of the records since.
     """
 
     # ---------------------------------------------------------------- records
@@ -58,6 +59,19 @@ class LedgerOperator(LedgerTrust):
         """
         return self._change_range("expire_leases", pipeline_id, from_time, to_time, reason)
 
+    def cancel_records(self, pipeline_id: str, from_time: Time, to_time: Time, reason: str) -> int:
+        """Asks the runs that hold records of a range to stop; returns how many it asks.
+
+        A run learns of it from `claim_state`. It keeps its claim until it has stopped: no second
+        run begins beside one that still writes. However the claim ends then, the record has failed
+        for good, unless the run completes it. For runs that are dead there is `expire_leases`.
+
+        :raises InvalidArgument: when the range holds no time, or no reason is given.
+        :raises LedgerUnavailable: also when the connection was lost before the answer came.
+        :raises UnknownPipeline: when no such pipeline is registered.
+        """
+        return self._change_range("cancel_records", pipeline_id, from_time, to_time, reason)
+
     def backfill_records(self, pipeline_id: str, from_time: Time, reason: str | None = None) -> int:
         """Adds records before the pipeline's first one, back to the day of from_time.
 
@@ -78,8 +92,8 @@ class LedgerOperator(LedgerTrust):
     ) -> list[Record]:
         """Returns what an operation would change in a range, and leave alone and why; only reads.
 
-        `operation` is 'waive', 'reopen', 'expire' or 'backfill' (whose to_time may be None). Rows
-        have effect ('changed' or 'left alone'), status, reason, record_count,
+        `operation` is 'waive', 'reopen', 'expire', 'cancel' or 'backfill' (whose to_time may be
+        None). Rows have effect ('changed' or 'left alone'), status, reason, record_count,
         first_window_start_time and last_window_end_time.
 
         :raises InvalidArgument: where the operation itself would.

@@ -18,10 +18,19 @@ _ON_RANGE = f"(%(pipeline_id)s::text, {_FROM}, {_TO}, %(reason)s::text)"
 WAIVE_RECORDS = f"select record_ledger.waive_records{_ON_RANGE}"
 REOPEN_RECORDS = f"select record_ledger.reopen_records{_ON_RANGE}"
 EXPIRE_LEASES = f"select record_ledger.expire_leases{_ON_RANGE}"
+CANCEL_RECORDS = f"select record_ledger.cancel_records{_ON_RANGE}"
 BACKFILL_RECORDS = f"""
 select record_ledger.backfill_records(%(pipeline_id)s::text, {_FROM}, %(reason)s::text)
 """
-RANGE_EFFECTS = with_wall_times(f"""
+# What a backfill is to add is cut with the zone in force.
+_ZONE_OF_EFFECT = """
+    case
+        when %(operation)s::text = 'backfill' and v.effect = 'changed' then p.timezone
+        else record_ledger.stretch_timezone(p.pipeline_id, v.first_window_start_time)
+    end
+"""
+RANGE_EFFECTS = with_wall_times(
+    f"""
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.range_effects(
     %(operation)s::text,
@@ -31,7 +40,9 @@ from record_ledger.range_effects(
 ) with ordinality as v
 left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
 order by v.ordinality
-""")
+""",
+    _ZONE_OF_EFFECT,
+)
 
 # ---------------------------------------------------------------- steps of a long way
 # Where one call would hold up the pipeline's runs for long. `offset 0`: reckoned once, not per row.

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import statements
-from .reader import LedgerReader, window_parameters
+from .reader import LedgerReader, Time
 from .records import Record
 
 if TYPE_CHECKING:
-    import datetime as dt
-
     import psycopg
 
 
@@ -20,39 +18,35 @@ class LedgerPast(LedgerReader):
     def archived_records(
         self,
         pipeline_id: str,
-        window_start_time: dt.datetime | None = None,
+        window_start_time: Time | None = None,
         limit: int | None = None,
     ) -> list[Record]:
         """Returns a pipeline's archived records, oldest first, or the one of a window.
 
-        Columns are those of `pipeline_records`, and archived_at. A window_start_time without an
-        offset is the wall clock of the pipeline's zone.
+        Columns are those of `pipeline_records`, and archived_at.
         """
         parameters = {
-            **window_parameters(window_start_time),
+            "instant": self._window(window_start_time, pipeline_id),
             "pipeline_id": pipeline_id,
             "limit": limit,
         }
         return self._rows("archived_records", statements.ARCHIVED_RECORDS, parameters)
 
     def archived_record_events(
-        self, pipeline_id: str, window_start_time: dt.datetime | None = None
+        self, pipeline_id: str, window_start_time: Time | None = None
     ) -> list[Record]:
-        """Returns what had happened to archived records, or to the one of a window, in order.
-
-        A window_start_time without an offset is the wall clock of the pipeline's zone.
-        """
-        parameters = {**window_parameters(window_start_time), "pipeline_id": pipeline_id}
+        """Returns what had happened to archived records, or to the one of a window, in order."""
+        start = self._window(window_start_time, pipeline_id)
+        parameters = {"instant": start, "pipeline_id": pipeline_id}
         return self._rows("archived_record_events", statements.ARCHIVED_RECORD_EVENTS, parameters)
 
     def archivable_records(
-        self, pipeline_id: str, before: dt.datetime, max_records: int | None = None
+        self, pipeline_id: str, before: Time, max_records: int | None = None
     ) -> Record:
         """Returns what `archive_records` would move, and why the next record stays; only reads.
 
         Keys: record_count, first_window_start_time, last_window_start_time, archived_until (None
-        when there is nothing to move) and reason (None when only `max_records` ends it). A `before`
-        without an offset is the wall clock of the pipeline's zone.
+        when there is nothing to move) and reason (None when only `max_records` ends it).
 
         :raises UnknownPipeline: when no such pipeline is registered.
         """
@@ -63,19 +57,15 @@ class LedgerPast(LedgerReader):
         }
         return self._rows("archivable_records", statements.ARCHIVABLE_RECORDS, parameters)[0]
 
-    def records_as_of(self, at: dt.datetime, pipeline_id: str | None = None) -> list[Record]:
+    def records_as_of(self, at: Time, pipeline_id: str | None = None) -> list[Record]:
         """Returns the records as they stood at an instant, of a pipeline or of all, archived too.
-
-        An `at` without an offset is the wall clock of the pipeline's zone.
 
         :raises InvalidArgument: when `at` has no offset and no pipeline is given.
         """
         parameters = {"instant": self._instant(at, pipeline_id), "pipeline_id": pipeline_id}
         return self._rows("records_as_of", statements.RECORDS_AS_OF, parameters)
 
-    def counts_as_of(
-        self, at: dt.datetime, pipeline_id: str | None = None
-    ) -> dict[str, dict[str, int]]:
+    def counts_as_of(self, at: Time, pipeline_id: str | None = None) -> dict[str, dict[str, int]]:
         """Returns how many records each pipeline had in each status at an instant.
 
         `{pipeline_id: {status: count}}`; a pipeline without any is not in it. Counted by the

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from .errors import CountsDisagree, InvalidArgument, InvalidConfig, LedgerError
+from .errors import CountsDisagree, InvalidArgument, LedgerError
 from .heartbeat import Heartbeat, warn
-from .records import claim_of
+from .records import claim_of, start_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
 class Processing:
     """Hands one record to a `with` block and ends its claim by how the block ended.
 
-    While the block runs, the lease is extended at every third of it, on a connection of its own. A
-    block that returns completes the record, with what it put into `detail`. One that raises fails
-    it with the exception's text, and the exception goes on; KeyboardInterrupt and SystemExit too,
-    whatever the exit code: the block did not come to its end. An interruption between the pass and
-    the block releases the record. The block gets None when there is nothing to do: `result` says
-    why. When the counts that the config requires do not agree at its end, the record is failed, and
-    CountsDisagree raised; `observe` notes counts.
+    While the block runs, the lease is extended at every third of it and every 30 s, on a connection
+    of its own. A block that returns completes the record, with what it put into `detail`: whatever
+    that is, it keeps no record from being completed. One that raises fails it with the exception's
+    text, and the exception goes on; KeyboardInterrupt and SystemExit too, whatever the exit code:
+    the block did not come to its end. An interruption between the pass and the block releases the
+    record. A child that is forked in the block ends nothing. The block gets None when there is
+    nothing to do: `result` says why. When the counts that the config requires do not agree at its
+    end, the record is failed, and CountsDisagree raised; `observe` notes counts.
 
     When the claim was lost, `claim_lost` is set, so that a long block can stop, and the record is
     neither completed nor failed: a block that returns raises ClaimLost at its end. It is lost when
@@ -45,8 +47,10 @@ class Processing:
         self._config = final_config
         self._run_id = run_id
         self._heartbeat: Heartbeat | None = None
+        self._process = os.getpid()
 
     def __enter__(self) -> Record | None:
+        self._process = os.getpid()
         self.result = self._ledger.store_new_and_pass_valid_record(self._config, self._run_id)
         record = self.result.record
         if record is not None:
@@ -69,6 +73,8 @@ class Processing:
         record = self.result.record
         if record is None or self._heartbeat is None:
             return
+        if self._process != os.getpid():
+            return  # a forked child leaves the block: its parent, which works on, ends the claim
         lost = self._heartbeat.stop()
         if lost is not None:
             if error is None:
@@ -78,9 +84,8 @@ class Processing:
             self._fail(record, error)
             return
         try:
-            self._ledger.complete_record(*claim_of(record), self.detail)
-        except (CountsDisagree, InvalidConfig) as refused:
-            # The counts that the config requires, or a detail that JSON cannot carry.
+            self._ledger.complete_record(*claim_of(record), self.detail, start_of(record))
+        except CountsDisagree as refused:
             self._fail(record, refused)
             raise
 
@@ -102,14 +107,16 @@ class Processing:
 
     def _fail(self, record: Record, error: BaseException) -> None:
         try:
-            self._ledger.fail_record(*claim_of(record), error_text(error))
+            self._ledger.fail_record(
+                *claim_of(record), error_text(error), window_start_time=start_of(record)
+            )
         except LedgerError as refused:
             # The block's own exception matters more; the lease ends the claim in any case.
             warn("fail_record", claim_of(record), refused)
 
     def _release(self, record: Record) -> None:
         try:
-            self._ledger.release_record(*claim_of(record))
+            self._ledger.release_record(*claim_of(record), window_start_time=start_of(record))
         except LedgerError as refused:
             warn("release_record", claim_of(record), refused)
 

@@ -9,17 +9,19 @@ import psycopg
 from psycopg.rows import dict_row
 
 from . import statements
-from .connection import RetryPolicy, Session
+from .connection import LONGEST_OPERATION, RetryPolicy, Session
 from .errors import InvalidArgument
-from .records import Record, record_from_json, row_from_view
+from .records import Record, parsed_time, record_from_json, row_from_view
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
 
+    from .waiting import Connection
+
 Row = tuple[Any, ...]
-# A time without an offset is the wall clock of the pipeline's zone, a date its first instant.
+# A time without an offset is the pipeline's local time, a date its first instant; text is ISO 8601.
 Time = dt.datetime | dt.date | str
 
 
@@ -27,7 +29,11 @@ class LedgerReader:
     """The half of a ledger that a member of record_ledger_reader may use: it only reads.
 
     Rows are dicts by the views' column names; times are pendulum DateTimes in the pipeline's zone,
-    at the wall clock that the server reckons. Durations are timedeltas.
+    at the wall clock that the server computes. Those of a window that was cut with another zone are
+    at that zone's offset. Durations are timedeltas.
+
+    A time without an offset is the pipeline's local time, and a window without one is named by the
+    clock that it was cut with. What could be two instants, or two windows, is InvalidArgument.
     """
 
     def __init__(self, conninfo: str | None = None, *, retry: RetryPolicy | None = None) -> None:
@@ -49,6 +55,11 @@ class LedgerReader:
     def close(self) -> None:
         """Closes the connection; a later call would open another."""
         self._session.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The connection stays here. The connection string goes along, with a password in it: a
+        # worker of multiprocessing has to connect as this one does.
+        return _opened, (type(self), self._conninfo, self._retry)
 
     @property
     def conninfo(self) -> str | None:
@@ -99,14 +110,14 @@ class LedgerReader:
     def record_verdicts(
         self,
         pipeline_id: str | None = None,
-        window_start_time: dt.datetime | None = None,
+        window_start_time: Time | None = None,
         limit: int | None = None,
     ) -> list[Record]:
         """Returns every open record with its one verdict and the sentence why, oldest first.
 
-        Of one window, when its start is given; without an offset it is the pipeline's local time.
+        Of one window, when its start is given.
         """
-        start = window_start_time and self._instant(window_start_time, pipeline_id)
+        start = self._window(window_start_time, pipeline_id)
         parameters = {"pipeline_id": pipeline_id, "instant": start, "limit": limit}
         return self._rows("record_verdicts", statements.RECORD_VERDICTS, parameters)
 
@@ -142,28 +153,27 @@ class LedgerReader:
     def pipeline_records(
         self,
         pipeline_id: str,
-        window_start_time: dt.datetime | None = None,
+        window_start_time: Time | None = None,
         limit: int | None = None,
     ) -> list[Record]:
         """Returns a pipeline's records, oldest first, or the one of a window.
 
-        A window_start_time without an offset is the wall clock of the pipeline's zone.
+        :raises UnknownPipeline: when a window is named by local time, of a pipeline that is not
+            registered.
         """
         parameters = {
-            **window_parameters(window_start_time),
+            "instant": self._window(window_start_time, pipeline_id),
             "pipeline_id": pipeline_id,
             "limit": limit,
         }
         return self._rows("pipeline_records", statements.PIPELINE_RECORDS, parameters)
 
     def record_events(
-        self, pipeline_id: str, window_start_time: dt.datetime | None = None
+        self, pipeline_id: str, window_start_time: Time | None = None
     ) -> list[Record]:
-        """Returns what happened to a pipeline's records, or to the one of a window, in order.
-
-        A window_start_time without an offset is the wall clock of the pipeline's zone.
-        """
-        parameters = {**window_parameters(window_start_time), "pipeline_id": pipeline_id}
+        """Returns what happened to a pipeline's records, or to the one of a window, in order."""
+        start = self._window(window_start_time, pipeline_id)
+        parameters = {"instant": start, "pipeline_id": pipeline_id}
         return self._rows("record_events", statements.RECORD_EVENTS, parameters)
 
     def last_run_number(self, pipeline_id: str, run_id: str) -> int:
@@ -184,19 +194,18 @@ class LedgerReader:
         self,
         pipeline_id: str,
         runs: int = 10,
-        at: dt.datetime | None = None,
+        at: Time | None = None,
         workers: int = 1,
         run_duration: str | None = None,
         *,
-        window_start_time: dt.datetime | None = None,
+        window_start_time: Time | None = None,
     ) -> list[Record]:
         """Returns which windows the next runs will be passed, and when, oldest run first.
 
         Played forward from `at` (by default now) with `workers` that ask whenever they are free and
         runs that take `run_duration` ('20m'; by default the measured median) and complete. A last
         row without run_no says why fewer runs than asked for can be foreseen. Of the others, only
-        that of a window is returned when its start is given. Times without an offset are the
-        pipeline's local time.
+        that of a window is returned when its start is given.
 
         :raises InvalidArgument: when a number or a duration is none that can be planned with.
         """
@@ -206,11 +215,34 @@ class LedgerReader:
             "pipeline_id": pipeline_id,
             "runs": runs,
             "at": at and self._instant(at, pipeline_id),
-            "instant": window_start_time and self._instant(window_start_time, pipeline_id),
+            "instant": self._window(window_start_time, pipeline_id),
             "workers": workers,
             "run_duration": run_duration,
         }
         return self._rows("plan_runs", statements.PLAN_RUNS, parameters)
+
+    # ---------------------------------------------------------------- times as people write them
+    def pipeline_time(self, pipeline_id: str, time: Time) -> dt.datetime:
+        """Returns the instant that a time of a pipeline names.
+
+        :raises InvalidArgument: when it is not ISO 8601, or clocks show it twice.
+        :raises UnknownPipeline: when no such pipeline is registered.
+        """
+        instant: dt.datetime = self._one_row(
+            "pipeline_time", statements.PIPELINE_TIME, (pipeline_id, time_text(time))
+        )[0]
+        return instant
+
+    def window_time(self, pipeline_id: str, time: Time) -> dt.datetime:
+        """Returns the start of the window that a time of a pipeline names.
+
+        :raises InvalidArgument: when it is not ISO 8601, or could be two windows.
+        :raises UnknownPipeline: when no such pipeline is registered.
+        """
+        instant: dt.datetime = self._one_row(
+            "window_time", statements.WINDOW_TIME, (pipeline_id, time_text(time))
+        )[0]
+        return instant
 
     # ---------------------------------------------------------------- how calls are made
     # Answers are binary: text would follow the session's DateStyle and IntervalStyle.
@@ -221,19 +253,53 @@ class LedgerReader:
                 sqlstate="RL005",
             )
 
-    def _instant(self, time: dt.datetime, pipeline_id: str | None) -> dt.datetime:
-        """Returns the instant that a time names; the server reckons local ones."""
-        if time.tzinfo is not None:
-            return time
+    def _instant(self, time: Time, pipeline_id: str | None) -> dt.datetime:
+        """Returns the instant that a time names; the server computes local ones."""
+        stated = _stated_instant(time)
+        if stated is not None:
+            return stated
         if pipeline_id is None:
             raise InvalidArgument(
-                f"{time.isoformat()} has no offset; give one, or the pipeline whose time it is",
+                f"{time_text(time)} has no offset; give one, or the pipeline whose time it is",
                 sqlstate="RL005",
             )
-        instant: dt.datetime = self._one_row(
-            "pipeline_time", statements.PIPELINE_TIME, (pipeline_id, time.isoformat())
-        )[0]
-        return instant
+        return self.pipeline_time(pipeline_id, time)
+
+    def _window(self, time: Time | None, pipeline_id: str | None) -> dt.datetime | None:
+        """Returns a window's start; the server knows the clock that it was cut with."""
+        if not isinstance(time, dt.date | str | None):
+            raise InvalidArgument(
+                f"window_start_time: {time!r} is not a time; give that of a record, or a date, "
+                "datetime or ISO 8601 text without an offset for the pipeline's local time",
+                sqlstate="RL005",
+            )
+        stated = None if time is None else _stated_instant(time)
+        if time is None or stated is not None:
+            return stated
+        if pipeline_id is None:
+            return self._instant(time, None)
+        return self.window_time(pipeline_id, time)
+
+    def _named(self, time: Time | None, pipeline_id: str, name: str) -> dt.datetime | None:
+        """Returns the instant that an argument names; without an offset it is a local time.
+
+        :raises InvalidArgument: when it is not a time.
+        """
+        if time is None:
+            return None
+        try:
+            named = parsed_time(time) if isinstance(time, str) else time
+        except ValueError:
+            named = None
+        if isinstance(named, dt.datetime):
+            return self._instant(named, pipeline_id)
+        if isinstance(named, dt.date):
+            return self._instant(dt.datetime(named.year, named.month, named.day), pipeline_id)  # noqa: DTZ001
+        raise InvalidArgument(
+            f"{name}: {time!r} is not a valid time",
+            sqlstate="RL005",
+            hint="Give a datetime or ISO 8601 text; without an offset it is the pipeline's local time.",
+        )
 
     def _one_row(
         self,
@@ -242,23 +308,41 @@ class LedgerReader:
         parameters: Row | dict[str, Any],
         *,
         may_run_twice: bool = True,
+        until: float | None = None,
+        longest: float = LONGEST_OPERATION,
     ) -> Row:
-        def work(connection: psycopg.Connection[Any]) -> Row:
-            row: Row | None = connection.execute(statement, parameters, binary=True).fetchone()
+        def work(connection: Connection) -> Row:
+            row: Row | None = connection.ask(statement, parameters).fetchone()
             if row is None:
                 raise psycopg.DataError(f"{name} answered no row")
             return row
 
-        return self._session.run(name, work, may_run_twice=may_run_twice)
+        return self._session.run(
+            name, work, may_run_twice=may_run_twice, until=until, longest=longest
+        )
 
-    def _rows(self, name: str, statement: str, parameters: dict[str, Any]) -> list[Record]:
+    def _rows(
+        self,
+        name: str,
+        statement: str,
+        parameters: dict[str, Any],
+        *,
+        until: float | None = None,
+        longest: float = LONGEST_OPERATION,
+    ) -> list[Record]:
         bound = {**parameters, "time_columns": statements.TIME_COLUMNS_OF_VIEWS}
 
-        def work(connection: psycopg.Connection[Any]) -> list[Record]:
-            with connection.cursor(row_factory=dict_row, binary=True) as cursor:
-                return [row_from_view(row) for row in cursor.execute(statement, bound)]
+        def work(connection: Connection) -> list[Record]:
+            with connection.ask(statement, bound, row_factory=dict_row) as cursor:
+                return [row_from_view(row) for row in cursor]
 
-        return self._session.run(name, work)
+        return self._session.run(name, work, until=until, longest=longest)
+
+
+def _opened(
+    kind: type[LedgerReader], conninfo: str | None, retry: RetryPolicy | None
+) -> LedgerReader:
+    return kind(conninfo, retry=retry)
 
 
 def time_text(time: Time | None) -> str | None:
@@ -266,17 +350,11 @@ def time_text(time: Time | None) -> str | None:
     return time.isoformat() if isinstance(time, dt.date) else time
 
 
-def window_parameters(window_start_time: dt.datetime | None) -> dict[str, dt.datetime | None]:
-    """Returns a window's start as the statements take it: an instant, or a local wall clock.
-
-    :raises InvalidArgument: when it is no datetime.
-    """
-    if not isinstance(window_start_time, dt.datetime | None):
-        raise InvalidArgument(
-            f"window_start_time: {window_start_time!r} is no datetime; give that of a record, or "
-            "one without an offset for the wall clock of the pipeline's zone",
-            sqlstate="RL005",
-        )
-    if window_start_time is None or window_start_time.tzinfo is not None:
-        return {"instant": window_start_time, "wall": None}
-    return {"instant": None, "wall": window_start_time}
+def _stated_instant(time: Time) -> dt.datetime | None:
+    """Returns the instant that a time states by its offset; None when it has none."""
+    if isinstance(time, str):
+        try:
+            time = parsed_time(time)
+        except ValueError:
+            return None  # the server says what is wrong with it
+    return time if isinstance(time, dt.datetime) and time.tzinfo is not None else None

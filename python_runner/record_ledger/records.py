@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -44,6 +45,7 @@ LEDGER_COLUMNS = frozenset(
         "last_detail",
         "published_generation",
         "counts_waived",
+        "window_timezone",
     }
 )
 
@@ -106,6 +108,46 @@ def zone_offset(timezone: str, instant: dt.datetime) -> int | None:
     return None if offset is None else int(offset.total_seconds())
 
 
+def names_one_instant(time: dt.datetime) -> bool:
+    """Tells whether a time of a row needs no offset: its zone's clocks name that instant alone.
+
+    False in an hour that comes twice, and at a fixed offset: a time has one where the zone of its
+    pipeline would say something else, because its window was cut with another zone, for instance.
+    """
+    if not isinstance(time.tzinfo, Timezone):
+        return False
+    first, second = (time.replace(fold=fold).utcoffset() for fold in (0, 1))
+    return first == second
+
+
+def other_pass(time: dt.datetime, timezone: str) -> pendulum.DateTime | None:
+    """Returns the other instant at which a zone's clocks show a time that comes twice.
+
+    By Python's time zone data; None when they show it once.
+    """
+    zone = _zone(timezone)
+    if zone is None:
+        return None
+    wall = dt.datetime.fromisoformat(time.isoformat()).replace(tzinfo=None)
+    for fold in (0, 1):
+        other = zoned(wall.replace(tzinfo=zone, fold=fold), timezone)
+        if other is not None and other != time and other.naive() == wall:
+            return other
+    return None
+
+
+def zoned(instant: dt.datetime, timezone: str) -> pendulum.DateTime | None:
+    """Returns an instant in a zone by Python's time zone data; None where they know no such zone.
+
+    The second pass of a repeated hour is at a fixed offset, as in `local_time`.
+    """
+    zone = _zone(timezone)
+    if zone is None:
+        return None
+    utc = instant.astimezone(dt.timezone.utc)
+    return local_time(utc.astimezone(zone).isoformat(), timezone)
+
+
 def fields_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the team's own fields of a flat record."""
     return {key: value for key, value in record.items() if key not in LEDGER_COLUMNS}
@@ -114,6 +156,14 @@ def fields_of(record: Mapping[str, Any]) -> dict[str, Any]:
 def claim_of(record: Mapping[str, Any]) -> tuple[str, int]:
     """Returns what names the claim of a passed record: its pipeline and its token."""
     return record["pipeline_id"], record["claim_token"]
+
+
+def start_of(record: Mapping[str, Any]) -> dt.datetime | str | None:
+    """Returns the start of a passed record's window, which is sent with its claim.
+
+    None where the record does not tell it, as one that somebody has put together.
+    """
+    return record.get("window_start_time")
 
 
 def _in_zone(stated: dt.datetime, timezone: str | None) -> pendulum.DateTime:
@@ -166,7 +216,8 @@ def json_value(value: Any) -> Any:
     never fails.
     """
     if value is None or isinstance(value, (str, bool, int, float)):
-        return value
+        is_json = not isinstance(value, float) or math.isfinite(value)
+        return value if is_json else str(value)
     if isinstance(value, (dt.datetime, dt.date)):
         return value.isoformat()
     if isinstance(value, dt.timedelta):

@@ -6,11 +6,10 @@ import os
 import select
 import sys
 import threading
-from contextlib import suppress
 from typing import IO, TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _CHUNK = 65536
 # A line is kept together up to this length, so that one without an end takes no memory.
@@ -20,57 +19,93 @@ _LARGEST_PIPE = 1 << 20
 
 
 class Output:
-    """A standard stream of ours, shared by threads: what one writes at once stays together."""
+    """A standard stream of ours, shared by threads: what one writes at once stays together.
+
+    A write that fails ends it: with half a line written, nothing sensible can follow.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._lock = threading.Lock()
         self._in_line = False
+        self._error: Exception | None = None
 
     def write(self, data: bytes) -> None:
         """Writes all of it before it returns.
 
-        :raises OSError: when nobody reads the stream any more.
+        :raises OSError: when it cannot be written: the disk is full, its reader has gone.
+        :raises ValueError: when the stream was closed.
         """
         if data:
             with self._lock:
                 self._write(data)
 
-    def end_line(self) -> None:
-        """Ends the line that somebody left open, so that what comes next has one of its own.
-
-        :raises OSError: when nobody reads the stream any more.
-        """
-        with self._lock:
-            if self._in_line:
-                self._write(b"\n")
+    @property
+    def is_in_line(self) -> bool:
+        """Whether the last line was left open: what comes next needs one of its own."""
+        return self._in_line
 
     def write_line(self, text: str) -> None:
         """Writes one line of ours, on a line of its own whatever was written before.
 
-        :raises OSError: when nobody reads the stream any more.
+        :raises OSError: when it cannot be written.
         """
         line = text.encode(self._stream.encoding or "utf-8", "backslashreplace") + b"\n"
         with self._lock:
             self._write(b"\n" + line if self._in_line else line)
 
     def _write(self, data: bytes) -> None:
-        self._stream.flush()
-        if hasattr(self._stream, "buffer"):
-            self._stream.buffer.write(data)
-        else:  # something in memory that holds text only
-            self._stream.write(data.decode("utf-8", "replace"))
-        self._stream.flush()
+        if self._error is not None:
+            raise self._error
+        try:
+            self._stream.flush()
+            descriptor = _descriptor_of(self._stream)
+            if descriptor is not None:
+                write_all(descriptor, data)
+            elif hasattr(self._stream, "buffer"):
+                self._stream.buffer.write(data)
+            else:  # something in memory that holds text only
+                self._stream.write(data.decode("utf-8", "replace"))
+            self._stream.flush()
+        except (OSError, ValueError) as error:
+            self._error, self._in_line = error, True
+            raise
         self._in_line = not data.endswith(b"\n")
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Writes all of it, and keeps no rest back that a later write would bring.
+
+    Waits where somebody has made the open file non-blocking, which all share that have it open.
+
+    :raises OSError: when it cannot be written.
+    """
+    left = memoryview(data)
+    while left:
+        try:
+            left = left[os.write(descriptor, left) :]
+        except BlockingIOError:  # noqa: PERF203 - the rest is written all the same
+            if sys.platform == "win32":
+                raise
+            poll = select.poll()
+            poll.register(descriptor, select.POLLOUT)
+            poll.poll()
+
+
+def _descriptor_of(stream: TextIO) -> int | None:
+    try:
+        return stream.fileno()
+    except (OSError, AttributeError):  # something in memory
+        return None
 
 
 class Relay:
     """Passes one pipe of a command on to an output, from a thread of its own.
 
     With `whole_lines`, lines are kept together, for an output that several commands share. `tail`
-    is the end of what came, at most `kept` bytes. When nobody reads the output any more, the pipe
-    is closed, so that the command learns of it as it would without us; with `drains` it is read
-    on, and only `tail` is kept.
+    is the end of what came, at most `kept` bytes. `error` says why some of it could not be passed
+    on, or is None: all of it was. The pipe is then closed, so that the command learns of it as it
+    would without us; with `drains` it is read on, and only `tail` is kept.
     """
 
     def __init__(
@@ -83,6 +118,7 @@ class Relay:
         drains: bool = False,
     ) -> None:
         self.tail = b""
+        self.error: str | None = None
         self._pipe = pipe
         self._output = output
         self._whole_lines = whole_lines
@@ -104,21 +140,25 @@ class Relay:
         os.close(self._finishing)
 
     def _run(self) -> None:
-        reads = True
-        with self._pipe as pipe:
-            for data in self._chunks(pipe.fileno()):
-                if self._kept:
-                    self.tail = (self.tail + data)[-self._kept :]
-                try:
-                    if reads:
-                        self._pass_on(data)
-                except (OSError, ValueError):  # nobody reads it, or it was closed
-                    reads = False
-                    if not self._drains:
+        try:
+            with self._pipe as pipe:
+                for data in self._chunks(pipe.fileno()):
+                    if self._kept:
+                        self.tail = (self.tail + data)[-self._kept :]
+                    self._try(self._pass_on, data)
+                    if self.error is not None and not self._drains:
                         return
-        with suppress(OSError, ValueError):
-            if reads and self._held:
-                self._output.write(self._held + b"\n")
+            if self._held:
+                self._try(self._output.write, self._held + b"\n")
+        except Exception as error:  # noqa: BLE001 - whatever it was, some of it is lost
+            self.error = self.error or f"{type(error).__name__}: {error}"
+
+    def _try(self, write: Callable[[bytes], None], data: bytes) -> None:
+        if self.error is None:
+            try:
+                write(data)
+            except (OSError, ValueError) as error:
+                self.error = getattr(error, "strerror", None) or str(error)
 
     def _chunks(self, pipe: int) -> Iterator[bytes]:
         """Yields what comes, to the pipe's end or, once `finish` was called, to the last of it."""

@@ -22,6 +22,19 @@ class PassResult:
 
 
 @dataclass(frozen=True)
+class ClaimState:
+    """Whether a claim still decides about its record.
+
+    `state` is 'current'; 'cancelled' when an operator wants the work to stop, `cancelled_by` and
+    `reason` then say who and why; or 'lost', and `reason` says what ended the claim.
+    """
+
+    state: str
+    reason: str | None
+    cancelled_by: str | None
+
+
+@dataclass(frozen=True)
 class BatchResult:
     """What a pass of several records answered: the records, oldest first, or why there is none.
 

@@ -38,44 +38,81 @@ _BY_SQLSTATE: dict[str, type[LedgerError]] = {
     "42P01": NotDeployed,
 }
 
-# Another try can succeed: the server is starting or stopping, or chose this session as the victim.
-_RETRYABLE_SQLSTATES = {"57P01", "57P02", "57P03", "40P01", "40001", "55P03", "53300"}
+# With these the server ends the session, where the severity does not reach us: class 57P
+# (operator intervention) and the limits on how long a session or a transaction may be idle. 25006
+# leaves the session open, on a server that has become a standby or takes no writes for a while.
+_GONE = ("08", "57P", "25P03", "25P04", "25006")
+_READ_ONLY = "25006"
+
+# The session is sound and another try can succeed: this one was chosen as the victim, a lock or a
+# place for a connection was not free, the disk was full.
+_RETRYABLE_SQLSTATES = {"40P01", "40001", "55P03", "53100", "53200", "53300"}
+# A limit of the role on how long a statement may take, or a person who cancels what waits.
+_CANCELLED = "57014"
 
 # A call that is under way in the ledger misses what was there when it began: a deploy has replaced
-# it meanwhile. Outside of the ledger's functions the same errors say that nothing is deployed.
+# it meanwhile. Without a context the statement itself is about what is not there.
 _REPLACED_SQLSTATES = {"42883", "42703", "42P01", "42804", "0A000"}
-_IN_THE_LEDGER = "function record_ledger."
 
-# libpq reports these without a SQLSTATE when the connection itself is refused; the server's text
-# is the only sign that no further try can succeed. (28 = wrong password or user, 3D000 = database.)
+# The session was over before the statement began, or the server has undone it: it was not done.
+_CERTAINLY_NOT_DONE = {"57P01", "57P03", "57P04", "57P05", "25P03", "25P04"}
+
+# What libpq itself says when it cannot even ask the server, or does not trust it: no SQLSTATE and
+# no field goes with it. (What a server answers is known by its SQLSTATE: `refusals`.)
 _FINAL_CONNECT_TEXTS = (
-    "authentication failed",
-    "no password supplied",
-    "no pg_hba.conf entry",
-    "is not permitted to log in",
-    "does not exist",
-    "permission denied for database",
     "does not support ssl",
     "certificate verify failed",
     "definition of service",
     "invalid port number",
     "invalid integer value",
     "invalid sslmode value",
-    "invalid value for parameter",
 )
 
 
-def is_retryable(error: psycopg.Error) -> bool:
-    """Tells whether the same call, on a fresh connection, can succeed in a moment."""
+class NoAnswer(psycopg.OperationalError):
+    """The server kept silent, and takes no new connection either: another may have its place."""
+
+
+class TookTooLong(psycopg.OperationalError):
+    """One call took longer than it may; it was cancelled."""
+
+
+def is_session_gone(error: psycopg.Error) -> bool:
+    """Tells whether only a new connection can help: the session ended, or its server changed.
+
+    Decided by the severity (FATAL and PANIC end a session whatever the SQLSTATE) and the SQLSTATE;
+    without one the connection itself failed.
+    """
+    if error.sqlstate is None:
+        return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
+    return _is_fatal(error) or error.sqlstate.startswith(_GONE)
+
+
+def is_retryable(
+    error: psycopg.Error, *, calls_ledger: bool = True, ends_claim: bool = False
+) -> bool:
+    """Tells whether the same call, on a fresh connection where needed, can succeed in a moment.
+
+    `calls_ledger` is false for statements that are more than a call of the ledger's routines.
+    `ends_claim` asks for more patience: what is done must not be done again because a statement was
+    cancelled.
+    """
     sqlstate = error.sqlstate
-    if sqlstate in _REPLACED_SQLSTATES and _IN_THE_LEDGER in (error.diag.context or ""):
+    if sqlstate is None:
+        if isinstance(error, TookTooLong):
+            return ends_claim
+        text = str(error).lower()
+        return is_session_gone(error) and not any(final in text for final in _FINAL_CONNECT_TEXTS)
+    if sqlstate in _REPLACED_SQLSTATES and calls_ledger and error.diag.context:
         return True
-    if sqlstate is not None:
-        return sqlstate in _RETRYABLE_SQLSTATES or sqlstate.startswith("08")
-    if not isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
-        return False
-    text = str(error).lower()
-    return not any(final in text for final in _FINAL_CONNECT_TEXTS)
+    if ends_claim and sqlstate == _CANCELLED:
+        return True
+    return sqlstate in _RETRYABLE_SQLSTATES or is_session_gone(error)
+
+
+def is_retryable_refusal(sqlstate: str | None) -> bool:
+    """Tells whether a server that refuses a connection so may accept one in a moment."""
+    return sqlstate is None or sqlstate in _RETRYABLE_SQLSTATES or sqlstate.startswith(_GONE)
 
 
 def may_have_been_done(error: psycopg.Error) -> bool:
@@ -87,7 +124,19 @@ def may_have_been_done(error: psycopg.Error) -> bool:
     sqlstate = error.sqlstate
     if sqlstate is None:
         return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
-    return sqlstate.startswith("08") or sqlstate == "57P02"
+    if sqlstate in _CERTAINLY_NOT_DONE:
+        return False
+    return sqlstate.startswith("08") or sqlstate == "57P02" or _is_fatal(error)
+
+
+def is_read_only(error: psycopg.Error) -> bool:
+    """Tells whether the server takes no writes: a standby, or default_transaction_read_only."""
+    return error.sqlstate == _READ_ONLY
+
+
+def _is_fatal(error: psycopg.Error) -> bool:
+    # severity_nonlocalized: a German server calls FEHLER what this field calls ERROR.
+    return error.diag.severity_nonlocalized in ("FATAL", "PANIC")
 
 
 def from_psycopg(error: psycopg.Error) -> LedgerError:
@@ -98,12 +147,15 @@ def from_psycopg(error: psycopg.Error) -> LedgerError:
     kind = _BY_SQLSTATE.get(sqlstate or "", LedgerError)
     if sqlstate is None and isinstance(error, psycopg.DataError):
         kind = InvalidArgument  # the driver could not send it: a NUL character in a text
+    if error.pgconn is not None:
+        # No connection came about: what it was refused with says nothing of the ledger.
+        return LedgerUnavailable(message, sqlstate=sqlstate, hint=hint or advice(sqlstate))
     if kind is NotDeployed:
         hint = "Run `record-ledger deploy` on this database as its owner, then try again."
     elif kind is PermissionDenied and hint is None:
         hint = (
             "To use the ledger a user needs the role record_ledger_runner (to look only, "
-            "record_ledger_reader); to deploy it, the right to create its schema."
+            "record_ledger_reader); to change what belongs to its owner, the owner's role."
         )
     elif kind is LedgerError and _is_about_the_connection(error):
         kind = LedgerUnavailable
@@ -115,4 +167,27 @@ def from_psycopg(error: psycopg.Error) -> LedgerError:
 def _is_about_the_connection(error: psycopg.Error) -> bool:
     if error.sqlstate is None:
         return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
-    return error.sqlstate.startswith(("08", "28", "57P")) or error.sqlstate in ("3D000", "53300")
+    return is_session_gone(error) or error.sqlstate.startswith(("28", "3D", "53"))
+
+
+def advice(sqlstate: str | None) -> str:
+    """Returns what to do when the database could not be reached, by how the server refused."""
+    for start, text in _ADVICE.items():
+        if (sqlstate or "").startswith(start):
+            return text
+    return "Check the address (--dsn, RECORD_LEDGER_DSN or PGHOST ...) and that it is running."
+
+
+_ADVICE = {
+    "25006": "It is a standby, or default_transaction_read_only is on (`record-ledger doctor` says "
+    "which). Where several servers share the work, name them all in the connection string and add "
+    "target_session_attrs=read-write: the one that takes writes is then found.",
+    "28": "Check the user, the password and the server's pg_hba.conf.",
+    "3D": "Check the name of the database (dbname, PGDATABASE).",
+    "42501": "Have the owner of the database grant the user the right to connect to it.",
+    "53300": "The server, the database or the user has no connection left: end sessions that are "
+    "not needed, raise max_connections or the role's or database's connection limit, or connect "
+    "through PgBouncer.",
+    "53100": "Free space on the server's disk.",
+    "53": "The server is short of memory or another resource; its log says more.",
+}

@@ -17,64 +17,73 @@ PASS_VALID_RECORDS = """
 select to_json(record_ledger.pass_valid_records(%s::jsonb, %s::text, %s::integer, %s::jsonb))
 """
 PASS_VALID = """
-select to_json(a), p.timezone
+select to_json(a), record_ledger.stretch_timezone(
+    %(pipeline_id)s::text, (a.record ->> 'window_start_time')::timestamptz
+)
 from record_ledger.pass_valid_record(%(pipeline_id)s::text, %(run_id)s::text) as a
-left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
 """
 REGISTER_PIPELINE = "select record_ledger.register_pipeline(%s::jsonb)"
 STORE_NEW_RECORDS = "call record_ledger.store_new_records(%s::text, %s::jsonb, 0)"
 OLDEST_PENDING_RECORD = """
-select o.record, p.timezone
+select o.record, record_ledger.stretch_timezone(
+    o.record ->> 'pipeline_id', (o.record ->> 'window_start_time')::timestamptz
+)
 from (select record_ledger.oldest_pending_record(%s::text) as record) as o
-left join record_ledger.pipelines as p on p.pipeline_id = o.record ->> 'pipeline_id'
 """
 
 # ---------------------------------------------------------------- the end of a claim
-COMPLETE_RECORD = "select record_ledger.complete_record(%s::text, %s::bigint, %s::jsonb)"
-FAIL_RECORD = "select record_ledger.fail_record(%s::text, %s::bigint, %s::text, %s::boolean)"
-RELEASE_RECORD = "select record_ledger.release_record(%s::text, %s::bigint)"
+COMPLETE_RECORD = """
+select record_ledger.complete_record(%s::text, %s::bigint, %s::jsonb, %s::timestamptz)
+"""
+FAIL_RECORD = """
+select record_ledger.fail_record(%s::text, %s::bigint, %s::text, %s::boolean, %s::timestamptz)
+"""
+RELEASE_RECORD = """
+select record_ledger.release_record(%s::text, %s::bigint, %s::timestamptz, %s::timestamptz)
+"""
 EXTEND_LEASE = """
 select e.lease_expires_at, p.timezone as view_timezone,
     jsonb_build_object('lease_expires_at', e.lease_expires_at at time zone p.timezone)
         as wall_times
-from record_ledger.extend_lease(%(pipeline_id)s::text, %(claim_token)s::bigint)
-    as e (lease_expires_at)
+from record_ledger.extend_lease(
+    %(pipeline_id)s::text, %(claim_token)s::bigint, %(window_start_time)s::timestamptz
+) as e (lease_expires_at)
 left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
+"""
+CLAIM_STATE = """
+select s.state, s.reason, s.cancelled_by
+from record_ledger.claim_state(%s::text, %s::bigint) as s
 """
 
 # ---------------------------------------------------------------- the archive
 ARCHIVE_RECORDS = "select record_ledger.archive_records(%s::text, %s::timestamptz, %s::integer)"
-# The first instant at which a pipeline's clocks show a local time; null when nobody registered it.
+
+# ---------------------------------------------------------------- times as people write them
 PIPELINE_TIME = "select record_ledger.pipeline_time(%s::text, %s::text)"
+WINDOW_TIME = "select record_ledger.window_time(%s::text, %s::text)"
 
 # ---------------------------------------------------------------- readers
-# Each row carries the wall clock of its times in its pipeline's zone, as the server reckons it:
-# Python's time zone data may be of another year.
+# Each row carries the wall clock of its times as the server computes it, because Python's time zone
+# data may be of another year: in the zone that its window was cut with, or in its pipeline's where
+# it has no window or one that is not stored.
 _WALL_TIMES = """
     (
-        select jsonb_object_agg(t.key, (t.value #>> '{}')::timestamptz at time zone p.timezone)
-        from jsonb_each(to_jsonb(v)) as t
+        select jsonb_object_agg(t.key, (t.value #>> '{}')::timestamptz at time zone z.timezone)
+        from (select /* zone */ as timezone offset 0) as z
+        cross join lateral jsonb_each(to_jsonb(v)) as t
         where t.key = any (%(time_columns)s::text[]) and t.value <> 'null'
     ) as wall_times
 """
-# A window may be named by its instant, or by the wall clock of its pipeline's zone. The day around
-# the wall clock keeps the look-up in the index.
-_OF_WINDOW = """
-(
-    v.window_start_time = %(instant)s::timestamptz
-    or (
-        v.window_start_time >= ((%(wall)s::timestamp - interval '1 day') at time zone 'UTC')
-        and v.window_start_time <= ((%(wall)s::timestamp + interval '1 day') at time zone 'UTC')
-        and v.window_start_time at time zone p.timezone = %(wall)s::timestamp
-    )
-    or (%(instant)s::timestamptz is null and %(wall)s::timestamp is null)
-)
-"""
+# Of the views that have it, and of all other rows whose window is stored.
+CUT_WITH = "v.window_timezone"
+STRETCH = "record_ledger.stretch_timezone(p.pipeline_id, v.window_start_time)"
+_OF_WINDOW = "(%(instant)s::timestamptz is null or v.window_start_time = %(instant)s::timestamptz)"
 
 
-def with_wall_times(text: str) -> str:
-    """Returns a reader's text with its marks filled in."""
-    return text.replace("/* wall_times */", _WALL_TIMES).replace("/* of_window */", _OF_WINDOW)
+def with_wall_times(text: str, zone: str = "p.timezone") -> str:
+    """Returns a reader's text with its marks filled in; `zone` is what each row's times are in."""
+    text = text.replace("/* wall_times */", _WALL_TIMES.replace("/* zone */", zone))
+    return text.replace("/* of_window */", _OF_WINDOW)
 
 
 TIME_COLUMNS_OF_VIEWS = [
@@ -117,14 +126,18 @@ cross join lateral (select v.timezone) as p
 where %(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text
 order by v.pipeline_id
 """)
-OLDEST_VALID_RECORD = with_wall_times("""
+OLDEST_VALID_RECORD = with_wall_times(
+    """
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.oldest_valid_record as v
 join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
 where %(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text
 order by v.pipeline_id
-""")
-RECORD_VERDICTS = with_wall_times("""
+""",
+    CUT_WITH,
+)
+RECORD_VERDICTS = with_wall_times(
+    """
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.record_verdicts as v
 join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
@@ -132,22 +145,30 @@ where (%(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text)
     and (%(instant)s::timestamptz is null or v.window_start_time = %(instant)s::timestamptz)
 order by v.pipeline_id, v.window_start_time
 limit %(limit)s::integer
-""")
-PIPELINE_RECORDS = with_wall_times("""
+""",
+    CUT_WITH,
+)
+PIPELINE_RECORDS = with_wall_times(
+    """
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.pipeline_records as v
 join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
 where v.pipeline_id = %(pipeline_id)s::text and /* of_window */
 order by v.window_start_time
 limit %(limit)s::integer
-""")
-RECORD_EVENTS = with_wall_times("""
+""",
+    CUT_WITH,
+)
+RECORD_EVENTS = with_wall_times(
+    """
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.record_events as v
 join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
 where v.pipeline_id = %(pipeline_id)s::text and /* of_window */
 order by v.window_start_time, v.event_no
-""")
+""",
+    STRETCH,
+)
 # Up to 18 digits: a longer number is another's, and no bigint.
 LAST_RUN_NUMBER = """
 select coalesce(max(substr(e.run_id, length(%(prefix)s::text) + 1)::bigint), 0)
@@ -156,7 +177,8 @@ where e.pipeline_id = %(pipeline_id)s::text
     and starts_with(e.run_id, %(prefix)s::text)
     and substr(e.run_id, length(%(prefix)s::text) + 1) ~ '^[1-9][0-9]{0,17}$'
 """
-PLAN_RUNS = with_wall_times("""
+PLAN_RUNS = with_wall_times(
+    """
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.plan_runs(
     %(pipeline_id)s::text,
@@ -170,7 +192,9 @@ where %(instant)s::timestamptz is null
     or v.run_no is null
     or v.window_start_time = %(instant)s::timestamptz
 order by v.run_no nulls last
-""")
+""",
+    f"case when v.is_stored then {STRETCH} else p.timezone end",
+)
 ARCHIVABLE_RECORDS = with_wall_times("""
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.archivable_records(
@@ -178,28 +202,37 @@ from record_ledger.archivable_records(
 ) as v
 left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
 """)
-ARCHIVED_RECORDS = with_wall_times("""
+ARCHIVED_RECORDS = with_wall_times(
+    """
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.archived_records as v
 join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
 where v.pipeline_id = %(pipeline_id)s::text and /* of_window */
 order by v.window_start_time
 limit %(limit)s::integer
-""")
-ARCHIVED_RECORD_EVENTS = with_wall_times("""
+""",
+    CUT_WITH,
+)
+ARCHIVED_RECORD_EVENTS = with_wall_times(
+    """
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.archived_record_events as v
 join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
 where v.pipeline_id = %(pipeline_id)s::text and /* of_window */
 order by v.window_start_time, v.event_no
-""")
-RECORDS_AS_OF = with_wall_times("""
+""",
+    STRETCH,
+)
+RECORDS_AS_OF = with_wall_times(
+    """
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.records_as_of(%(instant)s::timestamptz) as v
 join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
 where %(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text
 order by v.pipeline_id, v.window_start_time
-""")
+""",
+    STRETCH,
+)
 COUNTS_AS_OF = """
 select v.pipeline_id, v.status, count(*)
 from record_ledger.records_as_of(%(instant)s::timestamptz) as v
@@ -240,13 +273,114 @@ from (select record_ledger.clock() as now) as m
 join record_ledger.pipeline_progress as v on v.pipeline_id = %s::text
 """
 
+# ---------------------------------------------------------------- the connection
+# In one round trip with what follows it. It is true of that transaction alone, without a session's
+# state: each transaction begins with the default again.
+READ_COMMITTED = "set transaction_isolation to 'read committed'"
+DEFAULT_ISOLATION = "select current_setting('default_transaction_isolation')"
+# Who holds the locks that a call of ours waits for. A pooler announces a process id of its own: the
+# call is then found by the user and the routine that it names.
+BLOCKERS = """
+with waiting as (
+    select a.pid
+    from pg_catalog.pg_stat_activity as a
+    where a.usename = current_user and a.datname = current_database()
+        and a.wait_event_type = 'Lock'
+        and (a.pid = %(pid)s::integer or a.query like %(routine)s::text)
+    order by a.pid = %(pid)s::integer desc, a.query_start
+    limit 1
+)
+select b.pid, a.usename::text, nullif(a.application_name, ''), a.state,
+    extract(
+        epoch from clock_timestamp() - coalesce(a.state_change, a.xact_start, a.backend_start)
+    )::float8
+from (
+    select distinct unnest(pg_catalog.pg_blocking_pids(w.pid)) as pid from waiting as w
+) as b
+left join pg_catalog.pg_stat_activity as a on a.pid = b.pid
+order by b.pid
+"""
+
 # ---------------------------------------------------------------- deploy and doctor
 IS_DEPLOYED = "select to_regclass('record_ledger.deployment') is not null"
 RELEASES = "select d.release from record_ledger.deployment as d order by d.deployed_at, d.release"
 MIGRATIONS = "select m.name from record_ledger.migration as m order by m.version"
+WHO_MAY_DEPLOY = """
+select quote_ident(current_user), quote_ident(current_database()),
+    quote_ident(pg_catalog.pg_get_userbyid(n.nspowner)),
+    pg_has_role(n.nspowner, 'usage'),
+    has_database_privilege(current_database(), 'create')
+from (values (1)) as one (row)
+left join pg_catalog.pg_namespace as n on n.nspname = 'record_ledger'
+"""
 SERVER = """
 select current_setting('server_version_num')::integer, current_user, current_database(),
     pg_catalog.clock_timestamp()
+"""
+# Where a default was set, as narrowly as it was: for the role in the database, the role, or the
+# database; null where the server's configuration or the connection string has it.
+_DEFAULT = """
+select {columns} pg_catalog.current_setting('{setting}'), (
+    select case
+        when s.setrole <> 0 and s.setdatabase <> 0 then format(
+            'the role %I in database %I', current_user, current_database()
+        )
+        when s.setrole <> 0 then format('the role %I', current_user)
+        else format('the database %I', current_database())
+    end
+    from pg_catalog.pg_db_role_setting as s
+    cross join lateral unnest(s.setconfig) as c (setting)
+    where s.setdatabase in (
+            0, (select d.oid from pg_catalog.pg_database as d where d.datname = current_database())
+        )
+        and s.setrole in (
+            0, (select r.oid from pg_catalog.pg_roles as r where r.rolname = current_user)
+        )
+        and split_part(c.setting, '=', 1) = '{setting}'
+    order by s.setrole <> 0 desc, s.setdatabase <> 0 desc
+    limit 1
+)
+"""
+TAKES_WRITES = _DEFAULT.format(
+    columns="pg_catalog.pg_is_in_recovery(),", setting="default_transaction_read_only"
+)
+ISOLATION = _DEFAULT.format(columns="", setting="default_transaction_isolation")
+# Sessions that hold up runs: idle in a transaction that has locked something of the ledger, or
+# blocking a session that waits. What others do may be hidden from this user; who blocks is not.
+HOLDING_SESSIONS = """
+with holding as (
+    select distinct l.pid
+    from pg_catalog.pg_locks as l
+    join pg_catalog.pg_class as c on c.oid = l.relation
+    join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+    join pg_catalog.pg_stat_activity as a on a.pid = l.pid
+    where n.nspname = 'record_ledger' and l.granted
+        and l.database = (
+            select d.oid from pg_catalog.pg_database as d where d.datname = current_database()
+        )
+        and l.mode not in ('AccessShareLock')
+        and a.state in ('idle in transaction', 'idle in transaction (aborted)')
+        and a.state_change <= clock_timestamp() - make_interval(secs => %(seconds)s::float8)
+),
+
+blocking as (
+    select distinct unnest(pg_catalog.pg_blocking_pids(l.pid)) as pid
+    from pg_catalog.pg_locks as l
+    join pg_catalog.pg_stat_activity as a on a.pid = l.pid
+    where not l.granted and a.datname = current_database()
+        and l.waitstart <= clock_timestamp() - make_interval(secs => %(seconds)s::float8)
+)
+select a.pid, a.usename::text, nullif(a.application_name, ''), a.state,
+    extract(
+        epoch from clock_timestamp() - coalesce(a.state_change, a.xact_start)
+    )::float8
+from pg_catalog.pg_stat_activity as a
+where a.pid in (select h.pid from holding as h union select b.pid from blocking as b)
+    and a.pid <> pg_catalog.pg_backend_pid()
+    and not exists (
+        select from pg_catalog.pg_locks as l where l.pid = a.pid and not l.granted
+    )
+order by a.pid
 """
 BACKEND = "select pg_catalog.pg_backend_pid()"
 CAN_ASK_RELEASE = "select has_function_privilege('record_ledger.deployed_release()', 'execute')"

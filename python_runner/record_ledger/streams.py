@@ -8,6 +8,10 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
+
+# The names of those that were closed when we began.
+_closed: set[str] = set()
 
 
 def prepare_streams() -> None:
@@ -23,6 +27,7 @@ def prepare_streams() -> None:
             stream = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 - it stays open
             os.set_inheritable(stream.fileno(), True)
             setattr(sys, name, stream)
+            _closed.add(name)
     if isinstance(sys.stdin, io.TextIOWrapper):
         with suppress(io.UnsupportedOperation):  # somebody has begun to read it
             sys.stdin.reconfigure(encoding="utf-8-sig")
@@ -35,9 +40,36 @@ def stdout_is_utf_8() -> bool:
     return codecs.lookup(sys.stdout.encoding or "utf-8").name == "utf-8"
 
 
+def stdout_was_closed() -> bool:
+    """Tells whether we were started without standard output: what is printed reaches nobody."""
+    return "stdout" in _closed
+
+
 def leave_stdout() -> None:
     """Drops what cannot be written: at its end Python would try, and complain, again."""
     try:
         sys.stdout.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_stdout()
+
+
+def drop_stdout() -> None:
+    """Drops what was not written yet, and all that follows."""
+    _to_nowhere(sys.stdout)
+
+
+def leave_stderr() -> None:
+    """Drops messages that cannot be written: Python would make an exit code of its own of that."""
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        _to_nowhere(sys.stderr)
+
+
+def _to_nowhere(stream: TextIO) -> None:
+    with suppress(OSError, ValueError):  # something in memory
+        descriptor = stream.fileno()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+        stream.flush()

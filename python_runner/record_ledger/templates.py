@@ -34,6 +34,8 @@ _USEFUL_GLOBALS = ("dict", "namespace", "range")
 class RecordTemplates:
     """The templates of one default_record, checked and in the order in which they build on others.
 
+    `{{ window_start_time | utc }}` is a time in UTC without an offset, as in a command's arguments.
+
     Made only from templates that compile, name nothing unknown and do not go round in circles.
 
     :raises InvalidConfig: naming every field that is wrong, the variable, and what is available.
@@ -51,6 +53,11 @@ class RecordTemplates:
         self._order = _in_order(self._uses, problems)
         if problems:
             raise invalid_config(problems)
+
+    @property
+    def rendered_fields(self) -> list[str]:
+        """The fields that have a template in them."""
+        return [field for field, value in self._fields.items() if any(templates_in(value))]
 
     def render(self, window: Mapping[str, Any], timezone: str | None) -> dict[str, Any]:
         """Returns the fields of one window's record, every template in them rendered to text.
@@ -125,7 +132,6 @@ class ArgumentTemplates:
 
     def __init__(self, arguments: Sequence[str]) -> None:
         environment = _sandbox().overlay(keep_trailing_newline=True)
-        environment.filters = {**environment.filters, "utc": _utc}
         problems: list[str] = []
         self._arguments: list[str | Template] = []
         for number, text in enumerate(arguments):
@@ -185,6 +191,7 @@ def _sandbox(names: Collection[str] = ()) -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
     usable = environment.globals
     environment.globals = {name: usable[name] for name in _USEFUL_GLOBALS if name not in names}
+    environment.filters = {**environment.filters, "utc": _utc}
     return environment
 
 

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from .statements import with_wall_times
+from .statements import CUT_WITH, STRETCH, with_wall_times
 
-RECORDS_AT_RISK = with_wall_times("""
+RECORDS_AT_RISK = with_wall_times(
+    """
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.records_at_risk as v
 join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
@@ -15,20 +16,28 @@ where (%(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text)
     and (v.is_at_risk or not %(only_at_risk)s::boolean)
 order by v.source_kept_until, v.pipeline_id
 limit %(limit)s::integer
-""")
-RECOUNT_DUE = with_wall_times("""
+""",
+    CUT_WITH,
+)
+RECOUNT_DUE = with_wall_times(
+    """
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.recount_due(%(pipeline_id)s::text) with ordinality as v
 left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
 order by v.ordinality
-""")
-CHANGED_RECORDS = with_wall_times("""
+""",
+    STRETCH,
+)
+CHANGED_RECORDS = with_wall_times(
+    """
 select v.*, p.timezone as view_timezone, /* wall_times */
 from record_ledger.changed_records as v
 join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
 where %(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text
 order by v.pipeline_id, v.window_start_time
-""")
+""",
+    CUT_WITH,
+)
 # No times of the clock, and numbers that JSON has: a sum of counts may be more than a bigint.
 PIPELINE_LATENESS = """
 select

@@ -2,7 +2,7 @@
 -- All of them in one call; returns how many, 0 when the first one starts at from_time or before it. They are
 -- historical; those of a pipeline with templates are stored unbuilt, and built when their turn comes.
 -- Called by: operators, through the runner's command backfill, the dbt macro of the same name, or psql.
--- Rules: check_backfill, backfill_windows, record_missing_fields, lane.
+-- Rules: check_backfill, backfill_windows, record_missing_fields, lane, begin_stretch.
 create or replace function record_ledger.backfill_records(
     pipeline_id text, from_time timestamptz, reason text default null
 )
@@ -84,6 +84,7 @@ begin
     where r.pipeline_id = p.pipeline_id
     order by r.window_start_time
     limit 1;
+    perform record_ledger.begin_stretch(p, v_new_first_start);
     perform record_ledger.append_pipeline_event(
         p.pipeline_id,
         'backfilled',

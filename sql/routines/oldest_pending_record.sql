@@ -20,7 +20,7 @@ begin
         perform record_ledger.raise_unknown_pipeline(oldest_pending_record.pipeline_id);
     end if;
     return (
-        select record_ledger.record_json(r, p.timezone)
+        select record_ledger.record_json(r, record_ledger.window_timezone(p, r.window_start_time))
         from record_ledger.pipeline as p
         cross join lateral record_ledger.lane_heads(p.pipeline_id) as h
         join record_ledger.record as r

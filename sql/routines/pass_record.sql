@@ -80,7 +80,9 @@ begin
         last_detail = null,
         updated_at = as_of
     where u.pipeline_id = p.pipeline_id and u.window_start_time = v_answer.window_start_time
-    returning record_ledger.record_json(u, p.timezone), u.attempt into record, v_attempt;
+    returning record_ledger.record_json(u, record_ledger.window_timezone(p, u.window_start_time)),
+        u.attempt
+    into record, v_attempt;
     reason := concat(
         'window ', record ->> 'window_start_time', ' is passed', ' to run ' || pass_record.run_id,
         ', attempt ', v_attempt, ' of ', p.max_attempts

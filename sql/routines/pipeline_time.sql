@@ -1,7 +1,8 @@
 -- record_ledger.pipeline_time: reads an ISO 8601 time as people of a pipeline write it.
--- Without an offset it is the pipeline's local time, a bare date its first instant. RL005 when the text is no time.
+-- Without an offset it is the local time of the zone in force, a bare date its first instant, a time that clocks skip
+-- the end of the gap. RL005 when the text is no time, or when clocks show it twice.
 -- Called by: operators, through the runner and dbt; psql users who think in local time.
--- Rules: start_instant.
+-- Rules: start_instant, twofold_time.
 create or replace function record_ledger.pipeline_time(pipeline_id text, time_text text)
 returns timestamptz
 language plpgsql
@@ -12,6 +13,7 @@ as $$
 declare
     v_timezone text;
     v_instant timestamptz;
+    v_problem text;
 begin
     select p.timezone into v_timezone
     from record_ledger.pipeline as p
@@ -26,8 +28,13 @@ begin
             hint = 'Give ISO 8601, such as "2026-01-01" or "2026-01-01T06:00" (local time of the '
                 'pipeline), or with an offset "2026-01-01T06:00+01:00".';
     end if;
+    v_problem := record_ledger.twofold_time(time_text, v_timezone);
+    if v_problem is not null then
+        raise exception '%', v_problem
+            using errcode = 'RL005', hint = 'Give the one that is meant, with its offset.';
+    end if;
     return v_instant;
 end
 $$;
 comment on function record_ledger.pipeline_time(text, text) is
-'An ISO 8601 time as an instant: without an offset it is the pipeline''s local time, a bare date its first instant.';
+'An ISO 8601 time as an instant: without an offset it is the pipeline''s local time, a bare date its first instant; RL005 when clocks show it twice.';

@@ -87,7 +87,7 @@ begin
                 then 'its claim ends; becomes FAILED: it was cancelled'
             when g.status_after = 'FAILED' then 'its claim ends; becomes FAILED: no attempt is left'
             when g.status_after = 'IN_PROGRESS'
-                then 'its claim is cancelled; becomes FAILED when its run stops or its lease ends'
+                then 'its claim is cancelled: the record fails when its run stops or its lease ends'
             when g.is_cancelled and range_effects.operation = 'cancel'
                 then 'its claim is cancelled already'
             when range_effects.operation in ('expire', 'cancel') then 'no run holds it'

@@ -45,6 +45,7 @@ begin
     set config = p.config,
         config_version = q.config_version + 1,
         timezone = p.timezone,
+        zone_since = case when q.timezone = p.timezone then q.zone_since end,
         x_time_back = p.x_time_back,
         granularity = p.granularity,
         fields = p.fields,

@@ -2,7 +2,7 @@
 -- built null: fields come from a config without templates, else windows are stored unbuilt.
 -- built given: each window takes its fields from there, up to the first window that is missing from it.
 -- Called by: store_new_records, store_new_and_pass_valid_record.
--- Rules: first_window_start, next_window, due_windows, missing_fields, lane.
+-- Rules: first_window_start, next_window, due_windows, missing_fields, lane, begin_stretch.
 create or replace function record_ledger.store_windows(
     p record_ledger.pipeline, built jsonb, as_of timestamptz, out stored_count integer
 )
@@ -65,6 +65,9 @@ begin
             as_of
         );
         stored_count := 1;
+        if p.zone_since is null then
+            perform record_ledger.begin_stretch(p, v_start);
+        end if;
         return;
     end if;
     insert into record_ledger.record (
@@ -122,6 +125,9 @@ begin
     where w.is_known
     order by w.window_start_time;
     get diagnostics stored_count = row_count;
+    if p.zone_since is null and stored_count > 0 then
+        perform record_ledger.begin_stretch(p, v_start);
+    end if;
 end
 $$;
 comment on function record_ledger.store_windows(record_ledger.pipeline, jsonb, timestamptz) is

@@ -2,7 +2,7 @@
 -- Each names the key, the value and what would be valid; empty when the config is valid.
 -- Read by: read_config.
 -- Rules: config_keys, ledger_columns, duration, near_names, required_counts_problems, retention_problems,
--- recount_problems.
+-- recount_problems, twofold_time.
 create or replace function record_ledger.config_problems(config jsonb)
 returns text[]
 language plpgsql
@@ -156,6 +156,18 @@ begin
             'start_at: %s is no time; give ISO 8601, such as "2026-01-01", "2026-01-01T06:00" '
             'or "2026-01-01T06:00+01:00"',
             left(v_value::text, 80)
+        );
+    elsif jsonb_typeof(v_value) = 'string'
+        -- A zone that the server does not know has no clocks to ask.
+        and not exists (select from unnest(v_problems) as f where starts_with(f, 'timezone: '))
+    then
+        v_problems := v_problems || array_remove(
+            array[
+                'start_at: '
+                || record_ledger.twofold_time(config ->> 'start_at', config ->> 'timezone')
+                || '; give the one that is meant, with its offset'
+            ],
+            null
         );
     end if;
 

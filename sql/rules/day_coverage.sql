@@ -1,8 +1,9 @@
 -- record_ledger.day_coverage: how the windows of a pipeline cover a local day, the archive included.
--- The day is [its local midnight, the next one). A window is published when a generation of it was completed, also
--- while a later one is under way; done when it is COMPLETED or WAIVED. Counts are those of published generations.
+-- The day is [its midnight, the next one) of the zone in force, and windows cover it wherever they begin and end. One is
+-- published when a generation of it was completed, also while a later one is under way; done when it is COMPLETED or
+-- WAIVED. All counts are of windows that begin in the day; counts of rows are those of published generations.
 -- Read by: is_day_sealed, daily_coverage.
--- Rules: day_start. Windows never overlap, so those that start and end in the day tile it when their lengths add up.
+-- Rules: day_start. Windows never overlap, so they cover the day when their lengths within it add up to its own.
 create or replace function record_ledger.day_coverage(
     p record_ledger.pipeline,
     local_date date,
@@ -30,6 +31,9 @@ as $$
 declare
     v_day_seconds numeric;
     v_done_seconds numeric;
+    -- The window that begins before the day and ends within it or after it.
+    v_across record;
+    v_across_seconds numeric;
 begin
     day_start_time := record_ledger.day_start(day_coverage.local_date, p.timezone);
     day_end_time := record_ledger.day_start(day_coverage.local_date + 1, p.timezone);
@@ -37,7 +41,9 @@ begin
     with windows as materialized (
         select
             r.window_start_time,
-            extract(epoch from r.window_end_time - r.window_start_time) as seconds,
+            extract(
+                epoch from least(r.window_end_time, day_coverage.day_end_time) - r.window_start_time
+            ) as seconds,
             r.status,
             r.published_generation,
             r.last_event,
@@ -89,7 +95,6 @@ begin
                 and l.window_start_time >= day_coverage.day_start_time
                 and l.window_start_time < day_coverage.day_end_time
         ) as r
-        where r.window_end_time <= day_coverage.day_end_time
     ),
 
     -- The newest count of each stage under that claim, where the record is.
@@ -151,6 +156,40 @@ begin
         v_done_seconds,
         counts
     from windows as w;
+    if first_window_start_time > day_start_time or first_window_start_time is null then
+        -- Cut with another zone, or with other data of this one: a window may lie across the midnight.
+        select r.window_start_time, r.window_end_time, r.status into v_across
+        from record_ledger.record as r
+        where r.pipeline_id = p.pipeline_id
+            and r.window_start_time < day_coverage.day_start_time
+        order by r.window_start_time desc
+        limit 1;
+        if not found then
+            select a.window_start_time, a.window_end_time, a.status into v_across
+            from record_ledger.archived_record as a
+            where a.pipeline_id = p.pipeline_id
+                and a.window_start_time < day_coverage.day_start_time
+            order by a.window_start_time desc
+            limit 1;
+        end if;
+        if v_across.window_end_time > day_start_time then
+            v_across_seconds := extract(
+                epoch from least(v_across.window_end_time, day_end_time) - day_start_time
+            );
+            if v_across.status in ('COMPLETED', 'WAIVED') then
+                v_done_seconds := v_done_seconds + v_across_seconds;
+                covered_seconds := covered_seconds + v_across_seconds;
+            elsif exists (
+                select
+                from record_ledger.pipeline_records as l
+                where l.pipeline_id = p.pipeline_id
+                    and l.window_start_time = v_across.window_start_time
+                    and l.published_generation is not null
+            ) then
+                covered_seconds := covered_seconds + v_across_seconds;
+            end if;
+        end if;
+    end if;
     is_published := covered_seconds = v_day_seconds;
     is_sealed := v_done_seconds = v_day_seconds;
 end

@@ -1,4 +1,4 @@
--- record_ledger.days_with_windows: the local days of a pipeline, from its first window's to its newest one's.
+-- record_ledger.days_with_windows: the local days of a pipeline, from its first window's to the last of its newest one.
 -- Every date between them, whether its windows are in the ledger or in the archive.
 -- Read by: daily_coverage.
 -- Rules: local_day.
@@ -29,7 +29,8 @@ begin
         order by r.window_start_time
         limit 1;
     end if;
-    select l.window_start_time into v_last
+    -- A window that was cut with another zone may reach into the day after that of its start.
+    select l.window_end_time - interval '1 microsecond' into v_last
     from record_ledger.last_window(p.pipeline_id) as l;
     return query
     select record_ledger.local_day(v_first, p.timezone) + n

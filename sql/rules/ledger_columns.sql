@@ -27,6 +27,7 @@ as $$
         'last_detail',
         'published_generation',
         'counts_waived',
+        'window_timezone',
         'created_at',
         'updated_at'
     ]

@@ -20,7 +20,9 @@ set timezone = 'UTC'
 as $$
 declare
     v_stable_at timestamptz := r.window_end_time + p.x_time_back;
-    v_timezone text := pg_catalog.set_config('timezone', p.timezone, true);
+    v_timezone text := pg_catalog.set_config(
+        'timezone', record_ledger.window_timezone(p, r.window_start_time), true
+    );
     v_window text;
     v_is_lost boolean := record_ledger.is_lost(r.window_end_time, p.source_retention, as_of);
 begin

@@ -1,31 +1,21 @@
 -- record_ledger.start_instant: reads a config's start_at, an ISO 8601 text, as an instant.
--- Without offset it is local time, a bare date its first instant; null when the text is no such time.
+-- Without offset it is local time, a bare date its first instant, and a time that clocks skip the end of the gap. Of a
+-- time that comes twice it is the first one: those who take times from people refuse it (twofold_time). Null when the
+-- text is no such time.
 -- Read by: config_problems, read_config, pipeline_time.
--- Rules: instant, local_instant.
+-- Rules: instant, wall_time, local_instant.
 create or replace function record_ledger.start_instant(start_at text, timezone text)
 returns timestamptz
 language plpgsql
 stable strict
 as $$
-declare
-    v_instant timestamptz := record_ledger.instant(start_at);
 begin
-    if v_instant is not null then
-        return v_instant;
-    end if;
-    if start_at
-        ~ (
-            '^[0-9]{4}-[0-9]{2}-[0-9]{2}'
-            '([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?)?$'
+    return coalesce(
+        record_ledger.instant(start_at),
+        record_ledger.local_instant(
+            record_ledger.wall_time(start_at), start_instant.timezone
         )
-    then
-        return record_ledger.local_instant(start_at::timestamp, start_instant.timezone);
-    end if;
-    return null;
-exception
-    when datetime_field_overflow or invalid_datetime_format
-        then
-        return null;
+    );
 end
 $$;
 comment on function record_ledger.start_instant(text, text) is

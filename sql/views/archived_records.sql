@@ -39,7 +39,14 @@ select
                     and e.event = 'completed'
             )
     end as published_generation,
-    r.counts_waived
+    r.counts_waived,
+    (
+        select z.timezone
+        from record_ledger.pipeline_zone as z
+        where z.pipeline_id = r.pipeline_id and z.from_time <= r.window_start_time
+        order by z.from_time desc
+        limit 1
+    ) as window_timezone
 from record_ledger.archived_record as r;
 comment on view record_ledger.archived_records is
 'The archive: one row per finished record that was moved out of the ledger, as it was in pipeline_records.';
@@ -69,3 +76,4 @@ comment on column record_ledger.archived_records.archived_at is 'When the record
 comment on column record_ledger.archived_records.published_generation is
 'The newest generation that was completed: it is published until a later one is completed; null when none was.';
 comment on column record_ledger.archived_records.counts_waived is 'Whether somebody has waived the counts of this generation.';
+comment on column record_ledger.archived_records.window_timezone is 'The IANA time zone that the window was cut with.';

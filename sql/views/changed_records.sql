@@ -19,7 +19,8 @@ select
             p.required_counts ->> 'tolerance', o.row_count - o.changed_by
         ),
         0
-    ) as is_beyond_tolerance
+    ) as is_beyond_tolerance,
+    record_ledger.window_timezone(p, r.window_start_time) as window_timezone
 from record_ledger.pipeline as p
 -- The few that differ first, then their records, whatever the planner knows of the tables: hence the offsets.
 cross join lateral (
@@ -59,3 +60,4 @@ comment on column record_ledger.changed_records.changed_by is 'The difference; b
 comment on column record_ledger.changed_records.observed_at is 'When it was last counted.';
 comment on column record_ledger.changed_records.is_beyond_tolerance is
 'Whether it is more than the tolerance of required_counts, which is 0 rows unless the config says so: reopen_changed_records then reopens it.';
+comment on column record_ledger.changed_records.window_timezone is 'The IANA time zone that the window was cut with.';

@@ -14,7 +14,8 @@ select
     r.attempt,
     r.fields,
     r.created_at,
-    r.updated_at
+    r.updated_at,
+    record_ledger.window_timezone(p, r.window_start_time) as window_timezone
 -- One instant for the whole statement; offset 0 keeps the planner from asking the clock once per pipeline.
 from (select record_ledger.clock() as as_of offset 0) as moment
 cross join record_ledger.pipeline as p
@@ -39,3 +40,4 @@ comment on column record_ledger.oldest_valid_record.attempt is 'How many attempt
 comment on column record_ledger.oldest_valid_record.fields is 'The record''s own fields.';
 comment on column record_ledger.oldest_valid_record.created_at is 'When the record was stored.';
 comment on column record_ledger.oldest_valid_record.updated_at is 'When the newest event of the record happened, or else when it was stored.';
+comment on column record_ledger.oldest_valid_record.window_timezone is 'The IANA time zone that the window was cut with.';

@@ -38,7 +38,14 @@ select
                     and e.event = 'completed'
             )
     end as published_generation,
-    r.counts_waived
+    r.counts_waived,
+    (
+        select z.timezone
+        from record_ledger.pipeline_zone as z
+        where z.pipeline_id = r.pipeline_id and z.from_time <= r.window_start_time
+        order by z.from_time desc
+        limit 1
+    ) as window_timezone
 from record_ledger.record as r;
 comment on view record_ledger.pipeline_records is
 'The ledger: one row per record, that is per window of a pipeline, with its status and fields.';
@@ -67,3 +74,4 @@ comment on column record_ledger.pipeline_records.last_detail is 'What the newest
 comment on column record_ledger.pipeline_records.published_generation is
 'The newest generation that was completed: it is published until a later one is completed; null when none was.';
 comment on column record_ledger.pipeline_records.counts_waived is 'Whether somebody has waived the counts of this generation.';
+comment on column record_ledger.pipeline_records.window_timezone is 'The IANA time zone that the window was cut with.';

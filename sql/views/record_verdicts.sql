@@ -20,7 +20,8 @@ select
     case
         when r.status = 'IN_PROGRESS' and r.needs_counts and not r.counts_waived
             then record_ledger.counts_problem(r.pipeline_id, r.window_start_time, r.claim_token)
-    end as counts_problem
+    end as counts_problem,
+    record_ledger.window_timezone(p, r.window_start_time) as window_timezone
 -- One instant for the whole statement; offset 0 keeps the planner from asking the clock once per record.
 from (select record_ledger.clock() as as_of offset 0) as moment
 cross join record_ledger.pipeline as p
@@ -64,3 +65,4 @@ comment on column record_ledger.record_verdicts.attempt is 'How many attempts of
 comment on column record_ledger.record_verdicts.run_id is 'The run that holds the record; null while it is pending.';
 comment on column record_ledger.record_verdicts.lease_expires_at is 'When the claim of a record in progress ends without a heartbeat.';
 comment on column record_ledger.record_verdicts.counts_problem is 'Why a record in progress could not be completed now by its counts; null when nothing is required or missing.';
+comment on column record_ledger.record_verdicts.window_timezone is 'The IANA time zone that the window was cut with.';

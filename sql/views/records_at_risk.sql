@@ -13,7 +13,11 @@ select
     -- Without the day part that the difference of two instants has: it would follow the session's time zone.
     extract(epoch from w.window_end_time + p.source_retention - moment.as_of)
     * interval '1 second' as time_left,
-    record_ledger.is_at_risk(w.window_end_time, p, moment.as_of) as is_at_risk
+    record_ledger.is_at_risk(w.window_end_time, p, moment.as_of) as is_at_risk,
+    case
+        when w.status is null then p.timezone
+        else record_ledger.window_timezone(p, w.window_start_time)
+    end as window_timezone
 -- One instant for the whole statement; offset 0 keeps the planner from asking the clock once per record.
 from (select record_ledger.clock() as as_of offset 0) as moment
 cross join record_ledger.pipeline as p
@@ -29,3 +33,4 @@ comment on column record_ledger.records_at_risk.status is 'PENDING, IN_PROGRESS 
 comment on column record_ledger.records_at_risk.source_kept_until is 'The first instant at which its source data is gone.';
 comment on column record_ledger.records_at_risk.time_left is 'How long until then; below 0 when it is gone, and the next pass waives what no run holds.';
 comment on column record_ledger.records_at_risk.is_at_risk is 'Whether no more than at_risk_within is left.';
+comment on column record_ledger.records_at_risk.window_timezone is 'The IANA time zone that the window was cut with, or will be.';

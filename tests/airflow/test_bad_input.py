@@ -151,9 +151,7 @@ def test_a_config_that_is_none(failure, final, connection):
 
 
 def test_a_server_that_is_down_is_tried_again(failure, final, monkeypatch):
-    from record_ledger.connection import RetryPolicy
-
-    monkeypatch.setattr(RetryPolicy.__init__, "__defaults__", (2, 1.0, 0.01, 0.01))
+    monkeypatch.setenv("RECORD_LEDGER_RETRY_WITHIN", "1")
     monkeypatch.setenv(
         VARIABLE, '{"conn_type": "postgres", "host": "127.0.0.1", "port": 1, "login": "x"}'
     )

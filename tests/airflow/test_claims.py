@@ -194,11 +194,10 @@ def test_work_that_is_done_stays_done_when_the_database_is_gone_by_then(
     in_task, own_server, orders, monkeypatch
 ):
     from record_ledger.airflow import keeping_claim
-    from record_ledger.connection import RetryPolicy
     from tests.airflow.conftest import as_connection
     from tests.support.databases import deploy
 
-    monkeypatch.setattr(RetryPolicy.__init__, "__defaults__", (2, 1.0, 0.01, 0.01))
+    monkeypatch.setenv("RECORD_LEDGER_RETRY_WITHIN", "1")
     monkeypatch.setenv("AIRFLOW_CONN_RECORD_LEDGER_DEFAULT", as_connection(own_server.dsn()))
     deploy(own_server.dsn())
     with RecordLedger(own_server.dsn()) as opened:

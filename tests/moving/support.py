@@ -61,7 +61,8 @@ def documents_in(stage, manifest):
     found = []
     for part in manifest.parts:
         with stage.open(part.name) as file:
-            found += [json.loads(line) for line in gzip.decompress(file.read()).splitlines()]
+            data = b"".join(iter(lambda: file.read(1 << 20), b""))
+        found += [json.loads(line) for line in gzip.decompress(data).splitlines()]
     return found
 
 

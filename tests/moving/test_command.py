@@ -60,17 +60,56 @@ def test_it_moves_window_after_window_until_there_is_nothing_to_do(run, tables, 
 
 
 def test_a_move_that_fails_fails_the_record_with_its_error(run, tables, database):
-    database.execute("drop table sales")
+    database.execute("create view broken as select 1 / (id - id) as one, sold_at from sales")
+    database.execute("insert into sales values (1, '2026-11-21T08:00Z')")
+    tables["source"]["table"] = "broken"
 
     code, printed, err = run(**tables)
 
     assert (code, printed) == (1, None)
-    assert err == 'record-ledger: source table sales: relation "sales" does not exist\n'
+    assert err == "record-ledger: source table broken: division by zero\n"
     (detail,) = database.execute(
         "select last_detail ->> 'error' from record_ledger.pipeline_records "
         "where last_detail ? 'error'"
     ).fetchone()
-    assert 'relation "sales" does not exist' in detail
+    assert "division by zero" in detail
+
+
+@pytest.mark.parametrize(
+    ("create", "change", "message"),
+    [
+        ("drop table sales", {}, 'source table sales: relation "public.sales" does not exist'),
+        ("alter table sales alter sold_at type timestamp", {}, "Give time_zone beside time_column"),
+        ("alter table sales alter sold_at type text", {}, "it must be timestamptz"),
+        ("", {"source": {"time_zone": "UTC"}}, "Remove time_zone"),
+        ("", {"source": {"time_column": "sold"}}, "has no column sold"),
+        ("", {"source": {"dsn": "host=127.0.0.1 port=1"}}, "source table sales: connection failed"),
+        ("", {"target": {"dsn": "host=127.0.0.1 port=1"}}, "table public.sold: connection failed"),
+        ("create table sold (pipeline_id text, window_start_time timestamp, document jsonb)", {},
+         "table public.sold, column window_start_time: it is of type timestamp without time zone"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_moved_takes_no_record(run, tables, database, create, change, message):
+    if create:
+        database.execute(create)
+    for table, keys in change.items():
+        tables[table].update(keys)
+
+    code, printed, err = run(**tables)
+
+    assert (code, printed) == (1, None)
+    assert message in err
+    assert database.execute("select from record_ledger.pipelines").fetchall() == []
+    found = database.execute("select to_regclass('record_ledger_published')").fetchone()
+    assert found == (None,)
+
+
+def test_local_times_are_moved_by_their_zone(run, tables, database):
+    database.execute("alter table sales alter sold_at type timestamp")
+    database.execute("insert into sales values (1, '2026-11-21 00:00'), (2, '2026-11-21 02:00')")
+    tables["source"]["time_zone"] = "America/Los_Angeles"
+
+    assert [run(**tables)[1]["rows"] for _ in range(2)] == [1, 1]
 
 
 def test_a_wrong_definition_takes_no_record(run, tables, database):
@@ -126,7 +165,7 @@ def test_what_is_staged_names_its_claim(run, tables, database, tmp_path):
 @pytest.mark.parametrize(
     ("table", "change", "message"),
     [
-        ("source", {"time_column": "id"}, "source table sales: operator does not exist: integer"),
+        ("source", {"time_column": "id"}, "source table sales, column id: the time_column is of"),
         ("source", {"dsn": "host=127.0.0.1 port=1"}, "source table sales: connection failed"),
         ("target", {"table": "nowhere.sold"}, 'table nowhere.sold: schema "nowhere" does not'),
         ("target", {"dsn": "host=127.0.0.1 port=1"}, "table public.sold: connection failed"),

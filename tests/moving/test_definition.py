@@ -56,7 +56,7 @@ def test_everything_that_is_wrong_is_said_at_once(ledger, monkeypatch):
     for problem in (
         "source.time_column: 3 is not valid; it must be a text",
         "source.table: is missing; it must be a text",
-        "source.tabel: the key is not known; known are dsn, kind, table, time_column",
+        "source.tabel: the key is not known; known are dsn, kind, table, time_column, time_zone",
         "stage.part_mib: 0 is not valid; it must be a whole number from 1 on",
         "stage.compression: 10 is not valid; it must be a whole number from 1 to 9",
         "stage.keep_days: True is not valid; it must be a whole number",

@@ -26,6 +26,7 @@ ROUTINES = {
     "fail_record": ["{pipeline}", "{token}", "boom"],
     "release_record": ["{pipeline}", "{token}"],
     "extend_lease": ["{pipeline}", "{token}"],
+    "cancel_records": ["{pipeline}", "-infinity", "infinity", "why"],
     "waive_records": ["{pipeline}", "-infinity", "infinity", "why"],
     "reopen_records": ["{pipeline}", "-infinity", "infinity", "why"],
     "expire_leases": ["{pipeline}", "-infinity", "infinity", "why"],
@@ -100,10 +101,10 @@ class Life(Walk):
         return found
 
     # ------------------------------------------------------------ the end of claims
-    def end(self, n, how, nth):
+    def end(self, n, how, nth, minutes=None):
         claims = self.claims(n)
         token = claims[nth % len(claims)].token if claims else None
-        super().end(n, how, nth)
+        super().end(n, how, nth, minutes)
         if token is not None:
             self.ended[n][token] = ENDS_AS[how]
 
@@ -117,6 +118,7 @@ class Life(Walk):
         stale = [token for token in self.ended[n] if token not in current]
         token = stale[nth % len(stale)] if stale else 2**62 + nth
         name = self.names[n]
+        assert support.claim_state(self.ledger, token, name)[0] == "lost"
         if how == "extend":
             with refused("RL004"):
                 support.extend(self.ledger, token, name)

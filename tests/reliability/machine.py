@@ -106,6 +106,10 @@ class LedgerMachine(RuleBasedStateMachine):
     def end(self, n, how, nth):
         self.life.end(n, how, nth)
 
+    @rule(n=which, nth=nth, minutes=st.sampled_from([-5, 0, 7, 90, 700]))
+    def give_back_until(self, n, nth, minutes):
+        self.life.end(n, "release", nth, minutes)
+
     @rule(n=which, how=st.sampled_from(["complete", "fail", "release", "extend"]), nth=nth)
     def end_again(self, n, how, nth):
         self.life.end_again(n, how, nth)
@@ -123,7 +127,9 @@ class LedgerMachine(RuleBasedStateMachine):
     def register(self, n, choice):
         self.life.register(n, choice)
 
-    @rule(n=which, operation=st.sampled_from(["waive", "reopen", "expire"]), bounds=bounds)
+    @rule(
+        n=which, operation=st.sampled_from(["waive", "reopen", "expire", "cancel"]), bounds=bounds
+    )
     def over_range(self, n, operation, bounds):
         self.life.over_range(n, operation, bounds)
 

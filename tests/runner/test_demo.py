@@ -71,7 +71,80 @@ def test_the_demo_catches_up_and_its_commands_work(elsewhere):
     assert codes == {"status": 0, "why": 0, "history": 0, "demo": 0}
 
 
-def test_without_a_database_the_embedded_server_is_used_and_said_so(elsewhere, capsys):
+@pytest.fixture
+def nowhere(elsewhere, monkeypatch):
+    """The same folder as a home, in which nothing names an embedded server either."""
+    monkeypatch.delenv("RECORD_LEDGER_HOME")
+    monkeypatch.setenv("HOME", str(elsewhere))
+    # Of the pauses between the tries, each the shortest that could be drawn.
+    monkeypatch.setattr("record_ledger.connection.random.uniform", lambda shortest, _: shortest)
+    return elsewhere
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["status"],
+        ["doctor"],
+        ["deploy"],
+        ["run", "--config", "config.json"],
+        ["exec", "--config", "config.json", "--", "touch", "ran"],
+        ["pipeline", "run", "--config", "move.json"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_command_without_a_database_says_how_to_name_one(nowhere, arguments, capsys):
+    (nowhere / "config.json").write_text("{}", encoding="utf-8")
+    stage = {"kind": "local", "folder": "staged"}
+    table = {"kind": "postgres", "table": "t"}
+    (nowhere / "move.json").write_text(
+        json.dumps({"source": {**table, "time_column": "at"}, "stage": stage, "target": table})
+    )
+    before = sorted(nowhere.iterdir())
+
+    assert main(arguments) == 1
+
+    err = capsys.readouterr().err
+    assert err.startswith(
+        "record-ledger: no database is named: give --dsn or set RECORD_LEDGER_DSN"
+    )
+    assert "--dsn ''" in err and "--embedded" in err
+    assert err.count("\n") == 1
+    assert sorted(nowhere.iterdir()) == before
+
+
+def test_the_server_that_earlier_releases_kept_in_the_home_folder_is_named(nowhere, capsys):
+    home = nowhere / ".record-ledger"
+    assert main(["status", "--embedded"]) == 0
+    assert (home / "PG_VERSION").exists()
+
+    assert main(["status"]) == 1
+    assert f"The ledger in {home} is reached by --embedded without a DIR" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("PGHOST", "/nowhere"), ("PGSERVICE", "nothing"), ("RECORD_LEDGER_DSN", "host=/nowhere")],
+)
+def test_a_variable_of_the_environment_names_a_database(
+    nowhere, variable, value, monkeypatch, capsys
+):
+    monkeypatch.setenv(variable, value)
+
+    assert main(["status", "-q"]) == 1
+    assert "no database is named" not in capsys.readouterr().err
+
+
+def test_an_empty_dsn_takes_libpqs_defaults(nowhere, monkeypatch, capsys):
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "1")
+
+    code = main(["status", "-q", "--dsn", ""])
+
+    assert "no database is named" not in capsys.readouterr().err
+    assert code in (0, 1)  # there may be a server
+
+
+def test_a_home_that_is_set_names_the_embedded_server_there(elsewhere, capsys):
     assert main(["status", "--json"]) == 0
 
     printed = capsys.readouterr()
@@ -79,6 +152,28 @@ def test_without_a_database_the_embedded_server_is_used_and_said_so(elsewhere, c
     assert "embedded server" in printed.err
     assert (elsewhere / "home" / "PG_VERSION").exists()
     assert servers_in(elsewhere / "home") == []
+
+
+@pytest.mark.parametrize("elses", [{}, {"RECORD_LEDGER_DSN": "host=/nowhere"}, {"PGHOST": "/no"}])
+def test_commands_of_exec_are_handed_its_embedded_server(nowhere, elses, capfd):
+    config = {
+        "timezone": "UTC", "x_time_back": "1h", "granularity": "1d", "start_at": "2020-01-01",
+        "default_record": {"pipeline_id": "orders"},
+    }  # fmt: skip
+    (nowhere / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    observe = f"{shlex.quote(sys.executable)} -m record_ledger observe source 5"
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in elses.items():
+            patch.setenv(name, value)
+        code = main(
+            ["exec", "--config", "config.json", "--embedded", "data", "--", "sh", "-c", observe]
+        )
+
+    printed = capfd.readouterr()
+    assert code == 0, printed.err
+    observed, ended = map(json.loads, printed.out.splitlines())
+    assert (observed["outcome"], ended["outcome"]) == ("observed", "completed")
+    assert servers_in(nowhere / "data") == []
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(elsewhere):

@@ -206,3 +206,19 @@ def test_a_user_who_may_not_create_a_schema_is_told_so(empty_dsn, databases, rol
         deploy(psycopg.conninfo.make_conninfo(empty_dsn, user=stranger))
 
     assert type(caught.value).__name__ == "PermissionDenied"
+    assert "grant create on database" in caught.value.hint
+    assert "record_ledger_runner" not in caught.value.hint
+
+
+@pytest.mark.parametrize("role", ["reader", "runner"])
+def test_a_user_who_does_not_own_the_ledger_is_told_who_does(ledger_dsn, ledger, role_dsn, role):
+    """'must be owner of' and 'permission denied' have one SQLSTATE."""
+    (owner,) = ledger.execute("select current_user").fetchone()
+    ledger.execute("insert into record_ledger.deployment (release) values ('0.0.1')")
+
+    with pytest.raises(LedgerError) as caught:
+        deploy(role_dsn(role))
+
+    assert caught.value.sqlstate == "42501"
+    assert f"belongs to {owner}: deploy as that user" in caught.value.hint
+    assert "record_ledger_runner" not in caught.value.hint

@@ -7,6 +7,7 @@ import os
 import sys
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from tests.runner.exec_support import NOON, shell
 
@@ -247,16 +248,38 @@ def test_fields_that_are_no_texts_or_numbers_are_in_the_json_only(environment_of
     assert json.loads(found["RECORD_LEDGER_RECORD"])["größe"] == "l"
 
 
-def test_a_connection_string_is_passed_on_only_when_it_was_there(
+def test_commands_find_the_ledger_of_exec_without_a_password_of_its_options(
     environment_of, ledger_dsn, monkeypatch
 ):
     found, _ = environment_of({})
     assert found["RECORD_LEDGER_DSN"] == ledger_dsn
 
-    monkeypatch.delenv("RECORD_LEDGER_DSN")
+    # That of the environment is another one: no command of exec may take it for its own.
+    monkeypatch.setenv("RECORD_LEDGER_DSN", "host=/nowhere")
     found, _ = environment_of({}, "--dsn", f"{ledger_dsn} password=s3cret")
-    assert "RECORD_LEDGER_DSN" not in found
+    assert conninfo_to_dict(found["RECORD_LEDGER_DSN"]) == conninfo_to_dict(ledger_dsn)
     assert "s3cret" not in str(found)
+
+
+def test_a_command_reaches_the_ledger_of_its_exec(command, config, clock, ledger_dsn, monkeypatch):
+    clock.set(NOON)
+    monkeypatch.setenv("RECORD_LEDGER_DSN", "host=/nowhere")
+    script = f"{sys.executable} -m record_ledger observe source 5"
+
+    text = json.dumps(config("orders"))
+    done = command("exec", "--dsn", ledger_dsn, "--config", "-", *shell(script), stdin=text)
+
+    assert done.code == 0, done.err
+    assert json.loads(done.out.splitlines()[0])["outcome"] == "observed"
+
+
+def test_a_connection_string_that_cannot_be_read_is_one_message(command, config_file):
+    done = command(
+        "exec", "--dsn", "postgresql://me:s3@cret@", "--config", config_file, "--", "true"
+    )
+
+    assert done.code == 1
+    assert "s3" not in done.err and "Traceback" not in done.err
 
 
 def test_wrong_options_are_wrong_usage(command):

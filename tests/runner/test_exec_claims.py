@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
+from contextlib import suppress
 
+import psutil
 import pytest
 
 from record_ledger import RecordLedger
@@ -175,3 +178,83 @@ def test_without_a_shell_kill_9_of_exec_still_ends_the_command(started, orders, 
     done.ended()
 
     until(lambda: not lives(pid), "the command's end")
+
+
+# ---------------------------------------------------------------- an exec that stands still
+@pytest.mark.parametrize("shell_name", ["sh", "bash", "dash"])
+def test_a_frozen_exec_loses_its_command_when_the_lease_is_over(
+    started, orders, runner, tmp_path, shell_name
+):
+    found = shutil.which(shell_name)
+    if found is None:
+        pytest.skip(f"there is no {shell_name}")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "sh").symlink_to(found)
+    script = f"sleep 600 & echo $$ $! > {tmp_path}/on; wait"
+    done = started(
+        "--config", orders("2s"), "--", "/bin/sh", "-c", script,
+        PATH=f"{tmp_path}/bin:{os.environ['PATH']}",
+    )  # fmt: skip
+    pids = [int(pid) for pid in content(tmp_path / "on").split()]
+
+    done.signal(signal.SIGSTOP)
+    until(lambda: not any(map(lives, pids)), "the command's end")
+
+    assert first(runner)["status"] == "IN_PROGRESS"
+    done.signal(signal.SIGCONT)
+    assert done.ended() == 1
+    assert "Traceback" not in done.err
+
+
+def heartbeats(count, runner, clock, meanwhile=lambda: None):
+    """Returns after so many heartbeats; each is seen by the ledger's clock, which stands."""
+    for _ in range(count):
+        before = first(runner)["lease_expires_at"]
+        clock.advance("10ms")
+        meanwhile()
+        until(lambda before=before: first(runner)["lease_expires_at"] > before, "a heartbeat")
+
+
+def test_nothing_is_ended_while_heartbeats_come_through(started, orders, runner, clock, tmp_path):
+    os.mkfifo(tmp_path / "go")
+    done = started("--config", orders("2s"), *shell(f"echo > {tmp_path}/on; read x <{tmp_path}/go"))
+    content(tmp_path / "on")
+
+    heartbeats(6, runner, clock)  # two leases long
+    (tmp_path / "go").write_text("on\n")
+
+    assert done.ended() == 0
+    assert first(runner)["status"] == "COMPLETED"
+
+
+def test_an_exec_that_goes_on_in_time_keeps_its_command(started, orders, runner, clock, tmp_path):
+    os.mkfifo(tmp_path / "go")
+    done = started("--config", orders("5s"), *shell(f"echo > {tmp_path}/on; read x <{tmp_path}/go"))
+    content(tmp_path / "on")
+
+    def freeze():
+        done.signal(signal.SIGSTOP)
+        until(lambda: psutil.Process(done.process.pid).status() == psutil.STATUS_STOPPED, "a stop")
+        done.signal(signal.SIGCONT)
+
+    heartbeats(4, runner, clock, freeze)
+    (tmp_path / "go").write_text("on\n")
+
+    assert done.ended() == 0
+    assert first(runner)["status"] == "COMPLETED"
+
+
+def test_the_guard_leaves_no_process_behind(started, orders, tmp_path):
+    done = started("--config", orders("1h"), "--drain", "--jobs", "2", "--", "true")
+    own = psutil.Process(done.process.pid)
+    seen = set()
+
+    def has_ended():
+        with suppress(psutil.NoSuchProcess):
+            seen.update(own.children(recursive=True))
+        return done.process.poll() is not None
+
+    until(has_ended, "the drain")
+
+    assert done.process.returncode == 0
+    until(lambda: not any(map(lives, [process.pid for process in seen])), "the end of all of them")

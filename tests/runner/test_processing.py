@@ -7,10 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+from decimal import Decimal
 
 import pytest
 
-from record_ledger import ClaimLost, InvalidConfig, RecordLedger
+from record_ledger import ClaimLost, RecordLedger
 from tests.runner.exec_support import blocks_after_the_pass, until, waits_in_the_database
 
 
@@ -109,13 +110,16 @@ def test_what_the_block_puts_into_detail_is_kept(runner, orders):
     assert stored(runner, record)["last_detail"] == {"rows": 1200}
 
 
-def test_a_detail_that_json_cannot_carry_fails_the_record(runner, orders):
+def test_a_detail_that_json_cannot_carry_completes_the_record_all_the_same(runner, orders, caplog):
     work = runner.processing(orders)
-    with pytest.raises(InvalidConfig, match=r"detail\.rows"), work as record:
-        work.detail["rows"] = {1, 2}
+    with work as record:
+        work.detail["rows"] = Decimal(1200)
+        work.detail["by"] = object()
 
-    assert stored(runner, record)["last_event"] == "failed"
-    assert "detail.rows" in stored(runner, record)["last_detail"]["error"]
+    assert stored(runner, record)["last_event"] == "completed"
+    assert stored(runner, record)["last_detail"]["rows"] == 1200
+    assert stored(runner, record)["last_detail"]["by"].startswith("<object object at")
+    assert "event=detail_altered" in caplog.text and "detail.by (object)" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from record_ledger import RecordLedger
+from record_ledger.errors import InvalidArgument
 from record_ledger.records import json_from_record, local_time, record_from_json, row_from_view
 
 
@@ -116,7 +117,11 @@ def test_the_second_pass_of_a_repeated_hour_is_another_record(ledger_dsn, config
             runner.store_new_and_pass_valid_record(berlin).record["window_start_time"].isoformat()
             for _ in range(4)
         ]
-        wall = runner.pipeline_records("berlin", dt.datetime(2026, 10, 25, 2))
+        with pytest.raises(InvalidArgument) as refused:
+            runner.pipeline_records("berlin", dt.datetime(2026, 10, 25, 2))
+        found = [
+            runner.pipeline_records("berlin", dt.datetime.fromisoformat(start)) for start in starts
+        ]
 
     assert starts == [
         "2026-10-25T01:00:00+02:00",
@@ -124,8 +129,9 @@ def test_the_second_pass_of_a_repeated_hour_is_another_record(ledger_dsn, config
         "2026-10-25T02:00:00+01:00",
         "2026-10-25T03:00:00+01:00",
     ]
-    # Its wall clock names both.
-    assert [row["window_start_time"].isoformat() for row in wall] == starts[1:3]
+    # Its wall clock names both, and is refused.
+    assert f"{starts[1]} and {starts[2]}" in str(refused.value)
+    assert [row["window_start_time"].isoformat() for (row,) in found] == starts
 
 
 def test_readers_give_local_times_whatever_the_sessions_zone(connect, ledger_dsn, config, clock):

@@ -167,17 +167,29 @@ _VIOLATIONS = {
         select * from (
             select e.*, lag(event) over w as before, lag(run_id) over w as run_before
             from events as e
-            where event <> 'counts_waived'
+            where event not in ('counts_waived', 'cancelled')
             window w as (partition by pipeline_id, window_start_time order by event_no)
         ) as e
         where event = 'passed' and before in ('passed', 'passed_again', 'completed', 'waived')
             or event = 'passed_again'
             and (before not in ('passed', 'passed_again') or run_id is distinct from run_before)
     """,
-    "a claim token was drawn twice": """
-        select claim_token from events
+    "a claim token of a pipeline was drawn twice": """
+        select pipeline_id, claim_token from events
         where event in ('passed', 'passed_again')
-        group by claim_token having count(*) > 1
+        group by pipeline_id, claim_token having count(*) > 1
+    """,
+    "a claim token is not read exactly everywhere": """
+        select pipeline_id, claim_token from events where claim_token not between 1 and 2::bigint ^ 53 - 1
+    """,
+    "a cancelled claim ended otherwise than completed or failed for good": """
+        select c.*, e.event, e.to_status from events as c
+        join events as e using (pipeline_id, window_start_time, claim_token)
+        where c.event = 'cancelled' and e.event_no > c.event_no
+            and not (
+                e.event in ('completed', 'counts_waived')
+                or e.event in ('failed', 'released', 'lease_expired') and e.to_status = 'FAILED'
+            )
     """,
     "a claim ended twice": """
         select pipeline_id, claim_token from events

@@ -45,12 +45,16 @@ def observe(
 
 
 def adopt(
-    connection: Connection, token: int | None, stage: str | None = None, pipeline_id: str = PIPELINE
+    connection: Connection,
+    token: int | None,
+    stage: str | None = None,
+    pipeline_id: str = PIPELINE,
+    window: Any = None,
 ) -> int:
     return one(
         connection,
-        "select record_ledger.adopt_observations(%s, %s, %s)",
-        [pipeline_id, token, stage],
+        "select record_ledger.adopt_observations(%s, %s, %s, %s)",
+        [pipeline_id, token, stage, window],
     )
 
 

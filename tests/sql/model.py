@@ -20,6 +20,7 @@ CHANGED_BY = {
     "waive": ("PENDING", "FAILED"),
     "reopen": ("COMPLETED", "FAILED", "WAIVED"),
     "expire": ("IN_PROGRESS",),
+    "cancel": ("IN_PROGRESS",),
 }
 
 
@@ -105,10 +106,13 @@ class Pipeline:
     def backoff_ends(self, record: Record, failed_at: datetime) -> datetime:
         delay = self.config.retry_delay
         backoff = min(delay * 2 ** (record.attempt - 1), max(DAY, delay))
-        if self.config.source_retention is not None:
-            left = record.end + self.config.source_retention - failed_at
-            backoff = min(backoff, timedelta(seconds=max(0, left // timedelta(seconds=2))))
-        return failed_at + backoff
+        return failed_at + min(backoff, self.longest_wait(record, failed_at))
+
+    def longest_wait(self, record: Record, now: datetime) -> timedelta:
+        if self.config.source_retention is None:
+            return timedelta.max
+        left = record.end + self.config.source_retention - now
+        return timedelta(seconds=max(0, left // timedelta(seconds=2)))
 
     def verdict(self, record: Record, now: datetime, *, own_backoff: bool = True) -> str:
         full = self.config.max_active is not None and self.active(now) >= self.config.max_active
@@ -120,7 +124,9 @@ class Pipeline:
             "PAUSED": self.paused,
             "INCOMPLETE": bool(self.missing(record)),
             "UNSTABLE": not self.stable(record, now),
-            "BACKOFF": own_backoff and record.retry_at is not None and record.retry_at > now,
+            "BACKOFF": (own_backoff or record.is_postponed)
+            and record.retry_at is not None
+            and record.retry_at > now,
             "BLOCKED": self.blocked(record, now),
             "AT_CAPACITY": full,
             "READY": True,
@@ -131,7 +137,7 @@ class Pipeline:
         verdict = self.verdict(record, now)
         if (
             verdict == "LEASE_EXPIRED"
-            and record.attempt < self.config.max_attempts
+            and self.comes_back(record)
             and not self.lost(record.end, now)
             and not self.paused
             and not self.missing(record)
@@ -198,12 +204,12 @@ class Pipeline:
     def collect(self, now: datetime) -> None:
         for record in self.records:
             if record.status == "IN_PROGRESS" and record.lease_until <= now:
-                if record.attempt < self.config.max_attempts:
+                if self.comes_back(record):
                     self._back(record, self.backoff_ends(record, record.lease_until))
                 else:
-                    record.status, record.lease_until = "FAILED", None
+                    self._give_up(record)
             if self.must_be_waived(record, now):
-                record.status, record.retry_at = "WAIVED", None
+                record.status, record.retry_at, record.is_postponed = "WAIVED", None, False
                 self.lost_count += 1
 
     def answer(self, run: str | None, now: datetime) -> tuple[str, Record | None]:
@@ -213,7 +219,8 @@ class Pipeline:
         if bound is not None:
             if bound.status in ("COMPLETED", "WAIVED"):
                 return "ALREADY_DONE", None
-            if bound.status == "IN_PROGRESS" and bound.run == run and bound.lease_until > now:
+            is_held = bound.status == "IN_PROGRESS" and bound.lease_until > now
+            if is_held and bound.run == run and not bound.is_cancelled:
                 return "READY", bound
             return self.verdict(bound, now, own_backoff=False), bound
         if ready := self._next_ready(now):
@@ -239,24 +246,41 @@ class Pipeline:
         record.attempt += record.status == "PENDING"
         record.status, record.run, record.token = "IN_PROGRESS", run, token
         record.lease_until, record.retry_at = now + self.config.lease, None
+        record.is_postponed = False
         if run is not None:
             self.bound.setdefault(run, record)
 
-    def end(self, record: Record, how: str, now: datetime) -> None:
+    def end(
+        self, record: Record, how: str, now: datetime, not_before: datetime | None = None
+    ) -> None:
+        if how == "release":
+            record.attempt -= 1
         if how == "complete":
             record.status, record.lease_until = "COMPLETED", None
-        elif how == "release":
-            record.attempt -= 1
-            self._back(record, None)
-        elif how == "fail" and record.attempt < self.config.max_attempts:
+            record.is_cancelled = False
+        elif how == "release" and not record.is_cancelled:
+            until = now
+            if not_before is not None:
+                until = now + min(not_before - now, self.longest_wait(record, now))
+            self._back(record, until if until > now else None)
+            record.is_postponed = until > now
+        elif how == "fail" and self.comes_back(record):
             self._back(record, self.backoff_ends(record, now))
         else:
-            record.status, record.lease_until = "FAILED", None
+            self._give_up(record)
+
+    def comes_back(self, record: Record) -> bool:
+        return record.attempt < self.config.max_attempts and not record.is_cancelled
+
+    @staticmethod
+    def _give_up(record: Record) -> None:
+        record.status, record.lease_until, record.is_cancelled = "FAILED", None, False
 
     @staticmethod
     def _back(record: Record, retry_at: datetime | None) -> None:
         record.status, record.retry_at = "PENDING", retry_at
         record.run = record.token = record.lease_until = None
+        record.is_postponed = False
 
     # ------------------------------------------------------------ what operators do
     def is_changed(
@@ -264,21 +288,25 @@ class Pipeline:
     ) -> bool:
         is_whole = from_time <= record.start and record.end <= to_time
         is_in_vain = operation == "reopen" and self.lost(record.end, now)
+        if operation == "cancel" and record.is_cancelled:
+            return False
         return is_whole and record.status in CHANGED_BY[operation] and not is_in_vain
 
     def operate(self, operation: str, from_time: datetime, to_time: datetime, now: datetime) -> int:
         found = [r for r in self.records if self.is_changed(r, operation, from_time, to_time, now)]
         for record in found:
             if operation == "waive":
-                record.status, record.retry_at = "WAIVED", None
+                record.status, record.retry_at, record.is_postponed = "WAIVED", None, False
+            elif operation == "cancel":
+                record.is_cancelled = True
             elif operation == "reopen":
                 record.generation, record.attempt = record.generation + 1, 0
                 record.is_historical = True
                 self._back(record, None)
-            elif record.attempt < self.config.max_attempts:
+            elif self.comes_back(record):
                 self._back(record, self.backoff_ends(record, now))
             else:
-                record.status, record.lease_until = "FAILED", None
+                self._give_up(record)
         return len(found)
 
     def effects(

@@ -45,3 +45,7 @@ class Record:
     lease_until: datetime | None = None
     retry_at: datetime | None = None
     is_historical: bool = False
+    # By an operator; until its claim ends.
+    is_cancelled: bool = False
+    # It was given back until retry_at.
+    is_postponed: bool = False

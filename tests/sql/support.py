@@ -101,10 +101,11 @@ def complete(
     token: int | None,
     pipeline_id: str | None = PIPELINE,
     detail: Any = None,
+    window: Any = None,
 ) -> None:
     connection.execute(
-        "select record_ledger.complete_record(%s, %s, %s)",
-        [pipeline_id, token, Jsonb(detail or {})],
+        "select record_ledger.complete_record(%s, %s, %s, %s)",
+        [pipeline_id, token, Jsonb(detail or {}), window],
     )
 
 
@@ -114,24 +115,57 @@ def fail(
     error: str | None = "boom",
     retry: bool | None = True,
     pipeline_id: str | None = PIPELINE,
+    window: Any = None,
 ) -> None:
     connection.execute(
-        "select record_ledger.fail_record(%s, %s, %s, %s)", [pipeline_id, token, error, retry]
+        "select record_ledger.fail_record(%s, %s, %s, %s, %s)",
+        [pipeline_id, token, error, retry, window],
     )
 
 
-def release(connection: Connection, token: int | None, pipeline_id: str | None = PIPELINE) -> None:
-    connection.execute("select record_ledger.release_record(%s, %s)", [pipeline_id, token])
+def release(
+    connection: Connection,
+    token: int | None,
+    pipeline_id: str | None = PIPELINE,
+    not_before: Any = None,
+    window: Any = None,
+) -> None:
+    connection.execute(
+        "select record_ledger.release_record(%s, %s, %s, %s)",
+        [pipeline_id, token, not_before, window],
+    )
 
 
 def extend(
-    connection: Connection, token: int | None, pipeline_id: str | None = PIPELINE
+    connection: Connection,
+    token: int | None,
+    pipeline_id: str | None = PIPELINE,
+    window: Any = None,
 ) -> datetime:
-    return one(connection, "select record_ledger.extend_lease(%s, %s)", [pipeline_id, token])
+    return one(
+        connection,
+        "select record_ledger.extend_lease(%s, %s, %s)",
+        [pipeline_id, token, window],
+    )
+
+
+def claim_state(
+    connection: Connection, token: int | None, pipeline_id: str | None = PIPELINE
+) -> tuple[str, str | None, str | None]:
+    """(state, reason, cancelled_by) of a claim."""
+    ((state, reason, cancelled_by),) = rows(
+        connection, "select * from record_ledger.claim_state(%s, %s)", [pipeline_id, token]
+    )
+    return state, reason, cancelled_by
 
 
 # ---------------------------------------------------------------- what operators do
-OPERATIONS = {"waive": "waive_records", "reopen": "reopen_records", "expire": "expire_leases"}
+OPERATIONS = {
+    "waive": "waive_records",
+    "reopen": "reopen_records",
+    "expire": "expire_leases",
+    "cancel": "cancel_records",
+}
 
 
 def operate(
@@ -142,7 +176,7 @@ def operate(
     reason: str | None = "why",
     pipeline_id: str | None = PIPELINE,
 ) -> int:
-    """Waives, reopens or expires; returns how many records changed."""
+    """Waives, reopens, expires or cancels; returns how many records changed."""
     return one(
         connection,
         f"select record_ledger.{OPERATIONS[operation]}(%s, %s, %s, %s)",

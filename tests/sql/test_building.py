@@ -129,6 +129,7 @@ def test_to_build_holds_the_due_windows_and_nothing_is_stored_or_passed(ledger, 
             "window_start_time": f"2026-11-21T{20 + n}:30:00-03:30",
             "window_end_time": f"2026-11-21T{21 + n}:30:00-03:30",
             "time_interval": "1h",
+            "timezone": "America/St_Johns",
         }
         for n in range(3)
     ]

@@ -146,7 +146,7 @@ def test_a_time_inside_of_a_window_is_told_where_that_starts(ledger, orders):
 
 def test_a_token_of_another_window_is_refused_as_such(ledger, orders):
     held = pass_valid(ledger, orders)
-    with refused("RL005", r"is a claim on window 2026-11-22T00:.*, not on window 2026-11-22T01:"):
+    with refused("RL004", r"is of window 2026-11-22T00:.*, not of window 2026-11-22T01:"):
         observe(ledger, hour(1), "source", 7, held.token)
     assert told(ledger) == []
 

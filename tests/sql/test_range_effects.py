@@ -29,6 +29,10 @@ WHY = {
     "waive": ["becomes WAIVED", "a run holds it", "is COMPLETED already", "becomes WAIVED", "is WAIVED already"],
     "reopen": ["is PENDING already", "a run holds it", *["becomes PENDING, one generation later"] * 3],
     "expire": ["no run holds it", "its claim ends; becomes PENDING after a backoff", *["no run holds it"] * 3],
+    "cancel": [
+        "no run holds it", "its claim is cancelled: the record fails when its run stops or its lease ends",
+        *["no run holds it"] * 3,
+    ],
 }  # fmt: skip
 
 
@@ -42,10 +46,32 @@ def orders(ledger, clock, config):
 def test_every_status_has_its_sentence(ledger, orders, operation):
     found = effects(ledger, operation, *EVERYTHING)
     assert sorted(found, key=lambda row: row[4]) == [
-        ("changed" if "becomes" in why else "left alone", status, why, 1, hour(n), hour(n + 1))
+        (
+            "changed" if "becomes" in why or "is cancelled:" in why else "left alone",
+            status,
+            why,
+            1,
+            hour(n),
+            hour(n + 1),
+        )
         for n, (status, why) in enumerate(zip(STATUSES, WHY[operation], strict=True))
     ]
     assert [row[0] for row in found] == sorted(row[0] for row in found)
+
+
+def test_a_cancelled_claim_has_sentences_of_its_own(ledger, orders):
+    assert operate(ledger, "cancel", hour(1), hour(2)) == 1
+    assert effects(ledger, "cancel", hour(1), hour(2)) == [
+        ("left alone", "IN_PROGRESS", "its claim is cancelled already", 1, hour(1), hour(2))
+    ]
+    assert operate(ledger, "cancel", hour(1), hour(2)) == 0
+    assert effects(ledger, "expire", hour(1), hour(2)) == [
+        ("changed", "IN_PROGRESS", "its claim ends; becomes FAILED: it was cancelled", 1, hour(1), hour(2))
+    ]  # fmt: skip
+    for operation in ("waive", "reopen"):
+        assert [row[:3] for row in effects(ledger, operation, hour(1), hour(2))] == [
+            ("left alone", "IN_PROGRESS", "a run holds it")
+        ]
 
 
 def test_windows_that_only_partly_lie_in_the_range_are_told(ledger, orders):
@@ -110,7 +136,7 @@ def test_it_reads_only(ledger, orders):
 
 def test_another_operation_is_an_error(ledger, orders):
     for operation in (None, "", "Waive", "waive_records", "'; drop schema record_ledger; --"):
-        with refused("RL005", "is none of waive, reopen, expire and backfill"):
+        with refused("RL005", "is none of waive, reopen, expire, cancel and backfill"):
             effects(ledger, operation, *EVERYTHING)
 
 
@@ -171,11 +197,13 @@ def test_times_are_read_as_people_of_the_pipeline_write_them(ledger, clock, conf
         ("2026-11-22T06:00", "2026-11-22T14:00:00+00:00"),
         ("2026-11-22 06:00:00.000001", "2026-11-22T14:00:00.000001+00:00"),
         ("2026-11-22T06:00Z", "2026-11-22T06:00:00+00:00"),
-        # 01:30 happens twice, 02:30 in spring not at all.
-        ("2026-11-01T01:30", "2026-11-01T08:30:00+00:00"),
+        # 02:30 in spring happens not at all.
         ("2026-03-08T02:30", "2026-03-08T10:00:00+00:00"),
     ]:
         assert one(ledger, query, [PIPELINE, text]) == datetime.fromisoformat(instant)
+    # 01:30 in autumn happens twice.
+    with refused("RL005", "01:30:00-07:00 and 2026-11-01T01:30:00-08:00"):
+        one(ledger, query, [PIPELINE, "2026-11-01T01:30"])
     for text in (None, "", "yesterday", "infinity", "01/02/2026", "2026-13-01", "2026-11-22'; --"):
         with refused("RL005", "is no time") as caught:
             one(ledger, query, [PIPELINE, text])

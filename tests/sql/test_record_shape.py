@@ -7,6 +7,7 @@ import pytest
 
 from tests.sql.support import (
     PIPELINE,
+    Answer,
     complete,
     cycle,
     extend,
@@ -139,12 +140,16 @@ def story(connection, clock, config, name):
             told.append(register(connection, given | wrong))
         except psycopg.Error as error:
             told.append(error.diag.message_primary)
+    # Tokens have random bits: they are compared by their order.
+    tokens = [a.token for a in told if isinstance(a, Answer) and a.record is not None]
+    written = [repr(part) for part in told]
+    for number, token in enumerate(tokens):
+        written = [part.replace(str(token), f"token {number}") for part in written]
     return [
-        repr(part)
-        .replace(f"'{name}'", "'PIPELINE'")
+        part.replace(f"'{name}'", "'PIPELINE'")
         .replace(f'pipeline "{name}"', "")
         .replace(f"pipeline {name}", "")
-        for part in told
+        for part in written
     ]
 
 
@@ -164,8 +169,6 @@ def test_no_setting_of_a_session_changes_an_answer(ledger, connect, clock, confi
         session = connect()
         for setting, value in settings.items():
             session.execute("select set_config(%s, %s, false)", [setting, value])
-        # Tokens are a pipeline's own, so that each story may have the same ones.
-        ledger.execute("alter sequence record_ledger.claim_token_seq restart 1000")
         told = story(Binary(session), clock, config, f"p{number}")
         first = first or told
         for part, expected in zip(told, first, strict=True):

@@ -14,7 +14,7 @@ START = datetime(2026, 11, 22, tzinfo=timezone.utc)
 COMPLETE_ALL = """
     with passed as (
         update record_ledger.record
-        set last_event = 'passed', attempt = 1, claim_token = nextval('record_ledger.claim_token_seq'),
+        set last_event = 'passed', attempt = 1, claim_token = extract(epoch from window_start_time)::bigint,
             lease_expires_at = 'infinity', updated_at = window_end_time + interval '1 minute'
         where pipeline_id = 'orders' and status = 'PENDING'
         returning pipeline_id, window_start_time, window_end_time, claim_token
@@ -60,7 +60,8 @@ def test_what_is_asked_reads_no_row_more_when_there_are_many(
         config(PIPELINE, timezone="UTC", x_time_back="0s", granularity="1m", start_at=START.isoformat(), reopen_budget=1),
     )  # fmt: skip
     read = []
-    for windows in (2_000, 6_000):
+    # Not analyzed, a primary key of up to 200 pages costs as little as any other index: of that size it may be read.
+    for windows in (2_000, 8_000):
         clock.set(START + timedelta(minutes=windows))
         store(ledger, PIPELINE)
         ledger.execute(COMPLETE_ALL.replace("where r.pipeline_id = 'orders'", ONLY_NEW))
@@ -77,9 +78,9 @@ def test_what_is_asked_reads_no_row_more_when_there_are_many(
         ledger.execute(
             "select record_ledger.waive_records(%s, '-infinity', 'infinity', 'a test')", [PIPELINE]
         )
-    assert one(ledger, "select count(*) from record_ledger.record") == 6_000
+    assert one(ledger, "select count(*) from record_ledger.record") == 8_000
     for name, (by_scan, by_index) in read[1].items():
-        # Three times as many windows would show; whether an index is read alone is up to vacuum.
+        # Four times as many windows would show; whether an index is read alone is up to vacuum.
         assert by_index <= 1.2 * read[0][name][1] + 200, (name, read)
         assert by_scan == 0, (name, read)
 

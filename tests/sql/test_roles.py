@@ -35,12 +35,12 @@ VIEWS = {
 }  # fmt: skip
 READS = {
     "archivable_records", "deployed_release", "is_day_sealed", "new_windows", "oldest_pending_record", "pipeline_time",
-    "plan_runs", "range_effects", "recount_due", "suggest_x_time_back",
+    "plan_runs", "range_effects", "recount_due", "suggest_x_time_back", "window_time",
 }  # fmt: skip
 WRITES = {
     "register_pipeline", "store_new_records", "pass_valid_record", "pass_valid_records",
     "store_new_and_pass_valid_record", "complete_record", "fail_record", "release_record", "extend_lease",
-    "waive_records", "reopen_records", "expire_leases", "backfill_records", "pause_pipeline", "resume_pipeline",
+    "claim_state", "cancel_records", "waive_records", "reopen_records", "expire_leases", "backfill_records", "pause_pipeline", "resume_pipeline",
     "retire_pipeline", "archive_records", "observe_record", "adopt_observations", "waive_counts",
     "reopen_changed_records",
 }  # fmt: skip
@@ -48,13 +48,15 @@ WRITES = {
 RULES = {
     "attempt_ending", "clock", "config_keys", "config_problems", "count_tolerance", "day_start", "duration",
     "edit_distance", "first_window_start", "instant", "is_complete", "is_stable", "is_stage", "iso_time",
-    "known_config", "ledger_columns", "local_day", "local_instant", "local_time", "missing_fields", "near_names",
-    "next_window", "record_verdict", "required_counts_problems", "retry_time", "start_instant", "records_as_of",
-    "time_interval", "is_lost", "is_at_risk", "recount_problems", "retention_problems",
-    "counts_problem", "day_coverage", "days_with_windows", "lateness", "open_windows", "pipeline_answer",
+    "known_config", "ledger_columns", "local_day", "local_instant", "local_instants", "local_time", "missing_fields",
+    "half_of_time_left", "near_names", "next_window", "record_verdict", "required_counts_problems", "retry_time", "start_instant", "records_as_of",
+    "time_interval", "twofold_time", "wall_time", "window_timezone", "is_lost", "is_at_risk", "recount_problems",
+    "retention_problems",
+    "counts_problem", "day_coverage", "days_with_windows", "lateness", "open_windows", "pipeline_answer", "stretch_timezone",
 }  # fmt: skip
 SECURITY_DEFINER = READS | WRITES | {
     "counts_problem", "day_coverage", "days_with_windows", "lateness", "open_windows", "pipeline_answer",
+    "stretch_timezone",
 }  # fmt: skip
 ROLES = {"reader": "record_ledger_reader", "runner": "record_ledger_runner", "public": "public"}
 
@@ -267,7 +269,7 @@ def test_tables_sequences_and_private_functions_are_closed(ledger, connect, cloc
         ):
             member.execute(f"delete from record_ledger.{view}")
     for statement in (
-        "select nextval('record_ledger.claim_token_seq')",
+        "select record_ledger.next_claim_token(1, now())",
         "select record_ledger.begin_deploy('0.0.1', 1)",
         "select record_ledger.migrate(2, '0002_evil', 'drop table record_ledger.record')",
         "select record_ledger.end_deploy('9.9.9')",

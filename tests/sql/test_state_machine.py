@@ -34,7 +34,7 @@ LEGAL = {
     ("PENDING", "WAIVED"): ["waived"],
     ("PENDING", "PENDING"): ["rebuilt"],
     ("IN_PROGRESS", "COMPLETED"): ["completed"],
-    ("IN_PROGRESS", "IN_PROGRESS"): ["passed_again"],
+    ("IN_PROGRESS", "IN_PROGRESS"): ["passed_again", "cancelled"],
     ("IN_PROGRESS", "PENDING"): ["failed", "lease_expired", "released"],
     ("IN_PROGRESS", "FAILED"): ["failed", "lease_expired"],
     ("FAILED", "WAIVED"): ["waived"],
@@ -52,6 +52,7 @@ EFFECTS = {
     "failed": "lease_expires_at = null",
     "lease_expired": "lease_expires_at = null",
     "released": "lease_expires_at = null, attempt = attempt - 1",
+    "cancelled": 'cancellation = \'{"cancelled_by": "a", "cancelled_at": "b", "cancel_reason": "c"}\'',
     "waived": "retry_at = null",
     "reopened": "generation = generation + 1, attempt = 0",
     "rebuilt": "missing_fields = null",
@@ -114,12 +115,12 @@ def test_every_change_that_the_diagram_does_not_show_is_refused(ledger, orders, 
                 continue
             if event in LEGAL.get((before, after), []) and named in (None, before, after):
                 with ledger.transaction(force_rollback=True):
-                    ledger.execute(query, {"start": HOURS[before], "token": 10**6})
+                    ledger.execute(query, {"start": HOURS[before], "token": 2**53 - 1})
                     assert record_of(ledger, HOURS[before])["status"] == after
                     audit(ledger)
             else:
                 with refused("RL003", "illegal change"):
-                    ledger.execute(query, {"start": HOURS[before], "token": 10**6})
+                    ledger.execute(query, {"start": HOURS[before], "token": 2**53 - 1})
     assert snapshot(ledger) == unchanged
 
 
@@ -142,11 +143,12 @@ def test_a_status_alone_cannot_be_changed(ledger, orders, before):
 WRONG = {
     "PENDING": [
         "attempt = attempt + 1", "generation = 2", "claim_token = 5", "run_id = 'x'", "lease_expires_at = now()",
-        "fields = '{}'", "retry_at = 'infinity'",
+        "fields = '{}'", "retry_at = 'infinity'", "cancellation = '{}'", "postponement = '{}'",
     ],
     "IN_PROGRESS": [
         "attempt = 0", "attempt = attempt + 1", "generation = 2", "claim_token = null", "claim_token = 10^6",
         "run_id = 'x'", "lease_expires_at = null", "fields = '{\"a\": 1}'", "retry_at = now()",
+        "cancellation = '{\"cancelled_by\": \"a\"}'", "postponement = '{}'",
     ],
     "COMPLETED": ["attempt = 2", "claim_token = null", "lease_expires_at = now()", "run_id = null", "fields = '{}'"],
     "FAILED": ["attempt = 0", "lease_expires_at = now()", "retry_at = now()", "generation = 7"],
@@ -173,6 +175,80 @@ def test_what_a_status_needs_cannot_be_taken_from_it_nor_anything_added(ledger, 
     assert snapshot(ledger) == before
 
 
+CANCELLED = {
+    "completed": "COMPLETED",
+    "failed": "FAILED",
+    "lease_expired": "FAILED",
+    "released": "FAILED",
+    "counts_waived": "IN_PROGRESS",
+}
+
+
+@pytest.mark.parametrize("is_to_come_back", [False, True])
+@pytest.mark.parametrize("event", [*EFFECTS, "counts_waived"])
+def test_a_cancelled_record_is_completed_or_fails_for_good(ledger, orders, event, is_to_come_back):
+    start = HOURS["IN_PROGRESS"]
+    ledger.execute(changed(EFFECTS["cancelled"], "IN_PROGRESS", "cancelled"), {"start": start})
+    ends = event in ("completed", "failed", "lease_expired", "released")
+    query = changed(
+        EFFECTS.get(event, "counts_waived = true") + (", cancellation = null" if ends else ""),
+        "PENDING" if is_to_come_back else "",
+        event,
+        named=None,
+    )
+    query = query.replace('"a"', '"another"')
+    before = snapshot(ledger)
+    is_in_vain = event == "completed" and is_to_come_back
+    is_in_vain = is_in_vain or (event == "counts_waived" and is_to_come_back)
+    if event not in CANCELLED or is_in_vain:
+        with refused("RL003", "illegal change"):
+            ledger.execute(query, {"start": start, "token": 2**53 - 1})
+        assert snapshot(ledger) == before
+        return
+    ledger.execute(query, {"start": start, "token": 2**53 - 1})
+    found = record_of(ledger, start)
+    assert found["status"] == CANCELLED[event]
+    assert found["claim_token"] is not None and found["run_id"] == "run 1"
+    assert found["retry_at"] is None
+    audit(ledger)
+
+
+def test_a_cancellation_is_not_dropped_or_changed_while_the_record_is_in_progress(ledger, orders):
+    start = HOURS["IN_PROGRESS"]
+    ledger.execute(changed(EFFECTS["cancelled"], "IN_PROGRESS", "cancelled"), {"start": start})
+    before = snapshot(ledger)
+    for change in ("cancellation = null", 'cancellation = \'{"cancelled_by": "b"}\''):
+        for event in ("", ", last_event = 'counts_waived', last_detail = '{}'"):
+            with refused("RL003"):
+                ledger.execute(
+                    f"update record_ledger.record set {change}{event} where window_start_time = %s",
+                    [start],
+                )
+    # Nor may a run end it and leave the cancellation behind.
+    with refused("RL003"):
+        ledger.execute(changed(EFFECTS["completed"], "COMPLETED", "completed"), {"start": start})
+    assert snapshot(ledger) == before
+
+
+def test_a_postponement_is_of_a_pending_record_that_waits(ledger, orders):
+    start = HOURS["IN_PROGRESS"]
+    given = 'postponement = \'{"not_before": "t"}\''
+    effects = f"{EFFECTS['released']}, {given}"
+    with refused("RL003"):
+        ledger.execute(changed(effects, "PENDING", "released"), {"start": start})
+    for event in ("completed", "passed_again"):
+        with refused("RL003"):
+            ledger.execute(
+                changed(f"{EFFECTS[event]}, {given}", "", event, named=None),
+                {"start": start, "token": 2**53 - 1},
+            )
+    ledger.execute(changed(effects + ", retry_at = now()", "PENDING", "released"), {"start": start})
+    assert record_of(ledger, start)["retry_at"] is not None
+    with refused("RL003"):
+        ledger.execute(changed(EFFECTS["passed"], "IN_PROGRESS", "passed"), {"start": start, "token": 2**53 - 1})  # fmt: skip
+    audit(ledger)
+
+
 def test_illegal_values_of_a_legal_event_are_refused(ledger, orders):
     legal = {
         "PENDING": ("passed", "IN_PROGRESS", EFFECTS["passed"]),
@@ -192,7 +268,7 @@ def test_illegal_values_of_a_legal_event_are_refused(ledger, orders):
             with refused("RL003"):
                 ledger.execute(
                     changed(f"{effects}, {more}", after, event),
-                    {"start": HOURS[status], "token": 10**6},
+                    {"start": HOURS[status], "token": 2**53 - 1},
                 )
     with refused("RL003"):
         ledger.execute(

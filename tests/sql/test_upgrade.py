@@ -145,3 +145,137 @@ def test_the_migrations_of_a_release_are_never_edited():
 def test_the_scripts_of_earlier_releases_are_kept_and_not_that_of_this_one():
     assert {"0.1.0", "0.2.0", "0.3.0", "0.4.0"} <= set(RELEASES)
     assert package_release() not in RELEASES
+
+
+# ---------------------------------------------------------------- the zone that windows were cut with
+ZONES = {
+    "timezone": "UTC",
+    "x_time_back": "0s",
+    "granularity": "1d",
+    "start_at": "2026-01-05",
+}
+VIEW = """
+    select window_start_time at time zone 'UTC', window_timezone
+    from record_ledger.{} where pipeline_id = %s order by 1
+"""
+
+
+def lived(connection, pipeline_id, steps, fields=None):
+    """Registers and stores by the older release: each step is a config's changes, and days to store."""
+    for number, (changes, until) in enumerate(steps):
+        config = {
+            **ZONES,
+            **changes,
+            "default_record": {"pipeline_id": pipeline_id, **(fields or {})},
+        }
+        # The older release's own clock, which stands still while a step lasts.
+        connection.execute(
+            "create or replace function record_ledger.clock() returns timestamptz language sql stable "
+            f"as $$ select timestamptz '{until or steps[number - 1][1]}' + interval '{number} us' $$"
+        )
+        connection.execute("select record_ledger.register_pipeline(%s)", [json.dumps(config)])
+        if until is not None:
+            connection.execute("call record_ledger.store_new_records(%s)", [pipeline_id])
+    return config
+
+
+def stretches(connection, view, pipeline_id):
+    found = connection.execute(VIEW.format(view), [pipeline_id]).fetchall()
+    return [
+        (start.isoformat(), zone)
+        for (_, before), (start, zone) in zip([(None, None), *found], found, strict=False)
+        if zone != before
+    ]
+
+
+@pytest.fixture
+def older(empty_dsn, request):
+    with open_connection(empty_dsn) as connection:
+        connection.execute(release_script(request.param))
+        yield empty_dsn, connection
+
+
+@pytest.mark.parametrize("older", RELEASES, indirect=True)
+def test_an_upgrade_finds_the_zone_that_windows_were_cut_with(older):
+    dsn, connection = older
+    berlin, tokyo = {"timezone": "Europe/Berlin"}, {"timezone": "Asia/Tokyo"}
+    lived(connection, "one", [({}, "2026-01-08Z"), ({"lease": "2h"}, "2026-01-10Z")])
+    moved = [({}, "2026-01-08Z"), (berlin, "2026-01-10Z"), (tokyo, None), (berlin, "2026-01-11Z")]
+    lived(connection, "moved", moved)
+    lived(connection, "waits", [({}, "2026-01-08Z"), (berlin, None)])
+    # Stored unbuilt: when they were stored is all that is known.
+    templated = {"key_x": "{{ target_day }}"}
+    config = lived(connection, "unbuilt", [({}, "2026-01-08Z"), (berlin, "2026-01-10Z")], templated)
+    # One of them is built with the newer config, by a call of that release.
+    call = "select to_build from record_ledger.store_new_and_pass_valid_record(%s, null, %s)"
+    (to_build,) = one(connection, call, json.dumps(config), "[]")
+    built = [
+        {"window_start_time": w["window_start_time"], "fields": {"key_x": "x"}} for w in to_build
+    ]
+    one(connection, call, json.dumps(config), json.dumps(built))
+    lived(connection, "silent", [(berlin, "2026-01-08Z")])
+    # As if its events had been lost.
+    connection.execute("set session_replication_role = replica")
+    connection.execute("delete from record_ledger.pipeline_event where pipeline_id = 'silent'")
+    connection.execute("reset session_replication_role")
+    config = {**ZONES, "default_record": {"pipeline_id": "empty"}}
+    connection.execute("select record_ledger.register_pipeline(%s)", [json.dumps(config)])
+
+    deploy(dsn)
+
+    first = ("2026-01-05T00:00:00", "UTC")
+    found = {
+        name: stretches(connection, "pipeline_records", name)
+        for name in ("one", "moved", "waits", "unbuilt", "silent", "empty")
+    }
+    assert found == {
+        "one": [first],
+        "moved": [first, ("2026-01-08T00:00:00", "Europe/Berlin")],
+        "waits": [first],
+        "unbuilt": [first, ("2026-01-08T00:00:00", "Europe/Berlin")],
+        "silent": [("2026-01-04T23:00:00", "Europe/Berlin")],
+        "empty": [],
+    }
+    since = dict(
+        connection.execute(
+            "select pipeline_id, zone_since::text from record_ledger.pipeline"
+        ).fetchall()
+    )
+    assert {name for name in since if since[name] is not None} == {
+        "one",
+        "moved",
+        "unbuilt",
+        "silent",
+    }
+    assert {name for name in since if since[name] is None} == {"waits", "empty"}
+    audit(connection)
+
+
+@pytest.mark.parametrize("older", RELEASES, indirect=True)
+def test_an_upgrade_and_a_change_of_zone_keep_every_sealed_day(older):
+    dsn, connection = older
+    lived(connection, "p", [({}, "2026-01-12Z")])
+    call = (
+        "select (record ->> 'claim_token')::bigint from record_ledger.pass_valid_record('p', null)"
+    )
+    while (token := one(connection, call)[0]) is not None:
+        connection.execute("select record_ledger.complete_record('p', %s)", [token])
+    deploy(dsn)
+    days = [f"2026-01-{day:02}" for day in range(5, 12)]
+    sealed = "select record_ledger.is_day_sealed('p', %s)"
+    assert [one(connection, sealed, day)[0] for day in days] == [True] * 7
+    covered = "select local_date::text from record_ledger.daily_coverage where is_sealed order by 1"
+    for zone, expected in (
+        ("Europe/Berlin", days[1:]),
+        ("America/Los_Angeles", days[:-1]),
+        ("UTC", days),
+    ):
+        config = {**ZONES, "timezone": zone, "default_record": {"pipeline_id": "p"}}
+        connection.execute("select record_ledger.register_pipeline(%s)", [json.dumps(config)])
+        # To the east the first day begins before the first window, to the west the last one ends after the last.
+        assert [day for day in days if one(connection, sealed, day)[0]] == expected
+        assert [row[0] for row in connection.execute(covered)] == expected
+    # What is archived stays sealed as well.
+    connection.execute("select record_ledger.archive_records('p', '2026-01-09Z')")
+    assert [one(connection, sealed, day)[0] for day in days] == [True] * 7
+    assert stretches(connection, "archived_records", "p") == [("2026-01-05T00:00:00", "UTC")]

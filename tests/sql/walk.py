@@ -131,13 +131,24 @@ class Walk:
     def claims(self, n):
         return [r for r in self.models[n].records if r.status == "IN_PROGRESS"]
 
-    def end(self, n, how, nth):
+    def end(self, n, how, nth, minutes=None):
         if claims := self.claims(n):
             record = claims[nth % len(claims)]
             call = {"give up": "fail"}.get(how, how)
-            options = {"retry": False} if how == "give up" else {}
-            support.ENDINGS[call](self.ledger, record.token, pipeline_id=self.names[n], **options)
-            self.models[n].end(record, how, self.now)
+            not_before = None if minutes is None else self.now + timedelta(minutes=minutes)
+            options = {
+                "give up": {"retry": False},
+                "release": {"not_before": not_before},
+            }.get(how, {})
+            support.ENDINGS[call](
+                self.ledger,
+                record.token,
+                pipeline_id=self.names[n],
+                # With the window named, and without.
+                window=record.start if nth % 2 else None,
+                **options,
+            )
+            self.models[n].end(record, how, self.now, not_before)
 
     def extend(self, n, nth):
         if claims := self.claims(n):
@@ -145,6 +156,10 @@ class Walk:
             record.lease_until = self.now + self.models[n].config.lease
             found = support.extend(self.ledger, record.token, self.names[n])
             assert found == record.lease_until
+            state, _, by = support.claim_state(self.ledger, record.token, self.names[n])
+            assert (state, by is None) == (
+                ("cancelled", False) if record.is_cancelled else ("current", True)
+            )
 
     def advance(self, duration):
         self.now = self.clock.advance(duration).astimezone(timezone.utc)

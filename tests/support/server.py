@@ -265,11 +265,11 @@ class Server:
         self._process.wait()
 
     def freeze(self) -> None:
-        """Stops every process of it with SIGSTOP: it answers nothing and closes nothing."""
+        """Halts all its processes until `thaw`; its sockets stay open, and silent."""
         assert self._process is not None
         postmaster = psutil.Process(self._process.pid)
-        # The postmaster first: it must not start a backend between the look and the end.
-        for process in [postmaster, *postmaster.children(recursive=True)]:
+        postmaster.suspend()  # first, so that it starts no other
+        for process in postmaster.children(recursive=True):
             with suppress(psutil.NoSuchProcess):
                 process.suspend()
 
@@ -281,6 +281,15 @@ class Server:
         for process in [*postmaster.children(recursive=True), postmaster]:
             with suppress(psutil.NoSuchProcess):
                 process.resume()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Halts all its processes for the length of a block."""
+        try:
+            self.freeze()
+            yield
+        finally:
+            self.thaw()
 
     def become_standby_of(self, primary: Server) -> None:
         """Takes a fresh copy of a running server in place of its own data; to be started then."""

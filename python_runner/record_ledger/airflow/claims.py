@@ -19,7 +19,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from record_ledger.errors import ClaimLost, LedgerError, LedgerUnavailable
-from record_ledger.records import claim_of
+from record_ledger.records import claim_of, start_of
 
 from .context import ERROR_KEY, is_ended_later
 from .ending import passed_record, window_of
@@ -84,7 +84,7 @@ def keeping_claim(
     with RecordLedgerHook(conn_id).get_conn() as ledger:
         with told_to_airflow(conn_id):
             try:
-                ledger.extend_lease(*claim_of(record))
+                ledger.extend_lease(*claim_of(record), start_of(record))
             except ClaimLost as error:
                 raise lost(error, ledger, record) from None
             heartbeat = Heartbeat(ledger, record, claim.lost)
@@ -143,8 +143,9 @@ def _extend_once_more(ledger: RecordLedger, record: dict[str, Any]) -> None:
     """Extends the lease; work that is done is not done again for want of a database."""
     from record_ledger.heartbeat import warn  # noqa: PLC0415 - see keeping_claim
 
+    ledger.hurry()  # the lease is held as it is: nothing is lost by going on
     try:
-        ledger.extend_lease(*claim_of(record))
+        ledger.extend_lease(*claim_of(record), start_of(record))
     except LedgerUnavailable as error:
         warn("extend_lease", claim_of(record), error)
 
@@ -202,6 +203,7 @@ def _note(error: BaseException, context: Any, ledger: RecordLedger, record: dict
             context["ti"].xcom_push(key=ERROR_KEY, value=text)
     with suppress(LedgerError):
         if killed and not is_ended_later(context):
-            ledger.fail_record(*claim_of(record), text)
+            ledger.fail_record(*claim_of(record), text, window_start_time=start_of(record))
         else:
-            ledger.extend_lease(*claim_of(record))
+            ledger.hurry()
+            ledger.extend_lease(*claim_of(record), start_of(record))

@@ -12,8 +12,8 @@ from airflow.providers.common.compat.sdk import (
     BaseOperator,
 )
 
-from record_ledger.errors import ClaimLost, CountsDisagree, InvalidConfig
-from record_ledger.records import claim_of
+from record_ledger.errors import ClaimLost, CountsDisagree
+from record_ledger.records import claim_of, start_of
 
 from .failures import lost, told_to_airflow
 from .hook import DEFAULT_CONN_ID, RecordLedgerHook
@@ -42,7 +42,8 @@ class CompleteRecordOperator(BaseOperator):
     Every outlet of this task gets an asset event with the record's window, and only then.
 
     :param record: the record that was passed (template field)
-    :param detail: what to keep with the completion: counts, paths, a dict (template field)
+    :param detail: what to keep with the completion: counts, paths, a dict (template field); it
+        decides nothing, whatever it holds
     :param retry: whether a failed record may be passed again while it has attempts left
     :param conn_id: the Airflow connection of the ledger's database (template field)
     """
@@ -68,9 +69,10 @@ class CompleteRecordOperator(BaseOperator):
         self._detail_error: str | None = None
 
     def render_template(self, content: Any, *args: Any, **kwargs: Any) -> Any:
-        """Returns `content` rendered; what keeps the detail from being is raised when it is needed.
+        """Returns `content` rendered; what keeps the detail from being so is kept in its place.
 
-        The detail of work that failed is often not there, and its record has to be failed.
+        The detail of work that failed is often not there, and its record has to be failed; that of
+        work that succeeded does not decide about it.
         """
         try:
             return super().render_template(content, *args, **kwargs)
@@ -87,21 +89,27 @@ class CompleteRecordOperator(BaseOperator):
             _end_without_record(work)
         record = passed_record(self.record)
         with told_to_airflow(self.conn_id), RecordLedgerHook(self.conn_id).get_conn() as ledger:
+            ledger.hold(record)
             if work.error:
                 self._fail(ledger, record, work.error)
             if not work.is_done:
                 self._release(ledger, record, work)
-            if self._detail_error:
-                self._fail(ledger, record, f"the detail of its completion: {self._detail_error}")
             try:
-                ledger.complete_record(*claim_of(record), as_detail(self.detail))
-            except (CountsDisagree, InvalidConfig) as error:
+                ledger.complete_record(*claim_of(record), self._rendered_detail(), start_of(record))
+            except CountsDisagree as error:
                 self._fail(ledger, record, error.message)
         self._tell_followers(record, context)
 
+    def _rendered_detail(self) -> Mapping[str, Any] | None:
+        """Returns what is kept with the completion: a note about work never decides about it."""
+        if self._detail_error is None:
+            return as_detail(self.detail)
+        self.log.warning("the detail could not be rendered: %s", self._detail_error)
+        return {"detail_error": self._detail_error}
+
     def _release(self, ledger: RecordLedger, record: Mapping[str, Any], work: Work) -> NoReturn:
         try:
-            ledger.release_record(*claim_of(record))
+            ledger.release_record(*claim_of(record), window_start_time=start_of(record))
         except ClaimLost as error:
             raise lost(error, ledger, record) from None
         if work.is_any:
@@ -114,7 +122,7 @@ class CompleteRecordOperator(BaseOperator):
         )
 
     def _fail(self, ledger: RecordLedger, record: Mapping[str, Any], error: str) -> NoReturn:
-        ledger.fail_record(*claim_of(record), error, self.retry)
+        ledger.fail_record(*claim_of(record), error, self.retry, start_of(record))
         raise AirflowFailException(f"{window_of(record)} is marked as failed: {error}") from None
 
     def _tell_followers(self, record: Mapping[str, Any], context: Mapping[str, Any]) -> None:
@@ -163,9 +171,8 @@ class FailRecordOperator(BaseOperator):
         """Fails the record."""
         record = passed_record(self.record)
         with told_to_airflow(self.conn_id), RecordLedgerHook(self.conn_id).get_conn() as ledger:
-            ledger.fail_record(
-                record["pipeline_id"], record["claim_token"], str(self.error), self.retry
-            )
+            ledger.hold(record)
+            ledger.fail_record(*claim_of(record), str(self.error), self.retry, start_of(record))
 
 
 def _end_without_record(work: Work) -> NoReturn:
@@ -198,14 +205,7 @@ def window_of(record: Mapping[str, Any]) -> str:
 
 def as_detail(detail: Any) -> Mapping[str, Any] | None:
     """Returns what a task returned as the detail of a completion, which is a dict."""
-    if detail is None:
-        return None
-    given = detail if isinstance(detail, Mapping) else {"result": detail}
-    # What mapped work returned is a sequence of Airflow's.
-    return {
-        name: value if isinstance(value, str) or not isinstance(value, Sequence) else list(value)
-        for name, value in given.items()
-    }
+    return detail if detail is None or isinstance(detail, Mapping) else {"result": detail}
 
 
 def _text(time: Any) -> str | None:

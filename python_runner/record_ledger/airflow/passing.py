@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from record_ledger.errors import ClaimLost
+from record_ledger.records import claim_of, start_of
 
 from .context import task_run_id
 from .failures import told_to_airflow, way_back
@@ -190,4 +191,4 @@ def release_all(records: list[dict[str, Any]], conn_id: str | None) -> None:
     with told_to_airflow(conn_id), RecordLedgerHook(conn_id).get_conn() as ledger:
         for record in given_back:
             with suppress(ClaimLost):
-                ledger.release_record(record["pipeline_id"], record["claim_token"])
+                ledger.release_record(*claim_of(record), window_start_time=start_of(record))

@@ -15,7 +15,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from psycopg.rows import class_row
 
 from record_ledger import statements
-from record_ledger.connection import connect_options, resolve_conninfo
+from record_ledger.connection import connect_async, resolve_conninfo
 from record_ledger.server_errors import from_psycopg, is_retryable
 
 from .hook import conninfo_of
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # A look that comes a moment before the instant it waited for would wait anew.
 _AFTER = 0.05
+# A look takes milliseconds; a database of several hosts may need some seconds for each.
+_LONGEST_LOOK = 60.0
 
 
 @dataclass(frozen=True)
@@ -111,11 +113,18 @@ class ValidRecordTrigger(BaseTrigger):
         return conninfo_of(await get_async_connection(self.conn_id), self.conn_id)
 
     async def _look(self, conninfo: str) -> _Look:
-        connection = await psycopg.AsyncConnection.connect(conninfo, **connect_options(conninfo))
+        try:
+            look = await asyncio.wait_for(self._row(conninfo), _LONGEST_LOOK)
+        except asyncio.TimeoutError:
+            # A server that is frozen keeps its connections open, and silent.
+            raise psycopg.OperationalError(f"no answer within {_LONGEST_LOOK:g} s") from None
+        return look or _Look("NO_PIPELINE", "the pipeline is not registered", True, None)
+
+    async def _row(self, conninfo: str) -> _Look | None:
+        connection = await connect_async(conninfo)
         async with connection, connection.cursor(row_factory=class_row(_Look)) as cursor:
             await cursor.execute(statements.NEXT_LOOK, [self.pipeline_id])
-            look = await cursor.fetchone()
-        return look or _Look("NO_PIPELINE", "the pipeline is not registered", True, None)
+            return await cursor.fetchone()
 
 
 def _is_worth_asking(look: _Look, first: _Look | None) -> bool:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from record_ledger.claims import claim_token_of
 from record_ledger.connection import DSN_VARIABLE
 from record_ledger.deploy import deploy_if_missing
-from record_ledger.embedded import default_folder, embedded_server
-from record_ledger.errors import InvalidArgument, UnknownPipeline
+from record_ledger.embedded import HOME_VARIABLE, default_folder, embedded_server
+from record_ledger.errors import LedgerError, UnknownPipeline
 from record_ledger.ledger import RecordLedger
 from record_ledger.records import json_value, parsed_time
 from record_ledger.streams import stdout_is_utf_8
@@ -21,12 +22,15 @@ from record_ledger.streams import stdout_is_utf_8
 from .exits import CommandError
 
 if TYPE_CHECKING:
-    import datetime as dt
     from argparse import Namespace
     from collections.abc import Iterator, Mapping
 
 # Any of these says that the user has a server in mind, which libpq will find.
 _LIBPQ_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGSERVICE", "PGUSER")
+_HOW_TO_NAME_ONE = (
+    f"no database is named: give --dsn or set {DSN_VARIABLE} (or libpq's PGHOST, PGDATABASE ...); "
+    "--dsn '' takes libpq's defaults, --embedded [DIR] a server of your own"
+)
 
 
 @contextmanager
@@ -34,8 +38,10 @@ def database(args: Namespace, *, deploys: bool = True) -> Iterator[str | None]:
     """Yields the connection string that the command uses; None leaves it to libpq.
 
     --dsn, else --embedded, else RECORD_LEDGER_DSN, else libpq's PG* variables, else the embedded
-    server, which is stopped at the end. An embedded server without a ledger gets one, unless
-    `deploys` is false: nobody else looks after it.
+    server in RECORD_LEDGER_HOME. An embedded server is stopped at the end; one without a ledger
+    gets one, unless `deploys` is false: nobody else looks after it.
+
+    :raises CommandError: when none of these names a database: one that is guessed may be another.
     """
     dsn = getattr(args, "dsn", None)
     folder: str | None = getattr(args, "embedded", None)
@@ -46,28 +52,37 @@ def database(args: Namespace, *, deploys: bool = True) -> Iterator[str | None]:
         yield dsn
         return
     if folder is None:
-        note(
-            args,
-            f"no --dsn, {DSN_VARIABLE} or PGHOST given: using the embedded server in "
-            f"{default_folder()}",
-        )
+        if not os.environ.get(HOME_VARIABLE):
+            raise CommandError(_how_to_name_one())
+        note(args, f"using the embedded server of {HOME_VARIABLE}, in {default_folder()}")
     with embedded_server(Path(folder) if folder else None) as uri:
         if deploys:
             deploy_if_missing(uri)
         yield uri
 
 
+def _how_to_name_one() -> str:
+    home = default_folder()
+    if not (home / "PG_VERSION").is_file():
+        return _HOW_TO_NAME_ONE
+    # Up to 0.4.0 such a command used it without a word.
+    return f"{_HOW_TO_NAME_ONE}. The ledger in {home} is reached by --embedded without a DIR"
+
+
 @contextmanager
 def opened(args: Namespace) -> Iterator[RecordLedger]:
     """Yields the ledger that the command uses."""
     with database(args) as conninfo, RecordLedger(conninfo) as ledger:
+        if getattr(args, "passed", None) is not None:
+            ledger.hold(args.passed)  # what ends its claim is tried until its lease is over
         yield ledger
 
 
 def note(args: Namespace, text: str) -> None:
-    """Tells a person something on standard error, unless -q was given."""
+    """Tells a person something on standard error, unless -q was given; stops no work."""
     if not getattr(args, "quiet", False):
-        print(f"record-ledger: {text}", file=sys.stderr)
+        with suppress(OSError):  # the disk is full, or nobody reads it
+            print(f"record-ledger: {text}", file=sys.stderr)
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -84,8 +99,10 @@ def unknown_pipeline(pipeline_id: str) -> UnknownPipeline:
     )
 
 
-def time_of(text: str) -> dt.datetime:
-    """Returns the time that an argument states, with its offset if it has one."""
+def time_of(text: str) -> dt.datetime | dt.date:
+    """Returns the time that an argument states, with its offset if it has one; or a bare date."""
+    with suppress(ValueError):
+        return dt.date.fromisoformat(text)
     try:
         return parsed_time(text)
     except ValueError as error:
@@ -95,19 +112,26 @@ def time_of(text: str) -> dt.datetime:
         ) from error
 
 
-def claim_of(args: Namespace) -> tuple[str, int]:
-    """Returns the pipeline and the claim token that the options name.
+def claim_of(args: Namespace) -> tuple[str, int, str | None]:
+    """Returns the pipeline, the claim token and the window's start that the options name.
 
-    --record takes what `run` printed, or the record in it alone.
+    --record takes what `run` printed, or the record in it alone. Without a start, the token alone
+    decides.
     """
     if args.record is None:
         if args.pipeline is None or args.claim_token is None:
             raise CommandError("give --pipeline and --claim-token, or --record FILE")
-        return args.pipeline, claim_token_of(args.claim_token)
-    if args.pipeline is not None or args.claim_token is not None:
+        return args.pipeline, claim_token_of(args.claim_token), args.window
+    if (args.pipeline, args.claim_token, args.window) != (None, None, None):
         raise CommandError("give --record, or --pipeline and --claim-token, not both")
-    record = passed_record(args.record)
-    return record["pipeline_id"], record["claim_token"]
+    args.passed = passed_record(args.record)
+    return claim_in(args.passed)
+
+
+def claim_in(record: Mapping[str, Any]) -> tuple[str, int, str | None]:
+    """Returns what names the claim of a record that `passed_record` has read."""
+    start = record.get("window_start_time")
+    return record["pipeline_id"], record["claim_token"], None if start is None else str(start)
 
 
 def passed_record(name: str | None, otherwise: str | None = None) -> dict[str, Any]:
@@ -118,7 +142,7 @@ def passed_record(name: str | None, otherwise: str | None = None) -> dict[str, A
         record = record.get("record", record)
         record = {**record, "claim_token": claim_token_of(record["claim_token"])}
         record["pipeline_id"] = str(record["pipeline_id"])
-    except (ValueError, AttributeError, KeyError, TypeError, InvalidArgument) as error:
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError, LedgerError) as error:
         raise CommandError(
             f"{shown_name(name or 'RECORD_LEDGER_RECORD')} holds no passed record: it needs "
             "pipeline_id and claim_token, as `record-ledger run` prints them"

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from .common import claim_of, opened, passed_record, print_json
+from .common import claim_in, claim_of, opened, passed_record, print_json
+from .environment import RECORD_FILE_VARIABLE, RECORD_VARIABLE
 from .exits import PROCEED, CommandError
 from .work import detail_of
 
 if TYPE_CHECKING:
     from argparse import Namespace
-
-# What `exec` leaves there for its command.
-_PASSED = "RECORD_LEDGER_RECORD"
 
 
 def observe(args: Namespace) -> int:
@@ -38,13 +36,11 @@ def observe(args: Namespace) -> int:
 
 def adopt(args: Namespace) -> int:
     """Takes over what earlier claims of this generation counted, where it was not counted again."""
-    if args.record is None and args.pipeline is None and args.claim_token is None:
-        record = _passed(args)
-        pipeline_id, claim_token = record["pipeline_id"], record["claim_token"]
-    else:
-        pipeline_id, claim_token = claim_of(args)
+    given = (args.record, args.pipeline, args.claim_token, args.window)
+    is_named = any(argument is not None for argument in given)
+    pipeline_id, claim_token, start = claim_of(args) if is_named else claim_in(_passed(args))
     with opened(args) as ledger:
-        count = ledger.adopt_observations(pipeline_id, claim_token, args.stage)
+        count = ledger.adopt_observations(pipeline_id, claim_token, args.stage, start)
     print_json(
         {
             "pipeline_id": pipeline_id,
@@ -87,9 +83,15 @@ def _counted(args: Namespace) -> tuple[str, str, int | None]:
 
 def _passed(args: Namespace) -> dict[str, Any]:
     """Returns the record of --record, or that of the `exec` around this command."""
-    if args.record is None and _PASSED not in os.environ:
-        raise CommandError(
-            "give --record FILE, or --pipeline and what else names the record; only under "
-            "`record-ledger exec` is it known without"
-        )
-    return passed_record(args.record, os.environ.get(_PASSED))
+    if args.record is not None:
+        return passed_record(args.record)
+    # Of a record that is too long for a variable there is the file alone.
+    text, file = os.environ.get(RECORD_VARIABLE), os.environ.get(RECORD_FILE_VARIABLE)
+    if text is not None:
+        return passed_record(None, text)
+    if file:
+        return passed_record(file)
+    raise CommandError(
+        "give --record FILE, or --pipeline and what else names the record; only under "
+        "`record-ledger exec` is it known without"
+    )

@@ -33,6 +33,9 @@ def add_counts(commands: Any, command: Callable[..., argparse.ArgumentParser]) -
     adopt.add_argument("--record", metavar="FILE", help=_RECORD)
     adopt.add_argument("--pipeline", metavar="ID", help="instead: the record's pipeline")
     adopt.add_argument("--claim-token", type=int, metavar="N", help="and its claim token")
+    adopt.add_argument(
+        "--window", metavar="TIME", help=f"and the start of its window, if known; {_TIME}"
+    )
     waive = command(
         commands, "waive-counts", "counts.waive_counts",
         "let a record be completed whatever its counts are",

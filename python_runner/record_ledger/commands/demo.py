@@ -86,15 +86,16 @@ def _catch_up(ledger: RecordLedger, config: dict[str, Any]) -> Record | None:
             print(f"  nothing to do: {result.verdict}\n", flush=True)
             return last
         last = result.record
+        # Here a pipeline would move the data of [window_start_time, window_end_time).
+        ledger.complete_record(
+            pipeline_id, last["claim_token"], {"rows": 1000}, last["window_start_time"]
+        )
+        # Afterwards: a reader that has seen enough (`| head`) leaves no record claimed.
         print(
             f"  passed {local(last['window_start_time'])} to {local(last['window_end_time'])}"
-            f"{dim('  ' + last['file']) if 'file' in last else ''}",
-            end="",
+            f"{dim('  ' + last['file']) if 'file' in last else ''} ... completed",
             flush=True,
         )
-        # Here a pipeline would move the data of [window_start_time, window_end_time).
-        ledger.complete_record(pipeline_id, last["claim_token"], {"rows": 1000})
-        print(" ... completed", flush=True)
 
 
 def _any_record(ledger: RecordLedger) -> Record:

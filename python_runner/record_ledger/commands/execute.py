@@ -10,10 +10,12 @@ from record_ledger.config import is_template
 from record_ledger.guard import Guard
 from record_ledger.ledger import RecordLedger, pipeline_id_of
 from record_ledger.relay import Output
+from record_ledger.streams import drop_stdout
 
 from .common import database, print_json
 from .config_file import read_config
-from .exits import FAILED, NOTHING_TO_DO, PROCEED, SIGNAL_CODE
+from .environment import RecordFiles, dsn_for_commands
+from .exits import FAILED, NOTHING_TO_DO, PROCEED, SIGNAL_CODE, CommandError
 from .jobs import Jobs, Turns
 from .stopping import Stop
 from .turn import COMPLETED, LOST, NOTHING, RELEASED, Outcome, Work
@@ -32,7 +34,8 @@ def execute(args: Namespace) -> int:
 
     99 when nothing was passed. 130, 143 and 129 when it was stopped by Ctrl-C, SIGTERM and SIGHUP,
     which the command gets too. Whatever happens, no record is completed unless the command ended
-    with 0 while the claim was held, and none that was not started costs an attempt.
+    with 0 while the claim was held and its standard output was written; and none that was not
+    started costs an attempt.
     """
     config = read_config(args.config)
     arguments = _arguments(args.arguments)
@@ -41,7 +44,8 @@ def execute(args: Namespace) -> int:
     stdout = Output(sys.stdout)
     # A terminal is the command's own; of what others read, the last line must be ours.
     leaves_stdout = sys.stdout.isatty() and args.jobs == 1
-    with database(args) as conninfo, Guard() as guard:
+    with database(args) as conninfo, Guard() as guard, _record_files() as files:
+        guard.remove(files.folder)
         known = _known_runs(conninfo, config, run_id) if args.drain else 0
         work = Work(
             config=config,
@@ -53,6 +57,8 @@ def execute(args: Namespace) -> int:
             grace=args.grace,
             guard=guard,
             stop=Stop(),
+            files=files,
+            dsn=dsn_for_commands(conninfo),
         )
         turns = Turns(run_id, jobs=args.jobs, drain=args.drain, known=known)
         jobs = Jobs(work, turns, conninfo)
@@ -61,14 +67,37 @@ def execute(args: Namespace) -> int:
     if not all_ended:
         # Threads that hang in the database, or in writing, would keep Python from ending.
         os._exit(code)
+    unwritten: OSError | None = None
     if jobs.error is None or jobs.outcome is not None:
-        stdout.end_line()
-        print_json(_summary(config, jobs) if several else _single(config, jobs))
+        unwritten = _print(stdout, _summary(config, jobs) if several else _single(config, jobs))
     if work.stop.signal is not None:
         return code
-    if jobs.error is not None:
-        raise jobs.error
+    error = jobs.error or unwritten
+    if error is not None:
+        raise error
     return _exit_code(jobs)
+
+
+def _print(stdout: Output, answer: dict[str, Any]) -> OSError | None:
+    """Prints our JSON on a line of its own; returns what kept it from being written."""
+    try:
+        if stdout.is_in_line:
+            print()
+        print_json(answer)
+    except OSError as error:
+        drop_stdout()
+        return error
+    return None
+
+
+def _record_files() -> RecordFiles:
+    try:
+        return RecordFiles()
+    except OSError as error:
+        raise CommandError(
+            f"the files of records cannot be made ({error.strerror}); set TMPDIR to a folder with "
+            "room"
+        ) from error
 
 
 def _arguments(texts: list[str]) -> Callable[[Record], list[str]]:

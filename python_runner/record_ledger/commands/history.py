@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from .common import opened, print_json, time_of, unknown_pipeline
+from .common import opened, print_json, time_of
 from .exits import PROCEED, CommandError
 from .tables import dim, one_line, print_table
 
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 def history(args: Namespace) -> int:
     """Shows one record, archived or not, what happened to it and what was counted of it."""
-    start = time_of(args.window_start)
+    time = time_of(args.window_start)
     with opened(args) as ledger:
+        start = ledger.window_time(args.pipeline, time)
         # The ledger before the archive: a record that moves meanwhile is seen twice, and not never.
         records = _by_key(
             [
@@ -27,8 +28,6 @@ def history(args: Namespace) -> int:
             ]
         )
         if not records:
-            if not ledger.pipelines(args.pipeline):
-                raise unknown_pipeline(args.pipeline)
             raise CommandError(
                 f"no record of pipeline {args.pipeline} starts at {args.window_start}"
             )
@@ -44,16 +43,13 @@ def history(args: Namespace) -> int:
                 *ledger.archived_record_observations(args.pipeline, start),
             ]
         )
+    record = records[0]
     if args.json:
-        # A wall clock that happens twice can name two records: the first of them is shown.
-        record = records[0]
-        events, observations = _of(record, events), _of(record, observations)
         print_json({"record": record, "events": events, "observations": observations})
         return PROCEED
-    for record in records:
-        _print_record(record)
-        _print_events(_of(record, events))
-        _print_observations(_of(record, observations))
+    _print_record(record)
+    _print_events(events)
+    _print_observations(observations)
     return PROCEED
 
 
@@ -64,10 +60,6 @@ def _by_key(rows: list[Record]) -> list[Record]:
         for row in rows
     }
     return [found[key] for key in sorted(found)]
-
-
-def _of(record: Record, rows: list[Record]) -> list[Record]:
-    return [row for row in rows if row["window_start_time"] == record["window_start_time"]]
 
 
 def _print_record(record: Record) -> None:

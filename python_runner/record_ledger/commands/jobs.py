@@ -152,6 +152,7 @@ class Jobs:
     def _take_turns(self) -> None:
         try:
             with RecordLedger(self._conninfo) as ledger:
+                self._work.stop.knows(ledger)
                 while (record := self._turns.take(partial(self._ask, ledger))) is not None:
                     outcome = run_command(self._work, ledger, record)
                     self._note(outcome, record)
@@ -186,5 +187,5 @@ def _sentence(outcome: Outcome, record: Record) -> str:
     window = f"{record['pipeline_id']}, window {record['window_start_time'].isoformat()}"
     what = _WHAT_BECAME_OF_IT[outcome.outcome]
     if outcome.outcome == FAILED and outcome.exit_code == 0:
-        what = "failed"  # by its counts: the command did what it could
+        what = "failed"  # by its counts, or its output: the command did what it could
     return f"{window}: {what}: {outcome.reason}"

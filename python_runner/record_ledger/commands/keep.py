@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from record_ledger.ledger import RecordLedger
+    from record_ledger.reader import Time
 
 # Passes of the pipeline wait while a step runs: this many records take well under a second.
 STEP = 10_000
@@ -48,7 +49,7 @@ def archive(args: Namespace) -> int:
 
 
 def _move(
-    ledger: RecordLedger, args: Namespace, before: dt.datetime, expected: int
+    ledger: RecordLedger, args: Namespace, before: Time, expected: int
 ) -> tuple[int, dt.datetime | None]:
     """Archives step by step; returns how many records went, and the end of the last window."""
     moved, until = 0, None

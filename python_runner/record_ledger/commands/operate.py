@@ -1,7 +1,9 @@
-"""waive, reopen, expire, backfill, pause, resume, retire: what a person does to a pipeline."""
+"""waive, reopen, expire, cancel, backfill, pause, resume, retire: what a person does to a pipeline."""
 
 from __future__ import annotations
 
+import shlex
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .common import note, opened, print_json, unknown_pipeline
@@ -12,9 +14,12 @@ from .tables import local, print_table
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from record_ledger.ledger import RecordLedger
     from record_ledger.records import Record
 
 _DRY_RUN = "Dry run: nothing was written."
+# range_effects, of a window that lies across an end of the range.
+_CUT = "only a part of its window lies in the range"
 
 
 def waive(args: Namespace) -> int:
@@ -32,6 +37,11 @@ def expire(args: Namespace) -> int:
     return _change_records(args, "expire")
 
 
+def cancel(args: Namespace) -> int:
+    """Asks the runs that hold the records of a range to stop."""
+    return _change_records(args, "cancel")
+
+
 def backfill(args: Namespace) -> int:
     """Adds records before the first one of a pipeline."""
     return _change_records(args, "backfill")
@@ -43,6 +53,7 @@ def _change_records(args: Namespace, operation: str) -> int:
     to_time = getattr(args, "to_time", None)
     with opened(args) as ledger:
         effects = ledger.range_effects(operation, args.pipeline, args.from_time, to_time)
+        whole_range = _whole_range(ledger, args, effects)
         expected = _counted(effects, "changed")
         result = {
             "operation": operation,
@@ -70,6 +81,8 @@ def _change_records(args: Namespace, operation: str) -> int:
                 )
     if not args.json:
         _print_effects(effects)
+        if whole_range is not None:
+            print(whole_range)
         print(_DRY_RUN if args.dry_run else f"Changed: {_records(steps.changed)}.")
     print_json(result)
     return PROCEED
@@ -83,14 +96,15 @@ def _stopped(args: Namespace, result: dict[str, Any], steps: Steps) -> None:
         f"stopped after {_records(steps.changed)} changed, all steps before this one kept; go on "
         f"with {steps.how_to_go_on()}",
     )
-    print_json(
-        {
-            **result,
-            "changed_count": steps.changed,
-            "stopped": True,
-            "go_on_from": steps.go_on_from,
-        }
-    )
+    with suppress(OSError):  # what stopped the work matters more
+        print_json(
+            {
+                **result,
+                "changed_count": steps.changed,
+                "stopped": True,
+                "go_on_from": steps.go_on_from,
+            }
+        )
 
 
 def _print_effects(effects: list[Record]) -> None:
@@ -111,6 +125,27 @@ def _print_effects(effects: list[Record]) -> None:
     )
     if not effects:
         print("No record lies in the range.")
+
+
+def _whole_range(ledger: RecordLedger, args: Namespace, effects: list[Record]) -> str | None:
+    """Returns the sentence that names the range in which windows lie whole that this one cuts.
+
+    The days of a new zone, for instance, cut every window of an older one.
+    """
+    cut = [row for row in effects if row["reason"] == _CUT]
+    if not cut:
+        return None
+    first = min(row["first_window_start_time"] for row in cut)
+    last = max(row["last_window_end_time"] for row in cut)
+    count = sum(row["record_count"] for row in cut)
+    start, end = args.from_time, args.to_time
+    if first < ledger.pipeline_time(args.pipeline, start):
+        start = first.isoformat()
+    if last > ledger.pipeline_time(args.pipeline, end):
+        end = last.isoformat()
+    windows, them = ("window lies", "it") if count == 1 else ("windows lie", "them")
+    whole = shlex.join(["--from", start, "--to", end])
+    return f"{count:,} {windows} across an end of the range: {whole} holds {them} whole."
 
 
 def _counted(effects: list[Record], effect: str) -> int:

@@ -11,12 +11,13 @@ from .operator_options import add_operations
 from .pipeline_options import add_pipeline
 from .trust_options import add_trust
 
+_LONGEST_RETRY = 86400.0
 _EPILOG = """\
 exit codes: 0 proceed (or done), 99 nothing to do, 1 error (or a command of exec failed),
 2 wrong usage
 
-database: --dsn, else --embedded, else RECORD_LEDGER_DSN, else libpq's PGHOST, PGDATABASE ...,
-else the embedded server in RECORD_LEDGER_HOME (~/.record-ledger)
+database: --dsn ('' for libpq's defaults), else --embedded, else RECORD_LEDGER_DSN, else libpq's
+PGHOST, PGDATABASE ..., else the embedded server in RECORD_LEDGER_HOME; else an error
 """
 
 
@@ -67,7 +68,15 @@ def _common_options() -> argparse.ArgumentParser:
         nargs="?",
         const="",
         metavar="DIR",
-        help="use the embedded server, with its data in DIR",
+        help="use the embedded server, with its data in DIR (default: RECORD_LEDGER_HOME, or "
+        "~/.record-ledger)",
+    )
+    group.add_argument(
+        "--retry-within",
+        type=_seconds,
+        metavar="SECONDS",
+        help="how long a call is tried while the database cannot be reached; what ends a claim, "
+        "until its lease is over (default: RECORD_LEDGER_RETRY_WITHIN, or 30)",
     )
     group.add_argument(
         "--log-level",
@@ -136,6 +145,11 @@ def _add_work(commands: Any) -> None:
     fail.add_argument("--no-retry", action="store_true", help="make no further attempt")
     release = _command(commands, "release", "work.release", "give a passed record back untried")
     _add_claim(release)
+    release.add_argument(
+        "--not-before",
+        metavar="TIME",
+        help="pass it to no run before then; ISO 8601, without an offset the pipeline's local time",
+    )
     heartbeat = _command(
         commands, "heartbeat", "work.heartbeat", "keep a passed record claimed for another lease"
     )
@@ -268,7 +282,13 @@ def _add_claim(command: argparse.ArgumentParser) -> None:
     command.add_argument("--pipeline", metavar="ID", help="the record's pipeline")
     command.add_argument("--claim-token", type=int, metavar="N", help="the record's claim token")
     command.add_argument(
-        "--record", metavar="FILE", help="instead of both: what `run` printed; - for stdin"
+        "--window",
+        metavar="TIME",
+        help="the start of its window, if known: a token of another ledger's claim is then refused; "
+        "ISO 8601, without an offset the pipeline's local time",
+    )
+    command.add_argument(
+        "--record", metavar="FILE", help="instead of these: what `run` printed; - for stdin"
     )
 
 
@@ -292,6 +312,19 @@ def _conditions(text: str) -> list[str]:
                 "(such as behind=2h)"
             )
     return conditions
+
+
+def _seconds(text: str) -> str:
+    """Returns the text as it is: the connection reads it from the environment."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0.0 <= seconds <= _LONGEST_RETRY:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a valid number of seconds; give one from 0 to a day"
+        )
+    return text
 
 
 def _count(text: str) -> int:

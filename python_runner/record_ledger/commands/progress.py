@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .common import note
@@ -43,7 +44,8 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         if self._has_bar:
-            sys.stderr.write("\n")
+            with suppress(OSError):
+                sys.stderr.write("\n")
 
     def advance(self, records: int) -> None:
         """Counts what a step has done."""
@@ -57,5 +59,6 @@ class Progress:
     def _draw(self) -> None:
         filled = _WIDTH * self._done // self._total
         bar = "#" * filled + "-" * (_WIDTH - filled)
-        sys.stderr.write(f"\r[{bar}] {self._done:,} of {self._total:,} records")
-        sys.stderr.flush()
+        with suppress(OSError):  # a terminal that was closed stops no work
+            sys.stderr.write(f"\r[{bar}] {self._done:,} of {self._total:,} records")
+            sys.stderr.flush()

@@ -46,11 +46,12 @@ class Steps:
 def range_in_steps(
     ledger: RecordLedger, args: Namespace, steps: Steps, effects: list[Record]
 ) -> None:
-    """Waives, reopens or expires the records of a range, the oldest first."""
+    """Waives, reopens, expires or cancels the records of a range, the oldest first."""
     change = {
         "waive": ledger.waive_records,
         "reopen": ledger.reopen_records,
         "expire": ledger.expire_leases,
+        "cancel": ledger.cancel_records,
     }[args.function]
     total = sum(row["record_count"] for row in effects)
     if total <= STEP_SIZE:

@@ -23,13 +23,15 @@ class Stop:
     """Knows what is under way, so that a signal stops all of it and nothing slips by.
 
     A signal is passed on to every command; the second one kills them. A pass that waits for the
-    database is interrupted: it has passed a record, which is then released, or none.
+    database is interrupted: it has passed a record, which is then released, or none. The end of a
+    claim is tried for 30 s more (RECORD_LEDGER_RETRY_WITHIN), after a second signal once.
     """
 
     def __init__(self) -> None:
         self.signal: int | None = None
         self._lock = threading.Lock()
         self._passing: set[RecordLedger] = set()
+        self._ledgers: set[RecordLedger] = set()
         self._children: set[Child] = set()
 
     @property
@@ -43,6 +45,9 @@ class Stop:
             is_first = self.signal is None
             if is_first:
                 self.signal = number
+            for ledger in self._ledgers:
+                # A database that is away is not waited for until the lease is over any more.
+                ledger.hurry(None if is_first else 0.0)
             for ledger in self._passing:
                 ledger.interrupt()
             for child in self._children:
@@ -50,6 +55,11 @@ class Stop:
                     child.stop(number)
                 else:
                     child.kill()
+
+    def knows(self, ledger: RecordLedger) -> None:
+        """Has a signal end the patience with which this ledger's claims are ended."""
+        with self._lock:
+            self._ledgers.add(ledger)
 
     def begin_pass(self, ledger: RecordLedger) -> bool:
         """Tells whether a record may be passed; if so, a signal interrupts it until `end_pass`."""

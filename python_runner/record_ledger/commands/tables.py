@@ -7,6 +7,8 @@ import sys
 import unicodedata
 from typing import TYPE_CHECKING
 
+from record_ledger.records import names_one_instant
+
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Mapping, Sequence
@@ -77,10 +79,16 @@ def share(value: float | None) -> str:
 
 
 def local(value: dt.datetime | None) -> str:
-    """Returns a time as its pipeline's people write it, to the minute where seconds are 0."""
+    """Returns a time as its pipeline's people write it, to the minute where seconds are 0.
+
+    With its offset where the clocks of the pipeline's zone would not name that instant alone: they
+    show it twice, or it is of a window that was cut with another zone.
+    """
     if value is None:
         return "-"
-    return f"{value:%Y-%m-%d %H:%M:%S}" if value.second else f"{value:%Y-%m-%d %H:%M}"
+    text = f"{value:%Y-%m-%d %H:%M:%S}" if value.second else f"{value:%Y-%m-%d %H:%M}"
+    offset = "" if names_one_instant(value) else value.isoformat(timespec="seconds")[19:]
+    return text + offset
 
 
 def styled(text: str) -> str:

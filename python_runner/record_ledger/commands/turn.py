@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,20 +11,23 @@ from record_ledger import logs
 from record_ledger.child import Child
 from record_ledger.errors import ClaimLost, CountsDisagree, LedgerError
 from record_ledger.heartbeat import Heartbeat
-from record_ledger.records import claim_of
+from record_ledger.records import claim_of, start_of
 from record_ledger.redaction import redact
 
-from .environment import child_environment
+from .environment import check_arguments, child_environment
 from .exits import SIGNAL_CODE
 from .stopping import Stop, signal_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from record_ledger.guard import Guard
     from record_ledger.ledger import RecordLedger
     from record_ledger.records import Record
     from record_ledger.relay import Output
+
+    from .environment import RecordFiles
 
 COMPLETED, FAILED, LOST, RELEASED, NOTHING = (
     "completed",
@@ -48,6 +51,8 @@ class Work:
     grace: float
     guard: Guard
     stop: Stop
+    files: RecordFiles
+    dsn: str | None  # what the commands find as RECORD_LEDGER_DSN; None: what is there
 
 
 @dataclass(frozen=True)
@@ -92,38 +97,64 @@ def _stopped_early(work: Work) -> Outcome:
 def run_command(work: Work, ledger: RecordLedger, record: Record) -> Outcome:
     """Runs the command on a passed record, and ends its claim in exactly one way.
 
-    completed: the command ended with 0. failed: it ended otherwise, or the counts that the config
-    requires do not agree, and may be tried again.
+    completed: the command ended with 0, and what it printed was written. failed: it ended
+    otherwise, its standard output could not be written, or the counts that the config requires do
+    not agree; it may be tried again.
     released: it was never started, and the attempt does not count. lost: the claim was not ours to
     end any more, or the ledger could not be told.
     """
+    with ExitStack() as stack:
+        try:
+            arguments = work.arguments(record)
+            check_arguments(arguments)
+            heartbeat = Heartbeat(ledger, record)
+            file = stack.enter_context(work.files.holding(record))
+            child = _start(work, record, arguments, heartbeat, file)
+        except LedgerError as error:
+            return _release(ledger, record, error.message)
+        except OSError as error:
+            what = f"its file cannot be written in {work.files.folder}: {error.strerror}"
+            return _release(ledger, record, what)
+        if child is None:
+            what = f"stopped by {work.stop.name} before the command was started"
+            return _release(ledger, record, what)
+        return _watch(work, ledger, record, heartbeat, child)
+
+
+def _start(
+    work: Work, record: Record, arguments: list[str], heartbeat: Heartbeat, file: Path
+) -> Child | None:
+    """Starts the command, or returns None when a signal came before.
+
+    :raises LedgerError: when it cannot be started, saying why.
+    """
+    environment = child_environment(record, file=file, dsn=work.dsn, arguments=arguments)
     try:
-        arguments = work.arguments(record)
-        heartbeat = Heartbeat(ledger, record)
-    except LedgerError as error:
-        return _release(ledger, record, error.message)
-    started = time.monotonic()
-    try:
-        child = work.stop.start(
+        return work.stop.start(
             lambda: Child(
                 arguments,
-                child_environment(record),
+                environment,
                 stdout=work.stdout,
                 stderr=work.stderr,
                 whole_lines=work.whole_lines,
                 reads_stdin=work.reads_stdin,
                 grace=work.grace,
                 guard=work.guard,
+                held_for=heartbeat.held_for,
             )
         )
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        return _release(ledger, record, f"{arguments[0]!r} cannot be started: {reason}")
-    if child is None:
-        what = f"stopped by {work.stop.name} before the command was started"
-        return _release(ledger, record, what)
+        raise LedgerError(f"{arguments[0]!r} cannot be started: {reason}") from error
+
+
+def _watch(
+    work: Work, ledger: RecordLedger, record: Record, heartbeat: Heartbeat, child: Child
+) -> Outcome:
+    """Keeps the claim while the command runs, and ends it with the command."""
+    started = time.monotonic()
     try:
-        heartbeat.start(on_lost=lambda: child.stop(signal.SIGTERM))
+        heartbeat.start(on_lost=child.stop_for_lost_claim, on_extended=child.hold)
         code = child.wait()
     finally:
         lost = heartbeat.stop()
@@ -133,30 +164,42 @@ def run_command(work: Work, ledger: RecordLedger, record: Record) -> Outcome:
     exit_code = code if code >= 0 else SIGNAL_CODE - code
     logs.command_ended(record, exit_code, seconds)
     if lost is not None:
-        return Outcome(LOST, lost.message, record, exit_code)
-    return _end(ledger, record, child, code, {"exit_code": exit_code, "seconds": seconds})
+        is_last = child.output_error is not None
+        return Outcome(LOST, lost.message, record, exit_code, is_last=is_last)
+    detail: dict[str, Any] = {"exit_code": exit_code, "seconds": seconds}
+    if child.messages_error is not None:
+        # Its work is not its messages: they are kept here, as far as they are kept at all.
+        detail["stderr_error"] = child.messages_error
+    return _end(ledger, record, child, code, detail)
 
 
 def _end(
     ledger: RecordLedger, record: Record, child: Child, code: int, detail: dict[str, Any]
 ) -> Outcome:
-    """Completes or fails the record, by how the command ended."""
+    """Completes or fails the record, by how the command ended and whether its output was kept."""
     how = _how_it_ended(child, code)
+    # What follows could not be written either.
+    is_last = child.output_error is not None
     try:
-        if code == 0:
+        if code == 0 and child.output_error is None:
             try:
-                ledger.complete_record(*claim_of(record), detail)
+                ledger.complete_record(*claim_of(record), detail, start_of(record))
             except CountsDisagree as error:
                 # Nobody will count any more: the record is given back now, not at its lease's end.
                 how = error.message
-                ledger.fail_record(*claim_of(record), how)
+                ledger.fail_record(*claim_of(record), how, window_start_time=start_of(record))
                 return Outcome(FAILED, how, record, code)
             return Outcome(COMPLETED, None, record, code)
         tail = child.tail
-        ledger.fail_record(*claim_of(record), f"{how}: {tail}" if tail else how)
-        return Outcome(FAILED, how, record, detail["exit_code"])
+        ledger.fail_record(
+            *claim_of(record),
+            f"{how}: {tail}" if tail else how,
+            window_start_time=start_of(record),
+        )
+        return Outcome(FAILED, how, record, detail["exit_code"], is_last=is_last)
     except ClaimLost as error:
-        return Outcome(LOST, f"{how}, but {error.message}", record, detail["exit_code"])
+        reason = f"{how}, but {error.message}"
+        return Outcome(LOST, reason, record, detail["exit_code"], is_last=is_last)
     except LedgerError as error:
         reason = f"{how}, which the ledger was not told: {error.message}"
         return Outcome(LOST, reason, record, detail["exit_code"], is_last=True)
@@ -164,8 +207,12 @@ def _end(
 
 def _how_it_ended(child: Child, code: int) -> str:
     if child.stopped_by is not None and code != 0:
-        return f"stopped by {signal_name(child.stopped_by)}"
-    return f"exit code {code}" if code >= 0 else f"killed by {signal_name(-code)}"
+        how = f"stopped by {signal_name(child.stopped_by)}"
+    else:
+        how = f"exit code {code}" if code >= 0 else f"killed by {signal_name(-code)}"
+    if child.output_error is None:
+        return how
+    return f"{how}, and its standard output could not be written: {child.output_error}"
 
 
 def _release(ledger: RecordLedger, record: Record, reason: str) -> Outcome:
@@ -173,7 +220,7 @@ def _release(ledger: RecordLedger, record: Record, reason: str) -> Outcome:
     reason = redact(reason)
     try:
         with ledger.another() as other:
-            other.release_record(*claim_of(record))
+            other.release_record(*claim_of(record), window_start_time=start_of(record))
     except LedgerError as error:
         reason = f"{reason}; releasing it failed as well: {error.message}"
         return Outcome(LOST, reason, record, is_last=True)

@@ -21,15 +21,14 @@ def why_window(args: Namespace) -> int:
     """Shows one window, stored or not: why it is passed or not, and which runs come before it."""
     if args.pipeline is None:
         raise CommandError("--window needs the PIPELINE whose window it is")
-    start = time_of(args.window)
+    time = time_of(args.window)
     with opened(args) as ledger:
+        start = ledger.window_time(args.pipeline, time)
         # The ledger before the archive: a record that moves meanwhile is seen twice, and not never.
         records = [
             *ledger.pipeline_records(args.pipeline, start),
             *ledger.archived_records(args.pipeline, start),
         ]
-        # A wall clock that happens twice can name two records: the first of them is shown.
-        start = records[0]["window_start_time"] if records else start
         verdicts = ledger.record_verdicts(args.pipeline, start)
         plan = ledger.plan_runs(args.pipeline, _RUNS, window_start_time=start)
     run = next((row for row in plan if row["run_no"] is not None), None)

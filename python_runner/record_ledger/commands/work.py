@@ -6,12 +6,20 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+from record_ledger.errors import LedgerError
+from record_ledger.processing import error_text
+from record_ledger.streams import drop_stdout, stdout_was_closed
+
 from .common import claim_of, opened, print_json
 from .config_file import read_config
 from .exits import NOTHING_TO_DO, PROCEED, CommandError
 
 if TYPE_CHECKING:
     from argparse import Namespace
+
+    from record_ledger.ledger import RecordLedger
+    from record_ledger.records import Record
+    from record_ledger.results import PassResult
 
 # Airflow exports these to a task's shell; the map index is not among them.
 _AIRFLOW_RUN = ("AIRFLOW_CTX_DAG_ID", "AIRFLOW_CTX_DAG_RUN_ID", "AIRFLOW_CTX_TASK_ID")
@@ -20,56 +28,79 @@ _AIRFLOW_RUN = ("AIRFLOW_CTX_DAG_ID", "AIRFLOW_CTX_DAG_RUN_ID", "AIRFLOW_CTX_TAS
 def run(args: Namespace) -> int:
     """Passes the oldest valid record and exits 0; with none, says why and exits 99."""
     config = read_config(args.config)
+    if stdout_was_closed():
+        raise CommandError(
+            "standard output is closed, so the record could not be printed, and none is passed; "
+            "redirect it to a file or a pipe"
+        )
+    run_id = args.run_id or airflow_run_id()
+    result: PassResult | None = None
     with opened(args) as ledger:
-        result = ledger.store_new_and_pass_valid_record(config, args.run_id or airflow_run_id())
-        record = result.record
         try:
+            result = ledger.store_new_and_pass_valid_record(config, run_id)
             print_json(
                 {
                     "exit_dag": result.exit_dag,
                     "verdict": result.verdict,
                     "reason": result.reason,
-                    "record": record,
+                    "record": result.record,
                 }
             )
-        except OSError:
-            # Nobody learnt the claim token: the record would wait for its lease's end.
-            if record is not None:
-                ledger.release_record(record["pipeline_id"], record["claim_token"])
+        except BaseException as error:
+            # Ctrl-C, too. Nobody learnt the claim token: the record would wait for its lease's end.
+            if result is not None:
+                drop_stdout()
+                _give_back(ledger, result.record, error)
             raise
     return NOTHING_TO_DO if result.exit_dag else PROCEED
 
 
+def _give_back(ledger: RecordLedger, record: Record | None, error: BaseException) -> None:
+    if record is None:
+        return
+    try:
+        ledger.release_record(
+            record["pipeline_id"],
+            record["claim_token"],
+            window_start_time=record["window_start_time"],
+        )
+    except LedgerError as refused:
+        raise CommandError(
+            f"the record that was passed could not be printed ({error_text(error)}), and stays "
+            f"claimed until its lease ends: {refused.message}"
+        ) from error
+
+
 def complete(args: Namespace) -> int:
     """Marks a passed record as done; with the same claim token again it changes nothing."""
-    pipeline_id, claim_token = claim_of(args)
+    pipeline_id, claim_token, start = claim_of(args)
     detail = detail_of(args.detail)
     with opened(args) as ledger:
-        ledger.complete_record(pipeline_id, claim_token, detail)
+        ledger.complete_record(pipeline_id, claim_token, detail, start)
     return _ended(pipeline_id, claim_token, "completed")
 
 
 def fail(args: Namespace) -> int:
     """Marks a passed record as failed; it is tried again later while attempts are left."""
-    pipeline_id, claim_token = claim_of(args)
+    pipeline_id, claim_token, start = claim_of(args)
     with opened(args) as ledger:
-        ledger.fail_record(pipeline_id, claim_token, args.error, not args.no_retry)
+        ledger.fail_record(pipeline_id, claim_token, args.error, not args.no_retry, start)
     return _ended(pipeline_id, claim_token, "failed")
 
 
 def release(args: Namespace) -> int:
     """Gives a passed record back untried; the attempt does not count."""
-    pipeline_id, claim_token = claim_of(args)
+    pipeline_id, claim_token, start = claim_of(args)
     with opened(args) as ledger:
-        ledger.release_record(pipeline_id, claim_token)
+        ledger.release_record(pipeline_id, claim_token, args.not_before, start)
     return _ended(pipeline_id, claim_token, "released")
 
 
 def heartbeat(args: Namespace) -> int:
     """Keeps a passed record claimed for another lease and prints when that ends."""
-    pipeline_id, claim_token = claim_of(args)
+    pipeline_id, claim_token, start = claim_of(args)
     with opened(args) as ledger:
-        expires = ledger.extend_lease(pipeline_id, claim_token)
+        expires = ledger.extend_lease(pipeline_id, claim_token, start)
     return _ended(pipeline_id, claim_token, "extended", lease_expires_at=expires)
 
 
@@ -87,6 +118,8 @@ def detail_of(text: str | None) -> dict[str, Any] | None:
         detail = json.loads(text)
     except ValueError as error:
         raise CommandError(f"--detail is not valid JSON: {error}") from error
+    except RecursionError as error:
+        raise CommandError("--detail is nested too deeply") from error
     if not isinstance(detail, dict):
         raise CommandError('--detail must be a JSON object, like {"rows": 1200}')
     return detail

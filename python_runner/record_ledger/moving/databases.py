@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+import psycopg
 
 from record_ledger import statements
 from record_ledger.connection import connect, connect_options
@@ -13,14 +16,32 @@ from record_ledger.server_errors import from_psycopg
 from .errors import MoveFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import psycopg
+    from collections.abc import Callable, Iterator
 
     from record_ledger.ledger import RecordLedger
     from record_ledger.records import Record
 
     from .settings import Settings
+
+# What decides how values become texts and texts become values. PGTZ, a role and a database may each
+# say otherwise, and two workers would then read, or publish, something else. Names are looked up
+# by the search_path as it is: functions and triggers of the tables' owners may rely on it, and the
+# statements of ours name every schema.
+_FIXED_SETTINGS = """
+select pg_catalog.set_config(s.name, s.value, true)
+from (
+    values
+        ('TimeZone', 'UTC'),
+        ('timezone_abbreviations', 'Default'),
+        ('DateStyle', 'ISO, MDY'),
+        ('IntervalStyle', 'postgres'),
+        ('bytea_output', 'hex'),
+        ('extra_float_digits', '1'),
+        ('lc_monetary', 'C'),
+        ('array_nulls', 'on'),
+        ('xmloption', 'content')
+) as s (name, value)
+"""
 
 
 def database_of(settings: Settings, ledger: RecordLedger) -> Callable[[], psycopg.Connection[Any]]:
@@ -36,6 +57,25 @@ def database_of(settings: Settings, ledger: RecordLedger) -> Callable[[], psycop
     except LedgerError as error:
         settings.problem("dsn", error.message)
     return lambda: connect(dsn)
+
+
+@contextmanager
+def transaction_at(
+    connect: Callable[[], psycopg.Connection[Any]], where: str
+) -> Iterator[psycopg.Connection[Any]]:
+    """Yields a connection in a transaction that computes the same whatever the session's settings.
+
+    They are set for the transaction alone: a pooler may give the session to somebody else
+    afterwards. `where` is what errors call the table.
+
+    :raises MoveFailed: for what the database refuses.
+    """
+    try:
+        with connect() as connection, connection.transaction():
+            connection.execute(_FIXED_SETTINGS)
+            yield connection
+    except psycopg.Error as error:
+        raise failed_at(where, error) from error
 
 
 def failed_at(where: str, error: psycopg.Error) -> LedgerError:

@@ -40,7 +40,9 @@ class Evidence:
 
     def adopt(self, record: Record, stage: str) -> None:
         """Takes an earlier claim's newest count of a stage over as this claim's own."""
-        self._ledger.adopt_observations(record["pipeline_id"], record["claim_token"], stage)
+        self._ledger.adopt_observations(
+            record["pipeline_id"], record["claim_token"], stage, record["window_start_time"]
+        )
 
     def newest(self, record: Record, stage: str) -> Mapping[str, Any] | None:
         """Returns what was noted last of a stage in this generation; None when nothing was."""

@@ -114,6 +114,19 @@ class StagedNames:
         self._claim_token: int = record["claim_token"]
         self._folder = f"{self.window_folder}g{record['generation']}/c{self._claim_token}/"
 
+    @staticmethod
+    def longest(pipeline_id: str) -> str:
+        """Returns a name that is as long as any that is staged of a pipeline."""
+        names = StagedNames(
+            {
+                "pipeline_id": pipeline_id,
+                "window_start_time": dt.datetime.max.replace(tzinfo=dt.timezone.utc),
+                "generation": 2**31 - 1,
+                "claim_token": 2**63 - 1,
+            }
+        )
+        return names.part(10**9)
+
     @property
     def manifest(self) -> str:
         """The name of this attempt's manifest."""

@@ -63,6 +63,24 @@ class Move:
         self._keep_days = keep_days
         self._progress = progress or (lambda _rows: None)
 
+    def check(self, pipeline_id: str) -> None:
+        """Refuses what no window could be moved by; to be called before a record is passed.
+
+        Source, stage and target look at what they are given: tables, the types of their columns,
+        names. Nothing is written that stays.
+
+        :raises MoveFailed: naming what does not fit, and what to do.
+        """
+        for part, argument in (
+            (self._source, pipeline_id),
+            (self._stage, StagedNames.longest(pipeline_id)),
+            (self._target, pipeline_id),
+        ):
+            # Those of one's own need not have it.
+            check = getattr(part, "check", None)
+            if check is not None:
+                check(argument)
+
     def run(self, record: Record) -> dict[str, Any]:
         """Does what is left to do of a window; returns its rows and what was done.
 

@@ -6,6 +6,10 @@ as its `kind`: a callable that takes the `Settings` of that table and the `Recor
 
 All methods take the record that was passed. They are called again after a failure, by the same
 claim or by a later one, and must then come to the same end.
+
+A source and a target may also have `check(pipeline_id)`, and a stage `check(name)`, with a name as
+long as any of the pipeline's. `Move.check` calls them before a record is passed: they raise
+MoveFailed when no window could be moved, and leave nothing behind.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def retrying(
             return call()
         except Exception as error:
             asked = pause_after(error)
-            if asked is None or tried >= policy.tries:
+            if asked is None or (policy.tries is not None and tried >= policy.tries):
                 raise
             wait = max(asked, policy.wait_before(tried + 1))
             if time.monotonic() + wait > deadline:

@@ -51,6 +51,13 @@ def moving() -> Iterator[Move]:
 )
 def example_pipeline() -> None:
     """Moves one window per run."""
+
+    @task
+    def check() -> None:
+        """Refuses tables that do not fit, before a record is taken."""
+        with moving() as move:
+            move.check("example_pipeline")
+
     record = store_new_and_pass_valid_record(PIPELINE.config)
 
     @task
@@ -79,6 +86,7 @@ def example_pipeline() -> None:
                 move.publish(record)
             move.clean(record)
 
+    check() >> record
     publish(record, load(record, extract(record))) >> complete_record(record)
 
 

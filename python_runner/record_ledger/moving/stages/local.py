@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from record_ledger.moving.errors import MoveFailed
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
 
 _UNFINISHED = ".unfinished"
 _CHUNK = 1 << 20
+# What file systems keep of a name, and what a file's name grows by while it is written.
+_NAME_BYTES = 255
+_GROWTH = len(_UNFINISHED) + 9
+# No name of ours has it: one that is shortened is never another's.
+_SHORTENED = "="
 
 
 def from_settings(settings: Settings, _ledger: RecordLedger) -> LocalStage:
@@ -28,10 +35,35 @@ def from_settings(settings: Settings, _ledger: RecordLedger) -> LocalStage:
 
 
 class LocalStage:
-    """Keeps staged files in a folder; a committed one is whole and on the disk."""
+    """Keeps staged files in a folder; a committed one is whole and on the disk.
+
+    Where a part of a file's name is longer than file systems allow, a digest stands for its end.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         self._folder = Path(folder)
+
+    def check(self, name: str) -> None:
+        """Refuses a folder that cannot keep a file of this name.
+
+        :raises MoveFailed: naming the folder and what is wrong with it.
+        """
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            longest = os.pathconf(self._folder, "PC_NAME_MAX") if os.name == "posix" else 0
+            is_writable = os.access(self._folder, os.W_OK | os.X_OK)
+        except OSError as error:
+            raise MoveFailed(f"stage folder {self._folder}: {error.strerror}") from error
+        if not is_writable:
+            raise MoveFailed(f"stage folder {self._folder}: it cannot be written to")
+        *folders, file = self._path(name).relative_to(self._folder).parts
+        needed = max(len(file) + _GROWTH, *map(len, folders))
+        if 0 < longest < needed:
+            raise MoveFailed(
+                f"stage folder {self._folder}: its file system keeps names of {longest} bytes, and "
+                f"{needed} are needed",
+                hint="Choose a folder on another file system, or a shorter pipeline_id.",
+            )
 
     def create(self, name: str) -> _LocalFile:
         """Begins a file beside where it will be; its rename is what others see."""
@@ -58,12 +90,15 @@ class LocalStage:
     def remove(self, folder: str, unless: Callable[[str, float], bool]) -> int:
         """Removes files below a folder, and the folders that become empty."""
         removed, now = 0, time.time()
-        for place, _, files in os.walk(self._path(folder), topdown=False):
+        top = self._path(folder)
+        for place, _, files in os.walk(top, topdown=False):
             for file in files:
                 path = Path(place) / file
+                # The folder as it was given: on the disk it may be shortened.
+                name = f"{folder.rstrip('/')}/{path.relative_to(top).as_posix()}"
                 with suppress(FileNotFoundError):  # somebody else cleans too
                     age = now - path.stat().st_mtime
-                    if not unless(path.relative_to(self._folder).as_posix(), age):
+                    if not unless(name, age):
                         path.unlink()
                         removed += 1
             with suppress(OSError):  # not empty, or gone
@@ -75,7 +110,12 @@ class LocalStage:
         return self._path(name).absolute()
 
     def _path(self, name: str) -> Path:
-        return self._folder / name
+        *folders, file = name.rstrip("/").split("/")
+        is_file = not name.endswith("/")
+        return self._folder.joinpath(
+            *(_kept(one, _NAME_BYTES) for one in folders),
+            _kept(file, _NAME_BYTES - _GROWTH if is_file else _NAME_BYTES),
+        )
 
 
 class _LocalFile:
@@ -121,6 +161,16 @@ class _LocalFile:
         with self._file as file:
             file.flush()
             os.fsync(file.fileno())
+
+
+def _kept(part: str, longest: int) -> str:
+    """Returns a part of a name as the file system keeps it; what fits is kept as it is."""
+    data = part.encode("utf-8", "surrogateescape")
+    if len(data) <= longest:
+        return part
+    digest = hashlib.sha256(data).hexdigest()
+    start = data[: longest - len(digest) - len(_SHORTENED)].decode("utf-8", "ignore")
+    return f"{start}{_SHORTENED}{digest}"
 
 
 def _open_new(path: Path) -> BinaryIO:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # What is held in memory of a file that is written, and one part of its upload. S3 takes 10,000
 # of them at most: 80 GiB.
 CHUNK = 8 * 1024 * 1024
+_KEY_BYTES = 1024
 _MISSING = ("404", "NoSuchKey", "NotFound")
 _MANY = 1000
 _CONFLICTS = RetryPolicy(tries=5, within=30.0, first_wait=0.1, longest_wait=2.0)
@@ -48,6 +49,19 @@ class S3Stage:
         self._client = client
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+
+    def check(self, name: str) -> None:
+        """Refuses a prefix with which S3 does not take a file of this name.
+
+        :raises MoveFailed: naming the prefix.
+        """
+        needed = len(self._object(name)["Key"].encode("utf-8", "surrogateescape"))
+        if needed > _KEY_BYTES:
+            raise MoveFailed(
+                f"s3://{self._bucket}/{self._prefix}: a key may have {_KEY_BYTES} bytes, and those "
+                f"of the pipeline have up to {needed}",
+                hint="Choose a shorter prefix, or a shorter pipeline_id.",
+            )
 
     def create(self, name: str) -> _S3File:
         """Begins a file: uploaded piece by piece when it is larger than one."""

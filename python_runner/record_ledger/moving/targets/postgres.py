@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import zlib
 from contextlib import closing, contextmanager
@@ -11,7 +12,8 @@ import psycopg
 from psycopg.sql import SQL, Identifier, Literal
 
 from record_ledger import logs
-from record_ledger.moving.databases import check_claim_in_ledger, database_of, failed_at
+from record_ledger.moving.columns import checked_name, columns_of, schema_and_name
+from record_ledger.moving.databases import check_claim_in_ledger, database_of, transaction_at
 from record_ledger.moving.errors import MoveFailed, StagedDataDamaged
 from record_ledger.moving.protocols import Published
 from record_ledger.moving.staged import checked_chunks
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from psycopg.sql import Composable
 
     from record_ledger.ledger import RecordLedger
+    from record_ledger.moving.columns import Column
     from record_ledger.moving.manifest import Manifest, Part
     from record_ledger.moving.protocols import Stage
     from record_ledger.moving.settings import Settings
@@ -40,6 +43,19 @@ _COPY_LINE = re.compile(r"^COPY .*?, line (\d+)", re.MULTILINE)
 _LOCK_NOT_AVAILABLE = "55P03"
 # A function takes 100 arguments at most.
 _PAIRS = 50
+# The types that columns must have, beneath a domain. By a time without a zone two windows are one
+# in the hour that comes twice; by a text that ignores case or blanks two pipelines may be one.
+_KEY = {"pipeline_id": ("text", "varchar"), "window_start_time": ("timestamptz",)}
+_PUBLISHED = {
+    **_KEY,
+    "claim_token": ("int8",),
+    "generation": ("int4", "int8"),
+    "published_by": ("int8",),
+    "digest": ("text", "varchar"),
+    "row_count": ("int8",),
+    "published_at": ("timestamptz",),
+}
+_NAMES = {"int8": "bigint", "int4": "integer"}
 
 
 def from_settings(settings: Settings, ledger: RecordLedger) -> PostgresTarget:
@@ -53,6 +69,7 @@ def from_settings(settings: Settings, ledger: RecordLedger) -> PostgresTarget:
     columns = settings.table("columns", None)
     timeout = settings.text("statement_timeout", "0")
     settings.check()
+    settings.made("table", lambda: schema_and_name(table))
     return settings.made(
         "columns",
         lambda: PostgresTarget(
@@ -68,10 +85,12 @@ def from_settings(settings: Settings, ledger: RecordLedger) -> PostgresTarget:
 class PostgresTarget:
     """Publishes windows into a table of a PostgreSQL database.
 
-    The rows of a window are those with its pipeline_id and window_start_time, two columns that the
-    table must have. A table that does not exist is created, with the documents in a third column,
-    `document`. With `columns`, which maps columns of the table to paths in a document such as
-    "customer.id", the table must exist, and its columns' types decide how values are read.
+    The rows of a window are those with its pipeline_id (text) and window_start_time (timestamptz),
+    two columns that the table must have. A table that does not exist is created, with the documents
+    in a third column, `document`. With `columns`, which maps columns of the table to paths in a
+    document such as "customer.id", the table must exist, and its columns' types decide how values
+    are read: a time without an offset as one in UTC, a date as month, day, year where its text does
+    not say.
 
     `record_ledger_published`, beside the table, keeps the newest claim that has begun on each
     window: an earlier one can publish nothing any more. `check_claim`, if given, is called with
@@ -91,10 +110,9 @@ class PostgresTarget:
         check_claim: Callable[[Connection, Record], object] | None = None,
     ) -> None:
         self._connect = connect
-        schema, _, name = table.rpartition(".")
-        self._schema = schema or "public"
+        self._schema, name = schema_and_name(table)
         self._where = f"table {self._schema}.{name}"
-        self._columns = checked_columns(columns)
+        self._columns = {checked_name(c): path for c, path in checked_columns(columns).items()}
         self._timeout = statement_timeout
         self._check_claim = check_claim
         self._names: dict[str, Composable] = {
@@ -102,10 +120,21 @@ class PostgresTarget:
             "published": Identifier(self._schema, "record_ledger_published"),
         }
 
+    def check(self, pipeline_id: str) -> None:
+        """Refuses tables that no window of the pipeline could be published in.
+
+        What is missing is created, to see whether that is allowed, and not kept.
+
+        :raises MoveFailed: naming the table, the column, its type and what to do.
+        """
+        with self._transaction() as call:
+            self._prepare(call, pipeline_id)
+            raise psycopg.Rollback
+
     def begin(self, record: Record) -> Published | None:
         """Shuts out earlier claims on the window from now on; returns what is published of it."""
         with self._transaction() as call:
-            self._create_what_is_missing(call)
+            self._prepare(call, record["pipeline_id"])
             row = call(statements.BEGIN_CLAIM, key_of(record)).fetchone()
             if row is None:
                 raise later_claim(record, self._where)
@@ -157,6 +186,10 @@ class PostgresTarget:
             call(statements.DELETE_WINDOW, key_of(record))
             inserted = call(self._insert(), key_of(record), loaded=loaded, **self._column_names())
             check_rows(inserted.rowcount, rows, self._where)
+            # Where a trigger, or a type that rounds, gave them another key, the next publication of
+            # the window would not find them.
+            found = _number(call(statements.COUNT_WINDOW, key_of(record)))
+            check_rows(found, rows, f"{self._where}, looked up by their window")
             call(
                 statements.NOTE_PUBLISHED,
                 {**key_of(record), "digest": manifest.digest, "row_count": rows},
@@ -185,11 +218,21 @@ class PostgresTarget:
                 logs.logger.warning(logs.line(event="loaded_table_in_use", table=name))
 
     # ---------------------------------------------------------------- steps
-    def _create_what_is_missing(self, call: PostgresCalls) -> None:
+    def _prepare(self, call: PostgresCalls, pipeline_id: str) -> None:
+        """Creates the tables that are missing; refuses those that do not fit."""
+        published = f"table {self._schema}.record_ledger_published"
         if not self._exists(call, "published"):
             call(statements.LOCK_CREATION, text=self._quoted(call, "published"))
             call(statements.CREATE_PUBLISHED)
             call(statements.COMMENT_PUBLISHED)
+        _check_types(published, self._columns_of(call, "published"), _PUBLISHED, pipeline_id)
+        try:
+            call(statements.PLAN_BEGIN_CLAIM, _no_claim(pipeline_id))
+        except psycopg.errors.InvalidColumnReference as error:
+            raise MoveFailed(
+                f"{published} has no unique key of pipeline_id and window_start_time",
+                hint="Create a unique index on these two columns.",
+            ) from error
         if not self._exists(call, "table"):
             if self._columns:
                 raise MoveFailed(
@@ -201,11 +244,14 @@ class PostgresTarget:
             if not self._exists(call, "table"):
                 call(statements.CREATE_TABLE)
                 call(statements.CREATE_INDEX)
-        there = {row[0] for row in call(statements.COLUMNS, text=self._quoted(call, "table"))}
-        wanted = ["pipeline_id", "window_start_time", *(self._columns or ["document"])]
-        lacking = [column for column in wanted if column not in there]
+        there = self._columns_of(call, "table")
+        lacking = [name for name in (*_KEY, *(self._columns or ["document"])) if name not in there]
         if lacking:
             raise MoveFailed(f"{self._where} has no column {', '.join(lacking)}")
+        _check_types(self._where, there, _KEY, pipeline_id)
+
+    def _columns_of(self, call: PostgresCalls, name: str) -> dict[str, Column]:
+        return columns_of(call.connection, self._names[name])
 
     def _exists(self, call: PostgresCalls, name: str) -> bool:
         return bool(call(statements.EXISTS, text=self._quoted(call, name)).fetchone()[0])
@@ -270,13 +316,59 @@ class PostgresTarget:
 
     @contextmanager
     def _transaction(self) -> Iterator[PostgresCalls]:
-        try:
-            with self._connect() as connection, connection.transaction():
-                call = PostgresCalls(connection, self._names)
-                call(statements.STATEMENT_TIMEOUT, {"timeout": self._timeout})
-                yield call
-        except psycopg.Error as error:
-            raise failed_at(self._where, error) from error
+        with transaction_at(self._connect, self._where) as connection:
+            call = PostgresCalls(connection, self._names)
+            call(statements.STATEMENT_TIMEOUT, {"timeout": self._timeout})
+            yield call
+
+
+def _check_types(
+    where: str,
+    there: Mapping[str, Column],
+    wanted: Mapping[str, tuple[str, ...]],
+    pipeline_id: str,
+) -> None:
+    """Refuses columns that cannot tell one window from another, or not hold what they have to.
+
+    :raises MoveFailed: naming the first such column, its type and how to change it.
+    """
+    for name, types in wanted.items():
+        if name not in there:
+            raise MoveFailed(f"{where} has no column {name}")
+        column = there[name]
+        right = _NAMES.get(types[0], types[0])
+        if column.beneath not in types:
+            # The session's zone would decide which instants the values become.
+            using = (
+                f" using {name} at time zone '...', with the zone that they were written in"
+                if types == ("timestamptz",)
+                else ""
+            )
+            raise MoveFailed(
+                f"{where}, column {name}: it is of type {column}; it must be {right}",
+                hint=f"Change it: alter {where} alter column {name} type {right}{using}.",
+            )
+        if not column.is_deterministic:
+            raise MoveFailed(
+                f"{where}, column {name}: its collation takes different texts for the same, and "
+                "pipelines of different names would be one",
+                hint=f'Change it: alter {where} alter column {name} type text collate "C".',
+            )
+        length = column.modifier - 4
+        if name == "pipeline_id" and column.beneath == "varchar" and 0 < length < len(pipeline_id):
+            raise MoveFailed(
+                f"{where}, column {name}: it is of type {column}, and {pipeline_id!r} has "
+                f"{len(pipeline_id)} characters",
+                hint=f"Change it: alter {where} alter column pipeline_id type text.",
+            )
+
+
+def _no_claim(pipeline_id: str) -> dict[str, Any]:
+    return {
+        "pipeline_id": pipeline_id,
+        "window_start_time": dt.datetime(1900, 1, 1, tzinfo=dt.timezone.utc),
+        "claim_token": 0,
+    }
 
 
 def _number(cursor: Any) -> int:

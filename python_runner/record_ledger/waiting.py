@@ -1,0 +1,169 @@
+"""What a call does while the server keeps silent: look who blocks it, and give up on the dead."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from . import logs, statements
+from .server_errors import NoAnswer, TookTooLong
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+# After so many seconds without an answer, and then every so many, a second connection looks.
+FIRST_LOOK = 5.0
+BETWEEN_LOOKS = 15.0
+# How long a look, and the cancelling of a statement, may take.
+LOOK_SECONDS = 5.0
+_LONGEST_CANCEL = 2.0
+
+
+class Connection(psycopg.Connection[Any]):
+    """A connection whose calls notice that the server keeps silent.
+
+    `on_silence` is called about every tenth of a second in which nothing comes; what it raises
+    ends the call. `asks_read_committed` has `ask` name the isolation level.
+    """
+
+    on_silence: Callable[[], None] | None = None
+    asks_read_committed = False
+
+    def wait(self, gen: Generator[Any, Any, Any], *args: Any, **options: Any) -> Any:
+        """Consumes a generator of the driver's, as the driver does."""
+        if self.on_silence is None:
+            return super().wait(gen, *args, **options)
+        return super().wait(_watched(gen, self.on_silence), *args, **options)
+
+    def ask(self, statement: str, parameters: Any = None, **options: Any) -> psycopg.Cursor[Any]:
+        """Returns the cursor of a statement in a READ COMMITTED transaction; its answer is binary.
+
+        Where that is not the default it is asked for in the same round trip: the server runs what
+        comes before one Sync as one transaction, and no state of the session outlives it.
+        """
+        if not (options or self.asks_read_committed):
+            return self.execute(statement, parameters, binary=True)
+        cursor: psycopg.Cursor[Any] = self.cursor(binary=True, **options)
+        if not self.asks_read_committed:
+            cursor.execute(statement, parameters)
+            return cursor
+        with self.pipeline():
+            self.execute(statements.READ_COMMITTED)
+            cursor.execute(statement, parameters)
+        return cursor
+
+
+def _watched(
+    gen: Generator[Any, Any, Any], on_silence: Callable[[], None]
+) -> Generator[Any, Any, Any]:
+    try:
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            if not ready:
+                on_silence()
+            wanted = gen.send(ready)
+    except StopIteration as end:
+        return end.value
+
+
+class Patience:
+    """How long one call waits, and what it does meanwhile; called while the server keeps silent.
+
+    A server that answers a second connection is alive, and the call waits on: for a lock, whose
+    holder is logged once, or for the end of long work. One that does not answer is given up, as is
+    a call that takes longer than `longest` seconds: it is cancelled first.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        connection: Connection,
+        longest: float,
+        look: Callable[[Connection], psycopg.Connection[Any]],
+        is_interrupted: Callable[[], bool],
+    ) -> None:
+        self._name = name
+        self._connection = connection
+        self._longest = longest
+        self._look = look
+        self._is_interrupted = is_interrupted
+        self._started = time.monotonic()
+        self._next_look = min(FIRST_LOOK, longest)
+        self._ends_at: float | None = None
+        self._has_logged = False
+        self.is_over = False
+
+    def __call__(self) -> None:
+        """Looks and gives up where it is time for that.
+
+        :raises NoAnswer: when the server does not answer another connection either.
+        :raises TookTooLong: when it took longer than it may, and did not end when cancelled.
+        """
+        silent = time.monotonic() - self._started
+        if self._ends_at is not None:
+            if silent >= self._ends_at:
+                raise TookTooLong(self.too_long)
+        elif self._is_interrupted() or silent >= self._longest:
+            # The statement is undone, or its answer comes: a moment is left for that.
+            self.is_over = silent >= self._longest
+            grace = min(_LONGEST_CANCEL, max(0.2, self._longest / 4.0))
+            if self.is_over:
+                cancel(self._connection, grace)
+            self._ends_at = time.monotonic() - self._started + grace
+        elif silent >= self._next_look:
+            self._look_around(silent)
+            self._next_look = time.monotonic() - self._started + BETWEEN_LOOKS
+
+    @property
+    def too_long(self) -> str:
+        """Says that the call was given up."""
+        return f"{self._name} was not answered within {self._longest:g} s"
+
+    def _look_around(self, silent: float) -> None:
+        try:
+            with self._look(self._connection) as second:
+                waits = second.execute(
+                    statements.BLOCKERS,
+                    {"pid": self._connection.info.backend_pid, "routine": f"%{self._name}%"},
+                    binary=True,
+                ).fetchall()
+        except psycopg.Error as error:
+            if error.sqlstate is not None:
+                return  # it answers, and lets nobody look
+            raise NoAnswer(
+                f"{self._name}: no answer for {time.monotonic() - self._started:.0f} s, and the "
+                "server does not answer another connection either"
+            ) from None
+        if waits and not self._has_logged:
+            self._has_logged = True
+            logs.waits_for_lock(self._name, silent, "; ".join(map(blocker_text, waits)))
+
+
+def blocker_text(row: tuple[Any, ...]) -> str:
+    """Returns how a session that holds a lock is called, from a row of `statements.BLOCKERS`."""
+    pid, user, application, state, seconds = row
+    since = "" if seconds is None else f" for {seconds:.0f} s"
+    return (
+        f"pid {pid} (user {user or 'unknown'}, application {application or 'unnamed'}, "
+        f"{state or 'state not visible'}{since})"
+    )
+
+
+def cancel(connection: psycopg.Connection[Any], seconds: float) -> None:
+    """Asks the server to cancel what runs on a connection; waits no longer than that.
+
+    In a thread: an old libpq asks without any limit, and a frozen server would never answer.
+    """
+
+    def ask() -> None:
+        with suppress(psycopg.Error):
+            connection.cancel_safe(timeout=seconds)
+
+    thread = threading.Thread(target=ask, name="record-ledger-cancel", daemon=True)
+    thread.start()
+    thread.join(seconds)

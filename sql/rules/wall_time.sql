@@ -1,0 +1,27 @@
+-- record_ledger.wall_time: the local time that an ISO 8601 text without an offset states.
+-- A bare date is its midnight, whether clocks show that or not; null when the text has an offset or is no such time.
+-- Read by: start_instant, twofold_time, window_time.
+-- Rules: none.
+create or replace function record_ledger.wall_time(time_text text)
+returns timestamp
+language plpgsql
+stable strict
+as $$
+begin
+    if time_text
+        ~ (
+            '^[0-9]{4}-[0-9]{2}-[0-9]{2}'
+            '([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?)?$'
+        )
+    then
+        return time_text::timestamp;
+    end if;
+    return null;
+exception
+    when datetime_field_overflow or invalid_datetime_format
+        then
+        return null;
+end
+$$;
+comment on function record_ledger.wall_time(text) is
+'The local time that an ISO 8601 text without an offset states; null when it is none.';
