@@ -89,7 +89,7 @@ def replicate(result: Result, folder: Path, version: int, seed: str, seconds: fl
         archive(publisher, configs)
         old.wait_for(PASSES)
         old.stop()
-        wait_until_applied(publisher)
+        wait_until_applied(publisher, subscriber)
         publisher.kill()
         result.faults["publisher lost"] += 1
         # As the documentation of PostgreSQL has it for a publisher that is gone.
@@ -139,11 +139,17 @@ def archive(publisher: Server, configs: list[dict[str, Any]]) -> None:
         )
 
 
-def wait_until_applied(publisher: Server) -> None:
-    """Returns once the subscriber has applied all that the publisher has committed by now."""
+def wait_until_applied(publisher: Server, subscriber: Server) -> None:
+    """Returns once the subscriber has copied every table, and applied what is committed by now."""
     ((position,),) = publisher.execute("select pg_current_wal_flush_lsn()")
     wait_until(
+        lambda: subscriber.execute(
+            "select 1 from pg_subscription_rel having bool_and(srsubstate = 'r')"
+        )
+    )
+    wait_until(
         lambda: publisher.execute(
-            f"select 1 from pg_stat_replication where replay_lsn >= '{position}'::pg_lsn"
+            "select 1 from pg_stat_replication "
+            f"where application_name = 'ledger' and replay_lsn >= '{position}'::pg_lsn"
         )
     )

@@ -41,7 +41,8 @@ LINES = (400, 6000)
 LINE = len(line_of(0, 0))
 # As small as a pipe can be: what is in it when its reader goes away was written, and is lost.
 PIPE = 4096
-DISK = 256 * 1024
+# Less than a few windows print.
+DISK = 48 * 1024
 EXEC_SECONDS = 60.0
 SETTINGS = {"fsync": "off"}
 
@@ -81,7 +82,7 @@ def full_quota(folder: Path, _chosen: random.Random) -> Iterator[Outlet]:
     """A file that may not grow beyond a limit of the process."""
 
     def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (DISK // 4, DISK // 4))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (DISK, DISK))
 
     path = folder / "output"
     with path.open("wb") as file:
