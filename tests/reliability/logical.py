@@ -25,7 +25,6 @@ from tests.reliability.cluster import wait_until
 from tests.reliability.crew import ENDING_SECONDS, Crew, go_on
 from tests.reliability.notes import Note
 from tests.reliability.report import Result
-from tests.reliability.tools import run_program
 from tests.reliability.worker import name_of
 from tests.support.databases import open_connection
 from tests.support.server import Server, postgres_binaries, wanted_version
@@ -36,8 +35,12 @@ LEAST_SECONDS = 25.0
 # From the older ones that a machine may have, to the version that is tested.
 VERSIONS = (15, 16)
 SETTINGS = {"wal_level": "logical", "fsync": "off"}
-PUBLISH = """
-create publication ledger for tables in schema record_ledger with (publish_via_partition_root)
+# As README.md says: what each deploy writes by itself is left out.
+TABLES = """
+select string_agg(c.oid::regclass::text, ', ')
+from pg_class as c
+where c.relnamespace = 'record_ledger'::regnamespace and c.relkind in ('r', 'p')
+    and not c.relispartition and c.relname not in ('deployment', 'migration')
 """
 MAKE_ROOM = """
 select record_ledger.create_archive_partitions(now() - interval '1 year', now() + interval '1 year')
@@ -83,7 +86,7 @@ def replicate(result: Result, folder: Path, version: int, seed: str, seconds: fl
         muster(old, [publisher.dsn()], workers=2)
         subscriber = stack.enter_context(Server(settings=SETTINGS))
         subscriber.start()
-        subscribe(publisher, subscriber, folder)
+        subscribe(publisher, subscriber)
         result.faults[f"replicated from {version} under load"] += 1
         old.wait_for(PASSES)
         archive(publisher, configs)
@@ -115,17 +118,15 @@ def replicate(result: Result, folder: Path, version: int, seed: str, seconds: fl
             count_events(owner, result)
 
 
-def subscribe(publisher: Server, subscriber: Server, folder: Path) -> None:
-    """Gives the subscriber the roles and the empty tables, and has it copy and follow the rest."""
-    roles, schema = folder / "roles.sql", folder / "schema.sql"
-    # The newer pg_dump reads either.
-    run_program(subscriber, "pg_dumpall", "--roles-only", f"--dbname={publisher.dsn()}", f"--file={roles}")  # fmt: skip
-    run_program(subscriber, "pg_dump", "--schema-only", f"--dbname={publisher.dsn()}", f"--file={schema}")  # fmt: skip
-    for script in (roles, schema):
-        run_program(subscriber, "psql", "-Xq", f"--dbname={subscriber.dsn()}", f"--file={script}")
+def subscribe(publisher: Server, subscriber: Server) -> None:
+    """Deploys the ledger on the subscriber as well, and has it copy and follow the publisher's."""
+    deploy(subscriber.dsn())
     # The subscriber's archive has partitions of its own, which no publication creates.
     subscriber.execute(MAKE_ROOM)
-    publisher.execute(PUBLISH)
+    ((tables,),) = publisher.execute(TABLES)
+    publisher.execute(
+        f"create publication ledger for table {tables} with (publish_via_partition_root = true)"
+    )
     subscriber.execute(
         f"create subscription ledger connection '{publisher.dsn()}' publication ledger"
     )

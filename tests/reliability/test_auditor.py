@@ -29,7 +29,7 @@ CORRUPTIONS = {
         "select pipeline_id, window_start_time, 3, event_time, 'passed', 'PENDING', 'IN_PROGRESS', generation, "
         "2, claim_token + 100, 'thief', '{}' from record_ledger.record_event "
         "where event = 'passed' and window_start_time = %(first)s",
-    "a claim token was drawn twice":
+    "a claim token of a pipeline was drawn twice":
         "update record_ledger.record_event set claim_token = 1 where event = 'passed'",
     "a run was passed two records":
         "update record_ledger.record_event set run_id = 'run 0' where event = 'passed'",
