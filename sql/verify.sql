@@ -56,6 +56,7 @@ begin
         'cancel_records(text, timestamptz, timestamptz, text)',
         'backfill_records(text, timestamptz, text)',
         'pause_pipeline(text, text)',
+        'set_pipeline_owner(text, text)',
         'resume_pipeline(text, text)',
         'retire_pipeline(text, text)',
         'range_effects(text, text, timestamptz, timestamptz)',

@@ -565,10 +565,290 @@ drop function if exists record_ledger.status_after(text, text, boolean, boolean)
 drop function if exists record_ledger.is_read_committed();
 $body$);
 select record_ledger.migrate(7, '0007_zones', $body$-- record_ledger migration 7: the zone that windows were cut with.
+-- One row per pipeline and stretch of windows; what older releases know of it stands in the events of pipelines.
 -- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
+-- Rules kept here: a stretch begins where its first window starts, and lasts until the next one begins.
+
+-- ---------------------------------------------------------------- pipeline
+alter table record_ledger.pipeline
+-- All windows from this instant on were cut with the zone in force, so a pass looks nothing up. Null while the zone in
+-- force has cut none: pipeline_zone then knows the zone of each.
+add column zone_since timestamptz;
+
+-- ---------------------------------------------------------------- pipeline_zone
+create table record_ledger.pipeline_zone (
+    pipeline_id text not null references record_ledger.pipeline (pipeline_id),
+    -- The start of the first window that was cut with the zone.
+    from_time timestamptz not null,
+    timezone text not null,
+    constraint one_zone_per_window_start primary key (pipeline_id, from_time)
+);
+comment on table record_ledger.pipeline_zone is
+'Private. One row per stretch of windows of a pipeline that were cut with one time zone.';
+
+-- Each config that a pipeline has had stands in an event of its own, with its version. A window was cut with the zone
+-- of the version that its record was first built with. A record that was stored unbuilt was cut with the newest
+-- version that was in force by then. Where events are missing the zone in force has to do.
+with version as (
+    select
+        e.pipeline_id,
+        (e.detail ->> 'config_version')::integer as config_version,
+        e.event_time,
+        e.detail #>> '{config,timezone}' as timezone
+    from record_ledger.pipeline_event as e
+    where e.event in ('registered', 'reconfigured')
+        and e.detail ? 'config_version'
+        and e.detail #>> '{config,timezone}' is not null
+),
+
+-- Most pipelines have had one zone, and no record has to be looked at.
+pipeline as (
+    select
+        p.pipeline_id,
+        p.timezone,
+        coalesce(m.has_moved, false) as has_moved
+    from record_ledger.pipeline as p
+    cross join lateral (
+        select bool_or(v.timezone <> p.timezone) as has_moved
+        from version as v
+        where v.pipeline_id = p.pipeline_id
+    ) as m
+),
+
+-- 'rebuilt' was the event of a record that is built with another version; the first one knows what was there before.
+record as (
+    select
+        r.pipeline_id,
+        r.window_start_time,
+        r.created_at,
+        case when b.detail is null then r.config_version
+            else (b.detail ->> 'config_version_before')::integer
+        end as config_version
+    from record_ledger.record as r
+    join pipeline as p on p.pipeline_id = r.pipeline_id and p.has_moved
+    left join lateral (
+        select e.detail
+        from record_ledger.record_event as e
+        where e.pipeline_id = r.pipeline_id
+            and e.window_start_time = r.window_start_time
+            and e.event = 'rebuilt'
+        order by e.event_no
+        limit 1
+    ) as b on true
+    union all
+    select
+        r.pipeline_id,
+        r.window_start_time,
+        r.created_at,
+        case when b.detail is null then r.config_version
+            else (b.detail ->> 'config_version_before')::integer
+        end as config_version
+    from record_ledger.archived_record as r
+    join pipeline as p on p.pipeline_id = r.pipeline_id and p.has_moved
+    left join lateral (
+        select e.detail
+        from record_ledger.archived_record_event as e
+        where e.pipeline_id = r.pipeline_id
+            and e.window_start_time = r.window_start_time
+            and e.event = 'rebuilt'
+        order by e.event_no
+        limit 1
+    ) as b on true
+),
+
+window_zone as (
+    select
+        r.pipeline_id,
+        r.window_start_time,
+        coalesce(
+            (
+                select v.timezone
+                from version as v
+                where v.pipeline_id = r.pipeline_id and v.config_version = r.config_version
+            ),
+            (
+                select v.timezone
+                from version as v
+                where v.pipeline_id = r.pipeline_id and v.event_time <= r.created_at
+                order by v.config_version desc
+                limit 1
+            ),
+            p.timezone
+        ) as timezone
+    from record as r
+    join pipeline as p on p.pipeline_id = r.pipeline_id
+),
+
+stretch as (
+    select
+        w.pipeline_id,
+        w.window_start_time,
+        w.timezone,
+        lag(w.timezone) over (
+            partition by w.pipeline_id order by w.window_start_time
+        ) as timezone_before
+    from window_zone as w
+)
+
+insert into record_ledger.pipeline_zone (pipeline_id, from_time, timezone)
+select
+    s.pipeline_id,
+    s.window_start_time,
+    s.timezone
+from stretch as s
+where s.timezone is distinct from s.timezone_before
+union all
+select
+    p.pipeline_id,
+    f.window_start_time,
+    p.timezone
+from pipeline as p
+cross join lateral (
+    select least(
+        (
+            select r.window_start_time
+            from record_ledger.record as r
+            where r.pipeline_id = p.pipeline_id
+            order by r.window_start_time
+            limit 1
+        ),
+        (
+            select a.window_start_time
+            from record_ledger.archived_record as a
+            where a.pipeline_id = p.pipeline_id
+            order by a.window_start_time
+            limit 1
+        )
+    ) as window_start_time
+) as f
+where not p.has_moved and f.window_start_time is not null;
+
+update record_ledger.pipeline as p
+set zone_since = z.from_time
+from (
+    select distinct on (s.pipeline_id)
+        s.pipeline_id,
+        s.from_time,
+        s.timezone
+    from record_ledger.pipeline_zone as s
+    order by s.pipeline_id asc, s.from_time desc
+) as z
+where z.pipeline_id = p.pipeline_id and z.timezone = p.timezone;
 $body$);
 select record_ledger.migrate(8, '0008_configs', $body$-- record_ledger migration 8: configs by meaning, and the fields that records are passed with.
+-- What a pass must know of a pipeline to tell an outdated record from a current one without looking at any other.
 -- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
+-- Rules kept here: a record is outdated when it was built before the fields_version of its pipeline, or never.
+
+-- ---------------------------------------------------------------- pipeline
+alter table record_ledger.pipeline
+-- The config_version at which default_record or check_fields last changed. Other keys make no record outdated.
+add column fields_version integer not null default 1,
+-- The check_fields that default_record leaves empty; null when it fills all. The one answer for all outdated records.
+add column missing_fields text[],
+-- Where default_record leaves some empty: the first record that a caller's own fields have made complete.
+add column filled_from timestamptz;
+
+update record_ledger.pipeline as p
+set fields_version = coalesce(
+        (
+            select max(v.config_version)
+            from (
+                select
+                    (e.detail ->> 'config_version')::integer as config_version,
+                    (f.fields, f.check_fields) is distinct from (
+                        lag(f.fields) over (order by e.event_no),
+                        lag(f.check_fields) over (order by e.event_no)
+                    ) as is_change
+                from record_ledger.pipeline_event as e
+                cross join lateral (
+                    select
+                        (e.detail #> '{config,default_record}') - 'pipeline_id' as fields,
+                        coalesce(e.detail #> '{config,check_fields}', '[]') as check_fields
+                ) as f
+                where e.pipeline_id = p.pipeline_id and e.event in ('registered', 'reconfigured')
+            ) as v
+            where v.is_change
+        ),
+        p.config_version
+    ),
+    missing_fields = (
+        select array_agg(c.field order by c.place)
+        from unnest(p.check_fields) with ordinality as c (field, place)
+        where coalesce(p.fields ->> c.field, '') = ''
+            and c.field not in (
+                'pipeline_id',
+                'target_day',
+                'window_start_time',
+                'window_end_time',
+                'time_interval'
+            )
+    );
+
+-- ---------------------------------------------------------------- record
+alter table record_ledger.record disable trigger user;
+
+-- What was never built waits with the others from now on: a pass builds it. It may be older than what was passed since.
+update record_ledger.record as r
+set missing_fields = null,
+    lane = case when r.is_historical then 'historical' else 'returned' end
+where r.open_pipeline_id is not null and r.lane in ('incomplete', 'unbuilt')
+    and r.config_version is null;
+
+-- What was built and is incomplete is told apart by the config that it was built with.
+update record_ledger.record as r
+set lane = 'incomplete' || lpad(r.config_version::text, 10, '0')
+        || case when r.is_historical then 'h' else '' end
+where r.open_pipeline_id is not null and r.lane in ('incomplete', 'unbuilt');
+
+-- Whatever else was never built counts by default_record as well.
+update record_ledger.record as r
+set missing_fields = null
+where r.open_pipeline_id is not null and r.config_version is null and r.missing_fields is not null;
+
+alter table record_ledger.record enable trigger user;
+
+-- Views that others may have built on hold the whole row, so the two columns stay, and nothing reads them.
+comment on column record_ledger.record.awaits_build is
+'Private. Not used any more: the lane and the config_version say which record is to be built.';
+comment on column record_ledger.record.out_of_order is
+'Private. Not used any more: a record that has left the lane ''waiting'' never comes back to it.';
+
+-- ---------------------------------------------------------------- pipeline_event
+-- A config that returns is found by its text, whatever number of configs a pipeline has had.
+create index configs_by_text
+on record_ledger.pipeline_event (
+    pipeline_id, pg_catalog.hashtextextended(detail ->> 'config', 0)
+)
+where detail ->> 'config' is not null;
+-- The few that have returned, newest last.
+create index returned_configs
+on record_ledger.pipeline_event (event_time, pipeline_id)
+where detail ->> 'same_config_as_version' is not null;
+
+-- ---------------------------------------------------------------- functions whose signature is another one now
+drop function if exists record_ledger.lane(text, text[], boolean, integer, boolean, boolean);
+drop function if exists record_ledger.config_problems(jsonb);
+drop function if exists record_ledger.next_answer(record_ledger.pipeline, text, timestamptz);
+drop function if exists record_ledger.oldest_due(text, text, timestamptz, timestamptz);
+drop function if exists record_ledger.pass_record(record_ledger.pipeline, text, timestamptz);
+drop function if exists record_ledger.windows_to_build(
+    record_ledger.pipeline, boolean, timestamptz
+);
+drop function if exists record_ledger.build_records(record_ledger.pipeline, jsonb, timestamptz);
+drop function if exists record_ledger.can_build_alone(record_ledger.pipeline, timestamptz);
+drop function if exists record_ledger.record_missing_fields(
+    jsonb, integer, record_ledger.pipeline
+);
+drop function if exists record_ledger.pending_in_order(
+    text, integer, integer, timestamptz, integer
+);
+drop function if exists record_ledger.expected_claims(
+    record_ledger.pipeline, timestamptz, interval, boolean, timestamptz
+);
+drop function if exists record_ledger.stuck_window(
+    record_ledger.pipeline, timestamptz, timestamptz, timestamptz[], boolean
+);
 $body$);
 select record_ledger.migrate(9, '0009_safety', $body$-- record_ledger migration 9: owners of pipelines, and bounds of texts.
 -- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
@@ -684,7 +964,8 @@ comment on function record_ledger.backfill_windows(
 ) is
 'Private. The windows that a backfill adds before the first stored one, oldest first.';
 -- record_ledger.built_problem: what is wrong with the built windows that a caller sent; null when nothing is.
--- Each must be {"window_start_time": ISO 8601 with offset, "fields": {exactly the config's fields}}.
+-- Each must be {"window_start_time": ISO 8601 with offset, "window_end_time": the same, "config_version": the number
+-- that to_build gave, "fields": {...}}, and one of the config in force has exactly its fields.
 -- Read by: store_new_records, store_new_and_pass_valid_record.
 -- Rules: instant.
 create or replace function record_ledger.built_problem(built jsonb, p record_ledger.pipeline)
@@ -694,18 +975,31 @@ stable
 as $$
 declare
     v_entry jsonb;
+    v_name text;
     v_fields constant text[] := array(select k from jsonb_object_keys(p.fields) as k order by k);
 begin
     if jsonb_typeof(built) is distinct from 'array' then
         return format('built: %s is no array', coalesce(left(built::text, 80), 'null'));
     end if;
     for v_entry in select e.element from jsonb_array_elements(built) as e (element) loop
-        if jsonb_typeof(v_entry) <> 'object'
-            or record_ledger.instant(v_entry ->> 'window_start_time') is null
+        foreach v_name in array array['window_start_time', 'window_end_time'] loop
+            if jsonb_typeof(v_entry) <> 'object'
+                or record_ledger.instant(v_entry ->> v_name) is null
+            then
+                return format(
+                    'built: %s has no %s in ISO 8601 with an offset; '
+                    'send back what to_build names',
+                    left(v_entry::text, 160),
+                    v_name
+                );
+            end if;
+        end loop;
+        if jsonb_typeof(v_entry -> 'config_version') is distinct from 'number'
+            or v_entry ->> 'config_version' !~ '^[0-9]{1,9}$'
         then
             return format(
-                'built: %s has no window_start_time in ISO 8601 with an offset',
-                left(v_entry::text, 160)
+                'built: window %s has no config_version; send back the one that to_build names',
+                v_entry ->> 'window_start_time'
             );
         end if;
         if jsonb_typeof(v_entry -> 'fields') is distinct from 'object' then
@@ -713,8 +1007,9 @@ begin
                 'built: window %s has no object "fields"', v_entry ->> 'window_start_time'
             );
         end if;
-        if array(select k from jsonb_object_keys(v_entry -> 'fields') as k order by k)
-            <> v_fields
+        if (v_entry ->> 'config_version')::integer = p.config_version
+            and array(select k from jsonb_object_keys(v_entry -> 'fields') as k order by k)
+                <> v_fields
         then
             return format(
                 'built: the fields of window %s are %s; the config''s default_record has %s',
@@ -729,33 +1024,24 @@ end
 $$;
 comment on function record_ledger.built_problem(jsonb, record_ledger.pipeline) is
 'What is wrong with the built windows that a caller sent; null when nothing is.';
--- record_ledger.can_build_alone: does a stable record wait to be built from a config that needs no rendering?
--- Only a changed config leaves such records: callers ask when config_version > 1. The oldest one answers for all.
--- Read by: store_new_and_pass_valid_record.
--- Rules: is_stable, is_lost.
-create or replace function record_ledger.can_build_alone(
-    p record_ledger.pipeline, as_of timestamptz
-)
-returns boolean
-language plpgsql
+-- record_ledger.built_windows: the entries of built that were rendered with the config in force, one per window.
+-- One of another config_version is left out: its fields are another config's, whatever they are called.
+-- Read by: store_windows, build_records, built_fields.
+-- Rules: built_problem has read the array before.
+create or replace function record_ledger.built_windows(built jsonb, p record_ledger.pipeline)
+returns table (window_start_time timestamptz, window_end_time timestamptz, fields jsonb)
+language sql
 stable
 as $$
-begin
-    return not p.has_templates and coalesce(
-        (
-            select record_ledger.is_stable(r.window_end_time, p.x_time_back, as_of)
-            from record_ledger.record as r
-            where r.open_pipeline_id = p.pipeline_id and r.lane = 'unbuilt'
-                and not record_ledger.is_lost(r.window_end_time, p.source_retention, as_of)
-            order by r.window_start_time
-            limit 1
-        ),
-        false
-    );
-end
+    select distinct on (1, 2)
+        (e.element ->> 'window_start_time')::timestamptz as window_start_time,
+        (e.element ->> 'window_end_time')::timestamptz as window_end_time,
+        e.element -> 'fields' as fields
+    from jsonb_array_elements(built) as e (element)
+    where (e.element -> 'config_version') = to_jsonb((p).config_version)
 $$;
-comment on function record_ledger.can_build_alone(record_ledger.pipeline, timestamptz) is
-'Private. Whether a stable record of the pipeline waits to be built from a config without templates.';
+comment on function record_ledger.built_windows(jsonb, record_ledger.pipeline) is
+'Private. The entries of built that were rendered with the config in force, one per window.';
 -- record_ledger.check_counts: true when the counts of a record in progress let it be completed; raises RL007 else.
 -- They agree, somebody waived them for this generation, or the config in force asks for none.
 -- Called by: check_record_change, only for records whose pipeline asked for counts when they were passed, or since.
@@ -776,10 +1062,9 @@ begin
         return true;
     end if;
     raise exception 'counts do not agree: window % of pipeline % is not completed: %',
-        (
-            select record_ledger.local_time(r.window_start_time, p.timezone)
-            from record_ledger.pipeline as p
-            where p.pipeline_id = r.pipeline_id
+        record_ledger.local_time(
+            r.window_start_time,
+            record_ledger.stretch_timezone(r.pipeline_id, r.window_start_time)
         ),
         r.pipeline_id,
         v_problem
@@ -987,7 +1272,7 @@ begin
         or new.claim_token is distinct from old.claim_token
         or new.last_detail is distinct from old.last_detail;
     if not v_is_event then
-        -- A heartbeat, a new judgement of what is missing, or a link: no event, so nothing else may differ.
+        -- A heartbeat, a link, or built anew with the same fields: no event, so nothing else may differ.
         v_is_legal := new.generation = old.generation and new.attempt = old.attempt
             and new.fields = old.fields and new.event_count = old.event_count
             and new.run_id is not distinct from old.run_id
@@ -1057,7 +1342,8 @@ begin
                 v_is_legal := old.status in ('COMPLETED', 'FAILED', 'WAIVED') and new.attempt = 0;
             when 'rebuilt' then
                 v_status := 'PENDING';
-                v_is_legal := old.status = 'PENDING';
+                v_is_legal := old.status = 'PENDING'
+                    and new.postponement is not distinct from old.postponement;
             when 'counts_waived' then
                 v_status := old.status;
                 new.counts_waived := true;
@@ -1065,6 +1351,7 @@ begin
                     and new.claim_token is not distinct from old.claim_token
                     and new.run_id is not distinct from old.run_id
                     and new.retry_at is not distinct from old.retry_at
+                    and new.cancellation is not distinct from old.cancellation
                     and new.postponement is not distinct from old.postponement;
             else
                 v_is_legal := false;
@@ -1089,13 +1376,17 @@ begin
             and (v_status = 'IN_PROGRESS') = (new.lease_expires_at is not null)
             and (v_status <> 'IN_PROGRESS' or new.claim_token is not null)
             and (v_status <> 'PENDING' or (new.claim_token is null and new.run_id is null))
-            and (v_status = 'PENDING' or new.retry_at is null)
-            and (
-                new.cancellation is null and (old.cancellation is null or v_status <> 'IN_PROGRESS')
-                or new.last_event = 'cancelled'
-                or v_status = 'IN_PROGRESS' and new.cancellation = old.cancellation
-            )
-            and (new.postponement is null or v_status = 'PENDING' and new.retry_at is not null);
+            and (v_status = 'PENDING' or new.retry_at is null);
+        -- A cancellation is of a record in progress, a postponement of one that waits.
+        if new.cancellation is not null or new.postponement is not null then
+            v_is_legal := v_is_legal
+                and (
+                    new.cancellation is null
+                    or new.last_event = 'cancelled'
+                    or v_status = 'IN_PROGRESS' and new.cancellation = old.cancellation
+                )
+                and (new.postponement is null or v_status = 'PENDING' and new.retry_at is not null);
+        end if;
     end if;
     if v_is_legal is not true then
         raise exception 'illegal change of the record % of pipeline %: % from % to %',
@@ -1113,9 +1404,9 @@ begin
     new.lane := record_ledger.lane(
         new.status,
         new.missing_fields,
-        new.awaits_build,
-        new.event_count,
-        new.out_of_order,
+        new.config_version,
+        -- Once out of the lane 'waiting', whose mark may have gone by it, a record does not come back to it.
+        old.lane = 'waiting',
         new.is_historical
     );
     new.open_pipeline_id := case when new.lane is not null then new.pipeline_id end;
@@ -1309,8 +1600,14 @@ comment on function record_ledger.config_keys() is
 -- Each names the key, the value and what would be valid; empty when the config is valid.
 -- Read by: read_config.
 -- Rules: config_keys, ledger_columns, duration, near_names, required_counts_problems, retention_problems,
--- recount_problems.
-create or replace function record_ledger.config_problems(config jsonb)
+-- recount_problems, twofold_time.
+create or replace function record_ledger.config_problems(
+    config jsonb,
+    -- The pipeline is registered: it keeps its name, also where a later release refuses such a name.
+    is_registered boolean default false,
+    -- The zone was looked up for it before. That takes 11 ms, which two deployments in turn would pay in each call.
+    is_known_zone boolean default false
+)
 returns text[]
 language plpgsql
 stable
@@ -1319,6 +1616,15 @@ declare
     v_problems text[] := '{}';
     -- "at time zone" reads these names as abbreviations: the same offset all year round.
     v_ambiguous_zones constant text[] := '{CET,EET,MET,WET}';
+    v_blank constant text := '[[:space:]' || case
+        -- Those that no eye can see, and that not every locale calls a space.
+        when getdatabaseencoding() = 'UTF8'
+            then concat(
+                chr(133), chr(160), chr(8192), '-', chr(8207), chr(8232), chr(8233), chr(8239),
+                chr(8287), chr(8288), chr(12288), chr(65279)
+            )
+        else ''
+    end || ']';
     v_record jsonb := config -> 'default_record';
     v_keys text[] := '{}';
     v_key text;
@@ -1342,7 +1648,7 @@ begin
         v_problems := v_problems
             || 'timezone: missing; give an IANA name such as "Europe/Berlin"'::text;
     elsif jsonb_typeof(v_value) <> 'string'
-        or not exists (
+        or not is_known_zone and not exists (
             select
             from pg_catalog.pg_timezone_names as z
             where z.name = config ->> 'timezone'
@@ -1393,9 +1699,21 @@ begin
             end if;
         elsif v_duration is null then
             v_problems := v_problems || format(
-                '%s: %s is no duration; give units, such as "1d", "1d2h30m20s" or "PT26H" '
-                '(no months, years or bare numbers)',
-                v_key, left(v_value::text, 80)
+                '%s: %s is no duration; %s',
+                v_key,
+                left(v_value::text, 80),
+                case
+                    when jsonb_typeof(v_value) = 'string'
+                        and v_value::text ~ '^"[^P]*[0-9[:space:]]M[sS]?([^[:alpha:]]|$)'
+                        then 'an upper-case M may mean minutes or months: "1m" is a minute, and '
+                            'months are not valid; give units w, d, h, m, s, ms or us'
+                            || case v_key
+                                when 'granularity' then ', whole seconds from "1s" to "1d"'
+                                else ''
+                            end
+                    else 'give units, such as "1d", "1d2h30m20s" or "PT26H" '
+                        '(no months, years or bare numbers)'
+                end
             );
         elsif v_key = 'granularity'
             and (v_duration < interval '1 second' or v_duration > interval '24:00:00'
@@ -1421,8 +1739,8 @@ begin
         if v_value is not null
             and (
                 jsonb_typeof(v_value) <> 'number'
-                or v_value::text !~ '^[0-9]{1,9}$'
-                or v_value::text::integer < 1
+                or v_value::text !~ '^[0-9]{1,9}([.]0+)?$'
+                or v_value::text::numeric < 1
             )
         then
             v_problems := v_problems || format(
@@ -1464,6 +1782,18 @@ begin
             'or "2026-01-01T06:00+01:00"',
             left(v_value::text, 80)
         );
+    elsif jsonb_typeof(v_value) = 'string'
+        -- A zone that the server does not know has no clocks to ask.
+        and not exists (select from unnest(v_problems) as f where starts_with(f, 'timezone: '))
+    then
+        v_problems := v_problems || array_remove(
+            array[
+                'start_at: '
+                || record_ledger.twofold_time(config ->> 'start_at', config ->> 'timezone')
+                || '; give the one that is meant, with its offset'
+            ],
+            null
+        );
     end if;
 
     -- default_record and the pipeline's name
@@ -1504,6 +1834,13 @@ begin
             v_problems := v_problems || format(
                 'pipeline_id: %s is no pipeline name; '
                 'give a text of 1 to 255 bytes without templates',
+                left(v_value::text, 80)
+            );
+        elsif v_value #>> '{}' ~ concat('^', v_blank, '|', v_blank, '$') and not is_registered
+        then
+            -- It would look like another pipeline of the same name.
+            v_problems := v_problems || format(
+                'pipeline_id: %s begins or ends with a blank; give the name without it',
                 left(v_value::text, 80)
             );
         end if;
@@ -1550,8 +1887,55 @@ begin
         || record_ledger.required_counts_problems(config -> 'required_counts');
 end
 $$;
-comment on function record_ledger.config_problems(jsonb) is
+comment on function record_ledger.config_problems(jsonb, boolean, boolean) is
 'Everything that is wrong with a config, one sentence each, naming the key, the value and what would be valid.';
+-- record_ledger.configured: the row that a pipeline has once a config is in force; validates it (RL001).
+-- All but the config stays: whether it is paused, when it was registered. Writes nothing.
+-- Once there are records, start_at is left as it was: it said where the first of them starts. Another one is answered
+-- with a notice, which is the same in each call, so that a program can give it once.
+-- Read by: store_new_and_pass_valid_record, register_config.
+-- Rules: known_config, read_config, missing_fields, last_window.
+create or replace function record_ledger.configured(
+    old record_ledger.pipeline, config jsonb
+)
+returns record_ledger.pipeline
+language plpgsql
+stable
+as $$
+declare
+    p record_ledger.pipeline := record_ledger.read_config(record_ledger.known_config(config));
+begin
+    p.missing_fields := record_ledger.missing_fields(p.fields, p.check_fields);
+    p.fields_version := 1;
+    if old.pipeline_id is null then
+        return p;
+    end if;
+    p.config_version := old.config_version + 1;
+    if p.fields = old.fields and p.check_fields = old.check_fields then
+        p.fields_version := old.fields_version;
+        p.filled_from := old.filled_from;
+    else
+        p.fields_version := p.config_version;
+    end if;
+    p.paused_at := old.paused_at;
+    p.paused_by := old.paused_by;
+    p.pause_reason := old.pause_reason;
+    p.is_retired := old.is_retired;
+    p.created_at := old.created_at;
+    p.updated_at := old.updated_at;
+    if exists (select from record_ledger.last_window(p.pipeline_id)) then
+        perform record_ledger.note_start_at(old, config);
+        p.start_at := old.start_at;
+        p.config := p.config - 'start_at';
+        if old.config ? 'start_at' then
+            p.config := p.config || jsonb_build_object('start_at', old.config -> 'start_at');
+        end if;
+    end if;
+    return p;
+end
+$$;
+comment on function record_ledger.configured(record_ledger.pipeline, jsonb) is
+'Private. The row that a pipeline has once a config is in force; raises RL001 with all problems in one error.';
 -- record_ledger.count_tolerance: by how many rows a count may be off, as a config's tolerance says.
 -- '5 rows' whatever the count, '0.1%' of the count it is compared with; null when the text is no tolerance.
 -- Read by: required_counts_problems, counts_problem.
@@ -1659,10 +2043,11 @@ $$;
 comment on function record_ledger.counts_problem(text, timestamptz, bigint) is
 'Why the counts of a claim do not suffice to complete its record, with the counts; null when they do, or none are required.';
 -- record_ledger.day_coverage: how the windows of a pipeline cover a local day, the archive included.
--- The day is [its local midnight, the next one). A window is published when a generation of it was completed, also
--- while a later one is under way; done when it is COMPLETED or WAIVED. Counts are those of published generations.
+-- The day is [its midnight, the next one) of the zone in force, and windows cover it wherever they begin and end. One is
+-- published when a generation of it was completed, also while a later one is under way; done when it is COMPLETED or
+-- WAIVED. All counts are of windows that begin in the day; counts of rows are those of published generations.
 -- Read by: is_day_sealed, daily_coverage.
--- Rules: day_start. Windows never overlap, so those that start and end in the day tile it when their lengths add up.
+-- Rules: day_start. Windows never overlap, so they cover the day when their lengths within it add up to its own.
 create or replace function record_ledger.day_coverage(
     p record_ledger.pipeline,
     local_date date,
@@ -1690,6 +2075,9 @@ as $$
 declare
     v_day_seconds numeric;
     v_done_seconds numeric;
+    -- The window that begins before the day and ends within it or after it.
+    v_across record;
+    v_across_seconds numeric;
 begin
     day_start_time := record_ledger.day_start(day_coverage.local_date, p.timezone);
     day_end_time := record_ledger.day_start(day_coverage.local_date + 1, p.timezone);
@@ -1697,7 +2085,9 @@ begin
     with windows as materialized (
         select
             r.window_start_time,
-            extract(epoch from r.window_end_time - r.window_start_time) as seconds,
+            extract(
+                epoch from least(r.window_end_time, day_coverage.day_end_time) - r.window_start_time
+            ) as seconds,
             r.status,
             r.published_generation,
             r.last_event,
@@ -1749,7 +2139,6 @@ begin
                 and l.window_start_time >= day_coverage.day_start_time
                 and l.window_start_time < day_coverage.day_end_time
         ) as r
-        where r.window_end_time <= day_coverage.day_end_time
     ),
 
     -- The newest count of each stage under that claim, where the record is.
@@ -1811,6 +2200,40 @@ begin
         v_done_seconds,
         counts
     from windows as w;
+    if first_window_start_time > day_start_time or first_window_start_time is null then
+        -- Cut with another zone, or with other data of this one: a window may lie across the midnight.
+        select r.window_start_time, r.window_end_time, r.status into v_across
+        from record_ledger.record as r
+        where r.pipeline_id = p.pipeline_id
+            and r.window_start_time < day_coverage.day_start_time
+        order by r.window_start_time desc
+        limit 1;
+        if not found then
+            select a.window_start_time, a.window_end_time, a.status into v_across
+            from record_ledger.archived_record as a
+            where a.pipeline_id = p.pipeline_id
+                and a.window_start_time < day_coverage.day_start_time
+            order by a.window_start_time desc
+            limit 1;
+        end if;
+        if v_across.window_end_time > day_start_time then
+            v_across_seconds := extract(
+                epoch from least(v_across.window_end_time, day_end_time) - day_start_time
+            );
+            if v_across.status in ('COMPLETED', 'WAIVED') then
+                v_done_seconds := v_done_seconds + v_across_seconds;
+                covered_seconds := covered_seconds + v_across_seconds;
+            elsif exists (
+                select
+                from record_ledger.pipeline_records as l
+                where l.pipeline_id = p.pipeline_id
+                    and l.window_start_time = v_across.window_start_time
+                    and l.published_generation is not null
+            ) then
+                covered_seconds := covered_seconds + v_across_seconds;
+            end if;
+        end if;
+    end if;
     is_published := covered_seconds = v_day_seconds;
     is_sealed := v_done_seconds = v_day_seconds;
 end
@@ -1830,7 +2253,7 @@ as $$
 $$;
 comment on function record_ledger.day_start(date, text) is
 'The first instant of a local date in a time zone; consecutive ones tile time exactly.';
--- record_ledger.days_with_windows: the local days of a pipeline, from its first window's to its newest one's.
+-- record_ledger.days_with_windows: the local days of a pipeline, from its first window's to the last of its newest one.
 -- Every date between them, whether its windows are in the ledger or in the archive.
 -- Read by: daily_coverage.
 -- Rules: local_day.
@@ -1861,7 +2284,8 @@ begin
         order by r.window_start_time
         limit 1;
     end if;
-    select l.window_start_time into v_last
+    -- A window that was cut with another zone may reach into the day after that of its start.
+    select l.window_end_time - interval '1 microsecond' into v_last
     from record_ledger.last_window(p.pipeline_id) as l;
     return query
     select record_ledger.local_day(v_first, p.timezone) + n
@@ -1997,6 +2421,7 @@ comment on function record_ledger.due_windows(
 'Private. The windows from an instant on that began before as_of - x_time_back, oldest first.';
 -- record_ledger.duration: reads a config's duration ('1d', '1d2h30m20s', 'PT26H') as elapsed time.
 -- Null when the text is no duration: bare numbers, months, years and infinity are none. 1d is 24 h on every day.
+-- Units may be in any case but for M and MS, which others read as months: minutes are m, milliseconds ms.
 -- Read by: config_problems, read_config, and status --fail-on of the runner.
 -- Rules: units are required; a sign is read, and judged by the caller.
 create or replace function record_ledger.duration(duration_text text)
@@ -2016,6 +2441,7 @@ begin
             '^P(?=[0-9]|T[0-9])([0-9]+W)?([0-9]+D)?'
             '(T(?=[0-9])([0-9]+H)?([0-9]+M)?([0-9]+([.][0-9]+)?S)?)?$'
         )
+        or duration_text ~ '^[^P]*M[sS]?([^[:alpha:]]|$)'
     then
         return null;
     end if;
@@ -2087,14 +2513,13 @@ comment on function record_ledger.enough_windows() is
 'From how many windows on lateness is told as a share.';
 -- record_ledger.expected_claims: how each record in progress is expected to come out of it, seen from an instant.
 -- While its lease runs, the run completes: run_duration after its pass, or where that is over already, with the lease.
--- Where the lease has run out, the next pass takes the record back or marks it failed. (One that must be built as well
--- is built by the pass after that one, which is not told apart here.) A cancelled claim ends as a failed record.
+-- Where the lease has run out, the next pass takes the record back or marks it failed. A cancelled claim ends as a
+-- failed record.
 -- Read by: planned_passes. Rules: retry_time, is_lost; collect_expired_leases does what is said here of expired leases.
 create or replace function record_ledger.expected_claims(
     p record_ledger.pipeline,
     first_active timestamptz,
     run_duration interval,
-    can_build boolean,
     as_of timestamptz
 )
 returns table (
@@ -2131,7 +2556,10 @@ as $$
             r.lease_expires_at <= as_of as is_lost,
             r.attempt < (p).max_attempts
             and r.cancellation is null
-            and (r.missing_fields is null or r.awaits_build and can_build) as comes_back
+            and case
+                when r.config_version >= (p).fields_version then r.missing_fields
+                else (p).missing_fields
+            end is null as comes_back
     ) as l
     where r.open_pipeline_id = (p).pipeline_id and r.lane = 'active'
         and r.window_start_time >= coalesce(first_active, '-infinity')
@@ -2142,7 +2570,7 @@ as $$
         )
 $$;
 comment on function record_ledger.expected_claims(
-    record_ledger.pipeline, timestamptz, interval, boolean, timestamptz
+    record_ledger.pipeline, timestamptz, interval, timestamptz
 ) is
 'Private. When each record in progress is expected to be completed, or to be passed again.';
 -- record_ledger.expected_duration: how long a run of a pipeline takes, as measured; null when none was completed.
@@ -2234,6 +2662,39 @@ comment on function record_ledger.half_of_time_left(
     timestamptz, record_ledger.pipeline, timestamptz
 ) is
 'Half of the seconds for which a window''s source data is still there; null when nothing says how long it is kept.';
+-- record_ledger.incomplete_lanes: the lanes of a pipeline's incomplete records, one for each config that built some.
+-- Each is found by one look-up in the index, however many records it holds; most pipelines have none.
+-- Read by: lane_heads, next_candidate, windows_to_build, planned_passes, stuck_window, waive_lost_records.
+-- Rules: lane names them.
+create or replace function record_ledger.incomplete_lanes(
+    pipeline_id text,
+    -- Only those of records that are outdated at this fields_version; null for all.
+    fields_version integer default null
+)
+returns setof text
+language plpgsql
+stable
+as $$
+declare
+    v_end constant text := 'incomplete' || coalesce(lpad(fields_version::text, 10, '0'), 'i');
+    v_lane text := 'incomplete';
+begin
+    loop
+        v_lane := (
+            select r.lane
+            from record_ledger.record as r
+            where r.open_pipeline_id = incomplete_lanes.pipeline_id
+                and r.lane > v_lane and r.lane < v_end
+            order by r.lane
+            limit 1
+        );
+        exit when v_lane is null;
+        return next v_lane;
+    end loop;
+end
+$$;
+comment on function record_ledger.incomplete_lanes(text, integer) is
+'Private. The lanes of a pipeline''s incomplete records, one for each config that they were built with.';
 -- record_ledger.instant: reads an ISO 8601 time with an offset; null when the text is none.
 -- No other form: PostgreSQL would read 'tomorrow' and 'infinity' too, and '01/02/03' as the session's DateStyle says.
 -- Read by: start_instant, built_problem.
@@ -2358,6 +2819,115 @@ as $$
 $$;
 comment on function record_ledger.is_safe_to_write() is
 'Whether the transaction sees what others committed while it waited for a lock, and fires the ledger''s triggers.';
+-- record_ledger.is_same_config: does a config mean what the one in force means?
+-- Only keys that are spelt otherwise are read: a duration as elapsed time, a number as a number, a key that is not
+-- given as its default. What cannot be read is not the same, and the validation says why. start_at means nothing any
+-- more once there are records. So a config in other words costs microseconds in each call, not a validation.
+-- Read by: store_new_and_pass_valid_record, register_pipeline, register_config.
+-- Rules: config_keys, duration, start_instant, is_same_counts, recount_ages, last_window.
+create or replace function record_ledger.is_same_config(
+    p record_ledger.pipeline, config jsonb
+)
+returns boolean
+language plpgsql
+stable
+as $$
+declare
+    v_key text;
+    v_value jsonb;
+    v_text text;
+    v_is_same boolean;
+begin
+    if p.pipeline_id is null or jsonb_typeof(config) <> 'object' then
+        return false;
+    end if;
+    for v_key in
+        select k.key
+        from unnest(record_ledger.config_keys()) as k (key)
+        where nullif(config -> k.key, 'null') is distinct from (p.config -> k.key)
+    loop
+        v_value := nullif(config -> v_key, 'null');
+        v_text := v_value #>> '{}';
+        -- A text with units; whatever else JSON holds is no duration.
+        v_is_same := case v_key
+            when 'pipeline_id' then coalesce(
+                v_value = to_jsonb(p.pipeline_id),
+                (config #> '{default_record,pipeline_id}') is not null
+            )
+            when 'default_record' then case jsonb_typeof(v_value)
+                when 'object' then v_value - 'pipeline_id' = p.fields and coalesce(
+                    (v_value -> 'pipeline_id') = to_jsonb(p.pipeline_id),
+                    nullif(config -> 'pipeline_id', 'null') is not null
+                )
+            end
+            when 'x_time_back' then record_ledger.duration(v_text) = p.x_time_back
+            when 'granularity' then record_ledger.duration(v_text) = p.granularity
+            when 'lease' then record_ledger.duration(coalesce(v_text, '1h')) = p.lease
+            when 'retry_delay' then record_ledger.duration(coalesce(v_text, '5m')) = p.retry_delay
+            when 'source_retention' then record_ledger.duration(v_text) = p.source_retention
+            when 'at_risk_within' then case
+                when v_value is null then p.source_retention / 4
+                else record_ledger.duration(v_text)
+            end = p.at_risk_within
+            when 'check_fields' then coalesce(v_value, '[]') = to_jsonb(p.check_fields)
+            when 'max_active_records' then v_value = to_jsonb(p.max_active_records)
+            when 'max_attempts' then coalesce(v_value, '3') = to_jsonb(p.max_attempts)
+            when 'depends_on_past' then coalesce(v_value, 'false') = to_jsonb(p.depends_on_past)
+            when 'backfill_share' then coalesce(v_value, '0') = to_jsonb(p.backfill_share)
+            when 'pass_order' then coalesce(v_value, '"oldest"') = to_jsonb(p.pass_order)
+            when 'reopen_budget' then coalesce(v_value, '10') = to_jsonb(p.reopen_budget)
+            when 'required_counts' then record_ledger.is_same_counts(v_value, p.required_counts)
+            when 'recount_ages' then record_ledger.recount_ages(v_value) = p.recount_ages
+            when 'start_at' then
+                (
+                    v_value is null
+                    or record_ledger.start_instant(v_text, p.timezone) is not null
+                )
+                and (
+                    record_ledger.start_instant(v_text, p.timezone) = p.start_at
+                    or exists (select from record_ledger.last_window(p.pipeline_id))
+                )
+        end;
+        if v_is_same is not true then
+            return false;
+        end if;
+    end loop;
+    return true;
+end
+$$;
+comment on function record_ledger.is_same_config(record_ledger.pipeline, jsonb) is
+'Private. Whether a config means what the one in force means.';
+-- record_ledger.is_same_counts: do required_counts mean the ones in force?
+-- A list of stages is short for an object; "5 rows" and "5rows" are one tolerance, "0.1%" and "0.10%" as well.
+-- Read by: is_same_config.
+-- Rules: count_tolerance.
+create or replace function record_ledger.is_same_counts(given jsonb, in_force jsonb)
+returns boolean
+language plpgsql
+immutable
+as $$
+declare
+    v_given jsonb := case jsonb_typeof(given)
+        when 'array' then jsonb_build_object('stages', given)
+        else given
+    end;
+    v_tolerance text := coalesce(v_given ->> 'tolerance', '0 rows');
+begin
+    if given is null or in_force is null then
+        return given is null and in_force is null;
+    end if;
+    return jsonb_typeof(v_given) = 'object'
+        and v_given - array['stages', 'tolerance'] = '{}'
+        and jsonb_typeof(coalesce(v_given -> 'tolerance', '""')) in ('string', 'null')
+        and (v_given -> 'stages') = (in_force -> 'stages')
+        -- Read for one count they differ where they differ at all: only percentages grow with it.
+        and (strpos(v_tolerance, '%') = 0) = (strpos(in_force ->> 'tolerance', '%') = 0)
+        and record_ledger.count_tolerance(v_tolerance, 1)
+            = record_ledger.count_tolerance(in_force ->> 'tolerance', 1);
+end
+$$;
+comment on function record_ledger.is_same_counts(jsonb, jsonb) is
+'Private. Whether required_counts mean the ones in force.';
 -- record_ledger.is_stable: has the data of a window settled?
 -- From the very instant on at which window_end_time + x_time_back is reached.
 -- Read by: next_answer, record_verdict, can_build_alone, build_records, windows_to_build,
@@ -2401,6 +2971,22 @@ as $$
 $$;
 comment on function record_ledger.iso_time(timestamptz) is
 'An instant in ISO 8601 with the offset of the session''s time zone.';
+-- record_ledger.json_time: an instant as JSON holds it, ISO 8601 with the offset of a zone.
+-- Where the zone is null that of the session, for functions that have set a pipeline's: many times faster.
+-- Read by: windows_to_build.
+-- Rules: local_time.
+create or replace function record_ledger.json_time(instant timestamptz, timezone text)
+returns jsonb
+language sql
+stable
+as $$
+    select case
+        when timezone is null then to_jsonb(instant)
+        else to_jsonb(record_ledger.local_time(instant, timezone))
+    end
+$$;
+comment on function record_ledger.json_time(timestamptz, text) is
+'Private. An instant as JSON: ISO 8601 with the offset of a zone, or of the session''s where the zone is null.';
 -- record_ledger.known_config: a config without what the ledger ignores.
 -- Keys that are null count as not given.
 -- Read by: store_new_and_pass_valid_record, register_pipeline.
@@ -2426,20 +3012,20 @@ comment on function record_ledger.known_config(jsonb) is
 -- record_ledger.lane: where an open record waits; null for a finished one.
 --   active     in progress
 --   failed     failed
---   historical pending and complete, backfilled or reopened
---   incomplete pending and incomplete; building cannot help
---   returned   pending and complete again, after a pass or a rebuild
---   unbuilt    pending and incomplete; to be built (again) from the pipeline's config
---   waiting    pending, complete, never passed, stored in order: passed strictly oldest first
+--   historical pending, backfilled or reopened
+--   incomplete pending, built and check_fields are empty: with the config_version it has, and h if historical
+--   returned   pending again, after a pass, or after it was incomplete
+--   waiting    pending, never passed, stored in order: passed strictly oldest first
+-- No lane is judged anew when the config changes: outdated records count by what default_record fills.
 -- The rare ones are neighbours by name, so that one look finds out whether any of them holds a record.
 -- Read by: check_record_change, store_windows, backfill_records.
 -- Rules: every open record is in exactly one lane, so one index of lanes finds whatever a pass asks for.
 create or replace function record_ledger.lane(
     status text,
     missing_fields text[],
-    awaits_build boolean,
-    event_count integer,
-    out_of_order boolean,
+    config_version integer,
+    -- It has been in no other lane than 'waiting'.
+    is_in_order boolean,
     is_historical boolean
 )
 returns text
@@ -2447,22 +3033,23 @@ language sql
 immutable
 as $$
     select case
-        when status = 'PENDING' and missing_fields is not null and awaits_build then 'unbuilt'
-        when status = 'PENDING' and missing_fields is not null then 'incomplete'
+        when status = 'PENDING' and missing_fields is not null and config_version is not null
+            then 'incomplete' || lpad(config_version::text, 10, '0')
+                || case when is_historical then 'h' else '' end
         when status = 'PENDING' and is_historical then 'historical'
-        when status = 'PENDING' and (event_count > 0 or out_of_order) then 'returned'
-        when status = 'PENDING' then 'waiting'
+        when status = 'PENDING' and is_in_order then 'waiting'
+        when status = 'PENDING' then 'returned'
         when status = 'IN_PROGRESS' then 'active'
         when status = 'FAILED' then 'failed'
     end
 $$;
-comment on function record_ledger.lane(text, text[], boolean, integer, boolean, boolean) is
-'Private. The lane of an open record: active, failed, historical, incomplete, returned, unbuilt or waiting; null when finished.';
+comment on function record_ledger.lane(text, text[], integer, boolean, boolean) is
+'Private. The lane of an open record: active, failed, historical, incomplete with a version, returned or waiting; null when finished.';
 -- record_ledger.lane_heads: the oldest record in each lane of a pipeline; no row for an empty lane.
 -- The marks say where the lanes 'waiting' and 'active' begin, so that no entry of a finished record is stepped over.
 -- What starts before lost_before is passed over, but for the records in progress.
 -- Read by: next_answer, lost_before, deciding_record, oldest_pending_record, archivable_records, stuck_window.
--- Rules: none; the lanes are defined at the table record.
+-- Rules: incomplete_lanes; lane says which lanes there are.
 create or replace function record_ledger.lane_heads(
     pipeline_id text,
     waiting_mark timestamptz default null,
@@ -2479,8 +3066,6 @@ as $$
             ('waiting', greatest(lane_heads.waiting_mark, lane_heads.lost_before)),
             ('returned', lane_heads.lost_before),
             ('historical', lane_heads.lost_before),
-            ('unbuilt', lane_heads.lost_before),
-            ('incomplete', lane_heads.lost_before),
             ('active', lane_heads.active_mark),
             ('failed', lane_heads.lost_before)
     ) as l (lane, mark)
@@ -2490,6 +3075,18 @@ as $$
         where r.open_pipeline_id = lane_heads.pipeline_id
             and r.lane = l.lane
             and r.window_start_time >= coalesce(l.mark, '-infinity')
+        order by r.window_start_time
+        limit 1
+    ) as head
+    union all
+    select i.lane, head.window_start_time
+    from record_ledger.incomplete_lanes(lane_heads.pipeline_id) as i (lane)
+    cross join lateral (
+        select r.window_start_time
+        from record_ledger.record as r
+        where r.open_pipeline_id = lane_heads.pipeline_id
+            and r.lane = i.lane
+            and r.window_start_time >= coalesce(lane_heads.lost_before, '-infinity')
         order by r.window_start_time
         limit 1
     ) as head
@@ -2665,6 +3262,8 @@ as $$
         'last_detail',
         'published_generation',
         'counts_waived',
+        'window_timezone',
+        'is_outdated',
         'created_at',
         'updated_at'
     ]
@@ -2780,6 +3379,32 @@ end
 $$;
 comment on function record_ledger.local_instant(timestamp, text) is
 'The first instant at which the zone''s clocks show the local time or a later one.';
+-- record_ledger.local_instants: the instants at which a zone's clocks show exactly a local time.
+-- One as a rule, none where clocks skip it, two where they show it twice; the earlier one first.
+-- Read by: twofold_time, window_time.
+-- Rules: local_instant.
+create or replace function record_ledger.local_instants(local_time timestamp, timezone text)
+returns timestamptz[]
+language plpgsql
+immutable strict
+as $$
+declare
+    v_first constant timestamptz := record_ledger.local_instant(
+        local_time, local_instants.timezone
+    );
+    -- PostgreSQL reads a local time that happens twice as the second of both.
+    v_second constant timestamptz := local_time at time zone local_instants.timezone;
+begin
+    if v_first at time zone local_instants.timezone <> local_time then
+        return '{}';
+    elsif v_second > v_first then
+        return array[v_first, v_second];
+    end if;
+    return array[v_first];
+end
+$$;
+comment on function record_ledger.local_instants(timestamp, text) is
+'The instants at which the zone''s clocks show a local time: none, one or two.';
 -- record_ledger.local_time: an instant as people of a zone write it, ISO 8601 with the offset in force.
 -- As the server reckons it: '2026-03-08T03:00:00-07:00'; fractions of a second only where there are any.
 -- Read by: every sentence that names an instant.
@@ -2858,7 +3483,7 @@ comment on function record_ledger.lost_before(
 'Private. Up to where the records of a pipeline are lost; null when none of them waits to be waived.';
 -- record_ledger.missing_fields: the check_fields that are empty in a record's fields.
 -- Empty is missing, null or "". Null, not an empty array, when nothing is missing: the record is complete.
--- Read by: is_complete, store_windows, build_records, record_missing_fields, planned_passes, plan_runs.
+-- Read by: is_complete, configured, store_windows, build_record.
 -- Rules: the ledger's own columns are never empty.
 create or replace function record_ledger.missing_fields(fields jsonb, check_fields text[])
 returns text[]
@@ -2948,7 +3573,9 @@ create or replace function record_ledger.next_answer(
     out active_mark timestamptz,
     out historical_credit numeric,
     -- Of the pipeline's newest claim: the next one's is greater.
-    out newest_token bigint
+    out newest_token bigint,
+    -- READY, and the record is to be built first: with an older config, or never, it was not what is in force now.
+    out is_outdated boolean
 )
 language plpgsql
 stable
@@ -2986,6 +3613,7 @@ begin
     order by c.claim_token desc
     limit 1;
     has_expired := false;
+    is_outdated := false;
     -- Most pipelines have nothing in progress and nothing in any of the rare lanes: one look finds out.
     select o.lane, o.window_start_time into v_lane, next_answer.first_active
     from record_ledger.record as o
@@ -3053,7 +3681,10 @@ begin
             verdict := 'ALREADY_DONE';
             reason := format(
                 'run %s was passed window %s, which is %s', next_answer.run_id,
-                record_ledger.local_time(next_answer.bound_window, p.timezone),
+                record_ledger.local_time(
+                    next_answer.bound_window,
+                    record_ledger.window_timezone(p, next_answer.bound_window)
+                ),
                 coalesce(r.status, 'archived')
             );
             return;
@@ -3081,11 +3712,14 @@ begin
             )
         order by w.window_start_time
         limit 1;
-        v_start := r.window_start_time;
-        v_end := r.window_end_time;
-        v_oldest := v_start;
+        v_oldest := r.window_start_time;
+        -- Where default_record leaves check_fields empty, only what a caller has filled may come next.
+        if p.missing_fields is null then
+            v_start := v_oldest;
+            v_end := r.window_end_time;
+        end if;
         -- ... unless some wait elsewhere.
-        if v_lane is not null or has_expired then
+        if v_lane is not null or has_expired or p.filled_from is not null then
             select n.window_start_time, n.window_end_time, n.historical_credit
             into v_start, v_end, next_answer.historical_credit
             from record_ledger.next_candidate(
@@ -3109,6 +3743,15 @@ begin
             -- The mark of a lane says that nothing is before it, and lost ones are that still wait to be waived.
             if v_start = v_oldest and lost_before is null then
                 waiting_mark := v_start;
+            end if;
+            -- Nothing is outdated where nothing has changed and nothing has to be rendered.
+            if p.fields_version > 1 or p.has_templates then
+                if v_start is distinct from v_oldest then
+                    select c.config_version into r.config_version
+                    from record_ledger.record as c
+                    where c.pipeline_id = p.pipeline_id and c.window_start_time = v_start;
+                end if;
+                is_outdated := coalesce(r.config_version < p.fields_version, true);
             end if;
             return;
         end if;
@@ -3134,6 +3777,7 @@ begin
     verdict := v_verdict.verdict;
     reason := v_verdict.reason;
     ready_at := v_verdict.ready_at;
+    is_outdated := verdict = 'READY' and coalesce(r.config_version < p.fields_version, true);
 end
 $$;
 comment on function record_ledger.next_answer(record_ledger.pipeline, text, timestamptz) is
@@ -3143,10 +3787,11 @@ comment on function record_ledger.next_answer(record_ledger.pipeline, text, time
 -- a credit grows by the share per such pass, and at 1 it is spent on a historical record. So of n passes they get
 -- floor(n * share) at least, and live windows floor(n * (1 - share)). With pass_order 'deadline', the older of both
 -- goes first while it is at risk, whosever turn it is; such a pass is nobody's turn.
--- Read by: next_answer. Rules: oldest_due, is_stable, is_at_risk, retry_time.
+-- Outdated records are complete where default_record fills all check_fields, and only current ones may be elsewhere.
+-- Read by: next_answer. Rules: oldest_due, incomplete_lanes, is_stable, is_at_risk, retry_time.
 create or replace function record_ledger.next_candidate(
     p record_ledger.pipeline,
-    -- The oldest record of the lane 'waiting', if there is one.
+    -- The oldest record of the lane 'waiting', if there is one that default_record completes.
     live_start timestamptz,
     live_end timestamptz,
     -- Where expired leases are looked for; null when none has expired.
@@ -3166,11 +3811,22 @@ as $$
 declare
     v_past_start timestamptz;
     v_past_end timestamptz;
+    v_lane text;
     v_other record;
     v_kinds boolean[] := '{}';
     v_live_is_stable boolean;
     v_past_is_stable boolean;
-    v_from constant timestamptz := coalesce(lost_before, '-infinity');
+    -- Where default_record leaves check_fields empty, only what a caller has filled with its own fields is complete.
+    v_built_since constant integer := case
+        when p.missing_fields is not null then p.fields_version
+    end;
+    v_from constant timestamptz := coalesce(
+        greatest(
+            lost_before,
+            case when p.missing_fields is not null then coalesce(p.filled_from, 'infinity') end
+        ),
+        '-infinity'
+    );
     -- Where none has expired, nothing is read: not even the entries of records that were in progress.
     v_from_active constant timestamptz := case
         when first_active is not null then greatest(first_active, lost_before)
@@ -3178,12 +3834,42 @@ declare
 begin
     historical_credit := credit;
     select b.window_start_time, b.window_end_time into v_past_start, v_past_end
-    from record_ledger.oldest_due(p.pipeline_id, 'historical', v_from, as_of) as b;
+    from record_ledger.oldest_due(
+        p.pipeline_id, 'historical', v_from, as_of, v_built_since
+    ) as b;
     select b.window_start_time, b.window_end_time into v_other
-    from record_ledger.oldest_due(p.pipeline_id, 'returned', v_from, as_of) as b;
+    from record_ledger.oldest_due(p.pipeline_id, 'returned', v_from, as_of, v_built_since) as b;
     if v_other.window_start_time < live_start or live_start is null then
         live_start := v_other.window_start_time;
         live_end := v_other.window_end_time;
+    end if;
+    if v_built_since is not null then
+        select b.window_start_time, b.window_end_time into v_other
+        from record_ledger.oldest_due(
+            p.pipeline_id, 'waiting', v_from, as_of, v_built_since
+        ) as b;
+        if v_other.window_start_time < live_start or live_start is null then
+            live_start := v_other.window_start_time;
+            live_end := v_other.window_end_time;
+        end if;
+    elsif p.fields_version > 1 then
+        -- Incomplete by an older config, and the one in force fills what was missing.
+        for v_lane in
+            select l.lane
+            from record_ledger.incomplete_lanes(p.pipeline_id, p.fields_version) as l (lane)
+        loop
+            select b.window_start_time, b.window_end_time into v_other
+            from record_ledger.oldest_due(p.pipeline_id, v_lane, v_from, as_of) as b;
+            if right(v_lane, 1) = 'h' then
+                if v_other.window_start_time < v_past_start or v_past_start is null then
+                    v_past_start := v_other.window_start_time;
+                    v_past_end := v_other.window_end_time;
+                end if;
+            elsif v_other.window_start_time < live_start or live_start is null then
+                live_start := v_other.window_start_time;
+                live_end := v_other.window_end_time;
+            end if;
+        end loop;
     end if;
     -- What the next pass takes back and could pass at once.
     for v_other in
@@ -3192,7 +3878,11 @@ begin
         where e.open_pipeline_id = p.pipeline_id and e.lane = 'active'
             and e.window_start_time >= v_from_active
             and e.lease_expires_at <= as_of
-            and e.attempt < p.max_attempts and e.cancellation is null and e.missing_fields is null
+            and e.attempt < p.max_attempts and e.cancellation is null
+            and case
+                when e.config_version >= p.fields_version then e.missing_fields
+                else p.missing_fields
+            end is null
             and record_ledger.retry_time(e.lease_expires_at, e.attempt, e.window_end_time, p)
                 <= as_of
         order by e.window_start_time
@@ -3268,7 +3958,8 @@ as $$
     select greatest(
         coalesce(newest, 0) + 1,
         least(
-            floor((date_part('epoch', as_of) - 1735689600) * 1000), 2199023255552
+            -- Half a microsecond: a whole millisecond may be a little less as a float.
+            floor((date_part('epoch', as_of) - 1735689600) * 1000 + 0.0005), 2199023255552
         )::bigint << 12
     ) + ('x' || left(gen_random_uuid()::text, 3))::bit(12)::bigint
 $$;
@@ -3357,6 +4048,35 @@ end
 $$;
 comment on function record_ledger.no_records_reason(record_ledger.pipeline, timestamptz) is
 'Why a pipeline without open records has none, and when its next window is due.';
+-- record_ledger.note_start_at: raises a notice when a config of a pipeline with records gives another start_at.
+-- Its text is the same in each call, whatever the start_at: one that is computed is another one in each.
+-- Read by: store_new_and_pass_valid_record, register_pipeline, configured.
+-- Rules: start_instant.
+create or replace function record_ledger.note_start_at(p record_ledger.pipeline, config jsonb)
+returns void
+language plpgsql
+stable
+as $$
+begin
+    if nullif(config -> 'start_at', 'null') is distinct from (p.config -> 'start_at')
+        and record_ledger.start_instant(config ->> 'start_at', p.timezone)
+            is distinct from p.start_at
+        and nullif(config -> 'start_at', 'null') is not null
+    then
+        raise notice
+            'start_at: it has no effect, because pipeline % has records already; %',
+            p.pipeline_id,
+            coalesce(
+                'its first window started at ' || (p.config ->> 'start_at'),
+                'its first window started without one'
+            )
+            using errcode = 'RL000', detail = format('The config says %s.', config -> 'start_at'),
+            hint = 'backfill_records adds windows before the first one; waive_records skips some.';
+    end if;
+end
+$$;
+comment on function record_ledger.note_start_at(record_ledger.pipeline, jsonb) is
+'Private. Raises a notice when a config of a pipeline with records gives another start_at.';
 -- record_ledger.observation_time: when an observation of a locked record is made, by the server's clock.
 -- Never before the record's newest change or observation: a clock that is set back would have history run backwards.
 -- Read by: observe_record, adopt_observations.
@@ -3381,7 +4101,9 @@ create or replace function record_ledger.oldest_due(
     lane text,
     -- What starts before it is passed over.
     from_time timestamptz,
-    as_of timestamptz
+    as_of timestamptz,
+    -- Only what was built with this config or a later one; null for all.
+    built_since integer default null
 )
 returns table (window_start_time timestamptz, window_end_time timestamptz)
 language sql
@@ -3395,6 +4117,9 @@ as $$
             where r.open_pipeline_id = oldest_due.pipeline_id and r.lane = oldest_due.lane
                 and r.window_start_time >= oldest_due.from_time
                 and r.retry_at is null
+                and (
+                    oldest_due.built_since is null or r.config_version >= oldest_due.built_since
+                )
             order by r.window_start_time
             limit 1
         )
@@ -3405,6 +4130,9 @@ as $$
             where r.open_pipeline_id = oldest_due.pipeline_id and r.lane = oldest_due.lane
                 and r.window_start_time >= oldest_due.from_time
                 and r.retry_at <= oldest_due.as_of
+                and (
+                    oldest_due.built_since is null or r.config_version >= oldest_due.built_since
+                )
             order by r.window_start_time
             limit 1
         )
@@ -3412,7 +4140,9 @@ as $$
     order by d.window_start_time
     limit 1
 $$;
-comment on function record_ledger.oldest_due(text, text, timestamptz, timestamptz) is
+comment on function record_ledger.oldest_due(
+    text, text, timestamptz, timestamptz, integer
+) is
 'Private. The oldest record of a lane whose backoff is over; no row when there is none.';
 -- record_ledger.open_windows: the windows of a pipeline that are not done, stored or not.
 -- Its open records, and the windows that are due and not stored yet (10,000 of them at most), whose status is null.
@@ -3449,8 +4179,10 @@ create or replace function record_ledger.pending_in_order(
     kind integer,
     kinds integer,
     waiting_mark timestamptz,
-    -- How many records that wait to be built may be looked through; 0 when the config cannot build them.
-    max_unbuilt integer
+    -- Lanes of outdated incomplete records of this kind that the config in force completes: three at most.
+    outdated_lanes text[],
+    -- Only what was built with this config or a later one is complete; null when all is.
+    built_since integer
 )
 returns table (
     window_start_time timestamptz, window_end_time timestamptz, retry_at timestamptz
@@ -3467,6 +4199,10 @@ as $$
             where r.open_pipeline_id = pending_in_order.pipeline_id and r.lane = 'waiting'
                 and pending_in_order.kind = 1
                 and r.window_start_time >= coalesce(pending_in_order.waiting_mark, '-infinity')
+                and (
+                    pending_in_order.built_since is null
+                    or r.config_version >= pending_in_order.built_since
+                )
             order by r.window_start_time
         )
         union all
@@ -3475,6 +4211,10 @@ as $$
             from record_ledger.record as r
             where r.open_pipeline_id = pending_in_order.pipeline_id and r.lane = 'returned'
                 and pending_in_order.kind = 1
+                and (
+                    pending_in_order.built_since is null
+                    or r.config_version >= pending_in_order.built_since
+                )
             order by r.window_start_time
         )
         union all
@@ -3483,25 +4223,42 @@ as $$
             from record_ledger.record as r
             where r.open_pipeline_id = pending_in_order.pipeline_id and r.lane = 'historical'
                 and pending_in_order.kind = pending_in_order.kinds
+                and (
+                    pending_in_order.built_since is null
+                    or r.config_version >= pending_in_order.built_since
+                )
             order by r.window_start_time
         )
         union all
         (
-            select u.window_start_time, u.window_end_time, u.retry_at
-            from (
-                select r.window_start_time, r.window_end_time, r.retry_at, r.is_historical
-                from record_ledger.record as r
-                where r.open_pipeline_id = pending_in_order.pipeline_id and r.lane = 'unbuilt'
-                order by r.window_start_time
-                limit pending_in_order.max_unbuilt
-            ) as u
-            where pending_in_order.kinds = 1 or u.is_historical = (pending_in_order.kind = 2)
-            order by u.window_start_time
+            select r.window_start_time, r.window_end_time, r.retry_at
+            from record_ledger.record as r
+            where r.open_pipeline_id = pending_in_order.pipeline_id
+                and r.lane = pending_in_order.outdated_lanes[1]
+            order by r.window_start_time
+        )
+        union all
+        (
+            select r.window_start_time, r.window_end_time, r.retry_at
+            from record_ledger.record as r
+            where r.open_pipeline_id = pending_in_order.pipeline_id
+                and r.lane = pending_in_order.outdated_lanes[2]
+            order by r.window_start_time
+        )
+        union all
+        (
+            select r.window_start_time, r.window_end_time, r.retry_at
+            from record_ledger.record as r
+            where r.open_pipeline_id = pending_in_order.pipeline_id
+                and r.lane = pending_in_order.outdated_lanes[3]
+            order by r.window_start_time
         )
     ) as w
     order by w.window_start_time
 $$;
-comment on function record_ledger.pending_in_order(text, integer, integer, timestamptz, integer) is
+comment on function record_ledger.pending_in_order(
+    text, integer, integer, timestamptz, text[], integer
+) is
 'Private. The records that a pipeline can be passed sooner or later, oldest first, read as far as needed.';
 -- record_ledger.pipeline_answer: next_answer for readers, who hold no rights on the tables.
 -- What a new run would be answered at an instant.
@@ -3548,10 +4305,11 @@ comment on function record_ledger.pipeline_answer(record_ledger.pipeline, timest
 'What a new run of the pipeline would be answered at an instant.';
 -- record_ledger.planned_passes: which window each of the next runs is passed, and when, by the rules of a pass.
 -- Workers ask whenever they are free, a run completes after run_duration, claims end as expected_claims says, and what
--- the config can build is built. A last row without run_no ends a plan that cannot go on; blocked_by then says on what.
+-- is outdated is built and complete where default_record fills all check_fields. A last row without run_no ends a plan
+-- that cannot go on; blocked_by then says on what.
 -- Read by: plan_runs.
 -- Rules: next_answer and next_candidate, over the records that are still to be passed then; next_window, is_stable,
--- stuck_window, is_lost, is_at_risk.
+-- stuck_window, is_lost, is_at_risk, incomplete_lanes.
 create or replace function record_ledger.planned_passes(
     p record_ledger.pipeline,
     runs integer,
@@ -3583,7 +4341,13 @@ declare
     v_duration interval := coalesce(run_duration, interval '0');
     v_newest record;
     v_row record;
-    v_can_build boolean := record_ledger.missing_fields(p.fields, p.check_fields) is null;
+    -- What is outdated or not stored yet is complete then, as default_record fills all check_fields.
+    v_can_build constant boolean := p.missing_fields is null;
+    v_outdated_lanes constant text[] := array(
+        select l.lane
+        from record_ledger.incomplete_lanes(p.pipeline_id, p.fields_version) as l (lane)
+        where p.missing_fields is null
+    );
     -- By their ends, so many of each being over by v_now: claims in progress, planned runs, records in backoff.
     v_claims timestamptz[];
     v_claim_ends timestamptz[];
@@ -3605,7 +4369,7 @@ declare
     -- pending records, oldest first; its head is the next one of it, 'infinity' at its end.
     v_kinds integer := case when p.backfill_share > 0 then 2 else 1 end;
     v_kind integer;
-    v_lost_unbuilt integer;
+    v_lanes text[];
     v_streams refcursor[];
     v_stream refcursor;
     v_head timestamptz[];
@@ -3644,22 +4408,36 @@ begin
         array_agg(c.window_start_time) filter (where c.is_stuck)
     into v_claims, v_claim_ends, v_backoff, v_backoff_ends, v_stuck_claims
     from record_ledger.expected_claims(
-        p, v_newest.active_mark, run_duration, v_can_build, as_of
+        p, v_newest.active_mark, run_duration, as_of
     ) as c;
-    select count(*) into v_lost_unbuilt
-    from record_ledger.record as r
-    where r.open_pipeline_id = p.pipeline_id and r.lane = 'unbuilt'
-        and r.window_start_time < as_of - p.source_retention
-        and record_ledger.is_lost(r.window_end_time, p.source_retention, as_of);
     for k in 1 .. v_kinds loop
         v_stream := null;
-        open v_stream for
-            select w.window_start_time, w.window_end_time, w.retry_at
-            from record_ledger.pending_in_order(
-                p.pipeline_id, k, v_kinds, v_newest.waiting_mark,
-                -- A run builds the 100 oldest before it is passed one; lost ones take none of these places.
-                case when v_can_build then v_lost_unbuilt + 100 * runs else 0 end
-            ) as w;
+        v_lanes := array(
+            select l.lane
+            from unnest(v_outdated_lanes) as l (lane)
+            where v_kinds = 1 or (l.lane like '%h') = (k = 2)
+        );
+        if cardinality(v_lanes) <= 3 then
+            open v_stream for
+                select w.window_start_time, w.window_end_time, w.retry_at
+                from record_ledger.pending_in_order(
+                    p.pipeline_id, k, v_kinds, v_newest.waiting_mark, v_lanes,
+                    case when not v_can_build then p.fields_version end
+                ) as w;
+        else
+            -- Four configs in turn that each left incomplete records: sorted, for once.
+            open v_stream for
+                select w.window_start_time, w.window_end_time, w.retry_at
+                from record_ledger.pending_in_order(
+                    p.pipeline_id, k, v_kinds, v_newest.waiting_mark, v_lanes[:3],
+                    case when not v_can_build then p.fields_version end
+                ) as w
+                union all
+                select r.window_start_time, r.window_end_time, r.retry_at
+                from record_ledger.record as r
+                where r.open_pipeline_id = p.pipeline_id and r.lane = any (v_lanes[4:])
+                order by window_start_time;
+        end if;
         v_streams[k] := v_stream;
     end loop;
 
@@ -3697,7 +4475,7 @@ begin
                 or record_ledger.is_lost(v_stuck_end, p.source_retention, v_now)
             loop
                 v_row := record_ledger.stuck_window(
-                    p, v_stuck_end, v_newest.waiting_mark, v_stuck_claims, v_can_build
+                    p, v_stuck_end, v_newest.waiting_mark, v_stuck_claims
                 );
                 v_stuck := v_row.window_start_time;
                 v_stuck_end := coalesce(v_row.window_end_time, 'infinity');
@@ -3886,24 +4664,47 @@ comment on function record_ledger.postponement(
 ) is
 'Private. Until when a record that is given back with not_before waits, and who gave it back; null when it does not wait.';
 -- record_ledger.read_config: a config as the row of the pipeline it describes, with every default filled in.
--- Reads and writes no table; raises RL001 with all problems in one error.
--- Read by: register_config, store_new_and_pass_valid_record.
--- Rules: config_problems, duration, start_instant.
+-- Writes nothing; raises RL001 with all problems in one error.
+-- Read by: configured.
+-- Rules: config_problems, start_problem, duration, start_instant, recount_ages.
 create or replace function record_ledger.read_config(config jsonb)
 returns record_ledger.pipeline
 language plpgsql
 stable
 as $$
 declare
-    v_problems constant text[] := record_ledger.config_problems(config);
+    v_pipeline_id constant text := case jsonb_typeof(config)
+        when 'object' then coalesce(
+            config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}'
+        )
+    end;
+    v_problems text[];
     p record_ledger.pipeline;
 begin
+    v_problems := record_ledger.config_problems(
+        config,
+        exists (select from record_ledger.pipeline as q where q.pipeline_id = v_pipeline_id),
+        exists (
+            select
+            from record_ledger.pipeline as q
+            where q.pipeline_id = v_pipeline_id
+                and q.timezone = read_config.config ->> 'timezone'
+        ) or exists (
+            select
+            from record_ledger.pipeline_event as e
+            where e.pipeline_id = v_pipeline_id
+                and e.detail #>> '{config,timezone}' = read_config.config ->> 'timezone'
+        )
+    );
+    if cardinality(v_problems) = 0 then
+        v_problems := array_remove(
+            array[record_ledger.start_problem(config, v_pipeline_id)], null
+        );
+    end if;
     if cardinality(v_problems) > 0 then
         raise exception '%', concat(
             'invalid config',
-            ' of pipeline "' || left(
-                coalesce(config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}'), 80
-            ) || '"',
+            ' of pipeline "' || left(v_pipeline_id, 80) || '"',
             ': ',
             case
                 when cardinality(v_problems) > 1
@@ -3913,7 +4714,7 @@ begin
         )
             using errcode = 'RL001';
     end if;
-    p.pipeline_id := coalesce(config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}');
+    p.pipeline_id := v_pipeline_id;
     p.config := config;
     p.config_version := 1;
     p.timezone := config ->> 'timezone';
@@ -3927,10 +4728,11 @@ begin
         select jsonb_array_elements_text(coalesce(config -> 'check_fields', '[]'))
     );
     p.start_at := record_ledger.start_instant(config ->> 'start_at', p.timezone);
-    p.max_active_records := (config ->> 'max_active_records')::integer;
+    -- JSON may write a whole number as 3.0.
+    p.max_active_records := (config ->> 'max_active_records')::numeric::integer;
     p.depends_on_past := coalesce((config ->> 'depends_on_past')::boolean, false);
     p.lease := record_ledger.duration(coalesce(config ->> 'lease', '1h'));
-    p.max_attempts := coalesce((config ->> 'max_attempts')::integer, 3);
+    p.max_attempts := coalesce((config ->> 'max_attempts')::numeric::integer, 3);
     p.retry_delay := record_ledger.duration(coalesce(config ->> 'retry_delay', '5m'));
     p.backfill_share := coalesce((config ->> 'backfill_share')::numeric, 0);
     p.is_retired := false;
@@ -3948,14 +4750,8 @@ begin
         record_ledger.duration(config ->> 'at_risk_within'), p.source_retention / 4
     );
     p.pass_order := coalesce(config ->> 'pass_order', 'oldest');
-    p.recount_ages := array(
-        select distinct record_ledger.duration(a.age)
-        from jsonb_array_elements_text(
-            coalesce(config -> 'recount_ages', '["1h", "1d", "7d"]')
-        ) as a (age)
-        order by 1
-    );
-    p.reopen_budget := coalesce((config ->> 'reopen_budget')::integer, 10);
+    p.recount_ages := record_ledger.recount_ages(config -> 'recount_ages');
+    p.reopen_budget := coalesce((config ->> 'reopen_budget')::numeric::integer, 10);
     return p;
 end
 $$;
@@ -3995,31 +4791,6 @@ end
 $$;
 comment on function record_ledger.record_json(record_ledger.record, text) is
 'A record flat as JSON: its fields and the ledger''s columns, times in the pipeline''s zone.';
--- record_ledger.record_missing_fields: what a stored record lacks by the config in force; null when it is complete.
--- A record that was never built lacks every field.
--- Read by: register_config, reopen_records, backfill_records.
--- Rules: missing_fields.
-create or replace function record_ledger.record_missing_fields(
-    fields jsonb, config_version integer, p record_ledger.pipeline
-)
-returns text[]
-language plpgsql
-immutable
-as $$
-begin
-    if config_version is not null then
-        return record_ledger.missing_fields(fields, p.check_fields);
-    end if;
-    return (
-        select nullif(array_agg(k order by k), '{}')
-        from jsonb_object_keys(p.fields) as k
-    );
-end
-$$;
-comment on function record_ledger.record_missing_fields(
-    jsonb, integer, record_ledger.pipeline
-) is
-'Private. What a stored record lacks by the config in force; null when it is complete.';
 -- record_ledger.record_verdict: the one verdict on an open record at an instant, and a sentence that says why.
 -- Where several hold, the first of: LEASE_EXPIRED, LEASED, LOST, FAILED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF,
 -- BLOCKED, AT_CAPACITY, READY. ready_at: when it can be passed as things stand; null when that depends on somebody.
@@ -4042,9 +4813,16 @@ set timezone = 'UTC'
 as $$
 declare
     v_stable_at timestamptz := r.window_end_time + p.x_time_back;
-    v_timezone text := pg_catalog.set_config('timezone', p.timezone, true);
+    v_timezone text := pg_catalog.set_config(
+        'timezone', record_ledger.window_timezone(p, r.window_start_time), true
+    );
     v_window text;
     v_is_lost boolean := record_ledger.is_lost(r.window_end_time, p.source_retention, as_of);
+    -- The pass builds an outdated record, so what counts is whether default_record fills its check_fields.
+    v_missing constant text[] := case
+        when r.config_version >= p.fields_version then r.missing_fields
+        else p.missing_fields
+    end;
 begin
     v_window := 'window ' || record_ledger.iso_time(r.window_start_time);
     if v_is_lost and r.status <> 'IN_PROGRESS' then
@@ -4070,7 +4848,7 @@ begin
     elsif r.status = 'IN_PROGRESS' and r.lease_expires_at <= as_of then
         verdict := 'LEASE_EXPIRED';
         if r.attempt < p.max_attempts and not v_is_lost and r.cancellation is null
-            and p.paused_at is null and r.missing_fields is null
+            and p.paused_at is null and v_missing is null
         then
             ready_at := record_ledger.retry_time(
                 r.lease_expires_at, r.attempt, r.window_end_time, p
@@ -4123,16 +4901,13 @@ begin
             record_ledger.iso_time(p.paused_at),
             p.pause_reason
         );
-    elsif r.missing_fields is not null then
+    elsif v_missing is not null then
         verdict := 'INCOMPLETE';
         reason := format(
-            '%s is incomplete: %s %s empty%s', v_window, array_to_string(r.missing_fields, ', '),
-            case cardinality(r.missing_fields) when 1 then 'is' else 'are' end,
-            case
-                when r.awaits_build
-                    then '; the next run of the pipeline builds the record from its config'
-                else ', and the pipeline''s config cannot fill it'
-            end
+            '%s is incomplete: %s %s empty, and the pipeline''s config cannot fill it',
+            v_window,
+            array_to_string(v_missing, ', '),
+            case cardinality(v_missing) when 1 then 'is' else 'are' end
         );
     elsif not record_ledger.is_stable(r.window_end_time, p.x_time_back, as_of) then
         verdict := 'UNSTABLE';
@@ -4189,6 +4964,32 @@ comment on function record_ledger.record_verdict(
     record_ledger.record, record_ledger.pipeline, timestamptz, bigint, timestamptz
 ) is
 'The one verdict on an open record at an instant, a sentence that says why, and when the record can be passed.';
+-- record_ledger.recount_ages: a config's recount_ages as elapsed time, each once, ascending; without any the default.
+-- Null when one of them is no duration.
+-- Read by: read_config, is_same_config.
+-- Rules: duration.
+create or replace function record_ledger.recount_ages(ages jsonb)
+returns interval[]
+language plpgsql
+immutable
+as $$
+declare
+    v_ages interval[];
+begin
+    if ages is null then
+        return '{01:00:00,24:00:00,168:00:00}';
+    end if;
+    if jsonb_typeof(ages) <> 'array' then
+        return null;
+    end if;
+    select coalesce(array_agg(distinct d.age order by d.age), '{}') into v_ages
+    from jsonb_array_elements_text(ages) as a (age_text)
+    cross join lateral record_ledger.duration(a.age_text) as d (age);
+    return case when array_position(v_ages, null) is null then v_ages end;
+end
+$$;
+comment on function record_ledger.recount_ages(jsonb) is
+'Private. A config''s recount_ages as elapsed time, each once, ascending; null when one is no duration.';
 -- record_ledger.recount_problems: what is wrong with a config's recount_ages and reopen_budget.
 -- One sentence each, naming the key, the value and what would be valid.
 -- Read by: config_problems.
@@ -4228,7 +5029,7 @@ begin
         end loop;
     end if;
     if v_budget is not null
-        and (jsonb_typeof(v_budget) <> 'number' or v_budget::text !~ '^[0-9]{1,9}$')
+        and (jsonb_typeof(v_budget) <> 'number' or v_budget::text !~ '^[0-9]{1,9}([.]0+)?$')
     then
         v_problems := v_problems || format(
             'reopen_budget: %s is no whole number from 0 to 999999999', left(v_budget::text, 80)
@@ -4479,37 +5280,59 @@ comment on function record_ledger.retry_time(
 ) is
 'The end of the backoff after an attempt failed: retry_delay, doubled per attempt, at most a day or half of the time left.';
 -- record_ledger.start_instant: reads a config's start_at, an ISO 8601 text, as an instant.
--- Without offset it is local time, a bare date its first instant; null when the text is no such time.
+-- Without offset it is local time, a bare date its first instant, and a time that clocks skip the end of the gap. Of a
+-- time that comes twice it is the first one: those who take times from people refuse it (twofold_time). Null when the
+-- text is no such time.
 -- Read by: config_problems, read_config, pipeline_time.
--- Rules: instant, local_instant.
+-- Rules: instant, wall_time, local_instant.
 create or replace function record_ledger.start_instant(start_at text, timezone text)
 returns timestamptz
 language plpgsql
 stable strict
 as $$
-declare
-    v_instant timestamptz := record_ledger.instant(start_at);
 begin
-    if v_instant is not null then
-        return v_instant;
-    end if;
-    if start_at
-        ~ (
-            '^[0-9]{4}-[0-9]{2}-[0-9]{2}'
-            '([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?)?$'
+    return coalesce(
+        record_ledger.instant(start_at),
+        record_ledger.local_instant(
+            record_ledger.wall_time(start_at), start_instant.timezone
         )
-    then
-        return record_ledger.local_instant(start_at::timestamp, start_instant.timezone);
-    end if;
-    return null;
-exception
-    when datetime_field_overflow or invalid_datetime_format
-        then
-        return null;
+    );
 end
 $$;
 comment on function record_ledger.start_instant(text, text) is
 'A config''s start_at as an instant; null when the text is no ISO 8601 time.';
+-- record_ledger.start_problem: what is wrong with the start_at of a valid config; null when nothing is.
+-- A pipeline without records would store all windows from there on, and nothing takes them back. One with records has
+-- started already.
+-- Read by: read_config.
+-- Rules: start_instant, duration, last_window.
+create or replace function record_ledger.start_problem(config jsonb, pipeline_id text)
+returns text
+language plpgsql
+stable
+as $$
+declare
+    v_granularity interval := record_ledger.duration(config ->> 'granularity');
+    v_count numeric;
+begin
+    v_count := extract(
+        epoch from record_ledger.clock()
+            - record_ledger.start_instant(config ->> 'start_at', config ->> 'timezone')
+    ) / extract(epoch from v_granularity);
+    if v_count > 10000000
+        and not exists (select from record_ledger.last_window(start_problem.pipeline_id))
+    then
+        return format(
+            'start_at: %s means %s windows of %s until now; at most 10000000 are stored for a '
+            'past, so give a later time or a longer granularity',
+            config -> 'start_at', trunc(v_count), config -> 'granularity'
+        );
+    end if;
+    return null;
+end
+$$;
+comment on function record_ledger.start_problem(jsonb, text) is
+'Private. What is wrong with the start_at of a valid config; null when nothing is.';
 -- record_ledger.status_after: what an operation on a range makes of a record; null when it leaves the record alone.
 --   waive   what is pending or failed needs no run any more
 --   reopen  what is finished or failed is pending once more, unless its source data is gone
@@ -4538,16 +5361,58 @@ as $$
 $$;
 comment on function record_ledger.status_after(text, text, boolean, boolean, boolean) is
 'Private. What waive, reopen, expire or cancel makes of a record of a status; null when it leaves the record alone.';
+-- record_ledger.stretch_timezone: the time zone of the stretch of windows that an instant of a pipeline lies in.
+-- Before the first stretch that of the first one; of a pipeline that has stored no window the one in force.
+-- Read by: window_timezone, window_time, the runner for rows of windows that have no such column; pipeline_records
+-- and archived_records have the look-up as a subquery, which costs a row a fraction of a call.
+-- Rules: none.
+create or replace function record_ledger.stretch_timezone(
+    pipeline_id text, window_start_time timestamptz
+)
+returns text
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+begin
+    return coalesce(
+        (
+            select z.timezone
+            from record_ledger.pipeline_zone as z
+            where z.pipeline_id = stretch_timezone.pipeline_id
+                and z.from_time <= stretch_timezone.window_start_time
+            order by z.from_time desc
+            limit 1
+        ),
+        (
+            select z.timezone
+            from record_ledger.pipeline_zone as z
+            where z.pipeline_id = stretch_timezone.pipeline_id
+            order by z.from_time
+            limit 1
+        ),
+        (
+            select p.timezone
+            from record_ledger.pipeline as p
+            where p.pipeline_id = stretch_timezone.pipeline_id
+        )
+    );
+end
+$$;
+comment on function record_ledger.stretch_timezone(text, timestamptz) is
+'The time zone of the stretch of windows that an instant of a pipeline lies in.';
 -- record_ledger.stuck_window: the oldest open record that no run will ever finish, from a window's start on.
--- Failed, or incomplete where the config cannot fill it, or a claim that will come to that; null when there is none.
+-- Failed, or incomplete and not outdated, or outdated where default_record leaves check_fields empty, or a claim that
+-- will come to that; null when there is none.
 -- Read by: planned_passes.
--- Rules: lane_heads.
+-- Rules: lane_heads, incomplete_lanes.
 create or replace function record_ledger.stuck_window(
     p record_ledger.pipeline,
     from_time timestamptz,
     waiting_mark timestamptz,
     stuck_claims timestamptz[],
-    can_build boolean,
     out window_start_time timestamptz,
     out window_end_time timestamptz
 )
@@ -4562,8 +5427,23 @@ begin
         from record_ledger.lane_heads(
             p.pipeline_id, stuck_window.waiting_mark, lost_before => stuck_window.from_time
         ) as h
-        where h.lane in ('failed', 'incomplete')
-            or h.lane = 'unbuilt' and not stuck_window.can_build
+        where h.lane = 'failed'
+            or h.lane like 'incomplete%' and (
+                p.missing_fields is not null
+                or h.lane >= 'incomplete' || lpad(p.fields_version::text, 10, '0')
+            )
+        union all
+        (
+            select o.window_start_time
+            from record_ledger.record as o
+            where p.missing_fields is not null
+                and o.open_pipeline_id = p.pipeline_id
+                and o.lane in ('historical', 'returned', 'waiting')
+                and o.window_start_time >= coalesce(stuck_window.from_time, '-infinity')
+                and coalesce(o.config_version < p.fields_version, true)
+            order by o.window_start_time
+            limit 1
+        )
         union all
         select c.window_start_time
         from unnest(stuck_window.stuck_claims) as c (window_start_time)
@@ -4575,7 +5455,7 @@ begin
 end
 $$;
 comment on function record_ledger.stuck_window(
-    record_ledger.pipeline, timestamptz, timestamptz, timestamptz[], boolean
+    record_ledger.pipeline, timestamptz, timestamptz, timestamptz[]
 ) is
 'Private. The oldest open record, from an instant on, that no run will ever finish.';
 -- record_ledger.time_interval: a window's actual length as text: '2h', '1h30m', '25h'.
@@ -4608,6 +5488,105 @@ end
 $$;
 comment on function record_ledger.time_interval(timestamptz, timestamptz) is
 'A window''s actual length, hours the largest unit: 2h, 1h30m, 25h.';
+-- record_ledger.to_build_reason: the sentence of an answer that asks for windows to be rendered.
+-- For callers that are no runner: it says what to do.
+-- Read by: store_new_and_pass_valid_record, pass_valid_records.
+-- Rules: none.
+create or replace function record_ledger.to_build_reason(to_build jsonb)
+returns text
+language sql
+immutable
+as $$
+    select format(
+        '%s windows wait to be built: render default_record for each and call again with built',
+        jsonb_array_length(to_build)
+    )
+$$;
+comment on function record_ledger.to_build_reason(jsonb) is
+'Private. The sentence of an answer that asks for windows to be rendered.';
+-- record_ledger.twofold_time: a sentence about a text whose local time comes twice in a zone; null for any other text.
+-- Clocks that are set back show an hour again: such a text is no instant. A bare date is: it is its first one.
+-- Read by: pipeline_time, config_problems.
+-- Rules: wall_time, local_instants, local_time.
+create or replace function record_ledger.twofold_time(time_text text, timezone text)
+returns text
+language plpgsql
+stable strict
+as $$
+declare
+    v_instants timestamptz[];
+begin
+    if length(time_text) > length('2026-01-01') then
+        v_instants := record_ledger.local_instants(
+            record_ledger.wall_time(time_text), twofold_time.timezone
+        );
+    end if;
+    if cardinality(v_instants) > 1 then
+        return format(
+            '"%s" comes twice in %s: as %s and %s',
+            time_text,
+            twofold_time.timezone,
+            record_ledger.local_time(v_instants[1], twofold_time.timezone),
+            record_ledger.local_time(v_instants[2], twofold_time.timezone)
+        );
+    end if;
+    return null;
+end
+$$;
+comment on function record_ledger.twofold_time(text, text) is
+'Why a local time names two instants of a zone, both with their offsets; null when it does not.';
+-- record_ledger.unbuilt_reason: why the next record of a pipeline with templates cannot be passed without its config.
+-- Its templates are rendered by the runner: SQL alone cannot build it.
+-- Read by: pass_record, pass_valid_record.
+-- Rules: local_time.
+create or replace function record_ledger.unbuilt_reason(
+    p record_ledger.pipeline, window_start_time timestamptz
+)
+returns text
+language sql
+stable
+as $$
+    select format(
+        'window %s %s; the next run with its config builds it',
+        record_ledger.local_time(r.window_start_time, (p).timezone),
+        case
+            when r.config_version is null then 'is not built yet'
+            else 'was built with an older config'
+        end
+    )
+    from record_ledger.record as r
+    where r.pipeline_id = (p).pipeline_id
+        and r.window_start_time = unbuilt_reason.window_start_time
+$$;
+comment on function record_ledger.unbuilt_reason(record_ledger.pipeline, timestamptz) is
+'Private. Why the next record of a pipeline with templates cannot be passed without its config.';
+-- record_ledger.wall_time: the local time that an ISO 8601 text without an offset states.
+-- A bare date is its midnight, whether clocks show that or not; null when the text has an offset or is no such time.
+-- Read by: start_instant, twofold_time, window_time.
+-- Rules: none.
+create or replace function record_ledger.wall_time(time_text text)
+returns timestamp
+language plpgsql
+stable strict
+as $$
+begin
+    if time_text
+        ~ (
+            '^[0-9]{4}-[0-9]{2}-[0-9]{2}'
+            '([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?)?$'
+        )
+    then
+        return time_text::timestamp;
+    end if;
+    return null;
+exception
+    when datetime_field_overflow or invalid_datetime_format
+        then
+        return null;
+end
+$$;
+comment on function record_ledger.wall_time(text) is
+'The local time that an ISO 8601 text without an offset states; null when it is none.';
 -- record_ledger.warn_of_misspelt_keys: raises a warning for each ignored key that looks like a misspelt one.
 -- 'chek_fields' would otherwise be ignored in silence, and incomplete records passed.
 -- Read by: store_new_and_pass_valid_record, register_pipeline.
@@ -4638,6 +5617,26 @@ end
 $$;
 comment on function record_ledger.warn_of_misspelt_keys(jsonb) is
 'Raises a warning for each ignored key that looks like a misspelt one.';
+-- record_ledger.window_timezone: the time zone that a stored window of a pipeline was cut with.
+-- Mostly the one in force, which the pipeline's row says; PostgreSQL takes this expression into the one around it. A
+-- window that is not stored yet is cut with p.timezone.
+-- Read by: whatever shows a window to people: pass_record, windows_to_build, record_verdict, next_answer, plan_runs, the
+-- views that have a column window_timezone.
+-- Rules: stretch_timezone. Types are exact and names qualified (README.md, Names).
+create or replace function record_ledger.window_timezone(
+    p record_ledger.pipeline, window_start_time timestamptz
+)
+returns text
+language sql
+stable
+as $$
+    select case
+        when window_start_time >= (p).zone_since then (p).timezone
+        else record_ledger.stretch_timezone((p).pipeline_id, window_start_time)
+    end
+$$;
+comment on function record_ledger.window_timezone(record_ledger.pipeline, timestamptz) is
+'The time zone that a stored window of a pipeline was cut with.';
 -- record_ledger.windows_from: the windows that tile time from an instant on, oldest first.
 -- Those that begin before to_time, max_windows of them at most (null: all). Reads no ledger rows.
 -- Read by: due_windows, backfill_windows.
@@ -4914,7 +5913,12 @@ begin
     where s.pipeline_id = archivable_records.pipeline_id
         and s.window_start_time = coalesce(archived_until, first_window_start_time);
     -- Without a reason of its own only max_records keeps it.
-    reason := 'window ' || record_ledger.local_time(r.window_start_time, v_timezone) || ' stays: '
+    reason := 'window '
+        || record_ledger.local_time(
+            r.window_start_time,
+            record_ledger.stretch_timezone(r.pipeline_id, r.window_start_time)
+        )
+        || ' stays: '
         || case
             when r.window_end_time > before
                 then 'it ends after ' || record_ledger.local_time(before, v_timezone)
@@ -5098,9 +6102,9 @@ comment on function record_ledger.archive_records(text, timestamptz, integer) is
 'Moves the oldest finished records whose window ends at or before an instant to the archive, with their events and observations; returns how many.';
 -- record_ledger.backfill_records: adds records before a pipeline's first one, back to the local day of from_time.
 -- All of them in one call; returns how many, 0 when the first one starts at from_time or before it. They are
--- historical; those of a pipeline with templates are stored unbuilt, and built when their turn comes.
+-- historical; those of a pipeline with templates are stored unbuilt, and the pass of each builds it.
 -- Called by: operators, through the runner's command backfill, the dbt macro of the same name, or psql.
--- Rules: check_backfill, backfill_windows, record_missing_fields, lane.
+-- Rules: check_backfill, backfill_windows, lane, begin_stretch.
 create or replace function record_ledger.backfill_records(
     pipeline_id text, from_time timestamptz, reason text default null
 )
@@ -5117,7 +6121,7 @@ declare
     v_first_start timestamptz := record_ledger.check_backfill(p, backfill_records.from_time);
     v_fields jsonb := case when p.has_templates then '{}' else p.fields end;
     v_config_version integer := case when not p.has_templates then p.config_version end;
-    v_missing text[] := record_ledger.record_missing_fields(v_fields, v_config_version, p);
+    v_missing text[] := case when not p.has_templates then p.missing_fields end;
     v_count integer;
     v_new_first_start timestamptz;
 begin
@@ -5150,7 +6154,6 @@ begin
         fields,
         config_version,
         missing_fields,
-        awaits_build,
         is_historical,
         lane,
         open_pipeline_id,
@@ -5166,9 +6169,8 @@ begin
         v_fields,
         v_config_version,
         v_missing,
-        p.has_templates,
         true,
-        record_ledger.lane('PENDING', v_missing, p.has_templates, 0, false, true),
+        record_ledger.lane('PENDING', v_missing, v_config_version, false, true),
         p.pipeline_id,
         v_now,
         v_now
@@ -5182,6 +6184,7 @@ begin
     where r.pipeline_id = p.pipeline_id
     order by r.window_start_time
     limit 1;
+    perform record_ledger.begin_stretch(p, v_new_first_start);
     perform record_ledger.append_pipeline_event(
         p.pipeline_id,
         'backfilled',
@@ -5200,53 +6203,205 @@ end
 $$;
 comment on function record_ledger.backfill_records(text, timestamptz, text) is
 'Adds records before a pipeline''s first one, back to the local day of an instant; returns how many.';
--- record_ledger.build_records: fills records that wait to be built, from what the caller rendered or a plain config.
--- A record is built once per config version, even when something is still missing then: it is not asked for again.
--- Called by: store_new_records, store_new_and_pass_valid_record.
--- Rules: missing_fields, is_stable, is_lost.
+-- record_ledger.batch_to_build: what a runner must render before a whole batch can be passed.
+-- Of a batch that was drawn before, those of its records that are outdated and could be passed again; else the due
+-- windows, and the outdated ones among the next record_limit of each kind.
+-- Called by: pass_valid_records, in place of what its first pass alone would ask for.
+-- Rules: is_same_config, configured, next_answer, windows_to_build.
+create or replace function record_ledger.batch_to_build(
+    config jsonb, run_id text, record_limit integer
+)
+returns jsonb
+language plpgsql
+stable
+as $$
+#variable_conflict use_variable
+declare
+    v_now timestamptz := record_ledger.clock();
+    v_windows jsonb := '[]';
+    v_answer record;
+    v_is_bound boolean := false;
+    p record_ledger.pipeline;
+begin
+    select q.* into p
+    from record_ledger.pipeline as q
+    where q.pipeline_id = coalesce(
+        config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}'
+    );
+    if not record_ledger.is_same_config(p, config) then
+        p := record_ledger.configured(p, config);
+    end if;
+    for k in 1..record_limit loop
+        v_answer := record_ledger.next_answer(p, run_id || '/' || k, v_now);
+        exit when v_answer.bound_window is null;
+        v_is_bound := true;
+        if v_answer.is_outdated then
+            v_windows := v_windows || record_ledger.windows_to_build(
+                p, v_answer.window_start_time, true, null, 1, v_now
+            );
+        end if;
+    end loop;
+    if v_is_bound then
+        return v_windows;
+    end if;
+    return record_ledger.windows_to_build(
+        p,
+        -- The first may be current, and others that the batch comes to may not be.
+        case when v_answer.verdict = 'READY' then v_answer.window_start_time end,
+        false,
+        v_answer.waiting_mark,
+        record_limit,
+        v_now
+    );
+end
+$$;
+comment on function record_ledger.batch_to_build(jsonb, text, integer) is
+'Private. The windows whose templates the caller must render before a whole batch can be passed.';
+-- record_ledger.begin_stretch: notes that windows from an instant on were cut with the zone in force.
+-- Up to where the next stretch begins, if there is one. Two stretches of one zone beside each other are one.
+-- Called by: store_windows, for the first window that a zone has cut; backfill_records. Both hold the pipeline's lock.
+-- Rules: none.
+create or replace function record_ledger.begin_stretch(
+    p record_ledger.pipeline, from_time timestamptz
+)
+returns void
+language plpgsql
+as $$
+declare
+    v_before text;
+    v_next record;
+begin
+    select z.timezone into v_before
+    from record_ledger.pipeline_zone as z
+    where z.pipeline_id = p.pipeline_id and z.from_time <= begin_stretch.from_time
+    order by z.from_time desc
+    limit 1;
+    if v_before is distinct from p.timezone then
+        select z.from_time, z.timezone into v_next
+        from record_ledger.pipeline_zone as z
+        where z.pipeline_id = p.pipeline_id and z.from_time > begin_stretch.from_time
+        order by z.from_time
+        limit 1;
+        if v_next.timezone = p.timezone then
+            update record_ledger.pipeline_zone as z
+            set from_time = begin_stretch.from_time
+            where z.pipeline_id = p.pipeline_id and z.from_time = v_next.from_time;
+        else
+            insert into record_ledger.pipeline_zone (pipeline_id, from_time, timezone)
+            values (p.pipeline_id, begin_stretch.from_time, p.timezone);
+        end if;
+    end if;
+    -- A backfill in another zone leaves the newest windows those of an older one.
+    update record_ledger.pipeline as q
+    set zone_since = n.zone_since
+    from (
+        select
+            case when z.timezone = p.timezone then z.from_time end as zone_since
+        from record_ledger.pipeline_zone as z
+        where z.pipeline_id = p.pipeline_id
+        order by z.from_time desc
+        limit 1
+    ) as n
+    where q.pipeline_id = p.pipeline_id and q.zone_since is distinct from n.zone_since;
+end
+$$;
+comment on function record_ledger.begin_stretch(record_ledger.pipeline, timestamptz) is
+'Private. Notes that the windows from an instant on were cut with the zone in force.';
+-- record_ledger.build_record: gives an outdated record the fields of the config in force; returns what it then lacks.
+-- It stays in its lane, so that a record that waits in order goes on doing so. An event only when a field differs, with
+-- what was there before of those that do: fields_before holds their values, fields_added the names of new ones.
+-- Called by: pass_record, build_records. Rules: missing_fields; check_record_change guards the change.
+create or replace function record_ledger.build_record(
+    p record_ledger.pipeline,
+    window_start_time timestamptz,
+    fields jsonb,
+    as_of timestamptz,
+    out missing_fields text[],
+    -- False when only the version that it was built with is another one now.
+    out is_event boolean,
+    out config_version_before integer
+)
+language plpgsql
+as $$
+#variable_conflict use_column
+declare
+    v_before jsonb;
+begin
+    missing_fields := record_ledger.missing_fields(build_record.fields, p.check_fields);
+    select r.fields, r.config_version into v_before, config_version_before
+    from record_ledger.record as r
+    where r.pipeline_id = p.pipeline_id
+        and r.window_start_time = build_record.window_start_time;
+    is_event := v_before <> build_record.fields;
+    if not is_event then
+        update record_ledger.record as r
+        set config_version = p.config_version,
+            missing_fields = build_record.missing_fields
+        where r.pipeline_id = p.pipeline_id
+            and r.window_start_time = build_record.window_start_time;
+    else
+        update record_ledger.record as r
+        set fields = build_record.fields,
+            config_version = p.config_version,
+            missing_fields = build_record.missing_fields,
+            last_event = 'rebuilt',
+            last_detail = jsonb_build_object(
+                'config_version', p.config_version,
+                'config_version_before', config_version_before,
+                'fields_before', (
+                    select coalesce(jsonb_object_agg(o.key, o.value), '{}')
+                    from jsonb_each(v_before) as o
+                    where (build_record.fields -> o.key) is distinct from o.value
+                ),
+                'fields_added', (
+                    select coalesce(jsonb_agg(n.key order by n.key), '[]')
+                    from jsonb_object_keys(build_record.fields) as n (key)
+                    where (v_before -> n.key) is null
+                )
+            ),
+            updated_at = as_of
+        where r.pipeline_id = p.pipeline_id
+            and r.window_start_time = build_record.window_start_time;
+    end if;
+    if p.missing_fields is not null and missing_fields is null then
+        perform record_ledger.note_filled(p, build_record.window_start_time);
+    end if;
+end
+$$;
+comment on function record_ledger.build_record(
+    record_ledger.pipeline, timestamptz, jsonb, timestamptz
+) is
+'Private. Gives an outdated record the fields of the config in force; returns which check_fields it then lacks.';
+-- record_ledger.build_records: builds outdated pending records from what a caller rendered with the config in force.
+-- One that is current stays as it is: it is built once for each change of the fields, even when something is missing
+-- then. What is in progress, failed or finished is left alone.
+-- Called by: store_new_records.
+-- Rules: built_windows, build_record.
 create or replace function record_ledger.build_records(
     p record_ledger.pipeline, built jsonb, as_of timestamptz
 )
 returns void
 language plpgsql
 as $$
+declare
+    v_window record;
 begin
-    update record_ledger.record as r
-    set fields = b.fields,
-        config_version = p.config_version,
-        missing_fields = record_ledger.missing_fields(b.fields, p.check_fields),
-        awaits_build = false,
-        last_event = 'rebuilt',
-        last_detail = jsonb_build_object(
-            'config_version', p.config_version,
-            'fields_before', r.fields,
-            'config_version_before', r.config_version
-        ),
-        updated_at = as_of
-    from (
-        select distinct on (1)
-            (e.element ->> 'window_start_time')::timestamptz as window_start_time,
-            e.element -> 'fields' as fields
-        from jsonb_array_elements(built) as e (element)
-        union all
-        -- A config without templates needs no rendering.
-        (
-            select u.window_start_time, p.fields
-            from record_ledger.record as u
-            where not p.has_templates and u.open_pipeline_id = p.pipeline_id and u.lane = 'unbuilt'
-                and record_ledger.is_stable(u.window_end_time, p.x_time_back, as_of)
-                and not record_ledger.is_lost(u.window_end_time, p.source_retention, as_of)
-            order by u.window_start_time
-            limit 100
-        )
-    ) as b
-    where r.open_pipeline_id = p.pipeline_id
-        and r.lane = 'unbuilt'
-        and r.window_start_time = b.window_start_time;
+    for v_window in
+        select r.window_start_time, b.fields
+        from record_ledger.built_windows(built, p) as b
+        join record_ledger.record as r
+            on r.pipeline_id = p.pipeline_id
+            and r.window_start_time = b.window_start_time
+            and r.window_end_time = b.window_end_time
+        where r.status = 'PENDING' and coalesce(r.config_version < p.fields_version, true)
+        order by r.window_start_time
+    loop
+        perform record_ledger.build_record(p, v_window.window_start_time, v_window.fields, as_of);
+    end loop;
 end
 $$;
 comment on function record_ledger.build_records(record_ledger.pipeline, jsonb, timestamptz) is
-'Private. Fills the records that wait to be built.';
+'Private. Builds outdated pending records from what a caller rendered with the config in force.';
 -- record_ledger.cancel_records: asks the runs that hold the records of a range to stop; their claims are cancelled.
 -- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed. A run learns
 -- of it from claim_state, and keeps its claim until it has stopped, so no second run begins beside it. However the claim
@@ -5312,6 +6467,7 @@ stable
 as $$
 declare
     v_first_start timestamptz;
+    v_count numeric;
 begin
     if from_time is null then
         raise exception 'from_time: null is no time'
@@ -5339,6 +6495,16 @@ begin
             p.pipeline_id
             using errcode = 'RL005',
             hint = 'Put start_at into its config: its first window then starts there.';
+    end if;
+    -- It is one transaction, which has to end.
+    v_count := extract(epoch from v_first_start - from_time) / extract(epoch from p.granularity);
+    if v_count > 10000000 then
+        raise exception 'from_time: % would add % windows of % before the first one; '
+            'at most 10000000 can be added at once',
+            record_ledger.local_time(from_time, p.timezone),
+            trunc(v_count),
+            record_ledger.time_interval(from_time, from_time + p.granularity)
+            using errcode = 'RL005', hint = 'Give a later time.';
     end if;
     -- Everything older is archived, and the first record starts where the archive ends.
     if from_time < v_first_start and record_ledger.archive_end(p.pipeline_id) is not null then
@@ -5566,14 +6732,15 @@ begin
                 format('Private. The part of %s for the windows of one year.', v_table)
             );
             -- Created apart and attached: a partition created in its place would lock out every reader of the table.
-            -- It is empty, so there is nothing to search for rows that do not belong there.
+            -- It is empty, so there is nothing to search for rows that do not belong there. Its bounds are written by
+            -- hand: a DateStyle writes zones as abbreviations, and IST is read as another zone's before PostgreSQL 18.
             execute format(
                 'alter table record_ledger.%I attach partition record_ledger.%I '
                 'for values from (%L) to (%L)',
                 v_table,
                 v_partition,
-                v_year at time zone 'UTC',
-                (v_year + interval '1 year') at time zone 'UTC'
+                to_char(v_year, 'YYYY-MM-DD"T"HH24:MI:SS"+00"'),
+                to_char(v_year + interval '1 year', 'YYYY-MM-DD"T"HH24:MI:SS"+00"')
             );
         end loop;
     end loop;
@@ -5604,6 +6771,7 @@ declare
     -- The record is pending again while its attempts are below this limit.
     v_limit integer := case end_claim.event when 'released' then 2147483647 else 0 end;
     v_postponement jsonb;
+    v_retry_at timestamptz;
     p record_ledger.pipeline;
     r record_ledger.record;
 begin
@@ -5626,7 +6794,7 @@ begin
             v_postponement := record_ledger.postponement(
                 r.run_id, r.window_end_time, p, end_claim.not_before, v_now
             );
-            not_before := (v_postponement ->> 'not_before')::timestamptz;
+            v_retry_at := (v_postponement ->> 'not_before')::timestamptz;
             detail := coalesce(v_postponement - array['released_by', 'run_id'], '{}');
         end if;
     end if;
@@ -5640,7 +6808,7 @@ begin
         retry_at = case
             when end_claim.event = 'failed' and r.attempt < v_limit
                 then record_ledger.retry_time(v_now, r.attempt, r.window_end_time, p)
-            when v_postponement is not null then end_claim.not_before
+            else v_retry_at
         end,
         cancellation = null,
         postponement = v_postponement,
@@ -5838,8 +7006,8 @@ $$;
 comment on function record_ledger.fail_record(text, bigint, text, boolean, timestamptz) is
 'Gives a passed record back after a failure: PENDING with a backoff while attempts are left and retry is true, else FAILED.';
 -- record_ledger.is_day_sealed: is a local day of a pipeline covered, without a gap, by windows that are done?
--- True only when published or waived windows tile [its local midnight, the next one) exactly, and none of them is open
--- again: a day that is being loaded anew is published still, and sealed again when that is done.
+-- True only when windows that are done cover [its midnight, the next one) of the zone in force from its first to its last
+-- instant, wherever they begin and end, and whatever zone they were cut with. A day that is being loaded anew is published still, and sealed again when that is done.
 -- Called by: is-day-sealed of the runner, the dbt test sealed_through, whoever waits for a day.
 -- Rules: day_coverage.
 create or replace function record_ledger.is_day_sealed(pipeline_id text, local_date date)
@@ -5868,7 +7036,7 @@ begin
 end
 $$;
 comment on function record_ledger.is_day_sealed(text, date) is
-'Whether completed or waived windows tile a local day of a pipeline exactly, archived ones included.';
+'Whether completed or waived windows cover a local day of a pipeline from its first to its last instant, archived ones included.';
 -- record_ledger.lock_pipeline: locks a pipeline's row for this transaction and returns it as it then is.
 -- In a statement of its own: whatever is read next sees all that was committed before the lock was granted.
 -- Called by: store_new_records, pass_valid_record, pass_valid_records, archive_records, the operators' routines.
@@ -5992,6 +7160,25 @@ end
 $$;
 comment on function record_ledger.new_windows(text, timestamptz, integer) is
 'The windows of a pipeline that are due as of an instant and not stored yet, oldest first; reads only.';
+-- record_ledger.note_filled: notes that a record was filled by a caller where default_record leaves check_fields empty.
+-- No other record of such a pipeline can be passed, so passes look for one from the first that was filled on.
+-- Called by: store_windows, build_record.
+-- Rules: none; register_config forgets it when the fields change.
+create or replace function record_ledger.note_filled(
+    p record_ledger.pipeline, window_start_time timestamptz
+)
+returns void
+language plpgsql
+as $$
+begin
+    update record_ledger.pipeline as q
+    set filled_from = note_filled.window_start_time
+    where q.pipeline_id = p.pipeline_id
+        and note_filled.window_start_time < coalesce(q.filled_from, 'infinity');
+end
+$$;
+comment on function record_ledger.note_filled(record_ledger.pipeline, timestamptz) is
+'Private. Notes that a record was filled by a caller where default_record leaves check_fields empty.';
 -- record_ledger.observe_record: notes what was counted of a record, at a stage such as source or target.
 -- At any time, also after completion. With the current claim token it is evidence for completing (RL004 with another
 -- one, and nothing is noted); without a token it is none. Never updated. Returns its number.
@@ -6098,7 +7285,7 @@ begin
         perform record_ledger.raise_unknown_pipeline(oldest_pending_record.pipeline_id);
     end if;
     return (
-        select record_ledger.record_json(r, p.timezone)
+        select record_ledger.record_json(r, record_ledger.window_timezone(p, r.window_start_time))
         from record_ledger.pipeline as p
         cross join lateral record_ledger.lane_heads(p.pipeline_id) as h
         join record_ledger.record as r
@@ -6113,18 +7300,22 @@ $$;
 comment on function record_ledger.oldest_pending_record(text) is
 'The oldest pending record of a pipeline, or of all, flat as JSON; null when nothing is pending. Passes nothing.';
 -- record_ledger.pass_record: hands the oldest valid record of a locked pipeline to a run, or says why there is none.
--- Collects expired leases and waives lost records first. A passed record has a new claim token and lease; a run keeps
--- its record for good.
--- Called by: pass_valid_record, store_new_and_pass_valid_record.
--- Rules: next_answer decides, next_claim_token draws; this writes it down.
+-- Collects expired leases and waives lost records first. A passed record has the fields of the config in force, a new
+-- claim token and lease; a run keeps its record for good.
+-- Called by: pass_valid_record, pass_valid_records, store_new_and_pass_valid_record.
+-- Rules: next_answer decides, next_claim_token draws; this writes it down. built_windows, build_record, unbuilt_reason.
 create or replace function record_ledger.pass_record(
     p record_ledger.pipeline,
     run_id text,
     as_of timestamptz,
+    -- What the caller rendered; without templates it is not asked for.
+    built jsonb,
     out exit_dag boolean,
     out verdict text,
     out reason text,
-    out record jsonb
+    out record jsonb,
+    -- Nothing was passed, because the next record is outdated and built does not hold it.
+    out awaits_build boolean
 )
 language plpgsql
 as $$
@@ -6133,6 +7324,9 @@ declare
     v_answer record;
     v_token bigint;
     v_attempt integer;
+    v_detail jsonb;
+    v_fields jsonb;
+    v_built record;
 begin
     v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
     if v_answer.has_expired or v_answer.bound_window is not null then
@@ -6149,6 +7343,36 @@ begin
         perform record_ledger.waive_lost_records(p, v_answer.lost_before, as_of);
         v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
     end if;
+    while v_answer.is_outdated loop
+        v_fields := p.fields;
+        if p.has_templates then
+            v_fields := (
+                select b.fields
+                from record_ledger.built_windows(built, p) as b
+                join record_ledger.record as r
+                    on r.pipeline_id = p.pipeline_id
+                    and r.window_start_time = b.window_start_time
+                    and r.window_end_time = b.window_end_time
+                where b.window_start_time = v_answer.window_start_time
+            );
+        end if;
+        if v_fields is null then
+            exit_dag := true;
+            awaits_build := true;
+            verdict := 'INCOMPLETE';
+            reason := record_ledger.unbuilt_reason(p, v_answer.window_start_time);
+            return;
+        end if;
+        v_built := record_ledger.build_record(p, v_answer.window_start_time, v_fields, as_of);
+        if not v_built.is_event then
+            -- The pass itself tells then that it was built anew.
+            v_detail := jsonb_build_object('config_version_before', v_built.config_version_before);
+        end if;
+        exit when v_built.missing_fields is null;
+        -- A template gave nothing: this one stays behind, and is not asked for again.
+        v_detail := null;
+        v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
+    end loop;
     verdict := v_answer.verdict;
     reason := v_answer.reason;
     exit_dag := verdict <> 'READY';
@@ -6191,19 +7415,22 @@ begin
         postponement = null,
         needs_counts = p.required_counts is not null,
         last_event = case u.status when 'PENDING' then 'passed' else 'passed_again' end,
-        last_detail = null,
+        last_detail = v_detail,
         updated_at = as_of
     where u.pipeline_id = p.pipeline_id and u.window_start_time = v_answer.window_start_time
-    returning record_ledger.record_json(u, p.timezone), u.attempt into record, v_attempt;
+    returning record_ledger.record_json(u, record_ledger.window_timezone(p, u.window_start_time)),
+        u.attempt
+    into record, v_attempt;
     reason := concat(
         'window ', record ->> 'window_start_time', ' is passed', ' to run ' || pass_record.run_id,
         ', attempt ', v_attempt, ' of ', p.max_attempts
     );
 end
 $$;
-comment on function record_ledger.pass_record(record_ledger.pipeline, text, timestamptz) is
+comment on function record_ledger.pass_record(record_ledger.pipeline, text, timestamptz, jsonb) is
 'Private. Hands the oldest valid record of a locked pipeline to a run, or says why there is none.';
 -- record_ledger.pass_valid_record: passes the oldest valid record of a pipeline to a run; stores and renders nothing.
+-- An outdated record is built first where the config has no templates; where it has, only a run with the config can.
 -- Asked again with the same run_id it answers with the same record; a null run_id binds nothing.
 -- exit_dag true comes with a verdict and a reason, and has written nothing unless a lease had expired or a record was
 -- lost.
@@ -6245,15 +7472,22 @@ begin
     v_now := record_ledger.clock();
     -- A first look without the lock: an idle pipeline may be asked every minute, and its answer costs no write.
     v_answer := record_ledger.next_answer(p, pass_valid_record.run_id, v_now);
-    if v_answer.verdict <> 'READY' and not v_answer.has_expired and v_answer.lost_before is null
+    if (v_answer.verdict <> 'READY' or v_answer.is_outdated and p.has_templates)
+        and not v_answer.has_expired and v_answer.lost_before is null
     then
         exit_dag := true;
         verdict := v_answer.verdict;
         reason := v_answer.reason;
+        if verdict = 'READY' then
+            verdict := 'INCOMPLETE';
+            reason := record_ledger.unbuilt_reason(p, v_answer.window_start_time);
+        end if;
         return;
     end if;
     p := record_ledger.lock_pipeline(pass_valid_record.pipeline_id);
-    v_answer := record_ledger.pass_record(p, pass_valid_record.run_id, record_ledger.clock());
+    v_answer := record_ledger.pass_record(
+        p, pass_valid_record.run_id, record_ledger.clock(), '[]'
+    );
     exit_dag := v_answer.exit_dag;
     verdict := v_answer.verdict;
     reason := v_answer.reason;
@@ -6302,45 +7536,69 @@ begin
             coalesce(record_limit::text, 'null')
             using errcode = 'RL005', hint = 'Give a whole number from 1 to 10000.';
     end if;
-    select a.* into v_answer
-    from record_ledger.store_new_and_pass_valid_record(
-        config, case when record_ledger.is_run_id(run_id) then run_id || '/1' else run_id end, built
-    ) as a;
-    -- Looked for only now: the same call may have been made already, and that one was waited for above.
-    v_was_drawn := exists (
-        select
-        from record_ledger.claim as c
-        where c.pipeline_id = v_pipeline_id and c.bound_run_id = run_id || '/1'
-            and c.claim_token is distinct from (v_answer.record ->> 'claim_token')::bigint
-    );
-    exit_dag := v_answer.exit_dag;
-    verdict := v_answer.verdict;
-    reason := v_answer.reason;
-    to_build := v_answer.to_build;
     records := '[]';
-    if exit_dag and not v_was_drawn or to_build <> '[]' then
-        return;
-    end if;
-    if not exit_dag then
-        v_records := array[v_answer.record];
-    end if;
-
-    -- The first pass took this lock already, unless it exited.
-    p := record_ledger.lock_pipeline(v_pipeline_id);
-    v_now := record_ledger.clock();
-    for k in 2..record_limit loop
-        exit when v_was_drawn and not exists (
+    to_build := '[]';
+    begin
+        select a.* into v_answer
+        from record_ledger.store_new_and_pass_valid_record(
+            config,
+            case when record_ledger.is_run_id(run_id) then run_id || '/1' else run_id end,
+            built
+        ) as a;
+        -- Looked for only now: the same call may have been made already, and that one was waited for above.
+        v_was_drawn := exists (
             select
             from record_ledger.claim as c
-            where c.pipeline_id = v_pipeline_id and c.bound_run_id = run_id || '/' || k
+            where c.pipeline_id = v_pipeline_id and c.bound_run_id = run_id || '/1'
+                and c.claim_token is distinct from (v_answer.record ->> 'claim_token')::bigint
         );
-        v_answer := record_ledger.pass_record(p, run_id || '/' || k, v_now);
-        if not v_answer.exit_dag then
-            v_records := v_records || v_answer.record;
-        elsif not v_was_drawn then
-            exit;
+        exit_dag := v_answer.exit_dag;
+        verdict := v_answer.verdict;
+        reason := v_answer.reason;
+        if v_answer.to_build <> '[]' then
+            to_build := record_ledger.batch_to_build(config, run_id, record_limit);
+            reason := record_ledger.to_build_reason(to_build);
+            return;
         end if;
-    end loop;
+        if exit_dag and not v_was_drawn then
+            return;
+        end if;
+        if not exit_dag then
+            v_records := array[v_answer.record];
+        end if;
+
+        -- The first pass took this lock already, unless it exited.
+        p := record_ledger.lock_pipeline(v_pipeline_id);
+        v_now := record_ledger.clock();
+        for k in 2..record_limit loop
+            exit when v_was_drawn and not exists (
+                select
+                from record_ledger.claim as c
+                where c.pipeline_id = v_pipeline_id and c.bound_run_id = run_id || '/' || k
+            );
+            v_answer := record_ledger.pass_record(p, run_id || '/' || k, v_now, built);
+            if not v_answer.exit_dag then
+                v_records := v_records || v_answer.record;
+            elsif v_answer.awaits_build then
+                raise exception using errcode = 'RLBLD';
+            elsif not v_was_drawn then
+                exit;
+            end if;
+        end loop;
+    exception
+        -- A batch is drawn once: rather than a part of it, nothing is passed until all of it is built. What was sent is
+        -- built by itself then, so that the next call asks for the rest.
+        when sqlstate 'RLBLD' then
+            p := record_ledger.register_config(config);
+            v_now := record_ledger.clock();
+            perform record_ledger.store_windows(p, built, v_now);
+            perform record_ledger.build_records(p, built, v_now);
+            to_build := record_ledger.batch_to_build(config, run_id, record_limit);
+            exit_dag := true;
+            verdict := 'INCOMPLETE';
+            reason := record_ledger.to_build_reason(to_build);
+            return;
+    end;
     if cardinality(v_records) > 0 then
         exit_dag := false;
         verdict := 'READY';
@@ -6386,9 +7644,10 @@ $$;
 comment on function record_ledger.pause_pipeline(text, text) is
 'Lets no record of a pipeline be passed until it is resumed; the reason is kept with who paused it and when.';
 -- record_ledger.pipeline_time: reads an ISO 8601 time as people of a pipeline write it.
--- Without an offset it is the pipeline's local time, a bare date its first instant. RL005 when the text is no time.
+-- Without an offset it is the local time of the zone in force, a bare date its first instant, a time that clocks skip
+-- the end of the gap. RL005 when the text is no time, or when clocks show it twice.
 -- Called by: operators, through the runner and dbt; psql users who think in local time.
--- Rules: start_instant.
+-- Rules: start_instant, twofold_time.
 create or replace function record_ledger.pipeline_time(pipeline_id text, time_text text)
 returns timestamptz
 language plpgsql
@@ -6399,6 +7658,7 @@ as $$
 declare
     v_timezone text;
     v_instant timestamptz;
+    v_problem text;
 begin
     select p.timezone into v_timezone
     from record_ledger.pipeline as p
@@ -6413,11 +7673,16 @@ begin
             hint = 'Give ISO 8601, such as "2026-01-01" or "2026-01-01T06:00" (local time of the '
                 'pipeline), or with an offset "2026-01-01T06:00+01:00".';
     end if;
+    v_problem := record_ledger.twofold_time(time_text, v_timezone);
+    if v_problem is not null then
+        raise exception '%', v_problem
+            using errcode = 'RL005', hint = 'Give the one that is meant, with its offset.';
+    end if;
     return v_instant;
 end
 $$;
 comment on function record_ledger.pipeline_time(text, text) is
-'An ISO 8601 time as an instant: without an offset it is the pipeline''s local time, a bare date its first instant.';
+'An ISO 8601 time as an instant: without an offset it is the pipeline''s local time, a bare date its first instant; RL005 when clocks show it twice.';
 -- record_ledger.plan_runs: which windows the next runs of a pipeline will be passed, and when; a forecast, read only.
 -- The rules of a pass played forward from an instant, with workers that ask whenever they are free, and runs that each
 -- take run_duration (by default the median of the newest completed ones) and complete.
@@ -6463,7 +7728,6 @@ declare
     p record_ledger.pipeline;
     v_from timestamptz := coalesce(plan_runs.at, record_ledger.clock());
     v_workers integer;
-    v_missing text[];
     v_duration interval := plan_runs.run_duration;
     v_problem text := case
         when plan_runs.runs between 1 and 10000 is not true
@@ -6498,7 +7762,6 @@ begin
         return next;
         return;
     end if;
-    v_missing := record_ledger.missing_fields(p.fields, p.check_fields);
     v_workers := least(plan_runs.workers, p.max_active_records);
     -- Without its day part, which would follow the session's time zone.
     v_duration := coalesce(
@@ -6525,13 +7788,15 @@ begin
                 when s.run_no is null and s.blocked_by is null then format(
                     'no later run is passed a record: %s %s empty in the pipeline''s config, '
                     'so what becomes due is incomplete',
-                    array_to_string(v_missing, ', '),
-                    case cardinality(v_missing) when 1 then 'is' else 'are' end
+                    array_to_string(p.missing_fields, ', '),
+                    case cardinality(p.missing_fields) when 1 then 'is' else 'are' end
                 )
                 when s.run_no is null then format(
                     'no later run is passed a record: all wait for window %s, '
                     'which no run will finish (depends_on_past)',
-                    record_ledger.local_time(s.blocked_by, p.timezone)
+                    record_ledger.local_time(
+                        s.blocked_by, record_ledger.window_timezone(p, s.blocked_by)
+                    )
                 )
                 when s.waited_for is null and s.run_no <= v_workers then 'starts at once'
                 when s.waited_for is null
@@ -6772,7 +8037,7 @@ begin
                 then 'its claim ends; becomes FAILED: it was cancelled'
             when g.status_after = 'FAILED' then 'its claim ends; becomes FAILED: no attempt is left'
             when g.status_after = 'IN_PROGRESS'
-                then 'its claim is cancelled; becomes FAILED when its run stops or its lease ends'
+                then 'its claim is cancelled: the record fails when its run stops or its lease ends'
             when g.is_cancelled and range_effects.operation = 'cancel'
                 then 'its claim is cancelled already'
             when range_effects.operation in ('expire', 'cancel') then 'no run holds it'
@@ -7005,15 +8270,18 @@ $$;
 comment on function record_ledger.refuse_token(text, bigint, timestamptz) is
 'Private. Raises RL005 where the next claim token would be 2^53 or more.';
 -- record_ledger.register_config: makes a config the one in force, and leaves its pipeline's row locked.
--- Writes nothing when it is in force already; validates only what is new.
+-- Writes nothing when one of the same meaning is in force already; validates only what is new. No record is touched:
+-- the pipeline's fields_version says which are outdated, and the pass of each builds it.
 -- Called by: register_pipeline, store_new_and_pass_valid_record.
--- Rules: read_config, record_missing_fields.
+-- Rules: is_same_config, configured.
 create or replace function record_ledger.register_config(config jsonb)
 returns record_ledger.pipeline
 language plpgsql
 as $$
 declare
     v_now timestamptz;
+    v_returned_version integer;
+    v_returns bigint;
     v_old record_ledger.pipeline;
     p record_ledger.pipeline;
 begin
@@ -7024,15 +8292,17 @@ begin
         register_config.config #>> '{default_record,pipeline_id}'
     )
     for no key update;
-    if v_old.config = register_config.config then
+    if v_old.config = register_config.config
+        or record_ledger.is_same_config(v_old, register_config.config)
+    then
         return v_old;
     end if;
 
-    p := record_ledger.read_config(register_config.config);
+    p := record_ledger.configured(v_old, register_config.config);
     v_now := record_ledger.clock();
-    p.created_at := v_now;
     p.updated_at := v_now;
     if v_old.pipeline_id is null then
+        p.created_at := v_now;
         insert into record_ledger.pipeline values (p.*) on conflict do nothing;
         if not found then
             -- Another call registered the pipeline meanwhile: its row is there now, and is compared like any other.
@@ -7049,8 +8319,12 @@ begin
 
     update record_ledger.pipeline as q
     set config = p.config,
-        config_version = q.config_version + 1,
+        config_version = p.config_version,
+        fields_version = p.fields_version,
+        missing_fields = p.missing_fields,
+        filled_from = p.filled_from,
         timezone = p.timezone,
+        zone_since = case when q.timezone = p.timezone then q.zone_since end,
         x_time_back = p.x_time_back,
         granularity = p.granularity,
         fields = p.fields,
@@ -7069,33 +8343,44 @@ begin
         pass_order = p.pass_order,
         recount_ages = p.recount_ages,
         reopen_budget = p.reopen_budget,
-        updated_at = v_now
+        updated_at = p.updated_at
     where q.pipeline_id = p.pipeline_id
     returning q.* into p;
+
+    -- A config that was there before is named, not repeated: two deployments in turn would write it in each call.
+    select (e.detail ->> 'config_version')::integer into v_returned_version
+    from record_ledger.pipeline_event as e
+    where e.pipeline_id = p.pipeline_id
+        and e.detail ->> 'config' is not null
+        and hashtextextended(e.detail ->> 'config', 0) = hashtextextended(p.config::text, 0)
+        and e.detail ->> 'config' = p.config::text
+    order by e.event_no desc
+    limit 1;
     perform record_ledger.append_pipeline_event(
         p.pipeline_id,
         'reconfigured',
-        jsonb_build_object('config_version', p.config_version, 'config', p.config),
+        jsonb_build_object('config_version', p.config_version) || case
+            when v_returned_version is not null
+                then jsonb_build_object('same_config_as_version', v_returned_version)
+            else jsonb_build_object('config', p.config)
+        end,
         v_now
     );
-
-    -- Other check_fields judge the open records anew, and what is incomplete may be filled by the new config.
-    update record_ledger.record as r
-    set missing_fields = j.missing_fields,
-        awaits_build = j.missing_fields is not null,
-        out_of_order = r.out_of_order or j.missing_fields is distinct from r.missing_fields
-    from (
-        select
-            o.window_start_time,
-            record_ledger.record_missing_fields(o.fields, o.config_version, p) as missing_fields
-        from record_ledger.record as o
-        where o.open_pipeline_id = p.pipeline_id
-    ) as j
-    where r.pipeline_id = p.pipeline_id and r.window_start_time = j.window_start_time
-        and (
-            r.missing_fields is distinct from j.missing_fields
-            or r.awaits_build <> (j.missing_fields is not null)
-        );
+    if v_returned_version is not null then
+        select count(*) into v_returns
+        from record_ledger.pipeline_event as e
+        where e.pipeline_id = p.pipeline_id
+            and e.detail ->> 'same_config_as_version' is not null
+            and e.event_time > v_now - interval '1 hour';
+        if v_returns > 1 then
+            raise warning
+                'pipeline %: configs take turns: version % is version % again, '
+                'and % configs have returned within an hour',
+                p.pipeline_id, p.config_version, v_returned_version, v_returns
+                using hint = 'Two deployments register the same pipeline with different configs: '
+                    'stop one of them, or give it a pipeline_id of its own.';
+        end if;
+    end if;
 
     -- What is in progress may have been passed when no counts were asked for. Whoever is completing it right now comes
     -- first.
@@ -7110,9 +8395,9 @@ $$;
 comment on function record_ledger.register_config(jsonb) is
 'Private. Makes a config the one in force (RL001 when it is invalid) and leaves its pipeline locked.';
 -- record_ledger.register_pipeline: validates a config and makes it the one in force; returns the pipeline_id.
--- Inserts or updates; writes nothing when the config is unchanged. All problems come in one error, RL001.
+-- Inserts or updates; writes nothing when one of the same meaning is in force. All problems come in one error, RL001.
 -- Called by: build_complete_pipeline_record and validate_record_timing of the runner, psql users.
--- Rules: known_config, read_config.
+-- Rules: is_same_config, configured.
 create or replace function record_ledger.register_pipeline(config jsonb)
 returns text
 language plpgsql
@@ -7120,24 +8405,26 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_config jsonb := record_ledger.known_config(config);
-    v_pipeline_id text;
+    p record_ledger.pipeline;
 begin
     if not record_ledger.is_safe_to_write() then
         perform record_ledger.refuse_call();
     end if;
     perform record_ledger.warn_of_misspelt_keys(config);
     -- A first look without the lock: taking one writes, and most calls change nothing.
-    select p.pipeline_id into v_pipeline_id
-    from record_ledger.pipeline as p
-    where p.config = v_config
-        and p.pipeline_id = coalesce(
-            v_config ->> 'pipeline_id', v_config #>> '{default_record,pipeline_id}'
-        );
-    if found then
-        return v_pipeline_id;
+    select q.* into p
+    from record_ledger.pipeline as q
+    where q.pipeline_id = coalesce(
+        register_pipeline.config ->> 'pipeline_id',
+        register_pipeline.config #>> '{default_record,pipeline_id}'
+    );
+    if found and record_ledger.is_same_config(p, config) then
+        perform record_ledger.note_start_at(p, config);
+        return p.pipeline_id;
     end if;
-    return (record_ledger.register_config(v_config)).pipeline_id;
+    return (
+        record_ledger.register_config((record_ledger.configured(p, config)).config)
+    ).pipeline_id;
 end
 $$;
 comment on function record_ledger.register_pipeline(jsonb) is
@@ -7242,7 +8529,7 @@ comment on function record_ledger.reopen_changed_records(text) is
 -- record_ledger.reopen_range: makes the records of a range of a locked pipeline pending once more; returns how many.
 -- Those whose whole window lies in it and that status_after lets be reopened; others are left alone.
 -- Called by: reopen_records, reopen_changed_records.
--- Rules: status_after, is_in_range, is_lost, record_missing_fields; check_record_change guards the change.
+-- Rules: status_after, is_in_range, is_lost; check_record_change guards the change.
 create or replace function record_ledger.reopen_range(
     p record_ledger.pipeline,
     from_time timestamptz,
@@ -7262,10 +8549,6 @@ begin
         claim_token = null,
         run_id = null,
         retry_at = null,
-        -- The config may be another one than when the record was finished.
-        missing_fields = record_ledger.record_missing_fields(r.fields, r.config_version, p),
-        awaits_build = r.config_version is distinct from p.config_version
-            and record_ledger.record_missing_fields(r.fields, r.config_version, p) is not null,
         last_event = 'reopened',
         last_detail = detail,
         updated_at = as_of
@@ -7392,7 +8675,7 @@ comment on function record_ledger.retire_pipeline(text, text) is
 -- record_ledger.store_new_and_pass_valid_record: the whole cycle in one statement and one commit.
 -- Registers the config, stores the due windows, collects expired leases and passes the oldest valid record to the run.
 -- A config with templates is answered with to_build until the caller has rendered them and sends them back as built.
--- Called by: store_new_and_pass_valid_record of the runner. Rules: known_config, next_answer.
+-- Called by: store_new_and_pass_valid_record of the runner. Rules: is_same_config, configured, next_answer.
 create or replace function record_ledger.store_new_and_pass_valid_record(
     config jsonb,
     run_id text,
@@ -7416,6 +8699,7 @@ declare
     v_config jsonb := config;
     v_config_is_new boolean := false;
     v_problem text;
+    v_is_due boolean;
     v_now timestamptz;
     v_next_start timestamptz;
     v_stored integer;
@@ -7439,11 +8723,14 @@ begin
     );
     if p.config is distinct from config then
         perform record_ledger.warn_of_misspelt_keys(config);
-        v_config := record_ledger.known_config(config);
-        v_config_is_new := p.config is distinct from v_config;
-        if v_config_is_new then
-            p := record_ledger.read_config(v_config);
+        if record_ledger.is_same_config(p, config) then
+            perform record_ledger.note_start_at(p, config);
+        else
+            v_config_is_new := true;
+            p := record_ledger.configured(p, config);
         end if;
+        -- In the words that were first given, or those that are stored now.
+        v_config := p.config;
     end if;
 
     v_now := record_ledger.clock();
@@ -7453,43 +8740,42 @@ begin
             raise exception '%', v_problem using errcode = 'RL005';
         end if;
     else
-        if p.has_templates then
-            -- Nothing is written before the caller could render everything: a template that fails leaves no trace.
-            to_build := record_ledger.windows_to_build(p, v_config_is_new, v_now);
-            if to_build <> '[]' then
+        select l.window_end_time into v_next_start
+        from record_ledger.last_window(p.pipeline_id) as l;
+        v_is_due := coalesce(v_next_start, record_ledger.first_window_start(p, v_now))
+            < v_now - p.x_time_back
+            and not p.is_retired;
+        -- A first look without the lock: an idle pipeline may be asked every minute, and its answer costs no write.
+        if p.has_templates or not v_config_is_new and not v_is_due then
+            v_answer := record_ledger.next_answer(
+                p, store_new_and_pass_valid_record.run_id, v_now
+            );
+            if p.has_templates
+                and (v_answer.is_outdated or v_is_due and v_answer.bound_window is null)
+            then
+                -- Nothing is written before the caller could render everything: a template that fails leaves no trace.
+                to_build := record_ledger.windows_to_build(
+                    p,
+                    case when v_answer.is_outdated then v_answer.window_start_time end,
+                    v_answer.bound_window is not null,
+                    v_answer.waiting_mark,
+                    10,
+                    v_now
+                );
                 exit_dag := true;
                 verdict := 'INCOMPLETE';
-                reason := format(
-                    '%s windows wait to be built: render default_record for each '
-                    'and call again with built',
-                    jsonb_array_length(to_build)
-                );
+                reason := record_ledger.to_build_reason(to_build);
                 return;
             end if;
-        end if;
-        -- A first look without the lock: an idle pipeline may be asked every minute, and its answer costs no write.
-        if not v_config_is_new then
-            select l.window_end_time into v_next_start
-            from record_ledger.last_window(p.pipeline_id) as l;
-            if (
-                coalesce(v_next_start, record_ledger.first_window_start(p, v_now))
-                >= v_now - p.x_time_back
-                or p.is_retired
-            )
-                and not (p.config_version > 1 and record_ledger.can_build_alone(p, v_now))
+            if v_answer.verdict <> 'READY'
+                and not v_config_is_new
+                and not v_answer.has_expired
+                and v_answer.lost_before is null
             then
-                v_answer := record_ledger.next_answer(
-                    p, store_new_and_pass_valid_record.run_id, v_now
-                );
-                if v_answer.verdict <> 'READY'
-                    and not v_answer.has_expired
-                    and v_answer.lost_before is null
-                then
-                    exit_dag := true;
-                    verdict := v_answer.verdict;
-                    reason := v_answer.reason;
-                    return;
-                end if;
+                exit_dag := true;
+                verdict := v_answer.verdict;
+                reason := v_answer.reason;
+                return;
             end if;
         end if;
     end if;
@@ -7497,25 +8783,47 @@ begin
     p := record_ledger.register_config(v_config);
     -- Taken once, after the lock: whatever waited for it judges by the time at which it goes on.
     v_now := record_ledger.clock();
-    if built <> '[]' or p.config_version > 1 and record_ledger.can_build_alone(p, v_now) then
-        perform record_ledger.build_records(p, built, v_now);
-    end if;
     -- What became due since the caller rendered is left to the next call, which has it rendered.
     v_stored := record_ledger.store_windows(
         p, case when p.has_templates or built <> '[]' then built end, v_now
     );
-    v_answer := record_ledger.pass_record(p, store_new_and_pass_valid_record.run_id, v_now);
+    if p.missing_fields is not null then
+        -- A window that the caller filled may have been stored.
+        select q.filled_from into p.filled_from
+        from record_ledger.pipeline as q
+        where q.pipeline_id = p.pipeline_id;
+    end if;
+    v_answer := record_ledger.pass_record(
+        p, store_new_and_pass_valid_record.run_id, v_now, built
+    );
     exit_dag := v_answer.exit_dag;
     verdict := v_answer.verdict;
     reason := v_answer.reason;
     record := v_answer.record;
+    if exit_dag and p.has_templates and (v_answer.awaits_build or built <> '[]') then
+        -- Another config was registered meanwhile, or other runs were passed what was rendered: asked for again.
+        v_answer := record_ledger.next_answer(p, store_new_and_pass_valid_record.run_id, v_now);
+        to_build := record_ledger.windows_to_build(
+            p,
+            case when v_answer.is_outdated then v_answer.window_start_time end,
+            v_answer.bound_window is not null,
+            v_answer.waiting_mark,
+            10,
+            v_now
+        );
+        if to_build <> '[]' then
+            verdict := 'INCOMPLETE';
+            reason := record_ledger.to_build_reason(to_build);
+        end if;
+    end if;
 end
 $$;
 comment on function record_ledger.store_new_and_pass_valid_record(jsonb, text, jsonb) is
 'The whole cycle in one statement: register, store, collect expired leases, pass. (exit_dag, verdict, reason, record, to_build).';
 -- record_ledger.store_new_records: stores the windows of a pipeline that are due, 10,000 at most in one call.
 -- Without built, the windows of a pipeline with templates are stored unbuilt; with built, up to the first one missing
--- from it, and records that wait to be built take their fields from it. stored_count says how many are new.
+-- from it, and outdated pending records take their fields from it. An entry that fits no window, or was rendered with
+-- another config_version than the one in force, is ignored. stored_count says how many are new.
 -- Called by: upload_record_to_database of the runner, psql users. Rules: store_windows, build_records.
 create or replace procedure record_ledger.store_new_records(
     pipeline_id text, built jsonb default '[]', inout stored_count integer default 0
@@ -7544,9 +8852,10 @@ comment on procedure record_ledger.store_new_records(text, jsonb, integer) is
 'Stores the windows of a pipeline that are due, 10,000 at most in one call; stored_count says how many.';
 -- record_ledger.store_windows: inserts the due windows of a locked pipeline; returns how many.
 -- built null: fields come from a config without templates, else windows are stored unbuilt.
--- built given: each window takes its fields from there, up to the first window that is missing from it.
+-- built given: each window takes its fields from there, up to the first window that is missing from it. An entry of
+-- another window or version of the config is none: what it holds was rendered for something else.
 -- Called by: store_new_records, store_new_and_pass_valid_record.
--- Rules: first_window_start, next_window, due_windows, missing_fields, lane.
+-- Rules: first_window_start, next_window, due_windows, built_windows, missing_fields, lane, begin_stretch.
 create or replace function record_ledger.store_windows(
     p record_ledger.pipeline, built jsonb, as_of timestamptz, out stored_count integer
 )
@@ -7558,7 +8867,9 @@ declare
     v_horizon timestamptz := as_of - p.x_time_back;
     v_unbuilt boolean := p.has_templates and built is null;
     v_fields jsonb := case when v_unbuilt then '{}' else p.fields end;
-    v_missing text[];
+    v_missing text[] := case when not v_unbuilt then p.missing_fields end;
+    v_config_version integer := case when not v_unbuilt then p.config_version end;
+    v_filled_from timestamptz;
     v_window record;
 begin
     stored_count := 0;
@@ -7569,11 +8880,6 @@ begin
     end if;
     if v_start >= v_horizon or p.is_retired then
         return;
-    end if;
-    if v_unbuilt then
-        v_missing := array(select k from jsonb_object_keys(p.fields) as k order by k);
-    else
-        v_missing := record_ledger.missing_fields(p.fields, p.check_fields);
     end if;
     v_window := record_ledger.next_window(v_start, p.granularity, p.timezone);
     if built is null and v_window.window_end_time >= v_horizon then
@@ -7587,7 +8893,6 @@ begin
             fields,
             config_version,
             missing_fields,
-            awaits_build,
             lane,
             open_pipeline_id,
             created_at,
@@ -7600,72 +8905,83 @@ begin
             v_previous_start,
             v_window.target_day,
             v_fields,
-            case when not v_unbuilt then p.config_version end,
+            v_config_version,
             v_missing,
-            v_unbuilt,
-            record_ledger.lane('PENDING', v_missing, v_unbuilt, 0, false, false),
+            record_ledger.lane('PENDING', v_missing, v_config_version, true, false),
             p.pipeline_id,
             as_of,
             as_of
         );
         stored_count := 1;
+        if p.zone_since is null then
+            perform record_ledger.begin_stretch(p, v_start);
+        end if;
         return;
     end if;
-    insert into record_ledger.record (
-        pipeline_id,
-        window_start_time,
-        window_end_time,
-        previous_window_start_time,
-        target_day,
-        fields,
-        config_version,
-        missing_fields,
-        awaits_build,
-        lane,
-        open_pipeline_id,
-        created_at,
-        updated_at
-    )
-    select
-        p.pipeline_id,
-        w.window_start_time,
-        w.window_end_time,
-        w.previous_window_start_time,
-        w.target_day,
-        w.fields,
-        case when not v_unbuilt then p.config_version end,
-        w.missing_fields,
-        v_unbuilt,
-        record_ledger.lane('PENDING', w.missing_fields, v_unbuilt, 0, false, false),
-        p.pipeline_id,
-        as_of,
-        as_of
-    from (
+    with stored as (
+        insert into record_ledger.record (
+            pipeline_id,
+            window_start_time,
+            window_end_time,
+            previous_window_start_time,
+            target_day,
+            fields,
+            config_version,
+            missing_fields,
+            lane,
+            open_pipeline_id,
+            created_at,
+            updated_at
+        )
         select
-            d.target_day,
-            d.window_start_time,
-            d.window_end_time,
-            lag(d.window_start_time, 1, v_previous_start) over (
-                order by d.window_start_time
-            ) as previous_window_start_time,
-            case when built is null then v_fields else b.fields end as fields,
-            case
-                when built is null then v_missing
-                else record_ledger.missing_fields(b.fields, p.check_fields)
-            end as missing_fields,
-            built is null
+            p.pipeline_id,
+            w.window_start_time,
+            w.window_end_time,
+            w.previous_window_start_time,
+            w.target_day,
+            w.fields,
+            v_config_version,
+            w.missing_fields,
+            record_ledger.lane('PENDING', w.missing_fields, v_config_version, true, false),
+            p.pipeline_id,
+            as_of,
+            as_of
+        from (
+            select
+                d.target_day,
+                d.window_start_time,
+                d.window_end_time,
+                lag(d.window_start_time, 1, v_previous_start) over (
+                    order by d.window_start_time
+                ) as previous_window_start_time,
+                case when built is null then v_fields else b.fields end as fields,
+                case
+                    when built is null then v_missing
+                    else record_ledger.missing_fields(b.fields, p.check_fields)
+                end as missing_fields,
+                built is null
                 or bool_and(b.fields is not null) over (order by d.window_start_time) as is_known
-        from record_ledger.due_windows(p, v_start, as_of, 10000) as d
-        left join (
-            select distinct on (1)
-                (e.element ->> 'window_start_time')::timestamptz as window_start_time,
-                e.element -> 'fields' as fields
-            from jsonb_array_elements(built) as e (element)
-        ) as b on b.window_start_time = d.window_start_time
-    ) as w
-    where w.is_known
-    order by w.window_start_time;
-    get diagnostics stored_count = row_count;
+            from record_ledger.due_windows(p, v_start, as_of, 10000) as d
+            left join record_ledger.built_windows(built, p) as b
+                on b.window_start_time = d.window_start_time
+                and b.window_end_time = d.window_end_time
+        ) as w
+        where w.is_known
+        order by w.window_start_time
+        returning window_start_time, missing_fields
+    )
+
+    select
+        count(*),
+        min(s.window_start_time) filter (where s.missing_fields is null)
+    into stored_count, v_filled_from
+    from stored as s;
+    if p.missing_fields is not null and built is not null then
+        perform record_ledger.note_filled(p, v_filled_from);
+    end if;
+    if p.zone_since is null and stored_count > 0 then
+        perform record_ledger.begin_stretch(p, v_start);
+    end if;
 end
 $$;
 comment on function record_ledger.store_windows(record_ledger.pipeline, jsonb, timestamptz) is
@@ -7782,7 +9098,11 @@ begin
     end if;
     if r.status not in ('PENDING', 'IN_PROGRESS') then
         raise exception 'window % of pipeline % is %: counts are waived before a record is done',
-            record_ledger.local_time(r.window_start_time, p.timezone), r.pipeline_id, r.status
+            record_ledger.local_time(
+                r.window_start_time, record_ledger.window_timezone(p, r.window_start_time)
+            ),
+            r.pipeline_id,
+            r.status
             using errcode = 'RL003',
             hint = 'Reopen it, and waive the counts of its new generation.';
     end if;
@@ -7812,6 +9132,9 @@ as $$
 #variable_conflict use_column
 declare
     v_lost record;
+    v_lanes constant text[] := array['failed', 'historical', 'returned', 'waiting'] || array(
+        select l.lane from record_ledger.incomplete_lanes(p.pipeline_id) as l (lane)
+    );
 begin
     with waived as (
         update record_ledger.record as r
@@ -7829,9 +9152,7 @@ begin
             select o.window_start_time
             from record_ledger.record as o
             where o.open_pipeline_id = p.pipeline_id
-                and o.lane in (
-                    'failed', 'historical', 'incomplete', 'returned', 'unbuilt', 'waiting'
-                )
+                and o.lane = any (v_lanes)
                 and o.window_start_time < waive_lost_records.lost_before
             limit 1000
         ) as l
@@ -7906,13 +9227,122 @@ end
 $$;
 comment on function record_ledger.waive_records(text, timestamptz, timestamptz, text) is
 'Marks the pending and failed records whose whole window lies in a range as WAIVED, with a reason; returns how many.';
+-- record_ledger.window_time: the start of the window that people of a pipeline name by a local time or a date.
+-- A window is named by the clock that it was cut with, which is how tables show it; where none has that clock, the
+-- text is read as a time of the zone in force. RL005 when it could be two windows, or when clocks skip it.
+-- Called by: the runner and dbt for every window that a person names; psql users who think in local time.
+-- Rules: wall_time, local_instants, day_start, pipeline_time.
+create or replace function record_ledger.window_time(pipeline_id text, time_text text)
+returns timestamptz
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $$
+#variable_conflict use_column
+declare
+    v_wall constant timestamp := record_ledger.wall_time(window_time.time_text);
+    v_is_date constant boolean := length(window_time.time_text) = length('2026-01-01');
+    v_timezone text;
+    v_last_end timestamptz;
+    v_starts timestamptz[];
+    v_names text[];
+begin
+    if v_wall is null then
+        return record_ledger.pipeline_time(window_time.pipeline_id, window_time.time_text);
+    end if;
+    select p.timezone into v_timezone
+    from record_ledger.pipeline as p
+    where p.pipeline_id = window_time.pipeline_id;
+    if not found then
+        perform record_ledger.raise_unknown_pipeline(window_time.pipeline_id);
+    end if;
+    select l.window_end_time into v_last_end
+    from record_ledger.last_window(window_time.pipeline_id) as l;
+
+    select
+        array_agg(c.instant order by c.instant),
+        array_agg(record_ledger.local_time(c.instant, c.timezone) order by c.instant)
+    into v_starts, v_names
+    from (
+        select i.instant, s.timezone
+        from (
+            select
+                z.timezone,
+                z.from_time,
+                lead(z.from_time, 1, v_last_end) over (order by z.from_time) as to_time,
+                true as is_stored
+            from record_ledger.pipeline_zone as z
+            where z.pipeline_id = window_time.pipeline_id
+            union all
+            -- What is not stored yet may be any window of the zone in force.
+            select v_timezone, coalesce(v_last_end, '-infinity'), 'infinity', false
+        ) as s
+        cross join lateral unnest(
+            case
+                when v_is_date
+                    then array[record_ledger.day_start(v_wall::date, s.timezone)]
+                else record_ledger.local_instants(v_wall, s.timezone)
+            end
+        ) as i (instant)
+        where i.instant >= s.from_time
+            and i.instant < s.to_time
+            and (
+                not s.is_stored
+                or exists (
+                    select
+                    from record_ledger.record as r
+                    where r.pipeline_id = window_time.pipeline_id
+                        and r.window_start_time = i.instant
+                )
+                or exists (
+                    select
+                    from record_ledger.archived_record as a
+                    where a.pipeline_id = window_time.pipeline_id
+                        and a.window_start_time = i.instant
+                )
+            )
+    ) as c;
+    if cardinality(v_starts) > 1 then
+        raise exception '"%" could be two windows of pipeline %: % and %',
+            window_time.time_text, window_time.pipeline_id, v_names[1], v_names[2]
+            using errcode = 'RL005', hint = 'Give the one that is meant, with its offset.';
+    elsif v_starts is not null then
+        return v_starts[1];
+    end if;
+    if not v_is_date and record_ledger.local_instants(v_wall, v_timezone) = '{}' then
+        raise exception
+            '"%" names no window: clocks of % skip that time; the next one is %',
+            window_time.time_text,
+            v_timezone,
+            record_ledger.local_time(
+                record_ledger.local_instant(v_wall, v_timezone), v_timezone
+            )
+            using errcode = 'RL005', hint = 'Give the window''s start as tables show it.';
+    end if;
+    return record_ledger.pipeline_time(window_time.pipeline_id, window_time.time_text);
+end
+$$;
+comment on function record_ledger.window_time(text, text) is
+'The start of the window that people name by a local time or a date, by the clock that it was cut with; RL005 when it could be two.';
 -- record_ledger.windows_to_build: what a runner must render before the ledger can store and pass.
--- Due windows (10,000 at most) and the 100 oldest stable records that are unbuilt or outdated, times in local offsets.
--- Lost ones need no building: the next pass waives them.
--- Called by: store_new_and_pass_valid_record.
--- Rules: next_window_start, due_windows, is_stable, is_lost.
+-- For a run that has a record, that one. Else the due windows (10,000 at most), and where the next record is outdated,
+-- it and the outdated ones among the next record_limit of each kind: other runs may be passed the first meanwhile.
+-- Each names the zone it was cut with, or will be, as timezone: its times have that zone's offsets, and templates see
+-- its clock. config_version is what an entry of built has to name.
+-- Called by: store_new_and_pass_valid_record, pass_valid_records.
+-- Rules: next_window_start, due_windows, is_stable, is_lost, incomplete_lanes, window_timezone, json_time.
 create or replace function record_ledger.windows_to_build(
-    p record_ledger.pipeline, config_is_new boolean, as_of timestamptz
+    p record_ledger.pipeline,
+    -- The record that the pass comes to next; null when neither it nor one after it can be outdated.
+    next_window timestamptz,
+    -- The run has that record, and is passed no other.
+    is_bound boolean,
+    -- No record of the lane 'waiting' that starts before it can be passed.
+    waiting_mark timestamptz,
+    record_limit integer,
+    as_of timestamptz
 )
 returns jsonb
 language plpgsql
@@ -7929,39 +9359,90 @@ begin
             jsonb_build_object(
                 'pipeline_id', p.pipeline_id,
                 'target_day', w.target_day,
-                'window_start_time', w.window_start_time,
-                'window_end_time', w.window_end_time,
-                'time_interval', record_ledger.time_interval(w.window_start_time, w.window_end_time)
+                'window_start_time', record_ledger.json_time(w.window_start_time, w.timezone),
+                'window_end_time', record_ledger.json_time(w.window_end_time, w.timezone),
+                'time_interval', record_ledger.time_interval(
+                    w.window_start_time, w.window_end_time
+                ),
+                'timezone', coalesce(w.timezone, p.timezone),
+                'config_version', p.config_version
             )
-            order by w.window_start_time
+            -- Without the first one nothing can be passed.
+            order by
+                w.window_start_time is not distinct from windows_to_build.next_window desc,
+                w.window_start_time
         ),
         '[]'
     )
     into v_windows
     from (
-        (
-            select r.target_day, r.window_start_time, r.window_end_time
-            from record_ledger.record as r
-            where r.open_pipeline_id = p.pipeline_id
-                -- A config that is not in force yet makes every incomplete record an outdated one.
-                and r.lane in (
-                    'unbuilt', case when config_is_new then 'incomplete' else 'unbuilt' end
+        select
+            r.target_day,
+            r.window_start_time,
+            r.window_end_time,
+            nullif(record_ledger.window_timezone(p, r.window_start_time), p.timezone) as timezone
+        from record_ledger.record as r
+        where r.pipeline_id = p.pipeline_id
+            and r.window_start_time = windows_to_build.next_window
+            and coalesce(r.config_version < p.fields_version, true)
+        union
+        select
+            o.target_day,
+            o.window_start_time,
+            o.window_end_time,
+            nullif(record_ledger.window_timezone(p, o.window_start_time), p.timezone)
+        from (
+            select
+                r.target_day,
+                r.window_start_time,
+                r.window_end_time,
+                coalesce(r.config_version < p.fields_version, true) as is_outdated,
+                row_number() over (
+                    partition by r.is_historical
+                    order by r.window_start_time
+                ) as place
+            from unnest(
+                array['historical', 'returned', 'waiting'] || array(
+                    select l.lane
+                    from record_ledger.incomplete_lanes(p.pipeline_id, p.fields_version)
+                        as l (lane)
                 )
-                and record_ledger.is_stable(r.window_end_time, p.x_time_back, as_of)
-                and not record_ledger.is_lost(r.window_end_time, p.source_retention, as_of)
-            order by r.window_start_time
-            limit 100
-        )
+            ) as l (lane)
+            cross join lateral (
+                select
+                    q.target_day,
+                    q.window_start_time,
+                    q.window_end_time,
+                    q.config_version,
+                    q.is_historical
+                from record_ledger.record as q
+                where q.open_pipeline_id = p.pipeline_id and q.lane = l.lane
+                    and q.window_start_time >= case
+                        when l.lane = 'waiting' then coalesce(waiting_mark, '-infinity')
+                        else '-infinity'
+                    end
+                    and (q.retry_at is null or q.retry_at <= as_of)
+                    and record_ledger.is_stable(q.window_end_time, p.x_time_back, as_of)
+                    and not record_ledger.is_lost(q.window_end_time, p.source_retention, as_of)
+                order by q.window_start_time
+                limit record_limit
+            ) as r
+            where windows_to_build.next_window is not null and not is_bound
+        ) as o
+        where o.is_outdated and o.place <= record_limit
         union all
-        select d.target_day, d.window_start_time, d.window_end_time
+        select d.target_day, d.window_start_time, d.window_end_time, null as timezone
         from record_ledger.due_windows(
             p, record_ledger.next_window_start(p, as_of), as_of, 10000
         ) as d
+        where not is_bound
     ) as w;
     return v_windows;
 end
 $$;
-comment on function record_ledger.windows_to_build(record_ledger.pipeline, boolean, timestamptz) is
+comment on function record_ledger.windows_to_build(
+    record_ledger.pipeline, timestamptz, boolean, timestamptz, integer, timestamptz
+) is
 'Private. The windows whose templates the caller must render and send back as built.';
 -- record_ledger.archived_record_events: the life of each archived record, one row per change of its state.
 -- The columns of record_events; the rows went to the archive with their record, unchanged.
@@ -8092,7 +9573,14 @@ select
                     and e.event = 'completed'
             )
     end as published_generation,
-    r.counts_waived
+    r.counts_waived,
+    (
+        select z.timezone
+        from record_ledger.pipeline_zone as z
+        where z.pipeline_id = r.pipeline_id and z.from_time <= r.window_start_time
+        order by z.from_time desc
+        limit 1
+    ) as window_timezone
 from record_ledger.archived_record as r;
 comment on view record_ledger.archived_records is
 'The archive: one row per finished record that was moved out of the ledger, as it was in pipeline_records.';
@@ -8122,6 +9610,7 @@ comment on column record_ledger.archived_records.archived_at is 'When the record
 comment on column record_ledger.archived_records.published_generation is
 'The newest generation that was completed: it is published until a later one is completed; null when none was.';
 comment on column record_ledger.archived_records.counts_waived is 'Whether somebody has waived the counts of this generation.';
+comment on column record_ledger.archived_records.window_timezone is 'The IANA time zone that the window was cut with.';
 -- record_ledger.changed_records: the completed records whose source has changed since they were loaded.
 -- One row per completed record whose newest count of the source differs from the one that its generation stands on.
 -- None of retired pipelines: nothing would load them anew.
@@ -8143,7 +9632,8 @@ select
             p.required_counts ->> 'tolerance', o.row_count - o.changed_by
         ),
         0
-    ) as is_beyond_tolerance
+    ) as is_beyond_tolerance,
+    record_ledger.window_timezone(p, r.window_start_time) as window_timezone
 from record_ledger.pipeline as p
 -- The few that differ first, then their records, whatever the planner knows of the tables: hence the offsets.
 cross join lateral (
@@ -8183,7 +9673,9 @@ comment on column record_ledger.changed_records.changed_by is 'The difference; b
 comment on column record_ledger.changed_records.observed_at is 'When it was last counted.';
 comment on column record_ledger.changed_records.is_beyond_tolerance is
 'Whether it is more than the tolerance of required_counts, which is 0 rows unless the config says so: reopen_changed_records then reopens it.';
+comment on column record_ledger.changed_records.window_timezone is 'The IANA time zone that the window was cut with.';
 -- record_ledger.daily_coverage: how the windows of each pipeline cover each local day, from the first to the newest.
+-- Days are those of the zone in force, whatever zone the windows were cut with.
 -- One row per pipeline and local day, archived windows included; a date that the zone has skipped has no row.
 -- Read by: coverage of the runner, the dbt source of the same name, analysts.
 -- Rules: days_with_windows, day_coverage.
@@ -8212,20 +9704,20 @@ where c.day_start_time < c.day_end_time;
 comment on view record_ledger.daily_coverage is
 'How windows cover each local day: one row per pipeline and day from its first to its newest window, the archive included.';
 comment on column record_ledger.daily_coverage.pipeline_id is 'The name of the pipeline.';
-comment on column record_ledger.daily_coverage.local_date is 'The local day in the pipeline''s time zone.';
-comment on column record_ledger.daily_coverage.timezone is 'The IANA time zone of the pipeline.';
+comment on column record_ledger.daily_coverage.local_date is 'The local day in the time zone in force.';
+comment on column record_ledger.daily_coverage.timezone is 'The IANA time zone of the pipeline that is in force.';
 comment on column record_ledger.daily_coverage.day_start_time is 'The local midnight that the day begins with, that is its first instant.';
 comment on column record_ledger.daily_coverage.day_end_time is 'The local midnight that ends it.';
-comment on column record_ledger.daily_coverage.first_window_start_time is 'Where the first window of the day starts: at its midnight, but on the day that the pipeline begins in; null without one.';
+comment on column record_ledger.daily_coverage.first_window_start_time is 'Where the first window that begins in the day starts: at its midnight, unless the pipeline begins in the day or was cut with another zone; null without one.';
 comment on column record_ledger.daily_coverage.day_length is 'How long the day is: 24 h but where clocks change.';
-comment on column record_ledger.daily_coverage.covered_length is 'How much of it published or waived windows cover.';
-comment on column record_ledger.daily_coverage.window_count is 'How many windows lie in the day.';
+comment on column record_ledger.daily_coverage.covered_length is 'How much of it published or waived windows cover, wherever they begin and end.';
+comment on column record_ledger.daily_coverage.window_count is 'How many windows begin in the day.';
 comment on column record_ledger.daily_coverage.published_count is 'How many of them have a generation that was completed.';
 comment on column record_ledger.daily_coverage.waived_count is 'How many of them are WAIVED.';
 comment on column record_ledger.daily_coverage.lost_count is 'How many of these because their source data was gone.';
 comment on column record_ledger.daily_coverage.open_count is 'How many of them are PENDING, IN_PROGRESS or FAILED, published or not.';
-comment on column record_ledger.daily_coverage.is_published is 'Whether published or waived windows tile the day exactly: it can be read without a hole.';
-comment on column record_ledger.daily_coverage.is_sealed is 'Whether completed or waived windows tile the day exactly: published, and none of them is open again.';
+comment on column record_ledger.daily_coverage.is_published is 'Whether published or waived windows cover the day from its first to its last instant: it can be read without a hole.';
+comment on column record_ledger.daily_coverage.is_sealed is 'Whether completed or waived windows cover the day from its first to its last instant: published, and none of them is open again.';
 comment on column record_ledger.daily_coverage.counts is
 'The counts that published generations stand on, {stage: {"rows": ..., "windows": ...}}: how many rows, from how many windows.';
 -- record_ledger.oldest_valid_record: the record that each pipeline would be passed next.
@@ -8244,7 +9736,9 @@ select
     r.attempt,
     r.fields,
     r.created_at,
-    r.updated_at
+    r.updated_at,
+    record_ledger.window_timezone(p, r.window_start_time) as window_timezone,
+    coalesce(r.config_version < p.fields_version, true) as is_outdated
 -- One instant for the whole statement; offset 0 keeps the planner from asking the clock once per pipeline.
 from (select record_ledger.clock() as as_of offset 0) as moment
 cross join record_ledger.pipeline as p
@@ -8266,9 +9760,12 @@ comment on column record_ledger.oldest_valid_record.time_interval is 'The actual
 comment on column record_ledger.oldest_valid_record.status is 'PENDING; IN_PROGRESS when its lease has expired and no pass has collected it yet.';
 comment on column record_ledger.oldest_valid_record.generation is 'Counts from 1; one more each time the record is reopened.';
 comment on column record_ledger.oldest_valid_record.attempt is 'How many attempts of this generation have begun.';
-comment on column record_ledger.oldest_valid_record.fields is 'The record''s own fields.';
+comment on column record_ledger.oldest_valid_record.fields is 'The record''s own fields, as they are stored.';
 comment on column record_ledger.oldest_valid_record.created_at is 'When the record was stored.';
 comment on column record_ledger.oldest_valid_record.updated_at is 'When the newest event of the record happened, or else when it was stored.';
+comment on column record_ledger.oldest_valid_record.window_timezone is 'The IANA time zone that the window was cut with.';
+comment on column record_ledger.oldest_valid_record.is_outdated is
+'Whether the fields were built before default_record or check_fields last changed, or never; the pass builds the record first.';
 -- record_ledger.pipeline_events: what happened to each pipeline as a whole: what was done to it, by whom and when.
 -- One row per change, never updated or deleted.
 -- Read by: analysts.
@@ -8289,7 +9786,7 @@ comment on column record_ledger.pipeline_events.event_no is 'Numbers the changes
 comment on column record_ledger.pipeline_events.event_time is 'When the change was made.';
 comment on column record_ledger.pipeline_events.event is 'What happened: registered, reconfigured, backfilled, lost, changed_reopened, archived, paused, resumed or retired.';
 comment on column record_ledger.pipeline_events.actor is 'The database role that made the change.';
-comment on column record_ledger.pipeline_events.detail is 'What the change says: the config and its version, a reason, what a backfill added, what was archived, lost or reopened.';
+comment on column record_ledger.pipeline_events.detail is 'What the change says: the config and its version, or same_config_as_version where a config returns, a reason, what a backfill added, what was archived, lost or reopened.';
 -- record_ledger.pipeline_lateness: how late data came, per pipeline and recount age.
 -- One row per pipeline and age, 0 (the count that windows were loaded with) included; lateness says what is drawn on.
 -- Read by: lateness of the runner, the dbt source of the same name, analysts.
@@ -8372,15 +9869,29 @@ cross join lateral record_ledger.pipeline_answer(p, moment.as_of) as answer
 cross join lateral (
     select
         coalesce(
-            sum(l.records) filter (
-                where l.lane in ('waiting', 'returned', 'historical', 'unbuilt', 'incomplete')
-            ),
-            0
+            sum(l.records) filter (where l.lane not in ('active', 'failed')), 0
         )::bigint as pending_count,
-        coalesce(
-            sum(l.records) filter (where l.lane in ('unbuilt', 'incomplete')),
-            0
-        )::bigint as incomplete_count,
+        -- Outdated ones count by what default_record fills; else only those are complete that callers filled.
+        case
+            when p.missing_fields is null
+                then coalesce(
+                    sum(l.records) filter (
+                        where l.lane like 'incomplete%'
+                        and l.lane >= 'incomplete' || lpad(p.fields_version::text, 10, '0')
+                    ),
+                    0
+                )::bigint
+            else coalesce(
+                sum(l.records) filter (where l.lane not in ('active', 'failed')), 0
+            )::bigint - (
+                select count(*)
+                from record_ledger.record as f
+                where f.open_pipeline_id = p.pipeline_id
+                    and f.lane in ('waiting', 'returned', 'historical')
+                    and f.window_start_time >= coalesce(p.filled_from, 'infinity')
+                    and f.config_version >= p.fields_version
+            )
+        end as incomplete_count,
         coalesce(sum(l.records) filter (where l.lane = 'active'), 0)::bigint as in_progress_count,
         coalesce(sum(l.records) filter (where l.lane = 'failed'), 0)::bigint as failed_count,
         min(l.earliest) as earliest_open
@@ -8456,7 +9967,19 @@ select
     r.run_id,
     r.lease_expires_at,
     r.retry_at,
-    r.missing_fields,
+    -- An outdated record that is still open is built before it is passed: what default_record leaves empty counts.
+    case
+        when r.open_pipeline_id is null then r.missing_fields
+        else (
+            select
+                case
+                    when r.config_version >= p.fields_version then r.missing_fields
+                    else p.missing_fields
+                end
+            from record_ledger.pipeline as p
+            where p.pipeline_id = r.pipeline_id
+        )
+    end as missing_fields,
     r.config_version,
     r.last_event,
     r.last_detail,
@@ -8472,7 +9995,22 @@ select
                     and e.event = 'completed'
             )
     end as published_generation,
-    r.counts_waived
+    r.counts_waived,
+    (
+        select z.timezone
+        from record_ledger.pipeline_zone as z
+        where z.pipeline_id = r.pipeline_id and z.from_time <= r.window_start_time
+        order by z.from_time desc
+        limit 1
+    ) as window_timezone,
+    coalesce(
+        r.config_version < (
+            select p.fields_version
+            from record_ledger.pipeline as p
+            where p.pipeline_id = r.pipeline_id
+        ),
+        true
+    ) as is_outdated
 from record_ledger.record as r;
 comment on view record_ledger.pipeline_records is
 'The ledger: one row per record, that is per window of a pipeline, with its status and fields.';
@@ -8501,6 +10039,9 @@ comment on column record_ledger.pipeline_records.last_detail is 'What the newest
 comment on column record_ledger.pipeline_records.published_generation is
 'The newest generation that was completed: it is published until a later one is completed; null when none was.';
 comment on column record_ledger.pipeline_records.counts_waived is 'Whether somebody has waived the counts of this generation.';
+comment on column record_ledger.pipeline_records.window_timezone is 'The IANA time zone that the window was cut with.';
+comment on column record_ledger.pipeline_records.is_outdated is
+'Whether the fields were built before default_record or check_fields last changed, or never; a pass builds a pending record first.';
 -- record_ledger.pipelines: the registered pipelines and the config each has in force.
 -- One row per pipeline, durations as intervals, defaults filled in.
 -- Read by: the doctor of the runner, the dbt source of the same name, analysts.
@@ -8532,7 +10073,8 @@ select
     p.at_risk_within,
     p.pass_order,
     p.recount_ages,
-    p.reopen_budget
+    p.reopen_budget,
+    p.fields_version
 from record_ledger.pipeline as p;
 comment on view record_ledger.pipelines is
 'The registered pipelines: one row per pipeline with the config in force.';
@@ -8541,7 +10083,7 @@ comment on column record_ledger.pipelines.timezone is 'The IANA time zone whose 
 comment on column record_ledger.pipelines.x_time_back is 'How long after its end the data of a window needs to settle.';
 comment on column record_ledger.pipelines.granularity is 'The length of a window; from 24 hours on, the local day.';
 comment on column record_ledger.pipelines.check_fields is 'The fields that must be non-empty in a complete record.';
-comment on column record_ledger.pipelines.start_at is 'Where the first window starts, when the config says so.';
+comment on column record_ledger.pipelines.start_at is 'Where the first window starts, when the config says so; it stays once there are records.';
 comment on column record_ledger.pipelines.max_active_records is 'How many records may be in progress at once; null is no limit.';
 comment on column record_ledger.pipelines.depends_on_past is 'Whether a record waits until all earlier ones are completed or waived.';
 comment on column record_ledger.pipelines.lease is 'How long a passed record stays claimed without a heartbeat.';
@@ -8562,6 +10104,8 @@ comment on column record_ledger.pipelines.at_risk_within is 'How long before its
 comment on column record_ledger.pipelines.pass_order is 'oldest, or deadline: what is at risk goes before the turns of a backfill_share.';
 comment on column record_ledger.pipelines.recount_ages is 'How long after its first count the source of a completed window is to be counted again, ascending.';
 comment on column record_ledger.pipelines.reopen_budget is 'How many records reopen_changed_records may reopen in one local day.';
+comment on column record_ledger.pipelines.fields_version is
+'The config_version at which default_record or check_fields last changed: records that were built before it are outdated.';
 -- record_ledger.record_events: the life of each record, one row per change of its state.
 -- Rows are numbered per record and never rewritten; they leave for the archive only with their record. Storing a record
 -- and heartbeats are no events.
@@ -8675,7 +10219,10 @@ select
     v.verdict,
     v.reason,
     v.ready_at,
-    r.missing_fields,
+    case
+        when r.config_version >= p.fields_version then r.missing_fields
+        else p.missing_fields
+    end as missing_fields,
     r.generation,
     r.attempt,
     r.run_id,
@@ -8683,7 +10230,9 @@ select
     case
         when r.status = 'IN_PROGRESS' and r.needs_counts and not r.counts_waived
             then record_ledger.counts_problem(r.pipeline_id, r.window_start_time, r.claim_token)
-    end as counts_problem
+    end as counts_problem,
+    record_ledger.window_timezone(p, r.window_start_time) as window_timezone,
+    coalesce(r.config_version < p.fields_version, true) as is_outdated
 -- One instant for the whole statement; offset 0 keeps the planner from asking the clock once per record.
 from (select record_ledger.clock() as as_of offset 0) as moment
 cross join record_ledger.pipeline as p
@@ -8727,6 +10276,9 @@ comment on column record_ledger.record_verdicts.attempt is 'How many attempts of
 comment on column record_ledger.record_verdicts.run_id is 'The run that holds the record; null while it is pending.';
 comment on column record_ledger.record_verdicts.lease_expires_at is 'When the claim of a record in progress ends without a heartbeat.';
 comment on column record_ledger.record_verdicts.counts_problem is 'Why a record in progress could not be completed now by its counts; null when nothing is required or missing.';
+comment on column record_ledger.record_verdicts.window_timezone is 'The IANA time zone that the window was cut with.';
+comment on column record_ledger.record_verdicts.is_outdated is
+'Whether the fields were built before default_record or check_fields last changed, or never; a pass builds a pending record first.';
 -- record_ledger.records_as_of: the ledger as it stood at an instant, archived records included.
 -- One row per record that was stored by then, as its newest event until then left it. By the ledger's own times: a
 -- change made before the instant and committed after it is in. PostgreSQL takes the query below into the one around
@@ -8769,7 +10321,11 @@ as $$
         end as updated_at,
         case
             when b.event_no is null then r.fields
-            else b.detail -> 'fields_before'::text
+            -- Until 0.4.0 an event held all fields.
+            when b.event = 'rebuilt'::text and not b.detail ? 'fields_added'::text
+                then b.detail -> 'fields_before'::text
+            when c.names is null then r.fields
+            else (r.fields - c.names) || coalesce(c.fields_before, '{}'::jsonb)
         end as fields,
         case when r.is_as_now then r.generation else coalesce(e.generation, 1) end as generation,
         case
@@ -8792,7 +10348,8 @@ as $$
         case when r.is_as_now then r.last_event else e.event end as last_event,
         case
             when r.is_as_now then r.last_detail
-            when e.event not in ('passed', 'passed_again') then e.detail
+            when e.event not in ('passed', 'passed_again') or e.detail <> '{}'::jsonb
+                then e.detail
         end as last_detail
     from (
         select
@@ -8831,9 +10388,9 @@ as $$
         order by v.event_no desc
         limit 1
     ) as e on true
-    -- The first rebuilding after the instant knows what was there before it.
+    -- The first building after the instant knows what was there before; one that changed no field stands in its pass.
     left join lateral (
-        select v.event_no, v.detail
+        select v.event_no, v.event, v.detail
         from (
             select
                 l.pipeline_id, l.window_start_time, l.event_no, l.event_time, l.event, l.detail
@@ -8846,10 +10403,44 @@ as $$
         where not r.is_as_now
             and v.pipeline_id = r.pipeline_id and v.window_start_time = r.window_start_time
             and v.event_time > records_as_of.at
-            and v.event = 'rebuilt' and v.detail ? 'fields_before'::text
+            and v.event in ('rebuilt', 'passed') and v.detail ? 'config_version_before'::text
         order by v.event_no
         limit 1
     ) as b on true
+    -- Of each field that was changed since, the value before the first of these changes; none where it was added.
+    left join lateral (
+        select
+            pg_catalog.array_agg(f.name) as names,
+            pg_catalog.jsonb_object_agg(f.name, f.value) filter (
+                where f.value is not null
+            ) as fields_before
+        from (
+            select distinct on (k.name) k.name, k.value
+            from (
+                select
+                    l.pipeline_id, l.window_start_time, l.event_no, l.event_time, l.event, l.detail
+                from record_ledger.record_events as l
+                union all
+                select
+                    a.pipeline_id, a.window_start_time, a.event_no, a.event_time, a.event, a.detail
+                from record_ledger.archived_record_events as a
+            ) as v
+            cross join lateral (
+                select o.key as name, o.value
+                from pg_catalog.jsonb_each(v.detail -> 'fields_before'::text) as o
+                union all
+                select n.name, null::jsonb as value
+                from pg_catalog.jsonb_array_elements_text(
+                    v.detail -> 'fields_added'::text
+                ) as n (name)
+            ) as k
+            where b.event_no is not null
+                and v.pipeline_id = r.pipeline_id and v.window_start_time = r.window_start_time
+                and v.event_no >= b.event_no
+                and v.event = 'rebuilt' and v.detail ? 'fields_added'::text
+            order by k.name, v.event_no
+        ) as f
+    ) as c on true
     where r.created_at <= records_as_of.at
 $$;
 comment on function record_ledger.records_as_of(timestamptz) is
@@ -8869,7 +10460,11 @@ select
     -- Without the day part that the difference of two instants has: it would follow the session's time zone.
     extract(epoch from w.window_end_time + p.source_retention - moment.as_of)
     * interval '1 second' as time_left,
-    record_ledger.is_at_risk(w.window_end_time, p, moment.as_of) as is_at_risk
+    record_ledger.is_at_risk(w.window_end_time, p, moment.as_of) as is_at_risk,
+    case
+        when w.status is null then p.timezone
+        else record_ledger.window_timezone(p, w.window_start_time)
+    end as window_timezone
 -- One instant for the whole statement; offset 0 keeps the planner from asking the clock once per record.
 from (select record_ledger.clock() as as_of offset 0) as moment
 cross join record_ledger.pipeline as p
@@ -8885,6 +10480,7 @@ comment on column record_ledger.records_at_risk.status is 'PENDING, IN_PROGRESS 
 comment on column record_ledger.records_at_risk.source_kept_until is 'The first instant at which its source data is gone.';
 comment on column record_ledger.records_at_risk.time_left is 'How long until then; below 0 when it is gone, and the next pass waives what no run holds.';
 comment on column record_ledger.records_at_risk.is_at_risk is 'Whether no more than at_risk_within is left.';
+comment on column record_ledger.records_at_risk.window_timezone is 'The IANA time zone that the window was cut with, or will be.';
 -- record_ledger grants: who may do what; applied on every deploy.
 -- record_ledger_reader reads the public views and asks the rules; record_ledger_runner also runs the routines.
 -- Applied by: every deploy. Nobody but the owner has rights on the tables.
@@ -8940,7 +10536,7 @@ begin
             'attempt_ending(text, jsonb)',
             'clock()',
             'config_keys()',
-            'config_problems(jsonb)',
+            'config_problems(jsonb, boolean, boolean)',
             'count_tolerance(text, bigint)',
             'counts_problem(text, timestamptz, bigint)',
             'day_coverage(record_ledger.pipeline, date)',
@@ -8962,6 +10558,7 @@ begin
             'ledger_columns()',
             'local_day(timestamptz, text)',
             'local_instant(timestamp, text)',
+            'local_instants(timestamp, text)',
             'local_time(timestamptz, text)',
             'missing_fields(jsonb, text[])',
             'near_names(text, text[])',
@@ -8976,12 +10573,17 @@ begin
             'retention_problems(jsonb)',
             'retry_time(timestamptz, integer, timestamptz, record_ledger.pipeline)',
             'start_instant(text, text)',
+            'stretch_timezone(text, timestamptz)',
             'time_interval(timestamptz, timestamptz)',
+            'twofold_time(text, text)',
+            'wall_time(text)',
+            'window_timezone(record_ledger.pipeline, timestamptz)',
             'archivable_records(text, timestamptz, integer)',
             'new_windows(text, timestamptz, integer)',
             'oldest_pending_record(text)',
             'plan_runs(text, integer, timestamptz, integer, interval)',
             'pipeline_time(text, text)',
+            'window_time(text, text)',
             'range_effects(text, text, timestamptz, timestamptz)',
             'is_day_sealed(text, date)',
             'recount_due(text)',
@@ -9086,6 +10688,7 @@ begin
         'suggest_x_time_back(text, numeric)',
         'is_day_sealed(text, date)',
         'pipeline_time(text, text)',
+        'window_time(text, text)',
         'deployed_release()'
     ] loop
         if to_regprocedure('record_ledger.' || v_object) is null

@@ -1,6 +1,7 @@
 {#
   What was counted of records, for `dbt run-operation NAME --args '{...}'`: each macro calls the
-  routine of the ledger that has its name and commits. Times are as in the other operations.
+  routine of the ledger that has its name and commits. A window is named by its start: without an
+  offset by the clock that it was cut with, which is how tables show it.
 #}
 {% macro observe_record(
     pipeline_id, window_start_time, stage, row_count, detail={}, claim_token=none
@@ -12,13 +13,17 @@
         record_ledger.text_literal(claim_token) ~ "::bigint",
     ] -%}
     {{ return(
-        record_ledger.operate('observe_record', pipeline_id, [window_start_time], counted)
+        record_ledger.operate(
+            'observe_record', pipeline_id, [window_start_time], counted, 'window_time'
+        )
     ) }}
 {% endmacro %}
 
-{% macro adopt_observations(pipeline_id, claim_token, stage=none) %}
+{% macro adopt_observations(pipeline_id, claim_token, stage=none, window_start_time=none) %}
     {%- set adopted = [
-        record_ledger.text_literal(claim_token) ~ "::bigint", record_ledger.text_literal(stage)
+        record_ledger.text_literal(claim_token) ~ "::bigint",
+        record_ledger.text_literal(stage),
+        record_ledger.time_of(pipeline_id, window_start_time),
     ] -%}
     {{ return(record_ledger.operate('adopt_observations', pipeline_id, [], adopted)) }}
 {% endmacro %}
@@ -26,7 +31,8 @@
 {% macro waive_counts(pipeline_id, window_start_time, reason) %}
     {{ return(
         record_ledger.operate(
-            'waive_counts', pipeline_id, [window_start_time], [record_ledger.text_literal(reason)]
+            'waive_counts', pipeline_id, [window_start_time],
+            [record_ledger.text_literal(reason)], 'window_time'
         )
     ) }}
 {% endmacro %}

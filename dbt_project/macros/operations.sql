@@ -1,7 +1,8 @@
 {#
   What a person does to records and pipelines, for `dbt run-operation NAME --args '{...}'`: each
   macro calls the routine of the ledger that has its name and commits. Times are ISO 8601; without
-  an offset they are the pipeline's local time, a date is its first instant.
+  an offset they are the pipeline's local time, a date is its first instant. A local time that
+  comes twice is refused.
 #}
 {% macro waive_records(pipeline_id, from_time, to_time, reason) %}
     {{ return(record_ledger.operate('waive_records', pipeline_id, [from_time, to_time], [record_ledger.text_literal(reason)])) }}
@@ -13,6 +14,10 @@
 
 {% macro expire_leases(pipeline_id, from_time, to_time, reason) %}
     {{ return(record_ledger.operate('expire_leases', pipeline_id, [from_time, to_time], [record_ledger.text_literal(reason)])) }}
+{% endmacro %}
+
+{% macro cancel_records(pipeline_id, from_time, to_time, reason) %}
+    {{ return(record_ledger.operate('cancel_records', pipeline_id, [from_time, to_time], [record_ledger.text_literal(reason)])) }}
 {% endmacro %}
 
 {% macro backfill_records(pipeline_id, from_time, reason=none) %}
@@ -38,16 +43,18 @@
 
 {#
   Calls the routine of that name and says what it returned. Its arguments are the pipeline, times as
-  people write them, and more: SQL expressions.
+  people write them, which the function `reading` reads, and more: SQL expressions.
 #}
-{% macro operate(routine, pipeline_id, times=[], more=[]) %}
+{% macro operate(routine, pipeline_id, times=[], more=[], reading='pipeline_time') %}
     {%- if not execute -%}{{ return(none) }}{%- endif -%}
     {%- do record_ledger.refuse_outside_operations(routine) -%}
     {%- set pipeline = record_ledger.text_literal(pipeline_id) -%}
     {%- set arguments = [pipeline] -%}
     {%- for time in times -%}
         {%- set text = record_ledger.text_literal(time) -%}
-        {%- do arguments.append("record_ledger.pipeline_time(" ~ pipeline ~ ", " ~ text ~ ")") -%}
+        {%- do arguments.append(
+            "record_ledger." ~ reading ~ "(" ~ pipeline ~ ", " ~ text ~ ")"
+        ) -%}
     {%- endfor -%}
     {%- do arguments.extend(more) -%}
     {%- set returned = record_ledger.run_alone(

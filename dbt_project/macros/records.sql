@@ -34,37 +34,41 @@
 {% endmacro %}
 
 
-{% macro complete_record(pipeline_id, claim_token, detail={}) %}
+{% macro complete_record(pipeline_id, claim_token, detail={}, window_start_time=none) %}
     {%- set arguments = [record_ledger.json_literal(detail)] -%}
     {%- set sql = record_ledger.claim_sql(
-        'complete_record', pipeline_id, claim_token, arguments, "'outcome', 'completed'"
+        'complete_record', pipeline_id, claim_token, arguments, "'outcome', 'completed'",
+        window_start_time
     ) -%}
     {{ return(record_ledger.operation('complete_record', sql)) }}
 {% endmacro %}
 
 
-{% macro fail_record(pipeline_id, claim_token, error, retry=true) %}
+{% macro fail_record(pipeline_id, claim_token, error, retry=true, window_start_time=none) %}
     {%- set arguments = [
         record_ledger.text_literal(error), record_ledger.text_literal(retry) ~ '::boolean'
     ] -%}
     {%- set sql = record_ledger.claim_sql(
-        'fail_record', pipeline_id, claim_token, arguments, "'outcome', 'failed'"
+        'fail_record', pipeline_id, claim_token, arguments, "'outcome', 'failed'", window_start_time
     ) -%}
     {{ return(record_ledger.operation('fail_record', sql)) }}
 {% endmacro %}
 
 
-{% macro release_record(pipeline_id, claim_token) %}
+{% macro release_record(pipeline_id, claim_token, not_before=none, window_start_time=none) %}
+    {%- set arguments = [record_ledger.time_of(pipeline_id, not_before)] -%}
     {%- set sql = record_ledger.claim_sql(
-        'release_record', pipeline_id, claim_token, [], "'outcome', 'released'"
+        'release_record', pipeline_id, claim_token, arguments, "'outcome', 'released'",
+        window_start_time
     ) -%}
     {{ return(record_ledger.operation('release_record', sql)) }}
 {% endmacro %}
 
 
-{% macro extend_lease(pipeline_id, claim_token) %}
+{% macro extend_lease(pipeline_id, claim_token, window_start_time=none) %}
     {%- set sql = record_ledger.claim_sql(
-        'extend_lease', pipeline_id, claim_token, [], "'outcome', 'extended', 'lease_expires_at', a"
+        'extend_lease', pipeline_id, claim_token, [], "'outcome', 'extended', 'lease_expires_at', a",
+        window_start_time
     ) -%}
     {{ return(record_ledger.operation('extend_lease', sql)) }}
 {% endmacro %}
@@ -104,15 +108,25 @@
 
 
 {# A call of one of the routines that take a claim token, answered with what it is about. #}
-{% macro claim_sql(routine, pipeline_id, claim_token, arguments, outcome) %}
+{% macro claim_sql(routine, pipeline_id, claim_token, arguments, outcome, window_start_time=none) %}
     {%- set claim = [
         record_ledger.text_literal(pipeline_id), record_ledger.text_literal(claim_token) ~ '::bigint'
     ] -%}
     select json_build_object(
         'pipeline_id', {{ claim[0] }}, 'claim_token', {{ claim[1] }}, {{ outcome }}
     )::text
-    from record_ledger.{{ routine }}({{ (claim + arguments) | join(', ') }}) as a
+    from record_ledger.{{ routine }}(
+        {{ (claim + arguments + [record_ledger.time_of(pipeline_id, window_start_time)]) | join(', ') }}
+    ) as a
 {% endmacro %}
+
+
+{# The instant that a time of a pipeline names, as SQL; null when none is given. #}
+{% macro time_of(pipeline_id, time) -%}
+    {%- if time is none -%}null::timestamptz{%- else -%}
+        record_ledger.pipeline_time({{ record_ledger.text_literal(pipeline_id) }}, {{ record_ledger.text_literal(time) }})
+    {%- endif -%}
+{%- endmacro %}
 
 
 {#

@@ -54,6 +54,7 @@
     {%- set record = run.record -%}
     {%- set claim = (
         record_ledger.text_literal(record.pipeline_id) ~ ", " ~ record.claim_token
+        ~ ", window_start_time => " ~ record_ledger.text_literal(record.window_start_time)
     ) -%}
     {%- set what = "window " ~ record.window_start_time ~ " of pipeline " ~ record.pipeline_id -%}
     {%- set left_out = record_ledger.left_out_of(results) -%}
@@ -61,7 +62,7 @@
     {%- if results and problems -%}
         {%- do log("record_ledger: failing " ~ what ~ ": " ~ problems, info=True) -%}
         {%- set error = record_ledger.text_literal(problems) -%}
-        {{ return("select record_ledger.fail_record(" ~ claim ~ ", " ~ error ~ ")") }}
+        {{ return("select record_ledger.fail_record(" ~ claim ~ ", error => " ~ error ~ ")") }}
     {%- endif -%}
     {%- if not results or (not run.is_used and selected_resources and not left_out) -%}
         {#-
@@ -78,7 +79,7 @@
         {%- set problem = "counts do not agree: " ~ what ~ " is not completed: " ~ counts -%}
         {%- do record_ledger.run_alone(
             "select record_ledger.fail_record("
-            ~ claim ~ ", " ~ record_ledger.text_literal(problem) ~ ")"
+            ~ claim ~ ", error => " ~ record_ledger.text_literal(problem) ~ ")"
         ) -%}
         {{ exceptions.raise_compiler_error(problem) }}
     {%- endif -%}
@@ -86,7 +87,7 @@
     {%- set detail = {'dbt_invocation_id': invocation_id, 'nodes': results | length} -%}
     {{ return(
         "select record_ledger.complete_record("
-        ~ claim ~ ", " ~ record_ledger.json_literal(detail) ~ ")"
+        ~ claim ~ ", detail => " ~ record_ledger.json_literal(detail) ~ ")"
     ) }}
 {% endmacro %}
 
@@ -162,7 +163,8 @@
 {% macro extension_sql(record) %}
     {{ return(
         "select record_ledger.extend_lease("
-        ~ record_ledger.text_literal(record.pipeline_id) ~ ", " ~ record.claim_token ~ ")"
+        ~ record_ledger.text_literal(record.pipeline_id) ~ ", " ~ record.claim_token
+        ~ ", window_start_time => " ~ record_ledger.text_literal(record.window_start_time) ~ ")"
     ) }}
 {% endmacro %}
 

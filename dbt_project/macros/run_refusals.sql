@@ -23,7 +23,10 @@
   refused as it asks for the window, and the record fails with it.
 #}
 {% macro refuse_unsafe_nodes() %}
-    {%- set window = ['macro.record_ledger.window_start', 'macro.record_ledger.window_end'] -%}
+    {%- set window = [
+        'macro.record_ledger.window_start', 'macro.record_ledger.window_end',
+        'macro.record_ledger.in_window',
+    ] -%}
     {%- for id in selected_resources if id in graph.nodes -%}
         {%- set node = graph.nodes[id] -%}
         {%- if node.depends_on.macros | select('in', window) | list -%}
@@ -43,7 +46,7 @@
         {{ exceptions.raise_compiler_error(
             node.name ~ " is materialized as " ~ kind ~ ", so all of it would be replaced by one "
             ~ "window, and by nothing in a run with nothing to do: only incremental models may use "
-            ~ "window_start and window_end."
+            ~ "window_start, window_end and in_window."
         ) }}
     {%- elif flags.WHICH in ('run', 'build') and node.config.full_refresh -%}
         {{ exceptions.raise_compiler_error(

@@ -164,11 +164,14 @@ def connect(
         error.sqlstate = error.sqlstate or _refused_with(error, text, options)
         raise
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-    handle = on_notice or logs.server_notice
 
     def pass_on(diag: psycopg.errors.Diagnostic) -> None:
         severity = diag.severity_nonlocalized or diag.severity or "NOTICE"
-        handle(severity, redact(diag.message_primary or ""))
+        message = redact(diag.message_primary or "")
+        if on_notice is None:
+            logs.server_notice(severity, message, diag.sqlstate)
+        else:
+            on_notice(severity, message)
 
     connection.add_notice_handler(pass_on)
     return connection
@@ -263,7 +266,7 @@ class Session:
         :raises LedgerError: the class that belongs to the server's SQLSTATE.
         """
         retry = self._retry
-        deadline = max(elapsed() + retry.within, until or 0.0)
+        deadline = elapsed() + retry.within
         ends_claim = until is not None
         tried = 0
         while True:
@@ -284,7 +287,8 @@ class Session:
                 if not again:
                     described = self._described(cause, tried=None, is_doubtful=is_doubtful)
                     raise described from _without_password(cause)
-                left = min(deadline, self._latest) - elapsed()
+                # A signal may have come meanwhile, after which no lease's end is waited for.
+                left = max(deadline, min(until or 0.0, self._latest)) - elapsed()
                 if left <= 0.0 or (retry.tries is not None and tried >= retry.tries):
                     raise self._described(cause, tried) from _without_password(cause)
                 # The last try is made when the time is over, and not before.
@@ -340,9 +344,9 @@ class Session:
             cancel(connection, CONNECT_TIMEOUT_SECONDS)
 
     def hurry(self, within: float | None = None) -> None:
-        """Ends the patience with a lease: calls are tried for `within` seconds from now at most.
+        """Ends the patience with a lease: it is not waited for longer than `within` from now.
 
-        By default as long as any other call is tried.
+        By default as long as any other call is tried; so long are later calls tried, too.
         """
         self._latest = elapsed() + (self._retry.within if within is None else within)
         self._woken.set()
@@ -454,12 +458,18 @@ class Session:
             )
         tries = f" after {tried} tries" if tried is not None and tried > 1 else ""
         what = "takes no writes" if is_read_only(error) else "cannot be reached"
+        hint = described.hint or advice(described.sqlstate)
         if isinstance(error, TookTooLong):
             what = "took too long"
+            hint = "Another session may hold a lock that it waits for: `record-ledger doctor`."
+        elif described.sqlstate is None and "target_session_attrs" in conninfo_to_dict(
+            resolve_conninfo(self._conninfo)
+        ):
+            hint = f"{hint} With its target_session_attrs, none of its servers may be the one."
         return LedgerUnavailable(
             f"the ledger's database {what}{tries}: {described.message}",
             sqlstate=described.sqlstate,
-            hint=described.hint or advice(described.sqlstate),
+            hint=hint,
         )
 
 

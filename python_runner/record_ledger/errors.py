@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from .redaction import redact
+
 
 class LedgerError(Exception):
     """Says what the ledger refused and why.
 
     `message` is the server's sentence, `hint` its advice (or None), `sqlstate` its five-character
-    code (None when no server was reached). `str(error)` is both sentences.
+    code (None when no server was reached). `str(error)` is both sentences. Passwords are taken out
+    of both here, whoever wrote them: a library's message may quote the settings that it was given.
     """
 
     def __init__(
         self, message: str, *, sqlstate: str | None = None, hint: str | None = None
     ) -> None:
+        message, hint = redact(message), redact(hint) if hint else hint
         super().__init__(message if not hint else f"{message}\n{hint}")
         self.message = message
         self.sqlstate = sqlstate

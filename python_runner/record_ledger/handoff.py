@@ -43,19 +43,26 @@ def build_complete_pipeline_record(
     """Returns the next record that is due, its templates rendered, or None when none is due.
 
     Registers the pipeline but stores no window. The record holds the fields, pipeline_id,
-    target_day, window_start_time, window_end_time, time_interval and the status PENDING.
+    target_day, window_start_time, window_end_time, time_interval, the status PENDING and the
+    config_version that it was built with.
 
     :raises InvalidConfig: naming all that is wrong with the config.
+    :raises InvalidArgument: when others register other configs of the pipeline again and again.
     """
     with using(ledger) as used, logs.timed("build_complete_pipeline_record") as outcome:
-        pipeline_id = used.register_pipeline(final_config)
+        pipeline_id, config_version = _registered(used, final_config)
         outcome["pipeline_id"] = pipeline_id
         windows = used.new_windows(pipeline_id, max_windows=1)
         if not windows:
             return None
         window = {"pipeline_id": pipeline_id, **windows[0]}
         outcome["window"] = window["window_start_time"]
-        return {**_built_fields(final_config, window), **window, "status": "PENDING"}
+        return {
+            **_built_fields(final_config, window),
+            **window,
+            "status": "PENDING",
+            "config_version": config_version,
+        }
 
 
 def upload_record_to_database(
@@ -65,8 +72,8 @@ def upload_record_to_database(
 
     Returns True when it was stored, False when its window was stored already.
 
-    :raises InvalidArgument: when it is neither, naming the window that is due, and for a field that
-        JSON cannot carry.
+    :raises InvalidArgument: when it is neither, naming the window that is due, when it was built
+        with another config than the one in force, and for a field that JSON cannot carry.
     :raises UnknownPipeline: when its pipeline is not registered.
     """
     pipeline_id, start = key_of(record)
@@ -76,8 +83,10 @@ def upload_record_to_database(
     ):
         due = used.new_windows(pipeline_id, max_windows=1)
         if due and _is_window(record, due[0]):
+            from .ledger import built_window  # noqa: PLC0415 - see claims.using
+
             fields = plain_json(fields_of(record), "record")
-            built = {"window_start_time": start, "fields": fields}
+            built = built_window(due[0], _version_of(record), fields)
             if used.store_new_records(pipeline_id, [built]) > 0:
                 outcome["stored"] = True
                 return True
@@ -85,6 +94,15 @@ def upload_record_to_database(
         outcome["stored"] = False
         if used.pipeline_records(pipeline_id, start):
             return False
+        if due and _is_window(record, due[0]):
+            in_force = used.pipelines(pipeline_id)[0]["config_version"]
+            raise InvalidArgument(
+                f"record: window {start.isoformat()} of {pipeline_id} was built with config "
+                f"version {record['config_version']}, and version {in_force} is in force; "
+                "nothing was stored",
+                sqlstate="RL005",
+                hint="Build it again with build_complete_pipeline_record.",
+            )
         expected = (
             f"the next one that is due is {due[0]['window_start_time'].isoformat()} to "
             f"{due[0]['window_end_time'].isoformat()}"
@@ -121,8 +139,8 @@ def validate_record_timing(
 ) -> dict[str, Any]:
     """Tells whether a stored record is valid now; hands nothing out.
 
-    Returns exactly `{'exit_dag', 'record'}`. The config is registered first; an incomplete record
-    that its templates can fill is rebuilt, and the answer holds the rebuilt one.
+    Returns exactly `{'exit_dag', 'record'}`. The config is registered first; an outdated record
+    that is pending is built with it, and the answer holds the fields that it then has.
 
     :raises InvalidArgument: when it is no record of the config's pipeline; nothing is rebuilt.
     :raises InvalidConfig: naming all that is wrong with the config.
@@ -132,7 +150,7 @@ def validate_record_timing(
         using(ledger) as used,
         logs.timed("validate_record_timing", pipeline_id=pipeline_id, window=start) as outcome,
     ):
-        configured = used.register_pipeline(final_config)
+        configured, config_version = _registered(used, final_config)
         if configured != pipeline_id:
             raise InvalidArgument(
                 f"record: it is of {pipeline_id}, and the config of {configured}",
@@ -141,11 +159,15 @@ def validate_record_timing(
             )
         verdicts = used.record_verdicts(pipeline_id, start)
         checked = dict(record)
-        if verdicts and verdicts[0]["verdict"] == "INCOMPLETE":
+        if verdicts and verdicts[0]["status"] == "PENDING" and verdicts[0]["is_outdated"]:
+            from .ledger import built_window  # noqa: PLC0415 - see claims.using
+
             window = used.pipeline_records(pipeline_id, start)[0]
             fields = _built_fields(final_config, window)
-            used.store_new_records(pipeline_id, [{"window_start_time": start, "fields": fields}])
-            checked.update(fields)
+            used.store_new_records(pipeline_id, [built_window(window, config_version, fields)])
+            stored = used.pipeline_records(pipeline_id, start)[0]
+            checked = {key: checked[key] for key in checked if key not in fields_of(checked)}
+            checked.update(stored["fields"])
             verdicts = used.record_verdicts(pipeline_id, start)
         verdict = verdicts[0]["verdict"] if verdicts else "NO_RECORDS"
         outcome["verdict"] = verdict
@@ -153,6 +175,30 @@ def validate_record_timing(
         if verdict == "READY":
             return {"exit_dag": False, "record": checked}
         return {"exit_dag": True, "record": None}
+
+
+def _registered(ledger: RecordLedger, final_config: Mapping[str, Any]) -> tuple[str, int]:
+    """Registers a config; returns its pipeline and the version under which it is in force.
+
+    :raises InvalidArgument: when another config is in force each time that it is looked at.
+    """
+    pipeline_id = ""
+    for _ in range(10):
+        pipeline_id = ledger.register_pipeline(final_config)  # says what is wrong with it
+        config = config_to_send(final_config)
+        wanted = dict(config["default_record"])
+        wanted.pop("pipeline_id", None)
+        found = ledger.pipelines(pipeline_id)[0]
+        in_force = dict(found["default_record"])
+        in_force.pop("pipeline_id", None)
+        # Another one may have been registered since, and what this one gives would pass for its.
+        if in_force == wanted and found["timezone"] == config["timezone"]:
+            return pipeline_id, found["config_version"]
+    raise InvalidArgument(
+        f"config: pipeline {pipeline_id} is registered with other configs all the while",
+        sqlstate="RL005",
+        hint="Stop the deployment that registers the other config, or give it another pipeline_id.",
+    )
 
 
 def _built_fields(final_config: Mapping[str, Any], window: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,6 +210,22 @@ def _built_fields(final_config: Mapping[str, Any], window: Mapping[str, Any]) ->
     if templates is None:
         return fields_of(config["default_record"])
     return templates.render(window, config["timezone"])
+
+
+def _version_of(record: Mapping[str, Any]) -> int:
+    """Returns the config_version that a record was built with.
+
+    :raises InvalidArgument: when it names none: its fields may be of any config.
+    """
+    version = record.get("config_version")
+    if isinstance(version, int) and not isinstance(version, bool):
+        return version
+    raise InvalidArgument(
+        f"record: config_version {version!r} is not a version of a config; it says which config "
+        "the record was built with",
+        sqlstate="RL005",
+        hint="Build it with build_complete_pipeline_record.",
+    )
 
 
 def _is_window(record: Mapping[str, Any], window: Mapping[str, Any]) -> bool:

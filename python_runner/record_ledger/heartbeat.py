@@ -25,6 +25,7 @@ _LONGEST_PAUSE_AFTER_FAILURE = 5.0
 # A beat may take a tenth of the lease, and no more than this: the next one, on a connection of its
 # own, finds the server that has the other one's place.
 _LONGEST_BEAT = 30.0
+_LONGEST_BREATH = 0.1
 # A beat under way is cancelled when it takes longer, and left to itself in a dead connection.
 _LONGEST_GOODBYE = 0.5
 # How long the lease's end is slept towards: a machine that was suspended wakes up behind it.
@@ -57,8 +58,13 @@ class Heartbeat:
         self._lease: float = ledger.pipelines(self._claim[0])[0]["lease"].total_seconds()
         self._leases = ledger.leases
         self._held_until = self._leases.learnt(self._claim, self._lease, made)
-        # One try per beat: by how long a call took to come through, nobody knows when it was made.
-        beat = RetryPolicy(tries=1, longest_call=min(self._lease / 10.0, _LONGEST_BEAT))
+        # Two tries: what hangs, or has lost its session, is left for a new connection. The lease
+        # counts from when the first one was sent.
+        beat = RetryPolicy(
+            tries=2,
+            first_wait=min(self._lease / 100.0, _LONGEST_BREATH),
+            longest_call=min(self._lease / 10.0, _LONGEST_BEAT),
+        )
         self._ledger = ledger.another(retry=beat)
         self._on_lost: Callable[[], object] | None = None
         self._on_extended: Callable[[float], object] | None = None

@@ -11,6 +11,7 @@ from .claims import claim_token_of
 from .clocks import elapsed
 from .config import KNOWN_KEYS, config_to_send, has_templates, plain_json, to_json
 from .details import detail_json
+from .errors import InvalidConfig
 from .leases import Leases
 from .operations import LedgerOperator
 from .processing import Processing
@@ -23,7 +24,13 @@ if TYPE_CHECKING:
     import datetime as dt
 
     from .connection import RetryPolicy
+    from .records import Record
     from .templates import RecordTemplates
+
+
+# How often a call is answered with what it renders. Other runs may be passed what it rendered, and
+# another config may be registered meanwhile; a pipeline where that goes on for ever is left alone.
+_MOST_BUILDS = 10
 
 
 class RecordLedger(LedgerOperator):
@@ -53,8 +60,9 @@ class RecordLedger(LedgerOperator):
         """Hands out at most one record, the oldest valid one; safe to repeat with the same run_id.
 
         Registers the config, stores the windows that are due, collects expired leases and passes,
-        in one statement; a second one when templates have to be rendered. Without a run_id a UUID
-        is drawn, which makes this call's own retries safe.
+        in one statement; a second one when templates have to be rendered. An outdated record is
+        built with this config first. Without a run_id a UUID is drawn, which makes this call's own
+        retries safe.
 
         :raises InvalidConfig: naming all that is wrong; nothing was registered or stored.
         :raises LedgerUnavailable: when the database cannot be reached.
@@ -104,7 +112,8 @@ class RecordLedger(LedgerOperator):
     def pass_valid_record(self, pipeline_id: str, run_id: str | None = None) -> PassResult:
         """Hands out at most one stored record; safe to repeat with the same run_id.
 
-        Stores no windows and renders no templates.
+        Stores no windows and renders no templates: an outdated record of a config that has some is
+        left to the next call with the config.
 
         :raises UnknownPipeline: when no such pipeline is registered.
         """
@@ -136,8 +145,10 @@ class RecordLedger(LedgerOperator):
     def store_new_records(self, pipeline_id: str, built: list[dict[str, Any]] | None = None) -> int:
         """Stores the windows that are due and returns how many; what is stored already stays.
 
-        `built` holds objects with window_start_time and fields, in the pipeline's field names.
-        Windows are then stored up to the first one missing from it.
+        `built` holds objects with window_start_time, window_end_time, config_version and fields, in
+        the pipeline's field names. Windows are then stored up to the first one missing from it, and
+        outdated pending records are built. What was rendered for another window, or with another
+        config than the one in force, is ignored.
 
         :raises InvalidArgument: when JSON cannot carry `built`, naming every such part.
         :raises UnknownPipeline: when no such pipeline is registered.
@@ -319,9 +330,10 @@ class RecordLedger(LedgerOperator):
         self.leases.given(record)
 
     def hurry(self, within: float | None = None) -> None:
-        """Ends the waiting for a lease's end: calls are tried for `within` seconds from now only.
+        """Ends the waiting for a lease's end, `within` seconds from now at the latest.
 
-        By default as long as `RetryPolicy.within`. For another thread, when a signal came.
+        By default after `RetryPolicy.within`; so long are later calls tried. For another thread,
+        when a signal came.
         """
         self._session.hurry(within)
 
@@ -343,34 +355,31 @@ class RecordLedger(LedgerOperator):
         templates = record_templates(config)
         config_json, built = to_json(self._without_known_names(config)), "[]"
         timezone = config.get("timezone")
-        while True:
+        for asked in range(_MOST_BUILDS + 1):
             (answer,) = self._one_row(
                 name,
                 statement,
                 (config_json, *parameters, built),
                 longest=self._session.longest_call,
             )
-            to_build = answer["to_build"]
-            if not to_build or templates is None:
-                return answer, timezone
-            # An older window has the local times of the zone that it was cut with.
-            fields = [templates.render(window, window["timezone"]) for window in to_build]
-            self._warn_of_twins(templates, to_build, fields)
+            if not answer["to_build"] or templates is None or asked == _MOST_BUILDS:
+                break
+            rendered = rendered_windows(templates, answer["to_build"])
+            self._warn_of_twins(templates, rendered)
             built = to_json(
                 [
-                    {"window_start_time": window["window_start_time"], "fields": rendered}
-                    for window, rendered in zip(to_build, fields, strict=True)
+                    built_window(window, window["config_version"], fields)
+                    for window, fields in rendered
                 ]
             )
+        return answer, timezone
 
     def _warn_of_twins(
-        self,
-        templates: RecordTemplates,
-        windows: list[dict[str, Any]],
-        fields: list[dict[str, Any]],
+        self, templates: RecordTemplates, rendered: list[tuple[Record, dict[str, Any]]]
     ) -> None:
         from .twins import warn_of_twins  # noqa: PLC0415 - only configs with templates need it
 
+        windows, fields = zip(*rendered, strict=True)
         warn_of_twins(self, templates, windows, fields)
 
     def _without_known_names(self, config: dict[str, Any]) -> dict[str, Any]:
@@ -408,6 +417,42 @@ class RecordLedger(LedgerOperator):
             self.leases.passed(record, sent)
         logs.passed(outcome, answer["verdict"], answer["reason"], record)
         return PassResult(answer["exit_dag"], answer["verdict"], answer["reason"], record)
+
+
+def rendered_windows(
+    templates: RecordTemplates, to_build: list[Record]
+) -> list[tuple[Record, dict[str, Any]]]:
+    """Returns each window that an answer asks to have rendered, with its fields.
+
+    Templates see the local times of the zone that the window was cut with. Without the first window
+    nothing can be passed. A later one that fails is left out, so that the windows before it are not
+    held up, and is asked for again when it comes first.
+
+    :raises InvalidConfig: when the first one fails, naming every field that did, and the window.
+    """
+    rendered: list[tuple[Record, dict[str, Any]]] = []
+    for window in to_build:
+        try:
+            fields = templates.render(window, window["timezone"])
+        except InvalidConfig as error:
+            if not rendered:
+                raise
+            logs.left_out(window["pipeline_id"], window["window_start_time"], error.message)
+            continue
+        rendered.append((window, fields))
+    return rendered
+
+
+def built_window(
+    window: Mapping[str, Any], config_version: int, fields: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns the entry of `built` that stands for one window, rendered with that config."""
+    return {
+        "window_start_time": window["window_start_time"],
+        "window_end_time": window["window_end_time"],
+        "config_version": config_version,
+        "fields": fields,
+    }
 
 
 def pipeline_id_of(config: Mapping[str, Any]) -> Any:

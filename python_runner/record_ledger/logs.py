@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("record_ledger")
 
+# The SQLSTATE of notices that the ledger's own rules raise.
+LEDGER_NOTICE = "RL000"
+_given: set[str] = set()
+
 _PLAIN = re.compile(r"[^\s\"'=\\\x00-\x1f\x7f]+\Z")
 
 
@@ -112,7 +116,20 @@ def rendered_twice(
     )
 
 
-def server_notice(severity: str, message: str) -> None:
-    """Logs a remark of the server: its warnings as warnings, the rest for debugging."""
+def left_out(pipeline_id: str, window: str, problem: str) -> None:
+    """Warns that a window waits because its templates failed, while others go on."""
+    logger.warning(
+        line(event="window_left_out", pipeline_id=pipeline_id, window=window, reason=problem)
+    )
+
+
+def server_notice(severity: str, message: str, sqlstate: str | None = None) -> None:
+    """Logs a remark of the server: its warnings as warnings, the rest for debugging.
+
+    A notice of the ledger itself is a warning as well, once per process: it comes with each call.
+    """
     level = logging.WARNING if severity == "WARNING" else logging.DEBUG
+    if severity == "NOTICE" and sqlstate == LEDGER_NOTICE and message not in _given:
+        _given.add(message)
+        level = logging.WARNING
     logger.log(level, line(event="server_notice", severity=severity, message=message))

@@ -17,14 +17,14 @@ _ONCE = ("reopen_records", "expire_leases", "cancel_records")
 
 
 class LedgerOperator(LedgerTrust):
-    """The part of a ledger that operators use: waive, reopen, expire, cancel, backfill, pause, retire.
+    """What operators do with a ledger: waive, reopen, expire, cancel, backfill, pause, retire.
 
     A range holds the records whose whole window lies in [from_time, to_time). Its times are
-    datetimes, dates or ISO 8601 text; without an offset they are the pipeline's local time. All
-    that is done is kept in the history, with its reason, who did it and when. Repeated after a lost
-    connection a call counts only what it changed itself. To reopen and to expire are not repeated:
-    a run may have been passed, or have completed, what they had made pending. To cancel is not either:
-    a run may have been passed one of the records since.
+    datetimes, dates or ISO 8601 text; without an offset they are the pipeline's local time. What
+    clocks show twice is refused. All that is done is kept in the history, with its reason, who did
+    it and when. Repeated after a lost connection a call counts only what it changed itself. To
+    reopen, to expire and to cancel are not repeated: a run may have been passed, or have completed,
+    what they had changed.
     """
 
     # ---------------------------------------------------------------- records

@@ -81,6 +81,8 @@ class Processing:
                 raise lost
             return
         if error is not None:
+            if not isinstance(error, Exception):  # a person, or what stops the process, waits
+                self._ledger.hurry()
             self._fail(record, error)
             return
         try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.rows import dict_row
 
-from . import statements
+from . import logs, statements
 from .connection import LONGEST_OPERATION, RetryPolicy, Session
 from .errors import InvalidArgument
 from .records import Record, parsed_time, record_from_json, row_from_view
@@ -298,7 +298,7 @@ class LedgerReader:
         raise InvalidArgument(
             f"{name}: {time!r} is not a valid time",
             sqlstate="RL005",
-            hint="Give a datetime or ISO 8601 text; without an offset it is the pipeline's local time.",
+            hint="Give a datetime or ISO 8601 text; without an offset it is the local time.",
         )
 
     def _one_row(
@@ -334,7 +334,10 @@ class LedgerReader:
 
         def work(connection: Connection) -> list[Record]:
             with connection.ask(statement, bound, row_factory=dict_row) as cursor:
-                return [row_from_view(row) for row in cursor]
+                try:
+                    return [row_from_view(row) for row in cursor.fetchall()]
+                except _UNREADABLE:
+                    return _readable_rows(cursor, name)
 
         return self._session.run(name, work, until=until, longest=longest)
 
@@ -343,6 +346,42 @@ def _opened(
     kind: type[LedgerReader], conninfo: str | None, retry: RetryPolicy | None
 ) -> LedgerReader:
     return kind(conninfo, retry=retry)
+
+
+# What the driver raises for a value of PostgreSQL that Python has none for: an instant after the
+# year 9999, a number of thousands of digits, arrays within arrays without end.
+_UNREADABLE = (psycopg.DataError, ValueError, OverflowError, RecursionError)
+
+
+def _readable_rows(cursor: psycopg.Cursor[dict[str, Any]], name: str) -> list[Record]:
+    """Returns the rows that can be read, and warns of each that cannot: one costs itself alone."""
+    rows: list[Record] = []
+    for number in range(cursor.rowcount):
+        cursor.scroll(number, mode="absolute")
+        try:
+            row = cursor.fetchone()
+            if row is not None:
+                rows.append(row_from_view(row))
+        except _UNREADABLE as error:
+            logs.logger.warning(
+                logs.line(
+                    call=name,
+                    event="row_not_readable",
+                    row=number + 1,
+                    pipeline_id=_raw_text(cursor, number, "pipeline_id"),
+                    reason=str(error),
+                )
+            )
+    return rows
+
+
+def _raw_text(cursor: psycopg.Cursor[dict[str, Any]], row: int, column: str) -> str | None:
+    """Returns a text of a row that the driver cannot load as a whole."""
+    names = [one.name for one in cursor.description or ()]
+    if cursor.pgresult is None or column not in names:
+        return None
+    value = cursor.pgresult.get_value(row, names.index(column))
+    return None if value is None else value.decode("utf-8", "replace")
 
 
 def time_text(time: Time | None) -> str | None:

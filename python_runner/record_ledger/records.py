@@ -46,6 +46,7 @@ LEDGER_COLUMNS = frozenset(
         "published_generation",
         "counts_waived",
         "window_timezone",
+        "is_outdated",
     }
 )
 

@@ -1,20 +1,73 @@
-"""Keeps passwords out of every text that leaves this package."""
+"""Keeps passwords out of every text that leaves this package.
+
+Two ways: the forms in which passwords are written are known by their keys, and values that came
+from the environment for a setting are known by themselves, whatever text they turn up in.
+"""
 
 from __future__ import annotations
 
+import json
 import re
+from urllib.parse import quote
+
+HIDDEN = "***"
+
+# A shorter value would stand in half of all words; a secret as short as that hides nothing.
+_SHORTEST_SECRET = 4
 
 # Greedy on purpose: a password may hold @, & or quotes, and hiding too much harms nobody.
-_IN_URI = re.compile(r"(\b[a-z][a-z0-9+]*://[^\s:/@'\"]*):\S*@", re.IGNORECASE)
-_IN_KEYS = re.compile(r"(pass(?:word|wd)\s*=\s*)(?:'(?:[^'\\]|\\.)*'?|\S+)", re.IGNORECASE)
+# Bounded, so that a long text without any @ is not read through again from each address in it.
+_IN_URI = re.compile(r"(\b[a-z][a-z0-9+]{0,30}://[^\s:/@'\"]{0,255}):\S{0,1024}@", re.IGNORECASE)
+
+# `password=...` of libpq, `"password": "..."` of JSON (also within a JSON text, where quotes are
+# escaped), 'password': '...' of Python, `PGPASSWORD=...` of a shell.
+_KEY = (
+    r"(?:pass(?:word|wd|phrase)|pwd|secret(?:_?access)?_?key|client_?secret|api_?key"
+    r"|(?:access|auth|session|security|bearer|refresh)_?token|private_?key|signing_?key)"
+)
+_VALUE = r"""(?:[bru]?(\\*)(["'])(?:(?!\4\5)(?:\\.|.))*(?:\4\5)?|\S+)"""
+_AFTER_KEY = re.compile(rf"({_KEY}(\\*[\"'])?\s*(=>|[:=])\s*){_VALUE}", re.IGNORECASE | re.DOTALL)
+_IN_SQL = re.compile(r"(\bpassword\s+)'(?:[^']|'')*'?", re.IGNORECASE)
+_PAIRS = re.compile(r"((?:basic|http)_auth[\"']?\s*[:=]\s*)[\[(][^\])]*[\])]?", re.IGNORECASE)
+_HEADER = re.compile(
+    r"(authorization\\*[\"']?\s*[:=]\s*\\*[\"']?\s*\w+)\s+[^\s\"'\\]+", re.IGNORECASE
+)
+
+_secrets: set[str] = set()
+_known: re.Pattern[str] | None = None
+
+
+def hide(secret: str) -> None:
+    """Has `redact` replace this text wherever it stands from now on, in this process.
+
+    Also as it stands in JSON, in Python's notation and in an address. A text of fewer than four
+    characters is not hidden: it would be found in words that have nothing to do with it.
+    """
+    global _known  # noqa: PLW0603 - what is secret is known to the whole process
+    if len(secret) < _SHORTEST_SECRET or secret in _secrets:
+        return
+    _secrets.add(secret)
+    forms = {
+        form
+        for one in _secrets
+        for form in (one, json.dumps(one)[1:-1], repr(one)[1:-1], quote(one, safe=""))
+    }
+    # The longest first: one secret may be the beginning of another one.
+    _known = re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True))))
 
 
 def redact(text: str) -> str:
-    """Returns `text` with every password of a connection string in it replaced by ***.
+    """Returns `text` with every password in it replaced by ***.
 
-    Knows both of libpq's forms, `postgresql://user:password@host` and `password=...`.
+    Knows connection strings (`postgresql://user:password@host`, `password=...`), the forms of JSON,
+    Python and shells for keys that name a secret, headers of authorization, and what was hidden.
     """
-    return _IN_KEYS.sub(r"\1***", _IN_URI.sub(r"\1:***@", text))
+    if _known is not None:
+        text = _known.sub(HIDDEN, text)
+    text = _IN_URI.sub(rf"\1:{HIDDEN}@", text)
+    for pattern in (_AFTER_KEY, _IN_SQL, _PAIRS):
+        text = pattern.sub(rf"\1{HIDDEN}", text)
+    return _HEADER.sub(rf"\1 {HIDDEN}", text)
 
 
 def unreadable_conninfo(reason: str) -> str:

@@ -5,20 +5,19 @@ jinja2 is slow to import, and most configs and commands have no template.
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import StrictUndefined, Template, TemplateSyntaxError, UndefinedError, meta
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import Template, TemplateSyntaxError, UndefinedError, meta
 
-from .config import invalid_config, is_template, templates_in, text_problem
+from .config import invalid_config, is_template, shown, templates_in, text_problem
 from .errors import InvalidArgument
 from .records import record_from_json
+from .sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 WINDOW_NAMES = (
     "pipeline_id",
@@ -27,8 +26,6 @@ WINDOW_NAMES = (
     "window_end_time",
     "time_interval",
 )
-
-_USEFUL_GLOBALS = ("dict", "namespace", "range")
 
 
 class RecordTemplates:
@@ -45,7 +42,7 @@ class RecordTemplates:
         self._fields = {k: v for k, v in default_record.items() if k != "pipeline_id"}
         self._available = sorted({*WINDOW_NAMES, *self._fields})
         self._compiled: dict[str, Template] = {}
-        self._environment = _sandbox(self._available)
+        self._environment = Sandbox(self._available)
         problems: list[str] = []
         self._uses = {
             field: self._names_used(field, value, problems) for field, value in self._fields.items()
@@ -64,7 +61,7 @@ class RecordTemplates:
 
         `window` is an element of `to_build`; the templates see it as `record_from_json` gives it.
 
-        :raises InvalidConfig: naming every field that failed to render, and why.
+        :raises InvalidConfig: naming every field that failed to render, why, and the window.
         """
         names = record_from_json({name: window[name] for name in WINDOW_NAMES}, timezone)
         problems: list[str] = []
@@ -86,7 +83,8 @@ class RecordTemplates:
                 what = f"{type(error).__name__}: {error}"
                 problems.append(f"default_record.{field}: the template failed with {what}")
         if problems:
-            raise invalid_config(problems)
+            at = f" (window {window['window_start_time']})"
+            raise invalid_config([problem + at for problem in problems])
         return {field: names[field] for field in self._fields}
 
     def _rendered(self, value: Any, names: Mapping[str, Any]) -> Any:
@@ -111,8 +109,9 @@ class RecordTemplates:
             try:
                 used |= meta.find_undeclared_variables(self._environment.parse(text))
                 self._compiled[text] = self._environment.from_string(text)
-            except TemplateSyntaxError as error:  # noqa: PERF203 - every problem is wanted
-                problems.append(f"default_record.{field}: {text!r} is no template: {error.message}")
+            except Exception as error:  # noqa: BLE001, PERF203 - every problem is wanted
+                what = _why_no_template(error)
+                problems.append(f"default_record.{field}: {shown(text)} is no template: {what}")
         available = ", ".join(name for name in self._available if name != field)
         problems.extend(
             f"default_record.{field}: the variable {name!r} is not known; available are {available}"
@@ -131,17 +130,17 @@ class ArgumentTemplates:
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
-        environment = _sandbox().overlay(keep_trailing_newline=True)
+        environment = Sandbox(keep_trailing_newline=True)
         problems: list[str] = []
         self._arguments: list[str | Template] = []
         for number, text in enumerate(arguments):
             try:
                 compiled = environment.from_string(text) if is_template(text) else text
                 self._arguments.append(compiled)
-            except TemplateSyntaxError as error:  # noqa: PERF203 - every problem is wanted
+            except Exception as error:  # noqa: BLE001, PERF203 - every problem is wanted
                 problems.append(
-                    f"{_called(number)}, {text!r}, is no template: {error.message}; put braces "
-                    "that are meant as they are between {% raw %} and {% endraw %}"
+                    f"{_called(number)}, {shown(text)}, is no template: {_why_no_template(error)}; "
+                    "put braces that are meant as they are between {% raw %} and {% endraw %}"
                 )
         self._texts = list(arguments)
         _refuse_arguments(problems)
@@ -159,22 +158,23 @@ class ArgumentTemplates:
                 rendered.append(text)
             except UndefinedError as error:  # noqa: PERF203 - every problem is wanted
                 problems.append(
-                    f"{_called(number)}, {self._texts[number]!r}: {error.message}; "
+                    f"{_called(number)}, {shown(self._texts[number])}: {error.message}; "
                     f"available are {', '.join(sorted(record))}"
                 )
             except Exception as error:  # noqa: BLE001 - a template may fail in any way
                 problems.append(
-                    f"{_called(number)}, {self._texts[number]!r}: the template failed with "
+                    f"{_called(number)}, {shown(self._texts[number])}: the template failed with "
                     f"{type(error).__name__}: {error}"
                 )
         _refuse_arguments(problems)
         return rendered
 
 
-def _utc(time: object) -> str:
-    if not isinstance(time, dt.datetime):
-        raise TypeError(f"{time!r} is no time that could be told in UTC")
-    return time.astimezone(dt.timezone.utc).replace(tzinfo=None).isoformat()
+def _why_no_template(error: Exception) -> str:
+    """Returns why a template cannot be compiled: it is wrong, or too deep, or too large."""
+    if isinstance(error, TemplateSyntaxError):
+        return error.message or "it is wrong"
+    return f"{type(error).__name__}: {error}"
 
 
 def _called(number: int) -> str:
@@ -184,15 +184,6 @@ def _called(number: int) -> str:
 def _refuse_arguments(problems: list[str]) -> None:
     if problems:
         raise InvalidArgument("\n".join(problems), sqlstate="RL005")
-
-
-def _sandbox(names: Collection[str] = ()) -> ImmutableSandboxedEnvironment:
-    """Returns where templates run: an undefined name is an error, and `names` are the caller's."""
-    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
-    usable = environment.globals
-    environment.globals = {name: usable[name] for name in _USEFUL_GLOBALS if name not in names}
-    environment.filters = {**environment.filters, "utc": _utc}
-    return environment
 
 
 def _in_order(uses: Mapping[str, set[str]], problems: list[str]) -> list[str]:

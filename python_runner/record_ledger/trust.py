@@ -101,7 +101,9 @@ class LedgerTrust(LedgerObserver):
         return row
 
     def is_day_sealed(self, pipeline_id: str, local_date: dt.date | str) -> bool:
-        """Tells whether completed or waived windows tile a local day exactly, archived included.
+        """Tells whether completed or waived windows cover a local day, archived ones included.
+
+        From its first to its last instant in the zone in force, whatever zone they were cut with.
 
         :raises InvalidArgument: when local_date is no date, or text other than '2026-11-22'.
         :raises UnknownPipeline: when no such pipeline is registered.

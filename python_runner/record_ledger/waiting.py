@@ -107,7 +107,7 @@ class Patience:
         silent = time.monotonic() - self._started
         if self._ends_at is not None:
             if silent >= self._ends_at:
-                raise TookTooLong(self.too_long)
+                raise TookTooLong(self.too_long if self.is_over else f"{self._name} interrupted")
         elif self._is_interrupted() or silent >= self._longest:
             # The statement is undone, or its answer comes: a moment is left for that.
             self.is_over = silent >= self._longest

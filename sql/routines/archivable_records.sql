@@ -96,7 +96,12 @@ begin
     where s.pipeline_id = archivable_records.pipeline_id
         and s.window_start_time = coalesce(archived_until, first_window_start_time);
     -- Without a reason of its own only max_records keeps it.
-    reason := 'window ' || record_ledger.local_time(r.window_start_time, v_timezone) || ' stays: '
+    reason := 'window '
+        || record_ledger.local_time(
+            r.window_start_time,
+            record_ledger.stretch_timezone(r.pipeline_id, r.window_start_time)
+        )
+        || ' stays: '
         || case
             when r.window_end_time > before
                 then 'it ends after ' || record_ledger.local_time(before, v_timezone)

@@ -1,8 +1,8 @@
 -- record_ledger.backfill_records: adds records before a pipeline's first one, back to the local day of from_time.
 -- All of them in one call; returns how many, 0 when the first one starts at from_time or before it. They are
--- historical; those of a pipeline with templates are stored unbuilt, and built when their turn comes.
+-- historical; those of a pipeline with templates are stored unbuilt, and the pass of each builds it.
 -- Called by: operators, through the runner's command backfill, the dbt macro of the same name, or psql.
--- Rules: check_backfill, backfill_windows, record_missing_fields, lane, begin_stretch.
+-- Rules: check_backfill, backfill_windows, lane, begin_stretch.
 create or replace function record_ledger.backfill_records(
     pipeline_id text, from_time timestamptz, reason text default null
 )
@@ -19,10 +19,11 @@ declare
     v_first_start timestamptz := record_ledger.check_backfill(p, backfill_records.from_time);
     v_fields jsonb := case when p.has_templates then '{}' else p.fields end;
     v_config_version integer := case when not p.has_templates then p.config_version end;
-    v_missing text[] := record_ledger.record_missing_fields(v_fields, v_config_version, p);
+    v_missing text[] := case when not p.has_templates then p.missing_fields end;
     v_count integer;
     v_new_first_start timestamptz;
 begin
+    perform record_ledger.check_reason(backfill_records.reason, true);
     if v_first_start <= backfill_records.from_time then
         return 0;
     end if;
@@ -52,7 +53,6 @@ begin
         fields,
         config_version,
         missing_fields,
-        awaits_build,
         is_historical,
         lane,
         open_pipeline_id,
@@ -68,9 +68,8 @@ begin
         v_fields,
         v_config_version,
         v_missing,
-        p.has_templates,
         true,
-        record_ledger.lane('PENDING', v_missing, p.has_templates, 0, false, true),
+        record_ledger.lane('PENDING', v_missing, v_config_version, false, true),
         p.pipeline_id,
         v_now,
         v_now

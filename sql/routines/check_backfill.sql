@@ -11,6 +11,7 @@ stable
 as $$
 declare
     v_first_start timestamptz;
+    v_count numeric;
 begin
     if from_time is null then
         raise exception 'from_time: null is no time'
@@ -38,6 +39,16 @@ begin
             p.pipeline_id
             using errcode = 'RL005',
             hint = 'Put start_at into its config: its first window then starts there.';
+    end if;
+    -- It is one transaction, which has to end.
+    v_count := extract(epoch from v_first_start - from_time) / extract(epoch from p.granularity);
+    if v_count > 10000000 then
+        raise exception 'from_time: % would add % windows of % before the first one; '
+            'at most 10000000 can be added at once',
+            record_ledger.local_time(from_time, p.timezone),
+            trunc(v_count),
+            record_ledger.time_interval(from_time, from_time + p.granularity)
+            using errcode = 'RL005', hint = 'Give a later time.';
     end if;
     -- Everything older is archived, and the first record starts where the archive ends.
     if from_time < v_first_start and record_ledger.archive_end(p.pipeline_id) is not null then

@@ -2,7 +2,7 @@
 -- Needs the current claim token (RL004 else), and when a window is named, that of the claim. Repeating it with the
 -- token that completed changes nothing.
 -- Called by: everyone who was passed a record.
--- Rules: end_claim.
+-- Rules: end_claim, check_detail.
 create or replace function record_ledger.complete_record(
     pipeline_id text,
     claim_token bigint,
@@ -18,6 +18,9 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 as $$
 begin
+    if complete_record.detail <> '{}' then
+        perform record_ledger.check_detail(complete_record.detail);
+    end if;
     perform record_ledger.end_claim(
         pipeline_id, claim_token, window_start_time, 'completed', coalesce(detail, '{}')
     );

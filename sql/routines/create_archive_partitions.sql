@@ -44,14 +44,15 @@ begin
                 format('Private. The part of %s for the windows of one year.', v_table)
             );
             -- Created apart and attached: a partition created in its place would lock out every reader of the table.
-            -- It is empty, so there is nothing to search for rows that do not belong there.
+            -- It is empty, so there is nothing to search for rows that do not belong there. Its bounds are written by
+            -- hand: a DateStyle writes zones as abbreviations, and IST is read as another zone's before PostgreSQL 18.
             execute format(
                 'alter table record_ledger.%I attach partition record_ledger.%I '
                 'for values from (%L) to (%L)',
                 v_table,
                 v_partition,
-                v_year at time zone 'UTC',
-                (v_year + interval '1 year') at time zone 'UTC'
+                to_char(v_year, 'YYYY-MM-DD"T"HH24:MI:SS"+00"'),
+                to_char(v_year + interval '1 year', 'YYYY-MM-DD"T"HH24:MI:SS"+00"')
             );
         end loop;
     end loop;

@@ -21,11 +21,16 @@ declare
     -- The record is pending again while its attempts are below this limit.
     v_limit integer := case end_claim.event when 'released' then 2147483647 else 0 end;
     v_postponement jsonb;
+    v_retry_at timestamptz;
     p record_ledger.pipeline;
     r record_ledger.record;
 begin
     if not record_ledger.is_safe_to_write() then
         perform record_ledger.refuse_call();
+    end if;
+    -- check_record_change asks when a record is completed, and only for pipelines that have an owner.
+    if end_claim.event <> 'completed' then
+        perform record_ledger.check_owner_of(end_claim.pipeline_id);
     end if;
     if end_claim.event = 'failed' and end_claim.retry or end_claim.not_before > v_now then
         select q.* into p
@@ -43,7 +48,7 @@ begin
             v_postponement := record_ledger.postponement(
                 r.run_id, r.window_end_time, p, end_claim.not_before, v_now
             );
-            not_before := (v_postponement ->> 'not_before')::timestamptz;
+            v_retry_at := (v_postponement ->> 'not_before')::timestamptz;
             detail := coalesce(v_postponement - array['released_by', 'run_id'], '{}');
         end if;
     end if;
@@ -57,7 +62,7 @@ begin
         retry_at = case
             when end_claim.event = 'failed' and r.attempt < v_limit
                 then record_ledger.retry_time(v_now, r.attempt, r.window_end_time, p)
-            when v_postponement is not null then end_claim.not_before
+            else v_retry_at
         end,
         cancellation = null,
         postponement = v_postponement,

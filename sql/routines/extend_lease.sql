@@ -2,7 +2,7 @@
 -- Returns that instant; RL004 unless the claim token is current, and that of the window when one is named. A cancelled
 -- claim is extended as well: no second run begins beside one that still writes. Appends no event.
 -- Called by: runs that work for long.
--- Rules: none.
+-- Rules: check_owner_of.
 create or replace function record_ledger.extend_lease(
     pipeline_id text, claim_token bigint, window_start_time timestamptz default null
 )
@@ -21,6 +21,7 @@ begin
     if not record_ledger.is_safe_to_write() then
         perform record_ledger.refuse_call();
     end if;
+    perform record_ledger.check_owner_of(extend_lease.pipeline_id);
     -- A pass may be collecting this very lease: whoever comes second sees what the first one left.
     update record_ledger.record as r
     set lease_expires_at = record_ledger.clock() + (

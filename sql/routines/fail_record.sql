@@ -2,7 +2,7 @@
 -- Pending again after a backoff while attempts are left; FAILED when none is, when retry is false, or when the claim was
 -- cancelled. When a window is named, it must be the claim's (RL004 else).
 -- Called by: everyone who was passed a record.
--- Rules: end_claim, retry_time.
+-- Rules: end_claim, retry_time, shortened.
 create or replace function record_ledger.fail_record(
     pipeline_id text,
     claim_token bigint,
@@ -27,7 +27,9 @@ begin
         claim_token,
         window_start_time,
         'failed',
-        jsonb_build_object('error', coalesce(error, ''), 'retry', retry),
+        jsonb_build_object(
+            'error', coalesce(record_ledger.shortened(error, 8192), ''), 'retry', retry
+        ),
         retry
     );
 end

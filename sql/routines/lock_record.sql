@@ -1,7 +1,7 @@
 -- record_ledger.lock_record: locks a record for this transaction and returns it as it then is.
 -- With a claim token, only when that is the current one of this very record (RL004 else).
 -- Called by: observe_record, adopt_observations, waive_counts.
--- Rules: none.
+-- Rules: check_owner_of.
 create or replace function record_ledger.lock_record(
     pipeline_id text, window_start_time timestamptz, claim_token bigint default null
 )
@@ -15,6 +15,7 @@ begin
     if not record_ledger.is_safe_to_write() then
         perform record_ledger.refuse_call();
     end if;
+    perform record_ledger.check_owner_of(lock_record.pipeline_id);
     -- The record may be completed, collected, reopened or archived right now: whoever comes second waits for the first
     -- one's commit. So no count is noted under a token that was lost meanwhile, and none is missed by a completion.
     select q.* into r

@@ -2,7 +2,7 @@
 -- At any time, also after completion. With the current claim token it is evidence for completing (RL004 with another
 -- one, and nothing is noted); without a token it is none. Never updated. Returns its number.
 -- Called by: whoever counts: runs, and tasks that count again later.
--- Rules: check_stage, lock_record, observation_time; counts_problem judges by it.
+-- Rules: check_stage, check_detail, lock_record, observation_time; counts_problem judges by it.
 create or replace function record_ledger.observe_record(
     pipeline_id text,
     window_start_time timestamptz,
@@ -32,6 +32,7 @@ begin
         raise exception 'detail: % is no object; give one such as {"bytes": 4096}',
             left(observe_record.detail::text, 80) using errcode = 'RL005';
     end if;
+    perform record_ledger.check_detail(observe_record.detail);
     r := record_ledger.lock_record(
         observe_record.pipeline_id, observe_record.window_start_time, observe_record.claim_token
     );

@@ -1,16 +1,20 @@
 -- record_ledger.pass_record: hands the oldest valid record of a locked pipeline to a run, or says why there is none.
--- Collects expired leases and waives lost records first. A passed record has a new claim token and lease; a run keeps
--- its record for good.
--- Called by: pass_valid_record, store_new_and_pass_valid_record.
--- Rules: next_answer decides, next_claim_token draws; this writes it down.
+-- Collects expired leases and waives lost records first. A passed record has the fields of the config in force, a new
+-- claim token and lease; a run keeps its record for good.
+-- Called by: pass_valid_record, pass_valid_records, store_new_and_pass_valid_record.
+-- Rules: next_answer decides, next_claim_token draws; this writes it down. built_windows, build_record, unbuilt_reason.
 create or replace function record_ledger.pass_record(
     p record_ledger.pipeline,
     run_id text,
     as_of timestamptz,
+    -- What the caller rendered; without templates it is not asked for.
+    built jsonb,
     out exit_dag boolean,
     out verdict text,
     out reason text,
-    out record jsonb
+    out record jsonb,
+    -- Nothing was passed, because the next record is outdated and built does not hold it.
+    out awaits_build boolean
 )
 language plpgsql
 as $$
@@ -19,6 +23,9 @@ declare
     v_answer record;
     v_token bigint;
     v_attempt integer;
+    v_detail jsonb;
+    v_fields jsonb;
+    v_built record;
 begin
     v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
     if v_answer.has_expired or v_answer.bound_window is not null then
@@ -35,6 +42,36 @@ begin
         perform record_ledger.waive_lost_records(p, v_answer.lost_before, as_of);
         v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
     end if;
+    while v_answer.is_outdated loop
+        v_fields := p.fields;
+        if p.has_templates then
+            v_fields := (
+                select b.fields
+                from record_ledger.built_windows(built, p) as b
+                join record_ledger.record as r
+                    on r.pipeline_id = p.pipeline_id
+                    and r.window_start_time = b.window_start_time
+                    and r.window_end_time = b.window_end_time
+                where b.window_start_time = v_answer.window_start_time
+            );
+        end if;
+        if v_fields is null then
+            exit_dag := true;
+            awaits_build := true;
+            verdict := 'INCOMPLETE';
+            reason := record_ledger.unbuilt_reason(p, v_answer.window_start_time);
+            return;
+        end if;
+        v_built := record_ledger.build_record(p, v_answer.window_start_time, v_fields, as_of);
+        if not v_built.is_event then
+            -- The pass itself tells then that it was built anew.
+            v_detail := jsonb_build_object('config_version_before', v_built.config_version_before);
+        end if;
+        exit when v_built.missing_fields is null;
+        -- A template gave nothing: this one stays behind, and is not asked for again.
+        v_detail := null;
+        v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
+    end loop;
     verdict := v_answer.verdict;
     reason := v_answer.reason;
     exit_dag := verdict <> 'READY';
@@ -75,9 +112,9 @@ begin
         lease_expires_at = as_of + p.lease,
         retry_at = null,
         postponement = null,
-        needs_counts = p.required_counts is not null,
+        needs_counts = p.required_counts is not null or p.owner_role is not null,
         last_event = case u.status when 'PENDING' then 'passed' else 'passed_again' end,
-        last_detail = null,
+        last_detail = v_detail,
         updated_at = as_of
     where u.pipeline_id = p.pipeline_id and u.window_start_time = v_answer.window_start_time
     returning record_ledger.record_json(u, record_ledger.window_timezone(p, u.window_start_time)),
@@ -89,5 +126,5 @@ begin
     );
 end
 $$;
-comment on function record_ledger.pass_record(record_ledger.pipeline, text, timestamptz) is
+comment on function record_ledger.pass_record(record_ledger.pipeline, text, timestamptz, jsonb) is
 'Private. Hands the oldest valid record of a locked pipeline to a run, or says why there is none.';

@@ -38,45 +38,69 @@ begin
             coalesce(record_limit::text, 'null')
             using errcode = 'RL005', hint = 'Give a whole number from 1 to 10000.';
     end if;
-    select a.* into v_answer
-    from record_ledger.store_new_and_pass_valid_record(
-        config, case when record_ledger.is_run_id(run_id) then run_id || '/1' else run_id end, built
-    ) as a;
-    -- Looked for only now: the same call may have been made already, and that one was waited for above.
-    v_was_drawn := exists (
-        select
-        from record_ledger.claim as c
-        where c.pipeline_id = v_pipeline_id and c.bound_run_id = run_id || '/1'
-            and c.claim_token is distinct from (v_answer.record ->> 'claim_token')::bigint
-    );
-    exit_dag := v_answer.exit_dag;
-    verdict := v_answer.verdict;
-    reason := v_answer.reason;
-    to_build := v_answer.to_build;
     records := '[]';
-    if exit_dag and not v_was_drawn or to_build <> '[]' then
-        return;
-    end if;
-    if not exit_dag then
-        v_records := array[v_answer.record];
-    end if;
-
-    -- The first pass took this lock already, unless it exited.
-    p := record_ledger.lock_pipeline(v_pipeline_id);
-    v_now := record_ledger.clock();
-    for k in 2..record_limit loop
-        exit when v_was_drawn and not exists (
+    to_build := '[]';
+    begin
+        select a.* into v_answer
+        from record_ledger.store_new_and_pass_valid_record(
+            config,
+            case when record_ledger.is_run_id(run_id) then run_id || '/1' else run_id end,
+            built
+        ) as a;
+        -- Looked for only now: the same call may have been made already, and that one was waited for above.
+        v_was_drawn := exists (
             select
             from record_ledger.claim as c
-            where c.pipeline_id = v_pipeline_id and c.bound_run_id = run_id || '/' || k
+            where c.pipeline_id = v_pipeline_id and c.bound_run_id = run_id || '/1'
+                and c.claim_token is distinct from (v_answer.record ->> 'claim_token')::bigint
         );
-        v_answer := record_ledger.pass_record(p, run_id || '/' || k, v_now);
-        if not v_answer.exit_dag then
-            v_records := v_records || v_answer.record;
-        elsif not v_was_drawn then
-            exit;
+        exit_dag := v_answer.exit_dag;
+        verdict := v_answer.verdict;
+        reason := v_answer.reason;
+        if v_answer.to_build <> '[]' then
+            to_build := record_ledger.batch_to_build(config, run_id, record_limit);
+            reason := record_ledger.to_build_reason(to_build);
+            return;
         end if;
-    end loop;
+        if exit_dag and not v_was_drawn then
+            return;
+        end if;
+        if not exit_dag then
+            v_records := array[v_answer.record];
+        end if;
+
+        -- The first pass took this lock already, unless it exited.
+        p := record_ledger.lock_pipeline(v_pipeline_id);
+        v_now := record_ledger.clock();
+        for k in 2..record_limit loop
+            exit when v_was_drawn and not exists (
+                select
+                from record_ledger.claim as c
+                where c.pipeline_id = v_pipeline_id and c.bound_run_id = run_id || '/' || k
+            );
+            v_answer := record_ledger.pass_record(p, run_id || '/' || k, v_now, built);
+            if not v_answer.exit_dag then
+                v_records := v_records || v_answer.record;
+            elsif v_answer.awaits_build then
+                raise exception using errcode = 'RLBLD';
+            elsif not v_was_drawn then
+                exit;
+            end if;
+        end loop;
+    exception
+        -- A batch is drawn once: rather than a part of it, nothing is passed until all of it is built. What was sent is
+        -- built by itself then, so that the next call asks for the rest.
+        when sqlstate 'RLBLD' then
+            p := record_ledger.register_config(config);
+            v_now := record_ledger.clock();
+            perform record_ledger.store_windows(p, built, v_now);
+            perform record_ledger.build_records(p, built, v_now);
+            to_build := record_ledger.batch_to_build(config, run_id, record_limit);
+            exit_dag := true;
+            verdict := 'INCOMPLETE';
+            reason := record_ledger.to_build_reason(to_build);
+            return;
+    end;
     if cardinality(v_records) > 0 then
         exit_dag := false;
         verdict := 'READY';

@@ -43,7 +43,6 @@ declare
     p record_ledger.pipeline;
     v_from timestamptz := coalesce(plan_runs.at, record_ledger.clock());
     v_workers integer;
-    v_missing text[];
     v_duration interval := plan_runs.run_duration;
     v_problem text := case
         when plan_runs.runs between 1 and 10000 is not true
@@ -78,7 +77,6 @@ begin
         return next;
         return;
     end if;
-    v_missing := record_ledger.missing_fields(p.fields, p.check_fields);
     v_workers := least(plan_runs.workers, p.max_active_records);
     -- Without its day part, which would follow the session's time zone.
     v_duration := coalesce(
@@ -105,13 +103,15 @@ begin
                 when s.run_no is null and s.blocked_by is null then format(
                     'no later run is passed a record: %s %s empty in the pipeline''s config, '
                     'so what becomes due is incomplete',
-                    array_to_string(v_missing, ', '),
-                    case cardinality(v_missing) when 1 then 'is' else 'are' end
+                    array_to_string(p.missing_fields, ', '),
+                    case cardinality(p.missing_fields) when 1 then 'is' else 'are' end
                 )
                 when s.run_no is null then format(
                     'no later run is passed a record: all wait for window %s, '
                     'which no run will finish (depends_on_past)',
-                    record_ledger.local_time(s.blocked_by, p.timezone)
+                    record_ledger.local_time(
+                        s.blocked_by, record_ledger.window_timezone(p, s.blocked_by)
+                    )
                 )
                 when s.waited_for is null and s.run_no <= v_workers then 'starts at once'
                 when s.waited_for is null

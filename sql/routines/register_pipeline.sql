@@ -1,7 +1,7 @@
 -- record_ledger.register_pipeline: validates a config and makes it the one in force; returns the pipeline_id.
--- Inserts or updates; writes nothing when the config is unchanged. All problems come in one error, RL001.
+-- Inserts or updates; writes nothing when one of the same meaning is in force. All problems come in one error, RL001.
 -- Called by: build_complete_pipeline_record and validate_record_timing of the runner, psql users.
--- Rules: known_config, read_config.
+-- Rules: is_same_config, configured, check_owner.
 create or replace function record_ledger.register_pipeline(config jsonb)
 returns text
 language plpgsql
@@ -9,24 +9,27 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_config jsonb := record_ledger.known_config(config);
-    v_pipeline_id text;
+    p record_ledger.pipeline;
 begin
     if not record_ledger.is_safe_to_write() then
         perform record_ledger.refuse_call();
     end if;
     perform record_ledger.warn_of_misspelt_keys(config);
     -- A first look without the lock: taking one writes, and most calls change nothing.
-    select p.pipeline_id into v_pipeline_id
-    from record_ledger.pipeline as p
-    where p.config = v_config
-        and p.pipeline_id = coalesce(
-            v_config ->> 'pipeline_id', v_config #>> '{default_record,pipeline_id}'
-        );
-    if found then
-        return v_pipeline_id;
+    select q.* into p
+    from record_ledger.pipeline as q
+    where q.pipeline_id = coalesce(
+        register_pipeline.config ->> 'pipeline_id',
+        register_pipeline.config #>> '{default_record,pipeline_id}'
+    );
+    if found and record_ledger.is_same_config(p, config) then
+        perform record_ledger.check_owner(p.pipeline_id, p.owner_role);
+        perform record_ledger.note_start_at(p, config);
+        return p.pipeline_id;
     end if;
-    return (record_ledger.register_config(v_config)).pipeline_id;
+    return (
+        record_ledger.register_config((record_ledger.configured(p, config)).config)
+    ).pipeline_id;
 end
 $$;
 comment on function record_ledger.register_pipeline(jsonb) is

@@ -1,7 +1,7 @@
 -- record_ledger.reopen_range: makes the records of a range of a locked pipeline pending once more; returns how many.
 -- Those whose whole window lies in it and that status_after lets be reopened; others are left alone.
 -- Called by: reopen_records, reopen_changed_records.
--- Rules: status_after, is_in_range, is_lost, record_missing_fields; check_record_change guards the change.
+-- Rules: status_after, is_in_range, is_lost; check_record_change guards the change.
 create or replace function record_ledger.reopen_range(
     p record_ledger.pipeline,
     from_time timestamptz,
@@ -21,10 +21,6 @@ begin
         claim_token = null,
         run_id = null,
         retry_at = null,
-        -- The config may be another one than when the record was finished.
-        missing_fields = record_ledger.record_missing_fields(r.fields, r.config_version, p),
-        awaits_build = r.config_version is distinct from p.config_version
-            and record_ledger.record_missing_fields(r.fields, r.config_version, p) is not null,
         last_event = 'reopened',
         last_detail = detail,
         updated_at = as_of

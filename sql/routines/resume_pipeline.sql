@@ -15,6 +15,7 @@ declare
     p record_ledger.pipeline := record_ledger.lock_pipeline(pipeline_id);
     v_now timestamptz := record_ledger.clock();
 begin
+    perform record_ledger.check_reason(resume_pipeline.reason, true);
     if p.paused_at is null then
         return false;
     end if;

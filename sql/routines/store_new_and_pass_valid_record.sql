@@ -1,7 +1,7 @@
 -- record_ledger.store_new_and_pass_valid_record: the whole cycle in one statement and one commit.
 -- Registers the config, stores the due windows, collects expired leases and passes the oldest valid record to the run.
 -- A config with templates is answered with to_build until the caller has rendered them and sends them back as built.
--- Called by: store_new_and_pass_valid_record of the runner. Rules: known_config, next_answer.
+-- Called by: store_new_and_pass_valid_record of the runner. Rules: is_same_config, configured, next_answer.
 create or replace function record_ledger.store_new_and_pass_valid_record(
     config jsonb,
     run_id text,
@@ -25,6 +25,7 @@ declare
     v_config jsonb := config;
     v_config_is_new boolean := false;
     v_problem text;
+    v_is_due boolean;
     v_now timestamptz;
     v_next_start timestamptz;
     v_stored integer;
@@ -48,13 +49,20 @@ begin
     );
     if p.config is distinct from config then
         perform record_ledger.warn_of_misspelt_keys(config);
-        v_config := record_ledger.known_config(config);
-        v_config_is_new := p.config is distinct from v_config;
-        if v_config_is_new then
-            p := record_ledger.read_config(v_config);
+        if record_ledger.is_same_config(p, config) then
+            perform record_ledger.note_start_at(p, config);
+        else
+            v_config_is_new := true;
+            p := record_ledger.configured(p, config);
         end if;
+        -- In the words that were first given, or those that are stored now.
+        v_config := p.config;
     end if;
 
+    -- Before any answer: others are not told either when its next window is due.
+    if p.owner_role is not null then
+        perform record_ledger.check_owner(p.pipeline_id, p.owner_role);
+    end if;
     v_now := record_ledger.clock();
     if built is distinct from '[]' then
         v_problem := record_ledger.built_problem(built, p);
@@ -62,43 +70,42 @@ begin
             raise exception '%', v_problem using errcode = 'RL005';
         end if;
     else
-        if p.has_templates then
-            -- Nothing is written before the caller could render everything: a template that fails leaves no trace.
-            to_build := record_ledger.windows_to_build(p, v_config_is_new, v_now);
-            if to_build <> '[]' then
+        select l.window_end_time into v_next_start
+        from record_ledger.last_window(p.pipeline_id) as l;
+        v_is_due := coalesce(v_next_start, record_ledger.first_window_start(p, v_now))
+            < v_now - p.x_time_back
+            and not p.is_retired;
+        -- A first look without the lock: an idle pipeline may be asked every minute, and its answer costs no write.
+        if p.has_templates or not v_config_is_new and not v_is_due then
+            v_answer := record_ledger.next_answer(
+                p, store_new_and_pass_valid_record.run_id, v_now
+            );
+            if p.has_templates
+                and (v_answer.is_outdated or v_is_due and v_answer.bound_window is null)
+            then
+                -- Nothing is written before the caller could render everything: a template that fails leaves no trace.
+                to_build := record_ledger.windows_to_build(
+                    p,
+                    case when v_answer.is_outdated then v_answer.window_start_time end,
+                    v_answer.bound_window is not null,
+                    v_answer.waiting_mark,
+                    10,
+                    v_now
+                );
                 exit_dag := true;
                 verdict := 'INCOMPLETE';
-                reason := format(
-                    '%s windows wait to be built: render default_record for each '
-                    'and call again with built',
-                    jsonb_array_length(to_build)
-                );
+                reason := record_ledger.to_build_reason(to_build);
                 return;
             end if;
-        end if;
-        -- A first look without the lock: an idle pipeline may be asked every minute, and its answer costs no write.
-        if not v_config_is_new then
-            select l.window_end_time into v_next_start
-            from record_ledger.last_window(p.pipeline_id) as l;
-            if (
-                coalesce(v_next_start, record_ledger.first_window_start(p, v_now))
-                >= v_now - p.x_time_back
-                or p.is_retired
-            )
-                and not (p.config_version > 1 and record_ledger.can_build_alone(p, v_now))
+            if v_answer.verdict <> 'READY'
+                and not v_config_is_new
+                and not v_answer.has_expired
+                and v_answer.lost_before is null
             then
-                v_answer := record_ledger.next_answer(
-                    p, store_new_and_pass_valid_record.run_id, v_now
-                );
-                if v_answer.verdict <> 'READY'
-                    and not v_answer.has_expired
-                    and v_answer.lost_before is null
-                then
-                    exit_dag := true;
-                    verdict := v_answer.verdict;
-                    reason := v_answer.reason;
-                    return;
-                end if;
+                exit_dag := true;
+                verdict := v_answer.verdict;
+                reason := v_answer.reason;
+                return;
             end if;
         end if;
     end if;
@@ -106,18 +113,39 @@ begin
     p := record_ledger.register_config(v_config);
     -- Taken once, after the lock: whatever waited for it judges by the time at which it goes on.
     v_now := record_ledger.clock();
-    if built <> '[]' or p.config_version > 1 and record_ledger.can_build_alone(p, v_now) then
-        perform record_ledger.build_records(p, built, v_now);
-    end if;
     -- What became due since the caller rendered is left to the next call, which has it rendered.
     v_stored := record_ledger.store_windows(
         p, case when p.has_templates or built <> '[]' then built end, v_now
     );
-    v_answer := record_ledger.pass_record(p, store_new_and_pass_valid_record.run_id, v_now);
+    if p.missing_fields is not null then
+        -- A window that the caller filled may have been stored.
+        select q.filled_from into p.filled_from
+        from record_ledger.pipeline as q
+        where q.pipeline_id = p.pipeline_id;
+    end if;
+    v_answer := record_ledger.pass_record(
+        p, store_new_and_pass_valid_record.run_id, v_now, built
+    );
     exit_dag := v_answer.exit_dag;
     verdict := v_answer.verdict;
     reason := v_answer.reason;
     record := v_answer.record;
+    if exit_dag and p.has_templates and (v_answer.awaits_build or built <> '[]') then
+        -- Another config was registered meanwhile, or other runs were passed what was rendered: asked for again.
+        v_answer := record_ledger.next_answer(p, store_new_and_pass_valid_record.run_id, v_now);
+        to_build := record_ledger.windows_to_build(
+            p,
+            case when v_answer.is_outdated then v_answer.window_start_time end,
+            v_answer.bound_window is not null,
+            v_answer.waiting_mark,
+            10,
+            v_now
+        );
+        if to_build <> '[]' then
+            verdict := 'INCOMPLETE';
+            reason := record_ledger.to_build_reason(to_build);
+        end if;
+    end if;
 end
 $$;
 comment on function record_ledger.store_new_and_pass_valid_record(jsonb, text, jsonb) is

@@ -1,6 +1,7 @@
 -- record_ledger.store_new_records: stores the windows of a pipeline that are due, 10,000 at most in one call.
 -- Without built, the windows of a pipeline with templates are stored unbuilt; with built, up to the first one missing
--- from it, and records that wait to be built take their fields from it. stored_count says how many are new.
+-- from it, and outdated pending records take their fields from it. An entry that fits no window, or was rendered with
+-- another config_version than the one in force, is ignored. stored_count says how many are new.
 -- Called by: upload_record_to_database of the runner, psql users. Rules: store_windows, build_records.
 create or replace procedure record_ledger.store_new_records(
     pipeline_id text, built jsonb default '[]', inout stored_count integer default 0

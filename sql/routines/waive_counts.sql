@@ -29,7 +29,11 @@ begin
     end if;
     if r.status not in ('PENDING', 'IN_PROGRESS') then
         raise exception 'window % of pipeline % is %: counts are waived before a record is done',
-            record_ledger.local_time(r.window_start_time, p.timezone), r.pipeline_id, r.status
+            record_ledger.local_time(
+                r.window_start_time, record_ledger.window_timezone(p, r.window_start_time)
+            ),
+            r.pipeline_id,
+            r.status
             using errcode = 'RL003',
             hint = 'Reopen it, and waive the counts of its new generation.';
     end if;

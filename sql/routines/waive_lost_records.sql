@@ -11,6 +11,9 @@ as $$
 #variable_conflict use_column
 declare
     v_lost record;
+    v_lanes constant text[] := array['failed', 'historical', 'returned', 'waiting'] || array(
+        select l.lane from record_ledger.incomplete_lanes(p.pipeline_id) as l (lane)
+    );
 begin
     with waived as (
         update record_ledger.record as r
@@ -28,9 +31,7 @@ begin
             select o.window_start_time
             from record_ledger.record as o
             where o.open_pipeline_id = p.pipeline_id
-                and o.lane in (
-                    'failed', 'historical', 'incomplete', 'returned', 'unbuilt', 'waiting'
-                )
+                and o.lane = any (v_lanes)
                 and o.window_start_time < waive_lost_records.lost_before
             limit 1000
         ) as l

@@ -1,11 +1,20 @@
 -- record_ledger.windows_to_build: what a runner must render before the ledger can store and pass.
--- Due windows (10,000 at most) and the 100 oldest stable records that are unbuilt or outdated, times in local offsets.
--- Beside the fields each names the zone it was cut with, or will be, as timezone: templates see that zone's clock.
--- Lost ones need no building: the next pass waives them.
--- Called by: store_new_and_pass_valid_record.
--- Rules: next_window_start, due_windows, is_stable, is_lost, window_timezone, json_time.
+-- For a run that has a record, that one. Else the due windows (10,000 at most), and where the next record is outdated,
+-- it and the outdated ones among the next record_limit of each kind: other runs may be passed the first meanwhile.
+-- Each names the zone it was cut with, or will be, as timezone: its times have that zone's offsets, and templates see
+-- its clock. config_version is what an entry of built has to name.
+-- Called by: store_new_and_pass_valid_record, pass_valid_records.
+-- Rules: next_window_start, due_windows, is_stable, is_lost, incomplete_lanes, window_timezone, json_time.
 create or replace function record_ledger.windows_to_build(
-    p record_ledger.pipeline, config_is_new boolean, as_of timestamptz
+    p record_ledger.pipeline,
+    -- The record that the pass comes to next; null when neither it nor one after it can be outdated.
+    next_window timestamptz,
+    -- The run has that record, and is passed no other.
+    is_bound boolean,
+    -- No record of the lane 'waiting' that starts before it can be passed.
+    waiting_mark timestamptz,
+    record_limit integer,
+    as_of timestamptz
 )
 returns jsonb
 language plpgsql
@@ -24,38 +33,86 @@ begin
                 'target_day', w.target_day,
                 'window_start_time', record_ledger.json_time(w.window_start_time, w.timezone),
                 'window_end_time', record_ledger.json_time(w.window_end_time, w.timezone),
-                'time_interval', record_ledger.time_interval(w.window_start_time, w.window_end_time),
-                'timezone', coalesce(w.timezone, p.timezone)
+                'time_interval', record_ledger.time_interval(
+                    w.window_start_time, w.window_end_time
+                ),
+                'timezone', coalesce(w.timezone, p.timezone),
+                'config_version', p.config_version
             )
-            order by w.window_start_time
+            -- Without the first one nothing can be passed.
+            order by
+                w.window_start_time is not distinct from windows_to_build.next_window desc,
+                w.window_start_time
         ),
         '[]'
     )
     into v_windows
     from (
-        (
-            select r.target_day, r.window_start_time, r.window_end_time,
-                nullif(record_ledger.window_timezone(p, r.window_start_time), p.timezone)
-                    as timezone
-            from record_ledger.record as r
-            where r.open_pipeline_id = p.pipeline_id
-                -- A config that is not in force yet makes every incomplete record an outdated one.
-                and r.lane in (
-                    'unbuilt', case when config_is_new then 'incomplete' else 'unbuilt' end
+        select
+            r.target_day,
+            r.window_start_time,
+            r.window_end_time,
+            nullif(record_ledger.window_timezone(p, r.window_start_time), p.timezone) as timezone
+        from record_ledger.record as r
+        where r.pipeline_id = p.pipeline_id
+            and r.window_start_time = windows_to_build.next_window
+            and coalesce(r.config_version < p.fields_version, true)
+        union
+        select
+            o.target_day,
+            o.window_start_time,
+            o.window_end_time,
+            nullif(record_ledger.window_timezone(p, o.window_start_time), p.timezone)
+        from (
+            select
+                r.target_day,
+                r.window_start_time,
+                r.window_end_time,
+                coalesce(r.config_version < p.fields_version, true) as is_outdated,
+                row_number() over (
+                    partition by r.is_historical
+                    order by r.window_start_time
+                ) as place
+            from unnest(
+                array['historical', 'returned', 'waiting'] || array(
+                    select l.lane
+                    from record_ledger.incomplete_lanes(p.pipeline_id, p.fields_version)
+                        as l (lane)
                 )
-                and record_ledger.is_stable(r.window_end_time, p.x_time_back, as_of)
-                and not record_ledger.is_lost(r.window_end_time, p.source_retention, as_of)
-            order by r.window_start_time
-            limit 100
-        )
+            ) as l (lane)
+            cross join lateral (
+                select
+                    q.target_day,
+                    q.window_start_time,
+                    q.window_end_time,
+                    q.config_version,
+                    q.is_historical
+                from record_ledger.record as q
+                where q.open_pipeline_id = p.pipeline_id and q.lane = l.lane
+                    and q.window_start_time >= case
+                        when l.lane = 'waiting' then coalesce(waiting_mark, '-infinity')
+                        else '-infinity'
+                    end
+                    and (q.retry_at is null or q.retry_at <= as_of)
+                    and record_ledger.is_stable(q.window_end_time, p.x_time_back, as_of)
+                    and not record_ledger.is_lost(q.window_end_time, p.source_retention, as_of)
+                order by q.window_start_time
+                limit record_limit
+            ) as r
+            where windows_to_build.next_window is not null and not is_bound
+        ) as o
+        where o.is_outdated and o.place <= record_limit
         union all
         select d.target_day, d.window_start_time, d.window_end_time, null as timezone
         from record_ledger.due_windows(
             p, record_ledger.next_window_start(p, as_of), as_of, 10000
         ) as d
+        where not is_bound
     ) as w;
     return v_windows;
 end
 $$;
-comment on function record_ledger.windows_to_build(record_ledger.pipeline, boolean, timestamptz) is
+comment on function record_ledger.windows_to_build(
+    record_ledger.pipeline, timestamptz, boolean, timestamptz, integer, timestamptz
+) is
 'Private. The windows whose templates the caller must render and send back as built.';

@@ -2,7 +2,7 @@
 -- Of a cancelled claim it is the cancellation, whatever the run said of it. A record that was taken back only in thought
 -- still bears the event of its pass: then its lease has expired.
 -- Read by: record_verdict.
--- Rules: none.
+-- Rules: shortened: a sentence stands in each answer and each row of why; the history has it whole.
 create or replace function record_ledger.attempt_ending(last_event text, last_detail jsonb)
 returns text
 language sql
@@ -12,16 +12,24 @@ as $$
         when last_detail ? 'cancelled_by' then format(
             'it was cancelled by %s: %s',
             last_detail ->> 'cancelled_by',
-            last_detail ->> 'cancel_reason'
+            record_ledger.shortened(last_detail ->> 'cancel_reason', 1000)
         )
         when last_event = 'failed'
-            then coalesce(nullif(last_detail ->> 'error', ''), 'no error was told')
+            then coalesce(
+                record_ledger.shortened(nullif(last_detail ->> 'error', ''), 1000),
+                'no error was told'
+            )
         when last_event = 'rebuilt' then 'its record was built again since'
         when last_event = 'counts_waived'
             then coalesce(
-                'its counts were waived since: ' || (last_detail ->> 'reason'), 'its lease expired'
+                'its counts were waived since: '
+                || record_ledger.shortened(last_detail ->> 'reason', 1000),
+                'its lease expired'
             )
-        else coalesce('it was taken back: ' || (last_detail ->> 'reason'), 'its lease expired')
+        else coalesce(
+            'it was taken back: ' || record_ledger.shortened(last_detail ->> 'reason', 1000),
+            'its lease expired'
+        )
     end
 $$;
 comment on function record_ledger.attempt_ending(text, jsonb) is

@@ -1,7 +1,9 @@
 -- record_ledger.check_counts: true when the counts of a record in progress let it be completed; raises RL007 else.
--- They agree, somebody waived them for this generation, or the config in force asks for none.
--- Called by: check_record_change, only for records whose pipeline asked for counts when they were passed, or since.
--- Rules: counts_problem.
+-- They agree, an operator waived them for this generation, or the config in force asks for none. Raises 42501 when the
+-- pipeline belongs to a role that the session's user is not a member of.
+-- Called by: check_record_change, only for records whose pipeline asked for counts, or had an owner, when they were
+-- passed, or since.
+-- Rules: counts_problem, check_owner_of.
 create or replace function record_ledger.check_counts(r record_ledger.record)
 returns boolean
 language plpgsql
@@ -9,6 +11,7 @@ as $$
 declare
     v_problem text;
 begin
+    perform record_ledger.check_owner_of(r.pipeline_id);
     if r.counts_waived then
         return true;
     end if;
@@ -18,10 +21,9 @@ begin
         return true;
     end if;
     raise exception 'counts do not agree: window % of pipeline % is not completed: %',
-        (
-            select record_ledger.local_time(r.window_start_time, p.timezone)
-            from record_ledger.pipeline as p
-            where p.pipeline_id = r.pipeline_id
+        record_ledger.local_time(
+            r.window_start_time,
+            record_ledger.stretch_timezone(r.pipeline_id, r.window_start_time)
         ),
         r.pipeline_id,
         v_problem

@@ -27,7 +27,7 @@ begin
         or new.claim_token is distinct from old.claim_token
         or new.last_detail is distinct from old.last_detail;
     if not v_is_event then
-        -- A heartbeat, a new judgement of what is missing, or a link: no event, so nothing else may differ.
+        -- A heartbeat, a link, or built anew with the same fields: no event, so nothing else may differ.
         v_is_legal := new.generation = old.generation and new.attempt = old.attempt
             and new.fields = old.fields and new.event_count = old.event_count
             and new.run_id is not distinct from old.run_id
@@ -97,7 +97,8 @@ begin
                 v_is_legal := old.status in ('COMPLETED', 'FAILED', 'WAIVED') and new.attempt = 0;
             when 'rebuilt' then
                 v_status := 'PENDING';
-                v_is_legal := old.status = 'PENDING';
+                v_is_legal := old.status = 'PENDING'
+                    and new.postponement is not distinct from old.postponement;
             when 'counts_waived' then
                 v_status := old.status;
                 new.counts_waived := true;
@@ -105,6 +106,7 @@ begin
                     and new.claim_token is not distinct from old.claim_token
                     and new.run_id is not distinct from old.run_id
                     and new.retry_at is not distinct from old.retry_at
+                    and new.cancellation is not distinct from old.cancellation
                     and new.postponement is not distinct from old.postponement;
             else
                 v_is_legal := false;
@@ -129,13 +131,17 @@ begin
             and (v_status = 'IN_PROGRESS') = (new.lease_expires_at is not null)
             and (v_status <> 'IN_PROGRESS' or new.claim_token is not null)
             and (v_status <> 'PENDING' or (new.claim_token is null and new.run_id is null))
-            and (v_status = 'PENDING' or new.retry_at is null)
-            and (
-                new.cancellation is null and (old.cancellation is null or v_status <> 'IN_PROGRESS')
-                or new.last_event = 'cancelled'
-                or v_status = 'IN_PROGRESS' and new.cancellation = old.cancellation
-            )
-            and (new.postponement is null or v_status = 'PENDING' and new.retry_at is not null);
+            and (v_status = 'PENDING' or new.retry_at is null);
+        -- A cancellation is of a record in progress, a postponement of one that waits.
+        if new.cancellation is not null or new.postponement is not null then
+            v_is_legal := v_is_legal
+                and (
+                    new.cancellation is null
+                    or new.last_event = 'cancelled'
+                    or v_status = 'IN_PROGRESS' and new.cancellation = old.cancellation
+                )
+                and (new.postponement is null or v_status = 'PENDING' and new.retry_at is not null);
+        end if;
     end if;
     if v_is_legal is not true then
         raise exception 'illegal change of the record % of pipeline %: % from % to %',
@@ -153,9 +159,9 @@ begin
     new.lane := record_ledger.lane(
         new.status,
         new.missing_fields,
-        new.awaits_build,
-        new.event_count,
-        new.out_of_order,
+        new.config_version,
+        -- Once out of the lane 'waiting', whose mark may have gone by it, a record does not come back to it.
+        old.lane = 'waiting',
         new.is_historical
     );
     new.open_pipeline_id := case when new.lane is not null then new.pipeline_id end;

@@ -3,7 +3,13 @@
 -- Read by: read_config.
 -- Rules: config_keys, ledger_columns, duration, near_names, required_counts_problems, retention_problems,
 -- recount_problems, twofold_time.
-create or replace function record_ledger.config_problems(config jsonb)
+create or replace function record_ledger.config_problems(
+    config jsonb,
+    -- The pipeline is registered: it keeps its name, also where a later release refuses such a name.
+    is_registered boolean default false,
+    -- The zone was looked up for it before. That takes 11 ms, which two deployments in turn would pay in each call.
+    is_known_zone boolean default false
+)
 returns text[]
 language plpgsql
 stable
@@ -12,6 +18,15 @@ declare
     v_problems text[] := '{}';
     -- "at time zone" reads these names as abbreviations: the same offset all year round.
     v_ambiguous_zones constant text[] := '{CET,EET,MET,WET}';
+    v_blank constant text := '[[:space:]' || case
+        -- Those that no eye can see, and that not every locale calls a space.
+        when getdatabaseencoding() = 'UTF8'
+            then concat(
+                chr(133), chr(160), chr(8192), '-', chr(8207), chr(8232), chr(8233), chr(8239),
+                chr(8287), chr(8288), chr(12288), chr(65279)
+            )
+        else ''
+    end || ']';
     v_record jsonb := config -> 'default_record';
     v_keys text[] := '{}';
     v_key text;
@@ -35,7 +50,7 @@ begin
         v_problems := v_problems
             || 'timezone: missing; give an IANA name such as "Europe/Berlin"'::text;
     elsif jsonb_typeof(v_value) <> 'string'
-        or not exists (
+        or not is_known_zone and not exists (
             select
             from pg_catalog.pg_timezone_names as z
             where z.name = config ->> 'timezone'
@@ -86,9 +101,21 @@ begin
             end if;
         elsif v_duration is null then
             v_problems := v_problems || format(
-                '%s: %s is no duration; give units, such as "1d", "1d2h30m20s" or "PT26H" '
-                '(no months, years or bare numbers)',
-                v_key, left(v_value::text, 80)
+                '%s: %s is no duration; %s',
+                v_key,
+                left(v_value::text, 80),
+                case
+                    when jsonb_typeof(v_value) = 'string'
+                        and v_value::text ~ '^"[^P]*[0-9[:space:]]M[sS]?([^[:alpha:]]|$)'
+                        then 'an upper-case M may mean minutes or months: "1m" is a minute, and '
+                            'months are not valid; give units w, d, h, m, s, ms or us'
+                            || case v_key
+                                when 'granularity' then ', whole seconds from "1s" to "1d"'
+                                else ''
+                            end
+                    else 'give units, such as "1d", "1d2h30m20s" or "PT26H" '
+                        '(no months, years or bare numbers)'
+                end
             );
         elsif v_key = 'granularity'
             and (v_duration < interval '1 second' or v_duration > interval '24:00:00'
@@ -114,8 +141,8 @@ begin
         if v_value is not null
             and (
                 jsonb_typeof(v_value) <> 'number'
-                or v_value::text !~ '^[0-9]{1,9}$'
-                or v_value::text::integer < 1
+                or v_value::text !~ '^[0-9]{1,9}([.]0+)?$'
+                or v_value::text::numeric < 1
             )
         then
             v_problems := v_problems || format(
@@ -211,6 +238,13 @@ begin
                 'give a text of 1 to 255 bytes without templates',
                 left(v_value::text, 80)
             );
+        elsif v_value #>> '{}' ~ concat('^', v_blank, '|', v_blank, '$') and not is_registered
+        then
+            -- It would look like another pipeline of the same name.
+            v_problems := v_problems || format(
+                'pipeline_id: %s begins or ends with a blank; give the name without it',
+                left(v_value::text, 80)
+            );
         end if;
     end loop;
     if v_id_keys = 0 then
@@ -255,5 +289,5 @@ begin
         || record_ledger.required_counts_problems(config -> 'required_counts');
 end
 $$;
-comment on function record_ledger.config_problems(jsonb) is
+comment on function record_ledger.config_problems(jsonb, boolean, boolean) is
 'Everything that is wrong with a config, one sentence each, naming the key, the value and what would be valid.';

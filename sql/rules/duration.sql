@@ -1,5 +1,6 @@
 -- record_ledger.duration: reads a config's duration ('1d', '1d2h30m20s', 'PT26H') as elapsed time.
 -- Null when the text is no duration: bare numbers, months, years and infinity are none. 1d is 24 h on every day.
+-- Units may be in any case but for M and MS, which others read as months: minutes are m, milliseconds ms.
 -- Read by: config_problems, read_config, and status --fail-on of the runner.
 -- Rules: units are required; a sign is read, and judged by the caller.
 create or replace function record_ledger.duration(duration_text text)
@@ -19,6 +20,7 @@ begin
             '^P(?=[0-9]|T[0-9])([0-9]+W)?([0-9]+D)?'
             '(T(?=[0-9])([0-9]+H)?([0-9]+M)?([0-9]+([.][0-9]+)?S)?)?$'
         )
+        or duration_text ~ '^[^P]*M[sS]?([^[:alpha:]]|$)'
     then
         return null;
     end if;

@@ -1,13 +1,12 @@
 -- record_ledger.expected_claims: how each record in progress is expected to come out of it, seen from an instant.
 -- While its lease runs, the run completes: run_duration after its pass, or where that is over already, with the lease.
--- Where the lease has run out, the next pass takes the record back or marks it failed. (One that must be built as well
--- is built by the pass after that one, which is not told apart here.) A cancelled claim ends as a failed record.
+-- Where the lease has run out, the next pass takes the record back or marks it failed. A cancelled claim ends as a
+-- failed record.
 -- Read by: planned_passes. Rules: retry_time, is_lost; collect_expired_leases does what is said here of expired leases.
 create or replace function record_ledger.expected_claims(
     p record_ledger.pipeline,
     first_active timestamptz,
     run_duration interval,
-    can_build boolean,
     as_of timestamptz
 )
 returns table (
@@ -44,7 +43,10 @@ as $$
             r.lease_expires_at <= as_of as is_lost,
             r.attempt < (p).max_attempts
             and r.cancellation is null
-            and (r.missing_fields is null or r.awaits_build and can_build) as comes_back
+            and case
+                when r.config_version >= (p).fields_version then r.missing_fields
+                else (p).missing_fields
+            end is null as comes_back
     ) as l
     where r.open_pipeline_id = (p).pipeline_id and r.lane = 'active'
         and r.window_start_time >= coalesce(first_active, '-infinity')
@@ -55,6 +57,6 @@ as $$
         )
 $$;
 comment on function record_ledger.expected_claims(
-    record_ledger.pipeline, timestamptz, interval, boolean, timestamptz
+    record_ledger.pipeline, timestamptz, interval, timestamptz
 ) is
 'Private. When each record in progress is expected to be completed, or to be passed again.';

@@ -1,20 +1,20 @@
 -- record_ledger.lane: where an open record waits; null for a finished one.
 --   active     in progress
 --   failed     failed
---   historical pending and complete, backfilled or reopened
---   incomplete pending and incomplete; building cannot help
---   returned   pending and complete again, after a pass or a rebuild
---   unbuilt    pending and incomplete; to be built (again) from the pipeline's config
---   waiting    pending, complete, never passed, stored in order: passed strictly oldest first
+--   historical pending, backfilled or reopened
+--   incomplete pending, built and check_fields are empty: with the config_version it has, and h if historical
+--   returned   pending again, after a pass, or after it was incomplete
+--   waiting    pending, never passed, stored in order: passed strictly oldest first
+-- No lane is judged anew when the config changes: outdated records count by what default_record fills.
 -- The rare ones are neighbours by name, so that one look finds out whether any of them holds a record.
 -- Read by: check_record_change, store_windows, backfill_records.
 -- Rules: every open record is in exactly one lane, so one index of lanes finds whatever a pass asks for.
 create or replace function record_ledger.lane(
     status text,
     missing_fields text[],
-    awaits_build boolean,
-    event_count integer,
-    out_of_order boolean,
+    config_version integer,
+    -- It has been in no other lane than 'waiting'.
+    is_in_order boolean,
     is_historical boolean
 )
 returns text
@@ -22,14 +22,15 @@ language sql
 immutable
 as $$
     select case
-        when status = 'PENDING' and missing_fields is not null and awaits_build then 'unbuilt'
-        when status = 'PENDING' and missing_fields is not null then 'incomplete'
+        when status = 'PENDING' and missing_fields is not null and config_version is not null
+            then 'incomplete' || lpad(config_version::text, 10, '0')
+                || case when is_historical then 'h' else '' end
         when status = 'PENDING' and is_historical then 'historical'
-        when status = 'PENDING' and (event_count > 0 or out_of_order) then 'returned'
-        when status = 'PENDING' then 'waiting'
+        when status = 'PENDING' and is_in_order then 'waiting'
+        when status = 'PENDING' then 'returned'
         when status = 'IN_PROGRESS' then 'active'
         when status = 'FAILED' then 'failed'
     end
 $$;
-comment on function record_ledger.lane(text, text[], boolean, integer, boolean, boolean) is
-'Private. The lane of an open record: active, failed, historical, incomplete, returned, unbuilt or waiting; null when finished.';
+comment on function record_ledger.lane(text, text[], integer, boolean, boolean) is
+'Private. The lane of an open record: active, failed, historical, incomplete with a version, returned or waiting; null when finished.';

@@ -28,6 +28,7 @@ as $$
         'published_generation',
         'counts_waived',
         'window_timezone',
+        'is_outdated',
         'created_at',
         'updated_at'
     ]

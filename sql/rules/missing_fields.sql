@@ -1,6 +1,6 @@
 -- record_ledger.missing_fields: the check_fields that are empty in a record's fields.
 -- Empty is missing, null or "". Null, not an empty array, when nothing is missing: the record is complete.
--- Read by: is_complete, store_windows, build_records, record_missing_fields, planned_passes, plan_runs.
+-- Read by: is_complete, configured, store_windows, build_record.
 -- Rules: the ledger's own columns are never empty.
 create or replace function record_ledger.missing_fields(fields jsonb, check_fields text[])
 returns text[]

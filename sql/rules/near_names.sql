@@ -15,6 +15,8 @@ as $$
                 translate(lower(candidate), ' -_', '') as plain,
                 translate(lower(near_names.name), ' -_', '') as plain_name
             from unnest(candidates) as candidate
+            -- A name as long as that is none that was misspelt.
+            where octet_length(near_names.name) <= 255
         ) as c
         cross join lateral (
             select

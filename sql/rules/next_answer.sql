@@ -25,7 +25,9 @@ create or replace function record_ledger.next_answer(
     out active_mark timestamptz,
     out historical_credit numeric,
     -- Of the pipeline's newest claim: the next one's is greater.
-    out newest_token bigint
+    out newest_token bigint,
+    -- READY, and the record is to be built first: with an older config, or never, it was not what is in force now.
+    out is_outdated boolean
 )
 language plpgsql
 stable
@@ -63,6 +65,7 @@ begin
     order by c.claim_token desc
     limit 1;
     has_expired := false;
+    is_outdated := false;
     -- Most pipelines have nothing in progress and nothing in any of the rare lanes: one look finds out.
     select o.lane, o.window_start_time into v_lane, next_answer.first_active
     from record_ledger.record as o
@@ -130,7 +133,10 @@ begin
             verdict := 'ALREADY_DONE';
             reason := format(
                 'run %s was passed window %s, which is %s', next_answer.run_id,
-                record_ledger.local_time(next_answer.bound_window, p.timezone),
+                record_ledger.local_time(
+                    next_answer.bound_window,
+                    record_ledger.window_timezone(p, next_answer.bound_window)
+                ),
                 coalesce(r.status, 'archived')
             );
             return;
@@ -158,11 +164,14 @@ begin
             )
         order by w.window_start_time
         limit 1;
-        v_start := r.window_start_time;
-        v_end := r.window_end_time;
-        v_oldest := v_start;
+        v_oldest := r.window_start_time;
+        -- Where default_record leaves check_fields empty, only what a caller has filled may come next.
+        if p.missing_fields is null then
+            v_start := v_oldest;
+            v_end := r.window_end_time;
+        end if;
         -- ... unless some wait elsewhere.
-        if v_lane is not null or has_expired then
+        if v_lane is not null or has_expired or p.filled_from is not null then
             select n.window_start_time, n.window_end_time, n.historical_credit
             into v_start, v_end, next_answer.historical_credit
             from record_ledger.next_candidate(
@@ -186,6 +195,15 @@ begin
             -- The mark of a lane says that nothing is before it, and lost ones are that still wait to be waived.
             if v_start = v_oldest and lost_before is null then
                 waiting_mark := v_start;
+            end if;
+            -- Nothing is outdated where nothing has changed and nothing has to be rendered.
+            if p.fields_version > 1 or p.has_templates then
+                if v_start is distinct from v_oldest then
+                    select c.config_version into r.config_version
+                    from record_ledger.record as c
+                    where c.pipeline_id = p.pipeline_id and c.window_start_time = v_start;
+                end if;
+                is_outdated := coalesce(r.config_version < p.fields_version, true);
             end if;
             return;
         end if;
@@ -211,6 +229,7 @@ begin
     verdict := v_verdict.verdict;
     reason := v_verdict.reason;
     ready_at := v_verdict.ready_at;
+    is_outdated := verdict = 'READY' and coalesce(r.config_version < p.fields_version, true);
 end
 $$;
 comment on function record_ledger.next_answer(record_ledger.pipeline, text, timestamptz) is

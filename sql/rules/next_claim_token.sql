@@ -13,7 +13,8 @@ as $$
     select greatest(
         coalesce(newest, 0) + 1,
         least(
-            floor((date_part('epoch', as_of) - 1735689600) * 1000), 2199023255552
+            -- Half a microsecond: a whole millisecond may be a little less as a float.
+            floor((date_part('epoch', as_of) - 1735689600) * 1000 + 0.0005), 2199023255552
         )::bigint << 12
     ) + ('x' || left(gen_random_uuid()::text, 3))::bit(12)::bigint
 $$;

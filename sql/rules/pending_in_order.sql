@@ -7,8 +7,10 @@ create or replace function record_ledger.pending_in_order(
     kind integer,
     kinds integer,
     waiting_mark timestamptz,
-    -- How many records that wait to be built may be looked through; 0 when the config cannot build them.
-    max_unbuilt integer
+    -- Lanes of outdated incomplete records of this kind that the config in force completes: three at most.
+    outdated_lanes text[],
+    -- Only what was built with this config or a later one is complete; null when all is.
+    built_since integer
 )
 returns table (
     window_start_time timestamptz, window_end_time timestamptz, retry_at timestamptz
@@ -25,6 +27,10 @@ as $$
             where r.open_pipeline_id = pending_in_order.pipeline_id and r.lane = 'waiting'
                 and pending_in_order.kind = 1
                 and r.window_start_time >= coalesce(pending_in_order.waiting_mark, '-infinity')
+                and (
+                    pending_in_order.built_since is null
+                    or r.config_version >= pending_in_order.built_since
+                )
             order by r.window_start_time
         )
         union all
@@ -33,6 +39,10 @@ as $$
             from record_ledger.record as r
             where r.open_pipeline_id = pending_in_order.pipeline_id and r.lane = 'returned'
                 and pending_in_order.kind = 1
+                and (
+                    pending_in_order.built_since is null
+                    or r.config_version >= pending_in_order.built_since
+                )
             order by r.window_start_time
         )
         union all
@@ -41,23 +51,40 @@ as $$
             from record_ledger.record as r
             where r.open_pipeline_id = pending_in_order.pipeline_id and r.lane = 'historical'
                 and pending_in_order.kind = pending_in_order.kinds
+                and (
+                    pending_in_order.built_since is null
+                    or r.config_version >= pending_in_order.built_since
+                )
             order by r.window_start_time
         )
         union all
         (
-            select u.window_start_time, u.window_end_time, u.retry_at
-            from (
-                select r.window_start_time, r.window_end_time, r.retry_at, r.is_historical
-                from record_ledger.record as r
-                where r.open_pipeline_id = pending_in_order.pipeline_id and r.lane = 'unbuilt'
-                order by r.window_start_time
-                limit pending_in_order.max_unbuilt
-            ) as u
-            where pending_in_order.kinds = 1 or u.is_historical = (pending_in_order.kind = 2)
-            order by u.window_start_time
+            select r.window_start_time, r.window_end_time, r.retry_at
+            from record_ledger.record as r
+            where r.open_pipeline_id = pending_in_order.pipeline_id
+                and r.lane = pending_in_order.outdated_lanes[1]
+            order by r.window_start_time
+        )
+        union all
+        (
+            select r.window_start_time, r.window_end_time, r.retry_at
+            from record_ledger.record as r
+            where r.open_pipeline_id = pending_in_order.pipeline_id
+                and r.lane = pending_in_order.outdated_lanes[2]
+            order by r.window_start_time
+        )
+        union all
+        (
+            select r.window_start_time, r.window_end_time, r.retry_at
+            from record_ledger.record as r
+            where r.open_pipeline_id = pending_in_order.pipeline_id
+                and r.lane = pending_in_order.outdated_lanes[3]
+            order by r.window_start_time
         )
     ) as w
     order by w.window_start_time
 $$;
-comment on function record_ledger.pending_in_order(text, integer, integer, timestamptz, integer) is
+comment on function record_ledger.pending_in_order(
+    text, integer, integer, timestamptz, text[], integer
+) is
 'Private. The records that a pipeline can be passed sooner or later, oldest first, read as far as needed.';

@@ -1,9 +1,10 @@
 -- record_ledger.planned_passes: which window each of the next runs is passed, and when, by the rules of a pass.
 -- Workers ask whenever they are free, a run completes after run_duration, claims end as expected_claims says, and what
--- the config can build is built. A last row without run_no ends a plan that cannot go on; blocked_by then says on what.
+-- is outdated is built and complete where default_record fills all check_fields. A last row without run_no ends a plan
+-- that cannot go on; blocked_by then says on what.
 -- Read by: plan_runs.
 -- Rules: next_answer and next_candidate, over the records that are still to be passed then; next_window, is_stable,
--- stuck_window, is_lost, is_at_risk.
+-- stuck_window, is_lost, is_at_risk, incomplete_lanes.
 create or replace function record_ledger.planned_passes(
     p record_ledger.pipeline,
     runs integer,
@@ -35,7 +36,13 @@ declare
     v_duration interval := coalesce(run_duration, interval '0');
     v_newest record;
     v_row record;
-    v_can_build boolean := record_ledger.missing_fields(p.fields, p.check_fields) is null;
+    -- What is outdated or not stored yet is complete then, as default_record fills all check_fields.
+    v_can_build constant boolean := p.missing_fields is null;
+    v_outdated_lanes constant text[] := array(
+        select l.lane
+        from record_ledger.incomplete_lanes(p.pipeline_id, p.fields_version) as l (lane)
+        where p.missing_fields is null
+    );
     -- By their ends, so many of each being over by v_now: claims in progress, planned runs, records in backoff.
     v_claims timestamptz[];
     v_claim_ends timestamptz[];
@@ -57,7 +64,7 @@ declare
     -- pending records, oldest first; its head is the next one of it, 'infinity' at its end.
     v_kinds integer := case when p.backfill_share > 0 then 2 else 1 end;
     v_kind integer;
-    v_lost_unbuilt integer;
+    v_lanes text[];
     v_streams refcursor[];
     v_stream refcursor;
     v_head timestamptz[];
@@ -96,22 +103,36 @@ begin
         array_agg(c.window_start_time) filter (where c.is_stuck)
     into v_claims, v_claim_ends, v_backoff, v_backoff_ends, v_stuck_claims
     from record_ledger.expected_claims(
-        p, v_newest.active_mark, run_duration, v_can_build, as_of
+        p, v_newest.active_mark, run_duration, as_of
     ) as c;
-    select count(*) into v_lost_unbuilt
-    from record_ledger.record as r
-    where r.open_pipeline_id = p.pipeline_id and r.lane = 'unbuilt'
-        and r.window_start_time < as_of - p.source_retention
-        and record_ledger.is_lost(r.window_end_time, p.source_retention, as_of);
     for k in 1 .. v_kinds loop
         v_stream := null;
-        open v_stream for
-            select w.window_start_time, w.window_end_time, w.retry_at
-            from record_ledger.pending_in_order(
-                p.pipeline_id, k, v_kinds, v_newest.waiting_mark,
-                -- A run builds the 100 oldest before it is passed one; lost ones take none of these places.
-                case when v_can_build then v_lost_unbuilt + 100 * runs else 0 end
-            ) as w;
+        v_lanes := array(
+            select l.lane
+            from unnest(v_outdated_lanes) as l (lane)
+            where v_kinds = 1 or (l.lane like '%h') = (k = 2)
+        );
+        if cardinality(v_lanes) <= 3 then
+            open v_stream for
+                select w.window_start_time, w.window_end_time, w.retry_at
+                from record_ledger.pending_in_order(
+                    p.pipeline_id, k, v_kinds, v_newest.waiting_mark, v_lanes,
+                    case when not v_can_build then p.fields_version end
+                ) as w;
+        else
+            -- Four configs in turn that each left incomplete records: sorted, for once.
+            open v_stream for
+                select w.window_start_time, w.window_end_time, w.retry_at
+                from record_ledger.pending_in_order(
+                    p.pipeline_id, k, v_kinds, v_newest.waiting_mark, v_lanes[:3],
+                    case when not v_can_build then p.fields_version end
+                ) as w
+                union all
+                select r.window_start_time, r.window_end_time, r.retry_at
+                from record_ledger.record as r
+                where r.open_pipeline_id = p.pipeline_id and r.lane = any (v_lanes[4:])
+                order by window_start_time;
+        end if;
         v_streams[k] := v_stream;
     end loop;
 
@@ -149,7 +170,7 @@ begin
                 or record_ledger.is_lost(v_stuck_end, p.source_retention, v_now)
             loop
                 v_row := record_ledger.stuck_window(
-                    p, v_stuck_end, v_newest.waiting_mark, v_stuck_claims, v_can_build
+                    p, v_stuck_end, v_newest.waiting_mark, v_stuck_claims
                 );
                 v_stuck := v_row.window_start_time;
                 v_stuck_end := coalesce(v_row.window_end_time, 'infinity');

@@ -1,22 +1,45 @@
 -- record_ledger.read_config: a config as the row of the pipeline it describes, with every default filled in.
--- Reads and writes no table; raises RL001 with all problems in one error.
--- Read by: register_config, store_new_and_pass_valid_record.
--- Rules: config_problems, duration, start_instant.
+-- Writes nothing; raises RL001 with all problems in one error.
+-- Read by: configured.
+-- Rules: config_problems, start_problem, duration, start_instant, recount_ages.
 create or replace function record_ledger.read_config(config jsonb)
 returns record_ledger.pipeline
 language plpgsql
 stable
 as $$
 declare
-    v_problems constant text[] := record_ledger.config_problems(config);
+    v_pipeline_id constant text := case jsonb_typeof(config)
+        when 'object' then coalesce(
+            config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}'
+        )
+    end;
+    v_problems text[];
     p record_ledger.pipeline;
 begin
+    v_problems := record_ledger.config_problems(
+        config,
+        exists (select from record_ledger.pipeline as q where q.pipeline_id = v_pipeline_id),
+        exists (
+            select
+            from record_ledger.pipeline as q
+            where q.pipeline_id = v_pipeline_id
+                and q.timezone = read_config.config ->> 'timezone'
+        ) or exists (
+            select
+            from record_ledger.pipeline_event as e
+            where e.pipeline_id = v_pipeline_id
+                and e.detail #>> '{config,timezone}' = read_config.config ->> 'timezone'
+        )
+    );
+    if cardinality(v_problems) = 0 then
+        v_problems := array_remove(
+            array[record_ledger.start_problem(config, v_pipeline_id)], null
+        );
+    end if;
     if cardinality(v_problems) > 0 then
         raise exception '%', concat(
             'invalid config',
-            ' of pipeline "' || left(
-                coalesce(config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}'), 80
-            ) || '"',
+            ' of pipeline "' || left(v_pipeline_id, 80) || '"',
             ': ',
             case
                 when cardinality(v_problems) > 1
@@ -26,7 +49,7 @@ begin
         )
             using errcode = 'RL001';
     end if;
-    p.pipeline_id := coalesce(config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}');
+    p.pipeline_id := v_pipeline_id;
     p.config := config;
     p.config_version := 1;
     p.timezone := config ->> 'timezone';
@@ -40,10 +63,11 @@ begin
         select jsonb_array_elements_text(coalesce(config -> 'check_fields', '[]'))
     );
     p.start_at := record_ledger.start_instant(config ->> 'start_at', p.timezone);
-    p.max_active_records := (config ->> 'max_active_records')::integer;
+    -- JSON may write a whole number as 3.0.
+    p.max_active_records := (config ->> 'max_active_records')::numeric::integer;
     p.depends_on_past := coalesce((config ->> 'depends_on_past')::boolean, false);
     p.lease := record_ledger.duration(coalesce(config ->> 'lease', '1h'));
-    p.max_attempts := coalesce((config ->> 'max_attempts')::integer, 3);
+    p.max_attempts := coalesce((config ->> 'max_attempts')::numeric::integer, 3);
     p.retry_delay := record_ledger.duration(coalesce(config ->> 'retry_delay', '5m'));
     p.backfill_share := coalesce((config ->> 'backfill_share')::numeric, 0);
     p.is_retired := false;
@@ -61,14 +85,8 @@ begin
         record_ledger.duration(config ->> 'at_risk_within'), p.source_retention / 4
     );
     p.pass_order := coalesce(config ->> 'pass_order', 'oldest');
-    p.recount_ages := array(
-        select distinct record_ledger.duration(a.age)
-        from jsonb_array_elements_text(
-            coalesce(config -> 'recount_ages', '["1h", "1d", "7d"]')
-        ) as a (age)
-        order by 1
-    );
-    p.reopen_budget := coalesce((config ->> 'reopen_budget')::integer, 10);
+    p.recount_ages := record_ledger.recount_ages(config -> 'recount_ages');
+    p.reopen_budget := coalesce((config ->> 'reopen_budget')::numeric::integer, 10);
     return p;
 end
 $$;

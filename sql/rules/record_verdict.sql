@@ -1,7 +1,7 @@
 -- record_ledger.record_verdict: the one verdict on an open record at an instant, and a sentence that says why.
 -- Where several hold, the first of: LEASE_EXPIRED, LEASED, LOST, FAILED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF,
 -- BLOCKED, AT_CAPACITY, READY. ready_at: when it can be passed as things stand; null when that depends on somebody.
--- Read by: record_verdicts, next_answer, pipeline_answer. Rules: is_stable, is_lost, retry_time, attempt_ending.
+-- Read by: record_verdicts, next_answer, pipeline_answer. Rules: is_stable, is_lost, retry_time, attempt_ending, shortened.
 create or replace function record_ledger.record_verdict(
     r record_ledger.record,
     p record_ledger.pipeline,
@@ -25,6 +25,11 @@ declare
     );
     v_window text;
     v_is_lost boolean := record_ledger.is_lost(r.window_end_time, p.source_retention, as_of);
+    -- The pass builds an outdated record, so what counts is whether default_record fills its check_fields.
+    v_missing constant text[] := case
+        when r.config_version >= p.fields_version then r.missing_fields
+        else p.missing_fields
+    end;
 begin
     v_window := 'window ' || record_ledger.iso_time(r.window_start_time);
     if v_is_lost and r.status <> 'IN_PROGRESS' then
@@ -50,7 +55,7 @@ begin
     elsif r.status = 'IN_PROGRESS' and r.lease_expires_at <= as_of then
         verdict := 'LEASE_EXPIRED';
         if r.attempt < p.max_attempts and not v_is_lost and r.cancellation is null
-            and p.paused_at is null and r.missing_fields is null
+            and p.paused_at is null and v_missing is null
         then
             ready_at := record_ledger.retry_time(
                 r.lease_expires_at, r.attempt, r.window_end_time, p
@@ -101,18 +106,15 @@ begin
             case when p.is_retired then 'retired' else 'paused' end,
             p.paused_by,
             record_ledger.iso_time(p.paused_at),
-            p.pause_reason
+            record_ledger.shortened(p.pause_reason, 1000)
         );
-    elsif r.missing_fields is not null then
+    elsif v_missing is not null then
         verdict := 'INCOMPLETE';
         reason := format(
-            '%s is incomplete: %s %s empty%s', v_window, array_to_string(r.missing_fields, ', '),
-            case cardinality(r.missing_fields) when 1 then 'is' else 'are' end,
-            case
-                when r.awaits_build
-                    then '; the next run of the pipeline builds the record from its config'
-                else ', and the pipeline''s config cannot fill it'
-            end
+            '%s is incomplete: %s %s empty, and the pipeline''s config cannot fill it',
+            v_window,
+            array_to_string(v_missing, ', '),
+            case cardinality(v_missing) when 1 then 'is' else 'are' end
         );
     elsif not record_ledger.is_stable(r.window_end_time, p.x_time_back, as_of) then
         verdict := 'UNSTABLE';

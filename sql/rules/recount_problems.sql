@@ -37,7 +37,7 @@ begin
         end loop;
     end if;
     if v_budget is not null
-        and (jsonb_typeof(v_budget) <> 'number' or v_budget::text !~ '^[0-9]{1,9}$')
+        and (jsonb_typeof(v_budget) <> 'number' or v_budget::text !~ '^[0-9]{1,9}([.]0+)?$')
     then
         v_problems := v_problems || format(
             'reopen_budget: %s is no whole number from 0 to 999999999', left(v_budget::text, 80)

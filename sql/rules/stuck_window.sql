@@ -1,13 +1,13 @@
 -- record_ledger.stuck_window: the oldest open record that no run will ever finish, from a window's start on.
--- Failed, or incomplete where the config cannot fill it, or a claim that will come to that; null when there is none.
+-- Failed, or incomplete and not outdated, or outdated where default_record leaves check_fields empty, or a claim that
+-- will come to that; null when there is none.
 -- Read by: planned_passes.
--- Rules: lane_heads.
+-- Rules: lane_heads, incomplete_lanes.
 create or replace function record_ledger.stuck_window(
     p record_ledger.pipeline,
     from_time timestamptz,
     waiting_mark timestamptz,
     stuck_claims timestamptz[],
-    can_build boolean,
     out window_start_time timestamptz,
     out window_end_time timestamptz
 )
@@ -22,8 +22,23 @@ begin
         from record_ledger.lane_heads(
             p.pipeline_id, stuck_window.waiting_mark, lost_before => stuck_window.from_time
         ) as h
-        where h.lane in ('failed', 'incomplete')
-            or h.lane = 'unbuilt' and not stuck_window.can_build
+        where h.lane = 'failed'
+            or h.lane like 'incomplete%' and (
+                p.missing_fields is not null
+                or h.lane >= 'incomplete' || lpad(p.fields_version::text, 10, '0')
+            )
+        union all
+        (
+            select o.window_start_time
+            from record_ledger.record as o
+            where p.missing_fields is not null
+                and o.open_pipeline_id = p.pipeline_id
+                and o.lane in ('historical', 'returned', 'waiting')
+                and o.window_start_time >= coalesce(stuck_window.from_time, '-infinity')
+                and coalesce(o.config_version < p.fields_version, true)
+            order by o.window_start_time
+            limit 1
+        )
         union all
         select c.window_start_time
         from unnest(stuck_window.stuck_claims) as c (window_start_time)
@@ -35,6 +50,6 @@ begin
 end
 $$;
 comment on function record_ledger.stuck_window(
-    record_ledger.pipeline, timestamptz, timestamptz, timestamptz[], boolean
+    record_ledger.pipeline, timestamptz, timestamptz, timestamptz[]
 ) is
 'Private. The oldest open record, from an instant on, that no run will ever finish.';

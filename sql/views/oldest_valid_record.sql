@@ -15,7 +15,8 @@ select
     r.fields,
     r.created_at,
     r.updated_at,
-    record_ledger.window_timezone(p, r.window_start_time) as window_timezone
+    record_ledger.window_timezone(p, r.window_start_time) as window_timezone,
+    coalesce(r.config_version < p.fields_version, true) as is_outdated
 -- One instant for the whole statement; offset 0 keeps the planner from asking the clock once per pipeline.
 from (select record_ledger.clock() as as_of offset 0) as moment
 cross join record_ledger.pipeline as p
@@ -37,7 +38,9 @@ comment on column record_ledger.oldest_valid_record.time_interval is 'The actual
 comment on column record_ledger.oldest_valid_record.status is 'PENDING; IN_PROGRESS when its lease has expired and no pass has collected it yet.';
 comment on column record_ledger.oldest_valid_record.generation is 'Counts from 1; one more each time the record is reopened.';
 comment on column record_ledger.oldest_valid_record.attempt is 'How many attempts of this generation have begun.';
-comment on column record_ledger.oldest_valid_record.fields is 'The record''s own fields.';
+comment on column record_ledger.oldest_valid_record.fields is 'The record''s own fields, as they are stored.';
 comment on column record_ledger.oldest_valid_record.created_at is 'When the record was stored.';
 comment on column record_ledger.oldest_valid_record.updated_at is 'When the newest event of the record happened, or else when it was stored.';
 comment on column record_ledger.oldest_valid_record.window_timezone is 'The IANA time zone that the window was cut with.';
+comment on column record_ledger.oldest_valid_record.is_outdated is
+'Whether the fields were built before default_record or check_fields last changed, or never; the pass builds the record first.';

@@ -18,4 +18,4 @@ comment on column record_ledger.pipeline_events.event_no is 'Numbers the changes
 comment on column record_ledger.pipeline_events.event_time is 'When the change was made.';
 comment on column record_ledger.pipeline_events.event is 'What happened: registered, reconfigured, backfilled, lost, changed_reopened, archived, paused, resumed or retired.';
 comment on column record_ledger.pipeline_events.actor is 'The database role that made the change.';
-comment on column record_ledger.pipeline_events.detail is 'What the change says: the config and its version, a reason, what a backfill added, what was archived, lost or reopened.';
+comment on column record_ledger.pipeline_events.detail is 'What the change says: the config and its version, or same_config_as_version where a config returns, a reason, what a backfill added, what was archived, lost or reopened.';

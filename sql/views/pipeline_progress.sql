@@ -49,15 +49,29 @@ cross join lateral record_ledger.pipeline_answer(p, moment.as_of) as answer
 cross join lateral (
     select
         coalesce(
-            sum(l.records) filter (
-                where l.lane in ('waiting', 'returned', 'historical', 'unbuilt', 'incomplete')
-            ),
-            0
+            sum(l.records) filter (where l.lane not in ('active', 'failed')), 0
         )::bigint as pending_count,
-        coalesce(
-            sum(l.records) filter (where l.lane in ('unbuilt', 'incomplete')),
-            0
-        )::bigint as incomplete_count,
+        -- Outdated ones count by what default_record fills; else only those are complete that callers filled.
+        case
+            when p.missing_fields is null
+                then coalesce(
+                    sum(l.records) filter (
+                        where l.lane like 'incomplete%'
+                        and l.lane >= 'incomplete' || lpad(p.fields_version::text, 10, '0')
+                    ),
+                    0
+                )::bigint
+            else coalesce(
+                sum(l.records) filter (where l.lane not in ('active', 'failed')), 0
+            )::bigint - (
+                select count(*)
+                from record_ledger.record as f
+                where f.open_pipeline_id = p.pipeline_id
+                    and f.lane in ('waiting', 'returned', 'historical')
+                    and f.window_start_time >= coalesce(p.filled_from, 'infinity')
+                    and f.config_version >= p.fields_version
+            )
+        end as incomplete_count,
         coalesce(sum(l.records) filter (where l.lane = 'active'), 0)::bigint as in_progress_count,
         coalesce(sum(l.records) filter (where l.lane = 'failed'), 0)::bigint as failed_count,
         min(l.earliest) as earliest_open

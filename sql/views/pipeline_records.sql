@@ -1,7 +1,7 @@
 -- record_ledger.pipeline_records: the ledger itself, for analysts.
 -- One row per record: its window, its status and its fields; key_x, key_y and key_z are the fields of those names.
 -- Read by: the dbt source of the same name, analysts.
--- Rules: time_interval.
+-- Rules: time_interval, sees_tokens.
 create or replace view record_ledger.pipeline_records as
 select
     r.pipeline_id,
@@ -18,11 +18,25 @@ select
     r.fields,
     r.generation,
     r.attempt,
-    r.claim_token,
+    case
+        when r.status <> 'IN_PROGRESS' or (select record_ledger.sees_tokens()) then r.claim_token
+    end as claim_token,
     r.run_id,
     r.lease_expires_at,
     r.retry_at,
-    r.missing_fields,
+    -- An outdated record that is still open is built before it is passed: what default_record leaves empty counts.
+    case
+        when r.open_pipeline_id is null then r.missing_fields
+        else (
+            select
+                case
+                    when r.config_version >= p.fields_version then r.missing_fields
+                    else p.missing_fields
+                end
+            from record_ledger.pipeline as p
+            where p.pipeline_id = r.pipeline_id
+        )
+    end as missing_fields,
     r.config_version,
     r.last_event,
     r.last_detail,
@@ -45,7 +59,15 @@ select
         where z.pipeline_id = r.pipeline_id and z.from_time <= r.window_start_time
         order by z.from_time desc
         limit 1
-    ) as window_timezone
+    ) as window_timezone,
+    coalesce(
+        r.config_version < (
+            select p.fields_version
+            from record_ledger.pipeline as p
+            where p.pipeline_id = r.pipeline_id
+        ),
+        true
+    ) as is_outdated
 from record_ledger.record as r;
 comment on view record_ledger.pipeline_records is
 'The ledger: one row per record, that is per window of a pipeline, with its status and fields.';
@@ -63,7 +85,7 @@ comment on column record_ledger.pipeline_records.updated_at is 'When the newest 
 comment on column record_ledger.pipeline_records.fields is 'The record''s own fields.';
 comment on column record_ledger.pipeline_records.generation is 'Counts from 1; one more each time the record is reopened.';
 comment on column record_ledger.pipeline_records.attempt is 'How many attempts of this generation have begun.';
-comment on column record_ledger.pipeline_records.claim_token is 'The token of the newest claim; null while the record is pending.';
+comment on column record_ledger.pipeline_records.claim_token is 'The token of the newest claim; null while the record is pending, and to those who are no runners while it is in progress.';
 comment on column record_ledger.pipeline_records.run_id is 'The run of the newest claim; null while the record is pending.';
 comment on column record_ledger.pipeline_records.lease_expires_at is 'When the claim of a record in progress ends without a heartbeat.';
 comment on column record_ledger.pipeline_records.retry_at is 'Until when a failed attempt keeps the record from being passed.';
@@ -75,3 +97,5 @@ comment on column record_ledger.pipeline_records.published_generation is
 'The newest generation that was completed: it is published until a later one is completed; null when none was.';
 comment on column record_ledger.pipeline_records.counts_waived is 'Whether somebody has waived the counts of this generation.';
 comment on column record_ledger.pipeline_records.window_timezone is 'The IANA time zone that the window was cut with.';
+comment on column record_ledger.pipeline_records.is_outdated is
+'Whether the fields were built before default_record or check_fields last changed, or never; a pass builds a pending record first.';

@@ -29,7 +29,9 @@ select
     p.at_risk_within,
     p.pass_order,
     p.recount_ages,
-    p.reopen_budget
+    p.reopen_budget,
+    p.fields_version,
+    p.owner_role
 from record_ledger.pipeline as p;
 comment on view record_ledger.pipelines is
 'The registered pipelines: one row per pipeline with the config in force.';
@@ -38,7 +40,7 @@ comment on column record_ledger.pipelines.timezone is 'The IANA time zone whose 
 comment on column record_ledger.pipelines.x_time_back is 'How long after its end the data of a window needs to settle.';
 comment on column record_ledger.pipelines.granularity is 'The length of a window; from 24 hours on, the local day.';
 comment on column record_ledger.pipelines.check_fields is 'The fields that must be non-empty in a complete record.';
-comment on column record_ledger.pipelines.start_at is 'Where the first window starts, when the config says so.';
+comment on column record_ledger.pipelines.start_at is 'Where the first window starts, when the config says so; it stays once there are records.';
 comment on column record_ledger.pipelines.max_active_records is 'How many records may be in progress at once; null is no limit.';
 comment on column record_ledger.pipelines.depends_on_past is 'Whether a record waits until all earlier ones are completed or waived.';
 comment on column record_ledger.pipelines.lease is 'How long a passed record stays claimed without a heartbeat.';
@@ -59,3 +61,6 @@ comment on column record_ledger.pipelines.at_risk_within is 'How long before its
 comment on column record_ledger.pipelines.pass_order is 'oldest, or deadline: what is at risk goes before the turns of a backfill_share.';
 comment on column record_ledger.pipelines.recount_ages is 'How long after its first count the source of a completed window is to be counted again, ascending.';
 comment on column record_ledger.pipelines.reopen_budget is 'How many records reopen_changed_records may reopen in one local day.';
+comment on column record_ledger.pipelines.fields_version is
+'The config_version at which default_record or check_fields last changed: records that were built before it are outdated.';
+comment on column record_ledger.pipelines.owner_role is 'The role whose members alone act in the pipeline; null when it is every runner''s.';

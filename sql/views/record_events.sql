@@ -2,7 +2,7 @@
 -- Rows are numbered per record and never rewritten; they leave for the archive only with their record. Storing a record
 -- and heartbeats are no events.
 -- Read by: history and why of the runner, the dbt source of the same name, analysts.
--- Rules: none.
+-- Rules: sees_tokens.
 create or replace view record_ledger.record_events as
 select
     e.pipeline_id,
@@ -14,7 +14,18 @@ select
     e.to_status,
     e.generation,
     e.attempt,
-    e.claim_token,
+    case
+        when (select record_ledger.sees_tokens())
+            or not exists (
+                select
+                from record_ledger.record as c
+                where c.pipeline_id = e.pipeline_id
+                    and c.window_start_time = e.window_start_time
+                    and c.claim_token = e.claim_token
+                    and c.status = 'IN_PROGRESS'
+            )
+            then e.claim_token
+    end as claim_token,
     e.run_id,
     e.actor,
     e.detail
@@ -31,7 +42,7 @@ comment on column record_ledger.record_events.from_status is 'The status before 
 comment on column record_ledger.record_events.to_status is 'The status after the change.';
 comment on column record_ledger.record_events.generation is 'The generation the change belongs to.';
 comment on column record_ledger.record_events.attempt is 'The attempt the change belongs to.';
-comment on column record_ledger.record_events.claim_token is 'The claim that made the change or was ended by it.';
+comment on column record_ledger.record_events.claim_token is 'The claim that made the change or was ended by it; null to those who are no runners while that claim is current.';
 comment on column record_ledger.record_events.run_id is 'The run of that claim.';
 comment on column record_ledger.record_events.actor is 'The database role that made the change.';
 comment on column record_ledger.record_events.detail is 'What the change says: an error, a reason, counts, the fields before.';

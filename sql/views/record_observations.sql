@@ -1,7 +1,7 @@
 -- record_ledger.record_observations: what was counted of each record, at each stage, whenever it was.
 -- Rows are numbered per record and never rewritten; they leave for the archive only with their record.
 -- Read by: history of the runner, the dbt source of the same name, analysts.
--- Rules: none.
+-- Rules: sees_tokens.
 create or replace view record_ledger.record_observations as
 select
     o.pipeline_id,
@@ -12,7 +12,18 @@ select
     o.row_count,
     o.detail,
     o.generation,
-    o.claim_token,
+    case
+        when (select record_ledger.sees_tokens())
+            or not exists (
+                select
+                from record_ledger.record as c
+                where c.pipeline_id = o.pipeline_id
+                    and c.window_start_time = o.window_start_time
+                    and c.claim_token = o.claim_token
+                    and c.status = 'IN_PROGRESS'
+            )
+            then o.claim_token
+    end as claim_token,
     o.run_id,
     o.actor,
     o.adopted_no,
@@ -54,7 +65,7 @@ comment on column record_ledger.record_observations.stage is 'Where it was count
 comment on column record_ledger.record_observations.row_count is 'How many rows were counted.';
 comment on column record_ledger.record_observations.detail is 'What else was observed: bytes, digests.';
 comment on column record_ledger.record_observations.generation is 'The generation that the record was in.';
-comment on column record_ledger.record_observations.claim_token is 'The claim under which it was counted, current at the time; null when it was counted without one.';
+comment on column record_ledger.record_observations.claim_token is 'The claim under which it was counted, current at the time; null when it was counted without one, and to those who are no runners while it is current still.';
 comment on column record_ledger.record_observations.run_id is 'The run of that claim.';
 comment on column record_ledger.record_observations.actor is 'The database role that noted it.';
 comment on column record_ledger.record_observations.adopted_no is 'The observation of an earlier claim that this one takes over; null when it was counted anew.';

@@ -12,7 +12,10 @@ select
     v.verdict,
     v.reason,
     v.ready_at,
-    r.missing_fields,
+    case
+        when r.config_version >= p.fields_version then r.missing_fields
+        else p.missing_fields
+    end as missing_fields,
     r.generation,
     r.attempt,
     r.run_id,
@@ -21,7 +24,8 @@ select
         when r.status = 'IN_PROGRESS' and r.needs_counts and not r.counts_waived
             then record_ledger.counts_problem(r.pipeline_id, r.window_start_time, r.claim_token)
     end as counts_problem,
-    record_ledger.window_timezone(p, r.window_start_time) as window_timezone
+    record_ledger.window_timezone(p, r.window_start_time) as window_timezone,
+    coalesce(r.config_version < p.fields_version, true) as is_outdated
 -- One instant for the whole statement; offset 0 keeps the planner from asking the clock once per record.
 from (select record_ledger.clock() as as_of offset 0) as moment
 cross join record_ledger.pipeline as p
@@ -66,3 +70,5 @@ comment on column record_ledger.record_verdicts.run_id is 'The run that holds th
 comment on column record_ledger.record_verdicts.lease_expires_at is 'When the claim of a record in progress ends without a heartbeat.';
 comment on column record_ledger.record_verdicts.counts_problem is 'Why a record in progress could not be completed now by its counts; null when nothing is required or missing.';
 comment on column record_ledger.record_verdicts.window_timezone is 'The IANA time zone that the window was cut with.';
+comment on column record_ledger.record_verdicts.is_outdated is
+'Whether the fields were built before default_record or check_fields last changed, or never; a pass builds a pending record first.';

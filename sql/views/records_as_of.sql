@@ -40,7 +40,11 @@ as $$
         end as updated_at,
         case
             when b.event_no is null then r.fields
-            else b.detail -> 'fields_before'::text
+            -- Until 0.4.0 an event held all fields.
+            when b.event = 'rebuilt'::text and not b.detail ? 'fields_added'::text
+                then b.detail -> 'fields_before'::text
+            when c.names is null then r.fields
+            else (r.fields - c.names) || coalesce(c.fields_before, '{}'::jsonb)
         end as fields,
         case when r.is_as_now then r.generation else coalesce(e.generation, 1) end as generation,
         case
@@ -63,7 +67,8 @@ as $$
         case when r.is_as_now then r.last_event else e.event end as last_event,
         case
             when r.is_as_now then r.last_detail
-            when e.event not in ('passed', 'passed_again') then e.detail
+            when e.event not in ('passed', 'passed_again') or e.detail <> '{}'::jsonb
+                then e.detail
         end as last_detail
     from (
         select
@@ -102,9 +107,9 @@ as $$
         order by v.event_no desc
         limit 1
     ) as e on true
-    -- The first rebuilding after the instant knows what was there before it.
+    -- The first building after the instant knows what was there before; one that changed no field stands in its pass.
     left join lateral (
-        select v.event_no, v.detail
+        select v.event_no, v.event, v.detail
         from (
             select
                 l.pipeline_id, l.window_start_time, l.event_no, l.event_time, l.event, l.detail
@@ -117,10 +122,44 @@ as $$
         where not r.is_as_now
             and v.pipeline_id = r.pipeline_id and v.window_start_time = r.window_start_time
             and v.event_time > records_as_of.at
-            and v.event = 'rebuilt' and v.detail ? 'fields_before'::text
+            and v.event in ('rebuilt', 'passed') and v.detail ? 'config_version_before'::text
         order by v.event_no
         limit 1
     ) as b on true
+    -- Of each field that was changed since, the value before the first of these changes; none where it was added.
+    left join lateral (
+        select
+            pg_catalog.array_agg(f.name) as names,
+            pg_catalog.jsonb_object_agg(f.name, f.value) filter (
+                where f.value is not null
+            ) as fields_before
+        from (
+            select distinct on (k.name) k.name, k.value
+            from (
+                select
+                    l.pipeline_id, l.window_start_time, l.event_no, l.event_time, l.event, l.detail
+                from record_ledger.record_events as l
+                union all
+                select
+                    a.pipeline_id, a.window_start_time, a.event_no, a.event_time, a.event, a.detail
+                from record_ledger.archived_record_events as a
+            ) as v
+            cross join lateral (
+                select o.key as name, o.value
+                from pg_catalog.jsonb_each(v.detail -> 'fields_before'::text) as o
+                union all
+                select n.name, null::jsonb as value
+                from pg_catalog.jsonb_array_elements_text(
+                    v.detail -> 'fields_added'::text
+                ) as n (name)
+            ) as k
+            where b.event_no is not null
+                and v.pipeline_id = r.pipeline_id and v.window_start_time = r.window_start_time
+                and v.event_no >= b.event_no
+                and v.event = 'rebuilt' and v.detail ? 'fields_added'::text
+            order by k.name, v.event_no
+        ) as f
+    ) as c on true
     where r.created_at <= records_as_of.at
 $$;
 comment on function record_ledger.records_as_of(timestamptz) is

@@ -41,7 +41,7 @@ def test_the_record_arrives_through_xcom_as_it_was_passed(run_dag, ledger):
 
     record = run.xcom("store_new_and_pass_valid_record")
     (stored,) = ledger.pipeline_records("example_taskflow", limit=1)
-    assert record["path"] == "orders/2026-11-21/0000.csv"
+    assert record["path"] == "orders/2026-11-21/0000-0800.csv"
     for column in ("window_start_time", "window_end_time", "target_day", "created_at"):
         assert record[column] == stored[column]
     start = record["window_start_time"]
@@ -200,7 +200,7 @@ def test_the_readmes_dag_runs_as_it_stands(run_dag, ledger):
     assert (run.state, set(run.tasks.values())) == ("success", {"success"})
     stored = ledger.pipeline_records("orders_in_airflow")[0]
     assert (stored["status"], stored["last_detail"]) == ("COMPLETED", {"rows": 1200})
-    assert stored["fields"] == {"path": "orders/2026-11-21/0000.csv"}
+    assert stored["fields"] == {"path": "orders/2026-11-21/0000-0800.csv"}
     assert set(run_dag("orders").tasks.values()) == {"skipped"}
 
 

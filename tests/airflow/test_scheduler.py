@@ -57,8 +57,8 @@ def two_runs_at_once_take_two_windows(airflow, ledger, runs):
     for run, record in zip(runs, passed, strict=True):
         assert record["run_id"] == f"{TASKFLOW}/{run}/store_new_and_pass_valid_record/-1"
     assert {record["path"] for record in passed} == {
-        "orders/2026-11-20/0000.csv",
-        "orders/2026-11-20/0200.csv",
+        "orders/2026-11-20/0000-0800.csv",
+        "orders/2026-11-20/0200-0800.csv",
     }
     assert airflow.xcom(TASKFLOW, runs[0], "copy") == {"rows": 1200}
 

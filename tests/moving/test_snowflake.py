@@ -5,6 +5,7 @@ Runs where fakesnow is installed: `uv run --group snowflake pytest tests/moving/
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import warnings
 
@@ -17,6 +18,8 @@ from tests.moving.support import in_phase, moved, passed, staged
 fakesnow = pytest.importorskip("fakesnow", reason="needs the group snowflake")
 from snowflake import connector  # noqa: E402
 
+from record_ledger.moving.settings import Settings  # noqa: E402
+from record_ledger.moving.targets import snowflake  # noqa: E402
 from record_ledger.moving.targets.snowflake import SnowflakeTarget  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -223,3 +226,67 @@ def test_parts_in_an_external_stage_are_named_to_snowflake(landing, local_stage)
     assert text.endswith(
         f"from @landing/ files = ({names}) file_format = (type = json) on_error = abort_statement"
     )
+
+
+@pytest.mark.parametrize(
+    ("column", "of_type", "says"),
+    [
+        ("window_start_time", "timestamp_ntz", "TIMESTAMP_NTZ; it must be TIMESTAMP_TZ"),
+        ("window_start_time", "timestamp", "TIMESTAMP_NTZ; it must be TIMESTAMP_TZ"),
+        ("window_start_time", "date", "DATE; it must be TIMESTAMP_TZ"),
+        ("window_start_time", "varchar", "TEXT; it must be TIMESTAMP_TZ"),
+        ("pipeline_id", "number", "NUMBER; it must be varchar"),
+    ],
+)
+@pytest.mark.parametrize("of_table", ["orders", "record_ledger_published"])
+def test_a_key_that_cannot_tell_windows_apart_is_refused(
+    target, query, column, of_type, says, of_table
+):
+    columns = {"pipeline_id": "varchar", "window_start_time": "timestamp_tz", "document": "variant"}
+    if of_table != "orders":
+        del columns["document"]
+        numbers = ("claim_token", "generation", "published_by", "row_count")
+        columns |= {**dict.fromkeys(numbers, "number"), "digest": "varchar"}
+    columns[column] = of_type
+    query(f"create table {of_table} ({', '.join(f'{c} {t}' for c, t in columns.items())})")
+
+    for call in (lambda: target.check("orders"), lambda: target.begin(passed())):
+        with pytest.raises(MoveFailed, match=f"table {of_table}, column {column}: ") as refused:
+            call()
+        assert says in refused.value.message
+
+
+def test_a_name_that_does_not_fit_into_its_column_is_refused(connect, query):
+    # fakesnow keeps the length of the first table of a name, whatever its schema is.
+    query("create table short (pipeline_id varchar(5), window_start_time timestamp_tz, d variant)")
+    target = SnowflakeTarget(connect, "short", columns={"d": "d"})
+
+    with pytest.raises(MoveFailed, match="it holds 5 characters, and 'orders' has 6"):
+        target.check("orders")
+    target.check("order")
+
+
+def test_tables_that_fit_or_are_missing_pass_the_check(target, local_stage, query):
+    target.check("orders")
+    assert query("show tables") == []
+    moved(target, local_stage, passed(), DOCUMENTS[:1])
+    target.check("orders")
+
+
+def test_the_windows_of_the_hour_that_comes_twice_are_two(target, local_stage, query):
+    start = dt.datetime(2026, 10, 25, 0, tzinfo=dt.timezone.utc)
+    for token in (1, 2, 3, 4):
+        record = {**passed(token), "window_start_time": start + (token % 2) * dt.timedelta(hours=1)}
+        moved(target, local_stage, record, DOCUMENTS[:token])
+
+    assert query("select count(*) from orders") == [(3 + 4,)]
+
+
+def test_settings_of_the_account_do_not_decide_what_texts_mean():
+    settings = Settings(
+        {"table": "orders", "connection": {"account": "a", "session_parameters": {"X": "1"}}},
+        "target",
+    )
+    found = snowflake.from_settings(settings, None)._connect.keywords["session_parameters"]
+
+    assert (found["TIMEZONE"], found["TIMESTAMP_INPUT_FORMAT"], found["X"]) == ("UTC", "AUTO", "1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from datetime import datetime, timedelta
 
@@ -40,6 +41,10 @@ ROUTINES = {
 }
 
 
+def starts(to_build):
+    return [datetime.fromisoformat(w["window_start_time"]) for w in to_build]
+
+
 class Life(Walk):
     """A walk that remembers every token, and whose oldest finished records leave it for the archive."""
 
@@ -49,8 +54,8 @@ class Life(Walk):
         self.ended = [{} for _ in choices]
         self.observations = Counter()
 
-    def check_pass(self, model, run, answer):
-        super().check_pass(model, run, answer)
+    def check_pass(self, model, run, answer, verdict, record):
+        super().check_pass(model, run, answer, verdict, record)
         if not answer.exit_dag:
             n = next(n for n, other in enumerate(self.models) if other is model)
             self.ended[n][answer.token] = None
@@ -61,42 +66,69 @@ class Life(Walk):
         parts = [None if run is None else f"{run}/{k + 1}" for k in range(limit)]
         was_drawn = parts[0] is not None and parts[0] in model.bound
         answer = self.batch(n, run, limit)
-        sent = None
-        if wanted := model.to_build(self.now, model.config):
-            assert [datetime.fromisoformat(w["window_start_time"]) for w in answer[4]] == wanted
-            assert answer[:2] + answer[3:4] == (True, "INCOMPLETE", [])
-            self.compare()
-            sent = {start: rendered(start) for start in wanted}
-            answer = self.batch(n, run, limit, sent)
-        model.build(self.now, sent or {})
-        model.store(self.now, sent if sent or not model.config.has_templates else {})
-        model.collect(self.now)
-        passed, first = [], None
-        for part in parts:
-            if was_drawn and part != parts[0] and part not in model.bound:
-                break
-            verdict, record = model.answer(part, self.now)
-            first = first or verdict
-            if verdict == "READY":
-                token = answer[3][len(passed)]["claim_token"] if len(passed) < len(answer[3]) else 0
-                model.pass_to(record, part, token, self.now)
-                self.ended[n][token] = None
-                passed.append((record.start, token, part, record.attempt))
-            elif not was_drawn:
-                break
+        sent = {}
+        if model.to_build(self.now, model.config, parts[0]):
+            sent, answer = self.build_asked(n, run, limit, answer)
+        while (found := self.passed_parts(model, parts, was_drawn, sent, answer)) is None:
+            sent, answer = self.build_asked(n, run, limit, answer)
+        passed, first = found
+        self.ended[n].update((token, None) for _, token, _, _ in passed)
         assert passed == [
             (datetime.fromisoformat(r["window_start_time"]), r["claim_token"], r["run_id"], r["attempt"])
             for r in answer[3]
         ], name  # fmt: skip
         assert answer[:2] == ((False, "READY") if passed else (True, first)), answer
 
-    def batch(self, n, run, limit, sent=None):
-        built = [{"window_start_time": s.isoformat(), "fields": f} for s, f in (sent or {}).items()]
+    def build_asked(self, n, run, limit, answer):
+        """Renders what a batch asks for, and asks again with it."""
+        assert answer[:2] + answer[3:4] == (True, "INCOMPLETE", [])
+        assert answer[4], answer
+        self.compare()
+        sent = {s: rendered(s) for s in starts(answer[4])}
+        return sent, self.batch(n, run, limit, self.entries_of(answer[4], sent))
+
+    @staticmethod
+    def entries_of(to_build, sent):
+        return [support.entry(w, sent[s]) for w, s in zip(to_build, starts(to_build), strict=True)]
+
+    def passed_parts(self, model, parts, was_drawn, sent, answer):
+        """What a batch passes; None when it asks for more: nothing is passed then."""
+        before = copy.deepcopy(vars(model))
+        model.store(self.now, sent if model.config.has_templates else None)
+        model.collect(self.now)
+        passed, first = [], None
+        for part in parts:
+            if was_drawn and part != parts[0] and part not in model.bound:
+                break
+            verdict, record = model.pass_next(part, self.now, sent)
+            if verdict == "TO BUILD" and part != parts[0]:
+                # All of it is taken back, but for what was sent: it is stored and built.
+                vars(model).update(before)
+                model.store(self.now, sent)
+                for record in model.records:
+                    if (
+                        record.start in sent
+                        and record.status == "PENDING"
+                        and model.is_outdated(record)
+                    ):
+                        model.build(record, sent[record.start])
+            if verdict == "TO BUILD":
+                return None
+            first = first or verdict
+            if verdict == "READY":
+                token = answer[3][len(passed)]["claim_token"] if len(passed) < len(answer[3]) else 0
+                model.pass_to(record, part, token, self.now)
+                passed.append((record.start, token, part, record.attempt))
+            elif not was_drawn:
+                break
+        return passed, first
+
+    def batch(self, n, run, limit, built=()):
         (found,) = rows(
             self.ledger,
             "select exit_dag, verdict, reason, records, to_build "
             "from record_ledger.pass_valid_records(%s, %s, %s, %s)",
-            [Jsonb(self.written(self.names[n], self.choices[n])), run, limit, Jsonb(built)],
+            [Jsonb(self.written(self.names[n], self.choices[n])), run, limit, Jsonb(list(built))],
         )
         return found
 

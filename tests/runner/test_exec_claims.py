@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from record_ledger import RecordLedger
-from tests.runner.exec_support import NOON, content, lives, shell, until
+from record_ledger.deploy import deploy
+from tests.runner.exec_support import NOON, Exec, content, lives, shell, until
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="commands are shell scripts")
 
@@ -133,6 +134,57 @@ def test_heartbeats_that_reach_nobody_for_a_lease_end_the_command(
     assert done.json["outcome"] == "lost"
     assert "no heartbeat reached the ledger for 1 s" in done.json["reason"]
     assert first(runner)["status"] == "IN_PROGRESS"
+
+
+@pytest.mark.kills_server
+@pytest.mark.own_server
+def test_finished_work_is_told_to_a_server_that_was_away_while_the_lease_lasts(
+    own_server, config_file, tmp_path
+):
+    deploy(own_server.dsn())
+    os.mkfifo(tmp_path / "go")
+    folder = tmp_path / "exec"
+    folder.mkdir()
+    done = Exec(
+        folder,
+        own_server.dsn(),
+        *("--config", config_file, *shell(f"echo > {tmp_path}/on; read x <{tmp_path}/go")),
+        RECORD_LEDGER_RETRY_WITHIN="0",  # all patience is the lease's
+    )
+    content(tmp_path / "on")
+    own_server.kill()
+    (tmp_path / "go").write_text("on\n")
+    done.said("call=complete_record event=retry tried=4")
+    own_server.start()
+
+    assert done.ended() == 0
+    assert done.json["outcome"] == "completed"
+    with RecordLedger(own_server.dsn()) as ledger:
+        assert ledger.pipeline_records("orders", limit=1)[0]["status"] == "COMPLETED"
+
+
+@pytest.mark.kills_server
+@pytest.mark.own_server
+def test_a_signal_ends_the_wait_for_a_server_that_is_away(own_server, config_file, tmp_path):
+    deploy(own_server.dsn())
+    os.mkfifo(tmp_path / "go")
+    folder = tmp_path / "exec"
+    folder.mkdir()
+    done = Exec(
+        folder,
+        own_server.dsn(),
+        *("--config", config_file, *shell(f"echo > {tmp_path}/on; read x <{tmp_path}/go")),
+        RECORD_LEDGER_RETRY_WITHIN="1",
+    )
+    content(tmp_path / "on")
+    own_server.kill()
+    (tmp_path / "go").write_text("on\n")
+    done.said("call=complete_record event=retry tried=4")
+    done.signal(signal.SIGTERM)
+
+    assert done.ended() == 128 + signal.SIGTERM
+    assert done.json["outcome"] == "lost"
+    assert "the ledger was not told" in done.json["reason"]
 
 
 def test_a_claim_that_was_ended_by_hand_is_lost_when_the_command_ends(

@@ -114,11 +114,22 @@ def test_what_ends_a_claim_outlives_a_cancelled_statement(patient):
 def test_a_signal_ends_the_waiting_for_a_lease(patient):
     session = Session("", RetryPolicy(within=30.0))
     work, tried = away(session, patient)
-    session.hurry(10.0)
-    with pytest.raises(LedgerUnavailable):
-        session.run("complete_record", work, until=5000.0)
 
-    assert tried[-1] == 1010.0
+    def signalled(connection):
+        if patient.now > 1100.0 and session._latest > 5000.0:
+            session.hurry(10.0)
+            session._woken = patient.event()
+        return work(connection)
+
+    with pytest.raises(LedgerUnavailable):
+        session.run("complete_record", signalled, until=5000.0)
+    assert 1110.0 <= tried[-1] < 1120.0
+
+    # A later call is tried as long as any other.
+    patient.now = 2000.0
+    with pytest.raises(LedgerUnavailable):
+        session.run("fail_record", work, until=5000.0)
+    assert tried[-1] == 2030.0
 
 
 def test_an_interrupt_ends_the_waiting_at_once():

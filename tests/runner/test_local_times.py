@@ -1,4 +1,4 @@
-"""Local times that mean two instants: shown with offsets, refused without, warned of in templates."""
+"""Local times that mean two instants: shown with offsets, refused without, and warned of."""
 
 from __future__ import annotations
 

@@ -16,7 +16,6 @@ from psycopg.conninfo import make_conninfo
 
 from record_ledger import LedgerError, LedgerUnavailable, RecordLedger, RetryPolicy
 from record_ledger.connection import Session, connect
-from record_ledger.redaction import redact
 
 QUICK = RetryPolicy(tries=3, within=10.0, first_wait=0.001, longest_wait=0.002)
 PATIENT = RetryPolicy(tries=1000, within=60.0, first_wait=0.01, longest_wait=0.05)
@@ -245,33 +244,6 @@ def test_an_application_name_of_the_users_own_stays(ledger_dsn, monkeypatch):
     monkeypatch.setenv("PGAPPNAME", "from_env")
     with connect(ledger_dsn) as connection:
         assert connection.info.parameter_status("application_name") == "from_env"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "postgresql://me:s3cret@host/db",
-        "postgres://me:s3c@s3cret@host:5432/db?sslmode=require",
-        "could not use postgresql://me:s3cret@host/db, sorry",
-        "host=h password=s3cret dbname=x",
-        "host=h password='s3cret s3cret' dbname=x",
-        r"password='it\'s s3cret' host=h",
-        "PGPASSWORD=s3cret",
-        "sslpassword = s3cret",
-        "postgresql://h/db?user=me&password=s3cret",
-        "password='s3cret",
-    ],
-)
-def test_a_password_is_taken_out_of_a_text(text):
-    assert "s3cret" not in redact(text)
-    assert "***" in redact(text)
-
-
-@pytest.mark.parametrize(
-    "text", ["window 12:00 of a@b passed", "postgresql://me@host/db", "3 passes = ok", ""]
-)
-def test_a_text_without_a_password_stays(text):
-    assert redact(text) == text
 
 
 @pytest.mark.parametrize(

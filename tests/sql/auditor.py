@@ -184,11 +184,11 @@ _VIOLATIONS = {
     """,
     "a cancelled claim ended otherwise than completed or failed for good": """
         select c.*, e.event, e.to_status from events as c
-        join events as e using (pipeline_id, window_start_time, claim_token)
+        join events as e using (pipeline_id, window_start_time, generation)
         where c.event = 'cancelled' and e.event_no > c.event_no
-            and not (
-                e.event in ('completed', 'counts_waived')
-                or e.event in ('failed', 'released', 'lease_expired') and e.to_status = 'FAILED'
+            and (
+                e.event in ('passed', 'passed_again')
+                or e.event in ('failed', 'released', 'lease_expired') and e.to_status <> 'FAILED'
             )
     """,
     "a claim ended twice": """

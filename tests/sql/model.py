@@ -6,6 +6,7 @@ Windows are reckoned for zones of a fixed offset only: the other tests are about
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -31,6 +32,8 @@ class Pipeline:
     config: Config
     start: datetime
     version: int = 1
+    # The version at which the fields or check_fields last changed.
+    fields_version: int = 1
     paused: bool = False
     retired: bool = False
     lost_count: int = 0
@@ -65,20 +68,13 @@ class Pipeline:
     def stable(self, record: Record, now: datetime) -> bool:
         return record.end + self.config.x_time_back <= now
 
+    def is_outdated(self, record: Record) -> bool:
+        return record.built_with is None or record.built_with < self.fields_version
+
     def missing(self, record: Record) -> list[str]:
-        if record.built_with is None:
-            return sorted(self.config.fields)
-        return [f for f in self.config.check_fields if record.fields.get(f) in (None, "")]
-
-    def awaits_build(self, record: Record) -> bool:
-        return (
-            record.status == "PENDING"
-            and bool(self.missing(record))
-            and record.built_with != self.version
-        )
-
-    def can_be_built(self, record: Record, now: datetime) -> bool:
-        return self.stable(record, now) and not self.lost(record.end, now)
+        # A pass builds what is outdated: as if it held the fields of the config in force.
+        fields = self.config.fields if self.is_outdated(record) else record.fields
+        return [f for f in self.config.check_fields if fields.get(f) in (None, "")]
 
     def active(self, now: datetime) -> int:
         return sum(r.status == "IN_PROGRESS" and r.lease_until > now for r in self.records)
@@ -153,40 +149,71 @@ class Pipeline:
     # ------------------------------------------------------------ changes
     def register(self, config: Config) -> None:
         if config != self.config:
-            self.config = config
             self.version += 1
+            if (config.fields, config.check_fields) != (
+                self.config.fields,
+                self.config.check_fields,
+            ):
+                self.fields_version = self.version
+            self.config = config
 
-    def to_build(self, now: datetime, config: Config) -> list[datetime]:
-        """What must be rendered, were `config` in force: it is not until nothing is left to render."""
+    def to_build(self, now: datetime, config: Config, run: str | None) -> list[datetime]:
+        """What must be rendered, were `config` in force; first what the pass comes to next."""
         if not config.has_templates:
             return []
-        # A config that is not in force yet is read without its pipeline: it does not know of the retirement.
-        retired = self.retired and config == self.config
-        trial = Pipeline(config, self.start, retired=retired, records=self.records[-1:])
-        asked = [
-            r.start
+        trial = copy.deepcopy(self)
+        trial.register(config)
+        if run in trial.bound:
+            # A claim of its own that is over is taken back before it can be built.
+            return [r.start for r in trial.next_to_build(now, run)]
+        due = [start for start, _ in trial.due(now)]
+        # Claims that are over are foreseen, though they are not taken back yet.
+        collected = copy.deepcopy(trial)
+        collected.collect(now)
+        if not (found := collected.next_to_build(now, run)):
+            return due
+        first = found[0].start
+        ahead = trial.ahead(now, 10)
+        return [first, *sorted(due + [s for s in ahead if s != first])]
+
+    def ahead(self, now: datetime, limit: int) -> list[datetime]:
+        """The outdated ones among the next records of each kind."""
+        coming = [
+            r
             for r in self.records
-            if self._would_be_built(r, config) and trial.can_be_built(r, now)
+            if r.status == "PENDING"
+            and (not self.missing(r) or self.is_outdated(r))
+            and self.stable(r, now)
+            and not self.lost(r.end, now)
+            and (r.retry_at is None or r.retry_at <= now)
         ]
-        return asked[:100] + [start for start, _ in trial.due(now)]
+        return [
+            r.start
+            for kind in (False, True)
+            for r in [r for r in coming if r.is_historical == kind][:limit]
+            if self.is_outdated(r)
+        ]
 
-    def _would_be_built(self, record: Record, config: Config) -> bool:
-        if config == self.config:
-            return self.awaits_build(record)
-        # Judged by the config in force: only that one knows what is missing.
-        return record.status == "PENDING" and bool(self.missing(record))
+    def next_to_build(self, now: datetime, run: str | None) -> list[Record]:
+        """The record that a pass comes to next, when it must be rendered first."""
+        verdict, record = self.answer(run, now)
+        must = verdict == "READY" and record.status == "PENDING" and self.is_outdated(record)
+        return [record] if must else []
 
-    def build(self, now: datetime, sent: dict[datetime, dict[str, Any]]) -> None:
-        waiting = [r for r in self.records if self.awaits_build(r)]
-        alone = (
-            []
-            if self.config.has_templates
-            else [r for r in waiting if self.can_be_built(r, now)][:100]
-        )
-        for record in waiting:
-            if record.start in sent or record in alone:
-                record.fields = sent.get(record.start, self.config.fields)
-                record.built_with = self.version
+    def build(self, record: Record, fields: dict[str, Any]) -> None:
+        record.fields, record.built_with = fields, self.version
+
+    def pass_next(
+        self, run: str | None, now: datetime, sent: dict[datetime, dict[str, Any]]
+    ) -> tuple[str, Record | None]:
+        """What a pass answers after it has built what it came to; None as the verdict asks for more."""
+        while True:
+            verdict, record = self.answer(run, now)
+            if verdict != "READY" or record.status != "PENDING" or not self.is_outdated(record):
+                return verdict, record
+            if self.config.has_templates and record.start not in sent:
+                return "TO BUILD", record
+            self.build(record, sent.get(record.start, self.config.fields))
 
     def store(self, now: datetime, sent: dict[datetime, dict[str, Any]] | None = None) -> int:
         stored = 0

@@ -34,7 +34,7 @@ LEFT = """
             select r.window_end_time
             from record_ledger.record as r
             where r.pipeline_id = p.pipeline_id and coalesce(r.claim_token, 0) <> all (%(alive)s)
-                and (r.missing_fields is null or r.awaits_build and %(can_build)s)
+                and case when r.config_version >= p.fields_version then r.missing_fields is null else %(can_build)s end
                 and not record_ledger.is_lost(r.window_end_time, p.source_retention, record_ledger.clock())
                 and (r.status = 'PENDING' or r.status = 'IN_PROGRESS' and r.attempt < p.max_attempts)
             union all

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
@@ -320,7 +320,13 @@ def events(connection: Connection, start: datetime, pipeline_id: str = PIPELINE)
 
 def built(to_build: Iterable[dict[str, Any]], **fields: Any) -> list[dict[str, Any]]:
     """What a caller sends back: the same fields for each window."""
-    return [{"window_start_time": w["window_start_time"], "fields": fields} for w in to_build]
+    return [entry(window, fields) for window in to_build]
+
+
+def entry(window: Mapping[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
+    """What a caller sends back for one window of `to_build`."""
+    names = ("window_start_time", "window_end_time", "config_version")
+    return {**{name: window[name] for name in names}, "fields": fields}
 
 
 def writes_nothing(connection: Connection, query: str, parameters: Any = None) -> list[Any]:

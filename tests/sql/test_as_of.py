@@ -20,6 +20,7 @@ from tests.sql.support import (
     cycle,
     pass_valid,
     register,
+    release,
     rows,
     store,
 )
@@ -188,20 +189,27 @@ def test_archiving_is_no_change_of_a_record(ledger, clock, config):
 def test_fields_are_those_of_the_time(ledger, clock, config):
     clock.set(hour(2))
     seen = []
-    for key_x, key_y in (("", ""), ("x", ""), ("x", "y")):
+    # Changed, added, taken away, left alone, and all of it back: an event holds only what it changed.
+    for fields in ({"a": 1, "b": None}, {"a": 2, "b": None, "c": [1]}, {"a": 2, "c": [1]}, {"a": 2, "c": [1.0]},
+                   {"a": {"d": None}, "c": [1]}, {"a": 1, "b": None}):  # fmt: skip
         given = config(
             PIPELINE, timezone="UTC", x_time_back="0s", granularity="1h", start_at=hour(0).isoformat(),
-            check_fields=["key_x", "key_y"], fields={"key_x": key_x, "key_y": key_y},
+            check_fields=["a"],
         )  # fmt: skip
-        answer = cycle(ledger, given)
-        seen.append((clock.now(), key_x, key_y))
-        clock.advance("1h")
-    complete(ledger, answer.token)
+        given["default_record"] = {"pipeline_id": PIPELINE, **fields}
+        answer = cycle(ledger, given, "a")
+        assert answer.record["a"] == fields["a"]
+        seen.append((clock.now(), fields, answer))
+        clock.advance("1m")
+        release(ledger, answer.token)
+        clock.advance("1m")
+    complete(ledger, cycle(ledger, given, "a").token)
+    versions = [1, 2, 3, 3, 4, 5]
     for moved in (0, 1):
         assert archive(ledger, EVER if moved else hour(0)) == moved
-        for version, (instant, key_x, key_y) in enumerate(seen, start=1):
+        for version, (instant, fields, _) in zip(versions, seen, strict=True):
             row = as_of(ledger, instant)[0]
-            assert (row[8]["key_x"], row[8]["key_y"], row[13]) == (key_x, key_y, version)
+            assert (row[8], row[13]) == (fields, version)
 
 
 # ---------------------------------------------------------------- plans

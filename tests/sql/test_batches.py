@@ -12,6 +12,7 @@ from tests.sql.support import (
     NOW,
     PIPELINE,
     audit,
+    built,
     complete,
     fail,
     one,
@@ -141,11 +142,7 @@ def test_a_batch_with_templates_asks_for_what_must_be_built(ledger, batch):
     asked = batch("run", 2, default_record=fields)
     assert (asked.exit_dag, asked.verdict, asked.records) == (True, "INCOMPLETE", [])
     assert one(ledger, "select count(*) from record_ledger.pipeline_records") == 0
-    sent = [
-        {"window_start_time": w["window_start_time"], "fields": {"path": "x"}}
-        for w in asked.to_build
-    ]
-    answer = batch("run", 2, sent, default_record=fields)
+    answer = batch("run", 2, built(asked.to_build, path="x"), default_record=fields)
     assert starts(answer) == ["00", "01"]
     assert [r["path"] for r in answer.records] == ["x", "x"]
 

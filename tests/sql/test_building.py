@@ -12,6 +12,7 @@ from tests.sql.support import (
     audit,
     built,
     cycle,
+    entry,
     events,
     pass_valid,
     record_of,
@@ -30,6 +31,18 @@ START = datetime(2026, 11, 22, tzinfo=timezone.utc)
 
 def hour(n):
     return START + timedelta(hours=n)
+
+
+def window(n, config_version=1):
+    """One hour as `to_build` names it."""
+    return {
+        "window_start_time": hour(n).isoformat(),
+        "window_end_time": hour(n + 1).isoformat(),
+        "config_version": config_version,
+    }
+
+
+FIRST = window(0)
 
 
 @pytest.fixture
@@ -130,6 +143,7 @@ def test_to_build_holds_the_due_windows_and_nothing_is_stored_or_passed(ledger, 
             "window_end_time": f"2026-11-21T{21 + n}:30:00-03:30",
             "time_interval": "1h",
             "timezone": "America/St_Johns",
+            "config_version": 1,
         }
         for n in range(3)
     ]
@@ -143,11 +157,7 @@ def test_built_windows_are_stored_with_their_fields_and_the_oldest_is_passed(led
     given = templated()
     to_build = cycle(ledger, given, "a").to_build
     sent = [
-        {
-            "window_start_time": w["window_start_time"],
-            "fields": {"key_x": w["window_start_time"], "key_y": [n]},
-        }
-        for n, w in enumerate(to_build)
+        entry(w, {"key_x": w["window_start_time"], "key_y": [n]}) for n, w in enumerate(to_build)
     ]
     answer = cycle(ledger, given, "a", sent)
     assert (answer.exit_dag, answer.to_build) == (False, [])
@@ -170,10 +180,7 @@ def test_windows_are_stored_up_to_the_first_one_missing_from_built(ledger, templ
         f"2026-11-22T0{n}:00:00+00:00" for n in (1, 2)
     ]
     # Built windows that are not due are not stored either.
-    sent = [
-        {"window_start_time": hour(n).isoformat(), "fields": {"key_x": "x", "key_y": 7}}
-        for n in range(1, 9)
-    ]
+    sent = [entry(window(n), {"key_x": "x", "key_y": 7}) for n in range(1, 9)]
     cycle(ledger, given, None, sent)
     assert windows(ledger)[-1] == (hour(2), hour(3))
     audit(ledger)
@@ -192,7 +199,10 @@ def test_built_times_may_have_any_offset(ledger, templated):
     given = templated()
     cycle(ledger, given)
     times = ["2026-11-22T00:00Z", "2026-11-21T17:00:00-08:00", "2026-11-22 07:45:00.000+05:45"]
-    sent = [{"window_start_time": time, "fields": {"key_x": time, "key_y": 7}} for time in times]
+    sent = [
+        entry(window(n) | {"window_start_time": time}, {"key_x": time, "key_y": 7})
+        for n, time in enumerate(times)
+    ]
     cycle(ledger, given, None, sent)
     assert rows(
         ledger, "select key_x from record_ledger.pipeline_records order by window_start_time"
@@ -220,12 +230,18 @@ def test_a_pipeline_with_templates_needs_no_building_when_nothing_is_due(ledger,
         ([{"window_start_time": "2026-13-45T00:00:00Z", "fields": {"key_x": "", "key_y": 7}}], "window_start_time"),
         ([{"window_start_time": "2026-11-22T00:00 noon Z", "fields": {"key_x": "", "key_y": 7}}], "window_start_time"),
         ([{"window_start_time": None, "fields": {"key_x": "", "key_y": 7}}], "window_start_time"),
-        ([{"window_start_time": "2026-11-22T00:00:00Z"}], "fields"),
-        ([{"window_start_time": "2026-11-22T00:00:00Z", "fields": []}], "fields"),
-        ([{"window_start_time": "2026-11-22T00:00:00Z", "fields": {"key_x": "x"}}], "key_y"),
-        ([{"window_start_time": "2026-11-22T00:00:00Z", "fields": {"key_x": 1, "key_y": 2, "more": 3}}], "more"),
+        ([{"window_start_time": "2026-11-22T00:00:00Z"}], "window_end_time"),
+        ([FIRST | {"window_end_time": "2026-11-22T01:00:00", "fields": {}}], "window_end_time.*offset"),
+        ([FIRST | {"config_version": None, "fields": {}}], "config_version"),
+        ([FIRST | {"config_version": "1", "fields": {}}], "config_version"),
+        ([FIRST | {"config_version": 1.5, "fields": {}}], "config_version"),
+        ([FIRST | {"config_version": -1, "fields": {}}], "config_version"),
+        ([FIRST], "fields"),
+        ([FIRST | {"fields": []}], "fields"),
+        ([FIRST | {"fields": {"key_x": "x"}}], "key_y"),
+        ([FIRST | {"fields": {"key_x": 1, "key_y": 2, "more": 3}}], "more"),
     ],
-    ids=range(14),
+    ids=range(20),
 )  # fmt: skip
 def test_a_wrong_built_is_rl005_and_leaves_nothing(ledger, templated, wrong, message):
     given = templated()
@@ -245,7 +261,7 @@ def test_a_config_without_templates_needs_one_call_and_takes_built_all_the_same(
     given = static({"key_x": "x"})
     assert cycle(ledger, given, "a").record["key_x"] == "x"
     other = given | {"pipeline_id": None, "default_record": {"pipeline_id": "other", "key_x": "x"}}
-    sent = [{"window_start_time": START.isoformat(), "fields": {"key_x": "sent"}}]
+    sent = [entry(window(0), {"key_x": "sent"})]
     assert cycle(ledger, other, "a", sent).record["key_x"] == "sent"
     assert len(windows(ledger, "other")) == 1
 

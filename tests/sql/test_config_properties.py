@@ -198,6 +198,9 @@ def test_each_good_config_reads_back_as_it_was_given_and_writes_nothing_again(
 ):
     name = f"p{next(_numbers)}"
     config["default_record"]["pipeline_id"] = name
+    if "start_at" in config:
+        # The windows of two thousand years are no more than a ledger stores.
+        config["granularity"] = "86400s"
     config["check_fields"] = sorted(config["default_record"])[:2]
     noise = {key: value for key, value in other.items() if key not in config and key not in BAD}
 

@@ -10,6 +10,7 @@ from psycopg.types.json import Jsonb
 from tests.sql.support import (
     PIPELINE,
     audit,
+    backfill,
     built,
     cycle,
     events,
@@ -64,8 +65,10 @@ def test_without_built_windows_of_templates_are_stored_unbuilt_and_built_later(
     assert rows(
         ledger, "select distinct fields::text, config_version from record_ledger.pipeline_records"
     ) == [("{}", None)]
-    # Passing builds nothing.
-    assert pass_valid(ledger, PIPELINE, "a").verdict == "INCOMPLETE"
+    # Passing without the config renders nothing.
+    answer = pass_valid(ledger, PIPELINE, "a")
+    assert (answer.exit_dag, answer.verdict) == (True, "INCOMPLETE")
+    assert "is not built yet; the next run with its config builds it" in answer.reason
     answer = cycle(ledger, given, "a")
     assert [w["window_start_time"] for w in answer.to_build] == [
         hour(n).isoformat() for n in range(3)
@@ -76,19 +79,29 @@ def test_without_built_windows_of_templates_are_stored_unbuilt_and_built_later(
     assert rows(
         ledger, "select detail from record_ledger.record_events where event = 'rebuilt' and window_start_time = %s",
         [START],
-    ) == [({"config_version": 1, "fields_before": {}, "config_version_before": None},)]  # fmt: skip
-    assert len(cycle(ledger, given, "a").to_build) == 1
+    ) == [({"config_version": 1, "fields_before": {}, "fields_added": ["key_x", "key_y"],
+           "config_version_before": None},)]  # fmt: skip
+    # The other one that was sent is left to its own pass.
+    assert len(cycle(ledger, given, "b").to_build) == 2
     audit(ledger)
 
 
-def test_to_build_asks_for_the_hundred_oldest_stable_unbuilt_records(ledger, clock, templated):
+def test_to_build_asks_for_the_ten_oldest_stable_unbuilt_records_of_each_kind(
+    ledger, clock, templated
+):
     given = templated(granularity="1m", x_time_back="30m")
     register(ledger, given)
     assert store(ledger, PIPELINE) == 150
     clock.advance("3m")
     asked = [w["window_start_time"] for w in cycle(ledger, given).to_build]
     assert asked == [
-        (START + timedelta(minutes=n)).isoformat() for n in [*range(100), 150, 151, 152]
+        (START + timedelta(minutes=n)).isoformat() for n in [*range(10), 150, 151, 152]
+    ]
+    backfill(ledger, START - timedelta(minutes=1))
+    asked = [w["window_start_time"] for w in cycle(ledger, given).to_build]
+    assert asked == [
+        (START + timedelta(minutes=n)).isoformat()
+        for n in [*range(-1440, -1430), *range(10), 150, 151, 152]
     ]
 
 
@@ -103,12 +116,15 @@ def test_a_template_that_renders_empty_is_not_asked_for_again(ledger, templated)
     )
 
 
-def test_a_changed_config_has_incomplete_records_built_again_and_only_those(ledger, templated):
+def test_changed_fields_have_every_pending_record_built_when_it_is_passed(ledger, templated):
     given = templated()
     sent = built(cycle(ledger, given).to_build, key_x="", key_y=7)
     sent[1]["fields"] = {"key_x": "full", "key_y": 7}
     assert cycle(ledger, given, "a", sent).start == hour(1)
-    changed = templated(lease="2h")
+    # Another key makes no record outdated.
+    assert cycle(ledger, templated(lease="2h"), "b").verdict == "INCOMPLETE"
+    changed = templated()
+    changed["default_record"]["key_y"] = 8
     asked = cycle(ledger, changed, "b").to_build
     assert [w["window_start_time"] for w in asked] == [hour(0).isoformat(), hour(2).isoformat()]
     assert record_of(ledger, START)["config_version"] == 1
@@ -120,7 +136,7 @@ def test_a_changed_config_has_incomplete_records_built_again_and_only_those(ledg
             ledger,
             "select config_version from record_ledger.pipeline_records order by window_start_time",
         )
-    ] == [2, 1, 2]
+    ] == [3, 1, 1]
     audit(ledger)
 
 
@@ -133,13 +149,14 @@ def test_a_changed_config_without_templates_fills_what_is_missing_by_itself(ledg
     audit(ledger)
 
 
-def test_store_new_records_also_fills_from_a_changed_config(ledger, static):
+def test_a_pass_without_the_config_builds_where_nothing_has_to_be_rendered(ledger, static):
     register(ledger, static({"key_x": ""}, check_fields=["key_x"]))
     store(ledger, PIPELINE)
-    register(ledger, static({"key_x": "x"}, check_fields=["key_x"]))
     assert pass_valid(ledger, PIPELINE).verdict == "INCOMPLETE"
+    register(ledger, static({"key_x": "x"}, check_fields=["key_x"]))
     assert store(ledger, PIPELINE) == 0
-    assert pass_valid(ledger, PIPELINE).start == hour(0)
+    answer = pass_valid(ledger, PIPELINE)
+    assert (answer.start, answer.record["key_x"]) == (hour(0), "x")
 
 
 def test_other_check_fields_judge_open_records_anew(ledger, static):

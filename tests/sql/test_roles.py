@@ -42,7 +42,7 @@ WRITES = {
     "store_new_and_pass_valid_record", "complete_record", "fail_record", "release_record", "extend_lease",
     "claim_state", "cancel_records", "waive_records", "reopen_records", "expire_leases", "backfill_records", "pause_pipeline", "resume_pipeline",
     "retire_pipeline", "archive_records", "observe_record", "adopt_observations", "waive_counts",
-    "reopen_changed_records",
+    "reopen_changed_records", "set_pipeline_owner",
 }  # fmt: skip
 # What the views and analysts ask. All but the last ones run as their caller.
 RULES = {
@@ -52,6 +52,7 @@ RULES = {
     "half_of_time_left", "near_names", "next_window", "record_verdict", "required_counts_problems", "retry_time", "start_instant", "records_as_of",
     "time_interval", "twofold_time", "wall_time", "window_timezone", "is_lost", "is_at_risk", "recount_problems",
     "retention_problems",
+    "is_ledger_owner", "json_problem", "sees_tokens", "shortened",
     "counts_problem", "day_coverage", "days_with_windows", "lateness", "open_windows", "pipeline_answer", "stretch_timezone",
 }  # fmt: skip
 SECURITY_DEFINER = READS | WRITES | {

@@ -110,13 +110,15 @@ def test_a_reopened_record_is_judged_by_the_config_in_force(ledger, orders, give
     register(ledger, changed)
     operate(ledger, "reopen", hour(2), hour(3))
     verdict, reason, _ = verdict_of(ledger, hour(2))
-    assert verdict == "INCOMPLETE"
-    assert "the next run of the pipeline builds" in reason
-    # The config can fill it now: the next cycle rebuilds it, in the same generation.
+    assert (verdict, "cannot fill it" in reason) == ("INCOMPLETE", True)
+    # The config can fill it now: its next pass builds it, in the same generation.
     changed["default_record"]["key_x"] = "x"
-    cycle(ledger, changed)
-    assert events(ledger, hour(2))[-2:] == ["reopened", "rebuilt"]
+    register(ledger, changed)
+    assert verdict_of(ledger, hour(2))[0] == "READY"
     assert record_of(ledger, hour(2))["missing_fields"] is None
+    answer = cycle(ledger, changed, "done")
+    assert (answer.start, answer.record["key_x"]) == (hour(2), "x")
+    assert events(ledger, hour(2))[-3:] == ["reopened", "rebuilt", "passed"]
     audit(ledger)
 
 

@@ -11,6 +11,7 @@ from tests.sql.support import (
     PIPELINE,
     complete,
     cycle,
+    entry,
     fail,
     operate,
     pass_valid,
@@ -273,11 +274,12 @@ def test_a_backoff_says_what_ended_the_attempt(ledger, clock, given, scene):
     clock.advance("31m")
     pass_valid(ledger, PIPELINE)
     assert cause(fourth) == "its lease expired"
-    given["default_record"]["key_y"] = ""
-    register(ledger, given | {"check_fields": ["key_y"]})
     given["default_record"]["key_y"] = "y"
-    register(ledger, given | {"check_fields": ["key_y"]})
-    store(ledger, PIPELINE)
+    register(ledger, given)
+    assert cause(fourth) == "its lease expired"
+    window = {**fourth.record, "config_version": 2}
+    fields = {k: v for k, v in given["default_record"].items() if k != "pipeline_id"}
+    store(ledger, PIPELINE, [entry(window, fields)])
     assert cause(fourth) == "its record was built again since"
 
 

@@ -72,6 +72,10 @@ class TestDatabases:
         )
         return dsn
 
+    def copy(self, dsn: str) -> str:
+        """Copies one of its databases as it is, which nobody may be connected to meanwhile."""
+        return self._create(str(conninfo_to_dict(dsn)["dbname"]))
+
     def drop(self, dsn: str) -> None:
         """Drops one of its databases, whoever is still connected to it."""
         name = str(conninfo_to_dict(dsn)["dbname"])

@@ -16,7 +16,12 @@ select
     records.retry_at
 from records
 where (records.status = 'IN_PROGRESS') <> (records.lease_expires_at is not null)
-    or (records.status = 'IN_PROGRESS' and records.claim_token is null)
+    -- To those who only read, the tokens of records in progress are not shown.
+    or (
+        records.status = 'IN_PROGRESS'
+        and records.claim_token is null
+        and (select record_ledger.sees_tokens())
+    )
     or (records.status = 'PENDING' and records.claim_token is not null)
     or (records.status = 'PENDING' and records.run_id is not null)
     or (records.status <> 'PENDING' and records.retry_at is not null)

@@ -28,8 +28,8 @@ events as not materialized (
         event in ('completed', 'failed', 'released', 'lease_expired') as ends_claim,
         case
             when event in ('passed', 'passed_again') then claim_token
-            -- Waiving the counts of a record in progress leaves it to whoever holds it.
-            when event = 'counts_waived' and to_status = 'IN_PROGRESS' then claim_token
+            -- Waiving the counts of a record in progress, or cancelling it, leaves it to its run.
+            when event in ('counts_waived', 'cancelled') and to_status = 'IN_PROGRESS' then claim_token
         end as held_token
     from record_events
 ),
@@ -44,7 +44,7 @@ chained as (
             when event = 'reopened' then 0
             else lag(counted_attempt, 1, 0) over life + (event = 'passed')::integer
         end as expected_attempt,
-        -- Nothing but a pass, or a waiver after it, leaves a claim open for the next event.
+        -- Nothing but a pass, or a waiver or cancellation after it, leaves a claim open for the next event.
         lag(held_token) over life as open_token,
         lead(event_no) over life is null as is_last
     from events
@@ -80,7 +80,10 @@ tokens as (
     from events
     where begins_claim
     group by pipeline_id, claim_token
-    having count(*) > 1 or claim_token is null
+    -- To those who only read, the tokens of current claims are not shown.
+    having
+        count(*) > 1 and claim_token is not null
+        or claim_token is null and (select record_ledger.sees_tokens())
 ),
 
 records as (

@@ -1,6 +1,6 @@
 {#
   Passes when every local day of a pipeline up to a date, that one included, is sealed: windows that
-  are done tile it. `date` is a date like 2026-11-22; `days_ago` instead of it counts back from
+  are done cover it. `date` is a date like 2026-11-22; `days_ago` instead of it counts back from
   today in the pipeline's zone. `from_date` leaves earlier days out. The day that a pipeline begins
   in the middle of is never sealed: it is left out when its windows are done. A row is a day that
   is not sealed.
@@ -46,8 +46,12 @@ select
     days.pipeline_id,
     days.day_start_time as window_start_time,
     format(
-        '%s is not sealed: %s of %s (h:mm:ss) are covered, and %s of %s windows are open',
-        days.local_date,
+        case
+            when days.is_published and days.open_count = 0
+                then '%s is not sealed: the window that reaches into it is open'
+            else '%s is not sealed: %s of %s (h:mm:ss) are covered, and %s of %s windows are open'
+        end,
+        to_char(days.local_date, 'YYYY-MM-DD'),
         to_char(days.covered_length, 'FMHH24:MI:SS'),
         to_char(days.day_length, 'FMHH24:MI:SS'),
         days.open_count,
@@ -70,7 +74,9 @@ union all
 select
     asked.pipeline_id,
     record_ledger.day_start(asked.last_date, asked.timezone) as window_start_time,
-    format('%s is not sealed: no window of that day is stored', asked.last_date) as problem
+    format(
+        '%s is not sealed: no window of that day is stored', to_char(asked.last_date, 'YYYY-MM-DD')
+    ) as problem
 from asked
 where asked.last_date > coalesce((select max(days.newest_date) from days), '-infinity')
 {% endtest %}

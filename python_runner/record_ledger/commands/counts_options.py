@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 _RECORD = "what `run` printed; - for stdin (default: the record of the `exec` around it)"
-_TIME = "ISO 8601; without an offset the pipeline's local time"
+_TIME = "ISO 8601; without an offset as tables show it"
 
 
 def add_counts(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:

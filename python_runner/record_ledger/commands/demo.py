@@ -40,7 +40,7 @@ BERLIN_EXAMPLE: dict[str, Any] = {
     "granularity": "6h",
     "default_record": {
         "pipeline_id": "berlin_orders",
-        "file": "orders/{{ target_day }}/{{ window_start_time.strftime('%H%M') }}.csv",
+        "file": "orders/{{ target_day }}/{{ window_start_time.strftime('%H%M%z') }}.csv",
     },
     "check_fields": ["file"],
 }

@@ -1,4 +1,4 @@
-"""waive, reopen, expire, cancel, backfill, pause, resume, retire: what a person does to a pipeline."""
+"""By hand: waive, reopen, expire, cancel, backfill records; pause, resume and retire pipelines."""
 
 from __future__ import annotations
 

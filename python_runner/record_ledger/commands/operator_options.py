@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-_TIMES = "ISO 8601; without an offset the pipeline's local time"
+_TIMES = "ISO 8601; without an offset the pipeline's local time, a date its first instant"
 
 
 def add_operations(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:

@@ -239,7 +239,7 @@ def _add_views(commands: Any) -> None:
     history.add_argument(
         "window_start",
         metavar="WINDOW_START",
-        help="ISO 8601; without an offset the pipeline's local time",
+        help="ISO 8601; without an offset as tables show it",
     )
     _add_json(history)
     as_of = _command(
@@ -284,7 +284,7 @@ def _add_claim(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--window",
         metavar="TIME",
-        help="the start of its window, if known: a token of another ledger's claim is then refused; "
+        help="the start of its window: with another one the token is refused; "
         "ISO 8601, without an offset the pipeline's local time",
     )
     command.add_argument(

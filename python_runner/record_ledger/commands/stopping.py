@@ -24,7 +24,8 @@ class Stop:
 
     A signal is passed on to every command; the second one kills them. A pass that waits for the
     database is interrupted: it has passed a record, which is then released, or none. The end of a
-    claim is tried for 30 s more (RECORD_LEDGER_RETRY_WITHIN), after a second signal once.
+    claim, which waits for its lease while the database is away, is then tried no longer than any
+    other call.
     """
 
     def __init__(self) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _GROUPS = {"source": SOURCES, "stage": STAGES, "target": TARGETS}
 _MEBIBYTE = 1024 * 1024
+_SHORTEST_KEY = 16
 
 
 class PipelineDefinition:
@@ -30,7 +31,8 @@ class PipelineDefinition:
 
     A dict with the ledger's config, and the tables `source`, `stage` and `target`. Each has a
     `kind`, the name of an entry point, and what that one reads. [stage] also has `part_mib` (64),
-    the size of a part, `compression` (1 to 9, 1), and `keep_days`.
+    the size of a part, `compression` (1 to 9, 1), `keep_days`, and `signing_key`, which signs
+    manifests: a secret that all workers of the pipeline have, and no other user of the stage.
 
     `config` is for the ledger. Completing a record depends on the counts of source, stage and
     target, unless the definition has `required_counts` of its own.
@@ -56,6 +58,11 @@ class PipelineDefinition:
             stage.number("part_mib", 64) * _MEBIBYTE, stage.number("compression", 1, 1, 9)
         )
         keep_days = stage.number("keep_days", None, 0)
+        signing_key = stage.text("signing_key", None)
+        if signing_key is not None and len(signing_key) < _SHORTEST_KEY:
+            stage.problem(
+                "signing_key", f"is too short; it must be a text of {_SHORTEST_KEY} or more"
+            )
         for name, group in _GROUPS.items():
             if self._tables[name] is None:
                 problems.append(f"{name}: is missing; it must be a table{self._meant(name)}")
@@ -75,6 +82,7 @@ class PipelineDefinition:
             made["target"],
             parts=parts,
             keep_days=keep_days,
+            signing_key=signing_key,
             progress=progress,
         )
 

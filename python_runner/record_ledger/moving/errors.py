@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from record_ledger.errors import LedgerError
 
+READ_AGAIN = "The next attempt reads the window from its source again."
+
 
 class MoveFailed(LedgerError):
     """A window could not be moved; what is published is as it was before."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from record_ledger import logs
 from record_ledger.errors import CountsDisagree
 
-from .errors import MoveFailed, StagedDataDamaged
+from .errors import READ_AGAIN, MoveFailed, StagedDataDamaged
 from .evidence import LOAD, SOURCE, STAGE, TARGET, Evidence
 from .extraction import PartSettings, extract_parts
 from .manifest import Manifest, StagedNames
@@ -41,7 +41,8 @@ class Move:
     parts over in a manifest of its own.
 
     Staged files are kept for `keep_days`: for ever when it is None, until their window is published
-    when it is 0. `progress(rows)` is called while the source is read; it may raise to stop.
+    when it is 0. With a `signing_key` manifests are signed, and others are not believed.
+    `progress(rows)` is called while the source is read; it may raise to stop.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Move:
         *,
         parts: PartSettings | None = None,
         keep_days: float | None = None,
+        signing_key: str | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> None:
         self._evidence = Evidence(ledger)
@@ -61,6 +63,7 @@ class Move:
         self._target = target
         self._parts = parts or PartSettings()
         self._keep_days = keep_days
+        self._signing_key = signing_key
         self._progress = progress or (lambda _rows: None)
 
     def check(self, pipeline_id: str) -> None:
@@ -204,7 +207,7 @@ class Move:
         if noted is None or noted["row_count"] != count:
             return None
         try:
-            manifest = self._read_manifest(noted["detail"])
+            manifest = self._read_manifest(record, noted["detail"])
             for part in manifest.parts:
                 check_staged(part, self._stage)
         except StagedDataDamaged as error:
@@ -221,27 +224,36 @@ class Move:
                 "nothing that could be loaded",
                 hint="Extract the window first.",
             )
-        return self._read_manifest(noted["detail"])
+        return self._read_manifest(record, noted["detail"])
 
     def _write(self, names: StagedNames, manifest: Manifest) -> str:
         """Stores the manifest, after all of its parts, and returns its digest."""
-        data = manifest.to_bytes()
+        data = manifest.to_bytes(self._signing_key)
         # A try whose answer was lost may have stored it; nobody else writes to that name.
         if not self._stage.write_once(names.manifest, data) and self._read(names.manifest) != data:
             raise StagedDataDamaged(f"{names.manifest} was written by somebody else")
         return hashlib.sha256(data).hexdigest()
 
-    def _read_manifest(self, noted: Mapping[str, Any]) -> Manifest:
-        """Returns the manifest that the ledger knows by name and digest."""
+    def _read_manifest(self, record: Record, noted: Mapping[str, Any]) -> Manifest:
+        """Returns the record's manifest, which the ledger knows by name and digest."""
         if "manifest" not in noted:
             raise StagedDataDamaged(
                 f"the newest count of the stage `{STAGE}` was not noted by a move",
                 hint=f"Note counts of your own under another name than `{STAGE}`.",
             )
-        data = self._read(noted["manifest"])
-        if hashlib.sha256(data).hexdigest() != noted["sha256"]:
-            raise StagedDataDamaged(f"{noted['manifest']} is not what was staged")
-        return Manifest.from_bytes(data, noted["manifest"])
+        names, name = StagedNames(record), noted["manifest"]
+        # Any run may note a count with a detail of its own: the name must be this record's.
+        if not names.holds(name):
+            raise StagedDataDamaged(
+                f"{name!r} was noted as the manifest, and does not lie in this record's own folder",
+                hint=READ_AGAIN,
+            )
+        data = self._read(name)
+        if hashlib.sha256(data).hexdigest() != noted.get("sha256"):
+            raise StagedDataDamaged(f"{name} is not what was staged", hint=READ_AGAIN)
+        manifest = Manifest.from_bytes(data, name, self._signing_key)
+        manifest.check_record(record, names, name)
+        return manifest
 
     def _read(self, name: str) -> bytes:
         data = bytearray()

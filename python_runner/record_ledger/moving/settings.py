@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from record_ledger.config import invalid_config
 from record_ledger.errors import InvalidConfig
+from record_ledger.redaction import hide
 
 Made = TypeVar("Made")
 
@@ -30,9 +31,10 @@ class WrongSettings(InvalidConfig):
 class Settings:
     """One table of a pipeline definition, such as [source]; `name` is what errors call it.
 
-    `${NAME}` in a text stands for the environment variable NAME: the place for passwords. Reading a
-    key that is missing or wrong notes a problem and goes on; `check` raises all of them, together
-    with the keys that nobody read.
+    `${NAME}` in a text stands for the environment variable NAME: the place for passwords. Errors
+    quote what was written, and what it stands for is hidden in every text of this process, also in
+    what a library says of it. Reading a key that is missing or wrong notes a problem and goes on;
+    `check` raises all of them, together with the keys that nothing has read.
     """
 
     def __init__(self, table: object, name: str) -> None:
@@ -40,6 +42,7 @@ class Settings:
         self.problems: list[str] = []
         self._read: set[str] = set()
         self._table: dict[str, Any] = {}
+        self._written: Mapping[Any, Any] = table if isinstance(table, Mapping) else {}
         if isinstance(table, Mapping):
             self._table = {str(key): self._expanded(key, value) for key, value in table.items()}
         else:
@@ -103,7 +106,7 @@ class Settings:
             return kind()
         # To Python, true is a number as well.
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            self.problem(key, f"{value!r} is not valid; it must be {what}")
+            self.problem(key, f"{self._written.get(key)!r} is not valid; it must be {what}")
             return kind()
         return value
 
@@ -120,6 +123,8 @@ class Settings:
                 self.problems.append(
                     f"{self.name}.{key}: the environment variable {found[1]} is not set"
                 )
-            return os.environ.get(found[1], "")
+            expanded = os.environ.get(found[1], "")
+            hide(expanded)
+            return expanded
 
         return _VARIABLE.sub(from_environment, value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from .errors import StagedDataDamaged
+from .errors import READ_AGAIN, StagedDataDamaged
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from .protocols import Stage
 
 _CHUNK = 1 << 18
-_HINT = "The next attempt reads the window from its source again."
 
 
 def check_staged(part: Part, stage: Stage) -> None:
@@ -28,7 +27,7 @@ def check_staged(part: Part, stage: Stage) -> None:
     if found != part.checksum:
         raise StagedDataDamaged(
             f"{part.name} was staged with checksum {part.checksum}, and has {found} now",
-            hint=_HINT,
+            hint=READ_AGAIN,
         )
 
 
@@ -48,9 +47,11 @@ def checked_chunks(part: Part, stage: Stage) -> Generator[bytes, None, None]:
     if digest.hexdigest() != part.sha256:
         raise StagedDataDamaged(
             f"{part.name} was staged with SHA-256 {part.sha256}, and has {digest.hexdigest()} now",
-            hint=_HINT,
+            hint=READ_AGAIN,
         )
 
 
 def _gone(part: Part) -> StagedDataDamaged:
-    return StagedDataDamaged(f"{part.name} is in the manifest, and not in the stage", hint=_HINT)
+    return StagedDataDamaged(
+        f"{part.name} is in the manifest, and not in the stage", hint=READ_AGAIN
+    )

@@ -17,7 +17,7 @@ CONFIG = {
     "lease": "10m",
     "default_record": {
         "pipeline_id": "example_taskflow",
-        "path": "orders/{{ target_day }}/{{ window_start_time.strftime('%H%M') }}.csv",
+        "path": "orders/{{ target_day }}/{{ window_start_time.strftime('%H%M%z') }}.csv",
     },
 }
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 import uuid
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from record_ledger.moving.errors import MoveFailed
@@ -25,23 +26,33 @@ _NAME_BYTES = 255
 _GROWTH = len(_UNFINISHED) + 9
 # No name of ours has it: one that is shortened is never another's.
 _SHORTENED = "="
+_MODE = re.compile(r"0?[0-7]{3}")
+_PRIVATE, _PRIVATE_FOLDER, _READABLE = 0o600, 0o700, 0o444
 
 
 def from_settings(settings: Settings, _ledger: RecordLedger) -> LocalStage:
-    """Returns the stage that a definition's table names: `folder`."""
-    folder = settings.text("folder")
+    """Returns the stage that a definition's table names: `folder`, and the `mode` of its files."""
+    folder, mode = settings.text("folder"), settings.text("mode", "0600")
+    if not _MODE.fullmatch(mode):
+        settings.problem(
+            "mode", f"{mode!r} is not valid; it must be the octal mode of a file, such as '0640'"
+        )
     settings.check()
-    return LocalStage(folder)
+    return LocalStage(folder, int(mode, 8))
 
 
 class LocalStage:
     """Keeps staged files in a folder; a committed one is whole and on the disk.
 
     Where a part of a file's name is longer than file systems allow, a digest stands for its end.
+
+    `mode` is that of its files, whatever the umask; a folder that it makes may be entered by those
+    who may read its files. A name that leads out of the folder is refused.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, mode: int = 0o600) -> None:
         self._folder = Path(folder)
+        self._mode = mode
 
     def check(self, name: str) -> None:
         """Refuses a folder that cannot keep a file of this name.
@@ -67,7 +78,7 @@ class LocalStage:
 
     def create(self, name: str) -> _LocalFile:
         """Begins a file beside where it will be; its rename is what others see."""
-        return _LocalFile(self._path(name))
+        return _LocalFile(self._path(name), self._mode)
 
     def write_once(self, name: str, data: bytes) -> bool:
         """Stores a small file unless there is one of that name; of two at once, one does."""
@@ -110,22 +121,33 @@ class LocalStage:
         return self._path(name).absolute()
 
     def _path(self, name: str) -> Path:
+        """Returns where a name lies.
+
+        :raises MoveFailed: when that is not below the stage's folder, or by a link outside of it.
+        """
         *folders, file = name.rstrip("/").split("/")
         is_file = not name.endswith("/")
-        return self._folder.joinpath(
+        path = self._folder.joinpath(
             *(_kept(one, _NAME_BYTES) for one in folders),
             _kept(file, _NAME_BYTES - _GROWTH if is_file else _NAME_BYTES),
         )
+        parts = PurePosixPath(name).parts
+        inside = bool(parts) and ".." not in parts and not PurePosixPath(name).is_absolute()
+        if not (inside and path.resolve().is_relative_to(self._folder.resolve())):
+            raise MoveFailed(
+                f"{name!r} is not the name of a staged file: it leads out of the stage"
+            )
+        return path
 
 
 class _LocalFile:
     """A file that is being written."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mode: int) -> None:
         self._path = path
         self._unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{_UNFINISHED}")
         self._sha256 = hashlib.sha256()
-        self._file = _open_new(self._unfinished)
+        self._file = _open_new(self._unfinished, mode)
 
     def write(self, data: bytes) -> None:
         """Adds bytes."""
@@ -173,12 +195,24 @@ def _kept(part: str, longest: int) -> str:
     return f"{start}{_SHORTENED}{digest}"
 
 
-def _open_new(path: Path) -> BinaryIO:
+def _open_new(path: Path, mode: int) -> BinaryIO:
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Somebody who cleans up may take the folder away while it is still empty.
+        _make_folders(path.parent, mode)
+        # Another worker that cleans up may take the folder away while it is still empty.
         with suppress(FileNotFoundError):
-            return path.open("xb")
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE)
+            path.chmod(mode)
+            return os.fdopen(descriptor, "wb")
+
+
+def _make_folders(folder: Path, mode: int) -> None:
+    """Makes a folder and those around it; each that is made lets in those who may read files."""
+    if folder.is_dir():
+        return
+    _make_folders(folder.parent, mode)
+    with suppress(FileExistsError, FileNotFoundError):  # the caller tries again
+        folder.mkdir(_PRIVATE_FOLDER)
+        folder.chmod(mode | (mode & _READABLE) >> 2 | _PRIVATE_FOLDER)
 
 
 def _sync_folder(folder: Path) -> None:

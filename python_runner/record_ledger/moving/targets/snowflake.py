@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import tempfile
 from contextlib import contextmanager
@@ -33,6 +34,25 @@ if TYPE_CHECKING:
 _FILES = 1000
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(?:\.[A-Za-z_][A-Za-z0-9_$]*){0,2}\Z")
 _STAGE = re.compile(r"[A-Za-z_][A-Za-z0-9_$.]*(?:/[A-Za-z0-9_./-]+)?\Z")
+# The types that columns must have. By a time without a zone two windows are one in the hour that
+# comes twice.
+_KEY = {"pipeline_id": ("TEXT",), "window_start_time": ("TIMESTAMP_TZ", "TIMESTAMP_LTZ")}
+_PUBLISHED = {
+    **_KEY,
+    "claim_token": ("NUMBER",),
+    "generation": ("NUMBER",),
+    "published_by": ("NUMBER",),
+    "digest": ("TEXT",),
+    "row_count": ("NUMBER",),
+}
+_WORDS = {"TEXT": "varchar"}
+# What decides, beside the columns' types, which instants the texts of documents become.
+_SESSION = {
+    "TIMEZONE": "UTC",
+    "DATE_INPUT_FORMAT": "AUTO",
+    "TIME_INPUT_FORMAT": "AUTO",
+    "TIMESTAMP_INPUT_FORMAT": "AUTO",
+}
 _PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*\Z")
 
 
@@ -48,6 +68,9 @@ def from_settings(settings: Settings, _ledger: RecordLedger) -> SnowflakeTarget:
     }
     settings.check()
     settings.made("columns", lambda: checked_columns(columns))
+    given = connection.get("session_parameters")
+    parameters = {**_SESSION, **(given if isinstance(given, dict) else {})}
+    connection = {**connection, "session_parameters": parameters}
     return settings.made(
         "table",
         lambda: SnowflakeTarget(partial(connector.connect, **connection), table, **arguments),
@@ -57,9 +80,10 @@ def from_settings(settings: Settings, _ledger: RecordLedger) -> SnowflakeTarget:
 class SnowflakeTarget:
     """Publishes windows into a table of a Snowflake database.
 
-    The rows of a window are those with its pipeline_id and window_start_time, two columns that the
-    table must have; a table that does not exist is created, with the documents in a third column,
-    `document`. `columns` maps other columns to paths in a document, such as "customer.id".
+    The rows of a window are those with its pipeline_id (varchar) and window_start_time
+    (timestamp_tz or timestamp_ltz), two columns that the table must have; a table that does not
+    exist is created, with the documents in a third column, `document`. `columns` maps other columns
+    to paths in a document, such as "customer.id".
 
     Parts are sent to a temporary internal stage of the load's own. With `external_stage`, a stage
     object of Snowflake's over the very bucket and prefix that the windows are staged in, they are
@@ -98,7 +122,16 @@ class SnowflakeTarget:
             "table": table,
             "published": self._beside("record_ledger_published"),
             "window": statements.WINDOW,
+            "start": statements.START,
         }
+
+    def check(self, pipeline_id: str) -> None:
+        """Refuses tables that no window of the pipeline could be published in; creates none.
+
+        :raises MoveFailed: naming the table, the column, its type and what to do.
+        """
+        with self._session() as call:
+            self._check_tables(call, pipeline_id)
 
     def begin(self, record: Record) -> Published | None:
         """Shuts out earlier claims on the window from now on; returns what is published of it."""
@@ -107,6 +140,7 @@ class SnowflakeTarget:
             call(statements.CREATE_PUBLISHED)
             if not self._columns:
                 call(statements.CREATE_TABLE)
+            self._check_tables(call, record["pipeline_id"])
             call(statements.BEGIN_CLAIM, key)
             self._check_newest(call, record)
             published = call(statements.PUBLISHED, key)
@@ -175,6 +209,9 @@ class SnowflakeTarget:
                 values=", ".join(values or ["document"]),
             )
             check_rows(_number(inserted), rows, self._where)
+            # Where a type rounds their key, the next publication would not find them.
+            found = _number(call(statements.COUNT_WINDOW, key))
+            check_rows(found, rows, f"{self._where}, looked up by their window")
             call(statements.NOTE_PUBLISHED, {**key, "digest": manifest.digest, "row_count": rows})
         return rows
 
@@ -192,15 +229,63 @@ class SnowflakeTarget:
         if newest is None or int(newest) != record["claim_token"]:
             raise later_claim(record, self._where)
 
+    def _check_tables(self, call: SnowflakeCalls, pipeline_id: str) -> None:
+        """Refuses columns that cannot tell one window from another; tables may be missing."""
+        *_, name = self._names["table"].split(".")
+        for table, wanted in (("record_ledger_published", _PUBLISHED), (name, _KEY)):
+            found = call(statements.COLUMNS, {"name": table.upper()}, **self._places())
+            columns = {str(column): rest for column, *rest in found}
+            where = f"table {self._beside(table)}"
+            if not columns and (table != name or not self._columns):
+                continue  # `begin` creates it
+            if not columns:
+                raise MoveFailed(
+                    f"{where} does not exist; with `columns` it has to",
+                    hint="Create it with the columns pipeline_id varchar and window_start_time "
+                    "timestamp_tz beside your own.",
+                )
+            others = [column.lower() for column in self._columns] or ["document"]
+            lacking = [
+                column
+                for column in (*wanted, *(others if table == name else ()))
+                if column not in columns
+            ]
+            if lacking:
+                raise MoveFailed(f"{where} has no column {', '.join(lacking)}")
+            for column, types in wanted.items():
+                of_type, collation, length = columns[column]
+                if of_type not in types:
+                    raise MoveFailed(
+                        f"{where}, column {column}: it is of type {of_type}; it must be "
+                        f"{_WORDS.get(types[0], types[0])}",
+                        hint="Snowflake changes no such type in place: create the table anew with "
+                        "it.",
+                    )
+                if collation and str(collation).lower() != "utf8":
+                    raise MoveFailed(
+                        f"{where}, column {column}: its collation {collation} may take different "
+                        "texts for the same, and pipelines of different names would be one",
+                        hint="Create the table anew without it.",
+                    )
+                if column == "pipeline_id" and length and int(length) < len(pipeline_id):
+                    raise MoveFailed(
+                        f"{where}, column {column}: it holds {length} characters, and "
+                        f"{pipeline_id!r} has {len(pipeline_id)}",
+                        hint=f"Change it: alter {where} alter column pipeline_id type varchar.",
+                    )
+
     def _loaded_tables(self, call: SnowflakeCalls, record: Record) -> list[str]:
-        *database, schema = self._schema or [""]
-        found = call(
-            statements.LOADED_TABLES,
-            {"prefix": loaded_prefix(record).upper()},
-            database="".join(f"{one}." for one in database),
-            schema=f"upper('{schema}')" if schema else "current_schema()",
-        )
+        parameters = {"prefix": loaded_prefix(record).upper()}
+        found = call(statements.LOADED_TABLES, parameters, **self._places())
         return [str(name).lower() for (name,) in found]
+
+    def _places(self) -> dict[str, str]:
+        """Returns where the catalog is, and which schema to look for in it."""
+        *database, schema = self._schema or [""]
+        return {
+            "database": "".join(f"{one}." for one in database),
+            "schema": f"upper('{schema}')" if schema else "current_schema()",
+        }
 
     def _copy_external(self, call: SnowflakeCalls, loaded: str, parts: tuple[Part, ...]) -> None:
         """Has Snowflake read the parts where they are staged, by their names."""
@@ -244,8 +329,10 @@ def _put(call: SnowflakeCalls, loaded: str, part: Part, stage: Stage) -> None:
 
 
 def _bound(record: Record) -> dict[str, Any]:
-    # As text, with its offset: the connector would bind a time without one.
-    return {**key_of(record), "window_start_time": record["window_start_time"].isoformat()}
+    # As text, with its offset: the connector would bind a time without one. In the format of START.
+    start = record["window_start_time"].astimezone(dt.timezone.utc)
+    text = start.replace(tzinfo=None).isoformat(timespec="microseconds")
+    return {**key_of(record), "window_start_time": f"{text}+00:00"}
 
 
 def _base(name: str) -> str:

@@ -26,12 +26,19 @@ create table if not exists {table} (
     document variant not null
 )
 """
-WINDOW = "pipeline_id = %(pipeline_id)s and window_start_time = %(window_start_time)s::timestamp_tz"
+# With its format: an account's timestamp_input_format decides what a text means without one.
+START = "to_timestamp_tz(%(window_start_time)s, 'YYYY-MM-DD\"T\"HH24:MI:SS.FF6TZH:TZM')"
+WINDOW = f"pipeline_id = %(pipeline_id)s and window_start_time = {START}"
+COLUMNS = """
+select lower(column_name), data_type, collation_name, character_maximum_length
+from {database}information_schema.columns
+where table_schema = {schema} and table_name = %(name)s
+"""
 COUNT_WINDOW = "select count(*) from {table} where {window}"
 DELETE_WINDOW = "delete from {table} where {window}"
 INSERT_WINDOW = """
 insert into {table} (pipeline_id, window_start_time, {columns})
-select %(pipeline_id)s, %(window_start_time)s::timestamp_tz, {values}
+select %(pipeline_id)s, {start}, {values}
 from {loaded}
 """
 
@@ -42,7 +49,7 @@ merge into {published} as p
 using (
     select
         %(pipeline_id)s as pipeline_id,
-        %(window_start_time)s::timestamp_tz as window_start_time,
+        {start} as window_start_time,
         %(claim_token)s as claim_token
 ) as c
 on p.pipeline_id = c.pipeline_id and p.window_start_time = c.window_start_time

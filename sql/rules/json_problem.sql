@@ -1,0 +1,34 @@
+-- record_ledger.json_problem: why a JSON value is not one that every reader of the ledger can read; null when it is.
+-- Numbers of 300 digits, 100 levels and max_bytes at most: a driver refuses what is longer or deeper, and one row that
+-- cannot be read would break the overview of all pipelines. max_bytes keeps one call from storing gigabytes.
+-- Read by: check_detail, config_problems, built_problem.
+-- Rules: none.
+create or replace function record_ledger.json_problem(value jsonb, max_bytes integer)
+returns text
+language plpgsql
+immutable
+as $$
+declare
+    v_bytes constant integer := octet_length(value::text);
+    v_digits integer;
+begin
+    -- No text as short as this holds so long a number, or so many brackets: the usual case looks no further.
+    if v_bytes <= 200 then
+        return null;
+    end if;
+    if v_bytes > max_bytes then
+        return format('is %s bytes of JSON; give %s at most', v_bytes, max_bytes);
+    end if;
+    if jsonb_path_exists(value, 'strict $.**{101}') then
+        return 'is nested more than 100 levels deep';
+    end if;
+    select max(length(n.number::text)) into v_digits
+    from jsonb_path_query(value, 'strict $.** ? (@.type() == "number")') as n (number);
+    if v_digits > 300 then
+        return format('holds a number of %s digits; give 300 at most', v_digits);
+    end if;
+    return null;
+end
+$$;
+comment on function record_ledger.json_problem(jsonb, integer) is
+'Why a JSON value cannot be stored: too many bytes, levels or digits; null when it can.';
