@@ -1,6 +1,6 @@
 """Breaks runners, tasks, servers, networks and disks under a ledger at work, and audits it.
 
-    uv run python -m tests.reliability [--minutes 3] [--seed N] [--only NAME ...] [--json FILE]
+    uv run python -m tests.reliability [--minutes 7] [--seed N] [--only NAME ...] [--json FILE]
 
 Ends with 1 when a rule was broken. The same seed draws the same lives and strikes the same blows;
 when exactly a blow meets a process is the machine's chance. Folders with a violation's notes stay.
@@ -18,17 +18,30 @@ import tempfile
 from pathlib import Path
 
 from tests.reliability.chaos import run_chaos
+from tests.reliability.failover import run_async_failover, run_failover
+from tests.reliability.frozen_primary import run_frozen_primary
 from tests.reliability.full_disk import run_full_disk
 from tests.reliability.lives import run_lives
-from tests.reliability.report import as_json, print_table
+from tests.reliability.logical import run_logical
+from tests.reliability.outputs import run_outputs
+from tests.reliability.report import as_json, print_line, print_table
 from tests.reliability.restore import run_restore
+from tests.reliability.sessions import run_read_only, run_sessions
 
-# Each with its share of the time.
+# Each with its part of MINUTES, in seconds: of another time it gets as large a share.
+MINUTES = 7.0
 SCENARIOS = {
-    "lives": (run_lives, 0.25),
-    "chaos": (run_chaos, 0.5),
-    "restore": (run_restore, 0.1),
-    "full-disk": (run_full_disk, 0.15),
+    "lives": (run_lives, 45),
+    "chaos": (run_chaos, 80),
+    "restore": (run_restore, 30),
+    "full-disk": (run_full_disk, 25),
+    "failover": (run_failover, 35),
+    "failover-async": (run_async_failover, 35),
+    "frozen-primary": (run_frozen_primary, 45),
+    "logical": (run_logical, 40),
+    "sessions": (run_sessions, 30),
+    "read-only": (run_read_only, 25),
+    "outputs": (run_outputs, 30),
 }
 
 
@@ -36,7 +49,12 @@ def main() -> int:
     """Runs the scenarios one after another, prints what they counted, and says whether all held."""
     parser = argparse.ArgumentParser(prog="python -m tests.reliability", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("--minutes", type=float, default=3.0, help="in all, about (default: 3)")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=MINUTES,
+        help=f"in all, about; divided among the scenarios (default: {MINUTES:g})",
+    )
     parser.add_argument(
         "--seed", type=int, help="to do the same again (default: drawn, and printed)"
     )
@@ -57,7 +75,10 @@ def main() -> int:
             scenario, share = SCENARIOS[name]
             place = folder / name
             place.mkdir()
-            results.append(scenario(place, seed, args.minutes * 60 * share / share_of_all))
+            seconds = args.minutes * 60 * share / share_of_all
+            result = scenario(place, seed, seconds)
+            print_line(name, result, seconds)
+            results.append(result)
     finally:
         broken = any(result.violations for result in results)
         if broken:

@@ -35,7 +35,7 @@ ROUND_SECONDS = 25.0
 LONGEST_PAUSE = 1.2
 
 
-def make_configs() -> list[dict[str, Any]]:
+def make_configs(lease: float = LEASE) -> list[dict[str, Any]]:
     """Six pipelines with a backlog that is worked off for long, each with a rule of its own."""
     begins = datetime.now(timezone.utc) - timedelta(hours=12)
     rules: list[dict[str, Any]] = [
@@ -50,7 +50,7 @@ def make_configs() -> list[dict[str, Any]]:
     for number, rule in enumerate(rules):
         fields = {**rule.get("default_record", {}), "pipeline_id": f"p{number}"}
         common = {
-            "timezone": "UTC", "x_time_back": "0s", "granularity": "5s", "lease": f"{LEASE:g}s",
+            "timezone": "UTC", "x_time_back": "0s", "granularity": "5s", "lease": f"{lease:g}s",
             "retry_delay": "1s", "max_attempts": 5, "start_at": begins.isoformat(),
             "earliest": (begins - timedelta(days=1)).isoformat(),
         }  # fmt: skip
@@ -249,9 +249,15 @@ def count_events(owner: psycopg.Connection[Any], result: Result) -> None:
         result.counts[f"event {event}"] += number
 
 
-def stuck(owner: psycopg.Connection[Any], configs: list[dict[str, Any]]) -> list[str]:
+def stuck(
+    owner: psycopg.Connection[Any], configs: list[dict[str, Any]], lease: float = LEASE
+) -> list[str]:
     """When all is over, a pass takes back what nobody holds any more, and the work goes on."""
-    time.sleep(LEASE)
+    held = owner.execute(
+        "select coalesce(max(lease_expires_at), now()) - now() from record_ledger.pipeline_records"
+    ).fetchone()
+    assert held is not None
+    time.sleep(min(lease, max(held[0].total_seconds(), 0.0)))
     sentences = []
     for config in configs:
         name = name_of(config)

@@ -22,14 +22,23 @@ from tests.support.repository import ROOT
 
 LEASE = 4.0
 STOP_DEADLINE = 60.0
+# What a scenario keeps of its time for the end: processes that stop, and the audit.
+ENDING_SECONDS = 8.0
 DAY = 86400
 # Clocks of clients: right, a month late, a year early.
 CLOCKS = (0, 0, -30 * DAY, 400 * DAY)
+MODULES = {
+    "mover": "mover",
+    "worker": "worker",
+    "operator": "operators",
+    "steady": "steady",
+    "stale": "stale_worker",
+}
 
 
 @dataclass
 class Member:
-    """One process: a worker, an exec or an operator."""
+    """One process: an exec, or of the kinds in MODULES."""
 
     kind: str
     dsn: str
@@ -43,11 +52,23 @@ class Member:
 class Crew:
     """Starts processes on a ledger, in a `with` block, at whose end none of them is left.
 
-    `folder` takes their notes and what they print. `ended` has what else went wrong.
+    `folder` takes their notes and what they print. `ended` has what else went wrong. `lease` is
+    that of the configs. Stale workers turn up with the claims that are noted in the folder `others`;
+    movers publish in the database `warehouse`.
     """
 
-    def __init__(self, folder: Path, configs: list[dict[str, Any]], seed: object) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        configs: list[dict[str, Any]],
+        seed: object,
+        *,
+        lease: float = LEASE,
+        others: Path | None = None,
+        warehouse: str | None = None,
+    ) -> None:
         self.folder, self.configs = folder, configs
+        self.lease, self.others, self.warehouse = lease, others, warehouse
         self.members: list[Member] = []
         self.wrong: list[Note] = []
         self._seed, self._number = seed, 0
@@ -69,7 +90,7 @@ class Crew:
 
     # ------------------------------------------------------------ beginning
     def add(self, kind: str, dsn: str) -> None:
-        """Starts one more process: a 'worker', an 'exec' or an 'operator'."""
+        """Starts one more process: an 'exec', or of a kind in MODULES."""
         self.members.append(self._start(kind, dsn, self._clocks.choice(CLOCKS), None))
 
     def replace(self, member: Member) -> None:
@@ -91,12 +112,14 @@ class Crew:
                 "--jobs", "2", "--grace", "1", "--", *python("-m", "tests.reliability.task", str(self.folder)),
             )  # fmt: skip
         else:
-            module = "worker" if kind == "worker" else "operators"
             spec = Spec(
                 dsn=dsn, configs=self.configs, notes=str(notes), seed=f"{self._seed}/{name}",
-                stop=str(self._stop), lease=LEASE, previous=str(before.notes) if was_killed else None,
+                stop=str(self._stop), lease=self.lease,
+                previous=str(before.notes) if was_killed and before else None,
+                others=None if self.others is None else str(self.others),
+                warehouse=self.warehouse, stage=str(self.folder.parent / "stage"),
             )  # fmt: skip
-            command = python("-m", f"tests.reliability.{module}", json.dumps(asdict(spec)))
+            command = python("-m", f"tests.reliability.{MODULES[kind]}", json.dumps(asdict(spec)))
         variables = {"PYTHONPATH": str(ROOT), "RECORD_LEDGER_DSN": dsn}
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -145,6 +168,24 @@ class Crew:
         if "Traceback" in printed or (member.kind != "exec" and code > 0):
             self.wrong.append({"what": "wrong", "reason": f"{member.kind}: {printed[-800:]}"})
 
+    def wait_for(self, more: int, what: str = "passed", within: float = 30.0) -> bool:
+        """Waits until that many more such notes are written; tells whether they came in time.
+
+        Processes that have ended meanwhile are replaced.
+        """
+        deadline = time.monotonic() + within
+        wanted = self.count(what) + more
+        while self.count(what) < wanted:
+            if time.monotonic() > deadline:
+                return False
+            self.replace_ended()
+            time.sleep(0.1)
+        return True
+
+    def count(self, what: str) -> int:
+        """How many such notes there are."""
+        return sum(note["what"] == what for note in self.notes())
+
     # ------------------------------------------------------------ the end
     def stop(self) -> None:
         """Has all of them end in good order; who does not has done something wrong."""
@@ -165,3 +206,11 @@ class Crew:
     def notes(self) -> list[Note]:
         """All that they noted until now, those that are gone included."""
         return read_notes(self.folder) + self.wrong
+
+
+def go_on(until: float, *crews: Crew) -> None:
+    """Lets crews work until that instant of the monotonic clock; who ends is replaced."""
+    while time.monotonic() < until:
+        time.sleep(0.2)
+        for crew in crews:
+            crew.replace_ended()

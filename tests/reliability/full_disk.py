@@ -72,12 +72,12 @@ def run_full_disk(folder: Path, seed: int, seconds: float) -> Result:
     return result
 
 
-def mount(disk: Path) -> str | None:
+def mount(disk: Path, size: int = SIZE) -> str | None:
     """Mounts a small disk in memory there; returns why that cannot be done here."""
     if not sys.platform.startswith("linux") or os.geteuid() != 0:
         return "needs Linux and root, to mount a small disk"
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "reliability", disk],
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "reliability", disk],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     return None if done.returncode == 0 else f"no small disk: {done.stderr.strip()}"

@@ -11,7 +11,10 @@ from typing import Any
 
 from tests.reliability.notes import Note
 
-TOLD = ("passed", "completed", "failed", "released", "lost", "feared lost", "refused", "unavailable", "no space")  # fmt: skip
+TOLD = (
+    "passed", "completed", "failed", "released", "lost", "feared lost", "refused", "unavailable",
+    "no space", "extended", "observed", "stale token refused",
+)  # fmt: skip
 
 
 @dataclass
@@ -51,6 +54,19 @@ def as_json(seed: int, results: list[Result]) -> dict[str, Any]:
         "violations": sum(len(result.violations) for result in results),
         "scenarios": [vars(result) for result in results],
     }
+
+
+def print_line(name: str, result: Result, seconds: float) -> None:
+    """Says at once what a scenario did, for those who watch."""
+    if result.skipped:
+        print(f"{name}: skipped: {result.skipped}", flush=True)
+        return
+    faults = ", ".join(f"{number} x {fault}" for fault, number in result.faults.most_common())
+    print(
+        f"{name}: {result.counts['passed']:,} passes, {faults or 'no faults'}; "
+        f"{len(result.violations)} violations, {result.seconds:.0f} s of about {seconds:.0f}",
+        flush=True,
+    )
 
 
 def print_table(seed: int, results: list[Result]) -> None:

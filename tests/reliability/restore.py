@@ -1,4 +1,8 @@
-"""A ledger is dumped while others work on it, restored into a new server, and worked on there."""
+"""A ledger is dumped while others work on it, restored into a new server, and both are worked on.
+
+The workers of each then turn up at the other one with their claims, as they do when the connection
+string in one place was forgotten.
+"""
 
 from __future__ import annotations
 
@@ -8,51 +12,84 @@ from pathlib import Path
 
 from record_ledger.deploy import deploy
 from tests.reliability.auditor import violations
-from tests.reliability.chaos import make_configs, muster, note_start, server_with_ledger
-from tests.reliability.crew import Crew
+from tests.reliability.chaos import (
+    count_events,
+    make_configs,
+    muster,
+    note_start,
+    server_with_ledger,
+)
+from tests.reliability.crew import ENDING_SECONDS, Crew, go_on
+from tests.reliability.notes import Note
 from tests.reliability.report import Result
 from tests.reliability.tools import run_program
 from tests.support.databases import open_connection
 from tests.support.server import Server
 
+# On each side before and after the dump, so that both copies have drawn tokens of their own.
+PASSES = 40
+
 
 def run_restore(folder: Path, seed: int, seconds: float) -> Result:
-    """Whatever was acknowledged before the dump began is in the restored ledger, which works on."""
+    """What was acknowledged before the dump is restored; no copy takes the other one's claims."""
     result = Result("dump and restore")
     with result.timed(), ExitStack() as stack:
-        first = stack.enter_context(server_with_ledger(make_configs()))
+        until = time.monotonic() + seconds - ENDING_SECONDS
+        configs = make_configs()
+        first = stack.enter_context(server_with_ledger(configs))
         started = note_start(first)
-        crew = stack.enter_context(Crew(folder / "first", make_configs(), seed))
-        muster(crew, [first.dsn()])
-        time.sleep(seconds / 2)
-        noted = crew.notes()
-        dump, roles = folder / "ledger.dump", folder / "roles.sql"
-        run_program(first, "pg_dump", "-Fc", f"--dbname={first.dsn()}", f"--file={dump}")
-        run_program(first, "pg_dumpall", "--roles-only", f"--dbname={first.dsn()}", f"--file={roles}")  # fmt: skip
-        crew.stop()
-        result.count(noted)
-        result.faults["dumped while others worked"] += 1
+        old = stack.enter_context(Crew(folder / "first", configs, seed, others=folder / "second"))
+        muster(old, [first.dsn()], workers=2)
+        old.wait_for(PASSES, within=seconds / 4)
+        noted = old.notes()
+        second = stack.enter_context(restored(first, folder, result))
+        # To finish a record is noted before the ledger is asked; so later notes belong to the dump.
+        with open_connection(second.dsn()) as owner:
+            result.violations += violations(owner, [started, *noted, *finished(old)])
+        if (outcome := deploy(second.dsn()).outcome) != "unchanged":
+            result.violations.append(f"deploying to the restored ledger: {outcome}")
 
-        second = Server()
-        stack.callback(second.remove)
+        new = stack.enter_context(
+            Crew(folder / "second", configs, f"{seed}/restored", others=folder / "first")
+        )
+        muster(new, [second.dsn()], workers=2)
+        for crew, server in ((new, second), (old, first)):
+            crew.add("stale", server.dsn())
+        new.wait_for(PASSES, within=seconds / 4)
+        go_on(until, old, new)
+        for crew in (new, old):
+            crew.stop()
+            result.count(crew.notes())
+        result.faults["workers of the other copy"] += 2
+        for server, notes in (
+            (second, [*noted, *finished(old), *new.notes()]),
+            (first, [*old.notes(), *finished(new)]),
+        ):
+            with open_connection(server.dsn()) as owner:
+                result.violations += violations(owner, [started, *notes])
+                count_events(owner, result)
+    return result
+
+
+def restored(first: Server, folder: Path, result: Result) -> Server:
+    """Dumps the ledger while others work on it; returns a new server that holds it."""
+    dump, roles = folder / "ledger.dump", folder / "roles.sql"
+    run_program(first, "pg_dump", "-Fc", f"--dbname={first.dsn()}", f"--file={dump}")
+    run_program(first, "pg_dumpall", "--roles-only", f"--dbname={first.dsn()}", f"--file={roles}")
+    result.faults["dumped while others worked"] += 1
+    second = Server()
+    try:
         second.start()
         # The superuser is there already, which is all that may fail.
         run_program(second, "psql", "-Xq", f"--dbname={second.dsn()}", f"--file={roles}")
         run_program(second, "pg_restore", "--exit-on-error", f"--dbname={second.dsn()}", str(dump))
-        result.faults["restored into a new server"] += 1
-        # To finish a record is noted before the ledger is asked; so later notes belong to the dump.
-        finished = [note for note in crew.notes() if note["what"] == "finished"]
-        with open_connection(second.dsn()) as owner:
-            result.violations += violations(owner, [started, *noted, *finished])
-        if (outcome := deploy(second.dsn()).outcome) != "unchanged":
-            result.violations.append(f"deploying to the restored ledger: {outcome}")
+    except BaseException:
+        second.remove()
+        raise
+    result.faults["restored into a new server"] += 1
+    return second
 
-        crew = stack.enter_context(Crew(folder / "second", make_configs(), f"{seed}/restored"))
-        muster(crew, [second.dsn()])
-        time.sleep(seconds / 2)
-        crew.stop()
-        result.count(crew.notes())
-        with open_connection(second.dsn()) as owner:
-            everything = [started, *noted, *finished, *crew.notes()]
-            result.violations += violations(owner, everything)
-    return result
+
+def finished(crew: Crew) -> list[Note]:
+    """What its runs had finished, each by its claim: in a copy that may be completed too."""
+    return [note for note in crew.notes() if note["what"] == "finished"]

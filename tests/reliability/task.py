@@ -19,6 +19,7 @@ def main() -> int:
         "pipeline_id": os.environ["RECORD_LEDGER_PIPELINE_ID"],
         "window_start_time": os.environ["RECORD_LEDGER_WINDOW_START_TIME"],
         "claim_token": token,
+        "run_id": os.environ["RECORD_LEDGER_RUN_ID"],
     }
     notes = Notes(f"{sys.argv[1]}/task-{token}{SUFFIX}")
     notes.add("began", **about)

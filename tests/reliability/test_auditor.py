@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.reliability.auditor import violations
+from tests.reliability.auditor import NO_WORK_IS_WASTED, OUTPUT_IS_WRITTEN, violations
 from tests.reliability.notes import Notes, read_notes
 from tests.sql.archiving import START, eight_hours
 from tests.sql.support import PIPELINE, complete, fail, one, pass_valid
@@ -29,7 +29,7 @@ CORRUPTIONS = {
         "select pipeline_id, window_start_time, 3, event_time, 'passed', 'PENDING', 'IN_PROGRESS', generation, "
         "2, claim_token + 100, 'thief', '{}' from record_ledger.record_event "
         "where event = 'passed' and window_start_time = %(first)s",
-    "a claim token was drawn twice":
+    "a claim token of a pipeline was drawn twice":
         "update record_ledger.record_event set claim_token = 1 where event = 'passed'",
     "a run was passed two records":
         "update record_ledger.record_event set run_id = 'run 0' where event = 'passed'",
@@ -104,6 +104,71 @@ def test_two_at_work_on_one_window_are_found_out(ledger, worked_on):
     assert violations(ledger, [*worked_on, ended, other | {"at": 0.7}]) == []
     (found,) = violations(ledger, [*worked_on, ended, other | {"at": 0.4}])
     assert found.startswith("two worked on a window at a time")
+
+
+def test_another_run_or_another_window_with_the_same_token_is_found_out(ledger, worked_on):
+    # Two copies of a ledger may draw one token for two runs, and for two windows.
+    others = {"run_id": "another run"}, {"window_start_time": START + timedelta(hours=5)}
+    for other in others:
+        notes = [n | (other if n["what"] == "finished" else {}) for n in worked_on]
+        (found,) = violations(ledger, notes)
+        assert found.startswith("a record was completed that nobody had finished: 1 times")
+        for what in ("extended", "observed"):
+            assert violations(ledger, [*worked_on, noted(worked_on, what, of=2)]) == []
+            (found,) = violations(ledger, [*worked_on, noted(worked_on, what, of=2, **other)])
+            assert found.startswith("a claim was kept, or counted for, that its run did not have")
+
+
+def test_only_what_a_lost_primary_took_along_is_excused_and_only_after_the_cut(ledger, worked_on):
+    gone = noted(worked_on, "passed", of=2, at=10.0)
+    gone |= {"claim_token": gone["claim_token"] + 50, "run_id": "gone"}
+    acknowledged = [gone, gone | {"what": "lost", "event": "completed"}]
+    assert len(violations(ledger, [*worked_on, *acknowledged])) == 2
+    left = gone | {"what": "left behind", "event": "passed", "at": 9.0}
+    assert violations(ledger, [*worked_on, *acknowledged, left]) == []
+    # Acknowledged before the standby was cut off, by another run, or another change: no excuse.
+    for other in ({"at": 11.0}, {"run_id": "another run"}, {"event": "released"}):
+        assert len(violations(ledger, [*worked_on, *acknowledged, left | other])) == 2
+
+
+def test_operations_that_a_lost_primary_took_along_are_excused(ledger, worked_on):
+    told = {
+        "what": "operated",
+        "pipeline_id": PIPELINE,
+        "reason": "why",
+        "record_count": 1,
+        "at": 5,
+    }
+    left = told | {"what": "left behind", "event": "waived", "at": 4}
+    assert violations(ledger, [*worked_on, told, left]) == []
+    (found,) = violations(ledger, [*worked_on, told, left | {"at": 6}])
+    assert found.startswith("an acknowledged operation is not in the ledger")
+
+
+def test_two_at_work_are_no_violation_when_one_of_them_was_of_a_lost_timeline(ledger, worked_on):
+    ended = noted(worked_on, "finished", of=0, at=0.5)
+    other = noted(worked_on, "began", of=0, at=0.4)
+    other |= {"claim_token": other["claim_token"] + 50, "run_id": "gone"}
+    left = other | {"what": "left behind", "event": "passed", "at": 0.3}
+    assert violations(ledger, [*worked_on, ended, other, left]) == []
+
+
+def test_work_that_was_finished_for_nothing_is_found_out(ledger, worked_on):
+    assert violations(ledger, worked_on, NO_WORK_IS_WASTED) == []
+    notes = [*worked_on, noted(worked_on, "finished", of=2)]
+    assert violations(ledger, notes) == []
+    (found,) = violations(ledger, notes, NO_WORK_IS_WASTED)
+    assert found.startswith("work that was finished is not completed: 1 times")
+    notes = [*worked_on, noted(worked_on, "feared lost", of=2)]
+    (found,) = violations(ledger, notes, NO_WORK_IS_WASTED)
+    assert found.startswith("a claim was given up while the ledger could be reached: 1 times")
+
+
+def test_a_completed_window_without_its_output_is_found_out(ledger, worked_on):
+    (found,) = violations(ledger, worked_on, OUTPUT_IS_WRITTEN)
+    assert found.startswith("a window was completed whose output was not written: 1 times")
+    written = noted(worked_on, "written", of=0)
+    assert violations(ledger, [*worked_on, written], OUTPUT_IS_WRITTEN) == []
 
 
 def test_an_operation_of_which_less_is_there_than_was_told_is_found_out(ledger, worked_on):

@@ -18,11 +18,23 @@ from typing import Any
 
 import psycopg
 
-from record_ledger import ClaimLost, LedgerError, LedgerUnavailable, RecordLedger
+from record_ledger import (
+    ClaimLost,
+    LedgerError,
+    LedgerUnavailable,
+    RecordLedger,
+    complete_record,
+    extend_lease,
+    fail_record,
+    release_record,
+)
 from tests.reliability.notes import Notes, read_file
 
 ENDINGS = ("completed",) * 7 + ("failed", "failed", "released", None)
 LEVELS = ("repeatable read", "serializable")
+LONGEST_WORK = 6.0
+# In strict(): the session is gone, the connection is, or the server may not write now.
+UNRELATED = ("57", "08", "53", "25")
 
 
 Step = Callable[[dict[str, Any], str], None]
@@ -44,6 +56,11 @@ class Spec:
     lease: float
     # The notes of the process whose place this one takes: it asks again for that one's last run.
     previous: str | None = None
+    # The folder with the notes of others, whose claims a stale worker takes for its own.
+    others: str | None = None
+    # Where a mover publishes its windows, and the folder in which it stages them.
+    warehouse: str | None = None
+    stage: str | None = None
 
 
 class Worker:
@@ -134,7 +151,7 @@ class Worker:
         how = self.chosen.choice(ENDINGS)
         try:
             if self.chosen.random() < 0.2:
-                self.ledger.extend_lease(record["pipeline_id"], record["claim_token"])
+                extend_lease(record, ledger=self.ledger)
             self.take_time()
             self.note("finished" if how == "completed" else "gave up", record)
             self.end(record, how)
@@ -147,16 +164,16 @@ class Worker:
     def take_time(self) -> None:
         """Mostly next to none; now and then longer than a lease."""
         too_long = self.chosen.random() < 0.004
-        time.sleep(self.spec.lease * 1.2 if too_long else self.chosen.uniform(0, 0.02))
+        long = min(self.spec.lease * 1.2, LONGEST_WORK)
+        time.sleep(long if too_long else self.chosen.uniform(0, 0.02))
 
     def end(self, record: dict[str, Any], how: str | None) -> None:
-        claim = record["pipeline_id"], record["claim_token"]
         if how == "completed":
-            self.ledger.complete_record(*claim, {"by": self.spec.seed})
+            complete_record(record, {"by": self.spec.seed}, ledger=self.ledger)
         elif how == "failed":
-            self.ledger.fail_record(*claim, "on purpose")
+            fail_record(record, "on purpose", ledger=self.ledger)
         elif how == "released":
-            self.ledger.release_record(*claim)
+            release_record(record, ledger=self.ledger)
 
     def strictly(self, config: dict[str, Any], run_id: str) -> None:
         """A call in a transaction of a stricter level, which must be refused and change nothing."""
@@ -170,7 +187,7 @@ class Worker:
         except psycopg.Error as error:
             if error.sqlstate == "RL005":
                 self.notes.add("refused", reason=level)
-            elif error.sqlstate and error.sqlstate[:2] not in ("57", "08", "53"):
+            elif error.sqlstate and error.sqlstate[:2] not in UNRELATED:
                 self.notes.add("wrong", reason=f"{level}: {error}")
         else:
             self.notes.add("wrong", reason=f"{level}: a record may have been passed")

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
@@ -137,8 +138,9 @@ def _die_with_parent() -> None:
 class Server:
     """One PostgreSQL server on a Unix socket in a temporary folder of its own.
 
-    It can be stopped, killed and started again; its data live until `remove()`. Unless `durable`,
-    a crash of the machine would cost its data, and it is faster. `folder` holds its folder.
+    It can be stopped, killed, frozen and started again; its data live until `remove()`. Unless
+    `durable`, a crash of the machine would cost its data, and it is faster. `folder` holds its
+    folder. With `standby_of` it is a streaming standby of that server, which must run.
     """
 
     def __init__(
@@ -149,6 +151,7 @@ class Server:
         settings: dict[str, str] | None = None,
         folder: Path | None = None,
         initdb_options: tuple[str, ...] = (),
+        standby_of: Server | None = None,
     ) -> None:
         self.version = wanted_version() if version is None else version
         self.binaries = postgres_binaries(self.version)
@@ -159,6 +162,9 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
         if self._user is not None:
             os.chown(self._folder, self._user.uid, self._user.gid)
+        if standby_of is not None:
+            self.become_standby_of(standby_of)
+            return
         self._run(
             "initdb", "--auth=trust", "--encoding=utf8", "--locale=C", "--username=postgres",
             "--no-sync", f"--pgdata={self._data}", *initdb_options,
@@ -188,26 +194,39 @@ class Server:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def dsn(self, dbname: str = "postgres", **options: str) -> str:
+    def dsn(self, dbname: str = "postgres", *, alone: bool = False, **options: str) -> str:
         """Returns a conninfo string for one of its databases."""
-        base = {"host": str(self._folder), "port": "5432", "user": "postgres", "dbname": dbname}
+        host = str(self._sockets(alone))
+        base = {"host": host, "port": "5432", "user": "postgres", "dbname": dbname}
         return make_conninfo("", **{**base, **options})
 
-    def start(self) -> None:
-        """Starts it and returns once it answers, also right after a crash."""
+    def start(self, *, alone: bool = False) -> None:
+        """Starts it and returns once it answers, also right after a crash.
+
+        Started `alone`, it listens where only `dsn(alone=True)` finds it, and not its clients.
+        """
         deadline = time.monotonic() + START_DEADLINE
-        while not self._answers(deadline):
+        while not self._answers(deadline, self._sockets(alone)):
             # A killed server's backends hold its shared memory until they notice: try again.
             if time.monotonic() > deadline:
                 self.remove()
                 raise TimeoutError(f"PostgreSQL {self.version} did not start:\n{self.log}")
             time.sleep(0.05)
 
-    def _answers(self, deadline: float) -> bool:
+    def _sockets(self, alone: bool) -> Path:
+        if not alone:
+            return self._folder
+        folder = self._folder / "alone"
+        folder.mkdir(exist_ok=True)
+        if self._user is not None:
+            os.chown(folder, self._user.uid, self._user.gid)
+        return folder
+
+    def _answers(self, deadline: float, sockets: Path) -> bool:
         settings = [f"-c{name}={value}" for name, value in self._settings.items()]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(  # type: ignore[call-overload]
-                [self.binaries / "postgres", "-D", self._data, "-k", self._folder, *settings],
+                [self.binaries / "postgres", "-D", self._data, "-k", sockets, *settings],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -216,7 +235,7 @@ class Server:
             )
         while self.running and time.monotonic() < deadline:
             try:
-                psycopg.connect(self.dsn()).close()
+                psycopg.connect(self.dsn(host=str(sockets))).close()
             except psycopg.OperationalError:  # noqa: PERF203 (waiting is the point)
                 time.sleep(0.01)
             else:
@@ -245,25 +264,62 @@ class Server:
                 process.kill()
         self._process.wait()
 
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """Halts all its processes for the length of a block; its sockets stay open, and silent."""
+    def freeze(self) -> None:
+        """Halts all its processes until `thaw`; its sockets stay open, and silent."""
         assert self._process is not None
         postmaster = psutil.Process(self._process.pid)
         postmaster.suspend()  # first, so that it starts no other
-        halted = [postmaster, *postmaster.children(recursive=True)]
+        for process in postmaster.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
+
+    def thaw(self) -> None:
+        """Lets a frozen server go on where it was; does nothing to one that is not frozen."""
+        if self._process is None or not self.running:
+            return
+        postmaster = psutil.Process(self._process.pid)
+        for process in [*postmaster.children(recursive=True), postmaster]:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Halts all its processes for the length of a block."""
         try:
-            for process in halted[1:]:
-                with suppress(psutil.NoSuchProcess):
-                    process.suspend()
+            self.freeze()
             yield
         finally:
-            for process in reversed(halted):
-                with suppress(psutil.NoSuchProcess):
-                    process.resume()
+            self.thaw()
+
+    def become_standby_of(self, primary: Server) -> None:
+        """Takes a fresh copy of a running server in place of its own data; to be started then."""
+        shutil.rmtree(self._data, ignore_errors=True)
+        self._run(
+            "pg_basebackup", f"--pgdata={self._data}", f"--dbname={primary.dsn()}",
+            "--write-recovery-conf", "--checkpoint=fast", "--wal-method=stream", "--no-sync",
+        )  # fmt: skip
+
+    def promote(self) -> None:
+        """Makes a standby the primary, and returns once it is."""
+        self.execute("select pg_promote(wait => true)")
+
+    def set(self, name: str, value: str | None) -> None:
+        """Changes a setting of the running server for all sessions; None takes the change back."""
+        if value is None:
+            self.execute(f"alter system reset {name}")
+        else:
+            self.execute(f"alter system set {name} = '{value}'")
+        self.execute("select pg_reload_conf()")
+
+    def execute(self, statement: str) -> list[Any]:
+        """Runs one statement as its superuser, and returns the rows."""
+        with psycopg.connect(self.dsn(), autocommit=True) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
 
     def remove(self) -> None:
         """Stops it and deletes its data."""
+        self.thaw()
         self.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -274,6 +330,12 @@ class Server:
         )  # fmt: skip
         if done.returncode != 0:
             raise RuntimeError(f"{program} failed:\n{done.stdout}{done.stderr}")
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
 
 
 @contextmanager

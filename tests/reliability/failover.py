@@ -1,0 +1,142 @@
+"""The primary is lost, or gives its place up, and the standby takes over, under load.
+
+With a synchronous standby nothing that was acknowledged may be lost, and work that was finished is
+completed. With an asynchronous one that lags, PostgreSQL loses commits that it has acknowledged.
+What holds then: all that was acknowledged before the standby was cut off is there, what is gone is
+gone whole, no claim of the lost timeline ends or keeps another run's, and within the new timeline
+no window is passed twice at the same time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.reliability.auditor import NO_WORK_IS_WASTED, violations
+from tests.reliability.chaos import count_events, make_configs, muster, note_start, stuck
+from tests.reliability.cluster import Cluster
+from tests.reliability.crew import ENDING_SECONDS, Crew, go_on
+from tests.reliability.notes import Note
+from tests.reliability.report import Result
+from tests.support.databases import open_connection
+
+# Longer than the longest failover, also on a machine with other things to do.
+LEASE = 10.0
+# Passes between two failovers.
+PASSES = 15
+# A primary that lags draws more tokens than a sequence's reserve (32) before it is lost.
+LOST_PASSES = 50
+CUT_OFF_SECONDS = 2.0
+READ_ONLY_SECONDS = 2.0
+
+
+def killed(cluster: Cluster) -> None:
+    cluster.primary.kill()
+    cluster.promote()
+
+
+def stopped(cluster: Cluster) -> None:
+    cluster.primary.stop()
+    cluster.promote()
+
+
+def cut_off_and_killed(cluster: Cluster) -> None:
+    """Commits wait for the standby, and none of them may be acknowledged."""
+    cluster.cut_off()
+    time.sleep(CUT_OFF_SECONDS)
+    killed(cluster)
+
+
+def made_read_only(cluster: Cluster) -> None:
+    """A switchover: the old primary's sessions stay, and can write no more."""
+    old = cluster.primary
+    old.set("default_transaction_read_only", "on")
+    cluster.wait_until_caught_up()
+    cluster.promote()
+    time.sleep(READ_ONLY_SECONDS)
+
+
+WAYS: dict[str, Callable[[Cluster], None]] = {
+    "primary killed": killed,
+    "primary made read-only in place": made_read_only,
+    "standby cut off, then primary killed": cut_off_and_killed,
+    "primary stopped": stopped,
+}
+
+
+def run_failover(folder: Path, seed: int, seconds: float) -> Result:
+    """Synchronous replication: a failover costs nobody anything but time."""
+    result = Result("failover, synchronous")
+    with result.timed(), ExitStack() as stack:
+        until = time.monotonic() + seconds - ENDING_SECONDS - LEASE
+        configs = make_configs(LEASE)
+        cluster = stack.enter_context(Cluster(configs, is_synchronous=True))
+        started = note_start(cluster.primary)
+        crew = stack.enter_context(Crew(folder / "crew", configs, seed, lease=LEASE))
+        muster(crew, [cluster.dsn()])
+        ways = list(WAYS)
+        random.Random(f"{seed}/failover").shuffle(ways)
+        for way in itertools.cycle(ways):
+            has_begun = crew.wait_for(PASSES)
+            if not has_begun:
+                result.violations.append(f"{PASSES} passes took more than 30 s before: {way}")
+            WAYS[way](cluster)
+            result.faults[way] += 1
+            if not has_begun or time.monotonic() > until:
+                break
+            cluster.rebuild()
+        crew.wait_for(PASSES)
+        crew.stop()
+        judge(result, cluster, crew, [started, *crew.notes()], NO_WORK_IS_WASTED)
+    return result
+
+
+def run_async_failover(folder: Path, seed: int, seconds: float) -> Result:
+    """Asynchronous replication with a standby that lags: what is lost is lost whole."""
+    result = Result("failover, asynchronous")
+    with result.timed(), ExitStack() as stack:
+        until = time.monotonic() + seconds - ENDING_SECONDS - LEASE
+        configs = make_configs(LEASE)
+        cluster = stack.enter_context(Cluster(configs, is_synchronous=False))
+        started = note_start(cluster.primary)
+        crew = stack.enter_context(
+            Crew(folder / "crew", configs, seed, lease=LEASE, others=folder / "crew")
+        )
+        muster(crew, [cluster.dsn()])
+        crew.add("stale", cluster.dsn())
+        left: list[Note] = []
+        while True:
+            crew.wait_for(PASSES, within=seconds / 4)
+            cluster.cut_off()
+            crew.wait_for(LOST_PASSES, within=seconds / 4)
+            killed(cluster)
+            result.faults["primary killed that was ahead"] += 1
+            left += cluster.left_behind()
+            crew.wait_for(LOST_PASSES, within=seconds / 4)
+            if time.monotonic() > until:
+                break
+            cluster.rebuild()
+        go_on(until, crew)
+        crew.stop()
+        result.counts["changes left behind"] += len(left)
+        judge(result, cluster, crew, [started, *crew.notes(), *left])
+    return result
+
+
+def judge(
+    result: Result,
+    cluster: Cluster,
+    crew: Crew,
+    notes: list[Note],
+    rules: dict[str, str] | None = None,
+) -> None:
+    """Audits the ledger of the newest primary."""
+    result.count(crew.notes())
+    with open_connection(cluster.primary.dsn()) as owner:
+        result.violations += violations(owner, notes, rules)
+        count_events(owner, result)
+        result.violations += stuck(owner, crew.configs, LEASE)
