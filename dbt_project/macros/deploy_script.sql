@@ -2,21 +2,686 @@
 {% macro deploy_script() -%}
 {% raw %}
 begin;
--- record_ledger.begin_deploy, migrate, end_deploy: what a deploy decides, so that psql and Python decide alike.
--- Read first by every deploy script, inside its one transaction; written to be applied again and again.
--- Called by: the script that `record-ledger deploy` runs (and `record-ledger deploy --print-sql` prints).
--- Rules: one deploy at a time, no step back to an older release, no edit of a released migration.
+-- record_ledger session: how the transaction of a deploy reads names, and that it is the only one.
+-- Read first by every deploy script, before any name is looked up.
+-- Applied by: the script that `record-ledger deploy` runs (and `record-ledger deploy --print-sql` prints).
+-- Rules: one deploy at a time; a deploy waits for a limited time, and says for whom.
 
--- Two deploys at once would both find migration 1 missing and both create its tables.
-select pg_advisory_xact_lock(hashtext('record_ledger'), hashtext('deploy'));
+-- A function or an operator in a schema of the caller's path could else fit better than the catalogue's, and run as
+-- the deployer. Temporary objects come last: unnamed, they would come first.
+set local search_path = pg_catalog, pg_temp;
+-- What waits for a lock has to see, after it, what others committed meanwhile.
+set transaction isolation level read committed, read write;
 
--- An analyst's long query on a view must not make this deploy, and every query queued behind it, wait for hours.
-set local lock_timeout = '15s';
+do $$
+declare
+    v_holders text;
+    v_key integer := hashtext('record_ledger');
+    v_deploy integer := hashtext('deploy');
+begin
+    -- Anyone who can connect can take this lock and keep it. A limit that the caller has set is the limit.
+    if current_setting('lock_timeout') = '0' then
+        set local lock_timeout = '30s';
+    end if;
+    -- Two deploys at once would both find migration 1 missing and both create its tables.
+    perform pg_advisory_xact_lock(v_key, v_deploy);
+    -- An analyst's long query on a view must not make this deploy, and every query queued behind it, wait for hours.
+    if current_setting('lock_timeout') = '30s' then
+        set local lock_timeout = '15s';
+    end if;
+exception
+    when lock_not_available then
+        select string_agg(
+            format(
+                'process %s of user %s, application %L%s',
+                l.pid,
+                coalesce(a.usename, 'unknown'),
+                coalesce(a.application_name, ''),
+                ', since ' || to_char(
+                    coalesce(a.xact_start, a.state_change) at time zone 'UTC',
+                    'YYYY-MM-DD"T"HH24:MI:SS"Z"'
+                )
+            ), '; '
+        )
+        into v_holders
+        from pg_locks as l
+        left join pg_stat_activity as a on a.pid = l.pid
+        where l.locktype = 'advisory' and l.granted and l.objsubid = 2
+            and l.database = (
+                select d.oid from pg_database as d where d.datname = current_database()
+            )
+            and l.classid = v_key::oid and l.objid = v_deploy::oid;
+        raise exception
+            'deploy refused: its lock was not free within %; it is held by %',
+            current_setting('lock_timeout'),
+            coalesce(v_holders, 'a session that has ended meanwhile')
+            using errcode = 'RL006', hint = 'If that is a deploy, wait until it is done, and '
+            'deploy again. If it is not, an administrator may end it: '
+            'select pg_terminate_backend(PID).';
+end
+$$;
+
 -- Objects are applied in the order of their names, so a function may call one that comes after it.
 set local check_function_bodies = off;
 set local client_min_messages = warning;
+set local record_ledger.owner = '';
+set local record_ledger.migrations = 9;
+-- record_ledger roles: creates the two roles, and says what the deployer cannot do about them.
+-- Roles belong to the whole server: another database's deploy may have made them.
+-- Applied by: every deploy, as the user who deploys, before it acts as the ledger's owner.
+-- Rules: a deploy goes on without the roles, and without the right to grant them.
+do $$
+declare
+    v_role text;
+    v_not_ours text[] := '{}';
+begin
+    foreach v_role in array array['record_ledger_reader', 'record_ledger_runner'] loop
+        if to_regrole(v_role) is null then
+            begin
+                execute format('create role %I nologin', v_role);
+            exception
+                when insufficient_privilege then
+                    raise warning
+                        'role % does not exist and % may not create it: nothing is granted to it. '
+                        'Have an administrator run `create role % nologin`, and deploy again.',
+                        v_role, current_user, v_role;
+                when duplicate_object or unique_violation then
+                    -- Another database was deployed at the same time.
+                    null;
+            end;
+        end if;
+        if not exists (
+            select
+            from pg_roles as u
+            where u.rolname in (current_user, session_user)
+                and (
+                    u.rolsuper
+                    -- Before 16 this is the right to grant any role.
+                    or u.rolcreaterole and current_setting('server_version_num')::integer < 160000
+                    or pg_has_role(u.oid, to_regrole(v_role), 'member with admin option')
+                )
+        ) and to_regrole(v_role) is not null then
+            v_not_ours := v_not_ours || v_role;
+        end if;
+    end loop;
+    if cardinality(v_not_ours) > 0 then
+        raise warning
+            '% may not grant % to users: another deployer of this server made them. '
+            'Have an administrator run `grant % to % with admin option`.',
+            current_user,
+            array_to_string(v_not_ours, ' and '),
+            array_to_string(v_not_ours, ', '),
+            quote_ident(current_user);
+    end if;
+end
+$$;
+-- record_ledger strangers: who owns the schema, and what in it or on it belongs to a role that the user cannot trust.
+-- One statement, which reads the catalogue only and calls nothing of the schema. Its answer is JSON, and stays in the
+-- setting record_ledger.strangers until the transaction ends. Run it with search_path = pg_catalog, pg_temp.
+-- Read by: every deploy before it touches the schema, and again as its last step; `record-ledger doctor`.
+-- Rules: trusted are superusers, the schema's owner (who is judged apart) and the user. An ordinary user trusts the
+-- roles it is a member of as well. A superuser is a member of every role, and trusts the database's owner alone.
+select set_config(
+    'record_ledger.strangers',
+    (
+        with recursive me as (
+            select
+                r.oid,
+                r.rolsuper
+            from pg_roles as r
+            where r.rolname = current_user
+        ),
 
-create schema if not exists record_ledger;
+        ledger_schema as (
+            select
+                n.oid,
+                n.nspowner,
+                n.nspacl
+            from pg_namespace as n
+            where n.nspname = 'record_ledger'
+        ),
+
+        mine as (
+            select r.oid
+            from pg_roles as r
+            cross join me
+            where r.oid = me.oid
+                or not me.rolsuper and pg_has_role(me.oid, r.oid, 'member')
+                or me.rolsuper and (
+                    r.rolsuper
+                    or r.rolname = 'pg_database_owner'
+                    or r.oid = (
+                        select d.datdba
+                        from pg_database as d
+                        where d.datname = current_database()
+                    )
+                )
+                -- Named by the deployer: trust.sql judges whether the user may act as it.
+                or r.rolname = current_setting('record_ledger.owner', true)
+        ),
+
+        trusted as (
+            select m.oid
+            from mine as m
+            union
+            select r.oid
+            from pg_roles as r
+            where r.rolsuper
+            union
+            select s.nspowner
+            from ledger_schema as s
+        ),
+
+        -- Everything that a role can own in a schema, but for what follows its table: indexes and row types.
+        owned (classid, objid, schema_oid, owner_oid) as (
+            select
+                'pg_class'::regclass,
+                c.oid,
+                c.relnamespace,
+                c.relowner
+            from pg_class as c
+            where c.relkind not in ('i', 'I', 't', 'c')
+            union all
+            select
+                'pg_proc'::regclass,
+                p.oid,
+                p.pronamespace,
+                p.proowner
+            from pg_proc as p
+            union all
+            select
+                'pg_type'::regclass,
+                t.oid,
+                t.typnamespace,
+                t.typowner
+            from pg_type as t
+            left join pg_class as c on c.oid = t.typrelid
+            where (t.typrelid = 0 or c.relkind = 'c')
+                and not exists (
+                    select
+                    from pg_type as e
+                    where e.typarray = t.oid
+                )
+            union all
+            select
+                'pg_operator'::regclass,
+                o.oid,
+                o.oprnamespace,
+                o.oprowner
+            from pg_operator as o
+            union all
+            select
+                'pg_opclass'::regclass,
+                o.oid,
+                o.opcnamespace,
+                o.opcowner
+            from pg_opclass as o
+            union all
+            select
+                'pg_opfamily'::regclass,
+                o.oid,
+                o.opfnamespace,
+                o.opfowner
+            from pg_opfamily as o
+            union all
+            select
+                'pg_collation'::regclass,
+                c.oid,
+                c.collnamespace,
+                c.collowner
+            from pg_collation as c
+            union all
+            select
+                'pg_conversion'::regclass,
+                c.oid,
+                c.connamespace,
+                c.conowner
+            from pg_conversion as c
+            union all
+            select
+                'pg_statistic_ext'::regclass,
+                s.oid,
+                s.stxnamespace,
+                s.stxowner
+            from pg_statistic_ext as s
+            union all
+            select
+                'pg_ts_config'::regclass,
+                t.oid,
+                t.cfgnamespace,
+                t.cfgowner
+            from pg_ts_config as t
+            union all
+            select
+                'pg_ts_dict'::regclass,
+                t.oid,
+                t.dictnamespace,
+                t.dictowner
+            from pg_ts_dict as t
+            union all
+            select
+                'pg_extension'::regclass,
+                e.oid,
+                e.extnamespace,
+                e.extowner
+            from pg_extension as e
+        ),
+
+        -- The schema's objects, and what belongs to them: triggers, rules, policies, defaults, indexes.
+        parts (classid, objid) as (
+            select
+                d.classid,
+                d.objid
+            from pg_depend as d
+            where d.refclassid = 'pg_namespace'::regclass
+                and d.refobjid = (select s.oid from ledger_schema as s)
+            union
+            select
+                d.classid,
+                d.objid
+            from parts as p
+            inner join pg_depend as d on d.refclassid = p.classid and d.refobjid = p.objid
+            where d.deptype in ('a', 'i', 'P', 'S')
+        ),
+
+        problems (problem) as (
+            select
+                format(
+                    '%s belongs to role %s',
+                    pg_describe_object(o.classid, o.objid, 0), pg_get_userbyid(o.owner_oid)
+                )
+            from owned as o
+            where o.schema_oid = (select s.oid from ledger_schema as s)
+                and o.owner_oid not in (select t.oid from trusted as t)
+            union
+            -- Views, checks and routines are made anew by every deploy, before anything uses them.
+            select
+                format(
+                    '%s uses %s, which belongs to role %s',
+                    pg_describe_object(p.classid, p.objid, 0),
+                    pg_describe_object(o.classid, o.objid, 0),
+                    pg_get_userbyid(o.owner_oid)
+                )
+            from parts as p
+            inner join pg_depend as d on d.classid = p.classid and d.objid = p.objid
+            inner join owned as o on o.classid = d.refclassid and o.objid = d.refobjid
+            left join pg_rewrite as w on p.classid = 'pg_rewrite'::regclass and w.oid = p.objid
+            left join pg_class as v on v.oid = w.ev_class
+            where p.classid in (
+                    'pg_trigger'::regclass, 'pg_rewrite'::regclass, 'pg_policy'::regclass,
+                    'pg_attrdef'::regclass, 'pg_class'::regclass
+                )
+                and d.deptype = 'n'
+                and v.relkind is distinct from 'v'
+                and o.owner_oid not in (select t.oid from trusted as t)
+            union
+            select
+                format(
+                    '%s, which belongs to role %s, refers to %s',
+                    pg_describe_object('pg_constraint'::regclass, f.oid, 0),
+                    pg_get_userbyid(c.relowner),
+                    pg_describe_object('pg_class'::regclass, f.confrelid, 0)
+                )
+            from pg_constraint as f
+            inner join pg_class as r on r.oid = f.confrelid
+            inner join ledger_schema as s on s.oid = r.relnamespace
+            inner join pg_class as c on c.oid = f.conrelid
+            where f.contype = 'f' and c.relowner not in (select t.oid from trusted as t)
+            union
+            -- It could add a function while the deploy is under way, which fits a call better than the ledger's own.
+            select
+                format(
+                    '%s may create objects in the schema '
+                    '(revoke create on schema record_ledger from %s)',
+                    g.named,
+                    g.quoted
+                )
+            from ledger_schema as s
+            cross join lateral aclexplode(s.nspacl) as a
+            cross join lateral (
+                select
+                    case a.grantee
+                        when 0 then 'PUBLIC'
+                        else 'role ' || pg_get_userbyid(a.grantee)
+                    end as named,
+                    case a.grantee
+                        when 0 then 'public'
+                        else quote_ident(pg_get_userbyid(a.grantee))
+                    end as quoted
+            ) as g
+            where a.privilege_type = 'CREATE' and a.grantee not in (select t.oid from trusted as t)
+        )
+
+        select
+            json_build_object(
+                'owner', (select pg_get_userbyid(s.nspowner) from ledger_schema as s),
+                'owner_is_trusted', (
+                    select s.nspowner in (select m.oid from mine as m)
+                    from ledger_schema as s
+                ),
+                -- For doctor: a user who only works with the ledger takes it as it is.
+                'owner_is_strange', (
+                    select
+                        s.nspowner not in (select m.oid from mine as m)
+                        and not o.rolsuper
+                        and (me.rolsuper or pg_has_role(me.oid, d.datdba, 'member'))
+                    from ledger_schema as s
+                    inner join pg_roles as o on o.oid = s.nspowner
+                    cross join me
+                    cross join pg_database as d
+                    where d.datname = current_database()
+                ),
+                'problem_count', (select count(*) from problems),
+                'problems', (
+                    select string_agg(p.problem, '; ' order by p.problem)
+                    from (select q.problem from problems as q
+                order by q.problem limit 20) as p
+                )
+            )::text
+    ),
+    true
+);
+-- record_ledger trust: refuses (RL006) to build on what a stranger made, and acts as the ledger's owner from here on.
+-- The schema, then the locks that the deploy will need, then what hangs on the tables; half a ledger is refused too.
+-- Applied by: every deploy, after strangers.sql, in which the rule stands whom a deploy trusts.
+-- Rules: nothing of the schema is called or written before this; all of a ledger belongs to one role.
+do $$
+declare
+    v_user text := current_user;
+    v_named text := nullif(current_setting('record_ledger.owner', true), '');
+    v_found json := nullif(current_setting('record_ledger.strangers', true), '')::json;
+    v_owner text;
+    v_object record;
+    v_waits_for text := 'schema record_ledger';
+    v_relation oid;
+    v_holders text;
+    v_applied integer;
+    v_missing text;
+    v_text text;
+begin
+    if v_named is not null and to_regrole(quote_ident(v_named)) is null then
+        raise exception 'deploy refused: role %, the owner that was asked for, does not exist',
+            v_named
+            using errcode = 'RL006', hint = format('Have an administrator run: create role %I',
+                v_named);
+    end if;
+    if v_named is not null and not pg_has_role(v_user, v_named, 'member') then
+        raise exception 'deploy refused: % may not act as %, the owner that was asked for',
+            v_user, v_named
+            using errcode = 'RL006', hint = format('Have an administrator run: grant %I to %I',
+                v_named, v_user);
+    end if;
+
+    -- ---------------------------------------------------------------- whose schema it is
+    if v_found ->> 'owner' is null then
+        begin
+            execute format(
+                'create schema record_ledger authorization %I', coalesce(v_named, v_user)
+            );
+        exception
+            when duplicate_schema or unique_violation then
+                raise exception
+                    'deploy refused: schema record_ledger was created by another session meanwhile'
+                    using errcode = 'RL006', hint = 'Deploy again: its owner is looked at then.';
+        end;
+        v_owner := coalesce(v_named, v_user);
+    else
+        v_owner := v_found ->> 'owner';
+        if not (v_found ->> 'owner_is_trusted')::boolean then
+            raise exception 'deploy refused: schema record_ledger belongs to role %, which % %',
+                v_owner, v_user,
+                case (select r.rolsuper from pg_roles as r where r.rolname = v_user)
+                    when true then 'has no reason to trust: it is not an administrator and does '
+                        'not own the database'
+                    else 'is not a member of'
+                end
+                using errcode = 'RL006', hint = format(
+                    'If the ledger is to belong to %1$s, deploy as %1$s, or name it: record-ledger '
+                    'deploy --owner %2$L. If it is not, and nothing in the schema is needed, have '
+                    'an administrator run: drop schema record_ledger cascade. Then deploy again.',
+                    v_owner, v_owner
+                );
+        end if;
+    end if;
+    if (v_found ->> 'problem_count')::integer > 0 then
+        raise exception
+            'deploy refused: schema record_ledger holds what another role can change: %',
+            (v_found ->> 'problems') || case
+                when (v_found ->> 'problem_count')::integer > 20
+                    then format('; and %s more', (v_found ->> 'problem_count')::integer - 20)
+                else ''
+            end
+            using errcode = 'RL006', hint = format(
+                'Have an administrator drop what is not needed, give the rest to %s (alter ... '
+                'owner to %I), and deploy again. If there is no ledger yet: drop schema '
+                'record_ledger cascade.', v_owner, v_owner
+            );
+    end if;
+
+    -- ---------------------------------------------------------------- one owner
+    -- A superuser who upgraded a ledger of another role has left its own objects there: they would run as superuser.
+    if v_named is not null and v_owner <> v_named then
+        execute format('alter schema record_ledger owner to %I', v_named);
+        v_owner := v_named;
+    end if;
+    for v_object in
+        select
+            format('table record_ledger.%I', c.relname) as name,
+            pg_get_userbyid(c.relowner) as owner
+        from pg_class as c
+        where c.relnamespace = to_regnamespace('record_ledger')
+            and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+            and c.relowner <> to_regrole(quote_ident(v_owner))
+            -- A sequence that belongs to a column goes with its table.
+            and not exists (
+                select
+                from pg_depend as d
+                where d.classid = 'pg_class'::regclass and d.objid = c.oid
+                    and d.refclassid = 'pg_class'::regclass and d.deptype in ('a', 'i')
+                    and c.relkind = 'S'
+            )
+        union all
+        select format('routine %s', p.oid::regprocedure), pg_get_userbyid(p.proowner)
+        from pg_proc as p
+        where p.pronamespace = to_regnamespace('record_ledger') and p.prokind in ('f', 'p', 'w')
+            and p.proowner <> to_regrole(quote_ident(v_owner))
+        union all
+        select format('type %s', t.oid::regtype), pg_get_userbyid(t.typowner)
+        from pg_type as t
+        left join pg_class as c on c.oid = t.typrelid
+        where t.typnamespace = to_regnamespace('record_ledger')
+            and (t.typrelid = 0 and t.typelem = 0 or c.relkind = 'c')
+            and t.typowner <> to_regrole(quote_ident(v_owner))
+    loop
+        v_waits_for := v_object.name;
+        begin
+            execute format('alter %s owner to %I', v_object.name, v_owner);
+        exception
+            when insufficient_privilege then
+                raise exception 'deploy refused: % belongs to role %, and the ledger to %',
+                    v_object.name, v_object.owner, v_owner
+                    using errcode = 'RL006', hint = format(
+                        'Have an administrator run: alter %s owner to %I', v_object.name, v_owner
+                    );
+        end;
+    end loop;
+    if v_owner <> v_user then
+        begin
+            execute format('set local role %I', v_owner);
+        exception
+            when insufficient_privilege then
+                raise exception 'deploy refused: the ledger belongs to %, and % may not act as it',
+                    v_owner, v_user
+                    using errcode = 'RL006', hint = format(
+                        'Have an administrator run: grant %I to %I', v_owner, v_user
+                    );
+        end;
+    end if;
+
+    -- ---------------------------------------------------------------- is it a ledger, all of it
+    if exists (
+        select
+        from pg_class as c
+        where c.oid = to_regclass('record_ledger.migration') and c.relkind = 'r'
+            and 3 = (
+                select count(*)
+                from pg_attribute as a
+                where a.attrelid = c.oid and a.attname in ('version', 'name', 'checksum')
+                    and not a.attisdropped
+            )
+    ) then
+        select max(m.version) into v_applied from record_ledger.migration as m;
+    end if;
+    if v_applied is null then
+        select string_agg(o.name, ', ' order by o.name) into v_missing
+        from (
+            select pg_describe_object(d.classid, d.objid, 0) as name
+            from pg_depend as d
+            where d.refclassid = 'pg_namespace'::regclass
+                and d.refobjid = to_regnamespace('record_ledger')
+            order by 1
+            limit 20
+        ) as o;
+        if v_missing is not null then
+            raise exception
+                'deploy refused: schema record_ledger is not empty and holds no ledger: %', v_missing
+                using errcode = 'RL006', hint = 'If nothing in it is needed: drop schema '
+                'record_ledger cascade. If it is, move it to another schema. Then deploy again.';
+        end if;
+    else
+        select string_agg(t.name, ', ' order by t.name) into v_missing
+        from (
+            values
+            (1, 'deployment'), (1, 'pipeline'), (1, 'pipeline_event'), (1, 'record'),
+            (1, 'record_event'), (1, 'claim'), (3, 'archived_record'),
+            (3, 'archived_record_event'), (4, 'record_observation'),
+            (4, 'archived_record_observation')
+        ) as t (since, name)
+        where t.since <= v_applied
+            and not exists (
+                select
+                from pg_class as c
+                where c.oid = to_regclass('record_ledger.' || t.name) and c.relkind in ('r', 'p')
+            );
+        if v_missing is not null then
+            raise exception 'deploy refused: the ledger is not whole: table % missing from schema '
+                'record_ledger', v_missing
+                using errcode = 'RL006', hint = 'Restore the schema from a backup. To begin with '
+                'an empty ledger: drop schema record_ledger cascade, and deploy again.';
+        end if;
+    end if;
+
+    -- ---------------------------------------------------------------- the locks, before anything is changed
+    -- Without a migration no table that passes write is locked: they go on beside a deploy. The deploy's own two are:
+    -- a trigger that is being created there would run in it. A pass locks its pipeline first and then records: in
+    -- another order it and a migration would wait for each other.
+    for v_object in
+        select c.oid, c.relname, c.relkind
+        from pg_class as c
+        where c.relnamespace = to_regnamespace('record_ledger') and c.relkind in ('r', 'p', 'v')
+            and not c.relispartition
+            and (
+                c.relkind = 'v' or c.relname in ('migration', 'deployment')
+                or v_applied < current_setting('record_ledger.migrations')::integer
+            )
+        order by c.relname <> 'pipeline', c.relname <> 'record', c.relkind = 'v', c.relname
+    loop
+        v_waits_for := format(
+            '%s record_ledger.%I',
+            case v_object.relkind when 'v' then 'view' else 'table' end,
+            v_object.relname
+        );
+        v_relation := v_object.oid;
+        if v_object.relkind = 'v' then
+            -- Changes nothing. A view that is locked by `lock` has its tables locked too, against readers.
+            execute format('alter view record_ledger.%I owner to %I', v_object.relname, v_owner);
+        else
+            execute format(
+                'lock table record_ledger.%I in %s mode',
+                v_object.relname,
+                case
+                    when v_object.relname in ('migration', 'deployment') then 'share row exclusive'
+                    else 'access exclusive'
+                end
+            );
+        end if;
+    end loop;
+
+    -- ---------------------------------------------------------------- checks that a stranger's operator was bound into
+    -- A deploy of 0.4.0 or older took `numeric = integer` from any schema of the deployer's path, for ever.
+    for v_object in
+        select distinct k.oid, k.conname, k.conrelid::regclass as relation
+        from pg_constraint as k
+        inner join pg_depend as d on d.classid = 'pg_constraint'::regclass and d.objid = k.oid
+        where k.connamespace = to_regnamespace('record_ledger')
+            and k.contype = 'c' and k.conrelid <> 0 and k.coninhcount = 0
+            and (
+                d.refclassid = 'pg_operator'::regclass
+                or d.refclassid = 'pg_proc'::regclass
+                and d.refobjid not in (
+                    select p.oid from pg_proc as p where p.pronamespace = k.connamespace
+                )
+            )
+    loop
+        v_text := pg_get_constraintdef(v_object.oid);
+        for v_missing in
+            select distinct quote_ident(n.nspname) || '.'
+            from pg_depend as d
+            left join pg_operator as o
+                on d.refclassid = 'pg_operator'::regclass and o.oid = d.refobjid
+            left join pg_proc as p
+                on d.refclassid = 'pg_proc'::regclass and p.oid = d.refobjid
+            inner join pg_namespace as n on n.oid = coalesce(o.oprnamespace, p.pronamespace)
+            where d.classid = 'pg_constraint'::regclass and d.objid = v_object.oid
+        loop
+            v_text := replace(v_text, v_missing, '');
+        end loop;
+        execute format(
+            'alter table %s drop constraint %I, add constraint %I %s',
+            v_object.relation, v_object.conname, v_object.conname, v_text
+        );
+    end loop;
+exception
+    when lock_not_available then
+        select string_agg(
+            coalesce(
+                format(
+                    'process %s of user %s, application %L%s',
+                    l.pid,
+                    coalesce(a.usename, 'unknown'),
+                    coalesce(a.application_name, ''),
+                    ', since ' || to_char(
+                        coalesce(a.xact_start, a.state_change) at time zone 'UTC',
+                        'YYYY-MM-DD"T"HH24:MI:SS"Z"'
+                    )
+                ),
+                'a prepared transaction (pg_prepared_xacts)'
+            ), '; '
+        )
+        into v_holders
+        from (
+            select distinct k.pid
+            from pg_locks as k
+            where k.locktype = 'relation' and k.granted and k.relation = v_relation
+                and k.database = (
+                    select d.oid from pg_database as d where d.datname = current_database()
+                )
+                and k.pid is distinct from pg_backend_pid()
+        ) as l
+        left join pg_stat_activity as a on a.pid = l.pid;
+        raise exception 'deploy refused: % was not free within %; it is in use by %',
+            v_waits_for,
+            current_setting('lock_timeout'),
+            coalesce(v_holders, 'a session that has ended meanwhile')
+            using errcode = 'RL006', hint = 'Wait until it is done, and deploy again, or have an '
+            'administrator end it: select pg_terminate_backend(PID).';
+end
+$$;
+-- record_ledger.begin_deploy, migrate, end_deploy: what a deploy decides, so that psql and Python decide alike.
+-- Read by every deploy script once the schema can be trusted; written to be applied again and again.
+-- Called by: the script that `record-ledger deploy` runs (and `record-ledger deploy --print-sql` prints).
+-- Rules: no step back to an older release, no edit of a released migration.
+
 comment on schema record_ledger is
 'The record ledger: which time window of which pipeline is next, settled, complete and free. Views and routines are public, tables private.';
 
@@ -87,6 +752,8 @@ comment on function record_ledger.begin_deploy(text, integer) is
 create or replace function record_ledger.migrate(version integer, name text, body text)
 returns void
 language plpgsql
+-- The body finds the catalogue's names too, also called by hand from a session with another path.
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     -- A checkout on Windows may have turned the line ends; that is no edit.
@@ -5164,6 +5831,7 @@ declare
     v_year timestamp;
     v_table text;
     v_partition text;
+    v_grantee text;
 begin
     for v_year in
         select n
@@ -5186,6 +5854,22 @@ begin
                 'create table record_ledger.%I (like record_ledger.%I including all)',
                 v_partition, v_table
             );
+            -- The owner's default privileges may grant rights on whatever it creates.
+            for v_grantee in
+                select distinct
+                    case a.grantee
+                        when 0 then 'public'
+                        else quote_ident(pg_get_userbyid(a.grantee))
+                    end
+                from pg_class as c
+                cross join lateral aclexplode(c.relacl) as a
+                where c.oid = to_regclass(format('record_ledger.%I', v_partition))
+                    and a.grantee <> c.relowner
+            loop
+                execute format(
+                    'revoke all on table record_ledger.%I from %s', v_partition, v_grantee
+                );
+            end loop;
             -- Of a table's triggers only those for each row pass to its partitions.
             execute format(
                 'create trigger refuse_truncate before truncate on record_ledger.%I '
@@ -8464,6 +9148,54 @@ comment on column record_ledger.records_at_risk.is_at_risk is 'Whether no more t
 -- Rules: every function that a view calls must be executable by the view's readers.
 do $$
 declare
+    v_right record;
+    v_others text[] := '{}';
+begin
+    -- Granted by hand, or by the owner's default privileges: to write past the routines, or to hang a trigger on a
+    -- table, which runs as the owner. A backup's right to read stays.
+    for v_right in
+        select distinct
+            c.oid::regclass as relation,
+            a.privilege_type as name,
+            c.relkind,
+            case a.grantee
+                when 0 then 'public'
+                else quote_ident(pg_get_userbyid(a.grantee))
+            end as grantee
+        from pg_class as c
+        cross join lateral (
+            select x.grantee, x.privilege_type
+            from aclexplode(c.relacl) as x
+            union
+            select x.grantee, x.privilege_type
+            from pg_attribute as t
+            cross join lateral aclexplode(t.attacl) as x
+            where t.attrelid = c.oid
+        ) as a
+        where c.relnamespace = to_regnamespace('record_ledger') and a.grantee <> c.relowner
+            and a.privilege_type <> 'SELECT'
+    loop
+        execute format(
+            'revoke %s on %s %s from %s cascade',
+            v_right.name,
+            case v_right.relkind when 'S' then 'sequence' else 'table' end,
+            v_right.relation,
+            v_right.grantee
+        );
+        if v_right.grantee not in ('public', 'record_ledger_reader', 'record_ledger_runner') then
+            v_others := v_others || v_right.grantee;
+        end if;
+    end loop;
+    if cardinality(v_others) > 0 then
+        raise warning
+            'rights to change the ledger''s tables are taken from %: grant record_ledger_runner.',
+            (select string_agg(distinct o, ', ') from unnest(v_others) as o);
+    end if;
+end
+$$;
+
+do $$
+declare
     v_role text;
     v_object text;
 begin
@@ -8472,21 +9204,8 @@ begin
     revoke all on all sequences in schema record_ledger from public;
     revoke all on all routines in schema record_ledger from public;
     foreach v_role in array array['record_ledger_reader', 'record_ledger_runner'] loop
-        if to_regrole(v_role) is null then
-            begin
-                execute format('create role %I nologin', v_role);
-            exception
-                when insufficient_privilege then
-                    raise warning
-                        'role % does not exist and % may not create it: nothing is granted to it. '
-                        'Have an administrator create it and deploy again.',
-                        v_role, current_user;
-                    continue;
-                when duplicate_object or unique_violation then
-                    -- Roles belong to the whole server: another database was deployed at the same time.
-                    null;
-            end;
-        end if;
+        -- roles.sql has said so.
+        continue when to_regrole(v_role) is null;
         execute format('revoke all on all tables in schema record_ledger from %I', v_role);
         execute format('revoke all on all routines in schema record_ledger from %I', v_role);
         execute format('grant usage on schema record_ledger to %I', v_role);
@@ -8670,6 +9389,568 @@ begin
 end
 $$;
 select record_ledger.end_deploy('0.5.0');
+-- record_ledger strangers: who owns the schema, and what in it or on it belongs to a role that the user cannot trust.
+-- One statement, which reads the catalogue only and calls nothing of the schema. Its answer is JSON, and stays in the
+-- setting record_ledger.strangers until the transaction ends. Run it with search_path = pg_catalog, pg_temp.
+-- Read by: every deploy before it touches the schema, and again as its last step; `record-ledger doctor`.
+-- Rules: trusted are superusers, the schema's owner (who is judged apart) and the user. An ordinary user trusts the
+-- roles it is a member of as well. A superuser is a member of every role, and trusts the database's owner alone.
+select set_config(
+    'record_ledger.strangers',
+    (
+        with recursive me as (
+            select
+                r.oid,
+                r.rolsuper
+            from pg_roles as r
+            where r.rolname = current_user
+        ),
+
+        ledger_schema as (
+            select
+                n.oid,
+                n.nspowner,
+                n.nspacl
+            from pg_namespace as n
+            where n.nspname = 'record_ledger'
+        ),
+
+        mine as (
+            select r.oid
+            from pg_roles as r
+            cross join me
+            where r.oid = me.oid
+                or not me.rolsuper and pg_has_role(me.oid, r.oid, 'member')
+                or me.rolsuper and (
+                    r.rolsuper
+                    or r.rolname = 'pg_database_owner'
+                    or r.oid = (
+                        select d.datdba
+                        from pg_database as d
+                        where d.datname = current_database()
+                    )
+                )
+                -- Named by the deployer: trust.sql judges whether the user may act as it.
+                or r.rolname = current_setting('record_ledger.owner', true)
+        ),
+
+        trusted as (
+            select m.oid
+            from mine as m
+            union
+            select r.oid
+            from pg_roles as r
+            where r.rolsuper
+            union
+            select s.nspowner
+            from ledger_schema as s
+        ),
+
+        -- Everything that a role can own in a schema, but for what follows its table: indexes and row types.
+        owned (classid, objid, schema_oid, owner_oid) as (
+            select
+                'pg_class'::regclass,
+                c.oid,
+                c.relnamespace,
+                c.relowner
+            from pg_class as c
+            where c.relkind not in ('i', 'I', 't', 'c')
+            union all
+            select
+                'pg_proc'::regclass,
+                p.oid,
+                p.pronamespace,
+                p.proowner
+            from pg_proc as p
+            union all
+            select
+                'pg_type'::regclass,
+                t.oid,
+                t.typnamespace,
+                t.typowner
+            from pg_type as t
+            left join pg_class as c on c.oid = t.typrelid
+            where (t.typrelid = 0 or c.relkind = 'c')
+                and not exists (
+                    select
+                    from pg_type as e
+                    where e.typarray = t.oid
+                )
+            union all
+            select
+                'pg_operator'::regclass,
+                o.oid,
+                o.oprnamespace,
+                o.oprowner
+            from pg_operator as o
+            union all
+            select
+                'pg_opclass'::regclass,
+                o.oid,
+                o.opcnamespace,
+                o.opcowner
+            from pg_opclass as o
+            union all
+            select
+                'pg_opfamily'::regclass,
+                o.oid,
+                o.opfnamespace,
+                o.opfowner
+            from pg_opfamily as o
+            union all
+            select
+                'pg_collation'::regclass,
+                c.oid,
+                c.collnamespace,
+                c.collowner
+            from pg_collation as c
+            union all
+            select
+                'pg_conversion'::regclass,
+                c.oid,
+                c.connamespace,
+                c.conowner
+            from pg_conversion as c
+            union all
+            select
+                'pg_statistic_ext'::regclass,
+                s.oid,
+                s.stxnamespace,
+                s.stxowner
+            from pg_statistic_ext as s
+            union all
+            select
+                'pg_ts_config'::regclass,
+                t.oid,
+                t.cfgnamespace,
+                t.cfgowner
+            from pg_ts_config as t
+            union all
+            select
+                'pg_ts_dict'::regclass,
+                t.oid,
+                t.dictnamespace,
+                t.dictowner
+            from pg_ts_dict as t
+            union all
+            select
+                'pg_extension'::regclass,
+                e.oid,
+                e.extnamespace,
+                e.extowner
+            from pg_extension as e
+        ),
+
+        -- The schema's objects, and what belongs to them: triggers, rules, policies, defaults, indexes.
+        parts (classid, objid) as (
+            select
+                d.classid,
+                d.objid
+            from pg_depend as d
+            where d.refclassid = 'pg_namespace'::regclass
+                and d.refobjid = (select s.oid from ledger_schema as s)
+            union
+            select
+                d.classid,
+                d.objid
+            from parts as p
+            inner join pg_depend as d on d.refclassid = p.classid and d.refobjid = p.objid
+            where d.deptype in ('a', 'i', 'P', 'S')
+        ),
+
+        problems (problem) as (
+            select
+                format(
+                    '%s belongs to role %s',
+                    pg_describe_object(o.classid, o.objid, 0), pg_get_userbyid(o.owner_oid)
+                )
+            from owned as o
+            where o.schema_oid = (select s.oid from ledger_schema as s)
+                and o.owner_oid not in (select t.oid from trusted as t)
+            union
+            -- Views, checks and routines are made anew by every deploy, before anything uses them.
+            select
+                format(
+                    '%s uses %s, which belongs to role %s',
+                    pg_describe_object(p.classid, p.objid, 0),
+                    pg_describe_object(o.classid, o.objid, 0),
+                    pg_get_userbyid(o.owner_oid)
+                )
+            from parts as p
+            inner join pg_depend as d on d.classid = p.classid and d.objid = p.objid
+            inner join owned as o on o.classid = d.refclassid and o.objid = d.refobjid
+            left join pg_rewrite as w on p.classid = 'pg_rewrite'::regclass and w.oid = p.objid
+            left join pg_class as v on v.oid = w.ev_class
+            where p.classid in (
+                    'pg_trigger'::regclass, 'pg_rewrite'::regclass, 'pg_policy'::regclass,
+                    'pg_attrdef'::regclass, 'pg_class'::regclass
+                )
+                and d.deptype = 'n'
+                and v.relkind is distinct from 'v'
+                and o.owner_oid not in (select t.oid from trusted as t)
+            union
+            select
+                format(
+                    '%s, which belongs to role %s, refers to %s',
+                    pg_describe_object('pg_constraint'::regclass, f.oid, 0),
+                    pg_get_userbyid(c.relowner),
+                    pg_describe_object('pg_class'::regclass, f.confrelid, 0)
+                )
+            from pg_constraint as f
+            inner join pg_class as r on r.oid = f.confrelid
+            inner join ledger_schema as s on s.oid = r.relnamespace
+            inner join pg_class as c on c.oid = f.conrelid
+            where f.contype = 'f' and c.relowner not in (select t.oid from trusted as t)
+            union
+            -- It could add a function while the deploy is under way, which fits a call better than the ledger's own.
+            select
+                format(
+                    '%s may create objects in the schema '
+                    '(revoke create on schema record_ledger from %s)',
+                    g.named,
+                    g.quoted
+                )
+            from ledger_schema as s
+            cross join lateral aclexplode(s.nspacl) as a
+            cross join lateral (
+                select
+                    case a.grantee
+                        when 0 then 'PUBLIC'
+                        else 'role ' || pg_get_userbyid(a.grantee)
+                    end as named,
+                    case a.grantee
+                        when 0 then 'public'
+                        else quote_ident(pg_get_userbyid(a.grantee))
+                    end as quoted
+            ) as g
+            where a.privilege_type = 'CREATE' and a.grantee not in (select t.oid from trusted as t)
+        )
+
+        select
+            json_build_object(
+                'owner', (select pg_get_userbyid(s.nspowner) from ledger_schema as s),
+                'owner_is_trusted', (
+                    select s.nspowner in (select m.oid from mine as m)
+                    from ledger_schema as s
+                ),
+                -- For doctor: a user who only works with the ledger takes it as it is.
+                'owner_is_strange', (
+                    select
+                        s.nspowner not in (select m.oid from mine as m)
+                        and not o.rolsuper
+                        and (me.rolsuper or pg_has_role(me.oid, d.datdba, 'member'))
+                    from ledger_schema as s
+                    inner join pg_roles as o on o.oid = s.nspowner
+                    cross join me
+                    cross join pg_database as d
+                    where d.datname = current_database()
+                ),
+                'problem_count', (select count(*) from problems),
+                'problems', (
+                    select string_agg(p.problem, '; ' order by p.problem)
+                    from (select q.problem from problems as q
+                order by q.problem limit 20) as p
+                )
+            )::text
+    ),
+    true
+);
+-- record_ledger trust: refuses (RL006) to build on what a stranger made, and acts as the ledger's owner from here on.
+-- The schema, then the locks that the deploy will need, then what hangs on the tables; half a ledger is refused too.
+-- Applied by: every deploy, after strangers.sql, in which the rule stands whom a deploy trusts.
+-- Rules: nothing of the schema is called or written before this; all of a ledger belongs to one role.
+do $$
+declare
+    v_user text := current_user;
+    v_named text := nullif(current_setting('record_ledger.owner', true), '');
+    v_found json := nullif(current_setting('record_ledger.strangers', true), '')::json;
+    v_owner text;
+    v_object record;
+    v_waits_for text := 'schema record_ledger';
+    v_relation oid;
+    v_holders text;
+    v_applied integer;
+    v_missing text;
+    v_text text;
+begin
+    if v_named is not null and to_regrole(quote_ident(v_named)) is null then
+        raise exception 'deploy refused: role %, the owner that was asked for, does not exist',
+            v_named
+            using errcode = 'RL006', hint = format('Have an administrator run: create role %I',
+                v_named);
+    end if;
+    if v_named is not null and not pg_has_role(v_user, v_named, 'member') then
+        raise exception 'deploy refused: % may not act as %, the owner that was asked for',
+            v_user, v_named
+            using errcode = 'RL006', hint = format('Have an administrator run: grant %I to %I',
+                v_named, v_user);
+    end if;
+
+    -- ---------------------------------------------------------------- whose schema it is
+    if v_found ->> 'owner' is null then
+        begin
+            execute format(
+                'create schema record_ledger authorization %I', coalesce(v_named, v_user)
+            );
+        exception
+            when duplicate_schema or unique_violation then
+                raise exception
+                    'deploy refused: schema record_ledger was created by another session meanwhile'
+                    using errcode = 'RL006', hint = 'Deploy again: its owner is looked at then.';
+        end;
+        v_owner := coalesce(v_named, v_user);
+    else
+        v_owner := v_found ->> 'owner';
+        if not (v_found ->> 'owner_is_trusted')::boolean then
+            raise exception 'deploy refused: schema record_ledger belongs to role %, which % %',
+                v_owner, v_user,
+                case (select r.rolsuper from pg_roles as r where r.rolname = v_user)
+                    when true then 'has no reason to trust: it is not an administrator and does '
+                        'not own the database'
+                    else 'is not a member of'
+                end
+                using errcode = 'RL006', hint = format(
+                    'If the ledger is to belong to %1$s, deploy as %1$s, or name it: record-ledger '
+                    'deploy --owner %2$L. If it is not, and nothing in the schema is needed, have '
+                    'an administrator run: drop schema record_ledger cascade. Then deploy again.',
+                    v_owner, v_owner
+                );
+        end if;
+    end if;
+    if (v_found ->> 'problem_count')::integer > 0 then
+        raise exception
+            'deploy refused: schema record_ledger holds what another role can change: %',
+            (v_found ->> 'problems') || case
+                when (v_found ->> 'problem_count')::integer > 20
+                    then format('; and %s more', (v_found ->> 'problem_count')::integer - 20)
+                else ''
+            end
+            using errcode = 'RL006', hint = format(
+                'Have an administrator drop what is not needed, give the rest to %s (alter ... '
+                'owner to %I), and deploy again. If there is no ledger yet: drop schema '
+                'record_ledger cascade.', v_owner, v_owner
+            );
+    end if;
+
+    -- ---------------------------------------------------------------- one owner
+    -- A superuser who upgraded a ledger of another role has left its own objects there: they would run as superuser.
+    if v_named is not null and v_owner <> v_named then
+        execute format('alter schema record_ledger owner to %I', v_named);
+        v_owner := v_named;
+    end if;
+    for v_object in
+        select
+            format('table record_ledger.%I', c.relname) as name,
+            pg_get_userbyid(c.relowner) as owner
+        from pg_class as c
+        where c.relnamespace = to_regnamespace('record_ledger')
+            and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+            and c.relowner <> to_regrole(quote_ident(v_owner))
+            -- A sequence that belongs to a column goes with its table.
+            and not exists (
+                select
+                from pg_depend as d
+                where d.classid = 'pg_class'::regclass and d.objid = c.oid
+                    and d.refclassid = 'pg_class'::regclass and d.deptype in ('a', 'i')
+                    and c.relkind = 'S'
+            )
+        union all
+        select format('routine %s', p.oid::regprocedure), pg_get_userbyid(p.proowner)
+        from pg_proc as p
+        where p.pronamespace = to_regnamespace('record_ledger') and p.prokind in ('f', 'p', 'w')
+            and p.proowner <> to_regrole(quote_ident(v_owner))
+        union all
+        select format('type %s', t.oid::regtype), pg_get_userbyid(t.typowner)
+        from pg_type as t
+        left join pg_class as c on c.oid = t.typrelid
+        where t.typnamespace = to_regnamespace('record_ledger')
+            and (t.typrelid = 0 and t.typelem = 0 or c.relkind = 'c')
+            and t.typowner <> to_regrole(quote_ident(v_owner))
+    loop
+        v_waits_for := v_object.name;
+        begin
+            execute format('alter %s owner to %I', v_object.name, v_owner);
+        exception
+            when insufficient_privilege then
+                raise exception 'deploy refused: % belongs to role %, and the ledger to %',
+                    v_object.name, v_object.owner, v_owner
+                    using errcode = 'RL006', hint = format(
+                        'Have an administrator run: alter %s owner to %I', v_object.name, v_owner
+                    );
+        end;
+    end loop;
+    if v_owner <> v_user then
+        begin
+            execute format('set local role %I', v_owner);
+        exception
+            when insufficient_privilege then
+                raise exception 'deploy refused: the ledger belongs to %, and % may not act as it',
+                    v_owner, v_user
+                    using errcode = 'RL006', hint = format(
+                        'Have an administrator run: grant %I to %I', v_owner, v_user
+                    );
+        end;
+    end if;
+
+    -- ---------------------------------------------------------------- is it a ledger, all of it
+    if exists (
+        select
+        from pg_class as c
+        where c.oid = to_regclass('record_ledger.migration') and c.relkind = 'r'
+            and 3 = (
+                select count(*)
+                from pg_attribute as a
+                where a.attrelid = c.oid and a.attname in ('version', 'name', 'checksum')
+                    and not a.attisdropped
+            )
+    ) then
+        select max(m.version) into v_applied from record_ledger.migration as m;
+    end if;
+    if v_applied is null then
+        select string_agg(o.name, ', ' order by o.name) into v_missing
+        from (
+            select pg_describe_object(d.classid, d.objid, 0) as name
+            from pg_depend as d
+            where d.refclassid = 'pg_namespace'::regclass
+                and d.refobjid = to_regnamespace('record_ledger')
+            order by 1
+            limit 20
+        ) as o;
+        if v_missing is not null then
+            raise exception
+                'deploy refused: schema record_ledger is not empty and holds no ledger: %', v_missing
+                using errcode = 'RL006', hint = 'If nothing in it is needed: drop schema '
+                'record_ledger cascade. If it is, move it to another schema. Then deploy again.';
+        end if;
+    else
+        select string_agg(t.name, ', ' order by t.name) into v_missing
+        from (
+            values
+            (1, 'deployment'), (1, 'pipeline'), (1, 'pipeline_event'), (1, 'record'),
+            (1, 'record_event'), (1, 'claim'), (3, 'archived_record'),
+            (3, 'archived_record_event'), (4, 'record_observation'),
+            (4, 'archived_record_observation')
+        ) as t (since, name)
+        where t.since <= v_applied
+            and not exists (
+                select
+                from pg_class as c
+                where c.oid = to_regclass('record_ledger.' || t.name) and c.relkind in ('r', 'p')
+            );
+        if v_missing is not null then
+            raise exception 'deploy refused: the ledger is not whole: table % missing from schema '
+                'record_ledger', v_missing
+                using errcode = 'RL006', hint = 'Restore the schema from a backup. To begin with '
+                'an empty ledger: drop schema record_ledger cascade, and deploy again.';
+        end if;
+    end if;
+
+    -- ---------------------------------------------------------------- the locks, before anything is changed
+    -- Without a migration no table that passes write is locked: they go on beside a deploy. The deploy's own two are:
+    -- a trigger that is being created there would run in it. A pass locks its pipeline first and then records: in
+    -- another order it and a migration would wait for each other.
+    for v_object in
+        select c.oid, c.relname, c.relkind
+        from pg_class as c
+        where c.relnamespace = to_regnamespace('record_ledger') and c.relkind in ('r', 'p', 'v')
+            and not c.relispartition
+            and (
+                c.relkind = 'v' or c.relname in ('migration', 'deployment')
+                or v_applied < current_setting('record_ledger.migrations')::integer
+            )
+        order by c.relname <> 'pipeline', c.relname <> 'record', c.relkind = 'v', c.relname
+    loop
+        v_waits_for := format(
+            '%s record_ledger.%I',
+            case v_object.relkind when 'v' then 'view' else 'table' end,
+            v_object.relname
+        );
+        v_relation := v_object.oid;
+        if v_object.relkind = 'v' then
+            -- Changes nothing. A view that is locked by `lock` has its tables locked too, against readers.
+            execute format('alter view record_ledger.%I owner to %I', v_object.relname, v_owner);
+        else
+            execute format(
+                'lock table record_ledger.%I in %s mode',
+                v_object.relname,
+                case
+                    when v_object.relname in ('migration', 'deployment') then 'share row exclusive'
+                    else 'access exclusive'
+                end
+            );
+        end if;
+    end loop;
+
+    -- ---------------------------------------------------------------- checks that a stranger's operator was bound into
+    -- A deploy of 0.4.0 or older took `numeric = integer` from any schema of the deployer's path, for ever.
+    for v_object in
+        select distinct k.oid, k.conname, k.conrelid::regclass as relation
+        from pg_constraint as k
+        inner join pg_depend as d on d.classid = 'pg_constraint'::regclass and d.objid = k.oid
+        where k.connamespace = to_regnamespace('record_ledger')
+            and k.contype = 'c' and k.conrelid <> 0 and k.coninhcount = 0
+            and (
+                d.refclassid = 'pg_operator'::regclass
+                or d.refclassid = 'pg_proc'::regclass
+                and d.refobjid not in (
+                    select p.oid from pg_proc as p where p.pronamespace = k.connamespace
+                )
+            )
+    loop
+        v_text := pg_get_constraintdef(v_object.oid);
+        for v_missing in
+            select distinct quote_ident(n.nspname) || '.'
+            from pg_depend as d
+            left join pg_operator as o
+                on d.refclassid = 'pg_operator'::regclass and o.oid = d.refobjid
+            left join pg_proc as p
+                on d.refclassid = 'pg_proc'::regclass and p.oid = d.refobjid
+            inner join pg_namespace as n on n.oid = coalesce(o.oprnamespace, p.pronamespace)
+            where d.classid = 'pg_constraint'::regclass and d.objid = v_object.oid
+        loop
+            v_text := replace(v_text, v_missing, '');
+        end loop;
+        execute format(
+            'alter table %s drop constraint %I, add constraint %I %s',
+            v_object.relation, v_object.conname, v_object.conname, v_text
+        );
+    end loop;
+exception
+    when lock_not_available then
+        select string_agg(
+            coalesce(
+                format(
+                    'process %s of user %s, application %L%s',
+                    l.pid,
+                    coalesce(a.usename, 'unknown'),
+                    coalesce(a.application_name, ''),
+                    ', since ' || to_char(
+                        coalesce(a.xact_start, a.state_change) at time zone 'UTC',
+                        'YYYY-MM-DD"T"HH24:MI:SS"Z"'
+                    )
+                ),
+                'a prepared transaction (pg_prepared_xacts)'
+            ), '; '
+        )
+        into v_holders
+        from (
+            select distinct k.pid
+            from pg_locks as k
+            where k.locktype = 'relation' and k.granted and k.relation = v_relation
+                and k.database = (
+                    select d.oid from pg_database as d where d.datname = current_database()
+                )
+                and k.pid is distinct from pg_backend_pid()
+        ) as l
+        left join pg_stat_activity as a on a.pid = l.pid;
+        raise exception 'deploy refused: % was not free within %; it is in use by %',
+            v_waits_for,
+            current_setting('lock_timeout'),
+            coalesce(v_holders, 'a session that has ended meanwhile')
+            using errcode = 'RL006', hint = 'Wait until it is done, and deploy again, or have an '
+            'administrator end it: select pg_terminate_backend(PID).';
+end
+$$;
 commit;
 {%- endraw %}
 {%- endmacro %}

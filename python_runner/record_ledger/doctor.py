@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from .connection import RetryPolicy, Session
 from .errors import LedgerError
 from .records import zone_offset
 from .redaction import redact
-from .sql_files import package_release
+from .sql_files import package_release, strangers_statement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,8 +41,13 @@ def examine(conninfo: str | None = None) -> list[Check]:
     session = Session(conninfo, RetryPolicy(tries=2, within=10.0))
     checks: list[Check] = []
     try:
-        for check in (_connection, _server, _pooling, _release, _roles, _rights, _clock, _zones):
+        for check in (_connection, _server, _pooling):
             checks += session.run("doctor", partial(_findings, check))
+        for check in (_owner, _release, _roles, _rights, _clock, _zones):
+            checks += session.run("doctor", partial(_pinned_findings, check))
+            # A stranger's functions would run with the rights of the user who asks.
+            if check is _owner and any(found.name == "owner" for found in checks if found.advice):
+                break
     except LedgerError as error:
         if checks:
             checks.append(Check("database", "error", error.message, error.hint or ""))
@@ -58,6 +64,43 @@ def _findings(
     connection: psycopg.Connection[Any],
 ) -> list[Check]:
     return list(check(connection))
+
+
+def _pinned_findings(
+    check: Callable[[psycopg.Connection[Any]], Iterator[Check]],
+    connection: psycopg.Connection[Any],
+) -> list[Check]:
+    """Looks in a transaction whose names are the catalogue's, whatever the user's path holds."""
+    with connection.transaction():
+        connection.execute(statements.PIN_NAMES)
+        return list(check(connection))
+
+
+def _owner(connection: psycopg.Connection[Any]) -> Iterator[Check]:
+    found = json.loads(_row(connection, strangers_statement())[0])
+    owner, user = found["owner"], connection.info.user
+    if owner is None:
+        return
+    if found["problem_count"]:
+        yield Check(
+            "owner",
+            "error",
+            f"schema record_ledger belongs to {owner}, and holds what other roles can change: "
+            f"{found['problems']}",
+            "Nothing else was looked at. Have an administrator drop what is not needed, and give "
+            f"the rest to {owner}.",
+        )
+    elif found["owner_is_strange"]:
+        yield Check(
+            "owner",
+            "error",
+            f"schema record_ledger belongs to {owner}, which is not an administrator and does not "
+            f"own the database: what it holds would run with the rights of {user}",
+            f"Nothing else was looked at. Ask as another user than {user}, or, if {owner} made "
+            "the schema without being asked to, drop it.",
+        )
+    else:
+        yield Check("owner", "ok", f"the ledger, and all that is in its schema, belongs to {owner}")
 
 
 def _connection(connection: psycopg.Connection[Any]) -> Iterator[Check]:

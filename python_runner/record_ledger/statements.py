@@ -241,9 +241,27 @@ join record_ledger.pipeline_progress as v on v.pipeline_id = %s::text
 """
 
 # ---------------------------------------------------------------- deploy and doctor
-IS_DEPLOYED = "select to_regclass('record_ledger.deployment') is not null"
-RELEASES = "select d.release from record_ledger.deployment as d order by d.deployed_at, d.release"
-MIGRATIONS = "select m.name from record_ledger.migration as m order by m.version"
+IS_DEPLOYED = "select pg_catalog.to_regclass('record_ledger.deployment') is not null"
+# Independent of DateStyle and TimeZone, so that the server reads what it wrote.
+SERVER_TIME = """
+select pg_catalog.to_char(
+    pg_catalog.clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
+)
+"""
+RELEASES_BEFORE = """
+select d.release
+from record_ledger.deployment as d
+where d.deployed_at < %s::timestamptz
+order by d.deployed_at, d.release
+"""
+MIGRATIONS_SINCE = """
+select m.name
+from record_ledger.migration as m
+where m.applied_at >= %s::timestamptz
+order by m.version
+"""
+# For the transaction: what a stranger has put into a schema of the user's path is not found.
+PIN_NAMES = "set local search_path = pg_catalog, pg_temp"
 SERVER = """
 select current_setting('server_version_num')::integer, current_user, current_database(),
     pg_catalog.clock_timestamp()

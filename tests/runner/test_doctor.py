@@ -22,7 +22,7 @@ def test_a_healthy_ledger_is_healthy(ledger_dsn, config):
         runner.register_pipeline(config("tokyo", timezone="Asia/Tokyo"))
 
     german = make_conninfo(ledger_dsn, options="-c datestyle=German -c intervalstyle=iso_8601")
-    assert [check.state for check in examine(german) if check.name != "pooling"] == ["ok"] * 8
+    assert [check.state for check in examine(german) if check.name != "pooling"] == ["ok"] * 9
     checks = examine(ledger_dsn)
 
     assert {check.state for check in checks} == {"ok"}
@@ -30,6 +30,7 @@ def test_a_healthy_ledger_is_healthy(ledger_dsn, config):
         "connection",
         "server",
         "pooling",
+        "owner",
         "release",
         "roles",
         "roles",
