@@ -1833,6 +1833,7 @@ create or replace function record_ledger.config_problems(config jsonb)
 returns text[]
 language plpgsql
 stable
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_problems text[] := '{}';
@@ -2522,6 +2523,7 @@ create or replace function record_ledger.duration(duration_text text)
 returns interval
 language plpgsql
 immutable strict
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_units constant text :=
@@ -2560,6 +2562,7 @@ create or replace function record_ledger.edit_distance(left_word text, right_wor
 returns integer
 language plpgsql
 immutable strict
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_left constant text[] := string_to_array(lower(left_word), null);
@@ -2718,6 +2721,7 @@ create or replace function record_ledger.first_window_start(
 returns timestamptz
 language plpgsql
 stable
+set search_path = pg_catalog, pg_temp
 as $$
 begin
     return coalesce(
@@ -2738,6 +2742,7 @@ create or replace function record_ledger.instant(instant_text text)
 returns timestamptz
 language plpgsql
 stable strict
+set search_path = pg_catalog, pg_temp
 as $$
 begin
     if instant_text
@@ -2885,13 +2890,13 @@ comment on function record_ledger.is_stage(text) is
 -- record_ledger.iso_time: an instant in ISO 8601 with the offset of the time zone in force.
 -- For functions that have set a pipeline's time zone, and errors about a time of the caller; else there is local_time.
 -- Read by: record_verdict, no_records_reason, check_range, check_backfill.
--- Rules: none.
+-- Rules: none. Names are qualified (README.md, Names).
 create or replace function record_ledger.iso_time(instant timestamptz)
 returns text
 language sql
 stable
 as $$
-    select to_json(instant) #>> '{}'
+    select pg_catalog.to_json(instant) #>> '{}'
 $$;
 comment on function record_ledger.iso_time(timestamptz) is
 'An instant in ISO 8601 with the offset of the session''s time zone.';
@@ -3231,7 +3236,7 @@ comment on function record_ledger.local_day(timestamptz, text) is
 -- record_ledger.local_instant: the first instant at which a zone's clocks show a local time or a later one.
 -- Where the local time happens twice, the first of both; where it is skipped, the end of the gap.
 -- Read by: day_start, start_instant, the runner for local times that people give.
--- Rules: none.
+-- Rules: none. Types are exact (README.md, Names).
 create or replace function record_ledger.local_instant(local_time timestamp, timezone text)
 returns timestamptz
 language plpgsql
@@ -3262,7 +3267,7 @@ begin
     end if;
     v_not_yet := v_first - interval '26 hours';
     while v_first - v_not_yet > interval '1 microsecond' loop
-        v_middle := v_not_yet + (v_first - v_not_yet) / 2;
+        v_middle := v_not_yet + (v_first - v_not_yet) / 2::double precision;
         if v_middle at time zone local_instant.timezone >= local_time then
             v_first := v_middle;
         else
@@ -3277,7 +3282,7 @@ comment on function record_ledger.local_instant(timestamp, text) is
 -- record_ledger.local_time: an instant as people of a zone write it, ISO 8601 with the offset in force.
 -- As the server reckons it: '2026-03-08T03:00:00-07:00'; fractions of a second only where there are any.
 -- Read by: every sentence that names an instant.
--- Rules: none.
+-- Rules: none. Types are exact (README.md, Names).
 create or replace function record_ledger.local_time(instant timestamptz, timezone text)
 returns text
 language plpgsql
@@ -3293,7 +3298,7 @@ begin
         || to_char(
             greatest(v_offset, -v_offset),
             -- Offsets of the nineteenth century have seconds.
-            case when extract(second from v_offset) = 0 then 'HH24:MI' else 'HH24:MI:SS' end
+            case when extract(second from v_offset) = 0::numeric then 'HH24:MI' else 'HH24:MI:SS' end
         );
 end
 $$;
@@ -3353,7 +3358,7 @@ comment on function record_ledger.lost_before(
 -- record_ledger.missing_fields: the check_fields that are empty in a record's fields.
 -- Empty is missing, null or "". Null, not an empty array, when nothing is missing: the record is complete.
 -- Read by: is_complete, store_windows, build_records, record_missing_fields, planned_passes, plan_runs.
--- Rules: the ledger's own columns are never empty.
+-- Rules: the ledger's own columns are never empty. Names are qualified (README.md, Names).
 create or replace function record_ledger.missing_fields(fields jsonb, check_fields text[])
 returns text[]
 language plpgsql
@@ -3367,7 +3372,7 @@ begin
         if coalesce(fields ->> v_field, '') = ''
             and v_field <> all (record_ledger.ledger_columns())
         then
-            v_missing := v_missing || v_field;
+            v_missing := pg_catalog.array_append(v_missing, v_field);
         end if;
     end loop;
     return v_missing;
@@ -3383,6 +3388,7 @@ create or replace function record_ledger.near_names(name text, candidates text[]
 returns text[]
 language sql
 immutable
+set search_path = pg_catalog, pg_temp
 as $$
     select array(
         select c.candidate
@@ -4601,6 +4607,7 @@ create or replace function record_ledger.recount_problems(config jsonb)
 returns text[]
 language plpgsql
 immutable
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_problems text[] := '{}';
@@ -4713,6 +4720,7 @@ create or replace function record_ledger.required_counts_problems(required_count
 returns text[]
 language plpgsql
 immutable
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_problems text[] := '{}';
@@ -4804,6 +4812,7 @@ create or replace function record_ledger.retention_problems(config jsonb)
 returns text[]
 language plpgsql
 immutable
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_problems text[] := '{}';
@@ -4858,7 +4867,7 @@ comment on function record_ledger.retention_problems(jsonb) is
 -- and with a source_retention at most half of the time that is left: a backoff never loses a record.
 -- Read by: end_claim, expire_leases, collect_expired_leases, next_candidate, deciding_record, record_verdict,
 -- expected_claims, plan_runs.
--- Rules: none.
+-- Rules: none. Types are exact and names qualified (README.md, Names).
 create or replace function record_ledger.retry_time(
     failed_at timestamptz,
     attempt integer,
@@ -4873,11 +4882,16 @@ as $$
     -- Reckoned in seconds: an interval that is doubled goes out of range after some thirty attempts, and the difference
     -- of two instants has a day part.
     select failed_at + interval '1 second' * least(
-        extract(epoch from (p).retry_delay) * power(2, least(attempt - 1, 60)),
+        extract(epoch from (p).retry_delay)::double precision
+        * pg_catalog.power(2::double precision, least(attempt - 1, 60)::double precision),
         greatest(86400, extract(epoch from (p).retry_delay)),
         case
             when (p).source_retention is not null then greatest(
-                floor(extract(epoch from window_end_time + (p).source_retention - failed_at) / 2), 0
+                pg_catalog.floor(
+                    extract(epoch from window_end_time + (p).source_retention - failed_at)
+                    / 2::numeric
+                ),
+                0
             )
         end
     )
@@ -4894,6 +4908,7 @@ create or replace function record_ledger.start_instant(start_at text, timezone t
 returns timestamptz
 language plpgsql
 stable strict
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_instant timestamptz := record_ledger.instant(start_at);

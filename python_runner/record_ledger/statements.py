@@ -11,13 +11,17 @@ from __future__ import annotations
 # The answer comes as one object: to read from the function as from a table, column by column, would
 # take a tenth longer where there is nothing to pass.
 STORE_NEW_AND_PASS = """
-select to_json(record_ledger.store_new_and_pass_valid_record(%s::jsonb, %s::text, %s::jsonb))
+select pg_catalog.to_json(
+    record_ledger.store_new_and_pass_valid_record(%s::jsonb, %s::text, %s::jsonb)
+)
 """
 PASS_VALID_RECORDS = """
-select to_json(record_ledger.pass_valid_records(%s::jsonb, %s::text, %s::integer, %s::jsonb))
+select pg_catalog.to_json(
+    record_ledger.pass_valid_records(%s::jsonb, %s::text, %s::integer, %s::jsonb)
+)
 """
 PASS_VALID = """
-select to_json(a), p.timezone
+select pg_catalog.to_json(a), p.timezone
 from record_ledger.pass_valid_record(%(pipeline_id)s::text, %(run_id)s::text) as a
 left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
 """
@@ -35,7 +39,7 @@ FAIL_RECORD = "select record_ledger.fail_record(%s::text, %s::bigint, %s::text, 
 RELEASE_RECORD = "select record_ledger.release_record(%s::text, %s::bigint)"
 EXTEND_LEASE = """
 select e.lease_expires_at, p.timezone as view_timezone,
-    jsonb_build_object('lease_expires_at', e.lease_expires_at at time zone p.timezone)
+    pg_catalog.jsonb_build_object('lease_expires_at', e.lease_expires_at at time zone p.timezone)
         as wall_times
 from record_ledger.extend_lease(%(pipeline_id)s::text, %(claim_token)s::bigint)
     as e (lease_expires_at)
@@ -52,9 +56,11 @@ PIPELINE_TIME = "select record_ledger.pipeline_time(%s::text, %s::text)"
 # Python's time zone data may be of another year.
 _WALL_TIMES = """
     (
-        select jsonb_object_agg(t.key, (t.value #>> '{}')::timestamptz at time zone p.timezone)
-        from jsonb_each(to_jsonb(v)) as t
-        where t.key = any (%(time_columns)s::text[]) and t.value <> 'null'
+        select pg_catalog.jsonb_object_agg(
+            t.key, (t.value #>> '{}')::timestamptz at time zone p.timezone
+        )
+        from pg_catalog.jsonb_each(pg_catalog.to_jsonb(v)) as t
+        where t.key = any (%(time_columns)s::text[]) and t.value <> 'null'::jsonb
     ) as wall_times
 """
 # A window may be named by its instant, or by the wall clock of its pipeline's zone. The day around
@@ -150,11 +156,16 @@ order by v.window_start_time, v.event_no
 """)
 # Up to 18 digits: a longer number is another's, and no bigint.
 LAST_RUN_NUMBER = """
-select coalesce(max(substr(e.run_id, length(%(prefix)s::text) + 1)::bigint), 0)
+select coalesce(
+    pg_catalog.max(
+        pg_catalog.substr(e.run_id, pg_catalog.length(%(prefix)s::text) + 1)::bigint
+    ),
+    0
+)
 from record_ledger.record_events as e
 where e.pipeline_id = %(pipeline_id)s::text
-    and starts_with(e.run_id, %(prefix)s::text)
-    and substr(e.run_id, length(%(prefix)s::text) + 1) ~ '^[1-9][0-9]{0,17}$'
+    and pg_catalog.starts_with(e.run_id, %(prefix)s::text)
+    and pg_catalog.substr(e.run_id, pg_catalog.length(%(prefix)s::text) + 1) ~ '^[1-9][0-9]{0,17}$'
 """
 PLAN_RUNS = with_wall_times("""
 select v.*, p.timezone as view_timezone, /* wall_times */
@@ -201,7 +212,7 @@ where %(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text
 order by v.pipeline_id, v.window_start_time
 """)
 COUNTS_AS_OF = """
-select v.pipeline_id, v.status, count(*)
+select v.pipeline_id, v.status, pg_catalog.count(*)
 from record_ledger.records_as_of(%(instant)s::timestamptz) as v
 where %(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text
 group by v.pipeline_id, v.status
@@ -263,27 +274,30 @@ order by m.version
 # For the transaction: what a stranger has put into a schema of the user's path is not found.
 PIN_NAMES = "set local search_path = pg_catalog, pg_temp"
 SERVER = """
-select current_setting('server_version_num')::integer, current_user, current_database(),
-    pg_catalog.clock_timestamp()
+select pg_catalog.current_setting('server_version_num')::integer, current_user,
+    pg_catalog.current_database(), pg_catalog.clock_timestamp()
 """
 BACKEND = "select pg_catalog.pg_backend_pid()"
-CAN_ASK_RELEASE = "select has_function_privilege('record_ledger.deployed_release()', 'execute')"
+CAN_ASK_RELEASE = """
+select pg_catalog.has_function_privilege('record_ledger.deployed_release()', 'execute')
+"""
 RELEASE = "select record_ledger.deployed_release()"
 ROLES = """
 select wanted.role, r.oid is not null,
-    r.oid is not null and pg_has_role(r.oid, 'member')
-from unnest(array['record_ledger_reader', 'record_ledger_runner']) as wanted (role)
+    r.oid is not null and pg_catalog.pg_has_role(r.oid, 'member')
+from pg_catalog.unnest(array['record_ledger_reader', 'record_ledger_runner']) as wanted (role)
 left join pg_catalog.pg_roles as r on r.rolname = wanted.role
 order by wanted.role
 """
 RIGHTS = """
 select
-    has_schema_privilege('record_ledger', 'usage')
-        and has_table_privilege('record_ledger.pipeline_progress', 'select'),
-    has_schema_privilege('record_ledger', 'usage') and has_function_privilege(
-        'record_ledger.store_new_and_pass_valid_record(jsonb, text, jsonb)', 'execute'
-    ),
-    pg_has_role(n.nspowner, 'usage')
+    pg_catalog.has_schema_privilege('record_ledger', 'usage')
+        and pg_catalog.has_table_privilege('record_ledger.pipeline_progress', 'select'),
+    pg_catalog.has_schema_privilege('record_ledger', 'usage')
+        and pg_catalog.has_function_privilege(
+            'record_ledger.store_new_and_pass_valid_record(jsonb, text, jsonb)', 'execute'
+        ),
+    pg_catalog.pg_has_role(n.nspowner, 'usage')
 from pg_catalog.pg_namespace as n
 where n.nspname = 'record_ledger'
 """
@@ -294,8 +308,8 @@ select p.timezone, i.instant,
         epoch from (i.instant at time zone p.timezone) - (i.instant at time zone 'UTC')
     )::integer
 from (select distinct q.timezone from record_ledger.pipelines as q) as p
-cross join generate_series(
-    date_trunc('day', pg_catalog.clock_timestamp()),
+cross join pg_catalog.generate_series(
+    pg_catalog.date_trunc('day', pg_catalog.clock_timestamp()),
     pg_catalog.clock_timestamp() + interval '731 days',
     interval '6 hours'
 ) as i (instant)

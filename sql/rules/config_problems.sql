@@ -7,6 +7,7 @@ create or replace function record_ledger.config_problems(config jsonb)
 returns text[]
 language plpgsql
 stable
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_problems text[] := '{}';

@@ -15,7 +15,7 @@ select
     ages.late_window_count,
     ages.missed_share is not null as has_enough_windows,
     ages.row_count::bigint as row_count,
-    round(ages.missed_share * ages.row_count)::bigint as missed_rows,
+    pg_catalog.round(ages.missed_share * ages.row_count)::bigint as missed_rows,
     ages.missed_share::double precision as missed_share,
     ages.worst_missed_share::double precision as worst_missed_share,
     (extract(epoch from ages.min_lateness) / 3600)::double precision as min_lateness_hours,

@@ -24,12 +24,12 @@ from (
         windows.pipeline_id,
         windows.timezone,
         -- A timestamp, because a date would be taken for a midnight of the session's time zone.
-        date_trunc('week', windows.target_day::timestamp)::date as week_start_day,
-        count(*) filter (where outcome.judgement = 'in time') as in_time_count,
-        count(*) filter (where outcome.judgement = 'late') as late_count,
-        count(*) filter (where outcome.judgement = 'not yet') as not_judged_count,
-        count(*) filter (where outcome.judgement = 'waived') as waived_count,
-        count(*) filter (where outcome.judgement = 'backfill') as backfill_count
+        pg_catalog.date_trunc('week', windows.target_day::timestamp)::date as week_start_day,
+        pg_catalog.count(*) filter (where outcome.judgement = 'in time') as in_time_count,
+        pg_catalog.count(*) filter (where outcome.judgement = 'late') as late_count,
+        pg_catalog.count(*) filter (where outcome.judgement = 'not yet') as not_judged_count,
+        pg_catalog.count(*) filter (where outcome.judgement = 'waived') as waived_count,
+        pg_catalog.count(*) filter (where outcome.judgement = 'backfill') as backfill_count
     from (
         select {{ columns | join(', ') }}, status, completed_after_seconds
         from {{ ref('record_timeline') }}

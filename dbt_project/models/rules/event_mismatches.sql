@@ -37,16 +37,16 @@ events as not materialized (
 chained as (
     select
         events.*,
-        row_number() over life as expected_no,
-        lag(to_status, 1, 'PENDING') over life as expected_from_status,
-        lag(generation, 1, 1) over life + (event = 'reopened')::integer as expected_generation,
+        pg_catalog.row_number() over life as expected_no,
+        pg_catalog.lag(to_status, 1, 'PENDING') over life as expected_from_status,
+        pg_catalog.lag(generation, 1, 1) over life + (event = 'reopened')::integer as expected_generation,
         case
             when event = 'reopened' then 0
-            else lag(counted_attempt, 1, 0) over life + (event = 'passed')::integer
+            else pg_catalog.lag(counted_attempt, 1, 0) over life + (event = 'passed')::integer
         end as expected_attempt,
         -- Nothing but a pass, or a waiver after it, leaves a claim open for the next event.
-        lag(held_token) over life as open_token,
-        lead(event_no) over life is null as is_last
+        pg_catalog.lag(held_token) over life as open_token,
+        pg_catalog.lead(event_no) over life is null as is_last
     from events
     window life as (partition by pipeline_id, window_start_time order by event_no)
 ),
@@ -76,11 +76,11 @@ tokens as (
     select
         pipeline_id,
         claim_token,
-        case when claim_token is null then 'none' else 'passed ' || count(*) || ' times' end as found
+        case when claim_token is null then 'none' else 'passed ' || pg_catalog.count(*) || ' times' end as found
     from events
     where begins_claim
     group by pipeline_id, claim_token
-    having count(*) > 1 or claim_token is null
+    having pg_catalog.count(*) > 1 or claim_token is null
 ),
 
 records as (

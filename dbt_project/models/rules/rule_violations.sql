@@ -75,7 +75,7 @@ select
     violations.rule,
     violations.pipeline_id,
     violations.window_start_time,
-    format(
+    pg_catalog.format(
         violations.sentence,
         record_ledger.local_time(violations.first_time, coalesce(pipelines.timezone, 'UTC')),
         record_ledger.local_time(violations.second_time, coalesce(pipelines.timezone, 'UTC')),

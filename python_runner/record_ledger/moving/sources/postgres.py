@@ -18,10 +18,14 @@ if TYPE_CHECKING:
     from record_ledger.moving.settings import Settings
     from record_ledger.records import Record
 
-_COUNT = SQL("select count(*) from {table} as t where {column} >= %(from)s and {column} < %(to)s")
-_READ = SQL(
-    "select to_jsonb(t)::text from {table} as t where {column} >= %(from)s and {column} < %(to)s"
-)
+# Whatever the type of the column, the operators are the catalogue's: one in a schema of the user's
+# path that fits that type better would run with the user's rights.
+_IN_WINDOW = """
+from {table} as t
+where {column} operator(pg_catalog.>=) %(from)s and {column} operator(pg_catalog.<) %(to)s
+"""
+_COUNT = SQL("select pg_catalog.count(*)" + _IN_WINDOW)
+_READ = SQL("select pg_catalog.to_jsonb(t)::text" + _IN_WINDOW)
 
 
 def from_settings(settings: Settings, ledger: RecordLedger) -> PostgresSource:

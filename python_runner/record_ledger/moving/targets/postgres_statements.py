@@ -23,8 +23,10 @@ comment on table {published} is
 'The newest claim of the record ledger on each window (claim_token), and what is published of it.'
 """)
 # Two that create at once would both find nothing there, and one of them would fail.
-LOCK_CREATION = SQL("select pg_advisory_xact_lock(hashtextextended({text}, 0))")
-EXISTS = SQL("select to_regclass({text}) is not null")
+LOCK_CREATION = SQL(
+    "select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended({text}, 0))"
+)
+EXISTS = SQL("select pg_catalog.to_regclass({text}) is not null")
 
 # ---------------------------------------------------------------- the published data
 CREATE_TABLE = SQL("""
@@ -37,16 +39,18 @@ create table {table} (
 CREATE_INDEX = SQL("create index on {table} (window_start_time, pipeline_id)")
 COLUMNS = SQL("""
 select a.attname
-from pg_attribute as a
-where a.attrelid = to_regclass({text}) and a.attnum > 0 and not a.attisdropped
+from pg_catalog.pg_attribute as a
+where a.attrelid = pg_catalog.to_regclass({text})::oid and a.attnum > 0 and not a.attisdropped
 """)
 COUNT_WINDOW = SQL("""
-select count(*) from {table}
-where pipeline_id = %(pipeline_id)s and window_start_time = %(window_start_time)s
+select pg_catalog.count(*) from {table}
+where pipeline_id operator(pg_catalog.=) %(pipeline_id)s
+    and window_start_time operator(pg_catalog.=) %(window_start_time)s
 """)
 DELETE_WINDOW = SQL("""
 delete from {table}
-where pipeline_id = %(pipeline_id)s and window_start_time = %(window_start_time)s
+where pipeline_id operator(pg_catalog.=) %(pipeline_id)s
+    and window_start_time operator(pg_catalog.=) %(window_start_time)s
 """)
 INSERT_DOCUMENTS = SQL("""
 insert into {table} (pipeline_id, window_start_time, document)
@@ -58,9 +62,9 @@ INSERT_COLUMNS = SQL("""
 insert into {table} (pipeline_id, window_start_time, {columns})
 select %(pipeline_id)s, %(window_start_time)s, {values}
 from {loaded} as l
-cross join lateral jsonb_populate_record(null::{table}, {object}) as d
+cross join lateral pg_catalog.jsonb_populate_record(null::{table}, {object}) as d
 """)
-OBJECT = SQL("jsonb_build_object({pairs})")
+OBJECT = SQL("pg_catalog.jsonb_build_object({pairs})")
 PAIR = SQL("{column}, l.document #> {path}")
 
 # ---------------------------------------------------------------- claims
@@ -85,16 +89,16 @@ HOLD_CLAIM = SQL(f"{_NEWEST_CLAIM}for update")
 NOTE_PUBLISHED = SQL("""
 update {published}
 set generation = %(generation)s, published_by = %(claim_token)s, digest = %(digest)s,
-    row_count = %(row_count)s, published_at = clock_timestamp()
+    row_count = %(row_count)s, published_at = pg_catalog.clock_timestamp()
 where pipeline_id = %(pipeline_id)s and window_start_time = %(window_start_time)s
 """)
 
 # ---------------------------------------------------------------- what is loaded, not published
 LOADED_TABLES = SQL("""
 select c.relname
-from pg_class as c
-join pg_namespace as n on n.oid = c.relnamespace
-where n.nspname = %(schema)s and c.relkind = 'r' and starts_with(c.relname, %(prefix)s)
+from pg_catalog.pg_class as c
+join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+where n.nspname = %(schema)s and c.relkind = 'r' and pg_catalog.starts_with(c.relname, %(prefix)s)
 order by c.relname
 """)
 # Never read after a crash of the server, which leaves it empty: the count of its rows tells.
@@ -103,9 +107,9 @@ CREATE_LOADED = SQL("create unlogged table {loaded} (document jsonb not null)")
 COPY_DOCUMENTS = SQL(r"""
 copy {loaded} (document) from stdin (format csv, quote E'\x01', delimiter E'\x02', encoding 'UTF8')
 """)
-COUNT_LOADED = SQL("select count(*) from {loaded}")
+COUNT_LOADED = SQL("select pg_catalog.count(*) from {loaded}")
 RENAME_LOADED = SQL("alter table {loaded} rename to {name}")
 DROP_LOADED = SQL("drop table if exists {loaded}")
 # A claim that was lost may still hold its table; what is left is dropped another time.
 SHORT_LOCK_TIMEOUT = SQL("set local lock_timeout = '1s'")
-STATEMENT_TIMEOUT = SQL("select set_config('statement_timeout', %(timeout)s, true)")
+STATEMENT_TIMEOUT = SQL("select pg_catalog.set_config('statement_timeout', %(timeout)s, true)")
