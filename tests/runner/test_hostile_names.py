@@ -10,7 +10,6 @@ import json
 import re
 import sys
 
-import psycopg
 import pytest
 
 from record_ledger import (
@@ -24,7 +23,7 @@ from record_ledger.deploy import deploy
 from record_ledger.doctor import examine
 from tests.support.databases import open_connection
 from tests.support.releases import RELEASES, release_script
-from tests.support.traps import FOREIGN_REFERENCES, plant, sprung
+from tests.support.traps import FOREIGN_REFERENCES, bound_names, plant, sprung
 
 MODULES = (statements, operator_statements, observation_statements, trust_statements)
 STATEMENTS = {
@@ -50,26 +49,6 @@ def hostile(databases):
 def admin(hostile):
     with open_connection(hostile) as connection:
         yield connection
-
-
-BOUND = """
-select pg_catalog.pg_describe_object(d.refclassid, d.refobjid, 0)
-from pg_catalog.pg_depend as d
-cross join lateral pg_catalog.pg_identify_object(d.refclassid, d.refobjid, 0) as o
-where d.objid operator(pg_catalog.=) %s::regproc::oid
-    and o.schema operator(pg_catalog.=) 'public'
-"""
-
-
-def bound_names(connection, name, signature, statement):
-    """What of schema public a statement is bound to: written down when it is a function's body."""
-    with connection.transaction(force_rollback=True):
-        connection.execute("create schema bound")
-        try:
-            connection.execute(f"create function bound.{signature} begin atomic {statement}; end")
-        except psycopg.errors.SyntaxErrorOrAccessRuleViolation as error:
-            return [error.diag.message_primary]  # what a trap answers fits nothing around it
-        return connection.execute(BOUND, [f"bound.{name}"]).fetchall()
 
 
 def assert_nothing_sprung(connection):

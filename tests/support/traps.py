@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
+import psycopg
+
 from tests.support.databases import Connection
 from tests.support.repository import files, text
 
@@ -200,3 +202,26 @@ where (o.schema operator(pg_catalog.=) 'record_ledger'
     and r.schema operator(pg_catalog.<>) all (array['record_ledger', 'pg_catalog']::text[])
     and r.schema is not null
 """
+
+_BOUND = """
+select pg_catalog.pg_describe_object(d.refclassid, d.refobjid, 0)
+from pg_catalog.pg_depend as d
+cross join lateral pg_catalog.pg_identify_object(d.refclassid, d.refobjid, 0) as o
+where d.objid operator(pg_catalog.=) %s::regproc::oid
+    and o.schema operator(pg_catalog.=) 'public'
+"""
+
+
+def bound_names(connection: Connection, name: str, signature: str, statement: str) -> list[str]:
+    """Returns what of schema public a statement is bound to.
+
+    It is made the body of a function `name`, for then the server writes that down.
+    """
+    with connection.transaction(force_rollback=True):
+        connection.execute("create schema bound")
+        try:
+            connection.execute(f"create function bound.{signature} begin atomic {statement}; end")
+        except psycopg.errors.SyntaxErrorOrAccessRuleViolation as error:
+            return [str(error.diag.message_primary)]  # what a trap answers fits nothing around it
+        found = connection.execute(_BOUND, [f"bound.{name}"]).fetchall()
+        return [str(row[0]) for row in found]

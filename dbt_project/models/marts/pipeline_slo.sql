@@ -5,13 +5,15 @@
 {%- set columns = [
     'pipeline_id', 'timezone', 'target_day', 'is_backfill', 'stable_for_seconds'
 ] %}
-{%- set slo_seconds = '3600 * ' ~ var('slo_hours') %}
+{%- set slo_seconds = (
+    '3600::double precision * (' ~ var('slo_hours') ~ ')::double precision'
+) %}
 select
     judged.pipeline_id,
     judged.timezone,
     judged.week_start_day,
     judged.in_time_count::double precision
-    / nullif(judged.in_time_count + judged.late_count, 0) as in_time_share,
+    / nullif(judged.in_time_count + judged.late_count, 0)::double precision as in_time_share,
     judged.in_time_count,
     judged.late_count,
     judged.not_judged_count,

@@ -76,7 +76,7 @@ tokens as (
     select
         pipeline_id,
         claim_token,
-        case when claim_token is null then 'none' else 'passed ' || pg_catalog.count(*) || ' times' end as found
+        case when claim_token is null then 'none' else 'passed ' || pg_catalog.count(*)::text || ' times' end as found
     from events
     where begins_claim
     group by pipeline_id, claim_token
@@ -138,13 +138,13 @@ checked as (
             case
                 when event = 'passed' then 'no claim'
                 when event = 'passed_again' then 'a claim'
-                when ends_claim then 'claim ' || claim_token
+                when ends_claim then 'claim ' || claim_token::text
             end,
             case
                 when not begins_claim and not ends_claim then null
                 when open_token is null then 'no claim'
                 when event = 'passed_again' then 'a claim'
-                else 'claim ' || open_token
+                else 'claim ' || open_token::text
             end
         )
     ) as rules (rule, expected, found)
@@ -186,8 +186,8 @@ checked as (
         ('record_event', expected_event, event),
         (
             'record_claim',
-            coalesce('claim ' || expected_token, 'no claim'),
-            coalesce('claim ' || held_token, 'no claim')
+            coalesce('claim ' || expected_token::text, 'no claim'),
+            coalesce('claim ' || held_token::text, 'no claim')
         )
     ) as rules (rule, expected, found)
     where (expected_status, expected_generation, expected_attempt, expected_event, expected_token)

@@ -100,7 +100,7 @@ where record_ledger.count_tolerance(counted.tolerance, 0) is not null
 group by counted.window_start_time
 having not coalesce(
     pg_catalog.bool_and(
-        pg_catalog.abs(counted.row_count - counted.first_count)
+        pg_catalog.abs(counted.row_count - counted.first_count)::numeric
         <= record_ledger.count_tolerance(counted.tolerance, counted.first_count)
     ) and pg_catalog.count(*) = pg_catalog.count(counted.row_count),
     false
