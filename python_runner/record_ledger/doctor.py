@@ -41,7 +41,7 @@ def examine(conninfo: str | None = None) -> list[Check]:
     session = Session(conninfo, RetryPolicy(tries=2, within=10.0))
     checks: list[Check] = []
     try:
-        for check in (_connection, _server, _pooling):
+        for check in (_connection, _server, _pooling, _names):
             checks += session.run("doctor", partial(_findings, check))
         for check in (_owner, _release, _roles, _rights, _clock, _zones):
             checks += session.run("doctor", partial(_pinned_findings, check))
@@ -140,6 +140,19 @@ def _pooling(connection: psycopg.Connection[Any]) -> Iterator[Check]:
     yield Check("pooling", "ok", f"{finding}; nothing in use depends on the session")
 
 
+def _names(connection: psycopg.Connection[Any]) -> Iterator[Check]:
+    # Without being named, the catalogue comes first.
+    before = _row(connection, statements.SCHEMAS_BEFORE_THE_CATALOGUE)[0]
+    if before:
+        yield Check(
+            "names",
+            "warning",
+            f"search_path puts {', '.join(before)} before pg_catalog: who may create there can "
+            f"replace any function or operator that {connection.info.user} uses",
+            "Leave pg_catalog out of search_path, or name it first: alter role ... set search_path",
+        )
+
+
 def _release(connection: psycopg.Connection[Any]) -> Iterator[Check]:
     ours = package_release()
     if not _row(connection, statements.IS_DEPLOYED)[0]:
@@ -172,6 +185,16 @@ def _roles(connection: psycopg.Connection[Any]) -> Iterator[Check]:
                 f"{role} does not exist",
                 f"Have an administrator run `create role {role} nologin`, then deploy again.",
             )
+    # Of interest to who deploys: to whom the schema belongs, or who could create it.
+    not_ours, user = _row(connection, statements.ROLES_NOT_GRANTABLE)
+    if not_ours:
+        yield Check(
+            "roles",
+            "warning",
+            f"{user} may not grant {' and '.join(not_ours)} to users: another deployer of this "
+            "server made them",
+            f"Have an administrator run `grant {', '.join(not_ours)} to {user} with admin option`.",
+        )
 
 
 def _rights(connection: psycopg.Connection[Any]) -> Iterator[Check]:

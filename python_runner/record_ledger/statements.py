@@ -289,6 +289,42 @@ from pg_catalog.unnest(array['record_ledger_reader', 'record_ledger_runner']) as
 left join pg_catalog.pg_roles as r on r.rolname = wanted.role
 order by wanted.role
 """
+# For a user who owns the ledger, or the database while there is none. As roles.sql says it.
+ROLES_NOT_GRANTABLE = """
+select pg_catalog.array_agg(r.rolname::text order by r.rolname),
+    pg_catalog.quote_ident(current_user::text)
+from pg_catalog.pg_roles as r
+cross join pg_catalog.pg_roles as u
+where r.rolname in ('record_ledger_reader', 'record_ledger_runner')
+    and u.rolname = current_user
+    and not u.rolsuper
+    and not (
+        u.rolcreaterole
+        and pg_catalog.current_setting('server_version_num')::integer < 160000
+    )
+    and not pg_catalog.pg_has_role(u.oid, r.oid, 'member with admin option')
+    and pg_catalog.pg_has_role(
+        u.oid,
+        coalesce(
+            (select n.nspowner from pg_catalog.pg_namespace as n where n.nspname = 'record_ledger'),
+            (
+                select d.datdba
+                from pg_catalog.pg_database as d
+                where d.datname = pg_catalog.current_database()
+            )
+        ),
+        'member'
+    )
+"""
+SCHEMAS_BEFORE_THE_CATALOGUE = """
+select p.schemas[1:pg_catalog.array_position(p.schemas, 'pg_catalog') - 1]
+from (
+    select pg_catalog.array_remove(
+        pg_catalog.current_schemas(true)::text[],
+        (pg_catalog.pg_my_temp_schema()::regnamespace)::text
+    ) as schemas
+) as p
+"""
 RIGHTS = """
 select
     pg_catalog.has_schema_privilege('record_ledger', 'usage')

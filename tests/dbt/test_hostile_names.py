@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import yaml
 
 from tests.dbt.states import live_through_everything
 from tests.dbt.support import Dbt
@@ -28,7 +29,30 @@ def hostile(databases, tmp_path):
     databases.drop(dsn)
 
 
-def test_models_and_data_tests_are_bound_to_the_catalogues_names(dbt, ledger, routines):
+# Each data test of the package, in each form that it has.
+DATA_TESTS = {
+    "no_gaps": {},
+    "no_stale_leases": {},
+    "caught_up": {"within": "1d"},
+    "sealed_through": {"date": "2026-11-01", "from_date": "2026-10-01"},
+    "sealed_through ago": {"days_ago": 1},
+    "counts_agree": {},
+    "counts_agree closely": {"tolerance": "1%", "stages": ["a"], "from_date": "2026-11-02"},
+}
+
+
+def test_models_and_data_tests_are_bound_to_the_catalogues_names(consumer, ledger, routines):
+    asked = [
+        {
+            f"record_ledger.{name.split()[0]}": {
+                "name": name.replace(" ", "_"),
+                "arguments": {"pipeline_id": "orders", **arguments},
+            }
+        }
+        for name, arguments in DATA_TESTS.items()
+    ]
+    given = {"models": [{"name": "late", "data_tests": asked}]}
+    dbt = consumer(files={"models/late.yml": yaml.safe_dump(given)})
     # dbt itself looks into the catalogue by names of the path: it works before the traps are there.
     live_through_everything(routines)
     dbt.run()
@@ -38,7 +62,7 @@ def test_models_and_data_tests_are_bound_to_the_catalogues_names(dbt, ledger, ro
         for node in dbt.artifact("manifest")["nodes"].values()
         if node["resource_type"] in ("model", "test")
     }
-    assert len(compiled) > 20
+    assert len(compiled) > 20 + len(DATA_TESTS)
     plant(ledger)
     found = {
         name: bound
@@ -48,6 +72,7 @@ def test_models_and_data_tests_are_bound_to_the_catalogues_names(dbt, ledger, ro
     assert found == {}
 
 
+@pytest.mark.slow
 def test_the_life_of_a_record_by_operations_springs_nothing(hostile, tmp_path, capsys):
     dbt = Dbt(hostile, tmp_path)
 
