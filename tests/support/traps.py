@@ -198,7 +198,7 @@ from pg_catalog.pg_depend as d
 cross join lateral pg_catalog.pg_identify_object(d.classid, d.objid, d.objsubid) as o
 cross join lateral pg_catalog.pg_identify_object(d.refclassid, d.refobjid, d.refobjsubid) as r
 where (o.schema operator(pg_catalog.=) 'record_ledger'
-        or o.identity operator(pg_catalog.~) 'record_ledger')
+        or o.identity operator(pg_catalog.~) 'record_ledger[.]')
     and r.schema operator(pg_catalog.<>) all (array['record_ledger', 'pg_catalog']::text[])
     and r.schema is not null
 """
