@@ -183,6 +183,35 @@ def test_a_schema_that_a_stranger_made_is_refused_before_any_of_it_runs(
 
 
 @pytest.mark.parametrize("kind", ["superuser", "owner"])
+def test_a_schema_that_belongs_to_a_predefined_role_is_no_more_trusted(
+    admin, stranger, deployers, kind
+):
+    admin.execute(f"grant pg_monitor to {stranger.info.user}")
+    name = sql.Identifier(admin.info.dbname)
+    admin.execute(sql.SQL("grant create on database {} to pg_monitor").format(name))
+    stranger.execute("create schema record_ledger authorization pg_monitor")
+    with refused("RL006", "belongs to role pg_monitor"):
+        deployers(kind).execute(script())
+    admin.execute("rollback")
+    admin.execute(sql.SQL("revoke create on database {} from pg_monitor").format(name))
+    admin.execute("drop schema record_ledger cascade")
+
+
+def test_an_extension_that_a_stranger_has_put_there_is_refused(admin, stranger):
+    if not one(admin, "select count(*) from pg_available_extensions where name = 'vector'"):
+        pytest.skip("this server has no extension to try it with")
+    admin.execute("create schema record_ledger; create extension vector schema record_ledger")
+    admin.execute(
+        "update pg_extension set extowner = %s::regrole where extname = 'vector'",
+        [stranger.info.user],
+    )
+    with refused("RL006", f"extension vector belongs to role {stranger.info.user}"):
+        admin.execute(script())
+    admin.execute("rollback")
+    admin.execute("update pg_extension set extowner = 10 where extname = 'vector'")
+
+
+@pytest.mark.parametrize("kind", ["superuser", "owner"])
 def test_doctor_asks_nothing_of_a_schema_that_a_stranger_made(
     admin, stranger, deployers, empty_dsn, kind
 ):
@@ -260,6 +289,33 @@ def test_what_a_stranger_was_let_put_into_the_ledger_is_refused(
     deployer.execute("rollback")
     assert sprung(admin) == []
     assert one(deployer, "select max(version) from record_ledger.migration") == 5
+
+
+@pytest.mark.parametrize("kind", ["superuser", "owner"])
+def test_what_a_stranger_adds_while_a_deploy_is_under_way_is_found_before_it_is_committed(
+    admin, stranger, deployers, kind
+):
+    deployer = deployers(kind)
+    deployer.execute(script())
+    who = stranger.info.user
+    deployer.execute(
+        f"grant usage on schema record_ledger to {who}; grant trigger on record_ledger.record to {who}"
+    )
+    text = script()
+    half = text.index("create or replace view")
+    deployer.execute(text[:half])
+    stranger.execute(
+        f"""
+        create function public.spring() returns trigger language plpgsql
+        as $$ begin {SPRING}; return new; end $$;
+        create trigger spring before insert or update on record_ledger.record for each row
+        execute function public.spring()
+        """
+    )
+    with refused("RL006", "trigger spring on table record_ledger.record uses"):
+        deployer.execute(text[half:])
+    deployer.execute("rollback")
+    assert sprung(admin) == []
 
 
 @pytest.mark.parametrize("kind", ["superuser", "owner"])
