@@ -164,7 +164,7 @@
 #}
 {% macro refuse_lost_claim(record) %}
     {%- set held -%}
-        select count(*)
+        select pg_catalog.count(*)
         from record_ledger.pipeline_records
         where pipeline_id = {{ record_ledger.text_literal(record.pipeline_id) }}
             and window_start_time = {{ record_ledger.text_literal(record.window_start_time) }}
@@ -229,7 +229,7 @@
 {# Why counts that the config asks for keep the record from being completed; empty if none do. #}
 {% macro counts_problem_of(record) %}
     {%- set sql -%}
-        select coalesce(max(counts_problem), '')
+        select coalesce(pg_catalog.max(counts_problem), '')
         from record_ledger.record_verdicts
         where pipeline_id = {{ record_ledger.text_literal(record.pipeline_id) }}
             and window_start_time = {{ record_ledger.text_literal(record.window_start_time) }}

@@ -13,6 +13,7 @@ create or replace function record_ledger.config_problems(
 returns text[]
 language plpgsql
 stable
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_problems text[] := '{}';

@@ -7,6 +7,7 @@ create or replace function record_ledger.instant(instant_text text)
 returns timestamptz
 language plpgsql
 stable strict
+set search_path = pg_catalog, pg_temp
 as $$
 begin
     if instant_text

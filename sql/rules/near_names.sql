@@ -6,6 +6,7 @@ create or replace function record_ledger.near_names(name text, candidates text[]
 returns text[]
 language sql
 immutable
+set search_path = pg_catalog, pg_temp
 as $$
     select array(
         select c.candidate

@@ -22,7 +22,7 @@ def test_a_healthy_ledger_is_healthy(ledger_dsn, config):
         runner.register_pipeline(config("tokyo", timezone="Asia/Tokyo"))
 
     german = make_conninfo(ledger_dsn, options="-c datestyle=German -c intervalstyle=iso_8601")
-    assert [check.state for check in examine(german) if check.name != "pooling"] == ["ok"] * 11
+    assert [check.state for check in examine(german) if check.name != "pooling"] == ["ok"] * 12
     checks = examine(ledger_dsn)
 
     assert {check.state for check in checks} == {"ok"}
@@ -32,6 +32,7 @@ def test_a_healthy_ledger_is_healthy(ledger_dsn, config):
         "pooling",
         "writes",
         "isolation",
+        "owner",
         "release",
         "roles",
         "roles",

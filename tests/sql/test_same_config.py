@@ -345,9 +345,7 @@ def test_other_units_may_be_in_any_case(ledger, text, seconds):
 def test_an_upper_case_m_of_an_earlier_release_goes_on_as_it_was_read(ledger, config, full):
     """0.4.0 read it as minutes, and a pipeline that has it in force is not stopped by an upgrade."""
     given = full | {"lease": "60M"}
-    ledger.execute(
-        "update record_ledger.pipeline set config = %s", [Jsonb(given)]
-    )
+    ledger.execute("update record_ledger.pipeline set config = %s", [Jsonb(given)])
     register(ledger, given)
     register(ledger, given | {"lease": "60m"})
     assert one(ledger, "select config_version from record_ledger.pipelines") == 1

@@ -121,6 +121,11 @@ def _add_setup(commands: Any) -> None:
     deploy.add_argument(
         "--print-sql", action="store_true", help="print the script for psql and change nothing"
     )
+    deploy.add_argument(
+        "--owner",
+        metavar="ROLE",
+        help="the role that the ledger is to belong to (default: its owner now, at first the user)",
+    )
     doctor = _command(
         commands, "doctor", "setup.doctor", "check that this machine and the database fit together"
     )
