@@ -219,13 +219,14 @@ def test_a_user_who_may_not_create_a_schema_is_told_so(empty_dsn, databases, rol
 
 @pytest.mark.parametrize("role", ["reader", "runner"])
 def test_a_user_who_does_not_own_the_ledger_is_told_who_does(ledger_dsn, ledger, role_dsn, role):
-    """'must be owner of' and 'permission denied' have one SQLSTATE."""
+    """Before anything of the schema is called: what others have put there is not trusted."""
     (owner,) = ledger.execute("select current_user").fetchone()
     ledger.execute("insert into record_ledger.deployment (release) values ('0.0.1')")
 
     with pytest.raises(LedgerError) as caught:
         deploy(role_dsn(role))
 
-    assert caught.value.sqlstate == "42501"
-    assert f"belongs to {owner}: deploy as that user" in caught.value.hint
+    assert caught.value.sqlstate == "RL006"
+    assert f"belongs to role {owner}" in caught.value.message
+    assert f"deploy as {owner}" in caught.value.hint
     assert "record_ledger_runner" not in caught.value.hint

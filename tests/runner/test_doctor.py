@@ -53,6 +53,7 @@ PUBLISHED = ", ".join(
         "claim",
         "pipeline",
         "pipeline_event",
+        "pipeline_zone",
         "record",
         "record_event",
         "record_observation",
