@@ -1,4 +1,4 @@
-"""What each command of an operator prints, changes and leaves: waive, cancel, backfill, pause ..."""
+"""What each command of an operator prints, changes and leaves alone: waive, cancel, pause ..."""
 
 from __future__ import annotations
 
