@@ -40,7 +40,17 @@ def examine(conninfo: str | None = None) -> list[Check]:
     session = Session(conninfo, RetryPolicy(tries=2, within=10.0))
     checks: list[Check] = []
     try:
-        for check in (_connection, _server, _pooling, _release, _roles, _rights, _clock, _zones):
+        for check in (
+            _connection,
+            _server,
+            _pooling,
+            _release,
+            _roles,
+            _rights,
+            _clock,
+            _zones,
+            _configs,
+        ):
             checks += session.run("doctor", partial(_findings, check))
     except LedgerError as error:
         if checks:
@@ -192,6 +202,25 @@ def _zones(connection: psycopg.Connection[Any]) -> Iterator[Check]:
     if not differing:
         finding = f"server and Python agree on {len(zones)} for two years" if zones else "none used"
         yield Check("time zones", "ok", finding)
+
+
+def _configs(connection: psycopg.Connection[Any]) -> Iterator[Check]:
+    if (
+        not _row(connection, statements.IS_DEPLOYED)[0]
+        or not _row(connection, statements.RIGHTS)[0]
+    ):
+        return
+    found = connection.execute(statements.CONFIGS_IN_TURN, binary=True).fetchall()
+    for pipeline_id, returns, actors in found:
+        yield Check(
+            "configs",
+            "warning",
+            f"{pipeline_id}: configs take turns, {returns} have returned within an hour "
+            f"(registered by {actors})",
+            "Stop one of the deployments that register it, or give it a pipeline_id of its own.",
+        )
+    if not found:
+        yield Check("configs", "ok", "no pipeline is registered with different configs in turn")
 
 
 def _offset(seconds: int) -> str:

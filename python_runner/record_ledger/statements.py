@@ -269,6 +269,16 @@ select
 from pg_catalog.pg_namespace as n
 where n.nspname = 'record_ledger'
 """
+# Pipelines whose configs have returned more than once within an hour: see register_config.
+CONFIGS_IN_TURN = """
+select e.pipeline_id, count(*), string_agg(distinct e.actor, ', ' order by e.actor)
+from record_ledger.pipeline_events as e
+where e.event_time > record_ledger.clock() - interval '1 hour'
+    and e.detail ->> 'same_config_as_version' is not null
+group by e.pipeline_id
+having count(*) > 1
+order by e.pipeline_id
+"""
 # Every six hours finds each change of a zone's offset that lasts longer, in the coming two years.
 ZONE_OFFSETS = """
 select p.timezone, i.instant,
