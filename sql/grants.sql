@@ -4,6 +4,54 @@
 -- Rules: every function that a view calls must be executable by the view's readers.
 do $$
 declare
+    v_right record;
+    v_others text[] := '{}';
+begin
+    -- Granted by hand, or by the owner's default privileges: to write past the routines, or to hang a trigger on a
+    -- table, which runs as the owner. A backup's right to read stays.
+    for v_right in
+        select distinct
+            c.oid::regclass as relation,
+            a.privilege_type as name,
+            c.relkind,
+            case a.grantee
+                when 0 then 'public'
+                else quote_ident(pg_get_userbyid(a.grantee))
+            end as grantee
+        from pg_class as c
+        cross join lateral (
+            select x.grantee, x.privilege_type
+            from aclexplode(c.relacl) as x
+            union
+            select x.grantee, x.privilege_type
+            from pg_attribute as t
+            cross join lateral aclexplode(t.attacl) as x
+            where t.attrelid = c.oid
+        ) as a
+        where c.relnamespace = to_regnamespace('record_ledger') and a.grantee <> c.relowner
+            and a.privilege_type <> 'SELECT'
+    loop
+        execute format(
+            'revoke %s on %s %s from %s cascade',
+            v_right.name,
+            case v_right.relkind when 'S' then 'sequence' else 'table' end,
+            v_right.relation,
+            v_right.grantee
+        );
+        if v_right.grantee not in ('public', 'record_ledger_reader', 'record_ledger_runner') then
+            v_others := v_others || v_right.grantee;
+        end if;
+    end loop;
+    if cardinality(v_others) > 0 then
+        raise warning
+            'rights to change the ledger''s tables are taken from %: grant record_ledger_runner.',
+            (select string_agg(distinct o, ', ') from unnest(v_others) as o);
+    end if;
+end
+$$;
+
+do $$
+declare
     v_role text;
     v_object text;
 begin
@@ -12,21 +60,8 @@ begin
     revoke all on all sequences in schema record_ledger from public;
     revoke all on all routines in schema record_ledger from public;
     foreach v_role in array array['record_ledger_reader', 'record_ledger_runner'] loop
-        if to_regrole(v_role) is null then
-            begin
-                execute format('create role %I nologin', v_role);
-            exception
-                when insufficient_privilege then
-                    raise warning
-                        'role % does not exist and % may not create it: nothing is granted to it. '
-                        'Have an administrator create it and deploy again.',
-                        v_role, current_user;
-                    continue;
-                when duplicate_object or unique_violation then
-                    -- Roles belong to the whole server: another database was deployed at the same time.
-                    null;
-            end;
-        end if;
+        -- roles.sql has said so.
+        continue when to_regrole(v_role) is null;
         execute format('revoke all on all tables in schema record_ledger from %I', v_role);
         execute format('revoke all on all routines in schema record_ledger from %I', v_role);
         execute format('grant usage on schema record_ledger to %I', v_role);

@@ -16,14 +16,14 @@ select
     null::timestamptz as window_start_time,
     'nobody registered a pipeline of this name'
     || coalesce(
-        '; did you mean "' || nullif(array_to_string(near.names, '" or "'), '') || '"?', ''
+        '; did you mean "' || nullif(pg_catalog.array_to_string(near.names, '" or "'), '') || '"?', ''
     ) as problem
 from (
     select
         record_ledger.near_names(
-            {{ pipeline }}, coalesce(array_agg(pipeline_id order by pipeline_id), '{}')
+            {{ pipeline }}, coalesce(pg_catalog.array_agg(pipeline_id order by pipeline_id), '{}')
         ) as names,
-        coalesce(bool_or(pipeline_id = {{ pipeline }}), false) as is_known
+        coalesce(pg_catalog.bool_or(pipeline_id = {{ pipeline }}), false) as is_known
     from {{ source('record_ledger', 'pipelines').render() }}
 ) as near
 where not near.is_known

@@ -1,46 +1,66 @@
 {#
   Brings the database to this release of the ledger, for `dbt run-operation deploy_ledger`: the one
   script that `record-ledger deploy` runs, which is a transaction by itself and may be run again.
+  `owner` is the role that the ledger is to belong to: by default its owner now, at first the user.
 #}
-{% macro deploy_ledger() %}
+{% macro deploy_ledger(owner=none) %}
     {%- if not execute -%}{{ return(none) }}{%- endif -%}
     {%- do record_ledger.refuse_outside_operations('deploy_ledger') -%}
-    {%- set before = record_ledger.deployed() -%}
+    {#- Nothing in the schema is read before the script has found that it can be trusted. -#}
+    {%- set began_at = record_ledger.server_time() -%}
+    {%- set no_owner = "set local record_ledger.owner = '';" -%}
+    {%- set with_owner = "set local record_ledger.owner = " ~ record_ledger.text_literal(owner or '') ~ ";" -%}
     {#- With its own `begin` and `commit`; an error leaves the transaction to the end of dbt. -#}
     {%- call statement('deploy', auto_begin=False) -%}
-        {{ record_ledger.deploy_script() }}
+        {{ record_ledger.deploy_script() | replace(no_owner, with_owner) }}
     {%- endcall -%}
-    {%- set after = record_ledger.deployed() -%}
-    {%- if not before.releases -%}
+    {%- set found = record_ledger.deployed_since(began_at) -%}
+    {%- set previous = found.releases | last if found.releases else none -%}
+    {%- if previous is none -%}
         {%- set outcome = 'fresh' -%}
+    {%- elif found.migrations or previous != found.release -%}
+        {%- set outcome = 'upgraded' -%}
     {%- else -%}
-        {%- set outcome = 'unchanged' if after == before else 'upgraded' -%}
+        {%- set outcome = 'unchanged' -%}
     {%- endif -%}
     {{ return(record_ledger.answer({
         'outcome': outcome,
-        'release': after.releases | last,
-        'previous_release': before.releases | last if before.releases else none,
-        'applied_migrations': after.migrations | reject('in', before.migrations) | list,
+        'release': found.release,
+        'previous_release': previous,
+        'applied_migrations': found.migrations,
     })) }}
 {% endmacro %}
 
 
-{# The releases and migrations in the database, oldest first; none where there is no ledger. #}
-{% macro deployed() %}
-    {%- set is_deployed -%}
-        select json_build_object('is', to_regclass('record_ledger.deployment') is not null)::text
+{# The server's time as text that it reads again as the same instant. #}
+{% macro server_time() %}
+    {%- set now -%}
+        select pg_catalog.json_build_object('at', pg_catalog.clock_timestamp())::text
     {%- endset -%}
-    {%- if not fromjson(record_ledger.run_alone(is_deployed))['is'] -%}
-        {{ return({'releases': [], 'migrations': []}) }}
-    {%- endif -%}
+    {{ return(fromjson(record_ledger.run_alone(now))['at']) }}
+{% endmacro %}
+
+
+{# The newest release, those deployed before a time, oldest first, and the migrations applied since. #}
+{% macro deployed_since(began_at) %}
+    {%- set instant = record_ledger.text_literal(began_at) ~ "::timestamptz" -%}
     {%- set what -%}
-        select json_build_object(
-            'releases', (
-                select json_agg(d.release order by d.deployed_at, d.release)
+        select pg_catalog.json_build_object(
+            'release', (
+                select d.release
                 from record_ledger.deployment as d
+                order by d.deployed_at desc, d.release desc
+                limit 1
+            ),
+            'releases', (
+                select coalesce(pg_catalog.json_agg(d.release order by d.deployed_at, d.release), '[]')
+                from record_ledger.deployment as d
+                where d.deployed_at < {{ instant }}
             ),
             'migrations', (
-                select json_agg(m.name order by m.version) from record_ledger.migration as m
+                select coalesce(pg_catalog.json_agg(m.name order by m.version), '[]')
+                from record_ledger.migration as m
+                where m.applied_at >= {{ instant }}
             )
         )::text
     {%- endset -%}

@@ -1,22 +1,687 @@
 {# Generated from sql/ by `uv run python -m tests.support.deploy_macro`: change the files there. #}
 {% macro deploy_script() -%}
 {% raw %}
-begin;
--- record_ledger.begin_deploy, migrate, end_deploy: what a deploy decides, so that psql and Python decide alike.
--- Read first by every deploy script, inside its one transaction; written to be applied again and again.
--- Called by: the script that `record-ledger deploy` runs (and `record-ledger deploy --print-sql` prints).
--- Rules: one deploy at a time, no step back to an older release, no edit of a released migration.
+begin isolation level read committed;
+-- record_ledger session: how the transaction of a deploy reads names, and that it is the only one.
+-- Read first by every deploy script, before any name is looked up.
+-- Applied by: the script that `record-ledger deploy` runs (and `record-ledger deploy --print-sql` prints).
+-- Rules: one deploy at a time; a deploy waits for a limited time, and says for whom.
 
--- Two deploys at once would both find migration 1 missing and both create its tables.
-select pg_advisory_xact_lock(hashtext('record_ledger'), hashtext('deploy'));
+-- A function or an operator in a schema of the caller's path could else fit better than the catalogue's, and run as
+-- the deployer. Temporary objects come last: unnamed, they would come first.
+set local search_path = pg_catalog, pg_temp;
+-- What waits for a lock has to see, after it, what others committed meanwhile.
+set transaction isolation level read committed, read write;
 
--- An analyst's long query on a view must not make this deploy, and every query queued behind it, wait for hours.
-set local lock_timeout = '15s';
+do $$
+declare
+    v_holders text;
+    v_key integer := hashtext('record_ledger');
+    v_deploy integer := hashtext('deploy');
+begin
+    -- Anyone who can connect can take this lock and keep it. A limit that the caller has set is the limit.
+    if current_setting('lock_timeout') = '0' then
+        set local lock_timeout = '30s';
+    end if;
+    -- Two deploys at once would both find migration 1 missing and both create its tables.
+    perform pg_advisory_xact_lock(v_key, v_deploy);
+    -- An analyst's long query on a view must not make this deploy, and every query queued behind it, wait for hours.
+    if current_setting('lock_timeout') = '30s' then
+        set local lock_timeout = '15s';
+    end if;
+exception
+    when lock_not_available then
+        select string_agg(
+            format(
+                'process %s of user %s, application %L%s',
+                l.pid,
+                coalesce(a.usename, 'unknown'),
+                coalesce(a.application_name, ''),
+                ', since ' || to_char(
+                    coalesce(a.xact_start, a.state_change) at time zone 'UTC',
+                    'YYYY-MM-DD"T"HH24:MI:SS"Z"'
+                )
+            ), '; '
+        )
+        into v_holders
+        from pg_locks as l
+        left join pg_stat_activity as a on a.pid = l.pid
+        where l.locktype = 'advisory' and l.granted and l.objsubid = 2
+            and l.database = (
+                select d.oid from pg_database as d where d.datname = current_database()
+            )
+            and l.classid = v_key::oid and l.objid = v_deploy::oid;
+        raise exception
+            'deploy refused: its lock was not free within %; it is held by %',
+            current_setting('lock_timeout'),
+            coalesce(v_holders, 'a session that has ended meanwhile')
+            using errcode = 'RL006', hint = 'If that is a deploy, wait until it is done, and '
+            'deploy again. If it is not, an administrator may end it: '
+            'select pg_terminate_backend(PID).';
+end
+$$;
+
 -- Objects are applied in the order of their names, so a function may call one that comes after it.
 set local check_function_bodies = off;
 set local client_min_messages = warning;
+set local record_ledger.owner = '';
+set local record_ledger.migrations = 9;
+-- record_ledger roles: creates the two roles, and says what the deployer cannot do about them.
+-- Roles belong to the whole server: another database's deploy may have made them.
+-- Applied by: every deploy, as the user who deploys, before it acts as the ledger's owner.
+-- Rules: a deploy goes on without the roles, and without the right to grant them.
+do $$
+declare
+    v_role text;
+    v_not_ours text[] := '{}';
+begin
+    foreach v_role in array array['record_ledger_reader', 'record_ledger_runner'] loop
+        if to_regrole(v_role) is null then
+            begin
+                execute format('create role %I nologin', v_role);
+            exception
+                when insufficient_privilege then
+                    raise warning
+                        'role % does not exist and % may not create it: nothing is granted to it. '
+                        'Have an administrator run `create role % nologin`, and deploy again.',
+                        v_role, current_user, v_role;
+                when duplicate_object or unique_violation then
+                    -- Another database was deployed at the same time.
+                    null;
+            end;
+        end if;
+        if not exists (
+            select
+            from pg_roles as u
+            where u.rolname in (current_user, session_user)
+                and (
+                    u.rolsuper
+                    -- Before 16 this is the right to grant any role.
+                    or u.rolcreaterole and current_setting('server_version_num')::integer < 160000
+                    or pg_has_role(u.oid, to_regrole(v_role), 'member with admin option')
+                )
+        ) and to_regrole(v_role) is not null then
+            v_not_ours := v_not_ours || v_role;
+        end if;
+    end loop;
+    if cardinality(v_not_ours) > 0 then
+        raise warning
+            '% may not grant % to users: another deployer of this server made them. '
+            'Have an administrator run `grant % to % with admin option`.',
+            current_user,
+            array_to_string(v_not_ours, ' and '),
+            array_to_string(v_not_ours, ', '),
+            quote_ident(current_user);
+    end if;
+end
+$$;
+-- record_ledger strangers: who owns the schema, and what in it or on it belongs to a role that the user cannot trust.
+-- One statement, which reads the catalogue only and calls nothing of the schema. Its answer is JSON, and stays in the
+-- setting record_ledger.strangers until the transaction ends. Run it with search_path = pg_catalog, pg_temp.
+-- Read by: every deploy before it touches the schema, and again as its last step; `record-ledger doctor`.
+-- Rules: trusted are superusers, the schema's owner (who is judged apart) and the user. An ordinary user trusts the
+-- roles it is a member of as well. A superuser is a member of every role, and trusts the database's owner alone.
+select set_config(
+    'record_ledger.strangers',
+    (
+        with recursive me as (
+            select
+                r.oid,
+                r.rolsuper
+            from pg_roles as r
+            where r.rolname = current_user
+        ),
 
-create schema if not exists record_ledger;
+        ledger_schema as (
+            select
+                n.oid,
+                n.nspowner,
+                n.nspacl
+            from pg_namespace as n
+            where n.nspname = 'record_ledger'
+        ),
+
+        mine as (
+            select r.oid
+            from pg_roles as r
+            cross join me
+            where r.oid = me.oid
+                or not me.rolsuper and pg_has_role(me.oid, r.oid, 'member')
+                or me.rolsuper and (
+                    r.rolsuper
+                    or r.rolname = 'pg_database_owner'
+                    or r.oid = (
+                        select d.datdba
+                        from pg_database as d
+                        where d.datname = current_database()
+                    )
+                )
+                -- Named by the deployer: trust.sql judges whether the user may act as it.
+                or r.rolname = current_setting('record_ledger.owner', true)
+        ),
+
+        trusted as (
+            select m.oid
+            from mine as m
+            union
+            select r.oid
+            from pg_roles as r
+            where r.rolsuper
+            union
+            select s.nspowner
+            from ledger_schema as s
+        ),
+
+        -- Everything that a role can own in a schema, but for what follows its table: indexes and row types.
+        owned (classid, objid, schema_oid, owner_oid) as (
+            select
+                'pg_class'::regclass,
+                c.oid,
+                c.relnamespace,
+                c.relowner
+            from pg_class as c
+            where c.relkind not in ('i', 'I', 't', 'c')
+            union all
+            select
+                'pg_proc'::regclass,
+                p.oid,
+                p.pronamespace,
+                p.proowner
+            from pg_proc as p
+            union all
+            select
+                'pg_type'::regclass,
+                t.oid,
+                t.typnamespace,
+                t.typowner
+            from pg_type as t
+            left join pg_class as c on c.oid = t.typrelid
+            where (t.typrelid = 0 or c.relkind = 'c')
+                and not exists (
+                    select
+                    from pg_type as e
+                    where e.typarray = t.oid
+                )
+            union all
+            select
+                'pg_operator'::regclass,
+                o.oid,
+                o.oprnamespace,
+                o.oprowner
+            from pg_operator as o
+            union all
+            select
+                'pg_opclass'::regclass,
+                o.oid,
+                o.opcnamespace,
+                o.opcowner
+            from pg_opclass as o
+            union all
+            select
+                'pg_opfamily'::regclass,
+                o.oid,
+                o.opfnamespace,
+                o.opfowner
+            from pg_opfamily as o
+            union all
+            select
+                'pg_collation'::regclass,
+                c.oid,
+                c.collnamespace,
+                c.collowner
+            from pg_collation as c
+            union all
+            select
+                'pg_conversion'::regclass,
+                c.oid,
+                c.connamespace,
+                c.conowner
+            from pg_conversion as c
+            union all
+            select
+                'pg_statistic_ext'::regclass,
+                s.oid,
+                s.stxnamespace,
+                s.stxowner
+            from pg_statistic_ext as s
+            union all
+            select
+                'pg_ts_config'::regclass,
+                t.oid,
+                t.cfgnamespace,
+                t.cfgowner
+            from pg_ts_config as t
+            union all
+            select
+                'pg_ts_dict'::regclass,
+                t.oid,
+                t.dictnamespace,
+                t.dictowner
+            from pg_ts_dict as t
+            union all
+            select
+                'pg_extension'::regclass,
+                e.oid,
+                e.extnamespace,
+                e.extowner
+            from pg_extension as e
+        ),
+
+        -- The schema's objects, and what belongs to them: triggers, rules, policies, defaults, indexes.
+        parts (classid, objid) as (
+            select
+                d.classid,
+                d.objid
+            from pg_depend as d
+            where d.refclassid = 'pg_namespace'::regclass
+                and d.refobjid = (select s.oid from ledger_schema as s)
+            union
+            select
+                d.classid,
+                d.objid
+            from parts as p
+            inner join pg_depend as d on d.refclassid = p.classid and d.refobjid = p.objid
+            where d.deptype in ('a', 'i', 'P', 'S')
+        ),
+
+        problems (problem) as (
+            select
+                format(
+                    '%s belongs to role %s',
+                    pg_describe_object(o.classid, o.objid, 0), pg_get_userbyid(o.owner_oid)
+                )
+            from owned as o
+            where o.schema_oid = (select s.oid from ledger_schema as s)
+                and o.owner_oid not in (select t.oid from trusted as t)
+            union
+            -- Views, checks and routines are made anew by every deploy, before anything uses them.
+            select
+                format(
+                    '%s uses %s, which belongs to role %s',
+                    pg_describe_object(p.classid, p.objid, 0),
+                    pg_describe_object(o.classid, o.objid, 0),
+                    pg_get_userbyid(o.owner_oid)
+                )
+            from parts as p
+            inner join pg_depend as d on d.classid = p.classid and d.objid = p.objid
+            inner join owned as o on o.classid = d.refclassid and o.objid = d.refobjid
+            left join pg_rewrite as w on p.classid = 'pg_rewrite'::regclass and w.oid = p.objid
+            left join pg_class as v on v.oid = w.ev_class
+            where p.classid in (
+                    'pg_trigger'::regclass, 'pg_rewrite'::regclass, 'pg_policy'::regclass,
+                    'pg_attrdef'::regclass, 'pg_class'::regclass
+                )
+                and d.deptype = 'n'
+                and v.relkind is distinct from 'v'
+                and o.owner_oid not in (select t.oid from trusted as t)
+            union
+            select
+                format(
+                    '%s, which belongs to role %s, refers to %s',
+                    pg_describe_object('pg_constraint'::regclass, f.oid, 0),
+                    pg_get_userbyid(c.relowner),
+                    pg_describe_object('pg_class'::regclass, f.confrelid, 0)
+                )
+            from pg_constraint as f
+            inner join pg_class as r on r.oid = f.confrelid
+            inner join ledger_schema as s on s.oid = r.relnamespace
+            inner join pg_class as c on c.oid = f.conrelid
+            where f.contype = 'f' and c.relowner not in (select t.oid from trusted as t)
+            union
+            -- It could add a function while the deploy is under way, which fits a call better than the ledger's own.
+            select
+                format(
+                    '%s may create objects in the schema '
+                    '(revoke create on schema record_ledger from %s)',
+                    g.named,
+                    g.quoted
+                )
+            from ledger_schema as s
+            cross join lateral aclexplode(s.nspacl) as a
+            cross join lateral (
+                select
+                    case a.grantee
+                        when 0 then 'PUBLIC'
+                        else 'role ' || pg_get_userbyid(a.grantee)
+                    end as named,
+                    case a.grantee
+                        when 0 then 'public'
+                        else quote_ident(pg_get_userbyid(a.grantee))
+                    end as quoted
+            ) as g
+            where a.privilege_type = 'CREATE' and a.grantee not in (select t.oid from trusted as t)
+        )
+
+        select
+            json_build_object(
+                'owner', (select pg_get_userbyid(s.nspowner) from ledger_schema as s),
+                'owner_is_trusted', (
+                    select s.nspowner in (select m.oid from mine as m)
+                    from ledger_schema as s
+                ),
+                -- For doctor: a user who only works with the ledger takes it as it is.
+                'owner_is_strange', (
+                    select
+                        s.nspowner not in (select m.oid from mine as m)
+                        and not o.rolsuper
+                        and (me.rolsuper or pg_has_role(me.oid, d.datdba, 'member'))
+                    from ledger_schema as s
+                    inner join pg_roles as o on o.oid = s.nspowner
+                    cross join me
+                    cross join pg_database as d
+                    where d.datname = current_database()
+                ),
+                'problem_count', (select count(*) from problems),
+                'problems', (
+                    select string_agg(p.problem, '; ' order by p.problem)
+                    from (select q.problem from problems as q
+                order by q.problem limit 20) as p
+                )
+            )::text
+    ),
+    true
+);
+-- record_ledger trust: refuses (RL006) to build on what a stranger made, and acts as the ledger's owner from here on.
+-- The schema, then the locks that the deploy will need, then what hangs on the tables; half a ledger is refused too.
+-- Applied by: every deploy, after strangers.sql, in which the rule stands whom a deploy trusts.
+-- Rules: nothing of the schema is called or written before this; all of a ledger belongs to one role.
+do $$
+declare
+    v_user text := current_user;
+    v_named text := nullif(current_setting('record_ledger.owner', true), '');
+    v_found json := nullif(current_setting('record_ledger.strangers', true), '')::json;
+    v_owner text;
+    v_object record;
+    v_waits_for text := 'schema record_ledger';
+    v_relation oid;
+    v_holders text;
+    v_applied integer;
+    v_missing text;
+    v_text text;
+begin
+    if v_named is not null and to_regrole(quote_ident(v_named)) is null then
+        raise exception 'deploy refused: role %, the owner that was asked for, does not exist',
+            v_named
+            using errcode = 'RL006', hint = format('Have an administrator run: create role %I',
+                v_named);
+    end if;
+    if v_named is not null and not pg_has_role(v_user, v_named, 'member') then
+        raise exception 'deploy refused: % may not act as %, the owner that was asked for',
+            v_user, v_named
+            using errcode = 'RL006', hint = format('Have an administrator run: grant %I to %I',
+                v_named, v_user);
+    end if;
+
+    -- ---------------------------------------------------------------- whose schema it is
+    if v_found ->> 'owner' is null then
+        begin
+            execute format(
+                'create schema record_ledger authorization %I', coalesce(v_named, v_user)
+            );
+        exception
+            when duplicate_schema or unique_violation then
+                raise exception
+                    'deploy refused: schema record_ledger was created by another session meanwhile'
+                    using errcode = 'RL006', hint = 'Deploy again: its owner is looked at then.';
+        end;
+        v_owner := coalesce(v_named, v_user);
+    else
+        v_owner := v_found ->> 'owner';
+        if not (v_found ->> 'owner_is_trusted')::boolean then
+            raise exception 'deploy refused: schema record_ledger belongs to role %, which % %',
+                v_owner, v_user,
+                case (select r.rolsuper from pg_roles as r where r.rolname = v_user)
+                    when true then 'has no reason to trust: it is not an administrator and does '
+                        'not own the database'
+                    else 'is not a member of'
+                end
+                using errcode = 'RL006', hint = format(
+                    'If the ledger is to belong to %1$s, deploy as %1$s, or name it: record-ledger '
+                    'deploy --owner %2$L. If it is not, and nothing in the schema is needed, have '
+                    'an administrator run: drop schema record_ledger cascade. Then deploy again.',
+                    v_owner, v_owner
+                );
+        end if;
+    end if;
+    if (v_found ->> 'problem_count')::integer > 0 then
+        raise exception
+            'deploy refused: schema record_ledger holds what another role can change: %',
+            (v_found ->> 'problems') || case
+                when (v_found ->> 'problem_count')::integer > 20
+                    then format('; and %s more', (v_found ->> 'problem_count')::integer - 20)
+                else ''
+            end
+            using errcode = 'RL006', hint = format(
+                'Have an administrator drop what is not needed, give the rest to %s (alter ... '
+                'owner to %I), and deploy again. If there is no ledger yet: drop schema '
+                'record_ledger cascade.', v_owner, v_owner
+            );
+    end if;
+
+    -- ---------------------------------------------------------------- one owner
+    -- A superuser who upgraded a ledger of another role has left its own objects there: they would run as superuser.
+    if v_named is not null and v_owner <> v_named then
+        execute format('alter schema record_ledger owner to %I', v_named);
+        v_owner := v_named;
+    end if;
+    for v_object in
+        select
+            format('table record_ledger.%I', c.relname) as name,
+            pg_get_userbyid(c.relowner) as owner
+        from pg_class as c
+        where c.relnamespace = to_regnamespace('record_ledger')
+            and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+            and c.relowner <> to_regrole(quote_ident(v_owner))
+            -- A sequence that belongs to a column goes with its table.
+            and not exists (
+                select
+                from pg_depend as d
+                where d.classid = 'pg_class'::regclass and d.objid = c.oid
+                    and d.refclassid = 'pg_class'::regclass and d.deptype in ('a', 'i')
+                    and c.relkind = 'S'
+            )
+        union all
+        select format('routine %s', p.oid::regprocedure), pg_get_userbyid(p.proowner)
+        from pg_proc as p
+        where p.pronamespace = to_regnamespace('record_ledger') and p.prokind in ('f', 'p', 'w')
+            and p.proowner <> to_regrole(quote_ident(v_owner))
+        union all
+        select format('type %s', t.oid::regtype), pg_get_userbyid(t.typowner)
+        from pg_type as t
+        left join pg_class as c on c.oid = t.typrelid
+        where t.typnamespace = to_regnamespace('record_ledger')
+            and (t.typrelid = 0 and t.typelem = 0 or c.relkind = 'c')
+            and t.typowner <> to_regrole(quote_ident(v_owner))
+    loop
+        v_waits_for := v_object.name;
+        begin
+            execute format('alter %s owner to %I', v_object.name, v_owner);
+        exception
+            when insufficient_privilege then
+                raise exception 'deploy refused: % belongs to role %, and the ledger to %',
+                    v_object.name, v_object.owner, v_owner
+                    using errcode = 'RL006', hint = format(
+                        'Have an administrator run: alter %s owner to %I', v_object.name, v_owner
+                    );
+        end;
+    end loop;
+    if v_owner <> v_user then
+        begin
+            execute format('set local role %I', v_owner);
+        exception
+            when insufficient_privilege then
+                raise exception 'deploy refused: the ledger belongs to %, and % may not act as it',
+                    v_owner, v_user
+                    using errcode = 'RL006', hint = format(
+                        'Have an administrator run: grant %I to %I', v_owner, v_user
+                    );
+        end;
+    end if;
+
+    -- ---------------------------------------------------------------- is it a ledger, all of it
+    if exists (
+        select
+        from pg_class as c
+        where c.oid = to_regclass('record_ledger.migration') and c.relkind = 'r'
+            and 3 = (
+                select count(*)
+                from pg_attribute as a
+                where a.attrelid = c.oid and a.attname in ('version', 'name', 'checksum')
+                    and not a.attisdropped
+            )
+    ) then
+        select max(m.version) into v_applied from record_ledger.migration as m;
+    end if;
+    if v_applied is null then
+        select string_agg(o.name, ', ' order by o.name) into v_missing
+        from (
+            select pg_describe_object(d.classid, d.objid, 0) as name
+            from pg_depend as d
+            where d.refclassid = 'pg_namespace'::regclass
+                and d.refobjid = to_regnamespace('record_ledger')
+            order by 1
+            limit 20
+        ) as o;
+        if v_missing is not null then
+            raise exception
+                'deploy refused: schema record_ledger is not empty and holds no ledger: %', v_missing
+                using errcode = 'RL006', hint = 'If nothing in it is needed: drop schema '
+                'record_ledger cascade. If it is, move it to another schema. Then deploy again.';
+        end if;
+    else
+        select string_agg(t.name, ', ' order by t.name) into v_missing
+        from (
+            values
+            (1, 'deployment'), (1, 'pipeline'), (1, 'pipeline_event'), (1, 'record'),
+            (1, 'record_event'), (1, 'claim'), (3, 'archived_record'),
+            (3, 'archived_record_event'), (4, 'record_observation'),
+            (4, 'archived_record_observation')
+        ) as t (since, name)
+        where t.since <= v_applied
+            and not exists (
+                select
+                from pg_class as c
+                where c.oid = to_regclass('record_ledger.' || t.name) and c.relkind in ('r', 'p')
+            );
+        if v_missing is not null then
+            raise exception 'deploy refused: the ledger is not whole: table % missing from schema '
+                'record_ledger', v_missing
+                using errcode = 'RL006', hint = 'Restore the schema from a backup. To begin with '
+                'an empty ledger: drop schema record_ledger cascade, and deploy again.';
+        end if;
+    end if;
+
+    -- ---------------------------------------------------------------- the locks, before anything is changed
+    -- Without a migration no table that passes write is locked: they go on beside a deploy. The deploy's own two are:
+    -- a trigger that is being created there would run in it. A pass locks its pipeline first and then records: in
+    -- another order it and a migration would wait for each other.
+    for v_object in
+        select c.oid, c.relname, c.relkind
+        from pg_class as c
+        where c.relnamespace = to_regnamespace('record_ledger') and c.relkind in ('r', 'p', 'v')
+            and not c.relispartition
+            and (
+                c.relkind = 'v' or c.relname in ('migration', 'deployment')
+                or v_applied < current_setting('record_ledger.migrations')::integer
+            )
+        order by c.relname <> 'pipeline', c.relname <> 'record', c.relkind = 'v', c.relname
+    loop
+        v_waits_for := format(
+            '%s record_ledger.%I',
+            case v_object.relkind when 'v' then 'view' else 'table' end,
+            v_object.relname
+        );
+        v_relation := v_object.oid;
+        if v_object.relkind = 'v' then
+            -- Changes nothing. A view that is locked by `lock` has its tables locked too, against readers.
+            execute format('alter view record_ledger.%I owner to %I', v_object.relname, v_owner);
+        else
+            execute format(
+                'lock table record_ledger.%I in %s mode',
+                v_object.relname,
+                case
+                    when v_object.relname in ('migration', 'deployment') then 'share row exclusive'
+                    else 'access exclusive'
+                end
+            );
+        end if;
+    end loop;
+
+    -- ---------------------------------------------------------------- checks that a stranger's operator was bound into
+    -- A deploy of 0.4.0 or older took `numeric = integer` from any schema of the deployer's path, for ever.
+    for v_object in
+        select distinct k.oid, k.conname, k.conrelid::regclass as relation
+        from pg_constraint as k
+        inner join pg_depend as d on d.classid = 'pg_constraint'::regclass and d.objid = k.oid
+        where k.connamespace = to_regnamespace('record_ledger')
+            and k.contype = 'c' and k.conrelid <> 0 and k.coninhcount = 0
+            and (
+                d.refclassid = 'pg_operator'::regclass
+                or d.refclassid = 'pg_proc'::regclass
+                and d.refobjid not in (
+                    select p.oid from pg_proc as p where p.pronamespace = k.connamespace
+                )
+            )
+    loop
+        v_text := pg_get_constraintdef(v_object.oid);
+        for v_missing in
+            select distinct quote_ident(n.nspname) || '.'
+            from pg_depend as d
+            left join pg_operator as o
+                on d.refclassid = 'pg_operator'::regclass and o.oid = d.refobjid
+            left join pg_proc as p
+                on d.refclassid = 'pg_proc'::regclass and p.oid = d.refobjid
+            inner join pg_namespace as n on n.oid = coalesce(o.oprnamespace, p.pronamespace)
+            where d.classid = 'pg_constraint'::regclass and d.objid = v_object.oid
+        loop
+            v_text := replace(v_text, v_missing, '');
+        end loop;
+        execute format(
+            'alter table %s drop constraint %I, add constraint %I %s',
+            v_object.relation, v_object.conname, v_object.conname, v_text
+        );
+    end loop;
+exception
+    when lock_not_available then
+        select string_agg(
+            coalesce(
+                format(
+                    'process %s of user %s, application %L%s',
+                    l.pid,
+                    coalesce(a.usename, 'unknown'),
+                    coalesce(a.application_name, ''),
+                    ', since ' || to_char(
+                        coalesce(a.xact_start, a.state_change) at time zone 'UTC',
+                        'YYYY-MM-DD"T"HH24:MI:SS"Z"'
+                    )
+                ),
+                'a prepared transaction (pg_prepared_xacts)'
+            ), '; '
+        )
+        into v_holders
+        from (
+            select distinct k.pid
+            from pg_locks as k
+            where k.locktype = 'relation' and k.granted and k.relation = v_relation
+                and k.database = (
+                    select d.oid from pg_database as d where d.datname = current_database()
+                )
+                and k.pid is distinct from pg_backend_pid()
+        ) as l
+        left join pg_stat_activity as a on a.pid = l.pid;
+        raise exception 'deploy refused: % was not free within %; it is in use by %',
+            v_waits_for,
+            current_setting('lock_timeout'),
+            coalesce(v_holders, 'a session that has ended meanwhile')
+            using errcode = 'RL006', hint = 'Wait until it is done, and deploy again, or have an '
+            'administrator end it: select pg_terminate_backend(PID).';
+end
+$$;
+-- record_ledger.begin_deploy, migrate, end_deploy: what a deploy decides, so that psql and Python decide alike.
+-- Read by every deploy script once the schema can be trusted; written to be applied again and again.
+-- Called by: the script that `record-ledger deploy` runs (and `record-ledger deploy --print-sql` prints).
+-- Rules: no step back to an older release, no edit of a released migration.
+
 comment on schema record_ledger is
 'The record ledger: which time window of which pipeline is next, settled, complete and free. Views and routines are public, tables private.';
 
@@ -87,6 +752,8 @@ comment on function record_ledger.begin_deploy(text, integer) is
 create or replace function record_ledger.migrate(version integer, name text, body text)
 returns void
 language plpgsql
+-- The body finds the catalogue's names too, also called by hand from a session with another path.
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     -- A checkout on Windows may have turned the line ends; that is no edit.
@@ -851,7 +1518,18 @@ drop function if exists record_ledger.stuck_window(
 );
 $body$);
 select record_ledger.migrate(9, '0009_safety', $body$-- record_ledger migration 9: owners of pipelines, and bounds of texts.
+-- A pipeline may belong to a role, whose members alone register, pass, end and operate on it.
 -- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
+-- Rules kept here: none.
+
+-- ---------------------------------------------------------------- pipeline
+alter table record_ledger.pipeline
+-- The name of the role that it belongs to; null when it is every runner's. Not its number: a dump that is restored on
+-- another server finds the role of that name there.
+add column owner_role text;
+
+-- ---------------------------------------------------------------- functions whose signature is another one now
+drop function if exists record_ledger.check_reason(text);
 $body$);
 -- record_ledger.adoptable_observations: what a claim may take over from earlier claims of the same generation.
 -- Per stage that it has not counted itself, the newest observation that was written under a claim current at the time.
@@ -908,10 +1586,10 @@ $$;
 comment on function record_ledger.archive_end(text) is
 'Private. The end of the newest archived window of a pipeline; null when nothing is archived.';
 -- record_ledger.attempt_ending: what ended the newest attempt of a record, as BACKOFF and FAILED say it.
--- Of a cancelled claim it is the cancellation, whatever the run said of it. A record that was taken back only in thought
--- still bears the event of its pass: then its lease has expired.
+-- Of a cancelled claim it is the cancellation, whatever the run said of it. A record that was taken back only in
+-- thought still bears the event of its pass: then its lease has expired.
 -- Read by: record_verdict.
--- Rules: none.
+-- Rules: shortened: a sentence stands in each answer and each row of why; the history has it whole.
 create or replace function record_ledger.attempt_ending(last_event text, last_detail jsonb)
 returns text
 language sql
@@ -921,16 +1599,24 @@ as $$
         when last_detail ? 'cancelled_by' then format(
             'it was cancelled by %s: %s',
             last_detail ->> 'cancelled_by',
-            last_detail ->> 'cancel_reason'
+            record_ledger.shortened(last_detail ->> 'cancel_reason', 1000)
         )
         when last_event = 'failed'
-            then coalesce(nullif(last_detail ->> 'error', ''), 'no error was told')
+            then coalesce(
+                record_ledger.shortened(nullif(last_detail ->> 'error', ''), 1000),
+                'no error was told'
+            )
         when last_event = 'rebuilt' then 'its record was built again since'
         when last_event = 'counts_waived'
             then coalesce(
-                'its counts were waived since: ' || (last_detail ->> 'reason'), 'its lease expired'
+                'its counts were waived since: '
+                || record_ledger.shortened(last_detail ->> 'reason', 1000),
+                'its lease expired'
             )
-        else coalesce('it was taken back: ' || (last_detail ->> 'reason'), 'its lease expired')
+        else coalesce(
+            'it was taken back: ' || record_ledger.shortened(last_detail ->> 'reason', 1000),
+            'its lease expired'
+        )
     end
 $$;
 comment on function record_ledger.attempt_ending(text, jsonb) is
@@ -976,6 +1662,7 @@ as $$
 declare
     v_entry jsonb;
     v_name text;
+    v_problem text;
     v_fields constant text[] := array(select k from jsonb_object_keys(p.fields) as k order by k);
 begin
     if jsonb_typeof(built) is distinct from 'array' then
@@ -1005,6 +1692,13 @@ begin
         if jsonb_typeof(v_entry -> 'fields') is distinct from 'object' then
             return format(
                 'built: window %s has no object "fields"', v_entry ->> 'window_start_time'
+            );
+        end if;
+        v_problem := record_ledger.json_problem(v_entry -> 'fields', 262144);
+        if v_problem is not null then
+            return format(
+                'built: the fields of window %s are not valid: their JSON %s',
+                v_entry ->> 'window_start_time', v_problem
             );
         end if;
         if (v_entry ->> 'config_version')::integer = p.config_version
@@ -1043,9 +1737,11 @@ $$;
 comment on function record_ledger.built_windows(jsonb, record_ledger.pipeline) is
 'Private. The entries of built that were rendered with the config in force, one per window.';
 -- record_ledger.check_counts: true when the counts of a record in progress let it be completed; raises RL007 else.
--- They agree, somebody waived them for this generation, or the config in force asks for none.
--- Called by: check_record_change, only for records whose pipeline asked for counts when they were passed, or since.
--- Rules: counts_problem.
+-- They agree, an operator waived them for this generation, or the config in force asks for none. Raises 42501 when the
+-- pipeline belongs to a role that the session's user is not a member of.
+-- Called by: check_record_change, only for records whose pipeline asked for counts, or had an owner, when they were
+-- passed, or since.
+-- Rules: counts_problem, check_owner_of.
 create or replace function record_ledger.check_counts(r record_ledger.record)
 returns boolean
 language plpgsql
@@ -1053,6 +1749,7 @@ as $$
 declare
     v_problem text;
 begin
+    perform record_ledger.check_owner_of(r.pipeline_id);
     if r.counts_waived then
         return true;
     end if;
@@ -1600,7 +2297,7 @@ comment on function record_ledger.config_keys() is
 -- Each names the key, the value and what would be valid; empty when the config is valid.
 -- Read by: read_config.
 -- Rules: config_keys, ledger_columns, duration, near_names, required_counts_problems, retention_problems,
--- recount_problems, twofold_time.
+-- recount_problems, twofold_time, json_problem.
 create or replace function record_ledger.config_problems(
     config jsonb,
     -- The pipeline is registered: it keeps its name, also where a later release refuses such a name.
@@ -1611,9 +2308,11 @@ create or replace function record_ledger.config_problems(
 returns text[]
 language plpgsql
 stable
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_problems text[] := '{}';
+    v_problem text;
     -- "at time zone" reads these names as abbreviations: the same offset all year round.
     v_ambiguous_zones constant text[] := '{CET,EET,MET,WET}';
     v_blank constant text := '[[:space:]' || case
@@ -1640,6 +2339,12 @@ begin
                 coalesce(left(config::text, 80), 'null')
             )
         ];
+    end if;
+
+    v_problem := record_ledger.json_problem(config, 262144);
+    if v_problem is not null then
+        -- Nothing else is looked at: each further look would cost as much as the config is long.
+        return array[format('config: it %s', v_problem)];
     end if;
 
     -- timezone
@@ -1778,7 +2483,8 @@ begin
     v_value := config -> 'start_at';
     if v_value is not null and record_ledger.start_instant(v_value #>> '{}', 'UTC') is null then
         v_problems := v_problems || format(
-            'start_at: %s is no time; give ISO 8601, such as "2026-01-01", "2026-01-01T06:00" '
+            'start_at: %s is no time; give ISO 8601 of the years 1900 to 9000, '
+            'such as "2026-01-01", "2026-01-01T06:00" '
             'or "2026-01-01T06:00+01:00"',
             left(v_value::text, 80)
         );
@@ -1818,6 +2524,11 @@ begin
                 v_problems := v_problems || format(
                     'default_record: "" is no field name (its value is %s); give the field a name',
                     left((v_record -> '')::text, 80)
+                );
+            elsif octet_length(v_key) > 255 then
+                v_problems := v_problems || format(
+                    'default_record: the field name "%s..." is %s bytes long; give 255 at most',
+                    left(v_key, 80), octet_length(v_key)
                 );
             end if;
         end loop;
@@ -1871,13 +2582,20 @@ begin
         ];
         for v_value in select e.element from jsonb_array_elements(v_value) as e (element) loop
             if jsonb_typeof(v_value) <> 'string' or v_value #>> '{}' <> all (v_keys) then
-                v_near := record_ledger.near_names(v_value #>> '{}', v_keys);
+                -- For the first ones only: to look among a thousand names takes as long as a second.
+                v_near := case
+                    when cardinality(v_problems) < 3
+                        then record_ledger.near_names(v_value #>> '{}', v_keys)
+                    else '{}'
+                end;
                 v_problems := v_problems || format(
                     'check_fields: %s is no field of default_record; %s', left(v_value::text, 80),
                     case
                         when cardinality(v_near) > 0
                             then 'did you mean "' || array_to_string(v_near, '" or "') || '"?'
-                        else 'give one of "' || array_to_string(v_keys, '", "') || '"'
+                        else record_ledger.shortened(
+                            'give one of "' || array_to_string(v_keys, '", "') || '"', 2000
+                        )
                     end
                 );
             end if;
@@ -2043,8 +2761,8 @@ $$;
 comment on function record_ledger.counts_problem(text, timestamptz, bigint) is
 'Why the counts of a claim do not suffice to complete its record, with the counts; null when they do, or none are required.';
 -- record_ledger.day_coverage: how the windows of a pipeline cover a local day, the archive included.
--- The day is [its midnight, the next one) of the zone in force, and windows cover it wherever they begin and end. One is
--- published when a generation of it was completed, also while a later one is under way; done when it is COMPLETED or
+-- The day is [its midnight, the next one) of the zone in force, and windows cover it wherever they begin and end. One
+-- is published when a generation of it was completed, also while a later one is under way; done when it is COMPLETED or
 -- WAIVED. All counts are of windows that begin in the day; counts of rows are those of published generations.
 -- Read by: is_day_sealed, daily_coverage.
 -- Rules: day_start. Windows never overlap, so they cover the day when their lengths within it add up to its own.
@@ -2428,6 +3146,7 @@ create or replace function record_ledger.duration(duration_text text)
 returns interval
 language plpgsql
 immutable strict
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_units constant text :=
@@ -2467,6 +3186,7 @@ create or replace function record_ledger.edit_distance(left_word text, right_wor
 returns integer
 language plpgsql
 immutable strict
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_left constant text[] := string_to_array(lower(left_word), null);
@@ -2628,6 +3348,7 @@ create or replace function record_ledger.first_window_start(
 returns timestamptz
 language plpgsql
 stable
+set search_path = pg_catalog, pg_temp
 as $$
 begin
     return coalesce(
@@ -2643,7 +3364,7 @@ comment on function record_ledger.first_window_start(record_ledger.pipeline, tim
 -- record_ledger.half_of_time_left: half of the time, in whole seconds, for which a window's source data is still there.
 -- The longest that a record may be kept from its runs: a wait never loses a record. Null without a source_retention.
 -- Read by: retry_time, postponement.
--- Rules: none.
+-- Rules: none. Types are exact and names qualified (README.md, Names).
 create or replace function record_ledger.half_of_time_left(
     window_end_time timestamptz, p record_ledger.pipeline, as_of timestamptz
 )
@@ -2654,7 +3375,10 @@ stable
 as $$
     select case
         when (p).source_retention is not null then greatest(
-            floor(extract(epoch from window_end_time + (p).source_retention - as_of) / 2), 0
+            pg_catalog.floor(
+                extract(epoch from window_end_time + (p).source_retention - as_of) / 2::numeric
+            ),
+            0
         )
     end
 $$;
@@ -2696,6 +3420,7 @@ $$;
 comment on function record_ledger.incomplete_lanes(text, integer) is
 'Private. The lanes of a pipeline''s incomplete records, one for each config that they were built with.';
 -- record_ledger.instant: reads an ISO 8601 time with an offset; null when the text is none.
+-- Of the years 1900 to 9000: what is built on a time is a window, and drivers read no time of a year after 9999.
 -- No other form: PostgreSQL would read 'tomorrow' and 'infinity' too, and '01/02/03' as the session's DateStyle says.
 -- Read by: start_instant, built_problem.
 -- Rules: none.
@@ -2703,11 +3428,13 @@ create or replace function record_ledger.instant(instant_text text)
 returns timestamptz
 language plpgsql
 stable strict
+set search_path = pg_catalog, pg_temp
 as $$
 begin
     if instant_text
         ~ (
-            '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?'
+            '^((19|[2-8][0-9])[0-9]{2}|9000)-[0-9]{2}-[0-9]{2}'
+            '[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?'
             '(Z|[+-][0-9]{2}(:?[0-9]{2}){0,2})$'
         )
     then
@@ -2775,6 +3502,22 @@ comment on function record_ledger.is_in_range(
     timestamptz, timestamptz, timestamptz, timestamptz
 ) is
 'Private. Whether a whole window lies in a range, whose end belongs to it no more.';
+-- record_ledger.is_ledger_owner: is a role the owner of the ledger, or a member of it?
+-- Superusers are members of every role. Who owns the ledger may do anything in it.
+-- Read by: may_act, sees_tokens.
+-- Rules: none.
+create or replace function record_ledger.is_ledger_owner(role name)
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select pg_has_role(role, n.nspowner, 'MEMBER')
+    from pg_namespace as n
+    where n.nspname = 'record_ledger'
+$$;
+comment on function record_ledger.is_ledger_owner(name) is
+'Whether a role owns the ledger or is a member of the role that does.';
 -- record_ledger.is_lost: is the source data of a window gone?
 -- From the very instant on at which window_end_time + source_retention is reached; never without a source_retention.
 -- Read by: lost_before, record_verdict, record_verdicts, records_at_risk, planned_passes, status_after's callers.
@@ -2961,16 +3704,50 @@ comment on function record_ledger.is_stage(text) is
 -- record_ledger.iso_time: an instant in ISO 8601 with the offset of the time zone in force.
 -- For functions that have set a pipeline's time zone, and errors about a time of the caller; else there is local_time.
 -- Read by: record_verdict, no_records_reason, check_range, check_backfill.
--- Rules: none.
+-- Rules: none. Names are qualified (README.md, Names).
 create or replace function record_ledger.iso_time(instant timestamptz)
 returns text
 language sql
 stable
 as $$
-    select to_json(instant) #>> '{}'
+    select pg_catalog.to_json(instant) #>> '{}'
 $$;
 comment on function record_ledger.iso_time(timestamptz) is
 'An instant in ISO 8601 with the offset of the session''s time zone.';
+-- record_ledger.json_problem: why a JSON value is not one that every reader of the ledger can read; null when it is.
+-- Numbers of 300 digits, 100 levels and max_bytes at most: a driver refuses what is longer or deeper, and one row that
+-- cannot be read would break the overview of all pipelines. max_bytes keeps one call from storing gigabytes.
+-- Read by: check_detail, config_problems, built_problem.
+-- Rules: none.
+create or replace function record_ledger.json_problem(value jsonb, max_bytes integer)
+returns text
+language plpgsql
+immutable
+as $$
+declare
+    v_bytes constant integer := octet_length(value::text);
+    v_digits integer;
+begin
+    -- No text as short as this holds so long a number, or so many brackets: the usual case looks no further.
+    if v_bytes <= 200 then
+        return null;
+    end if;
+    if v_bytes > max_bytes then
+        return format('is %s bytes of JSON; give %s at most', v_bytes, max_bytes);
+    end if;
+    if jsonb_path_exists(value, 'strict $.**{101}') then
+        return 'is nested more than 100 levels deep';
+    end if;
+    select max(length(n.number::text)) into v_digits
+    from jsonb_path_query(value, 'strict $.** ? (@.type() == "number")') as n (number);
+    if v_digits > 300 then
+        return format('holds a number of %s digits; give 300 at most', v_digits);
+    end if;
+    return null;
+end
+$$;
+comment on function record_ledger.json_problem(jsonb, integer) is
+'Why a JSON value cannot be stored: too many bytes, levels or digits; null when it can.';
 -- record_ledger.json_time: an instant as JSON holds it, ISO 8601 with the offset of a zone.
 -- Where the zone is null that of the session, for functions that have set a pipeline's: many times faster.
 -- Read by: windows_to_build.
@@ -3336,7 +4113,7 @@ comment on function record_ledger.local_day(timestamptz, text) is
 -- record_ledger.local_instant: the first instant at which a zone's clocks show a local time or a later one.
 -- Where the local time happens twice, the first of both; where it is skipped, the end of the gap.
 -- Read by: day_start, start_instant, the runner for local times that people give.
--- Rules: none.
+-- Rules: none. Types are exact (README.md, Names).
 create or replace function record_ledger.local_instant(local_time timestamp, timezone text)
 returns timestamptz
 language plpgsql
@@ -3367,7 +4144,7 @@ begin
     end if;
     v_not_yet := v_first - interval '26 hours';
     while v_first - v_not_yet > interval '1 microsecond' loop
-        v_middle := v_not_yet + (v_first - v_not_yet) / 2;
+        v_middle := v_not_yet + (v_first - v_not_yet) / 2::double precision;
         if v_middle at time zone local_instant.timezone >= local_time then
             v_first := v_middle;
         else
@@ -3408,7 +4185,7 @@ comment on function record_ledger.local_instants(timestamp, text) is
 -- record_ledger.local_time: an instant as people of a zone write it, ISO 8601 with the offset in force.
 -- As the server reckons it: '2026-03-08T03:00:00-07:00'; fractions of a second only where there are any.
 -- Read by: every sentence that names an instant.
--- Rules: none.
+-- Rules: none. Types are exact (README.md, Names).
 create or replace function record_ledger.local_time(instant timestamptz, timezone text)
 returns text
 language plpgsql
@@ -3424,7 +4201,7 @@ begin
         || to_char(
             greatest(v_offset, -v_offset),
             -- Offsets of the nineteenth century have seconds.
-            case when extract(second from v_offset) = 0 then 'HH24:MI' else 'HH24:MI:SS' end
+            case when extract(second from v_offset) = 0::numeric then 'HH24:MI' else 'HH24:MI:SS' end
         );
 end
 $$;
@@ -3481,10 +4258,27 @@ comment on function record_ledger.lost_before(
     record_ledger.pipeline, timestamptz, timestamptz, timestamptz
 ) is
 'Private. Up to where the records of a pipeline are lost; null when none of them waits to be waived.';
+-- record_ledger.may_act: may the session's user act in a pipeline that belongs to a role?
+-- Members of that role and owners of the ledger may; where the role is gone, only the latter.
+-- Read by: check_owner, set_pipeline_owner. Asked only for pipelines that have an owner.
+-- Rules: is_ledger_owner. By session_user: routines run with the rights of the ledger's owner.
+create or replace function record_ledger.may_act(owner_role text)
+returns boolean
+language sql
+stable
+as $$
+    select case
+        when to_regrole(quote_ident(owner_role)) is null then false
+        else pg_has_role(session_user, to_regrole(quote_ident(owner_role)), 'MEMBER')
+    end
+    or record_ledger.is_ledger_owner(session_user)
+$$;
+comment on function record_ledger.may_act(text) is
+'Private. Whether the session''s user is a member of the role that a pipeline belongs to, or owns the ledger.';
 -- record_ledger.missing_fields: the check_fields that are empty in a record's fields.
 -- Empty is missing, null or "". Null, not an empty array, when nothing is missing: the record is complete.
 -- Read by: is_complete, configured, store_windows, build_record.
--- Rules: the ledger's own columns are never empty.
+-- Rules: the ledger's own columns are never empty. Names are qualified (README.md, Names).
 create or replace function record_ledger.missing_fields(fields jsonb, check_fields text[])
 returns text[]
 language plpgsql
@@ -3498,7 +4292,7 @@ begin
         if coalesce(fields ->> v_field, '') = ''
             and v_field <> all (record_ledger.ledger_columns())
         then
-            v_missing := v_missing || v_field;
+            v_missing := pg_catalog.array_append(v_missing, v_field);
         end if;
     end loop;
     return v_missing;
@@ -3514,6 +4308,7 @@ create or replace function record_ledger.near_names(name text, candidates text[]
 returns text[]
 language sql
 immutable
+set search_path = pg_catalog, pg_temp
 as $$
     select array(
         select c.candidate
@@ -3522,7 +4317,9 @@ as $$
                 candidate,
                 translate(lower(candidate), ' -_', '') as plain,
                 translate(lower(near_names.name), ' -_', '') as plain_name
-            from unnest(candidates) as candidate
+            from unnest(candidates[1:1000]) as candidate
+            -- A name as long as that is none that was misspelt.
+            where octet_length(near_names.name) <= 255
         ) as c
         cross join lateral (
             select
@@ -3698,7 +4495,7 @@ begin
             verdict := 'READY';
             return;
         end if;
-        -- Its own backoff does not keep the run that failed from trying again; until a time that it named itself it waits.
+        -- Its own backoff does not keep the run that failed from trying again. A time that it named does.
         if r.postponement is null then
             r.retry_at := null;
         end if;
@@ -3944,9 +4741,9 @@ comment on function record_ledger.next_candidate(
 ) is
 'Private. Which of a pipeline''s pending records comes next: oldest first, or by the backfill_share.';
 -- record_ledger.next_claim_token: the token of a pipeline's next claim, from its newest one and the time.
--- The greater of (the newest + 1) and (milliseconds since 2025-01-01 UTC, shifted by 12 bits), plus 12 random bits: later
--- claims of a pipeline have greater tokens whatever the clock does, and two copies of a ledger draw different ones. The
--- random bits are of the server's strong source; random() would repeat in sessions with the same seed.
+-- The greater of (the newest + 1) and (milliseconds since 2025-01-01 UTC, shifted by 12 bits), plus 12 random bits:
+-- later claims of a pipeline have greater tokens whatever the clock does, and two copies of a ledger draw different
+-- ones. The random bits are of the server's strong source; random() would repeat in sessions with the same seed.
 -- A clock of 2094 or later gives 2^53 or more, which pass_record refuses.
 -- Read by: pass_record, under the pipeline's lock.
 -- Rules: none.
@@ -4710,7 +5507,9 @@ begin
                 when cardinality(v_problems) > 1
                     then cardinality(v_problems) || E' problems\n  - '
             end,
-            array_to_string(v_problems, E'\n  - ')
+            -- A config may be wrong in thousands of places, and nobody reads a message of megabytes.
+            array_to_string(v_problems[1:20], E'\n  - '),
+            E'\n  - and ' || nullif(greatest(cardinality(v_problems) - 20, 0), 0) || ' more'
         )
             using errcode = 'RL001';
     end if;
@@ -4794,7 +5593,7 @@ comment on function record_ledger.record_json(record_ledger.record, text) is
 -- record_ledger.record_verdict: the one verdict on an open record at an instant, and a sentence that says why.
 -- Where several hold, the first of: LEASE_EXPIRED, LEASED, LOST, FAILED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF,
 -- BLOCKED, AT_CAPACITY, READY. ready_at: when it can be passed as things stand; null when that depends on somebody.
--- Read by: record_verdicts, next_answer, pipeline_answer. Rules: is_stable, is_lost, retry_time, attempt_ending.
+-- Read by: record_verdicts, next_answer, pipeline_answer. Rules: is_stable, is_lost, retry_time, attempt_ending, shortened.
 create or replace function record_ledger.record_verdict(
     r record_ledger.record,
     p record_ledger.pipeline,
@@ -4899,7 +5698,7 @@ begin
             case when p.is_retired then 'retired' else 'paused' end,
             p.paused_by,
             record_ledger.iso_time(p.paused_at),
-            p.pause_reason
+            record_ledger.shortened(p.pause_reason, 1000)
         );
     elsif v_missing is not null then
         verdict := 'INCOMPLETE';
@@ -4998,6 +5797,7 @@ create or replace function record_ledger.recount_problems(config jsonb)
 returns text[]
 language plpgsql
 immutable
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_problems text[] := '{}';
@@ -5110,6 +5910,7 @@ create or replace function record_ledger.required_counts_problems(required_count
 returns text[]
 language plpgsql
 immutable
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_problems text[] := '{}';
@@ -5201,6 +6002,7 @@ create or replace function record_ledger.retention_problems(config jsonb)
 returns text[]
 language plpgsql
 immutable
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_problems text[] := '{}';
@@ -5255,7 +6057,7 @@ comment on function record_ledger.retention_problems(jsonb) is
 -- and with a source_retention at most half of the time that is left: a backoff never loses a record.
 -- Read by: end_claim, expire_leases, collect_expired_leases, next_candidate, deciding_record, record_verdict,
 -- expected_claims, plan_runs.
--- Rules: half_of_time_left.
+-- Rules: half_of_time_left. Types are exact and names qualified (README.md, Names).
 create or replace function record_ledger.retry_time(
     failed_at timestamptz,
     attempt integer,
@@ -5270,7 +6072,8 @@ as $$
     -- Reckoned in seconds: an interval that is doubled goes out of range after some thirty attempts, and the difference
     -- of two instants has a day part.
     select failed_at + interval '1 second' * least(
-        extract(epoch from (p).retry_delay) * power(2, least(attempt - 1, 60)),
+        extract(epoch from (p).retry_delay)::double precision
+        * pg_catalog.power(2::double precision, least(attempt - 1, 60)::double precision),
         greatest(86400, extract(epoch from (p).retry_delay)),
         record_ledger.half_of_time_left(window_end_time, p, failed_at)
     )
@@ -5279,6 +6082,56 @@ comment on function record_ledger.retry_time(
     timestamptz, integer, timestamptz, record_ledger.pipeline
 ) is
 'The end of the backoff after an attempt failed: retry_delay, doubled per attempt, at most a day or half of the time left.';
+-- record_ledger.sees_tokens: may the caller see the claim tokens of records in progress?
+-- Runners may, as whoever knows a token can end its claim; analysts, who only read, need none. Claims that have ended
+-- are seen by all: their tokens end nothing any more.
+-- Read by: pipeline_records, record_events, record_observations, records_as_of; the dbt models of rules.
+-- Rules: is_ledger_owner. By current_user, which is the ledger's owner inside of its routines.
+create or replace function record_ledger.sees_tokens()
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select case
+        when to_regrole('record_ledger_runner') is null then false
+        else pg_has_role(current_user, to_regrole('record_ledger_runner'), 'MEMBER')
+    end
+    or record_ledger.is_ledger_owner(current_user)
+$$;
+comment on function record_ledger.sees_tokens() is
+'Whether the caller may see the claim tokens of records in progress: runners may, readers may not.';
+-- record_ledger.shortened: a text of max_bytes at most, with a mark that says how much is left out.
+-- What is told about a failure is never refused, however long it is: its beginning and its end are kept, because a
+-- traceback says at its end what went wrong.
+-- Read by: fail_record, attempt_ending, record_verdict.
+-- Rules: none.
+create or replace function record_ledger.shortened(content text, max_bytes integer)
+returns text
+language plpgsql
+immutable strict
+as $$
+declare
+    v_bytes constant integer := octet_length(content);
+    v_kept integer;
+    v_start text;
+    v_end text;
+begin
+    if v_bytes <= max_bytes then
+        return content;
+    end if;
+    -- In characters, each of four bytes at most; what fewer bytes leave over is given away.
+    v_kept := (max_bytes - 64) / 4;
+    v_start := left(content, v_kept / 2 * (1 + 3 * (v_bytes = length(content))::integer));
+    v_end := right(content, v_kept / 2 * (1 + 3 * (v_bytes = length(content))::integer));
+    return format(
+        '%s [... %s bytes left out ...] %s',
+        v_start, v_bytes - octet_length(v_start) - octet_length(v_end), v_end
+    );
+end
+$$;
+comment on function record_ledger.shortened(text, integer) is
+'A text of max_bytes at most: its beginning, how many bytes are left out, and its end.';
 -- record_ledger.start_instant: reads a config's start_at, an ISO 8601 text, as an instant.
 -- Without offset it is local time, a bare date its first instant, and a time that clocks skip the end of the gap. Of a
 -- time that comes twice it is the first one: those who take times from people refuse it (twofold_time). Null when the
@@ -5289,6 +6142,7 @@ create or replace function record_ledger.start_instant(start_at text, timezone t
 returns timestamptz
 language plpgsql
 stable strict
+set search_path = pg_catalog, pg_temp
 as $$
 begin
     return coalesce(
@@ -5561,7 +6415,8 @@ $$;
 comment on function record_ledger.unbuilt_reason(record_ledger.pipeline, timestamptz) is
 'Private. Why the next record of a pipeline with templates cannot be passed without its config.';
 -- record_ledger.wall_time: the local time that an ISO 8601 text without an offset states.
--- A bare date is its midnight, whether clocks show that or not; null when the text has an offset or is no such time.
+-- A bare date is its midnight, whether clocks show that or not; null when the text has an offset, is no such time, or is
+-- not of the years 1900 to 9000.
 -- Read by: start_instant, twofold_time, window_time.
 -- Rules: none.
 create or replace function record_ledger.wall_time(time_text text)
@@ -5572,7 +6427,7 @@ as $$
 begin
     if time_text
         ~ (
-            '^[0-9]{4}-[0-9]{2}-[0-9]{2}'
+            '^((19|[2-8][0-9])[0-9]{2}|9000)-[0-9]{2}-[0-9]{2}'
             '([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?)?$'
         )
     then
@@ -5620,8 +6475,8 @@ comment on function record_ledger.warn_of_misspelt_keys(jsonb) is
 -- record_ledger.window_timezone: the time zone that a stored window of a pipeline was cut with.
 -- Mostly the one in force, which the pipeline's row says; PostgreSQL takes this expression into the one around it. A
 -- window that is not stored yet is cut with p.timezone.
--- Read by: whatever shows a window to people: pass_record, windows_to_build, record_verdict, next_answer, plan_runs, the
--- views that have a column window_timezone.
+-- Read by: whatever shows a window to people: pass_record, windows_to_build, record_verdict, next_answer, plan_runs,
+-- the views that have a column window_timezone.
 -- Rules: stretch_timezone. Types are exact and names qualified (README.md, Names).
 create or replace function record_ledger.window_timezone(
     p record_ledger.pipeline, window_start_time timestamptz
@@ -6125,6 +6980,7 @@ declare
     v_count integer;
     v_new_first_start timestamptz;
 begin
+    perform record_ledger.check_reason(backfill_records.reason, true);
     if v_first_start <= backfill_records.from_time then
         return 0;
     end if;
@@ -6271,9 +7127,12 @@ declare
     v_before text;
     v_next record;
 begin
+    -- What began here before is cut anew.
+    delete from record_ledger.pipeline_zone as z
+    where z.pipeline_id = p.pipeline_id and z.from_time = begin_stretch.from_time;
     select z.timezone into v_before
     from record_ledger.pipeline_zone as z
-    where z.pipeline_id = p.pipeline_id and z.from_time <= begin_stretch.from_time
+    where z.pipeline_id = p.pipeline_id and z.from_time < begin_stretch.from_time
     order by z.from_time desc
     limit 1;
     if v_before is distinct from p.timezone then
@@ -6404,8 +7263,8 @@ comment on function record_ledger.build_records(record_ledger.pipeline, jsonb, t
 'Private. Builds outdated pending records from what a caller rendered with the config in force.';
 -- record_ledger.cancel_records: asks the runs that hold the records of a range to stop; their claims are cancelled.
 -- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed. A run learns
--- of it from claim_state, and keeps its claim until it has stopped, so no second run begins beside it. However the claim
--- ends then, the record is FAILED, unless the run completes it; no run is passed it before it is reopened.
+-- of it from claim_state, and keeps its claim until it has stopped, so no second run begins beside it. However the
+-- claim ends then, the record is FAILED, unless the run completes it; no run is passed it before it is reopened.
 -- Called by: operators, through the runner's command cancel, the dbt macro of the same name, or psql.
 -- Rules: status_after, is_in_range; check_record_change guards the change.
 create or replace function record_ledger.cancel_records(
@@ -6518,6 +7377,73 @@ end
 $$;
 comment on function record_ledger.check_backfill(record_ledger.pipeline, timestamptz) is
 'Private. Raises RL005 unless records can be added from an instant on; returns where the first stored window starts.';
+-- record_ledger.check_detail: raises RL005 unless a detail can be kept and read.
+-- 64 KiB at most: it is kept in the history for good, and every reader of the history reads it.
+-- Called by: complete_record, observe_record.
+-- Rules: json_problem.
+create or replace function record_ledger.check_detail(detail jsonb)
+returns void
+language plpgsql
+immutable
+as $$
+declare
+    v_problem constant text := record_ledger.json_problem(detail, 65536);
+begin
+    if v_problem is not null then
+        raise exception 'detail: it %', v_problem
+            using errcode = 'RL005',
+            hint = 'Keep large results elsewhere, and put their place into the detail.';
+    end if;
+end
+$$;
+comment on function record_ledger.check_detail(jsonb) is
+'Private. Raises RL005 for a detail that is too large or too deep to be kept.';
+-- record_ledger.check_owner: raises 42501 when a pipeline belongs to a role that the session's user is not a member of.
+-- A pipeline without an owner is every runner's.
+-- Called by: lock_pipeline, register_config, register_pipeline, store_new_and_pass_valid_record, pass_valid_record,
+-- check_owner_of.
+-- Rules: may_act.
+create or replace function record_ledger.check_owner(pipeline_id text, owner_role text)
+returns void
+language plpgsql
+stable
+as $$
+begin
+    if owner_role is null or record_ledger.may_act(owner_role) then
+        return;
+    end if;
+    raise exception
+        'permission denied: pipeline "%" belongs to role %, and % is not a member of it',
+        pipeline_id, quote_ident(owner_role), session_user
+        using errcode = '42501',
+        hint = case
+            when to_regrole(quote_ident(owner_role)) is null then
+                'That role does not exist: the ledger''s owner can name another one with '
+                'set_pipeline_owner(pipeline_id, role).'
+            else 'Connect as a member of that role, or have it granted: grant '
+                || quote_ident(owner_role) || ' to ' || quote_ident(session_user) || '.'
+        end;
+end
+$$;
+comment on function record_ledger.check_owner(text, text) is
+'Private. Raises 42501 when a pipeline belongs to a role that the session''s user is not a member of.';
+-- record_ledger.check_owner_of: check_owner for calls that name a pipeline and have not read it.
+-- An unknown pipeline is left to the caller, which has a better sentence about it.
+-- Called by: end_claim, extend_lease, lock_record; check_counts, when a record is completed.
+-- Rules: check_owner.
+create or replace function record_ledger.check_owner_of(pipeline_id text)
+returns void
+language plpgsql
+stable
+as $$
+begin
+    perform record_ledger.check_owner(p.pipeline_id, p.owner_role)
+    from record_ledger.pipeline as p
+    where p.pipeline_id = check_owner_of.pipeline_id and p.owner_role is not null;
+end
+$$;
+comment on function record_ledger.check_owner_of(text) is
+'Private. Raises 42501 when the pipeline of that name belongs to a role that the session''s user is not a member of.';
 -- record_ledger.check_range: raises RL005 for a range that holds no time, or that is not said.
 -- -infinity and infinity are bounds like others: whoever means everything has to say so.
 -- Called by: waive_records, reopen_records, expire_leases, range_effects.
@@ -6548,21 +7474,28 @@ comment on function record_ledger.check_range(timestamptz, timestamptz) is
 -- The reason is kept in the history, where the next one who wonders will look for it.
 -- Called by: waive_records, reopen_records, expire_leases, pause_pipeline, retire_pipeline.
 -- Rules: none.
-create or replace function record_ledger.check_reason(reason text)
+create or replace function record_ledger.check_reason(
+    reason text, is_optional boolean default false
+)
 returns void
 language plpgsql
 immutable
 as $$
 begin
-    if coalesce(reason !~ '[^[:space:]]', true) then
+    if not is_optional and coalesce(reason !~ '[^[:space:]]', true) then
         raise exception 'reason: % is no reason', coalesce('"' || left(reason, 80) || '"', 'null')
             using errcode = 'RL005',
             hint = 'Say why in a few words: they are kept with who did it and when.';
     end if;
+    if octet_length(reason) > 8192 then
+        raise exception 'reason: it is % bytes long; give 8192 at most', octet_length(reason)
+            using errcode = 'RL005',
+            hint = 'Say why in a few words: they stand in each sentence about what they are for.';
+    end if;
 end
 $$;
-comment on function record_ledger.check_reason(text) is
-'Private. Raises RL005 for a reason that is null or blank.';
+comment on function record_ledger.check_reason(text, boolean) is
+'Private. Raises RL005 for a reason that is null or blank, unless it is optional, or of more than 8 KiB.';
 -- record_ledger.check_stage: raises RL005 unless a text can name a stage at which records are counted.
 -- Says which text it was, and what a stage's name is.
 -- Called by: observe_record, adopt_observations.
@@ -6585,7 +7518,7 @@ comment on function record_ledger.check_stage(text) is
 --   current    the record is this claim's; reason is null
 --   cancelled  it still is, and an operator wants the work to stop: fail it without a retry; reason is the operator's
 --   lost       it is not; reason says what ended the claim, or that no record was passed with this token
--- Called by: runs that work for long, every 30 seconds or oftener: heartbeats go on, so only this tells of a cancellation.
+-- Called by: runs that work for long, at least every 30 seconds: heartbeats go on, and tell of no cancellation.
 -- Rules: claim_loss.
 create or replace function record_ledger.claim_state(
     pipeline_id text,
@@ -6663,7 +7596,7 @@ comment on function record_ledger.collect_expired_leases(
 -- Needs the current claim token (RL004 else), and when a window is named, that of the claim. Repeating it with the
 -- token that completed changes nothing.
 -- Called by: everyone who was passed a record.
--- Rules: end_claim.
+-- Rules: end_claim, check_detail.
 create or replace function record_ledger.complete_record(
     pipeline_id text,
     claim_token bigint,
@@ -6679,6 +7612,9 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 as $$
 begin
+    if complete_record.detail <> '{}' then
+        perform record_ledger.check_detail(complete_record.detail);
+    end if;
     perform record_ledger.end_claim(
         pipeline_id, claim_token, window_start_time, 'completed', coalesce(detail, '{}')
     );
@@ -6700,6 +7636,7 @@ declare
     v_year timestamp;
     v_table text;
     v_partition text;
+    v_grantee text;
 begin
     for v_year in
         select n
@@ -6722,6 +7659,22 @@ begin
                 'create table record_ledger.%I (like record_ledger.%I including all)',
                 v_partition, v_table
             );
+            -- The owner's default privileges may grant rights on whatever it creates.
+            for v_grantee in
+                select distinct
+                    case a.grantee
+                        when 0 then 'public'
+                        else quote_ident(pg_get_userbyid(a.grantee))
+                    end
+                from pg_class as c
+                cross join lateral aclexplode(c.relacl) as a
+                where c.oid = to_regclass(format('record_ledger.%I', v_partition))
+                    and a.grantee <> c.relowner
+            loop
+                execute format(
+                    'revoke all on table record_ledger.%I from %s', v_partition, v_grantee
+                );
+            end loop;
             -- Of a table's triggers only those for each row pass to its partitions.
             execute format(
                 'create trigger refuse_truncate before truncate on record_ledger.%I '
@@ -6777,6 +7730,10 @@ declare
 begin
     if not record_ledger.is_safe_to_write() then
         perform record_ledger.refuse_call();
+    end if;
+    -- check_record_change asks when a record is completed, and only for pipelines that have an owner.
+    if end_claim.event <> 'completed' then
+        perform record_ledger.check_owner_of(end_claim.pipeline_id);
     end if;
     if end_claim.event = 'failed' and end_claim.retry or end_claim.not_before > v_now then
         select q.* into p
@@ -6923,7 +7880,7 @@ comment on function record_ledger.expire_leases(text, timestamptz, timestamptz, 
 -- Returns that instant; RL004 unless the claim token is current, and that of the window when one is named. A cancelled
 -- claim is extended as well: no second run begins beside one that still writes. Appends no event.
 -- Called by: runs that work for long.
--- Rules: none.
+-- Rules: check_owner_of.
 create or replace function record_ledger.extend_lease(
     pipeline_id text, claim_token bigint, window_start_time timestamptz default null
 )
@@ -6942,6 +7899,7 @@ begin
     if not record_ledger.is_safe_to_write() then
         perform record_ledger.refuse_call();
     end if;
+    perform record_ledger.check_owner_of(extend_lease.pipeline_id);
     -- A pass may be collecting this very lease: whoever comes second sees what the first one left.
     update record_ledger.record as r
     set lease_expires_at = record_ledger.clock() + (
@@ -6970,10 +7928,10 @@ $$;
 comment on function record_ledger.extend_lease(text, bigint, timestamptz) is
 'Heartbeat: the lease of a passed record now ends one lease length from now. RL004 unless the claim token is current.';
 -- record_ledger.fail_record: gives a passed record back after a failure.
--- Pending again after a backoff while attempts are left; FAILED when none is, when retry is false, or when the claim was
--- cancelled. When a window is named, it must be the claim's (RL004 else).
+-- Pending again after a backoff while attempts are left; FAILED when none is, when retry is false, or when the claim
+-- was cancelled. When a window is named, it must be the claim's (RL004 else).
 -- Called by: everyone who was passed a record.
--- Rules: end_claim, retry_time.
+-- Rules: end_claim, retry_time, shortened.
 create or replace function record_ledger.fail_record(
     pipeline_id text,
     claim_token bigint,
@@ -6998,7 +7956,9 @@ begin
         claim_token,
         window_start_time,
         'failed',
-        jsonb_build_object('error', coalesce(error, ''), 'retry', retry),
+        jsonb_build_object(
+            'error', coalesce(record_ledger.shortened(error, 8192), ''), 'retry', retry
+        ),
         retry
     );
 end
@@ -7006,8 +7966,9 @@ $$;
 comment on function record_ledger.fail_record(text, bigint, text, boolean, timestamptz) is
 'Gives a passed record back after a failure: PENDING with a backoff while attempts are left and retry is true, else FAILED.';
 -- record_ledger.is_day_sealed: is a local day of a pipeline covered, without a gap, by windows that are done?
--- True only when windows that are done cover [its midnight, the next one) of the zone in force from its first to its last
--- instant, wherever they begin and end, and whatever zone they were cut with. A day that is being loaded anew is published still, and sealed again when that is done.
+-- True only when windows that are done cover [its midnight, the next one) of the zone in force, whatever zone they were
+-- cut with and wherever they begin and end. A day that is being loaded anew is published still, and sealed again when
+-- that is done.
 -- Called by: is-day-sealed of the runner, the dbt test sealed_through, whoever waits for a day.
 -- Rules: day_coverage.
 create or replace function record_ledger.is_day_sealed(pipeline_id text, local_date date)
@@ -7040,7 +8001,7 @@ comment on function record_ledger.is_day_sealed(text, date) is
 -- record_ledger.lock_pipeline: locks a pipeline's row for this transaction and returns it as it then is.
 -- In a statement of its own: whatever is read next sees all that was committed before the lock was granted.
 -- Called by: store_new_records, pass_valid_record, pass_valid_records, archive_records, the operators' routines.
--- Rules: none.
+-- Rules: check_owner.
 create or replace function record_ledger.lock_pipeline(pipeline_id text)
 returns record_ledger.pipeline
 language plpgsql
@@ -7059,15 +8020,16 @@ begin
     if not found then
         perform record_ledger.raise_unknown_pipeline(pipeline_id);
     end if;
+    perform record_ledger.check_owner(p.pipeline_id, p.owner_role);
     return p;
 end
 $$;
 comment on function record_ledger.lock_pipeline(text) is
-'Private. Locks a pipeline''s row and returns it; RL002 when there is none.';
+'Private. Locks a pipeline''s row and returns it; RL002 when there is none, 42501 when it belongs to a role of others.';
 -- record_ledger.lock_record: locks a record for this transaction and returns it as it then is.
 -- With a claim token, only when that is the current one of this very record (RL004 else).
 -- Called by: observe_record, adopt_observations, waive_counts.
--- Rules: none.
+-- Rules: check_owner_of.
 create or replace function record_ledger.lock_record(
     pipeline_id text, window_start_time timestamptz, claim_token bigint default null
 )
@@ -7081,6 +8043,7 @@ begin
     if not record_ledger.is_safe_to_write() then
         perform record_ledger.refuse_call();
     end if;
+    perform record_ledger.check_owner_of(lock_record.pipeline_id);
     -- The record may be completed, collected, reopened or archived right now: whoever comes second waits for the first
     -- one's commit. So no count is noted under a token that was lost meanwhile, and none is missed by a completion.
     select q.* into r
@@ -7183,7 +8146,7 @@ comment on function record_ledger.note_filled(record_ledger.pipeline, timestampt
 -- At any time, also after completion. With the current claim token it is evidence for completing (RL004 with another
 -- one, and nothing is noted); without a token it is none. Never updated. Returns its number.
 -- Called by: whoever counts: runs, and tasks that count again later.
--- Rules: check_stage, lock_record, observation_time; counts_problem judges by it.
+-- Rules: check_stage, check_detail, lock_record, observation_time; counts_problem judges by it.
 create or replace function record_ledger.observe_record(
     pipeline_id text,
     window_start_time timestamptz,
@@ -7213,6 +8176,7 @@ begin
         raise exception 'detail: % is no object; give one such as {"bytes": 4096}',
             left(observe_record.detail::text, 80) using errcode = 'RL005';
     end if;
+    perform record_ledger.check_detail(observe_record.detail);
     r := record_ledger.lock_record(
         observe_record.pipeline_id, observe_record.window_start_time, observe_record.claim_token
     );
@@ -7413,7 +8377,7 @@ begin
         lease_expires_at = as_of + p.lease,
         retry_at = null,
         postponement = null,
-        needs_counts = p.required_counts is not null,
+        needs_counts = p.required_counts is not null or p.owner_role is not null,
         last_event = case u.status when 'PENDING' then 'passed' else 'passed_again' end,
         last_detail = v_detail,
         updated_at = as_of
@@ -7468,6 +8432,9 @@ begin
     where q.pipeline_id = pass_valid_record.pipeline_id;
     if not found then
         perform record_ledger.raise_unknown_pipeline(pass_valid_record.pipeline_id);
+    end if;
+    if p.owner_role is not null then
+        perform record_ledger.check_owner(p.pipeline_id, p.owner_role);
     end if;
     v_now := record_ledger.clock();
     -- A first look without the lock: an idle pipeline may be asked every minute, and its answer costs no write.
@@ -7670,7 +8637,8 @@ begin
     if v_instant is null then
         raise exception '% is no time', coalesce('"' || left(time_text, 80) || '"', 'null')
             using errcode = 'RL005',
-            hint = 'Give ISO 8601, such as "2026-01-01" or "2026-01-01T06:00" (local time of the '
+            hint = 'Give ISO 8601 of the years 1900 to 9000, such as "2026-01-01" or '
+                '"2026-01-01T06:00" (local time of the '
                 'pipeline), or with an offset "2026-01-01T06:00+01:00".';
     end if;
     v_problem := record_ledger.twofold_time(time_text, v_timezone);
@@ -8225,7 +9193,8 @@ language plpgsql
 as $$
 begin
     if current_setting('session_replication_role') = 'replica' then
-        raise exception 'the ledger cannot be changed in a session with session_replication_role = replica'
+        raise exception
+            'the ledger cannot be changed in a session with session_replication_role = replica'
             using errcode = 'RL005',
             hint = 'Its triggers keep the state machine and the history, and would not fire: '
                 'set session_replication_role to origin.';
@@ -8244,7 +9213,7 @@ end
 $$;
 comment on function record_ledger.refuse_call(text) is
 'Private. Raises RL005 for a call in a wrong isolation level, without triggers, or with an impossible run id.';
--- record_ledger.refuse_token: the error for a claim token of 2^53 or more, which many callers would read as another one.
+-- record_ledger.refuse_token: the error for a claim token of 2^53 or more, which many callers would read as another.
 -- Raises RL005 and says whether the clock asks for it or an earlier claim.
 -- Called by: pass_record.
 -- Rules: none.
@@ -8256,15 +9225,18 @@ language plpgsql
 as $$
 begin
     if as_of >= timestamptz '2094-09-07T15:47:35.552Z' then
-        raise exception 'the ledger''s clock is at %: claim tokens are drawn for times before 2094-09-07',
+        raise exception
+            'the ledger''s clock is at %: claim tokens are drawn for times before 2094-09-07',
             record_ledger.iso_time(as_of)
-            using errcode = 'RL005', hint = 'Nothing was passed. Set the clock of the database server.';
+            using errcode = 'RL005',
+            hint = 'Nothing was passed. Set the clock of the database server.';
     end if;
     raise exception 'pipeline %: no claim token is left after %, the newest one',
         pipeline_id, newest_token
         using errcode = 'RL005',
         hint = 'Nothing was passed. Tokens stay below 2^53, and this one is of a clock that was '
-            'set to 2094: restore the ledger from before, or register the pipeline under another name.';
+            'set to 2094: restore the ledger from before, or register the pipeline under '
+            'another name.';
 end
 $$;
 comment on function record_ledger.refuse_token(text, bigint, timestamptz) is
@@ -8273,7 +9245,7 @@ comment on function record_ledger.refuse_token(text, bigint, timestamptz) is
 -- Writes nothing when one of the same meaning is in force already; validates only what is new. No record is touched:
 -- the pipeline's fields_version says which are outdated, and the pass of each builds it.
 -- Called by: register_pipeline, store_new_and_pass_valid_record.
--- Rules: is_same_config, configured.
+-- Rules: is_same_config, configured, check_owner.
 create or replace function record_ledger.register_config(config jsonb)
 returns record_ledger.pipeline
 language plpgsql
@@ -8292,6 +9264,9 @@ begin
         register_config.config #>> '{default_record,pipeline_id}'
     )
     for no key update;
+    if v_old.owner_role is not null then
+        perform record_ledger.check_owner(v_old.pipeline_id, v_old.owner_role);
+    end if;
     if v_old.config = register_config.config
         or record_ledger.is_same_config(v_old, register_config.config)
     then
@@ -8397,7 +9372,7 @@ comment on function record_ledger.register_config(jsonb) is
 -- record_ledger.register_pipeline: validates a config and makes it the one in force; returns the pipeline_id.
 -- Inserts or updates; writes nothing when one of the same meaning is in force. All problems come in one error, RL001.
 -- Called by: build_complete_pipeline_record and validate_record_timing of the runner, psql users.
--- Rules: is_same_config, configured.
+-- Rules: is_same_config, configured, check_owner.
 create or replace function record_ledger.register_pipeline(config jsonb)
 returns text
 language plpgsql
@@ -8419,6 +9394,7 @@ begin
         register_pipeline.config #>> '{default_record,pipeline_id}'
     );
     if found and record_ledger.is_same_config(p, config) then
+        perform record_ledger.check_owner(p.pipeline_id, p.owner_role);
         perform record_ledger.note_start_at(p, config);
         return p.pipeline_id;
     end if;
@@ -8451,9 +9427,9 @@ set enable_bitmapscan = off
 as $$
 begin
     if release_record.not_before = 'infinity' then
-        raise exception 'not_before: infinity is not a time at which the record could be passed again'
+        raise exception 'not_before: infinity is not a valid time; no run would ever be passed it'
             using errcode = 'RL005',
-            hint = 'Give an instant. To keep a record from all runs: waive it, or pause the pipeline.';
+            hint = 'Give an instant. To keep a record from all runs, waive it.';
     end if;
     perform record_ledger.end_claim(
         pipeline_id, claim_token, window_start_time, 'released', '{}', not_before => not_before
@@ -8617,6 +9593,7 @@ declare
     p record_ledger.pipeline := record_ledger.lock_pipeline(pipeline_id);
     v_now timestamptz := record_ledger.clock();
 begin
+    perform record_ledger.check_reason(resume_pipeline.reason, true);
     if p.paused_at is null then
         return false;
     end if;
@@ -8672,6 +9649,75 @@ end
 $$;
 comment on function record_ledger.retire_pipeline(text, text) is
 'Pauses a pipeline for good: nothing is stored or passed any more and no status speaks of it, but its history stays.';
+-- record_ledger.set_pipeline_owner: gives a pipeline to a role; from then on only its members act in it.
+-- They register its config, are passed its records, end their claims, count, and operate; all others may only read.
+-- null gives it back to all runners. Returns whether that changed anything. Who registered a pipeline may take it for a
+-- role, members of its owner may give it away, each to a role that they are members of; owners of the ledger may do all
+-- of it.
+-- Called by: teams that share a ledger, through the runner's command set-owner, or psql.
+-- Rules: may_act, is_ledger_owner.
+create or replace function record_ledger.set_pipeline_owner(pipeline_id text, role text)
+returns boolean
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    -- A claim that is being ended goes first, or is judged by the new owner. Refuses who may not act in it today.
+    p record_ledger.pipeline := record_ledger.lock_pipeline(set_pipeline_owner.pipeline_id);
+    v_now timestamptz := record_ledger.clock();
+    v_registered_by text;
+begin
+    if to_regrole(quote_ident(set_pipeline_owner.role)) is null
+        and set_pipeline_owner.role is not null
+    then
+        raise exception 'role: "%" is not a role of this server; give the name of one, or null',
+            left(set_pipeline_owner.role, 80) using errcode = 'RL005';
+    end if;
+    if p.owner_role is not distinct from set_pipeline_owner.role then
+        return false;
+    end if;
+    select e.actor into v_registered_by
+    from record_ledger.pipeline_event as e
+    where e.pipeline_id = p.pipeline_id
+    order by e.event_no
+    limit 1;
+    if p.owner_role is null and not record_ledger.may_act(v_registered_by) then
+        raise exception
+            'permission denied: pipeline "%" was registered by %, and % is not a member of it',
+            p.pipeline_id, quote_ident(v_registered_by), session_user
+            using errcode = '42501',
+            hint = 'Who registered a pipeline may give it to a role; so may the ledger''s owner.';
+    end if;
+    if not record_ledger.may_act(coalesce(set_pipeline_owner.role, p.owner_role)) then
+        raise exception 'permission denied: % is not a member of role %',
+            session_user, quote_ident(set_pipeline_owner.role)
+            using errcode = '42501',
+            hint = 'Give it to a role that you are a member of, or ask the ledger''s owner.';
+    end if;
+    update record_ledger.pipeline as q
+    set owner_role = set_pipeline_owner.role, updated_at = v_now
+    where q.pipeline_id = p.pipeline_id;
+    -- Completing looks at the pipeline only where the record says that there is something to look at.
+    if set_pipeline_owner.role is not null then
+        update record_ledger.record as r
+        set needs_counts = true
+        where r.open_pipeline_id = p.pipeline_id and r.lane = 'active' and not r.needs_counts;
+    end if;
+    perform record_ledger.append_pipeline_event(
+        p.pipeline_id,
+        'owner_set',
+        jsonb_build_object(
+            'owner_role', set_pipeline_owner.role, 'owner_role_before', p.owner_role
+        ),
+        v_now
+    );
+    return true;
+end
+$$;
+comment on function record_ledger.set_pipeline_owner(text, text) is
+'Gives a pipeline to a role, whose members alone act in it from then on; null gives it back to all runners. Returns whether that is new.';
 -- record_ledger.store_new_and_pass_valid_record: the whole cycle in one statement and one commit.
 -- Registers the config, stores the due windows, collects expired leases and passes the oldest valid record to the run.
 -- A config with templates is answered with to_build until the caller has rendered them and sends them back as built.
@@ -8733,6 +9779,10 @@ begin
         v_config := p.config;
     end if;
 
+    -- Before any answer: others are not told either when its next window is due.
+    if p.owner_role is not null then
+        perform record_ledger.check_owner(p.pipeline_id, p.owner_role);
+    end if;
     v_now := record_ledger.clock();
     if built is distinct from '[]' then
         v_problem := record_ledger.built_problem(built, p);
@@ -8961,7 +10011,13 @@ begin
                 end as missing_fields,
                 built is null
                 or bool_and(b.fields is not null) over (order by d.window_start_time) as is_known
-            from record_ledger.due_windows(p, v_start, as_of, 10000) as d
+            -- So many that one call stores 64 MiB of fields at most; the next call goes on.
+            from record_ledger.due_windows(
+                p,
+                v_start,
+                as_of,
+                least(10000, greatest(1, 67108864 / octet_length(p.fields::text)))
+            ) as d
             left join record_ledger.built_windows(built, p) as b
                 on b.window_start_time = d.window_start_time
                 and b.window_end_time = d.window_end_time
@@ -9471,7 +10527,7 @@ comment on column record_ledger.archived_record_events.window_start_time is 'The
 comment on column record_ledger.archived_record_events.event_no is 'Numbers the events of a record from 1 on.';
 comment on column record_ledger.archived_record_events.event_time is 'When the change was made.';
 comment on column record_ledger.archived_record_events.event is
-'passed, passed_again, completed, failed, released, lease_expired, waived, reopened, rebuilt or counts_waived.';
+'passed, passed_again, completed, failed, released, lease_expired, cancelled, waived, reopened, rebuilt or counts_waived.';
 comment on column record_ledger.archived_record_events.from_status is 'The status before the change.';
 comment on column record_ledger.archived_record_events.to_status is 'The status after the change.';
 comment on column record_ledger.archived_record_events.generation is 'The generation the change belongs to.';
@@ -9946,7 +11002,7 @@ comment on column record_ledger.pipeline_progress.lost_count is 'How many record
 -- record_ledger.pipeline_records: the ledger itself, for analysts.
 -- One row per record: its window, its status and its fields; key_x, key_y and key_z are the fields of those names.
 -- Read by: the dbt source of the same name, analysts.
--- Rules: time_interval.
+-- Rules: time_interval, sees_tokens.
 create or replace view record_ledger.pipeline_records as
 select
     r.pipeline_id,
@@ -9963,7 +11019,9 @@ select
     r.fields,
     r.generation,
     r.attempt,
-    r.claim_token,
+    case
+        when r.status <> 'IN_PROGRESS' or (select record_ledger.sees_tokens()) then r.claim_token
+    end as claim_token,
     r.run_id,
     r.lease_expires_at,
     r.retry_at,
@@ -10028,10 +11086,10 @@ comment on column record_ledger.pipeline_records.updated_at is 'When the newest 
 comment on column record_ledger.pipeline_records.fields is 'The record''s own fields.';
 comment on column record_ledger.pipeline_records.generation is 'Counts from 1; one more each time the record is reopened.';
 comment on column record_ledger.pipeline_records.attempt is 'How many attempts of this generation have begun.';
-comment on column record_ledger.pipeline_records.claim_token is 'The token of the newest claim; null while the record is pending.';
+comment on column record_ledger.pipeline_records.claim_token is 'The token of the newest claim; null while the record is pending, and to those who are no runners while it is in progress.';
 comment on column record_ledger.pipeline_records.run_id is 'The run of the newest claim; null while the record is pending.';
 comment on column record_ledger.pipeline_records.lease_expires_at is 'When the claim of a record in progress ends without a heartbeat.';
-comment on column record_ledger.pipeline_records.retry_at is 'Until when a failed attempt keeps the record from being passed.';
+comment on column record_ledger.pipeline_records.retry_at is 'Until when a failed attempt, or a release with not_before, keeps the record from being passed.';
 comment on column record_ledger.pipeline_records.missing_fields is 'The fields that are empty but must not be; null when the record is complete.';
 comment on column record_ledger.pipeline_records.config_version is 'The version of the config the fields were built with; null when they are unbuilt.';
 comment on column record_ledger.pipeline_records.last_event is 'The newest event of the record; null when it was only stored.';
@@ -10074,7 +11132,8 @@ select
     p.pass_order,
     p.recount_ages,
     p.reopen_budget,
-    p.fields_version
+    p.fields_version,
+    p.owner_role
 from record_ledger.pipeline as p;
 comment on view record_ledger.pipelines is
 'The registered pipelines: one row per pipeline with the config in force.';
@@ -10106,11 +11165,12 @@ comment on column record_ledger.pipelines.recount_ages is 'How long after its fi
 comment on column record_ledger.pipelines.reopen_budget is 'How many records reopen_changed_records may reopen in one local day.';
 comment on column record_ledger.pipelines.fields_version is
 'The config_version at which default_record or check_fields last changed: records that were built before it are outdated.';
+comment on column record_ledger.pipelines.owner_role is 'The role whose members alone act in the pipeline; null when it is every runner''s.';
 -- record_ledger.record_events: the life of each record, one row per change of its state.
 -- Rows are numbered per record and never rewritten; they leave for the archive only with their record. Storing a record
 -- and heartbeats are no events.
 -- Read by: history and why of the runner, the dbt source of the same name, analysts.
--- Rules: none.
+-- Rules: sees_tokens.
 create or replace view record_ledger.record_events as
 select
     e.pipeline_id,
@@ -10122,7 +11182,18 @@ select
     e.to_status,
     e.generation,
     e.attempt,
-    e.claim_token,
+    case
+        when (select record_ledger.sees_tokens())
+            or not exists (
+                select
+                from record_ledger.record as c
+                where c.pipeline_id = e.pipeline_id
+                    and c.window_start_time = e.window_start_time
+                    and c.claim_token = e.claim_token
+                    and c.status = 'IN_PROGRESS'
+            )
+            then e.claim_token
+    end as claim_token,
     e.run_id,
     e.actor,
     e.detail
@@ -10134,19 +11205,19 @@ comment on column record_ledger.record_events.window_start_time is 'The window o
 comment on column record_ledger.record_events.event_no is 'Numbers the events of a record from 1 on.';
 comment on column record_ledger.record_events.event_time is 'When the change was made.';
 comment on column record_ledger.record_events.event is
-'passed, passed_again, completed, failed, released, lease_expired, waived, reopened, rebuilt or counts_waived.';
+'passed, passed_again, completed, failed, released, lease_expired, cancelled, waived, reopened, rebuilt or counts_waived.';
 comment on column record_ledger.record_events.from_status is 'The status before the change.';
 comment on column record_ledger.record_events.to_status is 'The status after the change.';
 comment on column record_ledger.record_events.generation is 'The generation the change belongs to.';
 comment on column record_ledger.record_events.attempt is 'The attempt the change belongs to.';
-comment on column record_ledger.record_events.claim_token is 'The claim that made the change or was ended by it.';
+comment on column record_ledger.record_events.claim_token is 'The claim that made the change or was ended by it; null to those who are no runners while that claim is current.';
 comment on column record_ledger.record_events.run_id is 'The run of that claim.';
 comment on column record_ledger.record_events.actor is 'The database role that made the change.';
 comment on column record_ledger.record_events.detail is 'What the change says: an error, a reason, counts, the fields before.';
 -- record_ledger.record_observations: what was counted of each record, at each stage, whenever it was.
 -- Rows are numbered per record and never rewritten; they leave for the archive only with their record.
 -- Read by: history of the runner, the dbt source of the same name, analysts.
--- Rules: none.
+-- Rules: sees_tokens.
 create or replace view record_ledger.record_observations as
 select
     o.pipeline_id,
@@ -10157,7 +11228,18 @@ select
     o.row_count,
     o.detail,
     o.generation,
-    o.claim_token,
+    case
+        when (select record_ledger.sees_tokens())
+            or not exists (
+                select
+                from record_ledger.record as c
+                where c.pipeline_id = o.pipeline_id
+                    and c.window_start_time = o.window_start_time
+                    and c.claim_token = o.claim_token
+                    and c.status = 'IN_PROGRESS'
+            )
+            then o.claim_token
+    end as claim_token,
     o.run_id,
     o.actor,
     o.adopted_no,
@@ -10199,7 +11281,7 @@ comment on column record_ledger.record_observations.stage is 'Where it was count
 comment on column record_ledger.record_observations.row_count is 'How many rows were counted.';
 comment on column record_ledger.record_observations.detail is 'What else was observed: bytes, digests.';
 comment on column record_ledger.record_observations.generation is 'The generation that the record was in.';
-comment on column record_ledger.record_observations.claim_token is 'The claim under which it was counted, current at the time; null when it was counted without one.';
+comment on column record_ledger.record_observations.claim_token is 'The claim under which it was counted, current at the time; null when it was counted without one, and to those who are no runners while it is current still.';
 comment on column record_ledger.record_observations.run_id is 'The run of that claim.';
 comment on column record_ledger.record_observations.actor is 'The database role that noted it.';
 comment on column record_ledger.record_observations.adopted_no is 'The observation of an earlier claim that this one takes over; null when it was counted anew.';
@@ -10487,6 +11569,54 @@ comment on column record_ledger.records_at_risk.window_timezone is 'The IANA tim
 -- Rules: every function that a view calls must be executable by the view's readers.
 do $$
 declare
+    v_right record;
+    v_others text[] := '{}';
+begin
+    -- Granted by hand, or by the owner's default privileges: to write past the routines, or to hang a trigger on a
+    -- table, which runs as the owner. A backup's right to read stays.
+    for v_right in
+        select distinct
+            c.oid::regclass as relation,
+            a.privilege_type as name,
+            c.relkind,
+            case a.grantee
+                when 0 then 'public'
+                else quote_ident(pg_get_userbyid(a.grantee))
+            end as grantee
+        from pg_class as c
+        cross join lateral (
+            select x.grantee, x.privilege_type
+            from aclexplode(c.relacl) as x
+            union
+            select x.grantee, x.privilege_type
+            from pg_attribute as t
+            cross join lateral aclexplode(t.attacl) as x
+            where t.attrelid = c.oid
+        ) as a
+        where c.relnamespace = to_regnamespace('record_ledger') and a.grantee <> c.relowner
+            and a.privilege_type <> 'SELECT'
+    loop
+        execute format(
+            'revoke %s on %s %s from %s cascade',
+            v_right.name,
+            case v_right.relkind when 'S' then 'sequence' else 'table' end,
+            v_right.relation,
+            v_right.grantee
+        );
+        if v_right.grantee not in ('public', 'record_ledger_reader', 'record_ledger_runner') then
+            v_others := v_others || v_right.grantee;
+        end if;
+    end loop;
+    if cardinality(v_others) > 0 then
+        raise warning
+            'rights to change the ledger''s tables are taken from %: grant record_ledger_runner.',
+            (select string_agg(distinct o, ', ') from unnest(v_others) as o);
+    end if;
+end
+$$;
+
+do $$
+declare
     v_role text;
     v_object text;
 begin
@@ -10495,21 +11625,8 @@ begin
     revoke all on all sequences in schema record_ledger from public;
     revoke all on all routines in schema record_ledger from public;
     foreach v_role in array array['record_ledger_reader', 'record_ledger_runner'] loop
-        if to_regrole(v_role) is null then
-            begin
-                execute format('create role %I nologin', v_role);
-            exception
-                when insufficient_privilege then
-                    raise warning
-                        'role % does not exist and % may not create it: nothing is granted to it. '
-                        'Have an administrator create it and deploy again.',
-                        v_role, current_user;
-                    continue;
-                when duplicate_object or unique_violation then
-                    -- Roles belong to the whole server: another database was deployed at the same time.
-                    null;
-            end;
-        end if;
+        -- roles.sql has said so.
+        continue when to_regrole(v_role) is null;
         execute format('revoke all on all tables in schema record_ledger from %I', v_role);
         execute format('revoke all on all routines in schema record_ledger from %I', v_role);
         execute format('grant usage on schema record_ledger to %I', v_role);
@@ -10572,6 +11689,10 @@ begin
             'recount_problems(jsonb)',
             'retention_problems(jsonb)',
             'retry_time(timestamptz, integer, timestamptz, record_ledger.pipeline)',
+            'sees_tokens()',
+            'is_ledger_owner(name)',
+            'shortened(text, integer)',
+            'json_problem(jsonb, integer)',
             'start_instant(text, text)',
             'stretch_timezone(text, timestamptz)',
             'time_interval(timestamptz, timestamptz)',
@@ -10615,6 +11736,7 @@ begin
         record_ledger.reopen_changed_records(text),
         record_ledger.backfill_records(text, timestamptz, text),
         record_ledger.pause_pipeline(text, text),
+        record_ledger.set_pipeline_owner(text, text),
         record_ledger.resume_pipeline(text, text),
         record_ledger.retire_pipeline(text, text),
         record_ledger.archive_records(text, timestamptz, integer)
@@ -10680,6 +11802,7 @@ begin
         'cancel_records(text, timestamptz, timestamptz, text)',
         'backfill_records(text, timestamptz, text)',
         'pause_pipeline(text, text)',
+        'set_pipeline_owner(text, text)',
         'resume_pipeline(text, text)',
         'retire_pipeline(text, text)',
         'range_effects(text, text, timestamptz, timestamptz)',
@@ -10705,6 +11828,568 @@ begin
 end
 $$;
 select record_ledger.end_deploy('0.5.0');
+-- record_ledger strangers: who owns the schema, and what in it or on it belongs to a role that the user cannot trust.
+-- One statement, which reads the catalogue only and calls nothing of the schema. Its answer is JSON, and stays in the
+-- setting record_ledger.strangers until the transaction ends. Run it with search_path = pg_catalog, pg_temp.
+-- Read by: every deploy before it touches the schema, and again as its last step; `record-ledger doctor`.
+-- Rules: trusted are superusers, the schema's owner (who is judged apart) and the user. An ordinary user trusts the
+-- roles it is a member of as well. A superuser is a member of every role, and trusts the database's owner alone.
+select set_config(
+    'record_ledger.strangers',
+    (
+        with recursive me as (
+            select
+                r.oid,
+                r.rolsuper
+            from pg_roles as r
+            where r.rolname = current_user
+        ),
+
+        ledger_schema as (
+            select
+                n.oid,
+                n.nspowner,
+                n.nspacl
+            from pg_namespace as n
+            where n.nspname = 'record_ledger'
+        ),
+
+        mine as (
+            select r.oid
+            from pg_roles as r
+            cross join me
+            where r.oid = me.oid
+                or not me.rolsuper and pg_has_role(me.oid, r.oid, 'member')
+                or me.rolsuper and (
+                    r.rolsuper
+                    or r.rolname = 'pg_database_owner'
+                    or r.oid = (
+                        select d.datdba
+                        from pg_database as d
+                        where d.datname = current_database()
+                    )
+                )
+                -- Named by the deployer: trust.sql judges whether the user may act as it.
+                or r.rolname = current_setting('record_ledger.owner', true)
+        ),
+
+        trusted as (
+            select m.oid
+            from mine as m
+            union
+            select r.oid
+            from pg_roles as r
+            where r.rolsuper
+            union
+            select s.nspowner
+            from ledger_schema as s
+        ),
+
+        -- Everything that a role can own in a schema, but for what follows its table: indexes and row types.
+        owned (classid, objid, schema_oid, owner_oid) as (
+            select
+                'pg_class'::regclass,
+                c.oid,
+                c.relnamespace,
+                c.relowner
+            from pg_class as c
+            where c.relkind not in ('i', 'I', 't', 'c')
+            union all
+            select
+                'pg_proc'::regclass,
+                p.oid,
+                p.pronamespace,
+                p.proowner
+            from pg_proc as p
+            union all
+            select
+                'pg_type'::regclass,
+                t.oid,
+                t.typnamespace,
+                t.typowner
+            from pg_type as t
+            left join pg_class as c on c.oid = t.typrelid
+            where (t.typrelid = 0 or c.relkind = 'c')
+                and not exists (
+                    select
+                    from pg_type as e
+                    where e.typarray = t.oid
+                )
+            union all
+            select
+                'pg_operator'::regclass,
+                o.oid,
+                o.oprnamespace,
+                o.oprowner
+            from pg_operator as o
+            union all
+            select
+                'pg_opclass'::regclass,
+                o.oid,
+                o.opcnamespace,
+                o.opcowner
+            from pg_opclass as o
+            union all
+            select
+                'pg_opfamily'::regclass,
+                o.oid,
+                o.opfnamespace,
+                o.opfowner
+            from pg_opfamily as o
+            union all
+            select
+                'pg_collation'::regclass,
+                c.oid,
+                c.collnamespace,
+                c.collowner
+            from pg_collation as c
+            union all
+            select
+                'pg_conversion'::regclass,
+                c.oid,
+                c.connamespace,
+                c.conowner
+            from pg_conversion as c
+            union all
+            select
+                'pg_statistic_ext'::regclass,
+                s.oid,
+                s.stxnamespace,
+                s.stxowner
+            from pg_statistic_ext as s
+            union all
+            select
+                'pg_ts_config'::regclass,
+                t.oid,
+                t.cfgnamespace,
+                t.cfgowner
+            from pg_ts_config as t
+            union all
+            select
+                'pg_ts_dict'::regclass,
+                t.oid,
+                t.dictnamespace,
+                t.dictowner
+            from pg_ts_dict as t
+            union all
+            select
+                'pg_extension'::regclass,
+                e.oid,
+                e.extnamespace,
+                e.extowner
+            from pg_extension as e
+        ),
+
+        -- The schema's objects, and what belongs to them: triggers, rules, policies, defaults, indexes.
+        parts (classid, objid) as (
+            select
+                d.classid,
+                d.objid
+            from pg_depend as d
+            where d.refclassid = 'pg_namespace'::regclass
+                and d.refobjid = (select s.oid from ledger_schema as s)
+            union
+            select
+                d.classid,
+                d.objid
+            from parts as p
+            inner join pg_depend as d on d.refclassid = p.classid and d.refobjid = p.objid
+            where d.deptype in ('a', 'i', 'P', 'S')
+        ),
+
+        problems (problem) as (
+            select
+                format(
+                    '%s belongs to role %s',
+                    pg_describe_object(o.classid, o.objid, 0), pg_get_userbyid(o.owner_oid)
+                )
+            from owned as o
+            where o.schema_oid = (select s.oid from ledger_schema as s)
+                and o.owner_oid not in (select t.oid from trusted as t)
+            union
+            -- Views, checks and routines are made anew by every deploy, before anything uses them.
+            select
+                format(
+                    '%s uses %s, which belongs to role %s',
+                    pg_describe_object(p.classid, p.objid, 0),
+                    pg_describe_object(o.classid, o.objid, 0),
+                    pg_get_userbyid(o.owner_oid)
+                )
+            from parts as p
+            inner join pg_depend as d on d.classid = p.classid and d.objid = p.objid
+            inner join owned as o on o.classid = d.refclassid and o.objid = d.refobjid
+            left join pg_rewrite as w on p.classid = 'pg_rewrite'::regclass and w.oid = p.objid
+            left join pg_class as v on v.oid = w.ev_class
+            where p.classid in (
+                    'pg_trigger'::regclass, 'pg_rewrite'::regclass, 'pg_policy'::regclass,
+                    'pg_attrdef'::regclass, 'pg_class'::regclass
+                )
+                and d.deptype = 'n'
+                and v.relkind is distinct from 'v'
+                and o.owner_oid not in (select t.oid from trusted as t)
+            union
+            select
+                format(
+                    '%s, which belongs to role %s, refers to %s',
+                    pg_describe_object('pg_constraint'::regclass, f.oid, 0),
+                    pg_get_userbyid(c.relowner),
+                    pg_describe_object('pg_class'::regclass, f.confrelid, 0)
+                )
+            from pg_constraint as f
+            inner join pg_class as r on r.oid = f.confrelid
+            inner join ledger_schema as s on s.oid = r.relnamespace
+            inner join pg_class as c on c.oid = f.conrelid
+            where f.contype = 'f' and c.relowner not in (select t.oid from trusted as t)
+            union
+            -- It could add a function while the deploy is under way, which fits a call better than the ledger's own.
+            select
+                format(
+                    '%s may create objects in the schema '
+                    '(revoke create on schema record_ledger from %s)',
+                    g.named,
+                    g.quoted
+                )
+            from ledger_schema as s
+            cross join lateral aclexplode(s.nspacl) as a
+            cross join lateral (
+                select
+                    case a.grantee
+                        when 0 then 'PUBLIC'
+                        else 'role ' || pg_get_userbyid(a.grantee)
+                    end as named,
+                    case a.grantee
+                        when 0 then 'public'
+                        else quote_ident(pg_get_userbyid(a.grantee))
+                    end as quoted
+            ) as g
+            where a.privilege_type = 'CREATE' and a.grantee not in (select t.oid from trusted as t)
+        )
+
+        select
+            json_build_object(
+                'owner', (select pg_get_userbyid(s.nspowner) from ledger_schema as s),
+                'owner_is_trusted', (
+                    select s.nspowner in (select m.oid from mine as m)
+                    from ledger_schema as s
+                ),
+                -- For doctor: a user who only works with the ledger takes it as it is.
+                'owner_is_strange', (
+                    select
+                        s.nspowner not in (select m.oid from mine as m)
+                        and not o.rolsuper
+                        and (me.rolsuper or pg_has_role(me.oid, d.datdba, 'member'))
+                    from ledger_schema as s
+                    inner join pg_roles as o on o.oid = s.nspowner
+                    cross join me
+                    cross join pg_database as d
+                    where d.datname = current_database()
+                ),
+                'problem_count', (select count(*) from problems),
+                'problems', (
+                    select string_agg(p.problem, '; ' order by p.problem)
+                    from (select q.problem from problems as q
+                order by q.problem limit 20) as p
+                )
+            )::text
+    ),
+    true
+);
+-- record_ledger trust: refuses (RL006) to build on what a stranger made, and acts as the ledger's owner from here on.
+-- The schema, then the locks that the deploy will need, then what hangs on the tables; half a ledger is refused too.
+-- Applied by: every deploy, after strangers.sql, in which the rule stands whom a deploy trusts.
+-- Rules: nothing of the schema is called or written before this; all of a ledger belongs to one role.
+do $$
+declare
+    v_user text := current_user;
+    v_named text := nullif(current_setting('record_ledger.owner', true), '');
+    v_found json := nullif(current_setting('record_ledger.strangers', true), '')::json;
+    v_owner text;
+    v_object record;
+    v_waits_for text := 'schema record_ledger';
+    v_relation oid;
+    v_holders text;
+    v_applied integer;
+    v_missing text;
+    v_text text;
+begin
+    if v_named is not null and to_regrole(quote_ident(v_named)) is null then
+        raise exception 'deploy refused: role %, the owner that was asked for, does not exist',
+            v_named
+            using errcode = 'RL006', hint = format('Have an administrator run: create role %I',
+                v_named);
+    end if;
+    if v_named is not null and not pg_has_role(v_user, v_named, 'member') then
+        raise exception 'deploy refused: % may not act as %, the owner that was asked for',
+            v_user, v_named
+            using errcode = 'RL006', hint = format('Have an administrator run: grant %I to %I',
+                v_named, v_user);
+    end if;
+
+    -- ---------------------------------------------------------------- whose schema it is
+    if v_found ->> 'owner' is null then
+        begin
+            execute format(
+                'create schema record_ledger authorization %I', coalesce(v_named, v_user)
+            );
+        exception
+            when duplicate_schema or unique_violation then
+                raise exception
+                    'deploy refused: schema record_ledger was created by another session meanwhile'
+                    using errcode = 'RL006', hint = 'Deploy again: its owner is looked at then.';
+        end;
+        v_owner := coalesce(v_named, v_user);
+    else
+        v_owner := v_found ->> 'owner';
+        if not (v_found ->> 'owner_is_trusted')::boolean then
+            raise exception 'deploy refused: schema record_ledger belongs to role %, which % %',
+                v_owner, v_user,
+                case (select r.rolsuper from pg_roles as r where r.rolname = v_user)
+                    when true then 'has no reason to trust: it is not an administrator and does '
+                        'not own the database'
+                    else 'is not a member of'
+                end
+                using errcode = 'RL006', hint = format(
+                    'If the ledger is to belong to %1$s, deploy as %1$s, or name it: record-ledger '
+                    'deploy --owner %2$L. If it is not, and nothing in the schema is needed, have '
+                    'an administrator run: drop schema record_ledger cascade. Then deploy again.',
+                    v_owner, v_owner
+                );
+        end if;
+    end if;
+    if (v_found ->> 'problem_count')::integer > 0 then
+        raise exception
+            'deploy refused: schema record_ledger holds what another role can change: %',
+            (v_found ->> 'problems') || case
+                when (v_found ->> 'problem_count')::integer > 20
+                    then format('; and %s more', (v_found ->> 'problem_count')::integer - 20)
+                else ''
+            end
+            using errcode = 'RL006', hint = format(
+                'Have an administrator drop what is not needed, give the rest to %s (alter ... '
+                'owner to %I), and deploy again. If there is no ledger yet: drop schema '
+                'record_ledger cascade.', v_owner, v_owner
+            );
+    end if;
+
+    -- ---------------------------------------------------------------- one owner
+    -- A superuser who upgraded a ledger of another role has left its own objects there: they would run as superuser.
+    if v_named is not null and v_owner <> v_named then
+        execute format('alter schema record_ledger owner to %I', v_named);
+        v_owner := v_named;
+    end if;
+    for v_object in
+        select
+            format('table record_ledger.%I', c.relname) as name,
+            pg_get_userbyid(c.relowner) as owner
+        from pg_class as c
+        where c.relnamespace = to_regnamespace('record_ledger')
+            and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+            and c.relowner <> to_regrole(quote_ident(v_owner))
+            -- A sequence that belongs to a column goes with its table.
+            and not exists (
+                select
+                from pg_depend as d
+                where d.classid = 'pg_class'::regclass and d.objid = c.oid
+                    and d.refclassid = 'pg_class'::regclass and d.deptype in ('a', 'i')
+                    and c.relkind = 'S'
+            )
+        union all
+        select format('routine %s', p.oid::regprocedure), pg_get_userbyid(p.proowner)
+        from pg_proc as p
+        where p.pronamespace = to_regnamespace('record_ledger') and p.prokind in ('f', 'p', 'w')
+            and p.proowner <> to_regrole(quote_ident(v_owner))
+        union all
+        select format('type %s', t.oid::regtype), pg_get_userbyid(t.typowner)
+        from pg_type as t
+        left join pg_class as c on c.oid = t.typrelid
+        where t.typnamespace = to_regnamespace('record_ledger')
+            and (t.typrelid = 0 and t.typelem = 0 or c.relkind = 'c')
+            and t.typowner <> to_regrole(quote_ident(v_owner))
+    loop
+        v_waits_for := v_object.name;
+        begin
+            execute format('alter %s owner to %I', v_object.name, v_owner);
+        exception
+            when insufficient_privilege then
+                raise exception 'deploy refused: % belongs to role %, and the ledger to %',
+                    v_object.name, v_object.owner, v_owner
+                    using errcode = 'RL006', hint = format(
+                        'Have an administrator run: alter %s owner to %I', v_object.name, v_owner
+                    );
+        end;
+    end loop;
+    if v_owner <> v_user then
+        begin
+            execute format('set local role %I', v_owner);
+        exception
+            when insufficient_privilege then
+                raise exception 'deploy refused: the ledger belongs to %, and % may not act as it',
+                    v_owner, v_user
+                    using errcode = 'RL006', hint = format(
+                        'Have an administrator run: grant %I to %I', v_owner, v_user
+                    );
+        end;
+    end if;
+
+    -- ---------------------------------------------------------------- is it a ledger, all of it
+    if exists (
+        select
+        from pg_class as c
+        where c.oid = to_regclass('record_ledger.migration') and c.relkind = 'r'
+            and 3 = (
+                select count(*)
+                from pg_attribute as a
+                where a.attrelid = c.oid and a.attname in ('version', 'name', 'checksum')
+                    and not a.attisdropped
+            )
+    ) then
+        select max(m.version) into v_applied from record_ledger.migration as m;
+    end if;
+    if v_applied is null then
+        select string_agg(o.name, ', ' order by o.name) into v_missing
+        from (
+            select pg_describe_object(d.classid, d.objid, 0) as name
+            from pg_depend as d
+            where d.refclassid = 'pg_namespace'::regclass
+                and d.refobjid = to_regnamespace('record_ledger')
+            order by 1
+            limit 20
+        ) as o;
+        if v_missing is not null then
+            raise exception
+                'deploy refused: schema record_ledger is not empty and holds no ledger: %', v_missing
+                using errcode = 'RL006', hint = 'If nothing in it is needed: drop schema '
+                'record_ledger cascade. If it is, move it to another schema. Then deploy again.';
+        end if;
+    else
+        select string_agg(t.name, ', ' order by t.name) into v_missing
+        from (
+            values
+            (1, 'deployment'), (1, 'pipeline'), (1, 'pipeline_event'), (1, 'record'),
+            (1, 'record_event'), (1, 'claim'), (3, 'archived_record'),
+            (3, 'archived_record_event'), (4, 'record_observation'),
+            (4, 'archived_record_observation')
+        ) as t (since, name)
+        where t.since <= v_applied
+            and not exists (
+                select
+                from pg_class as c
+                where c.oid = to_regclass('record_ledger.' || t.name) and c.relkind in ('r', 'p')
+            );
+        if v_missing is not null then
+            raise exception 'deploy refused: the ledger is not whole: table % missing from schema '
+                'record_ledger', v_missing
+                using errcode = 'RL006', hint = 'Restore the schema from a backup. To begin with '
+                'an empty ledger: drop schema record_ledger cascade, and deploy again.';
+        end if;
+    end if;
+
+    -- ---------------------------------------------------------------- the locks, before anything is changed
+    -- Without a migration no table that passes write is locked: they go on beside a deploy. The deploy's own two are:
+    -- a trigger that is being created there would run in it. A pass locks its pipeline first and then records: in
+    -- another order it and a migration would wait for each other.
+    for v_object in
+        select c.oid, c.relname, c.relkind
+        from pg_class as c
+        where c.relnamespace = to_regnamespace('record_ledger') and c.relkind in ('r', 'p', 'v')
+            and not c.relispartition
+            and (
+                c.relkind = 'v' or c.relname in ('migration', 'deployment')
+                or v_applied < current_setting('record_ledger.migrations')::integer
+            )
+        order by c.relname <> 'pipeline', c.relname <> 'record', c.relkind = 'v', c.relname
+    loop
+        v_waits_for := format(
+            '%s record_ledger.%I',
+            case v_object.relkind when 'v' then 'view' else 'table' end,
+            v_object.relname
+        );
+        v_relation := v_object.oid;
+        if v_object.relkind = 'v' then
+            -- Changes nothing. A view that is locked by `lock` has its tables locked too, against readers.
+            execute format('alter view record_ledger.%I owner to %I', v_object.relname, v_owner);
+        else
+            execute format(
+                'lock table record_ledger.%I in %s mode',
+                v_object.relname,
+                case
+                    when v_object.relname in ('migration', 'deployment') then 'share row exclusive'
+                    else 'access exclusive'
+                end
+            );
+        end if;
+    end loop;
+
+    -- ---------------------------------------------------------------- checks that a stranger's operator was bound into
+    -- A deploy of 0.4.0 or older took `numeric = integer` from any schema of the deployer's path, for ever.
+    for v_object in
+        select distinct k.oid, k.conname, k.conrelid::regclass as relation
+        from pg_constraint as k
+        inner join pg_depend as d on d.classid = 'pg_constraint'::regclass and d.objid = k.oid
+        where k.connamespace = to_regnamespace('record_ledger')
+            and k.contype = 'c' and k.conrelid <> 0 and k.coninhcount = 0
+            and (
+                d.refclassid = 'pg_operator'::regclass
+                or d.refclassid = 'pg_proc'::regclass
+                and d.refobjid not in (
+                    select p.oid from pg_proc as p where p.pronamespace = k.connamespace
+                )
+            )
+    loop
+        v_text := pg_get_constraintdef(v_object.oid);
+        for v_missing in
+            select distinct quote_ident(n.nspname) || '.'
+            from pg_depend as d
+            left join pg_operator as o
+                on d.refclassid = 'pg_operator'::regclass and o.oid = d.refobjid
+            left join pg_proc as p
+                on d.refclassid = 'pg_proc'::regclass and p.oid = d.refobjid
+            inner join pg_namespace as n on n.oid = coalesce(o.oprnamespace, p.pronamespace)
+            where d.classid = 'pg_constraint'::regclass and d.objid = v_object.oid
+        loop
+            v_text := replace(v_text, v_missing, '');
+        end loop;
+        execute format(
+            'alter table %s drop constraint %I, add constraint %I %s',
+            v_object.relation, v_object.conname, v_object.conname, v_text
+        );
+    end loop;
+exception
+    when lock_not_available then
+        select string_agg(
+            coalesce(
+                format(
+                    'process %s of user %s, application %L%s',
+                    l.pid,
+                    coalesce(a.usename, 'unknown'),
+                    coalesce(a.application_name, ''),
+                    ', since ' || to_char(
+                        coalesce(a.xact_start, a.state_change) at time zone 'UTC',
+                        'YYYY-MM-DD"T"HH24:MI:SS"Z"'
+                    )
+                ),
+                'a prepared transaction (pg_prepared_xacts)'
+            ), '; '
+        )
+        into v_holders
+        from (
+            select distinct k.pid
+            from pg_locks as k
+            where k.locktype = 'relation' and k.granted and k.relation = v_relation
+                and k.database = (
+                    select d.oid from pg_database as d where d.datname = current_database()
+                )
+                and k.pid is distinct from pg_backend_pid()
+        ) as l
+        left join pg_stat_activity as a on a.pid = l.pid;
+        raise exception 'deploy refused: % was not free within %; it is in use by %',
+            v_waits_for,
+            current_setting('lock_timeout'),
+            coalesce(v_holders, 'a session that has ended meanwhile')
+            using errcode = 'RL006', hint = 'Wait until it is done, and deploy again, or have an '
+            'administrator end it: select pg_terminate_backend(PID).';
+end
+$$;
 commit;
 {%- endraw %}
 {%- endmacro %}

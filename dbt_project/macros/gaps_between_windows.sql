@@ -13,7 +13,7 @@ from (
         windows.pipeline_id,
         windows.window_start_time,
         -- Of all earlier windows, not of the last one: after an overlap the two differ.
-        max(windows.window_end_time) over (
+        pg_catalog.max(windows.window_end_time) over (
             partition by windows.pipeline_id
             order by windows.window_start_time
             rows between unbounded preceding and 1 preceding

@@ -6,7 +6,7 @@
 {% macro register_pipeline(config) %}
     {%- do record_ledger.refuse_templates(config) -%}
     {%- set sql -%}
-        select json_build_object('pipeline_id', r)::text
+        select pg_catalog.json_build_object('pipeline_id', r)::text
         from record_ledger.register_pipeline({{ record_ledger.json_literal(config) }}) as r
     {%- endset -%}
     {{ return(record_ledger.operation('register_pipeline', sql)) }}
@@ -88,7 +88,7 @@
 
 
 {% macro pass_sql(pipeline_id, run_id) %}
-    select json_build_object(
+    select pg_catalog.json_build_object(
         'exit_dag', a.exit_dag, 'verdict', a.verdict, 'reason', a.reason, 'record', a.record
     )::text
     from record_ledger.pass_valid_record(
@@ -98,7 +98,7 @@
 
 
 {% macro store_and_pass_sql(config, run_id) %}
-    select json_build_object(
+    select pg_catalog.json_build_object(
         'exit_dag', a.exit_dag, 'verdict', a.verdict, 'reason', a.reason, 'record', a.record
     )::text
     from record_ledger.store_new_and_pass_valid_record(
@@ -112,7 +112,7 @@
     {%- set claim = [
         record_ledger.text_literal(pipeline_id), record_ledger.text_literal(claim_token) ~ '::bigint'
     ] -%}
-    select json_build_object(
+    select pg_catalog.json_build_object(
         'pipeline_id', {{ claim[0] }}, 'claim_token', {{ claim[1] }}, {{ outcome }}
     )::text
     from record_ledger.{{ routine }}(

@@ -12,9 +12,9 @@
     {%- if not execute or flags.WHICH not in ('run', 'build') -%}{{ return('') }}{%- endif -%}
     {%- do record_ledger.refuse_other_than_whole_window() -%}
     {%- do record_ledger.refuse_unsafe_nodes() -%}
-    {%- set passed_before = env_var('RECORD_LEDGER_RECORD', '') -%}
+    {%- set passed_before = record_ledger.record_of_exec() -%}
     {%- if passed_before -%}
-        {%- set run = {'record': fromjson(passed_before), 'is_ours': false} -%}
+        {%- set run = {'record': passed_before, 'is_ours': false} -%}
         {%- do record_ledger.refuse_other_pipeline(run.record, pipeline_id, config) -%}
         {%- do record_ledger.refuse_other_batches(run.record) -%}
         {%- do record_ledger.run_alone(record_ledger.extension_sql(run.record)) -%}
@@ -40,6 +40,23 @@
     {%- do graph.update({'record_ledger': run}) -%}
     {%- do log("record_ledger: " ~ reason, info=True) -%}
     {{ return('') }}
+{% endmacro %}
+
+
+{#
+  The record that was passed before dbt was started, or nothing. One with a field that is too long
+  for a variable is in RECORD_LEDGER_RECORD_FILE alone, which dbt cannot read: its columns, which
+  are all that is needed here, are in variables of their own.
+#}
+{% macro record_of_exec() %}
+    {%- set text = env_var('RECORD_LEDGER_RECORD', '') -%}
+    {%- if text -%}{{ return(fromjson(text)) }}{%- endif -%}
+    {%- if not env_var('RECORD_LEDGER_RECORD_FILE', '') -%}{{ return(none) }}{%- endif -%}
+    {%- set record = {} -%}
+    {%- for column in ['pipeline_id', 'window_start_time', 'window_end_time', 'claim_token'] -%}
+        {%- do record.update({column: env_var('RECORD_LEDGER_' ~ column | upper)}) -%}
+    {%- endfor -%}
+    {{ return(record) }}
 {% endmacro %}
 
 
@@ -147,7 +164,7 @@
 #}
 {% macro refuse_lost_claim(record) %}
     {%- set held -%}
-        select count(*)
+        select pg_catalog.count(*)
         from record_ledger.pipeline_records
         where pipeline_id = {{ record_ledger.text_literal(record.pipeline_id) }}
             and window_start_time = {{ record_ledger.text_literal(record.window_start_time) }}
@@ -212,7 +229,7 @@
 {# Why counts that the config asks for keep the record from being completed; empty if none do. #}
 {% macro counts_problem_of(record) %}
     {%- set sql -%}
-        select coalesce(max(counts_problem), '')
+        select coalesce(pg_catalog.max(counts_problem), '')
         from record_ledger.record_verdicts
         where pipeline_id = {{ record_ledger.text_literal(record.pipeline_id) }}
             and window_start_time = {{ record_ledger.text_literal(record.window_start_time) }}

@@ -111,11 +111,11 @@
     {%- for node in record_ledger.microbatch_models()
         if node.unique_id in selected_resources or not selected_resources -%}
         {%- set sql -%}
-            select json_build_object(
+            select pg_catalog.json_build_object(
                 'start', w.window_start,
                 'end', w.window_end,
-                'is_on_grid', date_trunc(g.size, w.window_start) = w.window_start
-                    and date_trunc(g.size, w.window_end) = w.window_end
+                'is_on_grid', pg_catalog.date_trunc(g.size, w.window_start) = w.window_start
+                    and pg_catalog.date_trunc(g.size, w.window_end) = w.window_end
             )::text
             from (select {{ start }} at time zone 'UTC', {{ end }} at time zone 'UTC')
                 as w (window_start, window_end)

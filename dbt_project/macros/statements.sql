@@ -50,7 +50,10 @@
 {% endmacro %}
 
 
-{# A value with its dates and times as ISO 8601 text, at any depth. #}
+{#
+  A value as JSON can carry it, at any depth: dates and times as ISO 8601 text, a Decimal (what
+  queries answer) as a number, an object of another kind as its text.
+#}
 {% macro plain(value) %}
     {%- if value is undefined -%}
         {#- An argument that nobody gave, which Jinja would take for an empty list. -#}
@@ -67,6 +70,11 @@
         {{ return(parts) }}
     {%- elif value.isoformat is defined -%}
         {{ return(value.isoformat()) }}
+    {%- elif value is none or value is boolean or value is integer or value is float
+        or value is string -%}
+        {{ return(value) }}
+    {%- elif value is number -%}
+        {{ return(value | int if value == value | int else value | float) }}
     {%- endif -%}
-    {{ return(value) }}
+    {{ return(value | string) }}
 {% endmacro %}

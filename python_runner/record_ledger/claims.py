@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .config import shown
+from .config import shown, text_of
 from .errors import InvalidArgument
 from .records import parsed_time, start_of
 
@@ -49,7 +49,8 @@ def fail_record(
     :raises ClaimLost: when the record was passed to another run meanwhile; nothing was changed.
     """
     pipeline_id, claim_token = _claim(record)
-    text = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error
+    is_exception = isinstance(error, BaseException)
+    text = f"{type(error).__name__}: {text_of(error)}" if is_exception else text_of(error)
     with using(ledger) as used:
         used.hold(record)
         used.fail_record(pipeline_id, claim_token, text, retry, start_of(record))

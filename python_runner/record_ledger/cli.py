@@ -43,11 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare_streams()
     try:
         code = _ended(argv)
-        # Of --help as well: argparse does not mind that nobody could read it.
+        # Of --help as well: argparse ignores that it could not be written.
         sys.stdout.flush()
     except OSError as error:
         leave_stdout()
-        # Whoever read our output (`| head`) has enough; else the disk is full, or a file is gone.
+        # A reader (`| head`) that has enough is no news; else the disk is full, or a file is gone.
         if not isinstance(error, BrokenPipeError):
             where = "" if error.filename is None else f"{error.filename}: "
             _say(where + (error.strerror or str(error)))

@@ -210,6 +210,14 @@ def _what_would_do(value: object) -> str:
     )
 
 
+def text_of(value: object) -> str:
+    """Returns `str(value)`, or what it is where an exception's own text raises another."""
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - see shown
+        return f"<{type(value).__name__}>"
+
+
 def shown(value: object) -> str:
     """Returns `repr(value)` short enough for an error, whatever `value` is."""
     try:

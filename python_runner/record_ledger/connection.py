@@ -239,6 +239,7 @@ class Session:
 
     def _begin(self) -> None:
         self._lock = threading.RLock()
+        self._patience = Patience()
         self._interrupted = threading.Event()
         self._woken = threading.Event()
         self._latest = math.inf
@@ -305,11 +306,10 @@ class Session:
         """
         with self._lock:
             is_sent = False
-            patience: Patience | None = None
+            patience = self._patience
             try:
                 connection = self._open(name, longest)
-                patience = Patience(name, connection, longest, self._look, self._interrupted.is_set)
-                connection.on_silence = patience
+                patience.begin(name, longest, connection, self._look, self._interrupted)
                 is_sent = True
                 try:
                     return work(connection)
@@ -319,12 +319,13 @@ class Session:
                 return work(connection)
             except psycopg.Error as error:
                 self._after_failure(error)
-                is_ours = patience is not None and patience.is_over and error.sqlstate == "57014"
-                cause = TookTooLong(patience.too_long) if patience and is_ours else error
-                raise _Failed(cause, is_sent) from None
+                cause = error
+                if is_sent and patience.is_over and error.sqlstate == "57014":
+                    cause = TookTooLong(patience.too_long)
+                raise _Failed(cause, is_sent=is_sent) from None
             finally:
-                if patience is not None:
-                    connection.on_silence = None
+                if is_sent:
+                    patience.end()
 
     @property
     def longest_call(self) -> float:
@@ -476,7 +477,7 @@ class Session:
 class _Failed(Exception):
     """Carries what the driver raised out of one try."""
 
-    def __init__(self, cause: psycopg.Error, is_sent: bool) -> None:
+    def __init__(self, cause: psycopg.Error, *, is_sent: bool) -> None:
         super().__init__()
         self.cause = cause
         self.is_sent = is_sent

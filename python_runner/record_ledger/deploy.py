@@ -37,17 +37,23 @@ class DeployResult:
         return "unchanged"
 
 
-def deploy(conninfo: str | None = None, *, retry: RetryPolicy | None = None) -> DeployResult:
+def deploy(
+    conninfo: str | None = None, *, retry: RetryPolicy | None = None, owner: str | None = None
+) -> DeployResult:
     """Brings the database to this release in one transaction; deploying again changes nothing.
 
-    Runs exactly the text of `sql_files.deploy_script`, as any user who owns the database.
+    Runs exactly the text of `sql_files.deploy_script`, as any user who owns the database. The
+    ledger belongs to the role that it belonged to, at first to the user; or to `owner`, a role that
+    the user is a member of.
 
-    :raises DeployRefused: when the database holds a newer release or an edited migration.
+    :raises DeployRefused: when the database holds a newer release or an edited migration, when
+        anything in its schema belongs to a role that the user cannot trust, or when another
+        session kept what the deploy needs.
     :raises PermissionDenied: when the user may not create the ledger's schema.
     :raises LedgerUnavailable: when the database cannot be reached.
     """
     release = package_release()
-    script = deploy_script(release)
+    script = deploy_script(release, owner=owner)
     notices: list[str] = []
 
     def notice(severity: str, message: str) -> None:
@@ -58,16 +64,19 @@ def deploy(conninfo: str | None = None, *, retry: RetryPolicy | None = None) -> 
     session = Session(conninfo, retry, notice)
     try:
         with logs.timed("deploy", release=release) as outcome:
-            releases, before = session.run("deploy", _state)
+            # Nothing in the schema is read before the script has found that it can be trusted.
+            began_at = session.run("deploy", _now, calls_ledger=False)
             notices.clear()
             session.run(
                 "deploy", lambda connection: _run_script(connection, script), calls_ledger=False
             )
-            _, after = session.run("deploy", _state)
+            previous, applied = session.run(
+                "deploy", lambda found: _changes(found, began_at), calls_ledger=False
+            )
             result = DeployResult(
                 release=release,
-                previous_release=releases[-1] if releases else None,
-                applied_migrations=tuple(name for name in after if name not in before),
+                previous_release=previous,
+                applied_migrations=applied,
                 notices=tuple(dict.fromkeys(notices)),
             )
             outcome["outcome"] = result.outcome
@@ -83,21 +92,31 @@ def deploy_if_missing(conninfo: str | None = None) -> None:
     """Deploys to a database that holds no ledger; leaves one that does as it is."""
     session = Session(conninfo)
     try:
-        releases, _ = session.run("deploy", _state)
+        is_deployed = session.run("deploy", _is_deployed)
     finally:
         session.close()
-    if not releases:
+    if not is_deployed:
         deploy(conninfo)
 
 
-def _state(connection: psycopg.Connection[Any]) -> tuple[list[str], list[str]]:
-    """Returns the releases deployed so far, oldest first, and the names of applied migrations."""
-    deployed = connection.execute(statements.IS_DEPLOYED).fetchone()
-    if deployed is None or not deployed[0]:
-        return [], []
-    releases = [row[0] for row in connection.execute(statements.RELEASES)]
-    migrations = [row[0] for row in connection.execute(statements.MIGRATIONS)]
-    return releases, migrations
+def _is_deployed(connection: psycopg.Connection[Any]) -> bool:
+    row = connection.execute(statements.IS_DEPLOYED).fetchone()
+    return row is not None and bool(row[0])
+
+
+def _now(connection: psycopg.Connection[Any]) -> str:
+    """Returns the server's time as text, to be sent back as it came."""
+    row = connection.execute(statements.SERVER_TIME).fetchone()
+    return "" if row is None else str(row[0])
+
+
+def _changes(
+    connection: psycopg.Connection[Any], began_at: str
+) -> tuple[str | None, tuple[str, ...]]:
+    """Returns the newest release deployed before that time, and the migrations applied since."""
+    releases = [row[0] for row in connection.execute(statements.RELEASES_BEFORE, [began_at])]
+    migrations = connection.execute(statements.MIGRATIONS_SINCE, [began_at])
+    return (releases[-1] if releases else None), tuple(row[0] for row in migrations)
 
 
 def _who_may_deploy(connection: psycopg.Connection[Any]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from .connection import RetryPolicy, Session
 from .errors import LedgerError
 from .records import zone_offset
 from .redaction import redact
-from .sql_files import package_release
+from .sql_files import package_release, strangers_statement
 from .waiting import blocker_text
 
 if TYPE_CHECKING:
@@ -43,8 +44,13 @@ def examine(conninfo: str | None = None) -> list[Check]:
     session = Session(conninfo, RetryPolicy(tries=2, within=10.0))
     checks: list[Check] = []
     try:
-        for check in _CHECKS:
+        for check in _BEFORE_TRUST:
             checks += session.run("doctor", partial(_findings, check), calls_ledger=False)
+        for check in _CHECKS:
+            checks += session.run("doctor", partial(_pinned_findings, check), calls_ledger=False)
+            # A stranger's functions would run with the rights of the user who asks.
+            if check is _owner and any(found.name == "owner" for found in checks if found.advice):
+                break
     except LedgerError as error:
         if checks:
             checks.append(Check("database", "error", error.message, error.hint or ""))
@@ -61,6 +67,43 @@ def _findings(
     connection: psycopg.Connection[Any],
 ) -> list[Check]:
     return list(check(connection))
+
+
+def _pinned_findings(
+    check: Callable[[psycopg.Connection[Any]], Iterator[Check]],
+    connection: psycopg.Connection[Any],
+) -> list[Check]:
+    """Looks in a transaction whose names are the catalogue's, whatever the user's path holds."""
+    with connection.transaction():
+        connection.execute(statements.PIN_NAMES)
+        return list(check(connection))
+
+
+def _owner(connection: psycopg.Connection[Any]) -> Iterator[Check]:
+    found = json.loads(_row(connection, strangers_statement())[0])
+    owner, user = found["owner"], connection.info.user
+    if owner is None:
+        return
+    if found["problem_count"]:
+        yield Check(
+            "owner",
+            "error",
+            f"schema record_ledger belongs to {owner}, and holds what other roles can change: "
+            f"{found['problems']}",
+            "Nothing else was looked at. Have an administrator drop what is not needed, and give "
+            f"the rest to {owner}.",
+        )
+    elif found["owner_is_strange"]:
+        yield Check(
+            "owner",
+            "error",
+            f"schema record_ledger belongs to {owner}, which is not an administrator and does not "
+            f"own the database: what it holds would run with the rights of {user}",
+            f"Nothing else was looked at. Ask as another user than {user}, or, if {owner} made "
+            "the schema without being asked to, drop it.",
+        )
+    else:
+        yield Check("owner", "ok", f"the ledger, and all that is in its schema, belongs to {owner}")
 
 
 def _connection(connection: psycopg.Connection[Any]) -> Iterator[Check]:
@@ -98,6 +141,19 @@ def _pooling(connection: psycopg.Connection[Any]) -> Iterator[Check]:
     pooled = len(backends) > 1 or connection.info.backend_pid not in backends
     finding = "through a pooler in transaction mode" if pooled else "no pooler seen"
     yield Check("pooling", "ok", f"{finding}; nothing in use depends on the session")
+
+
+def _names(connection: psycopg.Connection[Any]) -> Iterator[Check]:
+    # Without being named, the catalogue comes first.
+    before = _row(connection, statements.SCHEMAS_BEFORE_THE_CATALOGUE)[0]
+    if before:
+        yield Check(
+            "names",
+            "warning",
+            f"search_path puts {', '.join(before)} before pg_catalog: who may create there can "
+            f"replace any function or operator that {connection.info.user} uses",
+            "Leave pg_catalog out of search_path, or name it first: alter role ... set search_path",
+        )
 
 
 def _writes(connection: psycopg.Connection[Any]) -> Iterator[Check]:
@@ -191,6 +247,16 @@ def _roles(connection: psycopg.Connection[Any]) -> Iterator[Check]:
                 f"{role} does not exist",
                 f"Have an administrator run `create role {role} nologin`, then deploy again.",
             )
+    # Of interest to who deploys: to whom the schema belongs, or who could create it.
+    not_ours, user = _row(connection, statements.ROLES_NOT_GRANTABLE)
+    if not_ours:
+        yield Check(
+            "roles",
+            "warning",
+            f"{user} may not grant {' and '.join(not_ours)} to users: another deployer of this "
+            "server made them",
+            f"Have an administrator run `grant {', '.join(not_ours)} to {user} with admin option`.",
+        )
 
 
 def _rights(connection: psycopg.Connection[Any]) -> Iterator[Check]:
@@ -256,16 +322,70 @@ def _zones(connection: psycopg.Connection[Any]) -> Iterator[Check]:
         yield Check("time zones", "ok", finding)
 
 
+def _replication(connection: psycopg.Connection[Any]) -> Iterator[Check]:
+    """Finds nothing to say of a ledger that is not replicated by its rows."""
+    name = "replication"
+    if _row(connection, statements.REPLICATION_ROLE)[0] == "replica":
+        yield Check(
+            name,
+            "error",
+            "session_replication_role is replica: the ledger refuses every change",
+            "For the role or the database: alter role ... reset session_replication_role.",
+        )
+    for publication, *found in connection.execute(statements.PUBLICATIONS).fetchall():
+        problems, advice = _publication_problems(publication, *found)
+        if problems:
+            finding = f"publication {publication} {' and '.join(problems)}"
+            yield Check(name, "warning", finding, " ".join(advice))
+        else:
+            finding = f"published by {publication}, archive included; sequences are not needed"
+            yield Check(name, "ok", finding)
+    for subscription, is_enabled in connection.execute(statements.SUBSCRIPTIONS).fetchall():
+        if is_enabled:
+            yield Check(
+                name,
+                "warning",
+                f"this ledger follows another one, by subscription {subscription}",
+                "Pass and end records there only. Before you do it here: alter subscription "
+                f"{subscription} disable.",
+            )
+        else:
+            yield Check(name, "ok", f"subscription {subscription} is disabled")
+
+
+def _publication_problems(
+    publication: str, via_root: bool, has_changes: bool, missing: list[str], too_many: list[str]
+) -> tuple[list[str], list[str]]:
+    """Returns what a publication of the ledger lacks, and what to do about each."""
+    problems, advice = [], []
+    if not via_root:
+        problems.append("lacks publish_via_partition_root: an archive's new year stops it")
+        advice.append(
+            f"alter publication {publication} set (publish_via_partition_root = true), and refresh "
+            "its subscriptions."
+        )
+    if not has_changes:
+        problems.append("leaves out inserts, updates or deletes")
+        advice.append(f"alter publication {publication} set (publish = 'insert, update, delete').")
+    if missing:
+        problems.append(f"leaves out {', '.join(missing)}")
+        advice.append("Add these tables.")
+    if too_many:
+        problems.append(f"has {', '.join(too_many)}, which each deploy writes itself")
+        advice.append("Drop these tables from it.")
+    return problems, advice
+
+
+_BEFORE_TRUST = (_connection, _server, _pooling, _names)
 _CHECKS = (
-    _connection,
-    _server,
-    _pooling,
     _writes,
     _isolation,
+    _owner,
     _release,
     _roles,
     _rights,
     _sessions,
+    _replication,
     _clock,
     _zones,
 )

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _PR_SET_CHILD_SUBREAPER = 36
+# So long the end of an exec waits for that of its guard, which has next to nothing to do.
+_LONGEST_GOODBYE = 10.0
 
 # Reads `+ GROUP`, `= GROUP LEFT` (hundredths of a second of its lease), `- GROUP` and `d FOLDER`.
 # Its input ends with the process that writes to it, whatever ended that one; then the groups that
@@ -73,14 +75,20 @@ watch() {
             elif [ "$left" -gt 3000 ]; then
                 left=3000
             fi
-            left=$(((left + 9) / 10))
-            nap "$((left / 10)).$((left % 10))"
+            # Not every system's sleep knows parts of a second: then the last one is not slept.
+            if [ "$left" -ge 100 ]; then
+                nap "$((left / 100))"
+            else
+                nap "0.$(((left + 9) / 10))"
+            fi
             clock || break
         done
     else
         nap "$(($2 / 100 + 1))"
     fi
     kill -s KILL -- "-$1"
+    # Until it is forgotten: its number could be another process's by then.
+    while kill -s 0 $$; do nap 60; done
 }
 forget() {
     eval "watcher=\\$watcher_$1"
@@ -123,6 +131,7 @@ class Guard:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._adopts = False
+        self._is_lost = False
         self._shell: subprocess.Popen[bytes] | None = None
         shell = shutil.which("sh") if os.name == "posix" else None
         if shell is None:
@@ -139,6 +148,9 @@ class Guard:
             bufsize=0,
             start_new_session=True,
         )
+        if self._shell.stdin is not None:
+            # One that is stopped itself does not read: no heartbeat waits for that.
+            os.set_blocking(self._shell.stdin.fileno(), False)
 
     @property
     def is_there(self) -> bool:
@@ -158,7 +170,11 @@ class Guard:
         if self._shell is not None and self._shell.stdin is not None:
             with suppress(OSError):
                 self._shell.stdin.close()
-            self._shell.wait()
+            try:
+                self._shell.wait(_LONGEST_GOODBYE)
+            except subprocess.TimeoutExpired:  # it is stopped itself
+                self._shell.kill()
+                self._shell.wait()
         if self._adopts:
             _adopt_orphans(False)
 
@@ -182,13 +198,17 @@ class Guard:
         self._send(f"- {group}\n")
 
     def _send(self, line: str) -> None:
-        if self._shell is None or self._shell.stdin is None:
+        if self._shell is None or self._shell.stdin is None or self._is_lost:
             return
         try:
             with self._lock:
-                self._shell.stdin.write(os.fsencode(line))
+                is_sent = self._shell.stdin.write(os.fsencode(line)) is not None
+            reason = None if is_sent else "it does not read"
         except OSError as error:
-            logs.logger.warning(logs.line(event="guard_lost", reason=str(error)))
+            reason = str(error)
+        if reason is not None:
+            self._is_lost = True
+            logs.logger.warning(logs.line(event="guard_lost", reason=reason))
 
 
 def _held(group: int, seconds: float) -> str:

@@ -26,8 +26,9 @@ def store_new_and_pass_valid_record(
     """Hands out at most one record, the oldest valid one; safe to repeat with the same run_id.
 
     Returns exactly `{'exit_dag': bool, 'record': dict | None}`: the record is None when there is
-    nothing to do. Its times are pendulum DateTimes in the pipeline's zone, target_day a date. The
-    windows that are due are stored on the way. Without a run_id a UUID is drawn.
+    nothing to do. Its times are pendulum DateTimes in the pipeline's zone, target_day a date; of a
+    window that was cut with another zone they are at that zone's offset. The windows that are due
+    are stored on the way. Without a run_id a UUID is drawn.
 
     :raises InvalidConfig: naming all that is wrong with the config; nothing was stored.
     :raises LedgerUnavailable: when the database cannot be reached.

@@ -49,14 +49,13 @@ class Leases:
         left = _left(expires, _LONGEST_BELIEVED) if length is None else length
         self._note(claim, _Lease(sent + left, sent, length))
 
-    def given(self, record: Mapping[str, Any]) -> None:
-        """Notes a record that another process was passed, by the times that it states.
+    def given(self, claim: Claim, record: Mapping[str, Any]) -> None:
+        """Notes the claim on a record that another process was passed, by the times that it states.
 
         Its lease counts as over when `lease_expires_at` is, and after one length of it at the
         latest: the clocks of two machines may differ.
         """
         expires = _time(record.get("lease_expires_at"))
-        claim = claim_of(record)
         if expires is not None and claim not in self._leases:
             length = _length_of(record)
             left = _left(expires, _LONGEST_BELIEVED if length is None else length)

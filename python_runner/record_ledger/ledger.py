@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from . import logs, statements
 from .claims import claim_token_of
 from .clocks import elapsed
-from .config import KNOWN_KEYS, config_to_send, has_templates, plain_json, to_json
+from .config import KNOWN_KEYS, config_to_send, has_templates, plain_json, text_of, to_json
 from .details import detail_json
 from .errors import InvalidConfig
 from .leases import Leases
@@ -206,7 +206,7 @@ class RecordLedger(LedgerOperator):
 
         :raises ClaimLost: when the token is no longer the record's; nothing was changed.
         """
-        text = redact(str(error).replace("\x00", "").encode("utf-8", "replace").decode("utf-8"))
+        text = redact(text_of(error).replace("\x00", "").encode("utf-8", "replace").decode("utf-8"))
         self._end_claim(
             "fail_record",
             statements.FAIL_RECORD,
@@ -326,8 +326,11 @@ class RecordLedger(LedgerOperator):
 
         For a record that another process was passed. Of those that this ledger passes or extends
         itself, it knows; either way 30 s at least (`RetryPolicy.within`).
+
+        :raises InvalidArgument: when it holds no claim token.
         """
-        self.leases.given(record)
+        claim = str(record["pipeline_id"]), claim_token_of(record["claim_token"])
+        self.leases.given(claim, record)
 
     def hurry(self, within: float | None = None) -> None:
         """Ends the waiting for a lease's end, `within` seconds from now at the latest.

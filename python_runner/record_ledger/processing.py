@@ -6,6 +6,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
+from .config import text_of
 from .errors import CountsDisagree, InvalidArgument, LedgerError
 from .heartbeat import Heartbeat, warn
 from .records import claim_of, start_of
@@ -125,7 +126,7 @@ class Processing:
 
 def error_text(error: BaseException) -> str:
     """Returns what is noted of an exception: its class and its text."""
-    text = str(error)
+    text = text_of(error)
     name = type(error).__name__
     if not isinstance(error, Exception):  # KeyboardInterrupt, SystemExit: nobody's mistake
         name = f"stopped by {name}"

@@ -76,7 +76,7 @@ class Output:
 def write_all(descriptor: int, data: bytes) -> None:
     """Writes all of it, and keeps no rest back that a later write would bring.
 
-    Waits where somebody has made the open file non-blocking, which all share that have it open.
+    Waits where another process has made the open file non-blocking, which is shared by all.
 
     :raises OSError: when it cannot be written.
     """

@@ -39,10 +39,11 @@ def sql_directory() -> Path:
     raise FileNotFoundError(f"the ledger's SQL files are missing: looked in {looked_in}")
 
 
-def deploy_script(release: str, directory: Path | None = None) -> str:
+def deploy_script(release: str, directory: Path | None = None, owner: str | None = None) -> str:
     """Returns the one script that deploys the ledger: the same text for psql and for `deploy`.
 
-    It is one transaction, and what it changes is decided by the SQL in it. Source: the files
+    It is one transaction, and what it changes is decided by the SQL in it. `owner` is the role
+    that the ledger is to belong to, if another than the deploying user's choice. Source: the files
     under `directory`, by default `sql_directory()`.
 
     :raises FileNotFoundError: when a file that every deploy needs is missing.
@@ -50,9 +51,21 @@ def deploy_script(release: str, directory: Path | None = None) -> str:
     """
     folder = sql_directory() if directory is None else directory
     migrations = _migrations(folder)
+    session, roles, strangers, trust, begin = (
+        _text(folder / "deploy" / f"{name}.sql")
+        for name in ("session", "roles", "strangers", "trust", "begin")
+    )
     parts = [
-        "begin;",
-        _text(folder / "deploy" / "begin.sql"),
+        # Whatever the default is: it must see what the deploy before it, whose lock it waited for,
+        # has done.
+        "begin isolation level read committed;",
+        session,
+        owner_setting(owner),
+        f"set local record_ledger.migrations = {len(migrations)};",
+        roles,
+        strangers,
+        trust,
+        begin,
         f"select record_ledger.begin_deploy({_literal(release)}, {len(migrations)});",
     ]
     parts += [
@@ -66,9 +79,22 @@ def deploy_script(release: str, directory: Path | None = None) -> str:
         _text(folder / "grants.sql"),
         _text(folder / "verify.sql"),
         f"select record_ledger.end_deploy({_literal(release)});",
+        # What a stranger has added while the deploy was under way is found before it is committed.
+        strangers,
+        trust,
         "commit;",
     ]
     return "\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
+def owner_setting(owner: str | None = None) -> str:
+    """Returns the script's line that names the role which the ledger is to belong to."""
+    return f"set local record_ledger.owner = {_literal(owner or '')};"
+
+
+def strangers_statement() -> str:
+    """Returns the statement that looks for what in the schema belongs to strangers."""
+    return _text(sql_directory() / "deploy" / "strangers.sql")
 
 
 def _migrations(folder: Path) -> list[tuple[int, Path]]:

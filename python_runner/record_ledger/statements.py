@@ -11,13 +11,17 @@ from __future__ import annotations
 # The answer comes as one object: to read from the function as from a table, column by column, would
 # take a tenth longer where there is nothing to pass.
 STORE_NEW_AND_PASS = """
-select to_json(record_ledger.store_new_and_pass_valid_record(%s::jsonb, %s::text, %s::jsonb))
+select pg_catalog.to_json(
+    record_ledger.store_new_and_pass_valid_record(%s::jsonb, %s::text, %s::jsonb)
+)
 """
 PASS_VALID_RECORDS = """
-select to_json(record_ledger.pass_valid_records(%s::jsonb, %s::text, %s::integer, %s::jsonb))
+select pg_catalog.to_json(
+    record_ledger.pass_valid_records(%s::jsonb, %s::text, %s::integer, %s::jsonb)
+)
 """
 PASS_VALID = """
-select to_json(a), record_ledger.stretch_timezone(
+select pg_catalog.to_json(a), record_ledger.stretch_timezone(
     %(pipeline_id)s::text, (a.record ->> 'window_start_time')::timestamptz
 )
 from record_ledger.pass_valid_record(%(pipeline_id)s::text, %(run_id)s::text) as a
@@ -43,7 +47,7 @@ select record_ledger.release_record(%s::text, %s::bigint, %s::timestamptz, %s::t
 """
 EXTEND_LEASE = """
 select e.lease_expires_at, p.timezone as view_timezone,
-    jsonb_build_object('lease_expires_at', e.lease_expires_at at time zone p.timezone)
+    pg_catalog.jsonb_build_object('lease_expires_at', e.lease_expires_at at time zone p.timezone)
         as wall_times
 from record_ledger.extend_lease(
     %(pipeline_id)s::text, %(claim_token)s::bigint, %(window_start_time)s::timestamptz
@@ -68,10 +72,12 @@ WINDOW_TIME = "select record_ledger.window_time(%s::text, %s::text)"
 # it has no window or one that is not stored.
 _WALL_TIMES = """
     (
-        select jsonb_object_agg(t.key, (t.value #>> '{}')::timestamptz at time zone z.timezone)
+        select pg_catalog.jsonb_object_agg(
+            t.key, (t.value #>> '{}')::timestamptz at time zone z.timezone
+        )
         from (select /* zone */ as timezone offset 0) as z
-        cross join lateral jsonb_each(to_jsonb(v)) as t
-        where t.key = any (%(time_columns)s::text[]) and t.value <> 'null'
+        cross join lateral pg_catalog.jsonb_each(pg_catalog.to_jsonb(v)) as t
+        where t.key = any (%(time_columns)s::text[]) and t.value <> 'null'::jsonb
     ) as wall_times
 """
 # Of the views that have it, and of all other rows whose window is stored.
@@ -171,11 +177,16 @@ order by v.window_start_time, v.event_no
 )
 # Up to 18 digits: a longer number is another's, and no bigint.
 LAST_RUN_NUMBER = """
-select coalesce(max(substr(e.run_id, length(%(prefix)s::text) + 1)::bigint), 0)
+select coalesce(
+    pg_catalog.max(
+        pg_catalog.substr(e.run_id, pg_catalog.length(%(prefix)s::text) + 1)::bigint
+    ),
+    0
+)
 from record_ledger.record_events as e
 where e.pipeline_id = %(pipeline_id)s::text
-    and starts_with(e.run_id, %(prefix)s::text)
-    and substr(e.run_id, length(%(prefix)s::text) + 1) ~ '^[1-9][0-9]{0,17}$'
+    and pg_catalog.starts_with(e.run_id, %(prefix)s::text)
+    and pg_catalog.substr(e.run_id, pg_catalog.length(%(prefix)s::text) + 1) ~ '^[1-9][0-9]{0,17}$'
 """
 PLAN_RUNS = with_wall_times(
     """
@@ -234,7 +245,7 @@ order by v.pipeline_id, v.window_start_time
     STRETCH,
 )
 COUNTS_AS_OF = """
-select v.pipeline_id, v.status, count(*)
+select v.pipeline_id, v.status, pg_catalog.count(*)
 from record_ledger.records_as_of(%(instant)s::timestamptz) as v
 where %(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text
 group by v.pipeline_id, v.status
@@ -302,20 +313,38 @@ order by b.pid
 """
 
 # ---------------------------------------------------------------- deploy and doctor
-IS_DEPLOYED = "select to_regclass('record_ledger.deployment') is not null"
-RELEASES = "select d.release from record_ledger.deployment as d order by d.deployed_at, d.release"
-MIGRATIONS = "select m.name from record_ledger.migration as m order by m.version"
+IS_DEPLOYED = "select pg_catalog.to_regclass('record_ledger.deployment') is not null"
+# Independent of DateStyle and TimeZone, so that the server reads what it wrote.
+SERVER_TIME = """
+select pg_catalog.to_char(
+    pg_catalog.clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
+)
+"""
+RELEASES_BEFORE = """
+select d.release
+from record_ledger.deployment as d
+where d.deployed_at < %s::timestamptz
+order by d.deployed_at, d.release
+"""
+MIGRATIONS_SINCE = """
+select m.name
+from record_ledger.migration as m
+where m.applied_at >= %s::timestamptz
+order by m.version
+"""
+# For the transaction: what a stranger has put into a schema of the user's path is not found.
+PIN_NAMES = "set local search_path = pg_catalog, pg_temp"
 WHO_MAY_DEPLOY = """
-select quote_ident(current_user), quote_ident(current_database()),
-    quote_ident(pg_catalog.pg_get_userbyid(n.nspowner)),
-    pg_has_role(n.nspowner, 'usage'),
-    has_database_privilege(current_database(), 'create')
+select pg_catalog.quote_ident(current_user), pg_catalog.quote_ident(pg_catalog.current_database()),
+    pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(n.nspowner)),
+    pg_catalog.pg_has_role(n.nspowner, 'usage'),
+    pg_catalog.has_database_privilege(pg_catalog.current_database(), 'create')
 from (values (1)) as one (row)
 left join pg_catalog.pg_namespace as n on n.nspname = 'record_ledger'
 """
 SERVER = """
-select current_setting('server_version_num')::integer, current_user, current_database(),
-    pg_catalog.clock_timestamp()
+select pg_catalog.current_setting('server_version_num')::integer, current_user,
+    pg_catalog.current_database(), pg_catalog.clock_timestamp()
 """
 # Where a default was set, as narrowly as it was: for the role in the database, the role, or the
 # database; null where the server's configuration or the connection string has it.
@@ -383,26 +412,110 @@ where a.pid in (select h.pid from holding as h union select b.pid from blocking 
 order by a.pid
 """
 BACKEND = "select pg_catalog.pg_backend_pid()"
-CAN_ASK_RELEASE = "select has_function_privilege('record_ledger.deployed_release()', 'execute')"
+CAN_ASK_RELEASE = """
+select pg_catalog.has_function_privilege('record_ledger.deployed_release()', 'execute')
+"""
 RELEASE = "select record_ledger.deployed_release()"
 ROLES = """
 select wanted.role, r.oid is not null,
-    r.oid is not null and pg_has_role(r.oid, 'member')
-from unnest(array['record_ledger_reader', 'record_ledger_runner']) as wanted (role)
+    r.oid is not null and pg_catalog.pg_has_role(r.oid, 'member')
+from pg_catalog.unnest(array['record_ledger_reader', 'record_ledger_runner']) as wanted (role)
 left join pg_catalog.pg_roles as r on r.rolname = wanted.role
 order by wanted.role
 """
+# For a user who owns the ledger, or the database while there is none. As roles.sql says it.
+ROLES_NOT_GRANTABLE = """
+select pg_catalog.array_agg(r.rolname::text order by r.rolname),
+    pg_catalog.quote_ident(current_user::text)
+from pg_catalog.pg_roles as r
+cross join pg_catalog.pg_roles as u
+where r.rolname in ('record_ledger_reader', 'record_ledger_runner')
+    and u.rolname = current_user
+    and not u.rolsuper
+    and not (
+        u.rolcreaterole
+        and pg_catalog.current_setting('server_version_num')::integer < 160000
+    )
+    and not pg_catalog.pg_has_role(u.oid, r.oid, 'member with admin option')
+    and pg_catalog.pg_has_role(
+        u.oid,
+        coalesce(
+            (select n.nspowner from pg_catalog.pg_namespace as n where n.nspname = 'record_ledger'),
+            (
+                select d.datdba
+                from pg_catalog.pg_database as d
+                where d.datname = pg_catalog.current_database()
+            )
+        ),
+        'member'
+    )
+"""
+SCHEMAS_BEFORE_THE_CATALOGUE = """
+select p.schemas[1:pg_catalog.array_position(p.schemas, 'pg_catalog') - 1]
+from (
+    select pg_catalog.array_remove(
+        pg_catalog.current_schemas(true)::text[],
+        (pg_catalog.pg_my_temp_schema()::regnamespace)::text
+    ) as schemas
+) as p
+"""
 RIGHTS = """
 select
-    has_schema_privilege('record_ledger', 'usage')
-        and has_table_privilege('record_ledger.pipeline_progress', 'select'),
-    has_schema_privilege('record_ledger', 'usage') and has_function_privilege(
-        'record_ledger.store_new_and_pass_valid_record(jsonb, text, jsonb)', 'execute'
-    ),
-    pg_has_role(n.nspowner, 'usage')
+    pg_catalog.has_schema_privilege('record_ledger', 'usage')
+        and pg_catalog.has_table_privilege('record_ledger.pipeline_progress', 'select'),
+    pg_catalog.has_schema_privilege('record_ledger', 'usage')
+        and pg_catalog.has_function_privilege(
+            'record_ledger.store_new_and_pass_valid_record(jsonb, text, jsonb)', 'execute'
+        ),
+    pg_catalog.pg_has_role(n.nspowner, 'usage')
 from pg_catalog.pg_namespace as n
 where n.nspname = 'record_ledger'
 """
+# The publications of the ledger's tables, without those that each deploy writes itself. A partition
+# counts as its table. All of it may be read without any right.
+PUBLICATIONS = """
+with tables as (
+    select c.oid, c.relname::text as name
+    from pg_catalog.pg_class as c
+    where c.relnamespace = to_regnamespace('record_ledger') and c.relkind in ('r', 'p')
+        and not c.relispartition
+), published as (
+    select t.pubname::text as pubname, coalesce(r.relname::text, t.tablename::text) as name
+    from pg_catalog.pg_publication_tables as t
+    left join pg_catalog.pg_class as r
+        on r.oid = pg_catalog.pg_partition_root(
+            to_regclass(pg_catalog.format('%I.%I', t.schemaname, t.tablename))
+        )
+    where t.schemaname = 'record_ledger'
+)
+select p.pubname::text, p.pubviaroot,
+    p.pubinsert and p.pubupdate and p.pubdelete,
+    array(
+        select t.name from tables as t
+        where t.name not in ('deployment', 'migration')
+            and not exists (
+                select from published as u where u.pubname = p.pubname and u.name = t.name
+            )
+        order by 1
+    ),
+    array(
+        select distinct u.name from published as u
+        where u.pubname = p.pubname and u.name in ('deployment', 'migration')
+        order by 1
+    )
+from pg_catalog.pg_publication as p
+where exists (select from published as u where u.pubname = p.pubname)
+order by 1
+"""
+SUBSCRIPTIONS = """
+select distinct s.subname::text, s.subenabled
+from pg_catalog.pg_subscription as s
+join pg_catalog.pg_subscription_rel as r on r.srsubid = s.oid
+join pg_catalog.pg_class as c on c.oid = r.srrelid
+where c.relnamespace = to_regnamespace('record_ledger')
+order by 1
+"""
+REPLICATION_ROLE = "select current_setting('session_replication_role')"
 # Every six hours finds each change of a zone's offset that lasts longer, in the coming two years.
 ZONE_OFFSETS = """
 select p.timezone, i.instant,
@@ -410,8 +523,8 @@ select p.timezone, i.instant,
         epoch from (i.instant at time zone p.timezone) - (i.instant at time zone 'UTC')
     )::integer
 from (select distinct q.timezone from record_ledger.pipelines as q) as p
-cross join generate_series(
-    date_trunc('day', pg_catalog.clock_timestamp()),
+cross join pg_catalog.generate_series(
+    pg_catalog.date_trunc('day', pg_catalog.clock_timestamp()),
     pg_catalog.clock_timestamp() + interval '731 days',
     interval '6 hours'
 ) as i (instant)

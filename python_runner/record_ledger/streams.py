@@ -41,7 +41,7 @@ def stdout_is_utf_8() -> bool:
 
 
 def stdout_was_closed() -> bool:
-    """Tells whether we were started without standard output: what is printed reaches nobody."""
+    """Tells whether we were started without standard output: what is printed reaches no reader."""
     return "stdout" in _closed
 
 

@@ -46,7 +46,7 @@ select
     v.x_time_back,
     v.window_count,
     v.late_window_count,
-    to_jsonb(v.row_count) as row_count,
+    pg_catalog.to_jsonb(v.row_count) as row_count,
     v.min_lateness,
     v.max_lateness,
     v.missed_share::float8,

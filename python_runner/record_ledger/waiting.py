@@ -72,31 +72,41 @@ def _watched(
 
 
 class Patience:
-    """How long one call waits, and what it does meanwhile; called while the server keeps silent.
+    """How long a call waits, and what it does meanwhile; called while the server keeps silent.
 
     A server that answers a second connection is alive, and the call waits on: for a lock, whose
     holder is logged once, or for the end of long work. One that does not answer is given up, as is
     a call that takes longer than `longest` seconds: it is cancelled first.
     """
 
-    def __init__(
+    is_over = False
+
+    def begin(
         self,
         name: str,
-        connection: Connection,
         longest: float,
+        connection: Connection,
         look: Callable[[Connection], psycopg.Connection[Any]],
-        is_interrupted: Callable[[], bool],
+        interrupted: threading.Event,
     ) -> None:
+        """Begins to wait for a call of that name; one object serves all calls of a session."""
         self._name = name
-        self._connection = connection
         self._longest = longest
-        self._look = look
-        self._is_interrupted = is_interrupted
+        self._connection: Connection | None = connection
+        self._look: Callable[[Connection], psycopg.Connection[Any]] | None = look
+        self._interrupted = interrupted
         self._started = time.monotonic()
-        self._next_look = min(FIRST_LOOK, longest)
+        self._next_look = min(longest, FIRST_LOOK)
         self._ends_at: float | None = None
         self._has_logged = False
         self.is_over = False
+        connection.on_silence = self
+
+    def end(self) -> None:
+        """Lets go of the connection, so that nothing of it is kept when its session is dropped."""
+        if self._connection is not None:
+            self._connection.on_silence = None
+        self._connection = self._look = None
 
     def __call__(self) -> None:
         """Looks and gives up where it is time for that.
@@ -105,18 +115,21 @@ class Patience:
         :raises TookTooLong: when it took longer than it may, and did not end when cancelled.
         """
         silent = time.monotonic() - self._started
+        connection, look = self._connection, self._look
+        if connection is None or look is None:
+            return
         if self._ends_at is not None:
             if silent >= self._ends_at:
                 raise TookTooLong(self.too_long if self.is_over else f"{self._name} interrupted")
-        elif self._is_interrupted() or silent >= self._longest:
+        elif self._interrupted.is_set() or silent >= self._longest:
             # The statement is undone, or its answer comes: a moment is left for that.
             self.is_over = silent >= self._longest
             grace = min(_LONGEST_CANCEL, max(0.2, self._longest / 4.0))
             if self.is_over:
-                cancel(self._connection, grace)
+                cancel(connection, grace)
             self._ends_at = time.monotonic() - self._started + grace
         elif silent >= self._next_look:
-            self._look_around(silent)
+            self._look_around(silent, connection, look)
             self._next_look = time.monotonic() - self._started + BETWEEN_LOOKS
 
     @property
@@ -124,12 +137,17 @@ class Patience:
         """Says that the call was given up."""
         return f"{self._name} was not answered within {self._longest:g} s"
 
-    def _look_around(self, silent: float) -> None:
+    def _look_around(
+        self,
+        silent: float,
+        connection: Connection,
+        look: Callable[[Connection], psycopg.Connection[Any]],
+    ) -> None:
         try:
-            with self._look(self._connection) as second:
+            with look(connection) as second:
                 waits = second.execute(
                     statements.BLOCKERS,
-                    {"pid": self._connection.info.backend_pid, "routine": f"%{self._name}%"},
+                    {"pid": connection.info.backend_pid, "routine": f"%{self._name}%"},
                     binary=True,
                 ).fetchall()
         except psycopg.Error as error:

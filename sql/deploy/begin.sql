@@ -1,18 +1,8 @@
 -- record_ledger.begin_deploy, migrate, end_deploy: what a deploy decides, so that psql and Python decide alike.
--- Read first by every deploy script, inside its one transaction; written to be applied again and again.
+-- Read by every deploy script once the schema can be trusted; written to be applied again and again.
 -- Called by: the script that `record-ledger deploy` runs (and `record-ledger deploy --print-sql` prints).
--- Rules: one deploy at a time, no step back to an older release, no edit of a released migration.
+-- Rules: no step back to an older release, no edit of a released migration.
 
--- Two deploys at once would both find migration 1 missing and both create its tables.
-select pg_advisory_xact_lock(hashtext('record_ledger'), hashtext('deploy'));
-
--- An analyst's long query on a view must not make this deploy, and every query queued behind it, wait for hours.
-set local lock_timeout = '15s';
--- Objects are applied in the order of their names, so a function may call one that comes after it.
-set local check_function_bodies = off;
-set local client_min_messages = warning;
-
-create schema if not exists record_ledger;
 comment on schema record_ledger is
 'The record ledger: which time window of which pipeline is next, settled, complete and free. Views and routines are public, tables private.';
 
@@ -83,6 +73,8 @@ comment on function record_ledger.begin_deploy(text, integer) is
 create or replace function record_ledger.migrate(version integer, name text, body text)
 returns void
 language plpgsql
+-- The body finds the catalogue's names too, also called by hand from a session with another path.
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     -- A checkout on Windows may have turned the line ends; that is no edit.

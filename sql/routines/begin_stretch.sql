@@ -12,9 +12,12 @@ declare
     v_before text;
     v_next record;
 begin
+    -- What began here before is cut anew.
+    delete from record_ledger.pipeline_zone as z
+    where z.pipeline_id = p.pipeline_id and z.from_time = begin_stretch.from_time;
     select z.timezone into v_before
     from record_ledger.pipeline_zone as z
-    where z.pipeline_id = p.pipeline_id and z.from_time <= begin_stretch.from_time
+    where z.pipeline_id = p.pipeline_id and z.from_time < begin_stretch.from_time
     order by z.from_time desc
     limit 1;
     if v_before is distinct from p.timezone then

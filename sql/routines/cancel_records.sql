@@ -1,7 +1,7 @@
 -- record_ledger.cancel_records: asks the runs that hold the records of a range to stop; their claims are cancelled.
 -- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed. A run learns
--- of it from claim_state, and keeps its claim until it has stopped, so no second run begins beside it. However the claim
--- ends then, the record is FAILED, unless the run completes it; no run is passed it before it is reopened.
+-- of it from claim_state, and keeps its claim until it has stopped, so no second run begins beside it. However the
+-- claim ends then, the record is FAILED, unless the run completes it; no run is passed it before it is reopened.
 -- Called by: operators, through the runner's command cancel, the dbt macro of the same name, or psql.
 -- Rules: status_after, is_in_range; check_record_change guards the change.
 create or replace function record_ledger.cancel_records(

@@ -12,6 +12,7 @@ declare
     v_year timestamp;
     v_table text;
     v_partition text;
+    v_grantee text;
 begin
     for v_year in
         select n
@@ -34,6 +35,22 @@ begin
                 'create table record_ledger.%I (like record_ledger.%I including all)',
                 v_partition, v_table
             );
+            -- The owner's default privileges may grant rights on whatever it creates.
+            for v_grantee in
+                select distinct
+                    case a.grantee
+                        when 0 then 'public'
+                        else quote_ident(pg_get_userbyid(a.grantee))
+                    end
+                from pg_class as c
+                cross join lateral aclexplode(c.relacl) as a
+                where c.oid = to_regclass(format('record_ledger.%I', v_partition))
+                    and a.grantee <> c.relowner
+            loop
+                execute format(
+                    'revoke all on table record_ledger.%I from %s', v_partition, v_grantee
+                );
+            end loop;
             -- Of a table's triggers only those for each row pass to its partitions.
             execute format(
                 'create trigger refuse_truncate before truncate on record_ledger.%I '

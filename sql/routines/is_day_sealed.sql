@@ -1,6 +1,7 @@
 -- record_ledger.is_day_sealed: is a local day of a pipeline covered, without a gap, by windows that are done?
--- True only when windows that are done cover [its midnight, the next one) of the zone in force from its first to its last
--- instant, wherever they begin and end, and whatever zone they were cut with. A day that is being loaded anew is published still, and sealed again when that is done.
+-- True only when windows that are done cover [its midnight, the next one) of the zone in force, whatever zone they were
+-- cut with and wherever they begin and end. A day that is being loaded anew is published still, and sealed again when
+-- that is done.
 -- Called by: is-day-sealed of the runner, the dbt test sealed_through, whoever waits for a day.
 -- Rules: day_coverage.
 create or replace function record_ledger.is_day_sealed(pipeline_id text, local_date date)

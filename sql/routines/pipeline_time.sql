@@ -25,7 +25,8 @@ begin
     if v_instant is null then
         raise exception '% is no time', coalesce('"' || left(time_text, 80) || '"', 'null')
             using errcode = 'RL005',
-            hint = 'Give ISO 8601, such as "2026-01-01" or "2026-01-01T06:00" (local time of the '
+            hint = 'Give ISO 8601 of the years 1900 to 9000, such as "2026-01-01" or '
+                '"2026-01-01T06:00" (local time of the '
                 'pipeline), or with an offset "2026-01-01T06:00+01:00".';
     end if;
     v_problem := record_ledger.twofold_time(time_text, v_timezone);

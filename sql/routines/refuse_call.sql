@@ -9,7 +9,8 @@ language plpgsql
 as $$
 begin
     if current_setting('session_replication_role') = 'replica' then
-        raise exception 'the ledger cannot be changed in a session with session_replication_role = replica'
+        raise exception
+            'the ledger cannot be changed in a session with session_replication_role = replica'
             using errcode = 'RL005',
             hint = 'Its triggers keep the state machine and the history, and would not fire: '
                 'set session_replication_role to origin.';

@@ -20,9 +20,9 @@ set enable_bitmapscan = off
 as $$
 begin
     if release_record.not_before = 'infinity' then
-        raise exception 'not_before: infinity is not a time at which the record could be passed again'
+        raise exception 'not_before: infinity is not a valid time; no run would ever be passed it'
             using errcode = 'RL005',
-            hint = 'Give an instant. To keep a record from all runs: waive it, or pause the pipeline.';
+            hint = 'Give an instant. To keep a record from all runs, waive it.';
     end if;
     perform record_ledger.end_claim(
         pipeline_id, claim_token, window_start_time, 'released', '{}', not_before => not_before

@@ -109,7 +109,13 @@ begin
                 end as missing_fields,
                 built is null
                 or bool_and(b.fields is not null) over (order by d.window_start_time) as is_known
-            from record_ledger.due_windows(p, v_start, as_of, 10000) as d
+            -- So many that one call stores 64 MiB of fields at most; the next call goes on.
+            from record_ledger.due_windows(
+                p,
+                v_start,
+                as_of,
+                least(10000, greatest(1, 67108864 / octet_length(p.fields::text)))
+            ) as d
             left join record_ledger.built_windows(built, p) as b
                 on b.window_start_time = d.window_start_time
                 and b.window_end_time = d.window_end_time

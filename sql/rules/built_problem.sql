@@ -11,6 +11,7 @@ as $$
 declare
     v_entry jsonb;
     v_name text;
+    v_problem text;
     v_fields constant text[] := array(select k from jsonb_object_keys(p.fields) as k order by k);
 begin
     if jsonb_typeof(built) is distinct from 'array' then
@@ -40,6 +41,13 @@ begin
         if jsonb_typeof(v_entry -> 'fields') is distinct from 'object' then
             return format(
                 'built: window %s has no object "fields"', v_entry ->> 'window_start_time'
+            );
+        end if;
+        v_problem := record_ledger.json_problem(v_entry -> 'fields', 262144);
+        if v_problem is not null then
+            return format(
+                'built: the fields of window %s are not valid: their JSON %s',
+                v_entry ->> 'window_start_time', v_problem
             );
         end if;
         if (v_entry ->> 'config_version')::integer = p.config_version

@@ -2,7 +2,7 @@
 -- Each names the key, the value and what would be valid; empty when the config is valid.
 -- Read by: read_config.
 -- Rules: config_keys, ledger_columns, duration, near_names, required_counts_problems, retention_problems,
--- recount_problems, twofold_time.
+-- recount_problems, twofold_time, json_problem.
 create or replace function record_ledger.config_problems(
     config jsonb,
     -- The pipeline is registered: it keeps its name, also where a later release refuses such a name.
@@ -13,9 +13,11 @@ create or replace function record_ledger.config_problems(
 returns text[]
 language plpgsql
 stable
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_problems text[] := '{}';
+    v_problem text;
     -- "at time zone" reads these names as abbreviations: the same offset all year round.
     v_ambiguous_zones constant text[] := '{CET,EET,MET,WET}';
     v_blank constant text := '[[:space:]' || case
@@ -42,6 +44,12 @@ begin
                 coalesce(left(config::text, 80), 'null')
             )
         ];
+    end if;
+
+    v_problem := record_ledger.json_problem(config, 262144);
+    if v_problem is not null then
+        -- Nothing else is looked at: each further look would cost as much as the config is long.
+        return array[format('config: it %s', v_problem)];
     end if;
 
     -- timezone
@@ -180,7 +188,8 @@ begin
     v_value := config -> 'start_at';
     if v_value is not null and record_ledger.start_instant(v_value #>> '{}', 'UTC') is null then
         v_problems := v_problems || format(
-            'start_at: %s is no time; give ISO 8601, such as "2026-01-01", "2026-01-01T06:00" '
+            'start_at: %s is no time; give ISO 8601 of the years 1900 to 9000, '
+            'such as "2026-01-01", "2026-01-01T06:00" '
             'or "2026-01-01T06:00+01:00"',
             left(v_value::text, 80)
         );
@@ -220,6 +229,11 @@ begin
                 v_problems := v_problems || format(
                     'default_record: "" is no field name (its value is %s); give the field a name',
                     left((v_record -> '')::text, 80)
+                );
+            elsif octet_length(v_key) > 255 then
+                v_problems := v_problems || format(
+                    'default_record: the field name "%s..." is %s bytes long; give 255 at most',
+                    left(v_key, 80), octet_length(v_key)
                 );
             end if;
         end loop;
@@ -273,13 +287,20 @@ begin
         ];
         for v_value in select e.element from jsonb_array_elements(v_value) as e (element) loop
             if jsonb_typeof(v_value) <> 'string' or v_value #>> '{}' <> all (v_keys) then
-                v_near := record_ledger.near_names(v_value #>> '{}', v_keys);
+                -- For the first ones only: to look among a thousand names takes as long as a second.
+                v_near := case
+                    when cardinality(v_problems) < 3
+                        then record_ledger.near_names(v_value #>> '{}', v_keys)
+                    else '{}'
+                end;
                 v_problems := v_problems || format(
                     'check_fields: %s is no field of default_record; %s', left(v_value::text, 80),
                     case
                         when cardinality(v_near) > 0
                             then 'did you mean "' || array_to_string(v_near, '" or "') || '"?'
-                        else 'give one of "' || array_to_string(v_keys, '", "') || '"'
+                        else record_ledger.shortened(
+                            'give one of "' || array_to_string(v_keys, '", "') || '"', 2000
+                        )
                     end
                 );
             end if;

@@ -1,6 +1,6 @@
 -- record_ledger.day_coverage: how the windows of a pipeline cover a local day, the archive included.
--- The day is [its midnight, the next one) of the zone in force, and windows cover it wherever they begin and end. One is
--- published when a generation of it was completed, also while a later one is under way; done when it is COMPLETED or
+-- The day is [its midnight, the next one) of the zone in force, and windows cover it wherever they begin and end. One
+-- is published when a generation of it was completed, also while a later one is under way; done when it is COMPLETED or
 -- WAIVED. All counts are of windows that begin in the day; counts of rows are those of published generations.
 -- Read by: is_day_sealed, daily_coverage.
 -- Rules: day_start. Windows never overlap, so they cover the day when their lengths within it add up to its own.

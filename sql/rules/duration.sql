@@ -7,6 +7,7 @@ create or replace function record_ledger.duration(duration_text text)
 returns interval
 language plpgsql
 immutable strict
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_units constant text :=

@@ -6,6 +6,7 @@ create or replace function record_ledger.edit_distance(left_word text, right_wor
 returns integer
 language plpgsql
 immutable strict
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_left constant text[] := string_to_array(lower(left_word), null);

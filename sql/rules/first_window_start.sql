@@ -8,6 +8,7 @@ create or replace function record_ledger.first_window_start(
 returns timestamptz
 language plpgsql
 stable
+set search_path = pg_catalog, pg_temp
 as $$
 begin
     return coalesce(

@@ -1,7 +1,7 @@
 -- record_ledger.half_of_time_left: half of the time, in whole seconds, for which a window's source data is still there.
 -- The longest that a record may be kept from its runs: a wait never loses a record. Null without a source_retention.
 -- Read by: retry_time, postponement.
--- Rules: none.
+-- Rules: none. Types are exact and names qualified (README.md, Names).
 create or replace function record_ledger.half_of_time_left(
     window_end_time timestamptz, p record_ledger.pipeline, as_of timestamptz
 )
@@ -12,7 +12,10 @@ stable
 as $$
     select case
         when (p).source_retention is not null then greatest(
-            floor(extract(epoch from window_end_time + (p).source_retention - as_of) / 2), 0
+            pg_catalog.floor(
+                extract(epoch from window_end_time + (p).source_retention - as_of) / 2::numeric
+            ),
+            0
         )
     end
 $$;

@@ -1,7 +1,7 @@
 -- record_ledger.local_instant: the first instant at which a zone's clocks show a local time or a later one.
 -- Where the local time happens twice, the first of both; where it is skipped, the end of the gap.
 -- Read by: day_start, start_instant, the runner for local times that people give.
--- Rules: none.
+-- Rules: none. Types are exact (README.md, Names).
 create or replace function record_ledger.local_instant(local_time timestamp, timezone text)
 returns timestamptz
 language plpgsql
@@ -32,7 +32,7 @@ begin
     end if;
     v_not_yet := v_first - interval '26 hours';
     while v_first - v_not_yet > interval '1 microsecond' loop
-        v_middle := v_not_yet + (v_first - v_not_yet) / 2;
+        v_middle := v_not_yet + (v_first - v_not_yet) / 2::double precision;
         if v_middle at time zone local_instant.timezone >= local_time then
             v_first := v_middle;
         else

@@ -1,7 +1,7 @@
 -- record_ledger.local_time: an instant as people of a zone write it, ISO 8601 with the offset in force.
 -- As the server reckons it: '2026-03-08T03:00:00-07:00'; fractions of a second only where there are any.
 -- Read by: every sentence that names an instant.
--- Rules: none.
+-- Rules: none. Types are exact (README.md, Names).
 create or replace function record_ledger.local_time(instant timestamptz, timezone text)
 returns text
 language plpgsql
@@ -17,7 +17,7 @@ begin
         || to_char(
             greatest(v_offset, -v_offset),
             -- Offsets of the nineteenth century have seconds.
-            case when extract(second from v_offset) = 0 then 'HH24:MI' else 'HH24:MI:SS' end
+            case when extract(second from v_offset) = 0::numeric then 'HH24:MI' else 'HH24:MI:SS' end
         );
 end
 $$;

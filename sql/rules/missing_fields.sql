@@ -1,7 +1,7 @@
 -- record_ledger.missing_fields: the check_fields that are empty in a record's fields.
 -- Empty is missing, null or "". Null, not an empty array, when nothing is missing: the record is complete.
 -- Read by: is_complete, configured, store_windows, build_record.
--- Rules: the ledger's own columns are never empty.
+-- Rules: the ledger's own columns are never empty. Names are qualified (README.md, Names).
 create or replace function record_ledger.missing_fields(fields jsonb, check_fields text[])
 returns text[]
 language plpgsql
@@ -15,7 +15,7 @@ begin
         if coalesce(fields ->> v_field, '') = ''
             and v_field <> all (record_ledger.ledger_columns())
         then
-            v_missing := v_missing || v_field;
+            v_missing := pg_catalog.array_append(v_missing, v_field);
         end if;
     end loop;
     return v_missing;

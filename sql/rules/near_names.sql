@@ -6,6 +6,7 @@ create or replace function record_ledger.near_names(name text, candidates text[]
 returns text[]
 language sql
 immutable
+set search_path = pg_catalog, pg_temp
 as $$
     select array(
         select c.candidate
@@ -14,7 +15,7 @@ as $$
                 candidate,
                 translate(lower(candidate), ' -_', '') as plain,
                 translate(lower(near_names.name), ' -_', '') as plain_name
-            from unnest(candidates) as candidate
+            from unnest(candidates[1:1000]) as candidate
             -- A name as long as that is none that was misspelt.
             where octet_length(near_names.name) <= 255
         ) as c

@@ -150,7 +150,7 @@ begin
             verdict := 'READY';
             return;
         end if;
-        -- Its own backoff does not keep the run that failed from trying again; until a time that it named itself it waits.
+        -- Its own backoff does not keep the run that failed from trying again. A time that it named does.
         if r.postponement is null then
             r.retry_at := null;
         end if;

@@ -45,7 +45,9 @@ begin
                 when cardinality(v_problems) > 1
                     then cardinality(v_problems) || E' problems\n  - '
             end,
-            array_to_string(v_problems, E'\n  - ')
+            -- A config may be wrong in thousands of places, and nobody reads a message of megabytes.
+            array_to_string(v_problems[1:20], E'\n  - '),
+            E'\n  - and ' || nullif(greatest(cardinality(v_problems) - 20, 0), 0) || ' more'
         )
             using errcode = 'RL001';
     end if;

@@ -6,6 +6,7 @@ create or replace function record_ledger.recount_problems(config jsonb)
 returns text[]
 language plpgsql
 immutable
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_problems text[] := '{}';

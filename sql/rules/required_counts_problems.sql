@@ -6,6 +6,7 @@ create or replace function record_ledger.required_counts_problems(required_count
 returns text[]
 language plpgsql
 immutable
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_problems text[] := '{}';

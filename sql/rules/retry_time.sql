@@ -3,7 +3,7 @@
 -- and with a source_retention at most half of the time that is left: a backoff never loses a record.
 -- Read by: end_claim, expire_leases, collect_expired_leases, next_candidate, deciding_record, record_verdict,
 -- expected_claims, plan_runs.
--- Rules: half_of_time_left.
+-- Rules: half_of_time_left. Types are exact and names qualified (README.md, Names).
 create or replace function record_ledger.retry_time(
     failed_at timestamptz,
     attempt integer,
@@ -18,7 +18,8 @@ as $$
     -- Reckoned in seconds: an interval that is doubled goes out of range after some thirty attempts, and the difference
     -- of two instants has a day part.
     select failed_at + interval '1 second' * least(
-        extract(epoch from (p).retry_delay) * power(2, least(attempt - 1, 60)),
+        extract(epoch from (p).retry_delay)::double precision
+        * pg_catalog.power(2::double precision, least(attempt - 1, 60)::double precision),
         greatest(86400, extract(epoch from (p).retry_delay)),
         record_ledger.half_of_time_left(window_end_time, p, failed_at)
     )

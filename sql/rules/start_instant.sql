@@ -8,6 +8,7 @@ create or replace function record_ledger.start_instant(start_at text, timezone t
 returns timestamptz
 language plpgsql
 stable strict
+set search_path = pg_catalog, pg_temp
 as $$
 begin
     return coalesce(

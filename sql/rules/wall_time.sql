@@ -1,5 +1,6 @@
 -- record_ledger.wall_time: the local time that an ISO 8601 text without an offset states.
--- A bare date is its midnight, whether clocks show that or not; null when the text has an offset or is no such time.
+-- A bare date is its midnight, whether clocks show that or not; null when the text has an offset, is no such time, or is
+-- not of the years 1900 to 9000.
 -- Read by: start_instant, twofold_time, window_time.
 -- Rules: none.
 create or replace function record_ledger.wall_time(time_text text)
@@ -10,7 +11,7 @@ as $$
 begin
     if time_text
         ~ (
-            '^[0-9]{4}-[0-9]{2}-[0-9]{2}'
+            '^((19|[2-8][0-9])[0-9]{2}|9000)-[0-9]{2}-[0-9]{2}'
             '([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?)?$'
         )
     then

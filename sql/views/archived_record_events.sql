@@ -25,7 +25,7 @@ comment on column record_ledger.archived_record_events.window_start_time is 'The
 comment on column record_ledger.archived_record_events.event_no is 'Numbers the events of a record from 1 on.';
 comment on column record_ledger.archived_record_events.event_time is 'When the change was made.';
 comment on column record_ledger.archived_record_events.event is
-'passed, passed_again, completed, failed, released, lease_expired, waived, reopened, rebuilt or counts_waived.';
+'passed, passed_again, completed, failed, released, lease_expired, cancelled, waived, reopened, rebuilt or counts_waived.';
 comment on column record_ledger.archived_record_events.from_status is 'The status before the change.';
 comment on column record_ledger.archived_record_events.to_status is 'The status after the change.';
 comment on column record_ledger.archived_record_events.generation is 'The generation the change belongs to.';

@@ -88,7 +88,7 @@ comment on column record_ledger.pipeline_records.attempt is 'How many attempts o
 comment on column record_ledger.pipeline_records.claim_token is 'The token of the newest claim; null while the record is pending, and to those who are no runners while it is in progress.';
 comment on column record_ledger.pipeline_records.run_id is 'The run of the newest claim; null while the record is pending.';
 comment on column record_ledger.pipeline_records.lease_expires_at is 'When the claim of a record in progress ends without a heartbeat.';
-comment on column record_ledger.pipeline_records.retry_at is 'Until when a failed attempt keeps the record from being passed.';
+comment on column record_ledger.pipeline_records.retry_at is 'Until when a failed attempt, or a release with not_before, keeps the record from being passed.';
 comment on column record_ledger.pipeline_records.missing_fields is 'The fields that are empty but must not be; null when the record is complete.';
 comment on column record_ledger.pipeline_records.config_version is 'The version of the config the fields were built with; null when they are unbuilt.';
 comment on column record_ledger.pipeline_records.last_event is 'The newest event of the record; null when it was only stored.';

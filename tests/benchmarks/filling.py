@@ -26,8 +26,7 @@ insert into record_ledger.record (
 select %(name)s, w.start, w.start + w.step, case when w.n > 0 then w.start - w.step end,
     (w.start at time zone 'UTC')::date, s.status, s.lane,
     case when s.lane is not null then %(name)s end, least(s.events, 1),
-    case when s.status = 'IN_PROGRESS' or s.lane is null
-        then nextval('record_ledger.claim_token_seq') end,
+    case when s.status = 'IN_PROGRESS' or s.lane is null then w.n + 1 end,
     'scheduled__' || w.start || '/' || %(name)s,
     case when s.status = 'IN_PROGRESS' then timestamptz '2900-01-01' end,
     case when s.lane = 'returned' then timestamptz '2900-01-01' end,

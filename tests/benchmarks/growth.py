@@ -45,8 +45,7 @@ from record_ledger.pipeline as p cross join generate_series(2, %s) as n
 """
 _MORE_RECORDS = """
 insert into record_ledger.record
-select (jsonb_populate_record(r, jsonb_build_object('pipeline_id', 'p' || n,
-    'claim_token', nextval('record_ledger.claim_token_seq')))).*
+select (jsonb_populate_record(r, jsonb_build_object('pipeline_id', 'p' || n))).*
 from record_ledger.record as r cross join generate_series(2, %s) as n
 where r.pipeline_id = 'p1'
 """

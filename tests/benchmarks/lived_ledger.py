@@ -112,7 +112,6 @@ from bench.window_life as w
 join bench.life as l on l.life = w.life
 -- As they came: from window to window, the pipelines side by side.
 order by w.n, l.event_no, w.pipeline_id;
-select setval('record_ledger.claim_token_seq', max(claim_token)) from record_ledger.claim;
 drop schema bench cascade
 """
 

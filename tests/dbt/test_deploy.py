@@ -100,7 +100,7 @@ def test_a_deploy_that_fails_leaves_nothing_and_one_onto_a_newer_release_is_refu
     outcome = dbt("run-operation", "deploy_ledger")
 
     assert not outcome.success
-    assert 'relation "record" already exists' in outcome.error
+    assert "is not empty and holds no ledger: table record_ledger.record" in outcome.error
     assert connection.execute(OBJECTS).fetchall() == before
 
     connection.execute("drop table record_ledger.record")

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from tests.support.hostile import make_hostile
+
 MODEL = """\
 {{{{ config(materialized='incremental') }}}}
 select order_id, {column} as ordered_at
@@ -64,6 +66,7 @@ def test_each_local_time_is_in_exactly_one_window(
     shop, ledger, model_of, run, of_type, column, day, runs
 ):
     open_shop(shop, of_type, day)
+    make_hostile(ledger)
     shop.clock.set("2026-12-01T00:00:00Z")
     model_of(f"'{column}', time_zone='Europe/Berlin'")
     for number in range(runs):

@@ -56,6 +56,23 @@ def test_the_batches_of_a_window_are_built_and_the_record_is_left_to_who_passed_
     assert len(batches) == 23
 
 
+def test_a_record_that_is_too_long_for_a_variable_is_the_one_that_is_built(shop, passed, ledger):
+    start, end = SHORT_DAY_IN_UTC
+    columns = ("pipeline_id", "window_start_time", "window_end_time", "claim_token")
+    variables = {f"RECORD_LEDGER_{name.upper()}": str(passed[name]) for name in columns}
+
+    outcome = shop.dbt(
+        "build", "--exclude", "day_orders",
+        f"--event-time-start={start}", f"--event-time-end={end}",
+        RECORD_LEDGER_RECORD_FILE="/there", **variables,
+    )  # fmt: skip
+
+    assert outcome.success, outcome.error
+    assert "the record was passed before dbt was started" in outcome.log
+    assert shop.loaded("orders") == [("2026-03-29", 46)]
+    assert shop.records() == [("2026-03-29", "IN_PROGRESS", 1, "by-hand")]
+
+
 @pytest.mark.parametrize(
     ("start", "end", "model", "says"),
     [

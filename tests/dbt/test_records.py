@@ -103,3 +103,15 @@ def test_dates_that_yaml_makes_are_the_text_that_somebody_wrote(dbt, ledger, cap
     ).fetchone()
     assert str(registered[0]) == "2026-11-20 00:00:00"
     assert registered[1] == ["2026-01-01"]
+
+
+def test_a_detail_of_what_queries_answer_is_kept_in_numbers(dbt):
+    asked = "run_query('select 1200::numeric, 0.5::numeric').rows[0].values()"
+    kept = f"record_ledger.json_literal({{'sums': {asked}, 'by': run_query, 'no': none}})"
+    inline = f"{{% if execute %}}{{% do log({kept}, info=True) %}}{{% endif %}} select 1 as one"
+
+    outcome = dbt("show", "--inline", inline)
+
+    assert outcome.success, outcome.error
+    assert '{"sums": [1200, 0.5], "by": "' in outcome.log
+    assert '", "no": null}' in outcome.log

@@ -17,6 +17,7 @@ import sys
 import threading
 from bisect import bisect_right
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs
 
 from tests.moving.support import START
 
@@ -57,9 +58,9 @@ class FakeElasticsearch:
     """A server on a port of its own; a context manager.
 
     `documents` may change while it runs. `fault(endpoint, nth)` is asked before each answer, with
-    the endpoint's name (_count, _pit, _search) and how many requests of it came before, and returns
-    None or one of: a status, (status, headers), "drop", "cut", "expire", "shards", "hang" (until
-    the server ends).
+    the endpoint's name (_count, _pit, _search, _field_caps) and how many requests of it came
+    before, and returns None or one of: a status, (status, headers), "drop", "cut", "expire",
+    "shards", "hang" (until the server ends).
     """
 
     def __init__(self, documents, fault=lambda _endpoint, _nth: None):
@@ -67,6 +68,8 @@ class FakeElasticsearch:
         self.fault = fault
         self.requests = []
         self.points = {}
+        # How its indices map fields that are asked about: kind and index; None: not at all.
+        self.kinds = {"date": None}
         self._ended = threading.Event()
         self._numbers = itertools.count(1)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
@@ -90,12 +93,13 @@ class FakeElasticsearch:
     def answer(self, method, path, body):
         """Returns what is answered: a status and an object, or text that is JSON already."""
         *index, endpoint = path.strip("/").split("/")
-        if endpoint == "_count" and "nothing-" in index[0]:
-            # As a pattern is answered that no index fits, or none that the user may read.
-            return 200, {"count": 0, "_shards": {"total": 0, "failed": 0}}
+        if endpoint == "_field_caps":
+            return 200, self._capabilities(index[0], body)
         if endpoint == "_count":
-            count = len(self._matching(body["query"]))
-            return 200, {"count": count, "_shards": {"total": 1, "failed": 0}}
+            # As a pattern is answered that no index fits, or none that the user may read.
+            is_there = "nothing-" not in index[0]
+            count = len(self._matching(body["query"])) if is_there else 0
+            return 200, {"count": count, "_shards": {"total": int(is_there), "failed": 0}}
         if endpoint == "_pit" and method == "POST":
             name = f"pit-{next(self._numbers)}"
             self.points[name] = self._point(index[0])
@@ -112,6 +116,16 @@ class FakeElasticsearch:
             f'{{"pit_id":"{name}","timed_out":false,"_shards":{{"total":1,"failed":0}},'
             f'"hits":{{"hits":[{",".join(hits)}]}}}}'
         )
+
+    def _capabilities(self, index, body):
+        # Clients of different releases ask in different places.
+        asked = body.get("fields") or parse_qs(self.requests[-1][1])["fields"][0]
+        kinds = {
+            kind: {"type": kind, **({"indices": [name]} if name else {})}
+            for kind, name in self.kinds.items()
+        }
+        indices = [] if "nothing-" in index else ["sales-1"]
+        return {"indices": indices, "fields": {str(asked): kinds} if kinds else {}}
 
     def _point(self, index):
         return Point(list(self.documents), index)

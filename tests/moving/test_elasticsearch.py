@@ -145,7 +145,7 @@ def test_a_server_that_asks_to_be_left_alone_is(fake, source_of):
 
     with pytest.raises(MoveFailed, match="429"):
         source_of().count(passed())  # 40 s is more than the 30 s that all tries may take
-    assert len(fake.requests) == 1
+    assert [one[0] for one in fake.requests].count("_count") == 1
 
 
 def test_a_server_that_stays_busy_is_given_up(fake, source_of):
@@ -161,7 +161,7 @@ def test_an_error_for_good_is_not_tried_again(fake, source_of):
 
     with pytest.raises(MoveFailed, match="400"):
         source_of().count(passed())
-    assert len(fake.requests) == 1
+    assert [one[0] for one in fake.requests].count("_count") == 1
 
 
 @pytest.mark.parametrize("expired_at", [[0], [1], [5], [1, 3, 4], [2, 3, 4]])
@@ -210,3 +210,38 @@ def test_the_client_is_asked_for_all_shards_and_sends_no_retries_of_its_own(fake
 
     query = next(query for endpoint, query, _ in fake.requests if endpoint == "_search")
     assert "allow_partial_search_results=false" in query
+
+
+@pytest.mark.parametrize(
+    ("kinds", "says"),
+    [
+        ({"keyword": None}, "@timestamp is of type keyword"),
+        ({"long": None}, "@timestamp is of type long"),
+        ({"date": "sales-2", "text": "sales-1"}, "@timestamp is of type text in sales-1"),
+        ({}, "no index has a field @timestamp"),
+    ],
+)
+def test_a_time_field_that_is_no_date_is_refused(fake, source_of, kinds, says):
+    """A range over a keyword compares texts, and one over a field that is not mapped is empty."""
+    fake.kinds = kinds
+
+    for call in (lambda one: one.check("orders"), lambda one: one.count(passed())):
+        with pytest.raises(MoveFailed, match=says):
+            call(source_of())
+
+
+@pytest.mark.parametrize("kinds", [{"date": None}, {"date": "sales-1", "date_nanos": "sales-2"}])
+def test_a_time_field_that_is_a_date_is_looked_at_once(fake, source_of, kinds):
+    fake.kinds = kinds
+    source = source_of()
+    source.check("orders")
+
+    assert [source.count(passed()) for _ in range(2)] == [53, 53]
+    assert [endpoint for endpoint, *_ in fake.requests].count("_field_caps") == 1
+
+
+def test_an_index_that_is_missing_is_refused_by_the_check(fake):
+    client = Elasticsearch(fake.url)
+    with pytest.raises(MoveFailed, match="there is no such index"):
+        ElasticsearchSource(client, "nothing-*", policy=SOON).check("orders")
+    client.close()

@@ -124,7 +124,7 @@ def test_history_as_json_has_the_record_and_its_events(command, runner, config, 
     assert [event["event"] for event in done.json["events"]] == ["passed"]
 
 
-def test_history_as_json_of_a_wall_clock_that_happens_twice_is_that_of_one_record(
+def test_history_of_a_wall_clock_that_happens_twice_is_that_of_the_offset(
     command, runner, config, clock
 ):
     clock.set("2026-11-22T20:00:00Z")
@@ -132,11 +132,15 @@ def test_history_as_json_of_a_wall_clock_that_happens_twice_is_that_of_one_recor
     for run in ("first", "second"):
         runner.store_new_and_pass_valid_record(given, run)
 
-    shown = command("history", "azores", "2026-10-25T00:00")
-    assert "first" in shown.out and "second" in shown.out
-    told = command("history", "azores", "2026-10-25T00:00", "--json").json
-    assert told["record"]["window_start_time"] == "2026-10-25T00:00:00+00:00"
-    assert [event["run_id"] for event in told["events"]] == ["first"]
+    refused = command("history", "azores", "2026-10-25T00:00")
+    assert refused.code == 1
+    assert "2026-10-25T00:00:00+00:00 and 2026-10-25T00:00:00-01:00" in refused.err
+    for time, run in (("2026-10-25T00:00Z", "first"), ("2026-10-25T00:00-01:00", "second")):
+        assert run in command("history", "azores", time).out
+        told = command("history", "azores", time, "--json").json
+        assert [event["run_id"] for event in told["events"]] == [run]
+    # A date is its first instant.
+    assert "first" in command("history", "azores", "2026-10-25").out
 
 
 @pytest.mark.parametrize(
@@ -144,7 +148,7 @@ def test_history_as_json_of_a_wall_clock_that_happens_twice_is_that_of_one_recor
     [
         (["status", "nobody"], "not registered"),
         (["why", "nobody"], "not registered"),
-        (["history", "nobody", "2026-11-21"], "not registered"),
+        (["history", "nobody", "2026-11-21"], 'unknown pipeline "nobody"'),
         (["history", "orders", "2026-11-20"], "no record"),
         (["history", "orders", "yesterday"], "ISO 8601"),
     ],

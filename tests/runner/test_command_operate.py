@@ -1,4 +1,4 @@
-"""waive, reopen, expire, backfill, pause, resume, retire: what each prints, changes and leaves."""
+"""What each command of an operator prints, changes and leaves alone: waive, cancel, pause ..."""
 
 from __future__ import annotations
 
@@ -195,3 +195,33 @@ def test_retired_pipelines_are_shown_when_they_are_asked_for(command, orders, ru
     (row,) = command("status", "--retired", "--json").json["pipelines"]
     assert (row["pipeline_id"], row["pause_reason"]) == ("orders", "nobody reads it")
     assert "PAUSED" in command("why", orders).out
+
+
+def test_cancel_asks_the_run_to_stop_and_changes_nothing_else(command, orders, statuses, runner):
+    held = runner.pipeline_records("orders")[1]
+    token = held["claim_token"]
+    foretold = command("cancel", orders, *DAY, "--dry-run")
+    assert runner.claim_state(orders, token).state == "current"
+    done = command("cancel", orders, *DAY)
+
+    assert (done.code, done.err) == (0, "")
+    assert foretold.json == {**done.json, "dry_run": True}
+    assert done.out.splitlines()[1].split()[:3] == ["changed", "IN_PROGRESS", "1"]
+    assert "the record fails when its run stops or its lease ends" in done.out
+    assert statuses() == STORED
+    state = runner.claim_state(orders, token)
+    assert (state.state, state.reason) == ("cancelled", "the shop's closed")
+    assert (
+        state.cancelled_by == runner.record_events(orders, held["window_start_time"])[-1]["actor"]
+    )
+    assert runner.extend_lease(orders, token) is not None
+
+    again = command("cancel", orders, *DAY)
+    assert (again.json["changed_count"], "is cancelled already" in again.out) == (0, True)
+    why = command("why", orders).out
+    assert "it was cancelled by" in why and "so its run is to stop" in why
+    runner.release_record(orders, token)
+    assert statuses() == ["COMPLETED", "FAILED", *["PENDING"] * 4]
+    lost = runner.claim_state(orders, token)
+    assert (lost.state, lost.cancelled_by) == ("lost", None)
+    assert "the record was released" in lost.reason

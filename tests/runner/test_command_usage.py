@@ -65,8 +65,8 @@ def test_help_and_version_exit_0(command):
     listed = command("--help").out
     for name in (
         "demo", "deploy", "run", "exec", "complete", "fail", "release", "heartbeat", "status",
-        "why", "plan", "history", "as-of", "waive", "reopen", "expire", "backfill", "pause",
-        "resume", "retire", "archive", "doctor",
+        "why", "plan", "history", "as-of", "waive", "reopen", "expire", "cancel", "backfill",
+        "pause", "resume", "retire", "archive", "doctor",
     ):  # fmt: skip
         assert command(name, "--help").code == 0
         assert name in listed

@@ -68,6 +68,62 @@ def test_a_claim_can_be_named_by_its_token(command, config_file, clock, runner):
     assert second["status"] == "COMPLETED"
 
 
+CLAIM_VERBS = {
+    "heartbeat": [],
+    "adopt": [],
+    "release": [],
+    "fail": ["--error", "no disk"],
+    "complete": [],
+}
+
+
+@pytest.mark.parametrize("verb", CLAIM_VERBS)
+def test_a_token_of_another_window_is_refused(command, config_file, clock, runner, verb, tmp_path):
+    """As of a ledger that was restored and passed another window with the same token."""
+    clock.set(NOON)
+    record = command("run", "--config", config_file).json["record"]
+    before = runner.pipeline_records("orders"), runner.record_events("orders")
+    foreign = tmp_path / "record.json"
+    foreign.write_text(
+        json.dumps({**record, "window_start_time": "2026-11-21T02:00:00-08:00"}), encoding="utf-8"
+    )
+    named = ["--pipeline", "orders", "--claim-token", record["claim_token"], "--window"]
+    for ways in (["--record", foreign], [*named, "2026-11-21T02:00"], [*named, "1999-01-01"]):
+        done = command(verb, *ways, *CLAIM_VERBS[verb])
+        assert (done.code, done.out) == (1, "")
+        assert "claim lost" in done.err and "is of window 2026-11-21T00:00:00-08:00" in done.err
+    assert (runner.pipeline_records("orders"), runner.record_events("orders")) == before
+    # The pipeline's local time names it as well as the instant does.
+    assert command(verb, *named, "2026-11-21 00:00", *CLAIM_VERBS[verb]).code == 0
+
+
+def test_a_window_that_is_not_a_time_is_said(command, config_file, clock):
+    clock.set(NOON)
+    token = command("run", "--config", config_file).json["record"]["claim_token"]
+    named = ["--pipeline", "orders", "--claim-token", token]
+    for verb, option in (("complete", "--window"), ("release", "--not-before")):
+        done = command(verb, *named, option, "soon")
+        assert done.code == 1
+        assert (
+            f"{option[2:].replace('-', '_')}" in done.err
+            and "'soon' is not a valid time" in done.err
+        )
+
+
+def test_a_record_is_given_back_until_a_time(command, config_file, clock, runner, tmp_path):
+    clock.set(NOON)
+    printed = tmp_path / "record.json"
+    printed.write_text(command("run", "--config", config_file, "--run-id", "a").out, "utf-8")
+    done = command("release", "--record", printed, "--not-before", "2026-11-22T13:00")
+    assert done.json["outcome"] == "released"
+    (verdict,) = runner.record_verdicts("orders", limit=1)
+    assert verdict["verdict"] == "BACKOFF"
+    assert verdict["ready_at"].isoformat() == "2026-11-22T13:00:00-08:00"
+    again = command("run", "--config", config_file, "--run-id", "a")
+    assert (again.code, again.json["verdict"]) == (99, "BACKOFF")
+    assert "was given back by run a" in again.json["reason"]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -75,6 +131,8 @@ def test_a_claim_can_be_named_by_its_token(command, config_file, clock, runner):
         ["complete", "--pipeline", "orders"],
         ["complete", "--claim-token", "1"],
         ["complete", "--record", "-", "--pipeline", "orders"],
+        ["complete", "--record", "-", "--window", "2026-11-21"],
+        ["complete", "--pipeline", "orders", "--window", "2026-11-21"],
         ["complete", "--record", "-"],
         ["complete", "--record", "no such file"],
         ["complete", "--pipeline", "orders", "--claim-token", "9" * 20],

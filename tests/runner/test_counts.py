@@ -128,11 +128,13 @@ def test_a_whole_number_of_another_type_is_a_count(runner, record, rows):
     assert [row["row_count"] for row in runner.record_observations("orders")] == [7]
 
 
-def test_counts_are_read_by_the_datetime_of_a_window(runner, record):
+def test_counts_are_read_by_the_time_of_a_window(runner, record):
     observe_record(record, "source", 7, ledger=runner)
     assert len(runner.record_observations("orders", record["window_start_time"])) == 1
-    with pytest.raises(InvalidArgument, match="window_start_time: '2026-11-21' is no datetime"):
-        runner.record_observations("orders", "2026-11-21")
+    assert len(runner.record_observations("orders", "2026-11-21")) == 1
+    assert runner.record_observations("orders", "2026-11-20") == []
+    with pytest.raises(InvalidArgument, match="window_start_time: 20261121 is not a time"):
+        runner.record_observations("orders", 20261121)
 
 
 def test_a_block_counts_its_record_and_is_completed(runner, counted):

@@ -65,7 +65,14 @@ def test_deploying_leaves_records_as_they_are(ledger_dsn, config, clock):
         runner.complete_record("orders", record["claim_token"])
 
 
-def test_two_deploys_at_once_both_succeed(empty_dsn):
+@pytest.mark.parametrize("default", ["read committed", "serializable"])
+def test_two_deploys_at_once_both_succeed(empty_dsn, default):
+    with psycopg.connect(empty_dsn, autocommit=True) as owner:
+        owner.execute(
+            psycopg.sql.SQL("alter database {} set default_transaction_isolation = {}").format(
+                psycopg.sql.Identifier(owner.info.dbname), psycopg.sql.Literal(default)
+            )
+        )
     results, errors = [], []
 
     def work():
@@ -212,13 +219,14 @@ def test_a_user_who_may_not_create_a_schema_is_told_so(empty_dsn, databases, rol
 
 @pytest.mark.parametrize("role", ["reader", "runner"])
 def test_a_user_who_does_not_own_the_ledger_is_told_who_does(ledger_dsn, ledger, role_dsn, role):
-    """'must be owner of' and 'permission denied' have one SQLSTATE."""
+    """Before anything of the schema is called: what others have put there is not trusted."""
     (owner,) = ledger.execute("select current_user").fetchone()
     ledger.execute("insert into record_ledger.deployment (release) values ('0.0.1')")
 
     with pytest.raises(LedgerError) as caught:
         deploy(role_dsn(role))
 
-    assert caught.value.sqlstate == "42501"
-    assert f"belongs to {owner}: deploy as that user" in caught.value.hint
+    assert caught.value.sqlstate == "RL006"
+    assert f"belongs to role {owner}" in caught.value.message
+    assert f"deploy as {owner}" in caught.value.hint
     assert "record_ledger_runner" not in caught.value.hint

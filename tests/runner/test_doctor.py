@@ -9,7 +9,7 @@ from psycopg.conninfo import make_conninfo
 
 from record_ledger import RecordLedger
 from record_ledger.cli import main
-from record_ledger.doctor import examine
+from record_ledger.doctor import _replication, examine
 
 
 def states(checks):
@@ -22,7 +22,7 @@ def test_a_healthy_ledger_is_healthy(ledger_dsn, config):
         runner.register_pipeline(config("tokyo", timezone="Asia/Tokyo"))
 
     german = make_conninfo(ledger_dsn, options="-c datestyle=German -c intervalstyle=iso_8601")
-    assert [check.state for check in examine(german) if check.name != "pooling"] == ["ok"] * 8
+    assert [check.state for check in examine(german) if check.name != "pooling"] == ["ok"] * 12
     checks = examine(ledger_dsn)
 
     assert {check.state for check in checks} == {"ok"}
@@ -30,14 +30,114 @@ def test_a_healthy_ledger_is_healthy(ledger_dsn, config):
         "connection",
         "server",
         "pooling",
+        "writes",
+        "isolation",
+        "owner",
         "release",
         "roles",
         "roles",
         "rights",
+        "sessions",
         "clock",
         "time zones",
     ]
     assert "agree on 2" in checks[-1].finding
+
+
+PUBLISHED = ", ".join(
+    f"record_ledger.{table}"
+    for table in (
+        "archived_record",
+        "archived_record_event",
+        "archived_record_observation",
+        "claim",
+        "pipeline",
+        "pipeline_event",
+        "pipeline_zone",
+        "record",
+        "record_event",
+        "record_observation",
+    )
+)
+
+
+def replication(dsn):
+    return [(c.state, c.finding, c.advice) for c in examine(dsn) if c.name == "replication"]
+
+
+def test_a_published_ledger_has_what_its_archive_needs(ledger, ledger_dsn, role_dsn):
+    def publish(what, *options):
+        ledger.execute("drop publication if exists ours")
+        with_options = f" with ({', '.join(options)})" if options else ""
+        ledger.execute(f"create publication ours for {what}{with_options}")
+
+    assert replication(ledger_dsn) == []
+    ledger.execute("create table public.other (id int primary key)")
+    publish("table public.other")
+    assert replication(ledger_dsn) == []
+
+    via_root = "publish_via_partition_root = true"
+    publish(f"table {PUBLISHED}", via_root)
+    # A reader may ask, too.
+    for dsn in (ledger_dsn, role_dsn("reader")):
+        ((state, finding, advice),) = replication(dsn)
+        assert (state, advice) == ("ok", "")
+        assert "published by ours" in finding
+
+    publish(f"table {PUBLISHED}")
+    ((state, finding, advice),) = replication(ledger_dsn)
+    assert (state, "lacks publish_via_partition_root" in finding) == ("warning", True)
+    assert "alter publication ours set (publish_via_partition_root = true)" in advice
+
+    # Partitions that exist already are not the archive.
+    ledger.execute("select record_ledger.create_archive_partitions('2025-03-01', '2026-03-01')")
+    publish("table record_ledger.archived_record_2025", via_root)
+    assert "leaves out archived_record_event, archived" in replication(ledger_dsn)[0][1]
+    publish(f"table {PUBLISHED}")
+    assert "leaves out" not in replication(ledger_dsn)[0][1]
+
+    publish("tables in schema record_ledger", via_root, "publish = 'insert, update'")
+    ((state, finding, advice),) = replication(ledger_dsn)
+    assert state == "warning"
+    assert "has deployment, migration, which each deploy writes itself" in finding
+    assert "leaves out inserts, updates or deletes" in finding
+
+    publish("table record_ledger.record", via_root)
+    ((_, finding, advice),) = replication(ledger_dsn)
+    assert "leaves out archived_record," in finding and "Add these tables" in advice
+    publish("all tables", via_root)
+    assert "has deployment, migration" in replication(ledger_dsn)[0][1]
+
+
+def test_a_subscribed_ledger_follows_another_one(ledger):
+    """Not committed: a subscription keeps its database from being dropped."""
+    with ledger.transaction(force_rollback=True):
+        ledger.execute(
+            "create subscription ours connection '' publication ours "
+            "with (connect = false, slot_name = none)"
+        )
+        assert list(_replication(ledger)) == []
+        ledger.execute("set local allow_system_table_mods = on")
+        ledger.execute(
+            "insert into pg_subscription_rel (srsubid, srrelid, srsubstate) "
+            "select oid, 'record_ledger.record'::regclass, 'r' from pg_subscription "
+            "where subname = 'ours'"
+        )
+        (disabled,) = _replication(ledger)
+        assert (disabled.state, disabled.finding) == ("ok", "subscription ours is disabled")
+        ledger.execute("update pg_subscription set subenabled = true where subname = 'ours'")
+        (enabled,) = _replication(ledger)
+        assert enabled.state == "warning"
+        assert "follows another one, by subscription ours" in enabled.finding
+        assert "alter subscription ours disable" in enabled.advice
+
+
+def test_a_role_that_is_a_replica_is_an_error(ledger_dsn):
+    replica = make_conninfo(ledger_dsn, options="-c session_replication_role=replica")
+    ((state, finding, advice),) = replication(replica)
+    assert state == "error"
+    assert "session_replication_role is replica" in finding
+    assert "reset session_replication_role" in advice
 
 
 def test_a_database_without_a_ledger_is_an_error(empty_dsn, capsys):

@@ -296,6 +296,24 @@ def test_an_exec_that_goes_on_in_time_keeps_its_command(started, orders, runner,
     assert first(runner)["status"] == "COMPLETED"
 
 
+def test_a_guard_that_is_stopped_itself_holds_nothing_up(started, orders, runner, clock, tmp_path):
+    os.mkfifo(tmp_path / "go")
+    done = started("--config", orders("3s"), *shell(f"echo > {tmp_path}/on; read x <{tmp_path}/go"))
+    content(tmp_path / "on")
+    (guard,) = [
+        child
+        for child in psutil.Process(done.process.pid).children()
+        if any("watcher" in argument for argument in child.cmdline())
+    ]
+    guard.suspend()
+
+    heartbeats(2, runner, clock)
+    (tmp_path / "go").write_text("on\n")
+
+    assert done.ended() == 0
+    assert first(runner)["status"] == "COMPLETED"
+
+
 def test_the_guard_leaves_no_process_behind(started, orders, tmp_path):
     done = started("--config", orders("1h"), "--drain", "--jobs", "2", "--", "true")
     own = psutil.Process(done.process.pid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -171,21 +172,34 @@ def test_a_text_that_the_locale_lacks_is_in_the_file(started, config, clock, tmp
     clock.set(NOON)
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config("orders", fields={"size": "大"})), encoding="ascii")
-    latin = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "POSIX"}
-    program = "import sys; sys.exit(sys.getfilesystemencoding() != 'utf-8')"
-    plain = started("--config", path, "--", sys.executable, "-c", program, **latin)
+    ascii_only = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "POSIX"}
+    program = "import os; print(open(os.environ['RECORD_LEDGER_RECORD_FILE']).read())"
 
-    # Where a locale has the character all the same, there is nothing to leave out.
-    assert plain.ended() in (0, 1)
-    assert "cannot be started" not in plain.err
+    done = started("--config", path, "--", sys.executable, "-c", program, **ascii_only)
+
+    assert done.ended() == 0, done.err
+    assert json.loads(done.out.splitlines()[0])["size"] == "大"
+    assert "name=RECORD_LEDGER_FIELD_SIZE" in done.err
+
+    named = started("--config", path, "--", "echo", "{{ size }}", **ascii_only)
+
+    assert named.ended() == 1
+    assert "argument 1 of the command holds" in named.json["reason"]
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write")
-def test_no_room_for_files_passes_no_record(run, runner, monkeypatch, tmp_path):
-    (tmp_path / "closed").mkdir(mode=0o500)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "closed"))
+def test_no_room_for_files_passes_no_record(run, runner, monkeypatch):
+    def full(**_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    assert run({}, "--", "true").code == 1
+    monkeypatch.setattr("tempfile.mkdtemp", full)
+
+    done = run({}, "--", "true")
+
+    assert done.code == 1
+    assert done.err == (
+        "record-ledger: the files of records cannot be made (No space left on device); set TMPDIR "
+        "to a folder with room\n"
+    )
     assert runner.pipelines() == []
 
 

@@ -8,7 +8,7 @@ import json
 import pytest
 
 import record_ledger as steps
-from record_ledger import InvalidArgument, InvalidConfig, RecordLedger, UnknownPipeline
+from record_ledger import ClaimLost, InvalidArgument, InvalidConfig, RecordLedger, UnknownPipeline
 from record_ledger.records import json_from_record
 
 
@@ -191,6 +191,59 @@ def test_a_record_is_ended_by_the_dict_that_was_passed(runner, config, clock):
     assert stored[second["window_start_time"]]["last_detail"]["error"] == "ValueError: no  disk"
     assert stored[third["window_start_time"]]["status"] == "PENDING"
     assert stored[third["window_start_time"]]["attempt"] == 0
+
+
+CALLS = {
+    "complete": lambda record, ledger: steps.complete_record(record, ledger=ledger),
+    "fail": lambda record, ledger: steps.fail_record(record, "no disk", ledger=ledger),
+    "release": lambda record, ledger: steps.release_record(record, ledger=ledger),
+    "extend": lambda record, ledger: steps.extend_lease(record, ledger=ledger),
+    "adopt": lambda record, ledger: steps.adopt_observations(record, ledger=ledger),
+    "observe": lambda record, ledger: steps.observe_record(record, "source", 7, ledger=ledger),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_record_of_another_copy_of_the_ledger_is_lost(runner, config, clock, call):
+    """With the token of a claim that is held here on another window: nothing is changed."""
+    clock.set("2026-11-22T20:00:00Z")
+    first, second = (
+        steps.store_new_and_pass_valid_record(config("orders"), ledger=runner)["record"]
+        for _ in range(2)
+    )
+    foreign = {**first, "claim_token": second["claim_token"]}
+    before = runner.pipeline_records("orders"), runner.record_events("orders")
+    for start in (first["window_start_time"], first["window_start_time"].isoformat()):
+        with pytest.raises(ClaimLost, match="is of window"):
+            CALLS[call]({**foreign, "window_start_time": start}, runner)
+    assert (runner.pipeline_records("orders"), runner.record_events("orders")) == before
+    CALLS[call](second, runner)
+    if call != "observe":
+        # Where the record does not tell its window, the token decides.
+        CALLS[call]({key: first[key] for key in ("pipeline_id", "claim_token")}, runner)
+
+
+@pytest.mark.parametrize("given", ["2026-11-22T13:00", "2026-11-22T21:00:00Z", "datetime", "date"])
+def test_a_record_is_given_back_until_a_time(runner, config, clock, given):
+    clock.set("2026-11-22T20:00:00Z")
+    record = steps.store_new_and_pass_valid_record(config("orders"), ledger=runner)["record"]
+    until = {
+        "datetime": dt.datetime(2026, 11, 22, 13),  # the pipeline's local time
+        "date": dt.date(2026, 11, 23),
+    }.get(given, given)
+    steps.release_record(record, not_before=until, ledger=runner)
+    (verdict,) = runner.record_verdicts("orders", limit=1)
+    expected = "2026-11-23T00:00:00-08:00" if given == "date" else "2026-11-22T13:00:00-08:00"
+    assert (verdict["verdict"], verdict["ready_at"].isoformat()) == ("BACKOFF", expected)
+
+
+@pytest.mark.parametrize("given", ["infinity", "soon", 3, dt.time(6)])
+def test_what_is_no_time_is_no_not_before(runner, config, clock, given):
+    clock.set("2026-11-22T20:00:00Z")
+    record = steps.store_new_and_pass_valid_record(config("orders"), ledger=runner)["record"]
+    with pytest.raises(InvalidArgument, match=r"not_before: .* is not a valid time"):
+        steps.release_record(record, given, ledger=runner)
+    assert runner.claim_state("orders", record["claim_token"]).state == "current"
 
 
 @pytest.mark.parametrize(

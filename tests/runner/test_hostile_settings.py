@@ -6,29 +6,12 @@ import json
 import re
 
 import pytest
-from psycopg import sql
 
 from record_ledger.cli import main
 from tests.support.clock import Clock
-from tests.support.databases import open_connection
+from tests.support.databases import deploy, open_connection
+from tests.support.hostile import ENVIRONMENT, make_hostile
 
-DATABASE = {
-    "TimeZone": "Asia/Kathmandu",
-    "DateStyle": "German, DMY",
-    "client_encoding": "LATIN1",
-    "search_path": "hostile, pg_catalog",
-    "standard_conforming_strings": "off",
-    "timezone_abbreviations": "Australia",
-}
-ROLE = {
-    "IntervalStyle": "postgres_verbose",
-    "bytea_output": "escape",
-    "extra_float_digits": "-15",
-    "array_nulls": "off",
-    "transform_null_equals": "on",
-    "lc_monetary": "C",
-}
-ENVIRONMENT = {"PGTZ": "America/St_Johns", "PGDATESTYLE": "SQL, DMY", "PGCLIENTENCODING": "LATIN1"}
 # 01:00 to 04:00 of the day on which an hour comes twice, and what people ask of it.
 CONFIG = {
     "timezone": "Europe/Berlin",
@@ -74,22 +57,6 @@ WORK = [
     (None, ["archive", "über", "--before", "2026-10-25T00:30"]),
     (None, ["history", "über", "2026-10-24T22:00"]),
 ]
-
-
-def make_hostile(database):
-    """Has settings that must change nothing in the way of every session."""
-    database.execute("create schema hostile; grant usage on schema hostile to public")
-    name, user = sql.Identifier(database.info.dbname), sql.Identifier(database.info.user)
-    whose = [
-        (sql.SQL("alter database {}").format(name), DATABASE),
-        (sql.SQL("alter role {} in database {}").format(user, name), ROLE),
-    ]
-    for owner, settings in whose:
-        for setting, value in settings.items():
-            set_to = sql.SQL(value) if "," in value else sql.Literal(value)
-            database.execute(
-                sql.SQL("{} set {} to {}").format(owner, sql.Identifier(setting), set_to)
-            )
 
 
 @pytest.fixture
@@ -172,3 +139,46 @@ def test_a_year_of_the_archive_begins_at_new_year_in_utc(ledger, connect, zone):
     assert {one for (one,) in bounds.fetchall()} == {
         "FOR VALUES FROM ('2026-01-01 00:00:00+00') TO ('2027-01-01 00:00:00+00')"
     }
+
+
+_DEFINITIONS = [
+    """
+    select proname, pg_get_function_identity_arguments(oid), prosrc, proconfig::text
+    from pg_proc where pronamespace = 'record_ledger'::regnamespace order by 1, 2
+    """,
+    """
+    select conname, pg_get_constraintdef(oid)
+    from pg_constraint where connamespace = 'record_ledger'::regnamespace order by 1, 2
+    """,
+    "select viewname, definition from pg_views where schemaname = 'record_ledger' order by 1",
+    """
+    select adrelid::regclass::text, adnum, pg_get_expr(adbin, adrelid)
+    from pg_attrdef order by 1, 2
+    """,
+    """
+    select tgrelid::regclass::text, tgname, pg_get_triggerdef(oid)
+    from pg_trigger where not tgisinternal order by 1, 2
+    """,
+    "select indexdef from pg_indexes where schemaname = 'record_ledger' order by 1",
+]
+
+
+def test_they_change_nothing_that_is_deployed(databases, empty_dsn, monkeypatch):
+    found = []
+    for is_hostile in (False, True):
+        dsn = databases.empty()
+        with open_connection(dsn) as database:
+            if is_hostile:
+                make_hostile(database)
+        with monkeypatch.context() as patch:
+            for name, value in ENVIRONMENT.items() if is_hostile else ():
+                patch.setenv(name, value)
+            deploy(dsn)
+        styled = "-c timezone=UTC -c datestyle=ISO -c intervalstyle=postgres -c search_path=public"
+        with open_connection(dsn, client_encoding="UTF8", options=styled) as database:
+            found.append([database.execute(text).fetchall() for text in _DEFINITIONS])
+        databases.drop(dsn)
+
+    for usual, hostile in zip(*found, strict=True):
+        assert usual == hostile
+        assert usual

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from datetime import datetime, timedelta, timezone
+from unittest.mock import Mock
 
 import psycopg
 import pytest
@@ -18,6 +19,7 @@ from record_ledger.clocks import elapsed
 from record_ledger.connection import Session
 from record_ledger.heartbeat import Heartbeat
 from record_ledger.leases import Leases
+from record_ledger.waiting import Connection
 from tests.reliability.support import socket_of
 from tests.runner.exec_support import until
 from tests.support.held_network import HeldNetwork
@@ -65,7 +67,7 @@ def away(session, patient, error=None):
         tried.append(patient.now)
         raise error or psycopg.OperationalError("the server is away")
 
-    session._open = lambda _name, _longest: type("C", (), {"info": None, "on_silence": None})()
+    session._open = lambda _name, _longest: Mock(spec=Connection)
     session._after_failure = lambda _error: None
     return work, tried
 
@@ -174,7 +176,7 @@ def test_a_process_that_did_not_pass_it_goes_by_the_record(left, length, expecte
     if as_text:
         times = {name: time.isoformat() for name, time in times.items()}
     leases = Leases()
-    leases.given(record(**times))
+    leases.given(CLAIM, record(**times))
 
     assert leases.until(CLAIM) - elapsed() == pytest.approx(expected, abs=30)
 
@@ -182,7 +184,7 @@ def test_a_process_that_did_not_pass_it_goes_by_the_record(left, length, expecte
 @pytest.mark.parametrize("times", [{}, {"lease_expires_at": "soon"}, {"lease_expires_at": 3}])
 def test_a_record_that_states_no_lease_is_no_error(times):
     leases = Leases()
-    leases.given(record(**times))
+    leases.given(CLAIM, record(**times))
     assert leases.until(CLAIM) == pytest.approx(elapsed(), abs=60)
 
 
@@ -281,14 +283,14 @@ def test_the_shell_goes_by_the_records_lease(command, config_file, clock, tmp_pa
     noted = []
     given = Leases.given
     monkeypatch.setattr(
-        Leases, "given", lambda self, record: (noted.append(record), given(self, record))
+        Leases, "given", lambda self, *what: (noted.append(what[0]), given(self, *what))
     )
     passed = command("run", "--config", config_file)
     (tmp_path / "passed.json").write_text(passed.out)
     for name in ("heartbeat", "complete"):
         assert command(name, "--record", tmp_path / "passed.json").code == 0
     token = json.loads(passed.out)["record"]["claim_token"]
-    assert [one["claim_token"] for one in noted] == [token, token]
+    assert noted == [("orders", token)] * 2
 
 
 def test_the_option_of_the_shell_sets_how_long_is_tried(command, monkeypatch):

@@ -302,3 +302,23 @@ def test_the_shell_warns_of_it_on_standard_error(command, config, clock, tmp_pat
     done = command("run", "--config", path)
     assert done.code == 0
     assert "event=rendered_twice" in done.err
+
+
+def test_windows_that_a_change_of_zone_shows_alike_are_warned_of(runner, config, clock, caplog):
+    given = config(
+        "orders",
+        timezone="UTC",
+        x_time_back="0s",
+        granularity="1h",
+        start_at="2026-11-20",
+        fields={"path": PATH},
+    )
+    clock.set("2026-11-20T04:00:00Z")
+    runner.register_pipeline(given)
+    runner.store_new_records("orders")
+    clock.set("2026-11-20T06:00:00Z")
+    with caplog.at_level(logging.WARNING, "record_ledger"):
+        runner.store_new_and_pass_valid_record({**given, "timezone": "Etc/GMT+2"})
+    (warning,) = collisions(caplog)
+    assert "field=path value=2026-11-20/0200.csv" in warning
+    assert "window=2026-11-20T02:00:00+00:00 other_window=2026-11-20T02:00:00-02:00" in warning

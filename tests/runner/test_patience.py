@@ -54,7 +54,7 @@ def test_who_holds_up_a_run_is_logged_once(runner, orders, forgotten, soon, capl
     monkeypatch.setattr(
         waiting_module.Patience,
         "_look_around",
-        lambda self, silent: (look(self, silent), looks.append(silent)),
+        lambda self, *seen: (look(self, *seen), looks.append(seen)),
     )
     thread, answers = in_thread(runner.store_new_and_pass_valid_record, orders, "run-1")
     until(lambda: len(looks) >= 3, "some looks")

@@ -43,6 +43,17 @@ def test_a_block_that_raises_fails_the_record_and_the_exception_goes_on(runner, 
     assert stored(runner, record)["last_detail"]["error"] == "ValueError: disk full"
 
 
+def test_an_exception_whose_text_raises_another_fails_the_record_all_the_same(runner, orders):
+    class Hostile(Exception):
+        def __str__(self):
+            raise RuntimeError("no text")
+
+    with pytest.raises(Hostile), runner.processing(orders) as record:
+        raise Hostile
+
+    assert stored(runner, record)["last_detail"]["error"] == "Hostile: <Hostile>"
+
+
 def test_passwords_in_an_error_are_not_kept(runner, orders):
     text = "no answer from postgresql://etl:s3cret@db/sales (password=s3cret)"
     with pytest.raises(ValueError, match="s3cret"), runner.processing(orders) as record:

@@ -155,3 +155,89 @@ def test_near_names_of_a_huge_name_are_not_looked_for(ledger, name):
         one(ledger, "select record_ledger.near_names(%s, array['x', 'Europe/Berlin'])", [name])
         == []
     )
+
+
+# ---------------------------------------------------------------- configs
+def told(ledger, config, call="select record_ledger.register_pipeline(%s)"):
+    with pytest.raises(psycopg.Error) as caught:
+        ledger.execute(call, [json.dumps(config)])
+    return caught.value.sqlstate, caught.value.diag.message_primary or ""
+
+
+@pytest.mark.parametrize(
+    "start_at",
+    ["0001-01-01", "1899-12-31T23:59:59", "9001-01-01", "9999-12-31", "9999-12-31T23:59:59Z"],
+)
+def test_a_pipeline_begins_in_a_year_that_every_reader_has(ledger, config, start_at):
+    state, message = told(ledger, config(PIPELINE, start_at=start_at))
+
+    assert state == "RL001"
+    assert f'start_at: "{start_at}"' in message
+    assert "of the years 1900 to 9000" in message
+    assert rows(ledger, "select * from record_ledger.pipelines") == []
+
+
+@pytest.mark.parametrize("value", [nested(101), "1" + "0" * 300, "1e5000"])
+def test_a_field_that_readers_cannot_read_is_refused(ledger, config, value):
+    given = json.dumps(config(PIPELINE)).replace('"pipeline_id"', f'"x": {value}, "pipeline_id"', 1)
+
+    with pytest.raises(psycopg.Error, match=r"config: it (is nested|holds a number)") as caught:
+        ledger.execute("select record_ledger.register_pipeline(%s)", [given])
+
+    assert caught.value.sqlstate == "RL001"
+
+
+def test_a_config_is_256_kib_at_most(ledger, config):
+    big = config(PIPELINE, default_record={"pipeline_id": PIPELINE, "x": "y" * 262144})
+
+    for call in (
+        "select record_ledger.register_pipeline(%s)",
+        "select * from record_ledger.store_new_and_pass_valid_record(%s, 'run')",
+    ):
+        state, message = told(ledger, big, call)
+        assert state == "RL001"
+        assert "bytes of JSON; give 262144 at most" in message
+
+
+def test_of_thousands_of_problems_the_first_are_told_and_how_many_more(ledger, config):
+    fields = {"pipeline_id": PIPELINE, **{f"field_{n}": n for n in range(4000)}}
+    given = config(
+        PIPELINE, default_record=fields, check_fields=[f"feild_{n}" for n in range(5000)]
+    )
+
+    state, message = told(ledger, given)
+
+    assert state == "RL001"
+    assert "5000 problems" in message
+    assert message.count("check_fields:") == 20
+    assert message.endswith("and 4980 more")
+    assert len(message) < 50_000
+
+
+def test_a_zone_of_100_000_characters_is_one_short_error(ledger, config):
+    state, message = told(ledger, config(PIPELINE, timezone="Europe/" + "x" * 100_000))
+
+    assert state == "RL001"
+    assert len(message) < 1000
+
+
+def test_a_field_has_a_name_of_255_bytes_at_most(ledger, config):
+    fields = {"pipeline_id": PIPELINE, "ß" * 128: 1}
+
+    state, message = told(ledger, config(PIPELINE, default_record=fields))
+
+    assert state == "RL001"
+    assert "is 256 bytes long; give 255 at most" in message
+
+
+def test_large_fields_are_stored_64_mib_at_a_time(ledger, config, clock):
+    clock.set(NOW)
+    fields = {"pipeline_id": PIPELINE, "x": "y" * 250_000}
+    given = config(PIPELINE, granularity="1m", start_at="2026-11-20", default_record=fields)
+
+    cycle(ledger, given)
+
+    stored = one(ledger, "select count(*) from record_ledger.pipeline_records")
+    assert stored == 67108864 // len(json.dumps({"x": fields["x"]}))
+    cycle(ledger, given)
+    assert one(ledger, "select count(*) from record_ledger.pipeline_records") == 2 * stored

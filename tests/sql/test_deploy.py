@@ -266,9 +266,9 @@ def test_without_the_roles_and_the_right_to_create_them_a_deploy_warns_and_goes_
     owner_dsn, sql_copy
 ):
     # Other names than the ledger's: the roles belong to the whole server, and other tests need them.
-    grants = sql_copy / "grants.sql"
-    renamed = re.sub("record_ledger_(reader|runner)", r"rl_absent_\1", grants.read_text())
-    grants.write_text(renamed)
+    for name in ("grants.sql", "deploy/roles.sql"):
+        file = sql_copy / name
+        file.write_text(re.sub("record_ledger_(reader|runner)", r"rl_absent_\1", file.read_text()))
     said = []
     with open_connection(owner_dsn) as owner:
         owner.add_notice_handler(

@@ -135,6 +135,78 @@ def test_an_upgrade_keeps_every_row_and_claim(old_ledger):
         assert caught.value.sqlstate == "RL003"
 
 
+TOKENS = "select window_start_time, claim_token from record_ledger.claim where pipeline_id = 'old' order by 2"
+
+
+@pytest.mark.parametrize("old_ledger", RELEASES, indirect=True)
+def test_an_upgrade_keeps_old_tokens_and_later_ones_are_greater(old_ledger):
+    dsn, connection, passed = old_ledger
+    before = connection.execute(TOKENS).fetchall()
+    assert {token for _, token in before} == set(passed.values())
+
+    deploy(dsn)
+
+    assert connection.execute(TOKENS).fetchall() == before
+    assert one(connection, "select to_regclass('record_ledger.claim_token_seq')") == (None,)
+    starts = dict(map(reversed, before))
+    held, other = passed["held"], passed["done"]
+    state = "select state from record_ledger.claim_state('old', %s)"
+    assert one(connection, state, held) == ("current",)
+    # By its window, too: the older release's runner sent none.
+    for window in (starts[other], "1999-01-01T00:00Z"):
+        with pytest.raises(psycopg.Error) as caught:
+            connection.execute(
+                "select record_ledger.complete_record('old', %s, window_start_time => %s)",
+                [held, window],
+            )
+        assert caught.value.sqlstate == "RL004"
+    call = "select record from record_ledger.pass_valid_record('old', %s)"
+    newer = one(connection, call, "new")[0]["claim_token"]
+    assert max(passed.values()) < 10**6 < newer < 2**53
+    # The run that held its record is passed it again: the token of the older release is lost.
+    again = one(connection, call, "held")[0]
+    assert again["claim_token"] > newer
+    with pytest.raises(psycopg.Error) as caught:
+        connection.execute("select record_ledger.fail_record('old', %s, 'late')", [held])
+    assert caught.value.sqlstate == "RL004"
+    connection.execute(
+        "select record_ledger.complete_record('old', %s, '{}', %s)",
+        [again["claim_token"], starts[held]],
+    )
+    # One function of each name: calls without a window find it as well.
+    for name in ("complete_record", "fail_record", "release_record", "extend_lease", "end_claim"):
+        found = "select count(*) from pg_proc where pronamespace = 'record_ledger'::regnamespace and proname = %s"
+        assert one(connection, found, name) == (1,), name
+    audit(connection)
+
+
+@pytest.mark.parametrize("ending", ["complete", "release", "fail", "cancel"])
+@pytest.mark.parametrize("old_ledger", RELEASES, indirect=True)
+def test_a_claim_of_an_older_release_ends_with_its_token(old_ledger, ending):
+    dsn, connection, passed = old_ledger
+    window = one(
+        connection,
+        "select window_start_time from record_ledger.claim where claim_token = %s",
+        passed["held"],
+    )[0]
+    deploy(dsn)
+    status = "select status from record_ledger.pipeline_records where pipeline_id = 'old' and window_start_time = %s"
+    calls = {
+        "complete": "complete_record('old', %s)",
+        "release": "release_record('old', %s)",
+        "fail": "fail_record('old', %s, 'no')",
+        "cancel": "fail_record('old', %s, 'as told')",
+    }
+    if ending == "cancel":
+        connection.execute(
+            "select record_ledger.cancel_records('old', '-infinity', 'infinity', 'a test')"
+        )
+    connection.execute(f"select record_ledger.{calls[ending]}", [passed["held"]])
+    expected = {"complete": "COMPLETED", "cancel": "FAILED"}.get(ending, "PENDING")
+    assert one(connection, status, window) == (expected,)
+    audit(connection)
+
+
 def test_the_migrations_of_a_release_are_never_edited():
     released = "".join(map(release_script, RELEASES))
     for path in sorted((sql_directory() / "migrations").glob("*.sql")):

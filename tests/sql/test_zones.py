@@ -86,6 +86,20 @@ def test_a_pipeline_of_one_zone_looks_nothing_up(ledger, clock, given):
     assert zones(ledger) == [(at(18), "UTC")]
 
 
+def test_a_pass_of_a_window_of_the_zone_in_force_reads_no_other_table(
+    ledger, clock, connect, given, moved
+):
+    clock.set(at(26))
+    store(ledger, "orders")
+    other = connect(autocommit=False)
+    other.execute("lock table record_ledger.pipeline_zone in access exclusive mode")
+    ledger.execute("set lock_timeout = '5s'")
+    complete(ledger, cycle(ledger, moved, "run").token)
+    clock.set(at(26, 23))
+    assert cycle(ledger, moved).record["window_start_time"] == "2026-11-26T00:00:00+01:00"
+    assert cycle(ledger, moved).verdict == "LEASED"
+
+
 def test_windows_keep_the_zone_they_were_cut_with(ledger, clock, moved):
     assert zones(ledger) == [(at(20), "UTC")]
     clock.set(at(26))

@@ -20,9 +20,9 @@ select
     days.day_start_time,
     days.day_end_time,
     days.first_window_start_time,
-    (extract(epoch from days.day_length) / 3600)::double precision as day_hours,
-    (extract(epoch from days.covered_length) / 3600)::double precision as covered_hours,
-    (extract(epoch from days.day_length - days.covered_length) / 3600)::double precision
+    (extract(epoch from days.day_length) / 3600::numeric)::double precision as day_hours,
+    (extract(epoch from days.covered_length) / 3600::numeric)::double precision as covered_hours,
+    (extract(epoch from days.day_length - days.covered_length) / 3600::numeric)::double precision
         as uncovered_hours,
     days.window_count,
     days.published_count,

@@ -9,15 +9,15 @@ select
     ages.pipeline_id,
     ages.recount_age,
     ages.recount_age = interval '0' as is_first_count,
-    (extract(epoch from ages.recount_age) / 3600)::double precision as recount_age_hours,
-    (extract(epoch from ages.x_time_back) / 3600)::double precision as x_time_back_hours,
+    (extract(epoch from ages.recount_age) / 3600::numeric)::double precision as recount_age_hours,
+    (extract(epoch from ages.x_time_back) / 3600::numeric)::double precision as x_time_back_hours,
     ages.window_count,
     ages.late_window_count,
     ages.missed_share is not null as has_enough_windows,
     ages.row_count::bigint as row_count,
-    round(ages.missed_share * ages.row_count)::bigint as missed_rows,
+    pg_catalog.round(ages.missed_share * ages.row_count)::bigint as missed_rows,
     ages.missed_share::double precision as missed_share,
     ages.worst_missed_share::double precision as worst_missed_share,
-    (extract(epoch from ages.min_lateness) / 3600)::double precision as min_lateness_hours,
-    (extract(epoch from ages.max_lateness) / 3600)::double precision as max_lateness_hours
+    (extract(epoch from ages.min_lateness) / 3600::numeric)::double precision as min_lateness_hours,
+    (extract(epoch from ages.max_lateness) / 3600::numeric)::double precision as max_lateness_hours
 from ages

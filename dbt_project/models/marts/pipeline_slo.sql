@@ -5,13 +5,15 @@
 {%- set columns = [
     'pipeline_id', 'timezone', 'target_day', 'is_backfill', 'stable_for_seconds'
 ] %}
-{%- set slo_seconds = '3600 * ' ~ var('slo_hours') %}
+{%- set slo_seconds = (
+    '3600::double precision * (' ~ var('slo_hours') ~ ')::double precision'
+) %}
 select
     judged.pipeline_id,
     judged.timezone,
     judged.week_start_day,
     judged.in_time_count::double precision
-    / nullif(judged.in_time_count + judged.late_count, 0) as in_time_share,
+    / nullif(judged.in_time_count + judged.late_count, 0)::double precision as in_time_share,
     judged.in_time_count,
     judged.late_count,
     judged.not_judged_count,
@@ -24,12 +26,12 @@ from (
         windows.pipeline_id,
         windows.timezone,
         -- A timestamp, because a date would be taken for a midnight of the session's time zone.
-        date_trunc('week', windows.target_day::timestamp)::date as week_start_day,
-        count(*) filter (where outcome.judgement = 'in time') as in_time_count,
-        count(*) filter (where outcome.judgement = 'late') as late_count,
-        count(*) filter (where outcome.judgement = 'not yet') as not_judged_count,
-        count(*) filter (where outcome.judgement = 'waived') as waived_count,
-        count(*) filter (where outcome.judgement = 'backfill') as backfill_count
+        pg_catalog.date_trunc('week', windows.target_day::timestamp)::date as week_start_day,
+        pg_catalog.count(*) filter (where outcome.judgement = 'in time') as in_time_count,
+        pg_catalog.count(*) filter (where outcome.judgement = 'late') as late_count,
+        pg_catalog.count(*) filter (where outcome.judgement = 'not yet') as not_judged_count,
+        pg_catalog.count(*) filter (where outcome.judgement = 'waived') as waived_count,
+        pg_catalog.count(*) filter (where outcome.judgement = 'backfill') as backfill_count
     from (
         select {{ columns | join(', ') }}, status, completed_after_seconds
         from {{ ref('record_timeline') }}

@@ -19,8 +19,10 @@ select
     progress.next_window_start_time,
     progress.next_window_due_at,
     progress.lag,
-    (extract(epoch from progress.lag) / 3600)::double precision as lag_hours,
-    progress.lag > make_interval(secs => 3600 * {{ var('behind_after_hours') }}) as is_behind,
+    (extract(epoch from progress.lag) / 3600::numeric)::double precision as lag_hours,
+    progress.lag > pg_catalog.make_interval(
+        secs => 3600::double precision * ({{ var('behind_after_hours') }})::double precision
+    ) as is_behind,
     -- A last attempt whose lease has run out has failed, though no pass has written that down yet.
     progress.failed_count > 0 or progress.verdict = 'FAILED' as is_failing,
     pipelines.paused_at is not null as is_paused,

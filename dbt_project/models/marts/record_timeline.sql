@@ -13,7 +13,7 @@ backfills as (
     -- A backfill adds windows before the first one: the latest end of one is where all of them end.
     select
         pipeline_id,
-        max((detail ->> 'to_time')::timestamptz) as backfilled_until
+        pg_catalog.max((detail ->> 'to_time')::timestamptz) as backfilled_until
     from {{ source('record_ledger', 'pipeline_events') }}
     where event = 'backfilled'
     group by pipeline_id
@@ -39,7 +39,7 @@ followed as (
     select
         events.*,
         -- When the attempt began that this event belongs to.
-        max(event_time) filter (where event = 'passed') over life as passed_at
+        pg_catalog.max(event_time) filter (where event = 'passed') over life as passed_at
     from events
     window life as (
         partition by pipeline_id, window_start_time
@@ -52,21 +52,21 @@ lives as (
     select
         pipeline_id,
         window_start_time,
-        min(event_time) filter (where event = 'passed') as first_passed_at,
-        max(event_time) filter (where event = 'passed') as last_passed_at,
-        min(event_time) filter (where event = 'completed') as first_completed_at,
-        max(event_time) filter (where event = 'completed') as last_completed_at,
-        count(*) filter (where event = 'passed') as pass_count,
-        count(*) filter (where event = 'passed_again') as repeat_count,
-        count(*) filter (where event = 'failed') as failure_count,
-        count(*) filter (where event = 'lease_expired') as expiry_count,
-        count(*) filter (where event = 'released') as release_count,
+        pg_catalog.min(event_time) filter (where event = 'passed') as first_passed_at,
+        pg_catalog.max(event_time) filter (where event = 'passed') as last_passed_at,
+        pg_catalog.min(event_time) filter (where event = 'completed') as first_completed_at,
+        pg_catalog.max(event_time) filter (where event = 'completed') as last_completed_at,
+        pg_catalog.count(*) filter (where event = 'passed') as pass_count,
+        pg_catalog.count(*) filter (where event = 'passed_again') as repeat_count,
+        pg_catalog.count(*) filter (where event = 'failed') as failure_count,
+        pg_catalog.count(*) filter (where event = 'lease_expired') as expiry_count,
+        pg_catalog.count(*) filter (where event = 'released') as release_count,
         -- Not of attempts whose lease expired: nobody knows when such a run died.
-        sum(event_time - passed_at) filter (
+        pg_catalog.sum(event_time - passed_at) filter (
             where event in ('completed', 'failed', 'released')
         ) as run_time,
-        jsonb_agg(
-            jsonb_build_object(
+        pg_catalog.jsonb_agg(
+            pg_catalog.jsonb_build_object(
                 'generation', generation, 'attempt', attempt, 'run_id', run_id,
                 'passed_at', passed_at, 'ended_at', event_time, 'ended_by', event
             )
@@ -123,7 +123,7 @@ select
     coalesce(lives.ended_attempts, '[]')
     || case
         when dated.status = 'IN_PROGRESS'
-            then jsonb_build_object(
+            then pg_catalog.jsonb_build_object(
                 'generation', dated.generation, 'attempt', dated.attempt, 'run_id', dated.run_id,
                 'passed_at', lives.last_passed_at, 'ended_at', null, 'ended_by', null
             )

@@ -37,16 +37,16 @@ events as not materialized (
 chained as (
     select
         events.*,
-        row_number() over life as expected_no,
-        lag(to_status, 1, 'PENDING') over life as expected_from_status,
-        lag(generation, 1, 1) over life + (event = 'reopened')::integer as expected_generation,
+        pg_catalog.row_number() over life as expected_no,
+        pg_catalog.lag(to_status, 1, 'PENDING') over life as expected_from_status,
+        pg_catalog.lag(generation, 1, 1) over life + (event = 'reopened')::integer as expected_generation,
         case
             when event = 'reopened' then 0
-            else lag(counted_attempt, 1, 0) over life + (event = 'passed')::integer
+            else pg_catalog.lag(counted_attempt, 1, 0) over life + (event = 'passed')::integer
         end as expected_attempt,
         -- Nothing but a pass, or a waiver or cancellation after it, leaves a claim open for the next event.
-        lag(held_token) over life as open_token,
-        lead(event_no) over life is null as is_last
+        pg_catalog.lag(held_token) over life as open_token,
+        pg_catalog.lead(event_no) over life is null as is_last
     from events
     window life as (partition by pipeline_id, window_start_time order by event_no)
 ),
@@ -76,13 +76,13 @@ tokens as (
     select
         pipeline_id,
         claim_token,
-        case when claim_token is null then 'none' else 'passed ' || count(*) || ' times' end as found
+        case when claim_token is null then 'none' else 'passed ' || pg_catalog.count(*)::text || ' times' end as found
     from events
     where begins_claim
     group by pipeline_id, claim_token
     -- To those who only read, the tokens of current claims are not shown.
     having
-        count(*) > 1 and claim_token is not null
+        pg_catalog.count(*) > 1 and claim_token is not null
         or claim_token is null and (select record_ledger.sees_tokens())
 ),
 
@@ -141,13 +141,13 @@ checked as (
             case
                 when event = 'passed' then 'no claim'
                 when event = 'passed_again' then 'a claim'
-                when ends_claim then 'claim ' || claim_token
+                when ends_claim then 'claim ' || claim_token::text
             end,
             case
                 when not begins_claim and not ends_claim then null
                 when open_token is null then 'no claim'
                 when event = 'passed_again' then 'a claim'
-                else 'claim ' || open_token
+                else 'claim ' || open_token::text
             end
         )
     ) as rules (rule, expected, found)
@@ -189,8 +189,8 @@ checked as (
         ('record_event', expected_event, event),
         (
             'record_claim',
-            coalesce('claim ' || expected_token, 'no claim'),
-            coalesce('claim ' || held_token, 'no claim')
+            coalesce('claim ' || expected_token::text, 'no claim'),
+            coalesce('claim ' || held_token::text, 'no claim')
         )
     ) as rules (rule, expected, found)
     where (expected_status, expected_generation, expected_attempt, expected_event, expected_token)

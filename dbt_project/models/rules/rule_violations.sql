@@ -38,7 +38,7 @@ violations as (
         window_start_time as first_time,
         null as second_time,
         status || ' with '
-        || case when claim_token is null then 'no claim' else 'claim ' || claim_token end
+        || case when claim_token is null then 'no claim' else 'claim ' || claim_token::text end
         || case when run_id is null then '' else ' of run ' || run_id end
         || case when lease_expires_at is null then ', no lease' else ', a lease' end
         || case when retry_at is null then '' else ', a time to try again' end as found
@@ -53,7 +53,7 @@ violations as (
         'run %3$s, from window %1$s to window %2$s' as sentence,
         first_window_start_time as first_time,
         last_window_start_time as second_time,
-        run_id || ' was passed ' || record_count || ' records' as found
+        run_id || ' was passed ' || record_count::text || ' records' as found
     from {{ ref('run_conflicts') }}
 
     union all
@@ -65,7 +65,7 @@ violations as (
         'window %1$s, %3$s' as sentence,
         window_start_time as first_time,
         null as second_time,
-        case event_no when 0 then 'which has no event: ' else 'event ' || event_no || ': ' end
+        case event_no when 0 then 'which has no event: ' else 'event ' || event_no::text || ': ' end
         || rule || ' must be ' || coalesce(expected, 'none') || ', but is '
         || coalesce(found, 'none') as found
     from {{ ref('event_mismatches') }}
@@ -75,7 +75,7 @@ select
     violations.rule,
     violations.pipeline_id,
     violations.window_start_time,
-    format(
+    pg_catalog.format(
         violations.sentence,
         record_ledger.local_time(violations.first_time, coalesce(pipelines.timezone, 'UTC')),
         record_ledger.local_time(violations.second_time, coalesce(pipelines.timezone, 'UTC')),

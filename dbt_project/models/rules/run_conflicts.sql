@@ -9,11 +9,11 @@ with events as (
 select
     events.pipeline_id,
     events.run_id,
-    count(distinct events.window_start_time) as record_count,
-    min(events.window_start_time) as first_window_start_time,
-    max(events.window_start_time) as last_window_start_time
+    pg_catalog.count(distinct events.window_start_time) as record_count,
+    pg_catalog.min(events.window_start_time) as first_window_start_time,
+    pg_catalog.max(events.window_start_time) as last_window_start_time
 from events
 where events.event in ('passed', 'passed_again')
     and events.run_id is not null
 group by events.pipeline_id, events.run_id
-having count(distinct events.window_start_time) > 1
+having pg_catalog.count(distinct events.window_start_time) > 1

@@ -11,7 +11,7 @@ windows as (
         records.window_start_time,
         records.window_end_time,
         -- Of all earlier windows, not of the last one: a long window may overlap with several.
-        max(records.window_end_time) over (
+        pg_catalog.max(records.window_end_time) over (
             partition by records.pipeline_id
             order by records.window_start_time
             rows between unbounded preceding and 1 preceding

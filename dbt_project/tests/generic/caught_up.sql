@@ -35,9 +35,9 @@ select
             then 'within: "' || {{ within }} || '" is no duration; write it like 2h or 1d2h30m'
         when pipelines.is_retired
             then 'retired, so nothing is stored or passed any more: resume it, or drop this test'
-        else format(
+        else pg_catalog.format(
             'behind by %s (h:mm:ss), done until %s: %s',
-            to_char(make_interval(secs => extract(epoch from progress.lag)), 'FMHH24:MI:SS'),
+            pg_catalog.to_char(pg_catalog.make_interval(secs => extract(epoch from progress.lag)), 'FMHH24:MI:SS'),
             record_ledger.local_time(progress.done_until, pipelines.timezone),
             progress.reason
         )

@@ -61,14 +61,14 @@ counted as (
         records.window_start_time,
         stages.stage,
         evidence.row_count,
-        first_value(evidence.row_count) over (
+        pg_catalog.first_value(evidence.row_count) over (
             partition by records.window_start_time order by stages.stage_no
         ) as first_count,
         asked.tolerance,
         stages.stage_no
     from records
     cross join asked
-    cross join lateral jsonb_array_elements_text(asked.stages)
+    cross join lateral pg_catalog.jsonb_array_elements_text(asked.stages)
         with ordinality as stages (stage, stage_no)
     left join evidence
         on evidence.window_start_time = records.window_start_time
@@ -91,7 +91,7 @@ union all
 select
     {{ record_ledger.text_literal(pipeline_id) }} as pipeline_id,
     counted.window_start_time,
-    'counts do not agree: ' || string_agg(
+    'counts do not agree: ' || pg_catalog.string_agg(
         counted.stage || ' ' || coalesce(counted.row_count::text, 'was not counted'),
         ', ' order by counted.stage_no
     ) as problem
@@ -99,10 +99,10 @@ from counted
 where record_ledger.count_tolerance(counted.tolerance, 0) is not null
 group by counted.window_start_time
 having not coalesce(
-    bool_and(
-        abs(counted.row_count - counted.first_count)
+    pg_catalog.bool_and(
+        pg_catalog.abs(counted.row_count - counted.first_count)::numeric
         <= record_ledger.count_tolerance(counted.tolerance, counted.first_count)
-    ) and count(*) = count(counted.row_count),
+    ) and pg_catalog.count(*) = pg_catalog.count(counted.row_count),
     false
 )
 {% endtest %}

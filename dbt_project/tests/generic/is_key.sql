@@ -3,9 +3,9 @@
 {%- set key = columns | join(', ') %}
 select
     {{ key }},
-    count(*) as row_count
+    pg_catalog.count(*) as row_count
 from {{ model }}
 group by {{ key }}
-having count(*) > 1
+having pg_catalog.count(*) > 1
 {%- for column in columns %} or {{ column }} is null{% endfor %}
 {% endtest %}

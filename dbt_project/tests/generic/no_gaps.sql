@@ -10,7 +10,7 @@ with pipelines as (
 ),
 
 completed as (
-    select max(window_start_time) as last_start_time
+    select pg_catalog.max(window_start_time) as last_start_time
     from {{ source('record_ledger', 'pipeline_records') }}
     where status = 'COMPLETED' and pipeline_id = {{ record_ledger.text_literal(pipeline_id) }}
 ),
@@ -40,7 +40,7 @@ union all
 select
     gaps.pipeline_id,
     gaps.gap_end_time as window_start_time,
-    format(
+    pg_catalog.format(
         'no window covers the time from %s to %s',
         record_ledger.local_time(gaps.gap_start_time, pipelines.timezone),
         record_ledger.local_time(gaps.gap_end_time, pipelines.timezone)

@@ -32,8 +32,8 @@ with asked as (
 days as (
     select
         *,
-        min(local_date) over () as first_date,
-        max(local_date) over () as newest_date
+        pg_catalog.min(local_date) over () as first_date,
+        pg_catalog.max(local_date) over () as newest_date
     from {{ source('record_ledger', 'daily_coverage') }}
     where pipeline_id = {{ record_ledger.text_literal(pipeline_id) }}
 )
@@ -45,15 +45,15 @@ union all
 select
     days.pipeline_id,
     days.day_start_time as window_start_time,
-    format(
+    pg_catalog.format(
         case
             when days.is_published and days.open_count = 0
                 then '%s is not sealed: the window that reaches into it is open'
             else '%s is not sealed: %s of %s (h:mm:ss) are covered, and %s of %s windows are open'
         end,
-        to_char(days.local_date, 'YYYY-MM-DD'),
-        to_char(days.covered_length, 'FMHH24:MI:SS'),
-        to_char(days.day_length, 'FMHH24:MI:SS'),
+        pg_catalog.to_char(days.local_date, 'YYYY-MM-DD'),
+        pg_catalog.to_char(days.covered_length, 'FMHH24:MI:SS'),
+        pg_catalog.to_char(days.day_length, 'FMHH24:MI:SS'),
         days.open_count,
         days.window_count
     ) as problem
@@ -74,9 +74,9 @@ union all
 select
     asked.pipeline_id,
     record_ledger.day_start(asked.last_date, asked.timezone) as window_start_time,
-    format(
-        '%s is not sealed: no window of that day is stored', to_char(asked.last_date, 'YYYY-MM-DD')
+    pg_catalog.format(
+        '%s is not sealed: no window of that day is stored', pg_catalog.to_char(asked.last_date, 'YYYY-MM-DD')
     ) as problem
 from asked
-where asked.last_date > coalesce((select max(days.newest_date) from days), '-infinity')
+where asked.last_date > coalesce((select pg_catalog.max(days.newest_date) from days), '-infinity')
 {% endtest %}

@@ -63,9 +63,9 @@ def keeping_claim(
 
     The claim is checked and its lease extended before the block begins: when it is lost the task
     fails, without a retry, before it touches data (and is skipped when the record is finished).
-    While the block runs, heartbeats extend the lease at every third of it; at its end it is
-    extended once more, so that the next task has a full lease to start in. What the block raises
-    goes on, and is noted for the task that ends the claim.
+    While the block runs, heartbeats extend the lease at every third of it and every 30 s; at its
+    end it is extended once more, so that the next task has a full lease to start in. What the block
+    raises goes on, and is noted for the task that ends the claim.
 
     The block is interrupted where it is when the claim is lost, and when Airflow kills the task;
     then the record fails at once, unless a retry or the task that completes it is still to come.

@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import (
     BaseOperator,
 )
 
+from record_ledger.config import text_of
 from record_ledger.errors import ClaimLost, CountsDisagree
 from record_ledger.records import claim_of, start_of
 
@@ -172,7 +173,7 @@ class FailRecordOperator(BaseOperator):
         record = passed_record(self.record)
         with told_to_airflow(self.conn_id), RecordLedgerHook(self.conn_id).get_conn() as ledger:
             ledger.hold(record)
-            ledger.fail_record(*claim_of(record), str(self.error), self.retry, start_of(record))
+            ledger.fail_record(*claim_of(record), text_of(self.error), self.retry, start_of(record))
 
 
 def _end_without_record(work: Work) -> NoReturn:

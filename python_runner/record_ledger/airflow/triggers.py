@@ -122,7 +122,8 @@ class ValidRecordTrigger(BaseTrigger):
 
     async def _row(self, conninfo: str) -> _Look | None:
         connection = await connect_async(conninfo)
-        async with connection, connection.cursor(row_factory=class_row(_Look)) as cursor:
+        cursor = connection.cursor(row_factory=class_row(_Look), binary=True)
+        async with connection, cursor:
             await cursor.execute(statements.NEXT_LOOK, [self.pipeline_id])
             return await cursor.fetchone()
 

@@ -39,7 +39,7 @@ def database(args: Namespace, *, deploys: bool = True) -> Iterator[str | None]:
 
     --dsn, else --embedded, else RECORD_LEDGER_DSN, else libpq's PG* variables, else the embedded
     server in RECORD_LEDGER_HOME. An embedded server is stopped at the end; one without a ledger
-    gets one, unless `deploys` is false: nobody else looks after it.
+    gets one, unless `deploys` is false: no one else deploys to it.
 
     :raises CommandError: when none of these names a database: one that is guessed may be another.
     """
@@ -81,7 +81,7 @@ def opened(args: Namespace) -> Iterator[RecordLedger]:
 def note(args: Namespace, text: str) -> None:
     """Tells a person something on standard error, unless -q was given; stops no work."""
     if not getattr(args, "quiet", False):
-        with suppress(OSError):  # the disk is full, or nobody reads it
+        with suppress(OSError):  # the disk is full, or the reader has gone
             print(f"record-ledger: {text}", file=sys.stderr)
 
 

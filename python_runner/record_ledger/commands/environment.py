@@ -65,7 +65,7 @@ class RecordFiles:
     """A private folder with a file for each record that a command works on: its JSON.
 
     Only we may read it. A file goes when its command has ended, the folder with its `with` block
-    (or with the guard that is told of it).
+    (or with the guard, when this process is gone).
 
     :raises OSError: when the folder cannot be made.
     """

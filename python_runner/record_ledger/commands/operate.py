@@ -1,4 +1,4 @@
-"""By hand: waive, reopen, expire, cancel, backfill records; pause, resume and retire pipelines."""
+"""What a person does to records and pipelines: waive, reopen, cancel, backfill, pause, retire."""
 
 from __future__ import annotations
 

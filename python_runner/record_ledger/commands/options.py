@@ -121,6 +121,11 @@ def _add_setup(commands: Any) -> None:
     deploy.add_argument(
         "--print-sql", action="store_true", help="print the script for psql and change nothing"
     )
+    deploy.add_argument(
+        "--owner",
+        metavar="ROLE",
+        help="the role that the ledger is to belong to (default: its owner now, at first the user)",
+    )
     doctor = _command(
         commands, "doctor", "setup.doctor", "check that this machine and the database fit together"
     )
@@ -178,7 +183,8 @@ def _add_pass(command: argparse.ArgumentParser) -> None:
         "--run-id",
         type=_run_id,
         metavar="ID",
-        help="name of this run: asking again gives its record back (default: from AIRFLOW_CTX_*)",
+        help="name of this run, another one for each: asking again gives its record back, and no "
+        "second one (default: from AIRFLOW_CTX_*, else a new one)",
     )
 
 

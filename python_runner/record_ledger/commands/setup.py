@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 def deploy(args: Namespace) -> int:
     """Creates or upgrades the ledger in one transaction; deploying again changes nothing."""
     if args.print_sql:
-        print(deploy_script(package_release()), end="")
+        print(deploy_script(package_release(), owner=args.owner), end="")
         return PROCEED
     with database(args, deploys=False) as conninfo:
-        result = deploy_to(conninfo)
+        result = deploy_to(conninfo, owner=args.owner)
     print_json(
         {
             "outcome": result.outcome,

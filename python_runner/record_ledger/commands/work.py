@@ -47,7 +47,7 @@ def run(args: Namespace) -> int:
                 }
             )
         except BaseException as error:
-            # Ctrl-C, too. Nobody learnt the claim token: the record would wait for its lease's end.
+            # Ctrl-C, too. The claim token reached no reader: the record would wait for its lease.
             if result is not None:
                 drop_stdout()
                 _give_back(ledger, result.record, error)

@@ -98,5 +98,9 @@ def check_claim_in_ledger(connection: psycopg.Connection[Any], record: Record) -
     """
     connection.execute(
         statements.EXTEND_LEASE,
-        {"pipeline_id": record["pipeline_id"], "claim_token": record["claim_token"]},
+        {
+            "pipeline_id": record["pipeline_id"],
+            "claim_token": record["claim_token"],
+            "window_start_time": record["window_start_time"],
+        },
     )

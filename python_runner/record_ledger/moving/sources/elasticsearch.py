@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+# A range over another type compares something else than instants.
+_DATES = ("date", "date_nanos")
 _TEMPORARY = (429, 502, 503, 504)
 # A point in time that expires so often without a page in between has too short a keep_alive.
 _RENEWALS_WITHOUT_A_PAGE = 3
@@ -49,6 +51,8 @@ def from_settings(settings: Settings, _ledger: RecordLedger) -> ElasticsearchSou
 
 class ElasticsearchSource:
     """Reads the documents whose `time_field` lies in the window, each exactly once.
+
+    The field is mapped as a date, whose values without an offset are in UTC to Elasticsearch.
 
     A document is its _source with _id and _index beside its fields. Decimal numbers become what a
     double holds of them.
@@ -82,6 +86,36 @@ class ElasticsearchSource:
         self._page_size = page_size
         self._keep_alive = keep_alive
         self._policy = policy
+        self._is_checked = False
+
+    def check(self, _pipeline_id: str) -> None:
+        """Refuses a `time_field` that cannot tell in which window a document is.
+
+        :raises MoveFailed: naming the index, the field, its type and what to do.
+        """
+
+        def call() -> Any:
+            return self._client.field_caps(index=self._index, fields=self._time_field)
+
+        answer = self._sent("field_caps", call)
+        if not answer["indices"]:
+            raise self._no_index()
+        kinds = answer["fields"].get(self._time_field, {})
+        if not kinds:
+            raise MoveFailed(
+                f"{self._index}: no index has a field {self._time_field}, the time_field: no "
+                "document would be in any window",
+                hint="Name the field that holds a document's time.",
+            )
+        for kind, where in kinds.items():
+            if kind not in _DATES:
+                place = f" in {', '.join(where['indices'])}" if where.get("indices") else ""
+                raise MoveFailed(
+                    f"{self._index}: the time_field {self._time_field} is of type {kind}{place}; "
+                    "it must be date or date_nanos",
+                    hint="Name another field, or map it as a date.",
+                )
+        self._is_checked = True
 
     def count(self, record: Record) -> int:
         """Returns how many documents of the window can be found now.
@@ -94,11 +128,11 @@ class ElasticsearchSource:
             answer = self._client.count(index=self._index, query=self._filter(record))
             _all_shards(answer)
             if not answer["_shards"]["total"]:
-                raise MoveFailed(
-                    f"{self._index}: there is no such index, or none that this user may read"
-                )
+                raise self._no_index()
             return int(answer["count"])
 
+        if not self._is_checked:
+            self.check(record["pipeline_id"])
         return self._sent("count", call)
 
     def read(self, record: Record) -> Iterator[Sequence[bytes]]:
@@ -123,6 +157,9 @@ class ElasticsearchSource:
                 self._client.close_point_in_time(id=reading.pit_id)
 
     # ---------------------------------------------------------------- steps
+    def _no_index(self) -> MoveFailed:
+        return MoveFailed(f"{self._index}: there is no such index, or none that this user may read")
+
     def _open(self) -> str:
         def call() -> str:
             answer = self._client.open_point_in_time(index=self._index, keep_alive=self._keep_alive)

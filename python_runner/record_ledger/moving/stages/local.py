@@ -63,6 +63,8 @@ class LocalStage:
             self._folder.mkdir(parents=True, exist_ok=True)
             longest = os.pathconf(self._folder, "PC_NAME_MAX") if os.name == "posix" else 0
             is_writable = os.access(self._folder, os.W_OK | os.X_OK)
+        except FileExistsError:
+            raise MoveFailed(f"stage folder {self._folder}: Not a directory") from None
         except OSError as error:
             raise MoveFailed(f"stage folder {self._folder}: {error.strerror}") from error
         if not is_writable:

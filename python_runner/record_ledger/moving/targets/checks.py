@@ -51,8 +51,8 @@ def later_claim(record: Record, target: str) -> ClaimLost:
         f"claim lost: a later claim than {record['claim_token']} of {window_of(record)} has begun "
         f"at {target}; nothing was changed there",
         hint="Stop working on this record: whoever holds its current token decides about it. Where "
-        "nobody does, the ledger was restored or made anew: set record_ledger.claim_token_seq "
-        "beyond the claims that the target knows.",
+        "nobody does, the ledger was moved to a server whose clock is behind: the target takes its "
+        "claims once that clock has caught up.",
     )
 
 

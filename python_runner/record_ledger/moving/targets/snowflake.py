@@ -109,6 +109,7 @@ class SnowflakeTarget:
         self._external_stage = external_stage and external_stage.strip("@/")
         self._timeout = timeout
         self._poll_seconds = poll_seconds
+        self._is_checked = False
         if self._external_stage and not _STAGE.match(self._external_stage):
             raise ValueError(f"{external_stage!r} is not valid; it must be a stage, or stage/path")
         for name in (table, *self._columns):
@@ -140,7 +141,9 @@ class SnowflakeTarget:
             call(statements.CREATE_PUBLISHED)
             if not self._columns:
                 call(statements.CREATE_TABLE)
-            self._check_tables(call, record["pipeline_id"])
+            if not self._is_checked:  # the catalog answers slowly
+                self._check_tables(call, record["pipeline_id"])
+                self._is_checked = True
             call(statements.BEGIN_CLAIM, key)
             self._check_newest(call, record)
             published = call(statements.PUBLISHED, key)
