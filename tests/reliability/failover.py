@@ -22,6 +22,7 @@ from tests.reliability.cluster import Cluster
 from tests.reliability.crew import ENDING_SECONDS, Crew, go_on
 from tests.reliability.notes import Note
 from tests.reliability.report import Result
+from tests.reliability.sessions import CANCEL_CALLS, END_SESSIONS
 from tests.support.databases import open_connection
 
 # Longer than the longest failover, also on a machine with other things to do.
@@ -51,6 +52,24 @@ def cut_off_and_killed(cluster: Cluster) -> None:
     killed(cluster)
 
 
+def cut_off_and_terminated(cluster: Cluster) -> None:
+    """Who asks again finds its change done, and may not believe that either."""
+    cluster.cut_off()
+    time.sleep(CUT_OFF_SECONDS / 2)
+    cluster.primary.execute(END_SESSIONS)
+    time.sleep(CUT_OFF_SECONDS)
+    killed(cluster)
+
+
+def cut_off_and_cancelled(cluster: Cluster) -> None:
+    """A commit whose waiting is cancelled is answered with success, and a warning."""
+    cluster.cut_off()
+    for _ in range(4):
+        time.sleep(CUT_OFF_SECONDS / 4)
+        cluster.primary.execute(CANCEL_CALLS)
+    killed(cluster)
+
+
 def made_read_only(cluster: Cluster) -> None:
     """A switchover: the old primary's sessions stay, and can write no more."""
     old = cluster.primary
@@ -64,6 +83,8 @@ WAYS: dict[str, Callable[[Cluster], None]] = {
     "primary killed": killed,
     "primary made read-only in place": made_read_only,
     "standby cut off, then primary killed": cut_off_and_killed,
+    "standby cut off, sessions terminated, then primary killed": cut_off_and_terminated,
+    "standby cut off, commits cancelled, then primary killed": cut_off_and_cancelled,
     "primary stopped": stopped,
 }
 

@@ -46,6 +46,7 @@ END_SESSIONS = (
     f"select {TERMINATE}(pid) from pg_stat_activity "
     "where backend_type = 'client backend' and application_name = 'record-ledger'"
 )
+CANCEL_CALLS = END_SESSIONS.replace(TERMINATE, "pg_cancel_backend")
 
 
 def run_sessions(folder: Path, seed: int, seconds: float) -> Result:
