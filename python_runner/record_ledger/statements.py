@@ -518,7 +518,8 @@ order by 1
 REPLICATION_ROLE = "select current_setting('session_replication_role')"
 # Pipelines whose configs have returned more than once within an hour: see register_config.
 CONFIGS_IN_TURN = """
-select e.pipeline_id, pg_catalog.count(*), pg_catalog.string_agg(distinct e.actor, ', ' order by e.actor)
+select e.pipeline_id, pg_catalog.count(*),
+    pg_catalog.string_agg(distinct e.actor, ', ' order by e.actor)
 from record_ledger.pipeline_events as e
 where e.event_time > record_ledger.clock() - interval '1 hour'
     and e.detail ->> 'same_config_as_version' is not null
