@@ -12,12 +12,13 @@ from record_ledger.ledger import RecordLedger, pipeline_id_of
 from record_ledger.relay import Output
 from record_ledger.streams import drop_stdout
 
-from .common import database, print_json
+from .common import database
 from .config_file import read_config
 from .environment import RecordFiles, dsn_for_commands
 from .exits import FAILED, NOTHING_TO_DO, PROCEED, SIGNAL_CODE, CommandError
 from .jobs import Jobs, Turns
 from .stopping import Stop
+from .terminal import print_json, put
 from .turn import COMPLETED, LOST, NOTHING, RELEASED, Outcome, Work
 from .turn import FAILED as COMMAND_FAILED
 from .work import airflow_run_id
@@ -82,7 +83,7 @@ def _print(stdout: Output, answer: dict[str, Any]) -> OSError | None:
     """Prints our JSON on a line of its own; returns what kept it from being written."""
     try:
         if stdout.is_in_line:
-            print()
+            put()
         print_json(answer)
     except OSError as error:
         drop_stdout()
