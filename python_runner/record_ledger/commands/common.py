@@ -18,6 +18,7 @@ from record_ledger.errors import LedgerError, UnknownPipeline
 from record_ledger.ledger import RecordLedger
 from record_ledger.records import parsed_time
 
+from .environment import has_password
 from .exits import CommandError
 from .terminal import tell
 
@@ -48,6 +49,12 @@ def database(args: Namespace, *, deploys: bool = True) -> Iterator[str | None]:
     if dsn is not None and folder is not None:
         raise CommandError("--dsn and --embedded name two databases; give one of them")
     names_a_server = os.environ.get(DSN_VARIABLE) or any(map(os.environ.get, _LIBPQ_VARIABLES))
+    if dsn is not None and has_password(dsn):
+        note(
+            args,
+            "every user of this machine can see a password in --dsn (ps shows it); use "
+            f"{DSN_VARIABLE}, PGPASSWORD or a file that PGPASSFILE names",
+        )
     if dsn is not None or (folder is None and names_a_server):
         yield dsn
         return
