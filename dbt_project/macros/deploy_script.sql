@@ -7622,6 +7622,22 @@ end
 $$;
 comment on function record_ledger.complete_record(text, bigint, jsonb, timestamptz) is
 'Marks a passed record COMPLETED; detail is kept in its history. RL004 unless the claim token is current, and that of the window when one is named.';
+-- record_ledger.confirm_repeated: has the answer to a repeated call wait for the standbys that confirm commits.
+-- What the first call did may have been committed on this server alone: its session may have ended while it waited for
+-- a standby. A call that only reads waits for none, and would acknowledge what a failover takes back.
+-- Called by: end_claim, when the claim was ended so before.
+-- Rules: none.
+create or replace function record_ledger.confirm_repeated()
+returns void
+language plpgsql
+as $$
+begin
+    -- The smallest thing that is written to the log; nothing reads it.
+    perform pg_catalog.pg_logical_emit_message(true, 'record_ledger', '');
+end
+$$;
+comment on function record_ledger.confirm_repeated() is
+'Private. Has the answer to a repeated call wait for the standbys that confirm commits.';
 -- record_ledger.create_archive_partitions: makes room in the archive for the windows between two instants.
 -- One partition per year (UTC) and archive table; nothing when they are there. Blocks no reader and no other writer.
 -- Called by: archive_records.
@@ -7705,7 +7721,7 @@ comment on function record_ledger.create_archive_partitions(timestamptz, timesta
 -- Repeating the call that ended it changes nothing; with a token that is not current, or not of the window that is
 -- named, it raises RL004.
 -- Called by: complete_record, fail_record, release_record.
--- Rules: retry_time, postponement; check_record_change guards the change, and fails what was cancelled.
+-- Rules: retry_time, postponement, confirm_repeated; check_record_change guards the change, and fails what was cancelled.
 create or replace function record_ledger.end_claim(
     pipeline_id text,
     claim_token bigint,
@@ -7784,7 +7800,10 @@ begin
             )
         )
         and r.claim_token = end_claim.claim_token and r.status = 'IN_PROGRESS';
-    if found or exists (
+    if found then
+        return;
+    end if;
+    if exists (
         select
         from record_ledger.claim as c
         join record_ledger.record_event as e
@@ -7794,6 +7813,7 @@ begin
                 = coalesce(end_claim.window_start_time, c.window_start_time)
             and e.claim_token = end_claim.claim_token and e.event = end_claim.event
     ) then
+        perform record_ledger.confirm_repeated();
         return;
     end if;
     -- The same of a record that was archived since; a statement of its own, which most calls never plan.
@@ -7807,6 +7827,7 @@ begin
                 = coalesce(end_claim.window_start_time, c.window_start_time)
             and e.claim_token = end_claim.claim_token and e.event = end_claim.event
     ) then
+        perform record_ledger.confirm_repeated();
         return;
     end if;
     perform record_ledger.raise_claim_lost(

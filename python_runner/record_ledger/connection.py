@@ -22,7 +22,9 @@ from .errors import InvalidArgument, LedgerError, LedgerUnavailable
 from .redaction import redact, unreadable_conninfo
 from .refusals import refusals
 from .server_errors import (
+    WAITS_FOR_STANDBY,
     TookTooLong,
+    Unconfirmed,
     advice,
     from_psycopg,
     is_read_only,
@@ -166,6 +168,8 @@ def connect(
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
 
     def pass_on(diag: psycopg.errors.Diagnostic) -> None:
+        if diag.source_function == WAITS_FOR_STANDBY:
+            connection.is_unconfirmed = True
         severity = diag.severity_nonlocalized or diag.severity or "NOTICE"
         message = redact(diag.message_primary or "")
         if on_notice is None:
@@ -312,11 +316,11 @@ class Session:
                 patience.begin(name, longest, connection, self._look, self._interrupted)
                 is_sent = True
                 try:
-                    return work(connection)
+                    return _confirmed(name, work(connection), connection)
                 except psycopg.DatabaseError as error:
                     if not self._is_refused_for_isolation(error, connection):
                         raise
-                return work(connection)
+                return _confirmed(name, work(connection), connection)
             except psycopg.Error as error:
                 self._after_failure(error)
                 cause = error
@@ -450,6 +454,11 @@ class Session:
         described = from_psycopg(error)
         if not isinstance(described, LedgerUnavailable):
             return described
+        if isinstance(error, Unconfirmed):
+            return LedgerUnavailable(
+                described.message,
+                hint="See to the standby for which synchronous_standby_names waits.",
+            )
         if is_doubtful:
             return LedgerUnavailable(
                 f"the connection to the ledger's database was lost before it answered, and whether "
@@ -472,6 +481,18 @@ class Session:
             sqlstate=described.sqlstate,
             hint=hint,
         )
+
+
+def _confirmed(name: str, answer: Result, connection: Connection) -> Result:
+    """Returns the answer of a call, unless a failover would undo what the call has done.
+
+    :raises Unconfirmed: the call has to be made again, and waits for the standby again.
+    """
+    if connection.is_unconfirmed:
+        raise Unconfirmed(
+            f"{name}: it was done, but no standby has confirmed it: waiting for that was cancelled"
+        )
+    return answer
 
 
 class _Failed(Exception):

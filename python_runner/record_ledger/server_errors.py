@@ -77,6 +77,14 @@ class TookTooLong(psycopg.OperationalError):
     """One call took longer than it may; it was cancelled."""
 
 
+class Unconfirmed(psycopg.OperationalError):
+    """It was done on this server alone: waiting for the standby that confirms it was cancelled."""
+
+
+# Where the server warns of that; its text is in the server's language, this is not.
+WAITS_FOR_STANDBY = "SyncRepWaitForLSN"
+
+
 def is_session_gone(error: psycopg.Error) -> bool:
     """Tells whether only a new connection can help: the session ended, or its server changed.
 

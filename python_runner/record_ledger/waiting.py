@@ -30,11 +30,13 @@ class Connection(psycopg.Connection[Any]):
     """A connection whose calls notice that the server keeps silent.
 
     `on_silence` is called about every tenth of a second in which nothing comes; what it raises
-    ends the call. `asks_read_committed` has `ask` name the isolation level.
+    ends the call. `asks_read_committed` has `ask` name the isolation level. `is_unconfirmed` says
+    that something was committed on this server alone, where a standby had to confirm it.
     """
 
     on_silence: Callable[[], None] | None = None
     asks_read_committed = False
+    is_unconfirmed = False
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **options: Any) -> Any:
         """Consumes a generator of the driver's, as the driver does."""

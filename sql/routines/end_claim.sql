@@ -2,7 +2,7 @@
 -- Repeating the call that ended it changes nothing; with a token that is not current, or not of the window that is
 -- named, it raises RL004.
 -- Called by: complete_record, fail_record, release_record.
--- Rules: retry_time, postponement; check_record_change guards the change, and fails what was cancelled.
+-- Rules: retry_time, postponement, confirm_repeated; check_record_change guards the change, and fails what was cancelled.
 create or replace function record_ledger.end_claim(
     pipeline_id text,
     claim_token bigint,
@@ -81,7 +81,10 @@ begin
             )
         )
         and r.claim_token = end_claim.claim_token and r.status = 'IN_PROGRESS';
-    if found or exists (
+    if found then
+        return;
+    end if;
+    if exists (
         select
         from record_ledger.claim as c
         join record_ledger.record_event as e
@@ -91,6 +94,7 @@ begin
                 = coalesce(end_claim.window_start_time, c.window_start_time)
             and e.claim_token = end_claim.claim_token and e.event = end_claim.event
     ) then
+        perform record_ledger.confirm_repeated();
         return;
     end if;
     -- The same of a record that was archived since; a statement of its own, which most calls never plan.
@@ -104,6 +108,7 @@ begin
                 = coalesce(end_claim.window_start_time, c.window_start_time)
             and e.claim_token = end_claim.claim_token and e.event = end_claim.event
     ) then
+        perform record_ledger.confirm_repeated();
         return;
     end if;
     perform record_ledger.raise_claim_lost(

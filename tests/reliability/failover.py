@@ -22,7 +22,7 @@ from tests.reliability.cluster import Cluster
 from tests.reliability.crew import ENDING_SECONDS, Crew, go_on
 from tests.reliability.notes import Note
 from tests.reliability.report import Result
-from tests.reliability.sessions import CANCEL_CALLS, END_SESSIONS
+from tests.reliability.sessions import CANCEL_COMMITS, END_SESSIONS
 from tests.support.databases import open_connection
 
 # Longer than the longest failover, also on a machine with other things to do.
@@ -66,7 +66,7 @@ def cut_off_and_cancelled(cluster: Cluster) -> None:
     cluster.cut_off()
     for _ in range(4):
         time.sleep(CUT_OFF_SECONDS / 4)
-        cluster.primary.execute(CANCEL_CALLS)
+        cluster.primary.execute(CANCEL_COMMITS)
     killed(cluster)
 
 

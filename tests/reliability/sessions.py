@@ -46,7 +46,8 @@ END_SESSIONS = (
     f"select {TERMINATE}(pid) from pg_stat_activity "
     "where backend_type = 'client backend' and application_name = 'record-ledger'"
 )
-CANCEL_CALLS = END_SESSIONS.replace(TERMINATE, "pg_cancel_backend")
+# Only what is done, and waits for a standby: what is cancelled before that is an error, rightly.
+CANCEL_COMMITS = "select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'SyncRep'"
 
 
 def run_sessions(folder: Path, seed: int, seconds: float) -> Result:

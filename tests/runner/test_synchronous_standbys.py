@@ -11,14 +11,14 @@ import time
 
 import pytest
 
-from record_ledger import RecordLedger, RetryPolicy
+from record_ledger import LedgerError, RecordLedger, RetryPolicy
 from record_ledger.deploy import deploy
 from tests.support.databases import open_connection
 
 pytestmark = pytest.mark.own_server
 
 RETRY = RetryPolicy(first_wait=0.01, longest_wait=0.05)
-WAITING = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'"
+WAITING = "select pid, query_start from pg_stat_activity where wait_event = 'SyncRep'"
 DEADLINE = 20.0
 
 
@@ -53,23 +53,16 @@ class Call(threading.Thread):
     def run(self):
         try:
             self._call(*self._arguments)
-        except Exception as error:
+        except LedgerError as error:
             self.error = error
 
 
 def interfere(server, function):
-    """Does that to the sessions that wait for the standby, and returns when they wait again."""
-    wait_for(lambda: server.execute(WAITING) == [(1,)])
-    before = server.execute(f"select pid, query_start, {function}(pid) from pg_stat_activity where wait_event = 'SyncRep'")  # fmt: skip
-    wait_for(
-        lambda: (
-            [(pid, start) for pid, start, _ in before]
-            != server.execute(
-                "select pid, query_start from pg_stat_activity where wait_event = 'SyncRep'"
-            )
-        )
-    )
-    wait_for(lambda: server.execute(WAITING) == [(1,)])
+    """Does that to the session that waits for the standby; returns when one waits again."""
+    wait_for(lambda: server.execute(WAITING))
+    before = server.execute(WAITING)
+    server.execute(f"select {function}({before[0][0]})")
+    wait_for(lambda: server.execute(WAITING) not in ([], before))
 
 
 @pytest.mark.parametrize("function", ["pg_cancel_backend", "pg_terminate_backend"])
