@@ -71,7 +71,7 @@ class LedgerObserver(LedgerPast):
 
         Of all stages, or the given one, that this claim has not counted itself. Adopt the count of
         a source that is not read again, not that of a target that is loaded again. With the start
-        of the claim's window, a token of another ledger's claim is told from this one's.
+        of the claim's window, a token of another ledger's claim is refused.
 
         :raises ClaimLost: when the token is no longer the record's; nothing was adopted.
         """

@@ -144,7 +144,7 @@ begin
         if r.status = 'IN_PROGRESS'
             and r.run_id = next_answer.run_id
             and r.lease_expires_at > as_of
-            -- Nobody is passed a cancelled record before it is reopened.
+            -- No run is passed a cancelled record before it is reopened.
             and r.cancellation is null
         then
             verdict := 'READY';
