@@ -13,6 +13,7 @@ from record_ledger.streams import drop_stdout, stdout_was_closed
 from .common import claim_of, opened, print_json
 from .config_file import read_config
 from .exits import NOTHING_TO_DO, PROCEED, CommandError
+from .stopping import held_back
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -37,7 +38,8 @@ def run(args: Namespace) -> int:
     result: PassResult | None = None
     with opened(args) as ledger:
         try:
-            result = ledger.store_new_and_pass_valid_record(config, run_id)
+            with held_back(ledger.interrupt):
+                result = ledger.store_new_and_pass_valid_record(config, run_id)
             print_json(
                 {
                     "exit_dag": result.exit_dag,
@@ -59,7 +61,8 @@ def _give_back(ledger: RecordLedger, record: Record | None, error: BaseException
     if record is None:
         return
     try:
-        ledger.release_record(record["pipeline_id"], record["claim_token"])
+        with ledger.another() as other:  # a signal may have interrupted this one for good
+            other.release_record(record["pipeline_id"], record["claim_token"])
     except LedgerError as refused:
         raise CommandError(
             f"the record that was passed could not be printed ({error_text(error)}), and stays "
