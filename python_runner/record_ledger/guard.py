@@ -41,9 +41,10 @@ _LONGEST_GOODBYE = 10.0
 # are left are killed, and the folder is removed. It outlives signals to everybody: a service
 # manager that stops a unit sends them to each process of it.
 #
-# For each lease a watcher sleeps in the background. At its end a process that is stopped has its
-# group killed at once; one that is not gets a second more, because it ends its command by itself,
-# and more gently. A watcher that is not needed any more gets USR1: it ends its sleep, and itself.
+# For each lease a watcher sleeps in the background, half a minute at a time at most: no sleep
+# counts the time of a suspended machine. At its end a process that is stopped has its group killed
+# at once; one that is not gets a second more, because it ends its command by itself, and more
+# gently. A watcher that is not needed any more gets USR1: it ends its sleep, and itself.
 _PROGRAM = """
 set -f
 trap '' HUP INT TERM

@@ -72,6 +72,14 @@ def test_help_and_version_exit_0(command):
         assert name in listed
 
 
+def test_the_help_of_exec_says_that_a_run_has_one_record(command):
+    said = command("exec", "--help").out
+
+    assert "With a fixed --run-id one window is processed, ever" in said
+    assert '--run-id "nightly-$(date +%F)"' in said
+    assert "RECORD_LEDGER_RECORD_FILE" in said
+
+
 def test_a_log_line_says_all_that_happened(command, config_file, clock):
     clock.set(NOON)
 

@@ -284,6 +284,16 @@ def test_a_number_that_python_does_not_write_is_a_clear_error(runner, record, nu
         runner.complete_record("orders", number)
 
 
+def test_the_shell_keeps_a_detail_that_is_no_number_as_text(command, runner, record):
+    named = ["--pipeline", "orders", "--claim-token", record["claim_token"]]
+
+    done = command("complete", *named, "--detail", '{"share": NaN, "rows": 1e400}')
+
+    assert done.code == 0, done.err
+    assert kept(runner) == {"share": "NaN", "rows": "Infinity"}
+    assert "event=detail_altered" in done.err
+
+
 @pytest.mark.parametrize("option", ["--detail", "--record"])
 def test_json_that_is_nested_too_deeply_is_one_message(command, option, tmp_path):
     (tmp_path / "deep").write_text("[" * 100_000)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runner.exec_support import DEADLINE, NOON, until
+from tests.runner.exec_support import DEADLINE, NOON, until, waits_in_the_database
 
 pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="redirections of a POSIX shell"),
@@ -302,3 +302,21 @@ def test_a_run_that_is_stopped_while_it_prints_gives_its_record_back(start, runn
     assert process.wait(DEADLINE) == 143
     os.close(reader)
     assert [event["event"] for event in runner.record_events("orders")] == ["passed", "released"]
+
+
+def test_a_run_that_is_stopped_while_it_waits_for_the_ledger_leaves_nothing_claimed(
+    start, runner, connect, config
+):
+    orders = config("orders", granularity="1m", start_at="2026-11-21")
+    runner.register_pipeline(orders)
+    blocker, observer = connect(autocommit=False), connect()
+    blocker.execute("select from record_ledger.pipeline where pipeline_id = 'orders' for update")
+    process = start("exec $CLI run --config config.json")
+    waits_in_the_database(observer, "transactionid")
+
+    process.terminate()
+
+    assert process.wait(DEADLINE) == 143
+    assert "Traceback" not in process.stderr.read()
+    blocker.rollback()
+    assert runner.record_events("orders") == []

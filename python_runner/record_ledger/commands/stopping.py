@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import FrameType, TracebackType
 
     from record_ledger.child import Child
     from record_ledger.ledger import RecordLedger
 
+# So many seconds after its interruption a call has ended, or hangs in a connection that is dead.
+_PATIENCE = 1.0
 # A terminal that closes sends SIGHUP; Windows knows none.
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
@@ -135,6 +138,42 @@ class Wakeups:
         """Returns the number of the next signal, or None when a thread called."""
         number = self._reader.recv(1)[0]
         return number if number in self._handlers else None
+
+
+@contextmanager
+def held_back(interrupt: Callable[[], object]) -> Iterator[None]:
+    """Has a signal interrupt a call, and end us once the call has ended: its answer is known then.
+
+    An exception in the middle of it would leave a record claimed that we do not know of. Another
+    signal ends us at once, and so does one whose interruption does not end the call.
+    """
+    before: dict[int, Any] = {}
+    came: list[int] = []
+    has_ended = threading.Event()
+
+    def stop(number: int) -> None:
+        interrupt()
+        if not has_ended.wait(_PATIENCE):
+            os.kill(os.getpid(), number)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        if len(came) > 1:
+            before[number](number, frame)
+        threading.Thread(target=stop, args=[number], daemon=True).start()
+
+    for name in _NAMES:
+        number = getattr(signal, name, None)
+        if number is not None and callable(signal.getsignal(number)):
+            before[number] = signal.signal(number, note)
+    try:
+        yield
+    finally:
+        has_ended.set()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            before[came[0]](came[0], None)
 
 
 def _do_nothing(_number: int, _frame: FrameType | None) -> None:

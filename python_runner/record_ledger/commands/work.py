@@ -13,6 +13,7 @@ from record_ledger.streams import drop_stdout, stdout_was_closed
 from .common import claim_of, opened
 from .config_file import read_config
 from .exits import NOTHING_TO_DO, PROCEED, CommandError
+from .stopping import held_back
 from .terminal import print_json
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def run(args: Namespace) -> int:
     result: PassResult | None = None
     with opened(args) as ledger:
         try:
-            result = ledger.store_new_and_pass_valid_record(config, run_id)
+            with held_back(ledger.interrupt):
+                result = ledger.store_new_and_pass_valid_record(config, run_id)
             print_json(
                 {
                     "exit_dag": result.exit_dag,
@@ -60,11 +62,12 @@ def _give_back(ledger: RecordLedger, record: Record | None, error: BaseException
     if record is None:
         return
     try:
-        ledger.release_record(
-            record["pipeline_id"],
-            record["claim_token"],
-            window_start_time=record["window_start_time"],
-        )
+        with ledger.another() as other:  # a signal may have interrupted this one for good
+            other.release_record(
+                record["pipeline_id"],
+                record["claim_token"],
+                window_start_time=record["window_start_time"],
+            )
     except LedgerError as refused:
         raise CommandError(
             f"the record that was passed could not be printed ({error_text(error)}), and stays "
