@@ -561,10 +561,10 @@ set fields_version = coalesce(
             from (
                 select
                     (e.detail ->> 'config_version')::integer as config_version,
-                    (f.fields, f.check_fields) is distinct from (
-                        lag(f.fields) over (order by e.event_no),
-                        lag(f.check_fields) over (order by e.event_no)
-                    ) as is_change
+                    f.fields,
+                    f.check_fields,
+                    lag(f.fields) over (order by e.event_no) as fields_before,
+                    lag(f.check_fields) over (order by e.event_no) as check_fields_before
                 from record_ledger.pipeline_event as e
                 cross join lateral (
                     select
@@ -573,7 +573,8 @@ set fields_version = coalesce(
                 ) as f
                 where e.pipeline_id = p.pipeline_id and e.event in ('registered', 'reconfigured')
             ) as v
-            where v.is_change
+            where v.fields is distinct from v.fields_before
+                or v.check_fields is distinct from v.check_fields_before
         ),
         p.config_version
     ),
@@ -7999,7 +8000,8 @@ begin
     if v_start is null then
         v_start := record_ledger.first_window_start(p, as_of);
     end if;
-    if v_start >= v_horizon or p.is_retired then
+    -- Nothing rendered, nothing stored: no window is reckoned for it.
+    if v_start >= v_horizon or p.is_retired or built = '[]' then
         return;
     end if;
     v_window := record_ledger.next_window(v_start, p.granularity, p.timezone);
