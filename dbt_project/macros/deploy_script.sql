@@ -1245,7 +1245,7 @@ comment on function record_ledger.clock() is
 'The instant at which the ledger judges: the server''s clock.';
 -- record_ledger.config_keys: the keys of a config that the ledger reads.
 -- All others are ignored and never stored: a team's config holds much else, passwords included.
--- Read by: known_config, warn_of_misspelt_keys.
+-- Read by: known_config, is_same_config, warn_of_misspelt_keys.
 -- Rules: none.
 create or replace function record_ledger.config_keys()
 returns text[]
@@ -2050,7 +2050,7 @@ comment on function record_ledger.due_windows(
 -- record_ledger.duration: reads a config's duration ('1d', '1d2h30m20s', 'PT26H') as elapsed time.
 -- Null when the text is no duration: bare numbers, months, years and infinity are none. 1d is 24 h on every day.
 -- Units may be in any case but for M and MS, which others read as months: minutes are m, milliseconds ms.
--- Read by: config_problems, read_config, and status --fail-on of the runner.
+-- Read by: config_problems, read_config, is_same_config, recount_ages, start_problem, and status --fail-on of the runner.
 -- Rules: units are required; a sign is read, and judged by the caller.
 create or replace function record_ledger.duration(duration_text text)
 returns interval
@@ -2532,8 +2532,7 @@ comment on function record_ledger.is_same_counts(jsonb, jsonb) is
 'Private. Whether required_counts mean the ones in force.';
 -- record_ledger.is_stable: has the data of a window settled?
 -- From the very instant on at which window_end_time + x_time_back is reached.
--- Read by: next_answer, record_verdict, can_build_alone, build_records, windows_to_build,
--- planned_passes, plan_runs.
+-- Read by: next_answer, next_candidate, record_verdict, windows_to_build, planned_passes, plan_runs.
 -- Rules: none.
 create or replace function record_ledger.is_stable(
     window_end_time timestamptz, x_time_back interval, as_of timestamptz
@@ -2575,7 +2574,7 @@ comment on function record_ledger.iso_time(timestamptz) is
 'An instant in ISO 8601 with the offset of the session''s time zone.';
 -- record_ledger.known_config: a config without what the ledger ignores.
 -- Keys that are null count as not given.
--- Read by: store_new_and_pass_valid_record, register_pipeline.
+-- Read by: configured.
 -- Rules: config_keys.
 create or replace function record_ledger.known_config(config jsonb)
 returns jsonb
@@ -2681,7 +2680,8 @@ comment on function record_ledger.lane_heads(text, timestamptz, timestamptz, tim
 'Private. The oldest record in each lane of a pipeline.';
 -- record_ledger.last_window: the newest stored window of a pipeline; no row when none is stored.
 -- The next one starts at its end: no gap, no overlap. A set, so that statements which read it are planned as one.
--- Read by: next_window_start, store_windows, store_new_and_pass_valid_record, archivable_records.
+-- Read by: next_window_start, store_windows, store_new_and_pass_valid_record, archivable_records, is_same_config,
+-- configured, start_problem.
 -- Rules: none.
 create or replace function record_ledger.last_window(pipeline_id text)
 returns table (window_start_time timestamptz, window_end_time timestamptz)
@@ -3107,7 +3107,7 @@ comment on function record_ledger.near_names(text, text[]) is
 'Up to three candidates that a misspelt name may have meant, nearest first.';
 -- record_ledger.next_answer: what a pass would answer to a run at an instant, without passing anything.
 -- READY with the record's window, or why there is none; the routines that pass and the views ask here, so they agree.
--- Read by: pass_record, pass_valid_record, store_new_and_pass_valid_record, pipeline_answer.
+-- Read by: pass_record, pass_valid_record, store_new_and_pass_valid_record, batch_to_build, pipeline_answer.
 -- Rules: is_stable, lost_before, next_candidate, deciding_record, record_verdict.
 create or replace function record_ledger.next_answer(
     p record_ledger.pipeline,
@@ -4748,7 +4748,7 @@ comment on function record_ledger.retry_time(
 'The end of the backoff after an attempt failed: retry_delay, doubled per attempt, at most a day or half of the time left.';
 -- record_ledger.start_instant: reads a config's start_at, an ISO 8601 text, as an instant.
 -- Without offset it is local time, a bare date its first instant; null when the text is no such time.
--- Read by: config_problems, read_config, pipeline_time.
+-- Read by: config_problems, read_config, is_same_config, note_start_at, start_problem, pipeline_time.
 -- Rules: instant, local_instant.
 create or replace function record_ledger.start_instant(start_at text, timezone text)
 returns timestamptz

@@ -1,6 +1,6 @@
 -- record_ledger.start_instant: reads a config's start_at, an ISO 8601 text, as an instant.
 -- Without offset it is local time, a bare date its first instant; null when the text is no such time.
--- Read by: config_problems, read_config, pipeline_time.
+-- Read by: config_problems, read_config, is_same_config, note_start_at, start_problem, pipeline_time.
 -- Rules: instant, local_instant.
 create or replace function record_ledger.start_instant(start_at text, timezone text)
 returns timestamptz
