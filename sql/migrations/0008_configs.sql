@@ -19,10 +19,10 @@ set fields_version = coalesce(
             from (
                 select
                     (e.detail ->> 'config_version')::integer as config_version,
-                    (f.fields, f.check_fields) is distinct from (
-                        lag(f.fields) over (order by e.event_no),
-                        lag(f.check_fields) over (order by e.event_no)
-                    ) as is_change
+                    f.fields,
+                    f.check_fields,
+                    lag(f.fields) over (order by e.event_no) as fields_before,
+                    lag(f.check_fields) over (order by e.event_no) as check_fields_before
                 from record_ledger.pipeline_event as e
                 cross join lateral (
                     select
@@ -31,7 +31,8 @@ set fields_version = coalesce(
                 ) as f
                 where e.pipeline_id = p.pipeline_id and e.event in ('registered', 'reconfigured')
             ) as v
-            where v.is_change
+            where v.fields is distinct from v.fields_before
+                or v.check_fields is distinct from v.check_fields_before
         ),
         p.config_version
     ),

@@ -26,7 +26,8 @@ begin
     if v_start is null then
         v_start := record_ledger.first_window_start(p, as_of);
     end if;
-    if v_start >= v_horizon or p.is_retired then
+    -- Nothing rendered, nothing stored: no window is reckoned for it.
+    if v_start >= v_horizon or p.is_retired or built = '[]' then
         return;
     end if;
     v_window := record_ledger.next_window(v_start, p.granularity, p.timezone);

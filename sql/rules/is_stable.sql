@@ -1,7 +1,6 @@
 -- record_ledger.is_stable: has the data of a window settled?
 -- From the very instant on at which window_end_time + x_time_back is reached.
--- Read by: next_answer, record_verdict, can_build_alone, build_records, windows_to_build,
--- planned_passes, plan_runs.
+-- Read by: next_answer, next_candidate, record_verdict, windows_to_build, planned_passes, plan_runs.
 -- Rules: none.
 create or replace function record_ledger.is_stable(
     window_end_time timestamptz, x_time_back interval, as_of timestamptz

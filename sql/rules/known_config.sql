@@ -1,6 +1,6 @@
 -- record_ledger.known_config: a config without what the ledger ignores.
 -- Keys that are null count as not given.
--- Read by: store_new_and_pass_valid_record, register_pipeline.
+-- Read by: configured.
 -- Rules: config_keys.
 create or replace function record_ledger.known_config(config jsonb)
 returns jsonb
