@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from .commands.exits import FAILED, SIGNAL_CODE, CommandError
 from .commands.options import parser
+from .commands.terminal import tell
 from .errors import LedgerError
 from .redaction import redact
 from .streams import leave_stderr, leave_stdout, prepare_streams
+from .visible import visible_lines
 
 if TYPE_CHECKING:
     import argparse
@@ -109,7 +111,7 @@ def _terminate(number: int, _frame: FrameType | None) -> None:
 
 def _say(text: str) -> None:
     with suppress(OSError):  # nobody reads it; the exit code says it too
-        sys.stderr.write(f"record-ledger: {redact(text)}\n")
+        tell(text)
 
 
 @contextmanager
@@ -143,7 +145,7 @@ class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         text = f"time={stamp}.{int(record.msecs):03d}Z level={record.levelname.lower()} "
-        return redact(text + record.getMessage())
+        return visible_lines(redact(text + record.getMessage()))
 
 
 @contextmanager

@@ -376,6 +376,25 @@ def _publication_problems(
     return problems, advice
 
 
+def _configs(connection: psycopg.Connection[Any]) -> Iterator[Check]:
+    if (
+        not _row(connection, statements.IS_DEPLOYED)[0]
+        or not _row(connection, statements.RIGHTS)[0]
+    ):
+        return
+    found = connection.execute(statements.CONFIGS_IN_TURN, binary=True).fetchall()
+    for pipeline_id, returns, actors in found:
+        yield Check(
+            "configs",
+            "warning",
+            f"{pipeline_id}: configs take turns, {returns} have returned within an hour "
+            f"(registered by {actors})",
+            "Stop one of the deployments that register it, or give it a pipeline_id of its own.",
+        )
+    if not found:
+        yield Check("configs", "ok", "no pipeline is registered with different configs in turn")
+
+
 _BEFORE_TRUST = (_connection, _server, _pooling, _names)
 _CHECKS = (
     _writes,
@@ -388,6 +407,7 @@ _CHECKS = (
     _replication,
     _clock,
     _zones,
+    _configs,
 )
 
 

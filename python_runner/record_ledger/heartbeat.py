@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 LONGEST_PAUSE = 30.0
 # One that failed is tried again after a thirtieth of the lease, but at least this often.
 _LONGEST_PAUSE_AFTER_FAILURE = 5.0
-# A beat may take a tenth of the lease, and no more than this: the next one, on a connection of its
-# own, finds the server that has the other one's place.
-_LONGEST_BEAT = 30.0
+# A beat may take a tenth of the lease, within these bounds: the next one, on a connection of its
+# own, finds the server that has the other one's place. A busy machine needs a moment in any case.
+_LEAST_BEAT, _LONGEST_BEAT = 0.5, 30.0
 _LONGEST_BREATH = 0.1
 # A beat under way is cancelled when it takes longer, and left to itself in a dead connection.
 _LONGEST_GOODBYE = 0.5
@@ -63,7 +63,7 @@ class Heartbeat:
         beat = RetryPolicy(
             tries=2,
             first_wait=min(self._lease / 100.0, _LONGEST_BREATH),
-            longest_call=min(self._lease / 10.0, _LONGEST_BEAT),
+            longest_call=min(max(self._lease / 10.0, _LEAST_BEAT), _LONGEST_BEAT),
         )
         self._ledger = ledger.another(retry=beat)
         self._on_lost: Callable[[], object] | None = None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import logging
 import re
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from .visible import visible_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +40,7 @@ def _value(value: object) -> str:
         text = f"{value:.3f}" if isinstance(value, float) else str(value)
     except Exception:  # noqa: BLE001 - a line is written for arguments of any kind
         text = f"<{type(value).__name__}>"
-    return text if _PLAIN.match(text) else json.dumps(text, ensure_ascii=False)
+    return text if _PLAIN.match(text) and text.isprintable() else visible_json(text)
 
 
 @contextmanager

@@ -58,9 +58,11 @@ class Processing:
             try:
                 self._heartbeat = Heartbeat(self._ledger, record, self.claim_lost)
                 self._heartbeat.start()
-            except BaseException:
+            except BaseException as error:
                 if self._heartbeat is not None:
                     self._heartbeat.stop()
+                if not isinstance(error, Exception):
+                    self._ledger.hurry()
                 self._release(record)
                 raise
         return record

@@ -516,6 +516,17 @@ where c.relnamespace = to_regnamespace('record_ledger')
 order by 1
 """
 REPLICATION_ROLE = "select current_setting('session_replication_role')"
+# Pipelines whose configs have returned more than once within an hour: see register_config.
+CONFIGS_IN_TURN = """
+select e.pipeline_id, pg_catalog.count(*),
+    pg_catalog.string_agg(distinct e.actor, ', ' order by e.actor)
+from record_ledger.pipeline_events as e
+where e.event_time > record_ledger.clock() - interval '1 hour'
+    and e.detail ->> 'same_config_as_version' is not null
+group by e.pipeline_id
+having pg_catalog.count(*) > 1
+order by e.pipeline_id
+"""
 # Every six hours finds each change of a zone's offset that lasts longer, in the coming two years.
 ZONE_OFFSETS = """
 select p.timezone, i.instant,

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 # After so many seconds without an answer, and then every so many, a second connection looks.
 FIRST_LOOK = 5.0
 BETWEEN_LOOKS = 15.0
-# How long a look, and the cancelling of a statement, may take.
+# How long a look may take, and how many in a row fail before the server is given up: one that is
+# very busy is not dead, and what it works on is not begun again lightly.
 LOOK_SECONDS = 5.0
+_FAILED_LOOKS = 2
+# How long the cancelling of a statement may take.
 _LONGEST_CANCEL = 2.0
 
 
@@ -101,6 +104,7 @@ class Patience:
         self._next_look = min(longest, FIRST_LOOK)
         self._ends_at: float | None = None
         self._has_logged = False
+        self._looks_failed = 0
         self.is_over = False
         connection.on_silence = self
 
@@ -132,7 +136,8 @@ class Patience:
             self._ends_at = time.monotonic() - self._started + grace
         elif silent >= self._next_look:
             self._look_around(silent, connection, look)
-            self._next_look = time.monotonic() - self._started + BETWEEN_LOOKS
+            pause = 0.0 if self._looks_failed else BETWEEN_LOOKS
+            self._next_look = time.monotonic() - self._started + pause
 
     @property
     def too_long(self) -> str:
@@ -155,10 +160,14 @@ class Patience:
         except psycopg.Error as error:
             if error.sqlstate is not None:
                 return  # it answers, and lets nobody look
+            self._looks_failed += 1
+            if self._looks_failed < _FAILED_LOOKS:
+                return
             raise NoAnswer(
                 f"{self._name}: no answer for {time.monotonic() - self._started:.0f} s, and the "
                 "server does not answer another connection either"
             ) from None
+        self._looks_failed = 0
         if waits and not self._has_logged:
             self._has_logged = True
             logs.waits_for_lock(self._name, silent, "; ".join(map(blocker_text, waits)))

@@ -3,7 +3,8 @@
 -- setting record_ledger.strangers until the transaction ends. Run it with search_path = pg_catalog, pg_temp.
 -- Read by: every deploy before it touches the schema, and again as its last step; `record-ledger doctor`.
 -- Rules: trusted are superusers, the schema's owner (who is judged apart) and the user. An ordinary user trusts the
--- roles it is a member of as well. A superuser is a member of every role, and trusts the database's owner alone.
+-- roles it is a member of as well. A superuser is a member of every role: it trusts superusers, and a ledger that
+-- belongs to the database's owner.
 select set_config(
     'record_ledger.strangers',
     (
@@ -24,25 +25,37 @@ select set_config(
             where n.nspname = 'record_ledger'
         ),
 
+        -- Roles whose objects the user takes for its own.
         mine as (
             select r.oid
             from pg_roles as r
             cross join me
             where r.oid = me.oid
                 or not me.rolsuper and pg_has_role(me.oid, r.oid, 'member')
-                or me.rolsuper and (
-                    r.rolsuper
-                    or r.rolname = 'pg_database_owner'
-                    or r.oid = (
-                        select d.datdba
-                        from pg_database as d
-                        where d.datname = current_database()
-                    )
-                )
+                or me.rolsuper and r.rolsuper
                 -- Named by the deployer: trust.sql judges whether the user may act as it.
                 or r.rolname = current_setting('record_ledger.owner', true)
         ),
 
+        -- Roles that the whole ledger may belong to.
+        may_own as (
+            select m.oid
+            from mine as m
+            union
+            select r.oid
+            from pg_roles as r
+            cross join me
+            where me.rolsuper and (
+                r.rolname = 'pg_database_owner'
+                or r.oid = (
+                    select d.datdba
+                    from pg_database as d
+                    where d.datname = current_database()
+                )
+            )
+        ),
+
+        -- Roles that may have objects in a schema whose owner is trusted: what superusers left there is given to it.
         trusted as (
             select m.oid
             from mine as m
@@ -239,13 +252,13 @@ select set_config(
             json_build_object(
                 'owner', (select pg_get_userbyid(s.nspowner) from ledger_schema as s),
                 'owner_is_trusted', (
-                    select s.nspowner in (select m.oid from mine as m)
+                    select s.nspowner in (select m.oid from may_own as m)
                     from ledger_schema as s
                 ),
                 -- For doctor: a user who only works with the ledger takes it as it is.
                 'owner_is_strange', (
                     select
-                        s.nspowner not in (select m.oid from mine as m)
+                        s.nspowner not in (select m.oid from may_own as m)
                         and not o.rolsuper
                         and (me.rolsuper or pg_has_role(me.oid, d.datdba, 'member'))
                     from ledger_schema as s

@@ -45,12 +45,11 @@ begin
     else
         v_owner := v_found ->> 'owner';
         if not (v_found ->> 'owner_is_trusted')::boolean then
-            raise exception 'deploy refused: schema record_ledger belongs to role %, which % %',
-                v_owner, v_user,
+            raise exception 'deploy refused: schema record_ledger belongs to role %, which %',
+                v_owner,
                 case (select r.rolsuper from pg_roles as r where r.rolname = v_user)
-                    when true then 'has no reason to trust: it is not an administrator and does '
-                        'not own the database'
-                    else 'is not a member of'
+                    when true then 'is neither a superuser nor the owner of the database'
+                    else format('%s is not a member of', v_user)
                 end
                 using errcode = 'RL006', hint = format(
                     'If the ledger is to belong to %1$s, deploy as %1$s, or name it: record-ledger '
@@ -118,7 +117,8 @@ begin
                 raise exception 'deploy refused: % belongs to role %, and the ledger to %',
                     v_object.name, v_object.owner, v_owner
                     using errcode = 'RL006', hint = format(
-                        'Have an administrator run: alter %s owner to %I', v_object.name, v_owner
+                        'Have a superuser deploy once: all of the ledger then belongs to %s.',
+                        v_owner
                     );
         end;
     end loop;
@@ -161,7 +161,8 @@ begin
         ) as o;
         if v_missing is not null then
             raise exception
-                'deploy refused: schema record_ledger is not empty and holds no ledger: %', v_missing
+                'deploy refused: schema record_ledger is not empty and holds no ledger: %',
+                v_missing
                 using errcode = 'RL006', hint = 'If nothing in it is needed: drop schema '
                 'record_ledger cascade. If it is, move it to another schema. Then deploy again.';
         end if;

@@ -13,7 +13,7 @@ _STATES = {
     "in backoff": ("PENDING", "returned", 2, "failed"),
     "in progress": ("IN_PROGRESS", "active", 1, "passed"),
     "waiting": ("PENDING", "waiting", 0, None),
-    "incomplete": ("PENDING", "incomplete", 0, None),
+    "incomplete": ("PENDING", "incomplete0000000001", 0, None),
 }
 # A record, the claim of its run, and its events. Only each `every`-th is in the state asked for,
 # the others are finished.
@@ -31,7 +31,7 @@ select %(name)s, w.start, w.start + w.step, case when w.n > 0 then w.start - w.s
     case when s.status = 'IN_PROGRESS' then timestamptz '2900-01-01' end,
     case when s.lane = 'returned' then timestamptz '2900-01-01' end,
     '{{"source_name": "elasticsearch", "target_name": "snowflake"}}',
-    case when s.lane = 'incomplete' then array['path'] end, 1, s.events, s.event,
+    case when s.lane like 'incomplete%%' then array['path'] end, 1, s.events, s.event,
     '{{"rows": 1200}}', w.start + 2 * w.step, w.start + 2 * w.step
 from (
     select n, timestamptz '{START}' + (%(first)s + n) * interval '{STEP} seconds' as start,

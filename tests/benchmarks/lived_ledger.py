@@ -92,7 +92,7 @@ left join (
 ) as l on l.life = w.life
 cross join lateral (select coalesce(l.to_status, 'PENDING') as status) as s
 cross join lateral record_ledger.lane(
-    s.status, null, false, coalesce(l.event_no, 0), false, l.life is not distinct from 'reopened'
+    s.status, null, 1, l.event_no is null, l.life is not distinct from 'reopened'
 ) as lane (lane)
 order by w.pipeline_id, w.n;
 insert into record_ledger.claim

@@ -22,7 +22,7 @@ def test_a_healthy_ledger_is_healthy(ledger_dsn, config):
         runner.register_pipeline(config("tokyo", timezone="Asia/Tokyo"))
 
     german = make_conninfo(ledger_dsn, options="-c datestyle=German -c intervalstyle=iso_8601")
-    assert [check.state for check in examine(german) if check.name != "pooling"] == ["ok"] * 12
+    assert [check.state for check in examine(german) if check.name != "pooling"] == ["ok"] * 13
     checks = examine(ledger_dsn)
 
     assert {check.state for check in checks} == {"ok"}
@@ -40,8 +40,24 @@ def test_a_healthy_ledger_is_healthy(ledger_dsn, config):
         "sessions",
         "clock",
         "time zones",
+        "configs",
     ]
-    assert "agree on 2" in checks[-1].finding
+    assert "agree on 2" in checks[-2].finding
+
+
+def test_two_deployments_in_turn_are_named(ledger_dsn, config, clock):
+    clock.set("2026-11-22T20:00:00Z")
+    with RecordLedger(ledger_dsn) as runner:
+        for lease in ("1h", "2h", "1h"):
+            runner.register_pipeline(config("orders", lease=lease))
+        assert states(examine(ledger_dsn))["configs"] == "ok"
+        runner.register_pipeline(config("orders", lease="2h"))
+
+    (check,) = [check for check in examine(ledger_dsn) if check.name == "configs"]
+    assert check.state == "warning"
+    assert "orders: configs take turns, 2 have returned within an hour" in check.finding
+    clock.advance("1h")
+    assert states(examine(ledger_dsn))["configs"] == "ok"
 
 
 PUBLISHED = ", ".join(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from types import SimpleNamespace
 
 import psycopg
 import pytest
@@ -14,7 +15,7 @@ from record_ledger import LedgerUnavailable, RecordLedger, RetryPolicy
 from record_ledger import waiting as waiting_module
 from record_ledger.connection import Session
 from record_ledger.deploy import deploy
-from record_ledger.server_errors import is_retryable, may_have_been_done
+from record_ledger.server_errors import is_retryable, is_session_gone, may_have_been_done
 from tests.reliability.support import socket_of
 from tests.runner.exec_support import Exec, content, shell, until
 from tests.support.held_network import HeldNetwork
@@ -233,6 +234,23 @@ def test_what_may_not_run_twice_is_in_doubt_when_the_server_fell_silent(
         network._listener.close()
         with pytest.raises(LedgerUnavailable, match="whether this was done is not known"):
             runner.reopen_records("orders", "2026-11-21", "2026-11-22", "why")
+
+
+@pytest.mark.parametrize("severity", ["FATAL", "PANIC"])
+def test_a_fatal_error_ends_a_session_whatever_its_sqlstate(severity):
+    """A fake of the driver's error: no server says XX000 so on demand."""
+
+    class Said(psycopg.InternalError):
+        sqlstate = "XX000"
+        diag = SimpleNamespace(severity_nonlocalized=severity, context=None)
+
+    assert is_session_gone(Said())
+    assert is_retryable(Said())
+    assert may_have_been_done(Said())
+    Said.diag.severity_nonlocalized = "ERROR"
+    assert not is_session_gone(Said())
+    assert not is_retryable(Said())
+    assert not may_have_been_done(Said())
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,21 @@ def test_a_schema_that_belongs_to_a_predefined_role_is_no_more_trusted(
     admin.execute("drop schema record_ledger cascade")
 
 
+def test_what_the_databases_owner_puts_into_a_superusers_schema_does_not_become_the_superusers(
+    admin, deployers
+):
+    admin.execute("create schema record_ledger")
+    owner = deployers("owner")
+    admin.execute(f"grant all on schema record_ledger to {owner.info.user}")
+    owner.execute(
+        "create function record_ledger.mine() returns text security definer language sql "
+        "as 'select current_user::text'"
+    )
+    with refused("RL006", f"record_ledger.mine.. belongs to role {owner.info.user}"):
+        admin.execute(script())
+    admin.execute("rollback")
+
+
 def test_an_extension_that_a_stranger_has_put_there_is_refused(admin, stranger):
     if not one(admin, "select count(*) from pg_available_extensions where name = 'vector'"):
         pytest.skip("this server has no extension to try it with")

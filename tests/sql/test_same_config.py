@@ -114,19 +114,23 @@ def test_a_config_in_other_words_is_no_change_and_writes_nothing(ledger, full):
     assert one(ledger, "select count(*) from record_ledger.pipeline_events") == 1
 
 
+def is_refused(ledger, given, key):
+    try:
+        register(ledger, given)
+    except psycopg.Error as error:
+        return (error.sqlstate, key in str(error)) == ("RL001", True)
+    return False
+
+
 def test_a_config_that_means_something_else_is_a_change_or_is_refused(ledger, full):
     for key, values in OTHER.items():
         for value in values:
             before = rows(ledger, STATE)
             given = {**full, key: value}
-            try:
-                register(ledger, given)
-            except psycopg.Error as error:
-                assert error.sqlstate == "RL001", (key, value)
-                assert f"{key}" in str(error), (key, value)
-            else:
-                assert rows(ledger, STATE)[0][0] == before[0][0] + 1, (key, value)
-                register(ledger, full)
+            if is_refused(ledger, given, key):
+                continue
+            assert rows(ledger, STATE)[0][0] == before[0][0] + 1, (key, value)
+            register(ledger, full)
     for fields in (
         {"key_x": "x"},
         {"key_x": "x", "n": 2},
@@ -180,10 +184,11 @@ def test_once_there_are_records_another_start_at_is_no_change_and_is_told(
         writes_nothing(ledger, "select record_ledger.register_pipeline(%s)", [given])
         writes_nothing(ledger, asked, [given])
     assert rows(ledger, STATE) == before
-    assert said == [
-        ("NOTICE", "start_at: it has no effect, because pipeline orders has records already; "
-                   "its first window started at 2026-11-21")
-    ] * 6  # fmt: skip
+    notice = (
+        "start_at: it has no effect, because pipeline orders has records already; "
+        "its first window started at 2026-11-21"
+    )
+    assert said == [("NOTICE", notice)] * 6
     said.clear()
     # The one that took effect, in any words, and none at all, are no news.
     for same in ("2026-11-21", "2026-11-21T00:00Z", "2026-11-20T19:00-05:00", None):

@@ -9,6 +9,7 @@ import pytest
 
 from record_ledger.sql_files import package_release, sql_directory
 from tests.sql.auditor import audit
+from tests.sql.support import entry
 from tests.support.databases import deploy, open_connection
 from tests.support.releases import RELEASES, release_script
 
@@ -205,6 +206,71 @@ def test_a_claim_of_an_older_release_ends_with_its_token(old_ledger, ending):
     expected = {"complete": "COMPLETED", "cancel": "FAILED"}.get(ending, "PENDING")
     assert one(connection, status, window) == (expected,)
     audit(connection)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_what_an_older_release_left_to_be_built_is_built_by_its_pass(empty_dsn, release):
+    def config(name, fields, **changes):
+        return json.dumps(CONFIG | {"default_record": {"pipeline_id": name, **fields}, **changes})
+
+    templates = config("unbuilt", {"key_x": "{{ target_day }}"})
+    with open_connection(empty_dsn) as connection:
+        connection.execute(release_script(release))
+        call = "select verdict, record from record_ledger.store_new_and_pass_valid_record(%s, %s)"
+        register = "select record_ledger.register_pipeline(%s)"
+        store = "call record_ledger.store_new_records(%s)"
+        # Stored with the first config, and two have followed: one with other fields, one with another lease.
+        for fields, lease in (
+            ({"key_x": "a"}, "1h"),
+            ({"key_x": "b"}, "1h"),
+            ({"key_x": "b"}, "2h"),
+        ):
+            connection.execute(register, [config("changed", fields, lease=lease)])
+            connection.execute(store, ["changed"])
+        connection.execute(register, [templates])
+        connection.execute(store, ["unbuilt"])
+        # Incomplete by the config in force, and by an older one than that.
+        for name, filled in (("empty", ""), ("mended", "x")):
+            connection.execute(register, [config(name, {"key_x": ""})])
+            connection.execute(store, [name])
+            connection.execute(register, [config(name, {"key_x": filled}, lease="3h")])
+
+        deploy(empty_dsn)
+
+        assert connection.execute(
+            "select pipeline_id, config_version, fields_version from record_ledger.pipelines order by 1"
+        ).fetchall() == [("changed", 3, 2), ("empty", 2, 1), ("mended", 2, 2), ("unbuilt", 1, 1)]
+        _, passed = one(connection, call, config("changed", {"key_x": "b"}, lease="2h"), "a")
+        assert (passed["key_x"], passed["window_start_time"]) == ("b", "2026-03-27T00:00:00+01:00")
+        assert (
+            one(connection, call, config("empty", {"key_x": ""}, lease="3h"), "a")[0]
+            == "INCOMPLETE"
+        )
+        _, passed = one(connection, call, config("mended", {"key_x": "x"}, lease="3h"), "a")
+        assert (passed["key_x"], passed["window_start_time"]) == ("x", "2026-03-27T00:00:00+01:00")
+        (asked,) = one(
+            connection,
+            "select to_build from record_ledger.store_new_and_pass_valid_record(%s, 'a')",
+            templates,
+        )
+        assert [w["window_start_time"] for w in asked[:2]] == [
+            "2026-03-27T00:00:00+01:00",
+            "2026-03-27T06:00:00+01:00",
+        ]
+        built = json.dumps([entry(window, {"key_x": "y"}) for window in asked])
+        _, passed = one(
+            connection,
+            "select verdict, record from record_ledger.store_new_and_pass_valid_record(%s, 'a', %s)",
+            templates,
+            built,
+        )
+        assert (passed["key_x"], passed["window_start_time"]) == ("y", "2026-03-27T00:00:00+01:00")
+        assert one(
+            connection,
+            "select count(*) from record_ledger.record_verdicts "
+            "where pipeline_id <> 'empty' and verdict = 'INCOMPLETE'",
+        ) == (0,)
+        audit(connection)
 
 
 def test_the_migrations_of_a_release_are_never_edited():

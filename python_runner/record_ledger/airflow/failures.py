@@ -57,7 +57,8 @@ def can_be_tried_again(error: LedgerError) -> bool:
     from record_ledger.server_errors import is_retryable  # noqa: PLC0415
 
     cause = error.__cause__
-    return not isinstance(cause, psycopg.Error) or is_retryable(cause)
+    # A call that took too long met a lock: a task that is tried again in minutes may not.
+    return not isinstance(cause, psycopg.Error) or is_retryable(cause, ends_claim=True)
 
 
 def lost(error: ClaimLost, ledger: RecordLedger, record: Mapping[str, Any]) -> Exception:

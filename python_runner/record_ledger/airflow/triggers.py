@@ -132,11 +132,11 @@ def _is_worth_asking(look: _Look, first: _Look | None) -> bool:
     """Tells whether a run would get something now that the task, just before, did not.
 
     The task asks before it defers. So what the first look sees beside a READY record has been
-    asked about: a window that is due, which a paused pipeline leaves, or a record that cannot be
-    built. Later, a window became due or a record waits to be built.
+    asked about: a window that is due, which a paused pipeline leaves. Later, a window became due.
+    What waits to be built is READY.
     """
     if look.verdict == "READY":
         return True
     if first is None:
         return False
-    return look.is_due or (look.verdict == "INCOMPLETE" and look.reason != first.reason)
+    return look.is_due

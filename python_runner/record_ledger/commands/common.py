@@ -16,10 +16,11 @@ from record_ledger.deploy import deploy_if_missing
 from record_ledger.embedded import HOME_VARIABLE, default_folder, embedded_server
 from record_ledger.errors import LedgerError, UnknownPipeline
 from record_ledger.ledger import RecordLedger
-from record_ledger.records import json_value, parsed_time
-from record_ledger.streams import stdout_is_utf_8
+from record_ledger.records import parsed_time
 
+from .environment import has_password
 from .exits import CommandError
+from .terminal import tell
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -48,6 +49,12 @@ def database(args: Namespace, *, deploys: bool = True) -> Iterator[str | None]:
     if dsn is not None and folder is not None:
         raise CommandError("--dsn and --embedded name two databases; give one of them")
     names_a_server = os.environ.get(DSN_VARIABLE) or any(map(os.environ.get, _LIBPQ_VARIABLES))
+    if dsn is not None and has_password(dsn):
+        note(
+            args,
+            "every user of this machine can see a password in --dsn (ps shows it); use "
+            f"{DSN_VARIABLE}, PGPASSWORD or a file that PGPASSFILE names",
+        )
     if dsn is not None or (folder is None and names_a_server):
         yield dsn
         return
@@ -82,12 +89,7 @@ def note(args: Namespace, text: str) -> None:
     """Tells a person something on standard error, unless -q was given; stops no work."""
     if not getattr(args, "quiet", False):
         with suppress(OSError):  # the disk is full, or the reader has gone
-            print(f"record-ledger: {text}", file=sys.stderr)
-
-
-def print_json(value: Mapping[str, Any]) -> None:
-    """Prints one JSON object on one line of standard output; it can be read in any encoding."""
-    print(json.dumps(json_value(value), ensure_ascii=not stdout_is_utf_8()), flush=True)
+            tell(text)
 
 
 def unknown_pipeline(pipeline_id: str) -> UnknownPipeline:

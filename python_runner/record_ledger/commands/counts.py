@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from .common import claim_in, claim_of, opened, passed_record, print_json
+from .common import claim_in, claim_of, opened, passed_record
 from .environment import RECORD_FILE_VARIABLE, RECORD_VARIABLE
 from .exits import PROCEED, CommandError
+from .terminal import print_json
 from .work import detail_of
 
 if TYPE_CHECKING:

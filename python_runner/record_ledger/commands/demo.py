@@ -16,7 +16,8 @@ from record_ledger.ledger import RecordLedger
 
 from .exits import PROCEED, CommandError
 from .look import print_progress
-from .tables import dim, local
+from .tables import local
+from .terminal import DIM, put
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -52,10 +53,11 @@ def demo(args: Namespace) -> int:
     if hasattr(args, "dsn") or hasattr(args, "embedded"):
         raise CommandError("demo has a server of its own: give --dir, not --dsn or --embedded")
     folder = Path(args.dir)
-    print(f"Starting PostgreSQL in {folder} ...", flush=True)
+    put(f"Starting PostgreSQL in {folder} ...", flush=True)
     with embedded_server(folder) as uri, RecordLedger(uri) as ledger:
         result = deploy_to(uri)
-        print(f"Deployed the ledger, release {result.release}: {result.outcome}.\n", flush=True)
+        put(f"Deployed the ledger, release {result.release}: {result.outcome}.")
+        put(flush=True)
         window = None
         for config in (HANDOFF_EXAMPLE, _berlin(ledger)):
             window = _catch_up(ledger, config) or window
@@ -78,12 +80,13 @@ def _berlin(ledger: RecordLedger) -> dict[str, Any]:
 def _catch_up(ledger: RecordLedger, config: dict[str, Any]) -> Record | None:
     """Passes and completes until nothing is valid; returns the last record."""
     pipeline_id = config["default_record"]["pipeline_id"]
-    print(f"{pipeline_id}: windows of {config['granularity']} in {config['timezone']}")
+    put(f"{pipeline_id}: windows of {config['granularity']} in {config['timezone']}")
     last: Record | None = None
     while True:
         result = ledger.store_new_and_pass_valid_record(config)
         if result.record is None:
-            print(f"  nothing to do: {result.verdict}\n", flush=True)
+            put(f"  nothing to do: {result.verdict}")
+            put(flush=True)
             return last
         last = result.record
         # Here a pipeline would move the data of [window_start_time, window_end_time).
@@ -91,9 +94,10 @@ def _catch_up(ledger: RecordLedger, config: dict[str, Any]) -> Record | None:
             pipeline_id, last["claim_token"], {"rows": 1000}, last["window_start_time"]
         )
         # Afterwards: a reader that has seen enough (`| head`) leaves no record claimed.
-        print(
-            f"  passed {local(last['window_start_time'])} to {local(last['window_end_time'])}"
-            f"{dim('  ' + last['file']) if 'file' in last else ''} ... completed",
+        put(
+            f"  passed {local(last['window_start_time'])} to {local(last['window_end_time'])}",
+            ("  " + last["file"] if "file" in last else "", DIM),
+            " ... completed",
             flush=True,
         )
 
@@ -107,12 +111,14 @@ def _print_next_steps(folder: Path, record: Record) -> None:
     place = f"--embedded {shlex.quote(_relative(folder))}"
     window = f"{record['pipeline_id']} {record['window_start_time'].isoformat()}"
     config = shlex.quote(json.dumps(HANDOFF_EXAMPLE))
-    print("\nThe server has stopped; its data stay. Go on by hand:\n")
-    print(f"  {command} status {place}")
-    print(f"  {command} why {place}")
-    print(f"  {command} history {window} {place}")
-    print(f"  echo {config} | {command} run --config - {place}")
-    print(f"  {command} demo --dir {shlex.quote(_relative(folder))}")
+    put()
+    put("The server has stopped; its data stay. Go on by hand:")
+    put()
+    put(f"  {command} status {place}")
+    put(f"  {command} why {place}")
+    put(f"  {command} history {window} {place}")
+    put(f"  echo {config} | {command} run --config - {place}")
+    put(f"  {command} demo --dir {shlex.quote(_relative(folder))}")
 
 
 def _relative(folder: Path) -> str:

@@ -17,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from record_ledger import logs
 from record_ledger.connection import DSN_VARIABLE
+from record_ledger.embedded import HOME_VARIABLE
 from record_ledger.errors import InvalidArgument, LedgerError
 from record_ledger.records import fields_of, json_from_record
 from record_ledger.redaction import unreadable_conninfo
@@ -43,6 +44,9 @@ _FIELD = _PREFIX + "FIELD_"
 RECORD_VARIABLE = _PREFIX + "RECORD"
 RECORD_FILE_VARIABLE = _PREFIX + "RECORD_FILE"
 _OURS = {*(_PREFIX + name.upper() for name in _COLUMNS), RECORD_VARIABLE, RECORD_FILE_VARIABLE}
+
+# What leads to a ledger, besides the variables of libpq.
+_ADDRESSES = (DSN_VARIABLE, HOME_VARIABLE)
 
 # libpq's options that are secrets, or could be used as one.
 _SECRETS = (
@@ -96,6 +100,14 @@ class RecordFiles:
                 path.unlink()
 
 
+def has_password(conninfo: str) -> bool:
+    """Tells whether a connection string holds a secret; one that cannot be read is told later."""
+    try:
+        return any(conninfo_to_dict(conninfo).get(name) for name in _SECRETS)
+    except psycopg.ProgrammingError:
+        return False
+
+
 def dsn_for_commands(conninfo: str | None) -> str | None:
     """Returns the connection string by which commands reach the ledger of the exec around them.
 
@@ -119,7 +131,12 @@ def dsn_for_commands(conninfo: str | None) -> str | None:
 
 
 def child_environment(
-    record: Record, *, file: Path, dsn: str | None, arguments: Sequence[str]
+    record: Record,
+    *,
+    file: Path,
+    dsn: str | None,
+    arguments: Sequence[str],
+    hides_ledger: bool = False,
 ) -> dict[str, str]:
     """Returns our environment and the record: the file RECORD_LEDGER_RECORD_FILE holds it whole.
 
@@ -127,7 +144,8 @@ def child_environment(
     columns, times in ISO 8601 with an offset. RECORD_LEDGER_FIELD_<NAME> holds a field that is
     text, a number, true or false; other characters than letters and digits in its name become _,
     and of fields whose names become the same none is given. What an exec around this one left there
-    is taken out, and RECORD_LEDGER_DSN is set to `dsn` where there is one.
+    is taken out, and RECORD_LEDGER_DSN is set to `dsn` where there is one. With `hides_ledger`
+    nothing that could name the ledger is there: no RECORD_LEDGER_DSN, and no variable of libpq.
 
     A variable that the system would not take (one is too long, all of them are) is left out: the
     log says which.
@@ -135,7 +153,9 @@ def child_environment(
     inherited = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(_FIELD) and name not in _OURS
+        if not name.startswith(_FIELD)
+        and name not in _OURS
+        and not (hides_ledger and (name.startswith("PG") or name in _ADDRESSES))
     }
     if dsn is not None:
         inherited[DSN_VARIABLE] = dsn

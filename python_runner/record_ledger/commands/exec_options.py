@@ -12,6 +12,9 @@ RECORD_LEDGER_RECORD_FILE names; the ledger in RECORD_LEDGER_DSN, without a pass
 lease is extended while it runs. Exit code 0 of the command completes the record when its standard
 output was written; any other end fails it.
 
+A template within a program's text (sh -c 'cat {{ file }}') makes a field's text code. The safe
+forms: sh -c 'cat -- "$RECORD_LEDGER_FIELD_FILE"', and cat -- '{{ file }}'.
+
 A run has one record. With a fixed --run-id one window is processed, ever: name each run, as in
 --run-id "nightly-$(date +%F)", or leave the option out. With --drain or --jobs the records are
 passed to the runs ID/1, ID/2 ... of a --run-id ID.
@@ -41,6 +44,12 @@ def add_to(command: argparse.ArgumentParser) -> None:
         default=10.0,
         metavar="SECONDS",
         help="how long a command that is stopped may take before it is killed (default: 10)",
+    )
+    command.add_argument(
+        "--no-dsn",
+        action="store_true",
+        help="keep the ledger from the command: neither RECORD_LEDGER_DSN nor a PG* variable of "
+        "ours is in its environment",
     )
     command.add_argument(
         "arguments",

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from record_ledger import logs
 from record_ledger.config import is_template
 from record_ledger.guard import Guard
 from record_ledger.ledger import RecordLedger, pipeline_id_of
 from record_ledger.relay import Output
 from record_ledger.streams import drop_stdout
 
-from .common import database, print_json
+from .common import database
 from .config_file import read_config
 from .environment import RecordFiles, dsn_for_commands
 from .exits import FAILED, NOTHING_TO_DO, PROCEED, SIGNAL_CODE, CommandError
 from .jobs import Jobs, Turns
 from .stopping import Stop
+from .terminal import print_json, put
 from .turn import COMPLETED, LOST, NOTHING, RELEASED, Outcome, Work
 from .turn import FAILED as COMMAND_FAILED
 from .work import airflow_run_id
@@ -27,6 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from record_ledger.records import Record
+
+
+# sh -c, bash -lc, python -c, perl -e, node --eval: the next argument is a program.
+_RUNS_TEXT = re.compile(r"-[a-zA-Z]*[ce]|--(?:command|eval|execute)")
 
 
 def execute(args: Namespace) -> int:
@@ -58,7 +66,8 @@ def execute(args: Namespace) -> int:
             guard=guard,
             stop=Stop(),
             files=files,
-            dsn=dsn_for_commands(conninfo),
+            dsn=None if args.no_dsn else dsn_for_commands(conninfo),
+            hides_ledger=args.no_dsn,
         )
         turns = Turns(run_id, jobs=args.jobs, drain=args.drain, known=known)
         jobs = Jobs(work, turns, conninfo)
@@ -82,7 +91,7 @@ def _print(stdout: Output, answer: dict[str, Any]) -> OSError | None:
     """Prints our JSON on a line of its own; returns what kept it from being written."""
     try:
         if stdout.is_in_line:
-            print()
+            put()
         print_json(answer)
     except OSError as error:
         drop_stdout()
@@ -107,7 +116,47 @@ def _arguments(texts: list[str]) -> Callable[[Record], list[str]]:
     # jinja2 is slow to import and seldom needed.
     from record_ledger.templates import ArgumentTemplates  # noqa: PLC0415
 
-    return ArgumentTemplates(texts).render
+    templates = ArgumentTemplates(texts)
+    _warn_of_code(texts)
+
+    def render(record: Record) -> list[str]:
+        rendered = templates.render(record)
+        _warn_of_options(texts, rendered)
+        return rendered
+
+    return render
+
+
+def _warn_of_code(texts: list[str]) -> None:
+    """Warns of a template that a shell or another interpreter reads as a part of its program."""
+    for option, text in pairwise(texts):
+        if _RUNS_TEXT.fullmatch(option) and is_template(text):
+            logs.logger.warning(
+                logs.line(
+                    event="template_in_a_program",
+                    program=texts[0],
+                    text=text,
+                    hint="a field's text becomes code there; let the program read the variables "
+                    "RECORD_LEDGER_FIELD_..., in quotes",
+                )
+            )
+
+
+def _warn_of_options(texts: list[str], rendered: list[str]) -> None:
+    """Warns of a field that the command may take for an option, because it begins with a dash."""
+    for number, (text, shown) in enumerate(zip(texts, rendered, strict=True)):
+        begins = text.startswith("{{") and shown.startswith("-")
+        # Behind --, and behind the text of a program, arguments are no options.
+        safe = any(one == "--" or _RUNS_TEXT.fullmatch(one) for one in texts[1:number])
+        if begins and not safe:
+            logs.logger.warning(
+                logs.line(
+                    event="field_looks_like_an_option",
+                    argument=number,
+                    text=shown,
+                    hint="put -- before it, where the command knows that",
+                )
+            )
 
 
 def _known_runs(conninfo: str | None, config: Any, run_id: str | None) -> int:

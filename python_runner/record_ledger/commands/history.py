@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from .common import opened, print_json, time_of
+from .common import opened, time_of
 from .exits import PROCEED, CommandError
-from .tables import dim, one_line, print_table
+from .tables import print_table
+from .terminal import DIM, print_json, put
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -64,17 +65,17 @@ def _by_key(rows: list[Record]) -> list[Record]:
 
 def _print_record(record: Record) -> None:
     archived_at = record.get("archived_at")
-    print(
+    put(
         f"{record['pipeline_id']}  {record['window_start_time'].isoformat()} to "
         f"{record['window_end_time'].isoformat()}  {record['time_interval']}  {record['status']}"
         + _published(record)
         + (f", archived {archived_at.isoformat(timespec='seconds')}" if archived_at else "")
     )
     for name, value in record["fields"].items():
-        print(dim(f"  {one_line(name)} = {one_line(_short(value))}"))
+        put((f"  {name} = {_short(value)}", DIM))
     if record["missing_fields"]:
-        print(f"  missing: {', '.join(record['missing_fields'])}")
-    print()
+        put(f"  missing: {', '.join(record['missing_fields'])}")
+    put()
 
 
 def _published(record: Record) -> str:
@@ -87,7 +88,7 @@ def _published(record: Record) -> str:
 
 def _print_events(events: list[Record]) -> None:
     if not events:
-        print("Nothing has happened to it yet: it was stored and waits.")
+        put("Nothing has happened to it yet: it was stored and waits.")
         return
     print_table(
         ["TIME", "EVENT", "STATUS", "ATTEMPT", "RUN", "BY", "DETAIL"],
@@ -121,7 +122,7 @@ def _generations(events: list[Record]) -> dict[int, str]:
 def _print_observations(observations: list[Record]) -> None:
     if not observations:
         return
-    print()
+    put()
     print_table(
         ["COUNTED", "STAGE", "ROWS", "CLAIM", "EVIDENCE", "BY", "DETAIL"],
         [

@@ -10,9 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from record_ledger.ledger import RecordLedger
-from record_ledger.redaction import redact
 
 from .stopping import Wakeups, signal_name
+from .terminal import told
 from .turn import COMPLETED, FAILED, LOST, RELEASED, Outcome, pass_record, run_command
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class Jobs:
 
     def _say(self, text: str) -> None:
         with suppress(OSError):  # nobody reads it; the exit code says it too
-            self._work.stderr.write_line(f"record-ledger: {redact(text)}")
+            self._work.stderr.write_line(told(text))
 
 
 def _sentence(outcome: Outcome, record: Record) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from .common import opened, print_json, time_of
+from .common import opened, time_of
 from .exits import PROCEED
 from .progress import Progress
+from .terminal import print_json, put
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -31,7 +32,7 @@ def archive(args: Namespace) -> int:
             found = ledger.archivable_records(args.pipeline, before)
     reason = found["reason"]
     done = "would be archived" if args.dry_run else "archived"
-    print(
+    put(
         f"{args.pipeline}: {count:,} records {done}"
         + (f", until {until.isoformat()}" if until is not None else "")
         + (f"; {reason}" if reason else "")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .common import note, opened, print_json, time_of, unknown_pipeline
+from .common import note, opened, time_of, unknown_pipeline
 from .exits import FAILED, PROCEED, CommandError
-from .tables import dim, duration, local, one_line, print_table
+from .tables import duration, local, print_table
+from .terminal import DIM, print_json, put
 from .window import why_window
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def status(args: Namespace) -> int:
     elif rows:
         print_progress(rows)
     else:
-        print("No pipeline is registered yet: the first `record-ledger run` does it.")
+        put("No pipeline is registered yet: the first `record-ledger run` does it.")
     for trouble in troubles:
         note(args, trouble)
     return FAILED if troubles else PROCEED
@@ -60,7 +61,7 @@ def _retired(args: Namespace) -> int:
             ],
         )
     else:
-        print("No pipeline is retired.")
+        put("No pipeline is retired.")
     return PROCEED
 
 
@@ -92,9 +93,9 @@ def print_progress(rows: list[Record]) -> None:
         ],
         right,
     )
-    print()
+    put()
     for row in rows:
-        print(one_line(f"{row['pipeline_id']}: {row['reason']}"))
+        put(f"{row['pipeline_id']}: {row['reason']}")
 
 
 def why(args: Namespace) -> int:
@@ -122,12 +123,12 @@ def why(args: Namespace) -> int:
             ],
         )
     if left_out:
-        print(dim(f"These are the first {args.limit}; --limit 0 shows all."))
+        put((f"These are the first {args.limit}; --limit 0 shows all.", DIM))
     if not rows:
         for row in pipelines:
-            print(one_line(f"{row['pipeline_id']}: {row['verdict']}: {row['reason']}"))
+            put(f"{row['pipeline_id']}: {row['verdict']}: {row['reason']}")
         if not pipelines:
-            print("No pipeline is registered yet: the first `record-ledger run` does it.")
+            put("No pipeline is registered yet: the first `record-ledger run` does it.")
     return PROCEED
 
 
@@ -142,7 +143,7 @@ def as_of(args: Namespace) -> int:
             return PROCEED
         counts = ledger.counts_as_of(at, args.pipeline)
     if not counts:
-        print(f"No record was stored yet at {args.time}.")
+        put(f"No record was stored yet at {args.time}.")
         return PROCEED
     print_table(
         ["PIPELINE", *(status.replace("_", " ") for status in _STATUSES), "ALL"],

@@ -6,10 +6,11 @@ import shlex
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from .common import note, opened, print_json, unknown_pipeline
+from .common import note, opened, unknown_pipeline
 from .exits import PROCEED, CommandError
 from .steps import Steps, backfill_in_steps, range_in_steps
 from .tables import local, print_table
+from .terminal import print_json, put
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -82,8 +83,8 @@ def _change_records(args: Namespace, operation: str) -> int:
     if not args.json:
         _print_effects(effects)
         if whole_range is not None:
-            print(whole_range)
-        print(_DRY_RUN if args.dry_run else f"Changed: {_records(steps.changed)}.")
+            put(whole_range)
+        put(_DRY_RUN if args.dry_run else f"Changed: {_records(steps.changed)}.")
     print_json(result)
     return PROCEED
 
@@ -124,7 +125,7 @@ def _print_effects(effects: list[Record]) -> None:
         ["RECORDS"],
     )
     if not effects:
-        print("No record lies in the range.")
+        put("No record lies in the range.")
 
 
 def _whole_range(ledger: RecordLedger, args: Namespace, effects: list[Record]) -> str | None:
@@ -208,7 +209,7 @@ def _change_pipeline(args: Namespace, operation: str) -> int:
             ],
         )
         if args.dry_run:
-            print(_DRY_RUN)
+            put(_DRY_RUN)
     print_json(
         {
             "operation": operation,

@@ -9,6 +9,7 @@ from . import exec_options
 from .counts_options import add_counts
 from .operator_options import add_operations
 from .pipeline_options import add_pipeline
+from .terminal import put
 from .trust_options import add_trust
 
 _LONGEST_RETRY = 86400.0
@@ -53,7 +54,7 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from record_ledger.sql_files import package_release  # noqa: PLC0415 - see above
 
-        print(f"record-ledger {package_release()}")
+        put(f"record-ledger {package_release()}")
         parser.exit()
 
 

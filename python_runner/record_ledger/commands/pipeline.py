@@ -9,10 +9,11 @@ from record_ledger.errors import ClaimLost
 from record_ledger.ledger import RecordLedger, pipeline_id_of
 from record_ledger.moving.definition import PipelineDefinition
 
-from .common import database, note, print_json
+from .common import database, note
 from .config_file import read_config
 from .exits import NOTHING_TO_DO, PROCEED, CommandError
 from .progress import SECONDS_BETWEEN_LINES
+from .terminal import print_json
 from .work import airflow_run_id
 
 if TYPE_CHECKING:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .common import opened, print_json, time_of
+from .common import opened, time_of
 from .exits import PROCEED
 from .tables import local, print_table
+from .terminal import print_json, put
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -40,11 +41,11 @@ def plan(args: Namespace) -> int:
             ],
             right=["RUN", "LENGTH"],
         )
-        print()
+        put()
     for reason in reasons:
-        print(f"{args.pipeline}: {reason}")
+        put(f"{args.pipeline}: {reason}")
     if drain["drained_at"] is not None or (runs and not reasons):
-        print(f"{args.pipeline}: {_sentence(drain, runs[-1])}")
+        put(f"{args.pipeline}: {_sentence(drain, runs[-1])}")
     return PROCEED
 
 

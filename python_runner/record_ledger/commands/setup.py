@@ -8,9 +8,10 @@ from record_ledger.deploy import deploy as deploy_to
 from record_ledger.doctor import examine
 from record_ledger.sql_files import deploy_script, package_release
 
-from .common import database, print_json
+from .common import database
 from .exits import FAILED, PROCEED
 from .tables import print_table
+from .terminal import print_json, put, put_script
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def deploy(args: Namespace) -> int:
     """Creates or upgrades the ledger in one transaction; deploying again changes nothing."""
     if args.print_sql:
-        print(deploy_script(package_release(), owner=args.owner), end="")
+        put_script(deploy_script(package_release(), owner=args.owner))
         return PROCEED
     with database(args, deploys=False) as conninfo:
         result = deploy_to(conninfo, owner=args.owner)
@@ -48,7 +49,7 @@ def doctor(args: Namespace) -> int:
         )
         advice = [check for check in checks if check.advice]
         if advice:
-            print()
+            put()
         for check in advice:
-            print(f"{check.name}: {check.advice}")
+            put(f"{check.name}: {check.advice}")
     return FAILED if any(check.state == "error" for check in checks) else PROCEED

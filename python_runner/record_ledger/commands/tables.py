@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import unicodedata
 from typing import TYPE_CHECKING
 
 from record_ledger.records import names_one_instant
+from record_ledger.visible import visible
+
+from .terminal import BOLD, DIM, STYLES, put, width
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Mapping, Sequence
-
-_RED, _GREEN, _YELLOW, _BOLD, _DIM = "31", "32", "33", "1", "2"
-_STYLES = {
-    "READY": _GREEN,
-    "COMPLETED": _GREEN,
-    "ok": _GREEN,
-    "FAILED": _RED,
-    "LOST": _RED,
-    "LEASE_EXPIRED": _RED,
-    "error": _RED,
-    "INCOMPLETE": _YELLOW,
-    "BLOCKED": _YELLOW,
-    "PAUSED": _YELLOW,
-    "BACKOFF": _YELLOW,
-    "warning": _YELLOW,
-}
-
-
-def has_colours() -> bool:
-    """Tells whether colours are wanted: on a terminal, unless NO_COLOR says otherwise."""
-    return (
-        sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    )
 
 
 def print_table(
@@ -50,15 +27,15 @@ def print_table(
     """
     cells = [[one_line(value) for value in row] for row in rows]
     widths = [
-        max([_width(title), *(_width(row[column]) for row in cells)])
+        max([width(title), *(width(row[column]) for row in cells)])
         for column, title in enumerate(header)
     ]
     to_right = [title in right for title in header]
-    print(_styled(_line(header, widths, to_right, style=False), _BOLD))
+    put(("".join(text for text, _ in _line(header, widths, to_right)).rstrip(), BOLD))
     for number, row in enumerate(cells):
         if headings is not None and number in headings:
-            print(dim(headings[number]))
-        print(_line(row, widths, to_right, style=True))
+            put((headings[number], DIM))
+        put(*_line(row, widths, to_right))
 
 
 def duration(value: dt.timedelta | None) -> str:
@@ -91,41 +68,19 @@ def local(value: dt.datetime | None) -> str:
     return text + offset
 
 
-def styled(text: str) -> str:
-    """Returns a verdict or a status in its colour."""
-    return _styled(text, _STYLES.get(text))
-
-
-def dim(text: str) -> str:
-    """Returns text that steps back."""
-    return _styled(text, _DIM)
-
-
-def _styled(text: str, style: str | None) -> str:
-    return f"\x1b[{style}m{text}\x1b[0m" if style and has_colours() else text
-
-
 def one_line(value: object) -> str:
-    """Returns a text as it can be shown in a line: without line breaks and terminal codes."""
-    text = "-" if value is None else str(value)
-    # A pipeline's name or an error's text may hold anything.
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    """Returns a value as it is shown in a line: without line breaks and terminal codes."""
+    return "-" if value is None else visible(str(value))
 
 
 def _line(
-    cells: Sequence[str], widths: Sequence[int], to_right: Sequence[bool], *, style: bool
-) -> str:
-    parts = []
-    for cell, width, right in zip(cells, widths, to_right, strict=True):
-        padding = " " * (width - _width(cell))
-        shown = styled(cell) if style else cell
-        parts.append(padding + shown if right else shown + padding)
-    return "  ".join(parts).rstrip()
-
-
-def _width(text: str) -> int:
-    """Returns how many columns of a terminal a text takes: East Asian characters take two."""
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
-        for char in text
-    )
+    cells: Sequence[str], widths: Sequence[int], to_right: Sequence[bool]
+) -> list[tuple[str, str | None]]:
+    """Returns the parts of a line; a verdict or a status has its colour, padding has none."""
+    parts: list[tuple[str, str | None]] = []
+    for cell, wide, right in zip(cells, widths, to_right, strict=True):
+        padding = (" " * (wide - width(cell)), None)
+        shown = (cell, STYLES.get(cell))
+        gap = [("  ", None)] if parts else []
+        parts += [*gap, padding, shown] if right else [*gap, shown, padding]
+    return parts

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .common import opened, print_json, unknown_pipeline
+from .common import opened, unknown_pipeline
 from .exits import NOTHING_TO_DO, PROCEED
-from .tables import dim, duration, local, print_table, share
+from .tables import duration, local, print_table, share
+from .terminal import DIM, print_json, put
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -42,9 +43,9 @@ def at_risk(args: Namespace) -> int:
             ["TIME LEFT"],
         )
     else:
-        print("No window is at risk.")
+        put("No window is at risk.")
     if left_out and not args.json:
-        print(dim(f"These are the first {args.limit}; --limit 0 shows all."))
+        put((f"These are the first {args.limit}; --limit 0 shows all.", DIM))
     return PROCEED
 
 
@@ -71,7 +72,7 @@ def recount_due(args: Namespace) -> int:
             ["GENERATION", "LOADED", "AGE"],
         )
     else:
-        print(f"{args.pipeline}: no window is to be counted again.")
+        put(f"{args.pipeline}: no window is to be counted again.")
     return PROCEED
 
 
@@ -100,7 +101,7 @@ def changed(args: Namespace) -> int:
             ["LOADED", "COUNTED", "CHANGED BY"],
         )
     else:
-        print("No completed window has changed.")
+        put("No completed window has changed.")
     return PROCEED
 
 
@@ -110,7 +111,7 @@ def reopen_changed(args: Namespace) -> int:
         count = ledger.reopen_changed_records(args.pipeline)
         left = sum(row["is_beyond_tolerance"] for row in ledger.changed_records(args.pipeline))
     if not args.json:
-        print(
+        put(
             f"{args.pipeline}: {count:,} record{'' if count == 1 else 's'} reopened"
             + (f"; {left:,} more have changed (reopen_budget, source_retention)" if left else "")
         )
@@ -157,7 +158,7 @@ def suggest_x_time_back(args: Namespace) -> int:
             if row["x_time_back"] is None
             else (f"x_time_back {duration(row['x_time_back'])}")
         )
-        print(f"{args.pipeline}: {found}: {row['reason']}")
+        put(f"{args.pipeline}: {found}: {row['reason']}")
     print_json({"pipeline_id": args.pipeline, **row})
     return PROCEED
 
@@ -197,7 +198,7 @@ def coverage(args: Namespace) -> int:
             ["LENGTH", "COVERED", "WINDOWS", "PUBLISHED", "WAIVED", "OPEN"],
         )
     else:
-        print(f"{args.pipeline}: no window is stored in these days.")
+        put(f"{args.pipeline}: no window is stored in these days.")
     return PROCEED
 
 

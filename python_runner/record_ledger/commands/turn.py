@@ -53,6 +53,7 @@ class Work:
     stop: Stop
     files: RecordFiles
     dsn: str | None  # what the commands find as RECORD_LEDGER_DSN; None: what is there
+    hides_ledger: bool  # they find no address of the ledger at all
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,9 @@ def _start(
 
     :raises LedgerError: when it cannot be started, saying why.
     """
-    environment = child_environment(record, file=file, dsn=work.dsn, arguments=arguments)
+    environment = child_environment(
+        record, file=file, dsn=work.dsn, arguments=arguments, hides_ledger=work.hides_ledger
+    )
     try:
         return work.stop.start(
             lambda: Child(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .common import opened, print_json, time_of
+from .common import opened, time_of
 from .exits import PROCEED, CommandError
-from .tables import local, one_line, styled
+from .tables import local
+from .terminal import STYLES, print_json, put
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -44,13 +45,13 @@ def why_window(args: Namespace) -> int:
         before = run and run["run_no"] - 1
         print_json({"record": verdict or record, "runs_before": before, "run": run})
         return PROCEED
-    print(
+    put(
         f"{args.pipeline}  {record['window_start_time'].isoformat()} to "
         f"{record['window_end_time'].isoformat()}  {record['time_interval']}  "
         + (record["status"] if records else "not stored yet")
     )
     for name, value in _facts(record, verdict, run, ending).items():
-        print(f"  {name:8}  {value}")
+        put(f"  {name:8}  ", (str(value), STYLES.get(value) if name == "verdict" else None))
     return PROCEED
 
 
@@ -59,8 +60,8 @@ def _facts(
 ) -> dict[str, Any]:
     facts = {}
     if verdict is not None:
-        facts["verdict"] = styled(verdict["verdict"])
-        facts["why"] = one_line(verdict["reason"])
+        facts["verdict"] = verdict["verdict"]
+        facts["why"] = verdict["reason"]
         facts["ready at"] = local(verdict["ready_at"])
         if verdict["counts_problem"] is not None:
             facts["counts"] = f"it cannot be completed yet: {verdict['counts_problem']}"

@@ -10,9 +10,10 @@ from record_ledger.errors import LedgerError
 from record_ledger.processing import error_text
 from record_ledger.streams import drop_stdout, stdout_was_closed
 
-from .common import claim_of, opened, print_json
+from .common import claim_of, opened
 from .config_file import read_config
 from .exits import NOTHING_TO_DO, PROCEED, CommandError
+from .terminal import print_json
 
 if TYPE_CHECKING:
     from argparse import Namespace
