@@ -120,7 +120,8 @@ $$;
 -- setting record_ledger.strangers until the transaction ends. Run it with search_path = pg_catalog, pg_temp.
 -- Read by: every deploy before it touches the schema, and again as its last step; `record-ledger doctor`.
 -- Rules: trusted are superusers, the schema's owner (who is judged apart) and the user. An ordinary user trusts the
--- roles it is a member of as well. A superuser is a member of every role, and trusts the database's owner alone.
+-- roles it is a member of as well. A superuser is a member of every role: it trusts superusers, and a ledger that
+-- belongs to the database's owner.
 select set_config(
     'record_ledger.strangers',
     (
@@ -141,25 +142,37 @@ select set_config(
             where n.nspname = 'record_ledger'
         ),
 
+        -- Roles whose objects the user takes for its own.
         mine as (
             select r.oid
             from pg_roles as r
             cross join me
             where r.oid = me.oid
                 or not me.rolsuper and pg_has_role(me.oid, r.oid, 'member')
-                or me.rolsuper and (
-                    r.rolsuper
-                    or r.rolname = 'pg_database_owner'
-                    or r.oid = (
-                        select d.datdba
-                        from pg_database as d
-                        where d.datname = current_database()
-                    )
-                )
+                or me.rolsuper and r.rolsuper
                 -- Named by the deployer: trust.sql judges whether the user may act as it.
                 or r.rolname = current_setting('record_ledger.owner', true)
         ),
 
+        -- Roles that the whole ledger may belong to.
+        may_own as (
+            select m.oid
+            from mine as m
+            union
+            select r.oid
+            from pg_roles as r
+            cross join me
+            where me.rolsuper and (
+                r.rolname = 'pg_database_owner'
+                or r.oid = (
+                    select d.datdba
+                    from pg_database as d
+                    where d.datname = current_database()
+                )
+            )
+        ),
+
+        -- Roles that may have objects in a schema whose owner is trusted: what superusers left there is given to it.
         trusted as (
             select m.oid
             from mine as m
@@ -356,13 +369,13 @@ select set_config(
             json_build_object(
                 'owner', (select pg_get_userbyid(s.nspowner) from ledger_schema as s),
                 'owner_is_trusted', (
-                    select s.nspowner in (select m.oid from mine as m)
+                    select s.nspowner in (select m.oid from may_own as m)
                     from ledger_schema as s
                 ),
                 -- For doctor: a user who only works with the ledger takes it as it is.
                 'owner_is_strange', (
                     select
-                        s.nspowner not in (select m.oid from mine as m)
+                        s.nspowner not in (select m.oid from may_own as m)
                         and not o.rolsuper
                         and (me.rolsuper or pg_has_role(me.oid, d.datdba, 'member'))
                     from ledger_schema as s
@@ -428,12 +441,11 @@ begin
     else
         v_owner := v_found ->> 'owner';
         if not (v_found ->> 'owner_is_trusted')::boolean then
-            raise exception 'deploy refused: schema record_ledger belongs to role %, which % %',
-                v_owner, v_user,
+            raise exception 'deploy refused: schema record_ledger belongs to role %, which %',
+                v_owner,
                 case (select r.rolsuper from pg_roles as r where r.rolname = v_user)
-                    when true then 'has no reason to trust: it is not an administrator and does '
-                        'not own the database'
-                    else 'is not a member of'
+                    when true then 'is neither a superuser nor the owner of the database'
+                    else format('%s is not a member of', v_user)
                 end
                 using errcode = 'RL006', hint = format(
                     'If the ledger is to belong to %1$s, deploy as %1$s, or name it: record-ledger '
@@ -501,7 +513,8 @@ begin
                 raise exception 'deploy refused: % belongs to role %, and the ledger to %',
                     v_object.name, v_object.owner, v_owner
                     using errcode = 'RL006', hint = format(
-                        'Have an administrator run: alter %s owner to %I', v_object.name, v_owner
+                        'Have a superuser deploy once: all of the ledger then belongs to %s.',
+                        v_owner
                     );
         end;
     end loop;
@@ -544,7 +557,8 @@ begin
         ) as o;
         if v_missing is not null then
             raise exception
-                'deploy refused: schema record_ledger is not empty and holds no ledger: %', v_missing
+                'deploy refused: schema record_ledger is not empty and holds no ledger: %',
+                v_missing
                 using errcode = 'RL006', hint = 'If nothing in it is needed: drop schema '
                 'record_ledger cascade. If it is, move it to another schema. Then deploy again.';
         end if;
@@ -7721,7 +7735,7 @@ comment on function record_ledger.create_archive_partitions(timestamptz, timesta
 -- Repeating the call that ended it changes nothing; with a token that is not current, or not of the window that is
 -- named, it raises RL004.
 -- Called by: complete_record, fail_record, release_record.
--- Rules: retry_time, postponement, confirm_repeated; check_record_change guards the change and fails what was cancelled.
+-- Rules: retry_time, postponement, confirm_repeated; check_record_change guards it, and fails what was cancelled.
 create or replace function record_ledger.end_claim(
     pipeline_id text,
     claim_token bigint,
@@ -11854,7 +11868,8 @@ select record_ledger.end_deploy('0.5.0');
 -- setting record_ledger.strangers until the transaction ends. Run it with search_path = pg_catalog, pg_temp.
 -- Read by: every deploy before it touches the schema, and again as its last step; `record-ledger doctor`.
 -- Rules: trusted are superusers, the schema's owner (who is judged apart) and the user. An ordinary user trusts the
--- roles it is a member of as well. A superuser is a member of every role, and trusts the database's owner alone.
+-- roles it is a member of as well. A superuser is a member of every role: it trusts superusers, and a ledger that
+-- belongs to the database's owner.
 select set_config(
     'record_ledger.strangers',
     (
@@ -11875,25 +11890,37 @@ select set_config(
             where n.nspname = 'record_ledger'
         ),
 
+        -- Roles whose objects the user takes for its own.
         mine as (
             select r.oid
             from pg_roles as r
             cross join me
             where r.oid = me.oid
                 or not me.rolsuper and pg_has_role(me.oid, r.oid, 'member')
-                or me.rolsuper and (
-                    r.rolsuper
-                    or r.rolname = 'pg_database_owner'
-                    or r.oid = (
-                        select d.datdba
-                        from pg_database as d
-                        where d.datname = current_database()
-                    )
-                )
+                or me.rolsuper and r.rolsuper
                 -- Named by the deployer: trust.sql judges whether the user may act as it.
                 or r.rolname = current_setting('record_ledger.owner', true)
         ),
 
+        -- Roles that the whole ledger may belong to.
+        may_own as (
+            select m.oid
+            from mine as m
+            union
+            select r.oid
+            from pg_roles as r
+            cross join me
+            where me.rolsuper and (
+                r.rolname = 'pg_database_owner'
+                or r.oid = (
+                    select d.datdba
+                    from pg_database as d
+                    where d.datname = current_database()
+                )
+            )
+        ),
+
+        -- Roles that may have objects in a schema whose owner is trusted: what superusers left there is given to it.
         trusted as (
             select m.oid
             from mine as m
@@ -12090,13 +12117,13 @@ select set_config(
             json_build_object(
                 'owner', (select pg_get_userbyid(s.nspowner) from ledger_schema as s),
                 'owner_is_trusted', (
-                    select s.nspowner in (select m.oid from mine as m)
+                    select s.nspowner in (select m.oid from may_own as m)
                     from ledger_schema as s
                 ),
                 -- For doctor: a user who only works with the ledger takes it as it is.
                 'owner_is_strange', (
                     select
-                        s.nspowner not in (select m.oid from mine as m)
+                        s.nspowner not in (select m.oid from may_own as m)
                         and not o.rolsuper
                         and (me.rolsuper or pg_has_role(me.oid, d.datdba, 'member'))
                     from ledger_schema as s
@@ -12162,12 +12189,11 @@ begin
     else
         v_owner := v_found ->> 'owner';
         if not (v_found ->> 'owner_is_trusted')::boolean then
-            raise exception 'deploy refused: schema record_ledger belongs to role %, which % %',
-                v_owner, v_user,
+            raise exception 'deploy refused: schema record_ledger belongs to role %, which %',
+                v_owner,
                 case (select r.rolsuper from pg_roles as r where r.rolname = v_user)
-                    when true then 'has no reason to trust: it is not an administrator and does '
-                        'not own the database'
-                    else 'is not a member of'
+                    when true then 'is neither a superuser nor the owner of the database'
+                    else format('%s is not a member of', v_user)
                 end
                 using errcode = 'RL006', hint = format(
                     'If the ledger is to belong to %1$s, deploy as %1$s, or name it: record-ledger '
@@ -12235,7 +12261,8 @@ begin
                 raise exception 'deploy refused: % belongs to role %, and the ledger to %',
                     v_object.name, v_object.owner, v_owner
                     using errcode = 'RL006', hint = format(
-                        'Have an administrator run: alter %s owner to %I', v_object.name, v_owner
+                        'Have a superuser deploy once: all of the ledger then belongs to %s.',
+                        v_owner
                     );
         end;
     end loop;
@@ -12278,7 +12305,8 @@ begin
         ) as o;
         if v_missing is not null then
             raise exception
-                'deploy refused: schema record_ledger is not empty and holds no ledger: %', v_missing
+                'deploy refused: schema record_ledger is not empty and holds no ledger: %',
+                v_missing
                 using errcode = 'RL006', hint = 'If nothing in it is needed: drop schema '
                 'record_ledger cascade. If it is, move it to another schema. Then deploy again.';
         end if;
