@@ -7735,7 +7735,7 @@ comment on function record_ledger.create_archive_partitions(timestamptz, timesta
 -- Repeating the call that ended it changes nothing; with a token that is not current, or not of the window that is
 -- named, it raises RL004.
 -- Called by: complete_record, fail_record, release_record.
--- Rules: retry_time, postponement, confirm_repeated; check_record_change guards the change, and fails what was cancelled.
+-- Rules: retry_time, postponement, confirm_repeated; check_record_change guards it, and fails what was cancelled.
 create or replace function record_ledger.end_claim(
     pipeline_id text,
     claim_token bigint,
