@@ -1437,10 +1437,10 @@ set fields_version = coalesce(
             from (
                 select
                     (e.detail ->> 'config_version')::integer as config_version,
-                    (f.fields, f.check_fields) is distinct from (
-                        lag(f.fields) over (order by e.event_no),
-                        lag(f.check_fields) over (order by e.event_no)
-                    ) as is_change
+                    f.fields,
+                    f.check_fields,
+                    lag(f.fields) over (order by e.event_no) as fields_before,
+                    lag(f.check_fields) over (order by e.event_no) as check_fields_before
                 from record_ledger.pipeline_event as e
                 cross join lateral (
                     select
@@ -1449,7 +1449,8 @@ set fields_version = coalesce(
                 ) as f
                 where e.pipeline_id = p.pipeline_id and e.event in ('registered', 'reconfigured')
             ) as v
-            where v.is_change
+            where v.fields is distinct from v.fields_before
+                or v.check_fields is distinct from v.check_fields_before
         ),
         p.config_version
     ),
@@ -2276,7 +2277,7 @@ comment on function record_ledger.clock() is
 'The instant at which the ledger judges: the server''s clock.';
 -- record_ledger.config_keys: the keys of a config that the ledger reads.
 -- All others are ignored and never stored: a team's config holds much else, passwords included.
--- Read by: known_config, warn_of_misspelt_keys.
+-- Read by: known_config, is_same_config, warn_of_misspelt_keys.
 -- Rules: none.
 create or replace function record_ledger.config_keys()
 returns text[]
@@ -3154,7 +3155,7 @@ comment on function record_ledger.due_windows(
 -- record_ledger.duration: reads a config's duration ('1d', '1d2h30m20s', 'PT26H') as elapsed time.
 -- Null when the text is no duration: bare numbers, months, years and infinity are none. 1d is 24 h on every day.
 -- Units may be in any case but for M and MS, which others read as months: minutes are m, milliseconds ms.
--- Read by: config_problems, read_config, and status --fail-on of the runner.
+-- Read by: config_problems, read_config, is_same_config, recount_ages, start_problem, and status --fail-on of the runner.
 -- Rules: units are required; a sign is read, and judged by the caller.
 create or replace function record_ledger.duration(duration_text text)
 returns interval
@@ -3687,8 +3688,7 @@ comment on function record_ledger.is_same_counts(jsonb, jsonb) is
 'Private. Whether required_counts mean the ones in force.';
 -- record_ledger.is_stable: has the data of a window settled?
 -- From the very instant on at which window_end_time + x_time_back is reached.
--- Read by: next_answer, record_verdict, can_build_alone, build_records, windows_to_build,
--- planned_passes, plan_runs.
+-- Read by: next_answer, next_candidate, record_verdict, windows_to_build, planned_passes, plan_runs.
 -- Rules: none.
 create or replace function record_ledger.is_stable(
     window_end_time timestamptz, x_time_back interval, as_of timestamptz
@@ -3780,7 +3780,7 @@ comment on function record_ledger.json_time(timestamptz, text) is
 'Private. An instant as JSON: ISO 8601 with the offset of a zone, or of the session''s where the zone is null.';
 -- record_ledger.known_config: a config without what the ledger ignores.
 -- Keys that are null count as not given.
--- Read by: store_new_and_pass_valid_record, register_pipeline.
+-- Read by: configured.
 -- Rules: config_keys.
 create or replace function record_ledger.known_config(config jsonb)
 returns jsonb
@@ -3886,7 +3886,8 @@ comment on function record_ledger.lane_heads(text, timestamptz, timestamptz, tim
 'Private. The oldest record in each lane of a pipeline.';
 -- record_ledger.last_window: the newest stored window of a pipeline; no row when none is stored.
 -- The next one starts at its end: no gap, no overlap. A set, so that statements which read it are planned as one.
--- Read by: next_window_start, store_windows, store_new_and_pass_valid_record, archivable_records.
+-- Read by: next_window_start, store_windows, store_new_and_pass_valid_record, archivable_records, is_same_config,
+-- configured, start_problem.
 -- Rules: none.
 create or replace function record_ledger.last_window(pipeline_id text)
 returns table (window_start_time timestamptz, window_end_time timestamptz)
@@ -4359,7 +4360,7 @@ comment on function record_ledger.near_names(text, text[]) is
 'Up to three candidates that a misspelt name may have meant, nearest first.';
 -- record_ledger.next_answer: what a pass would answer to a run at an instant, without passing anything.
 -- READY with the record's window, or why there is none; the routines that pass and the views ask here, so they agree.
--- Read by: pass_record, pass_valid_record, store_new_and_pass_valid_record, pipeline_answer.
+-- Read by: pass_record, pass_valid_record, store_new_and_pass_valid_record, batch_to_build, pipeline_answer.
 -- Rules: is_stable, lost_before, next_candidate, deciding_record, record_verdict.
 create or replace function record_ledger.next_answer(
     p record_ledger.pipeline,
@@ -4503,7 +4504,7 @@ begin
         if r.status = 'IN_PROGRESS'
             and r.run_id = next_answer.run_id
             and r.lease_expires_at > as_of
-            -- Nobody is passed a cancelled record before it is reopened.
+            -- No run is passed a cancelled record before it is reopened.
             and r.cancellation is null
         then
             verdict := 'READY';
@@ -6150,7 +6151,7 @@ comment on function record_ledger.shortened(text, integer) is
 -- Without offset it is local time, a bare date its first instant, and a time that clocks skip the end of the gap. Of a
 -- time that comes twice it is the first one: those who take times from people refuse it (twofold_time). Null when the
 -- text is no such time.
--- Read by: config_problems, read_config, pipeline_time.
+-- Read by: config_problems, read_config, is_same_config, note_start_at, start_problem, pipeline_time.
 -- Rules: instant, wall_time, local_instant.
 create or replace function record_ledger.start_instant(start_at text, timezone text)
 returns timestamptz
@@ -9963,7 +9964,8 @@ begin
     if v_start is null then
         v_start := record_ledger.first_window_start(p, as_of);
     end if;
-    if v_start >= v_horizon or p.is_retired then
+    -- Nothing rendered, nothing stored: no window is reckoned for it.
+    if v_start >= v_horizon or p.is_retired or built = '[]' then
         return;
     end if;
     v_window := record_ledger.next_window(v_start, p.granularity, p.timezone);
