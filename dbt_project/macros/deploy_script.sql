@@ -2356,10 +2356,15 @@ begin
         ];
     end if;
 
-    v_problem := record_ledger.json_problem(config, 262144);
+    -- Nothing else is looked at then: each further look would cost as much as the config is long or deep.
+    if octet_length(config::text) > 262144 then
+        return array[format(
+            'config: it is %s bytes of JSON; give 262144 at most', octet_length(config::text)
+        )];
+    end if;
+    v_problem := record_ledger.json_problem(v_record, 262144);
     if v_problem is not null then
-        -- Nothing else is looked at: each further look would cost as much as the config is long.
-        return array[format('config: it %s', v_problem)];
+        return array[format('default_record: it %s', v_problem)];
     end if;
 
     -- timezone
@@ -2654,6 +2659,9 @@ begin
     p.paused_by := old.paused_by;
     p.pause_reason := old.pause_reason;
     p.is_retired := old.is_retired;
+    p.owner_role := old.owner_role;
+    -- Another zone has cut no window yet.
+    p.zone_since := case when p.timezone = old.timezone then old.zone_since end;
     p.created_at := old.created_at;
     p.updated_at := old.updated_at;
     if exists (select from record_ledger.last_window(p.pipeline_id)) then
@@ -3729,7 +3737,7 @@ $$;
 comment on function record_ledger.iso_time(timestamptz) is
 'An instant in ISO 8601 with the offset of the session''s time zone.';
 -- record_ledger.json_problem: why a JSON value is not one that every reader of the ledger can read; null when it is.
--- Numbers of 300 digits, 100 levels and max_bytes at most: a driver refuses what is longer or deeper, and one row that
+-- Numbers of 300 digits and 400 decimals (the smallest double has 343), 100 levels and max_bytes at most: a driver refuses what is longer or deeper, and one row that
 -- cannot be read would break the overview of all pipelines. max_bytes keeps one call from storing gigabytes.
 -- Read by: check_detail, config_problems, built_problem.
 -- Rules: none.
@@ -3741,6 +3749,7 @@ as $$
 declare
     v_bytes constant integer := octet_length(value::text);
     v_digits integer;
+    v_decimals integer;
 begin
     -- No text as short as this holds so long a number, or so many brackets: the usual case looks no further.
     if v_bytes <= 200 then
@@ -3752,10 +3761,16 @@ begin
     if jsonb_path_exists(value, 'strict $.**{101}') then
         return 'is nested more than 100 levels deep';
     end if;
-    select max(length(n.number::text)) into v_digits
+    select
+        max(length(substring(n.number::text from '^-?([0-9]+)'))),
+        max(length(substring(n.number::text from '[.]([0-9]+)$')))
+    into v_digits, v_decimals
     from jsonb_path_query(value, 'strict $.** ? (@.type() == "number")') as n (number);
     if v_digits > 300 then
         return format('holds a number of %s digits; give 300 at most', v_digits);
+    end if;
+    if v_decimals > 400 then
+        return format('holds a number with %s decimals; give 400 at most', v_decimals);
     end if;
     return null;
 end
@@ -9823,7 +9838,9 @@ begin
     if built is distinct from '[]' then
         v_problem := record_ledger.built_problem(built, p);
         if v_problem is not null then
-            raise exception '%', v_problem using errcode = 'RL005';
+            raise exception '%', v_problem
+                using errcode = 'RL005',
+                hint = 'Send back what to_build names. A runner older than 0.5.0 names less: upgrade it.';
         end if;
     else
         select l.window_end_time into v_next_start
@@ -9928,7 +9945,9 @@ declare
     v_problem text := record_ledger.built_problem(built, p);
 begin
     if v_problem is not null then
-        raise exception '%', v_problem using errcode = 'RL005';
+        raise exception '%', v_problem
+            using errcode = 'RL005',
+            hint = 'Send back what to_build names. A runner older than 0.5.0 names less: upgrade it.';
     end if;
     perform record_ledger.build_records(p, built, v_now);
     stored_count := record_ledger.store_windows(p, nullif(built, '[]'), v_now);

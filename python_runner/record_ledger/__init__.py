@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from .connection import RetryPolicy
     from .errors import (
+        ClaimCancelled,
         ClaimLost,
         CountsDisagree,
         DeployRefused,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BatchResult",
+    "ClaimCancelled",
     "ClaimLost",
     "ClaimState",
     "CountsDisagree",
@@ -92,6 +94,7 @@ _MODULES = {
     ),
     "connection": ("RetryPolicy",),
     "errors": (
+        "ClaimCancelled",
         "ClaimLost",
         "CountsDisagree",
         "DeployRefused",

@@ -49,6 +49,31 @@ class ClaimLost(LedgerError):
     """The claim token is not the record's current one (RL004); nothing was changed."""
 
 
+class ClaimCancelled(LedgerError):
+    """An operator wants the work to stop (`cancel_records`); the claim is still held until it has.
+
+    `cancelled_by` says who, `reason` why. It is no ClaimLost: the run that stops ends its claim,
+    and the record has failed for good then.
+    """
+
+    cancelled_by: str = ""
+    reason: str = ""
+
+    @classmethod
+    def by(cls, cancelled_by: str, reason: str) -> ClaimCancelled:
+        """Returns the error that names the operator and the reason."""
+        error = cls(
+            f"cancelled by {cancelled_by}: {reason}",
+            hint="Stop working on this record. It has failed for good once its claim has ended; "
+            "`record-ledger reopen` has it processed once more.",
+        )
+        error.cancelled_by, error.reason = cancelled_by, redact(reason)
+        return error
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return ClaimCancelled.by, (self.cancelled_by, self.reason)
+
+
 class InvalidArgument(LedgerError):
     """An argument is wrong (RL005); nothing was changed."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from . import logs
 from .clocks import elapsed
 from .connection import RetryPolicy
-from .errors import ClaimLost, LedgerError
+from .errors import ClaimCancelled, ClaimLost, LedgerError
 from .records import claim_of, start_of
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from .ledger import RecordLedger
     from .records import Record
+    from .results import ClaimState
 
 # A beat is sent at every third of the lease, and at least this often, in seconds.
 LONGEST_PAUSE = 30.0
@@ -41,6 +42,10 @@ class Heartbeat:
     clock, which counts on while the machine is suspended: the record may then have been passed to
     another run. Nothing is sent after that.
 
+    `cancelled` is set, and `on_cancelled` called, when an operator has cancelled the claim, which a
+    beat tells; `cancellation` then says who and why. The claim is still ours and the beats go on:
+    the record is passed to no other run before the work has stopped and `stop` was called.
+
     The first lease counts from when the pass was sent, as far as `ledger` knows, else from now on.
     A forked child has no part in it: nothing beats there.
 
@@ -48,10 +53,16 @@ class Heartbeat:
     """
 
     def __init__(
-        self, ledger: RecordLedger, record: Record, lost: threading.Event | None = None
+        self,
+        ledger: RecordLedger,
+        record: Record,
+        lost: threading.Event | None = None,
+        cancelled: threading.Event | None = None,
     ) -> None:
         made = elapsed()
         self.lost = threading.Event() if lost is None else lost
+        self.cancelled = threading.Event() if cancelled is None else cancelled
+        self.cancellation: ClaimCancelled | None = None
         self._process = os.getpid()
         self._claim = claim_of(record)
         self._start = start_of(record)
@@ -67,6 +78,7 @@ class Heartbeat:
         )
         self._ledger = ledger.another(retry=beat)
         self._on_lost: Callable[[], object] | None = None
+        self._on_cancelled: Callable[[], object] | None = None
         self._on_extended: Callable[[float], object] | None = None
         self._error: ClaimLost | None = None
         self._done = threading.Event()
@@ -81,12 +93,14 @@ class Heartbeat:
         self,
         on_lost: Callable[[], object] | None = None,
         on_extended: Callable[[float], object] | None = None,
+        on_cancelled: Callable[[], object] | None = None,
     ) -> None:
-        """Begins to beat; both are called from another thread, `on_lost` at most once.
+        """Begins to beat; all are called from other threads, but for `on_extended` at most once.
 
         `on_extended` gets the seconds that are left of the lease, after each beat.
         """
         self._on_lost = on_lost
+        self._on_cancelled = on_cancelled
         self._on_extended = on_extended
         for thread in self._threads:
             thread.start()
@@ -94,6 +108,17 @@ class Heartbeat:
     def held_for(self) -> float:
         """Returns for how many seconds from now the claim is ours by this machine's clock."""
         return self._held_until - elapsed()
+
+    def check(self) -> None:
+        """Does nothing while the work may go on.
+
+        :raises ClaimCancelled: once a beat has learnt that an operator has cancelled the claim.
+        :raises ClaimLost: once the claim is lost.
+        """
+        # A claim that is lost is not ours to end: that comes first.
+        for error in (self._error, self.cancellation):
+            if error is not None:
+                raise error
 
     def stop(self) -> ClaimLost | None:
         """Ends the beating; returns how the claim was lost, or None when it was not."""
@@ -116,7 +141,7 @@ class Heartbeat:
         with self._ledger as ledger:
             while not self._done.wait(pause):
                 try:
-                    ledger.extend_lease(*self._claim, self._start)
+                    _, state = ledger.beat(*self._claim, self._start)
                 except ClaimLost as error:  # noqa: PERF203 - each beat may fail by itself
                     self._lose(error)
                 except LedgerError as error:
@@ -128,6 +153,8 @@ class Heartbeat:
                     pause = usual
                     if self._on_extended is not None:
                         self._on_extended(self.held_for())
+                    if state.state == "cancelled" and self.cancellation is None:
+                        self._cancel(state)
 
     def _watch_lease(self) -> None:
         while not self._done.is_set():
@@ -142,6 +169,25 @@ class Heartbeat:
                     )
                 )
             self._done.wait(min(max(left, 0.0), _LONGEST_SLEEP))
+
+    def _cancel(self, state: ClaimState) -> None:
+        cancellation = ClaimCancelled.by(state.cancelled_by or "", state.reason or "")
+        with self._lock:
+            if self._done.is_set():  # the work has ended: there is nothing to stop any more
+                return
+            self.cancellation = cancellation
+        logs.logger.warning(
+            logs.line(
+                event="claim_cancelled",
+                pipeline_id=self._claim[0],
+                claim_token=self._claim[1],
+                cancelled_by=cancellation.cancelled_by,
+                reason=cancellation.reason,
+            )
+        )
+        self.cancelled.set()
+        if self._on_cancelled is not None:
+            self._on_cancelled()
 
     def _lose(self, error: ClaimLost) -> None:
         with self._lock:

@@ -246,7 +246,20 @@ class RecordLedger(LedgerOperator):
     ) -> dt.datetime:
         """Keeps the claim for another lease and returns when that will expire.
 
-        A cancelled claim is extended as well: `claim_state` tells whether it is one.
+        A cancelled claim is extended as well: `beat` tells whether it is one.
+
+        :raises ClaimLost: when the token is no longer the record's.
+        """
+        return self.beat(pipeline_id, claim_token, window_start_time)[0]
+
+    def beat(
+        self, pipeline_id: str, claim_token: int, window_start_time: Time | None = None
+    ) -> tuple[dt.datetime, ClaimState]:
+        """Does what `extend_lease` and `claim_state` do, in one statement; returns both answers.
+
+        For work that is longer than a lease: call it at every third of that and at least every 30
+        seconds. When the claim is cancelled, stop the work, call it until that has stopped, then
+        fail the record with retry=False.
 
         :raises ClaimLost: when the token is no longer the record's.
         """
@@ -269,7 +282,7 @@ class RecordLedger(LedgerOperator):
             )[0]
         expires: dt.datetime = row["lease_expires_at"]
         self.leases.extended(claim, sent, expires)
-        return expires
+        return expires, ClaimState(row["state"], row["reason"], row["cancelled_by"])
 
     def claim_state(self, pipeline_id: str, claim_token: int) -> ClaimState:
         """Tells whether a claim is current, cancelled or lost; only reads.

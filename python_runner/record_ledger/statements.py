@@ -45,13 +45,16 @@ select record_ledger.fail_record(%s::text, %s::bigint, %s::text, %s::boolean, %s
 RELEASE_RECORD = """
 select record_ledger.release_record(%s::text, %s::bigint, %s::timestamptz, %s::timestamptz)
 """
+# One statement says both: work that is kept alive learns in the same round trip that it is to stop.
+# It looks as of its beginning, so that a cancellation that it waited for is told by the next one.
 EXTEND_LEASE = """
-select e.lease_expires_at, p.timezone as view_timezone,
+select e.lease_expires_at, s.state, s.reason, s.cancelled_by, p.timezone as view_timezone,
     pg_catalog.jsonb_build_object('lease_expires_at', e.lease_expires_at at time zone p.timezone)
         as wall_times
 from record_ledger.extend_lease(
     %(pipeline_id)s::text, %(claim_token)s::bigint, %(window_start_time)s::timestamptz
 ) as e (lease_expires_at)
+cross join record_ledger.claim_state(%(pipeline_id)s::text, %(claim_token)s::bigint) as s
 left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
 """
 CLAIM_STATE = """

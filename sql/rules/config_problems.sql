@@ -46,10 +46,15 @@ begin
         ];
     end if;
 
-    v_problem := record_ledger.json_problem(config, 262144);
+    -- Nothing else is looked at then: each further look would cost as much as the config is long or deep.
+    if octet_length(config::text) > 262144 then
+        return array[format(
+            'config: it is %s bytes of JSON; give 262144 at most', octet_length(config::text)
+        )];
+    end if;
+    v_problem := record_ledger.json_problem(v_record, 262144);
     if v_problem is not null then
-        -- Nothing else is looked at: each further look would cost as much as the config is long.
-        return array[format('config: it %s', v_problem)];
+        return array[format('default_record: it %s', v_problem)];
     end if;
 
     -- timezone

@@ -30,6 +30,9 @@ begin
     p.paused_by := old.paused_by;
     p.pause_reason := old.pause_reason;
     p.is_retired := old.is_retired;
+    p.owner_role := old.owner_role;
+    -- Another zone has cut no window yet.
+    p.zone_since := case when p.timezone = old.timezone then old.zone_since end;
     p.created_at := old.created_at;
     p.updated_at := old.updated_at;
     if exists (select from record_ledger.last_window(p.pipeline_id)) then

@@ -1,5 +1,5 @@
 -- record_ledger.json_problem: why a JSON value is not one that every reader of the ledger can read; null when it is.
--- Numbers of 300 digits, 100 levels and max_bytes at most: a driver refuses what is longer or deeper, and one row that
+-- Numbers of 300 digits and 400 decimals (the smallest double has 343), 100 levels and max_bytes at most: a driver refuses what is longer or deeper, and one row that
 -- cannot be read would break the overview of all pipelines. max_bytes keeps one call from storing gigabytes.
 -- Read by: check_detail, config_problems, built_problem.
 -- Rules: none.
@@ -11,6 +11,7 @@ as $$
 declare
     v_bytes constant integer := octet_length(value::text);
     v_digits integer;
+    v_decimals integer;
 begin
     -- No text as short as this holds so long a number, or so many brackets: the usual case looks no further.
     if v_bytes <= 200 then
@@ -22,10 +23,16 @@ begin
     if jsonb_path_exists(value, 'strict $.**{101}') then
         return 'is nested more than 100 levels deep';
     end if;
-    select max(length(n.number::text)) into v_digits
+    select
+        max(length(substring(n.number::text from '^-?([0-9]+)'))),
+        max(length(substring(n.number::text from '[.]([0-9]+)$')))
+    into v_digits, v_decimals
     from jsonb_path_query(value, 'strict $.** ? (@.type() == "number")') as n (number);
     if v_digits > 300 then
         return format('holds a number of %s digits; give 300 at most', v_digits);
+    end if;
+    if v_decimals > 400 then
+        return format('holds a number with %s decimals; give 400 at most', v_decimals);
     end if;
     return null;
 end

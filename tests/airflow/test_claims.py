@@ -247,3 +247,83 @@ def test_the_context_manager_serves_half_a_task_and_any_name(run_dag, ledger):
 
     assert (run.state, set(run.tasks.values())) == ("success", {"success"})
     assert ledger.pipeline_records("one_task_by_hand")[0]["last_detail"] == {"by": "hand"}
+
+
+# ---------------------------------------------------------------- cancelled by an operator
+WHY = "wrong input"
+
+
+def cancelled(ledger):
+    assert ledger.cancel_records("orders", "2026-11-22", "2026-11-23", WHY) == 1
+
+
+def test_a_cancelled_claim_fails_the_task_before_it_touches_data(in_task, ledger, orders):
+    from airflow.providers.common.compat.sdk import AirflowFailException
+
+    from record_ledger.airflow import keeps_claim
+
+    record = ledger.store_new_and_pass_valid_record({**orders, "lease": "1h"}, "run").record
+    cancelled(ledger)
+    touched = []
+
+    @keeps_claim
+    def work(record):
+        touched.append(record)
+
+    task = in_task()
+    with task, pytest.raises(AirflowFailException, match=f"was cancelled by .*: {WHY}"):
+        work(record)
+
+    assert not touched
+    assert task.left["record_ledger_error"].startswith("cancelled by ")
+    found = stored(ledger, record)  # no other task is to come that ends the claim
+    assert (found["status"], found["last_detail"]["retry"]) == ("FAILED", False)
+    assert found["last_detail"]["error"] == task.left["record_ledger_error"]
+
+
+@pytest.mark.parametrize("to_its_end", [False, True])
+def test_a_cancellation_is_made_known_and_fails_the_task(in_task, ledger, orders, to_its_end):
+    from airflow.providers.common.compat.sdk import AirflowFailException
+
+    from record_ledger.airflow import keeping_claim
+
+    record = ledger.store_new_and_pass_valid_record({**orders, "lease": "3s"}, "run").record
+
+    def work(claim):
+        claim.check()
+        cancelled(ledger)
+        assert claim.cancelled.wait(DEADLINE)
+        assert stored(ledger, record)["status"] == "IN_PROGRESS"
+        if not to_its_end:
+            claim.check()
+            pytest.fail("it must not go on")
+
+    with (
+        in_task(),
+        pytest.raises(AirflowFailException, match=f"was cancelled by .*: {WHY}"),
+        keeping_claim(record) as claim,
+    ):
+        work(claim)
+
+    assert stored(ledger, record)["status"] == "FAILED"
+
+
+@pytest.mark.parametrize("dag_id", ["held", "held_retried"])
+def test_cancelled_work_is_interrupted_and_not_tried_again(
+    run_dag, ledger, tmp_path, capfd, dag_id
+):
+    def meanwhile():
+        until((tmp_path / "never.begun").exists)
+        assert ledger.cancel_records(dag_id, "2026-11-22", "2026-11-23", WHY) == 1
+
+    thread = threading.Thread(target=meanwhile)
+    thread.start()
+    run = run_dag(dag_id, until=str(tmp_path / "never"))
+    thread.join()
+
+    assert (run.state, run.tasks["work"], run.tries["work"]) == ("failed", "failed", 1)
+    found = ledger.pipeline_records(dag_id)[0]
+    assert (found["status"], found["last_event"]) == ("FAILED", "failed")
+    assert found["last_detail"]["cancel_reason"] == WHY
+    assert "task work failed: cancelled by " in found["last_detail"]["error"]
+    assert "was cancelled by" in capfd.readouterr().out

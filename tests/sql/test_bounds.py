@@ -22,13 +22,14 @@ TOO_MUCH = {
     "deep": (f'{{"x": {nested(3000)}}}', "nested more than 100 levels"),
     "a number of 301 digits": ('{"x": 1' + "0" * 300 + "}", "a number of 301 digits"),
     "a number of 5,001 digits": ('{"x": {"y": [1e5000]}}', "a number of 5001 digits"),
-    "a fraction of many digits": ('{"x": 1e-5000}', "a number of 5002 digits"),
+    "a fraction of many digits": ('{"x": 1e-5000}', "a number with 5000 decimals"),
     "bytes": ('{"x": "' + "y" * 65536 + '"}', "bytes of JSON; give 65536 at most"),
 }
 ENOUGH = {
     "nested 100 levels": f'{{"x": {nested(99)}}}',
     "a number of 300 digits": '{"x": 1' + "0" * 299 + "}",
     "64 KiB": '{"x": "' + "y" * 65500 + '"}',
+    "the smallest double": '{"x": 5e-324, "y": 2.2250738585072014e-308}',
     "digits in a text": '{"x": "' + "1" * 5000 + '"}',
     "brackets in a text": '{"x": "' + nested(2000) + '"}',
 }
@@ -181,7 +182,9 @@ def test_a_pipeline_begins_in_a_year_that_every_reader_has(ledger, config, start
 def test_a_field_that_readers_cannot_read_is_refused(ledger, config, value):
     given = json.dumps(config(PIPELINE)).replace('"pipeline_id"', f'"x": {value}, "pipeline_id"', 1)
 
-    with pytest.raises(psycopg.Error, match=r"config: it (is nested|holds a number)") as caught:
+    with pytest.raises(
+        psycopg.Error, match=r"default_record: it (is nested|holds a number)"
+    ) as caught:
         ledger.execute("select record_ledger.register_pipeline(%s)", [given])
 
     assert caught.value.sqlstate == "RL001"

@@ -343,7 +343,7 @@ def test_rights_that_strangers_hold_on_the_ledgers_tables_end_with_a_deploy(
     deployer.execute(
         f"""
         grant usage on schema record_ledger to {who};
-        grant all on record_ledger.record, record_ledger.pipelines, record_ledger.claim_token_seq to {who};
+        grant all on record_ledger.record, record_ledger.pipelines to {who};
         grant insert (pipeline_id) on record_ledger.claim to {who};
         alter default privileges in schema record_ledger grant all on tables to {who}
         """

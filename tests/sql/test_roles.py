@@ -209,7 +209,11 @@ def test_a_reader_reads_everything_and_changes_nothing(ledger, connect, clock, c
     reader = connect(role="reader")
     for view in sorted(VIEWS):
         found = rows(reader, f"select * from record_ledger.{view}")
-        assert found == rows(ledger, f"select * from record_ledger.{view}")
+        # The token of a current claim is for those who may end it.
+        assert found == [
+            tuple(None if value == answer.token else value for value in row)
+            for row in rows(ledger, f"select * from record_ledger.{view}")
+        ]
         assert found
     assert rows(reader, "select * from record_ledger.new_windows(%s)", [PIPELINE])
     assert one(reader, "select record_ledger.oldest_pending_record()")

@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import (
     get_current_context,
 )
 
-from record_ledger.errors import ClaimLost, LedgerError, LedgerUnavailable
+from record_ledger.errors import ClaimCancelled, ClaimLost, LedgerError, LedgerUnavailable
 from record_ledger.records import claim_of, start_of
 
 from .context import ERROR_KEY, is_ended_later
@@ -36,22 +36,33 @@ Function = TypeVar("Function", bound="Callable[..., Any]")
 
 
 class HeldClaim:
-    """The claim that a work task keeps: its `record`, and the event `lost`."""
+    """The claim that a work task keeps: its `record`, and the events `lost` and `cancelled`."""
 
     def __init__(self, record: Mapping[str, Any]) -> None:
         self.record = record
         self.lost = threading.Event()
+        self.cancelled = threading.Event()
+        self.cancellation: ClaimCancelled | None = None
+
+    def cancel(self, cancellation: ClaimCancelled | None) -> None:
+        """Notes that an operator has cancelled the claim."""
+        self.cancellation = cancellation
+        self.cancelled.set()
 
     def check(self) -> None:
-        """Does nothing while the claim is held.
+        """Does nothing while the claim is held and the work may go on.
 
-        :raises AirflowFailException: once a heartbeat has found that it is lost.
+        :raises AirflowFailException: once a heartbeat has found that it is lost, or cancelled.
         """
         if self.lost.is_set():
             raise AirflowFailException(
                 f"the claim on {window_of(self.record)} was lost while this task worked: it was "
                 "ended by somebody else, or no heartbeat came through for the length of its lease; "
                 "another run may be working on it"
+            )
+        if self.cancellation is not None:
+            raise AirflowFailException(
+                f"the claim on {window_of(self.record)} was {self.cancellation}"
             )
 
 
@@ -67,13 +78,14 @@ def keeping_claim(
     end it is extended once more, so that the next task has a full lease to start in. What the block
     raises goes on, and is noted for the task that ends the claim.
 
-    The block is interrupted where it is when the claim is lost, and when Airflow kills the task;
-    then the record fails at once, unless a retry or the task that completes it is still to come.
+    The block is interrupted where it is when the claim is lost, when an operator cancels it, and
+    when Airflow kills the task; then the record fails at once, unless a retry or the task that
+    completes it is still to come. A cancelled one has no retry: its record has failed for good.
 
     Without a `conn_id`, that of the default_args of the group or the DAG is used, else
     record_ledger_default.
 
-    :raises AirflowFailException: when the claim is lost.
+    :raises AirflowFailException: when the claim is lost or cancelled.
     """
     from record_ledger.heartbeat import Heartbeat  # noqa: PLC0415 - keeps the driver out of parsing
 
@@ -84,21 +96,30 @@ def keeping_claim(
     with RecordLedgerHook(conn_id).get_conn() as ledger:
         with told_to_airflow(conn_id):
             try:
-                ledger.extend_lease(*claim_of(record), start_of(record))
+                _, state = ledger.beat(*claim_of(record), start_of(record))
             except ClaimLost as error:
                 raise lost(error, ledger, record) from None
             heartbeat = Heartbeat(ledger, record, claim.lost)
+
+        def cancelled() -> None:
+            claim.cancel(heartbeat.cancellation)
+            _interrupt()
+
         try:
+            if state.state == "cancelled":
+                claim.cancel(ClaimCancelled.by(state.cancelled_by or "", state.reason or ""))
+            claim.check()
             with _interrupted(context["task"], claim):
-                heartbeat.start(on_lost=_interrupt)
+                heartbeat.start(on_lost=_interrupt, on_cancelled=cancelled)
                 try:
                     yield claim
                 finally:
                     heartbeat.stop()
+            # Work that has swallowed the interruption is half done.
+            claim.check()
         except BaseException as error:
-            _note(error, context, ledger, record)
+            _note(error, context, ledger, claim)
             raise
-        claim.check()
         with told_to_airflow(conn_id):
             _extend_once_more(ledger, record)
 
@@ -191,18 +212,23 @@ def _interrupt() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _note(error: BaseException, context: Any, ledger: RecordLedger, record: dict[str, Any]) -> None:
+def _note(error: BaseException, context: Any, ledger: RecordLedger, claim: HeldClaim) -> None:
     """Leaves what went wrong for the task that ends the claim; a killed task may have to end it."""
     from record_ledger.processing import error_text  # noqa: PLC0415 - see keeping_claim
 
+    record, cancellation = claim.record, claim.cancellation
     text = error_text(error)
+    if cancellation is not None:
+        text = cancellation.message
     # On Airflow 2 its own exception may come first.
     killed = isinstance(error, TaskKilled) or type(error).__name__ == "AirflowTaskTerminated"
     if not isinstance(error, (AirflowSkipException, TaskDeferred)):
         with suppress(Exception):
             context["ti"].xcom_push(key=ERROR_KEY, value=text)
     with suppress(LedgerError):
-        if killed and not is_ended_later(context):
+        if cancellation is not None and not is_ended_later(context, may_be_tried_again=False):
+            ledger.fail_record(*claim_of(record), text, False, start_of(record))
+        elif killed and not is_ended_later(context):
             ledger.fail_record(*claim_of(record), text, window_start_time=start_of(record))
         else:
             ledger.hurry()

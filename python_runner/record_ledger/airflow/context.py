@@ -25,16 +25,16 @@ def task_run_id(context: Mapping[str, Any]) -> str:
     return f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}"
 
 
-def is_ended_later(context: Mapping[str, Any]) -> bool:
-    """Tells whether the claim of a task that is killed now still has somebody to end it.
+def is_ended_later(context: Mapping[str, Any], *, may_be_tried_again: bool = True) -> bool:
+    """Tells whether the claim of a task that is killed now still has a task to end it.
 
-    That is a retry, or the task that completes the record; neither comes when Airflow has ended the
-    whole run, by its timeout say.
+    That is a retry, where the task may have one, or the task that completes the record; neither
+    comes when Airflow has ended the whole run, by its timeout say.
     """
     ti = context["ti"]
     if _state_of_run(ti) in ("success", "failed"):
         return False
-    will_be_tried_again = ti.max_tries > 0 and ti.try_number <= ti.max_tries
+    will_be_tried_again = may_be_tried_again and ti.max_tries > 0 and ti.try_number <= ti.max_tries
     return will_be_tried_again or any(
         one.task_type == "CompleteRecordOperator"
         for one in context["task"].get_flat_relatives(upstream=False)

@@ -22,7 +22,7 @@ from .exits import FAILED, NOTHING_TO_DO, PROCEED, SIGNAL_CODE, CommandError
 from .jobs import Jobs, Turns
 from .stopping import Stop
 from .terminal import print_json, put
-from .turn import COMPLETED, LOST, NOTHING, RELEASED, Outcome, Work
+from .turn import CANCELLED, COMPLETED, LOST, NOTHING, RELEASED, Outcome, Work
 from .turn import FAILED as COMMAND_FAILED
 from .work import airflow_run_id
 
@@ -197,7 +197,7 @@ def _summary(config: Any, jobs: Jobs) -> dict[str, Any]:
     return {
         "outcome": COMMAND_FAILED if failed else COMPLETED if counts else NOTHING,
         "pipeline_id": pipeline_id_of(config),
-        **{name: counts[name] for name in (COMPLETED, COMMAND_FAILED, LOST, RELEASED)},
+        **{name: counts[name] for name in (COMPLETED, COMMAND_FAILED, CANCELLED, LOST, RELEASED)},
         **_why(jobs.nothing),
     }
 

@@ -13,7 +13,16 @@ from record_ledger.ledger import RecordLedger
 
 from .stopping import Wakeups, signal_name
 from .terminal import told
-from .turn import COMPLETED, FAILED, LOST, RELEASED, Outcome, pass_record, run_command
+from .turn import (
+    CANCELLED,
+    COMPLETED,
+    FAILED,
+    LOST,
+    RELEASED,
+    Outcome,
+    pass_record,
+    run_command,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +42,7 @@ _WHAT_SIGNALS_DO = (
 _ECHO = 0.5
 _WHAT_BECAME_OF_IT = {
     FAILED: "the command failed",
+    CANCELLED: "the command was stopped",
     LOST: "neither completed nor failed",
     RELEASED: "released, not tried",
 }

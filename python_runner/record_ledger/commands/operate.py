@@ -6,6 +6,8 @@ import shlex
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from record_ledger.heartbeat import LONGEST_PAUSE
+
 from .common import note, opened, unknown_pipeline
 from .exits import PROCEED, CommandError
 from .steps import Steps, backfill_in_steps, range_in_steps
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 _DRY_RUN = "Dry run: nothing was written."
 # range_effects, of a window that lies across an end of the range.
 _CUT = "only a part of its window lies in the range"
+_WHEN_RUNS_LEARN = (
+    f"Runs that send heartbeats learn of it within {LONGEST_PAUSE:.0f} s and stop. From runs that "
+    "are dead, `record-ledger expire` takes records back."
+)
 
 
 def waive(args: Namespace) -> int:
@@ -85,6 +91,8 @@ def _change_records(args: Namespace, operation: str) -> int:
         if whole_range is not None:
             put(whole_range)
         put(_DRY_RUN if args.dry_run else f"Changed: {_records(steps.changed)}.")
+        if operation == "cancel" and not args.dry_run and steps.changed:
+            put(_WHEN_RUNS_LEARN)
     print_json(result)
     return PROCEED
 

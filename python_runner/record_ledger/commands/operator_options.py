@@ -14,8 +14,16 @@ def add_operations(commands: Any, command: Callable[..., argparse.ArgumentParser
     for name, help_text, aliases in (
         ("waive", "mark pending and failed records as needing no run", ()),
         ("reopen", "make finished and failed records pending once more", ()),
-        ("expire", "take records back from runs that are known to be dead", ("expire-leases",)),
-        ("cancel", "ask the runs that hold records to stop; the records fail for good", ()),
+        (
+            "expire",
+            "take records back from runs that are known to be dead (those that are alive: cancel)",
+            ("expire-leases",),
+        ),
+        (
+            "cancel",
+            "stop the runs that hold records, within 30 s; the records fail for good",
+            (),
+        ),
     ):
         on_range = command(commands, name, f"operate.{name}", help_text, aliases=aliases)
         _add_pipeline(on_range)

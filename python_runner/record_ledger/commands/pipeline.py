@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from record_ledger.errors import ClaimLost
 from record_ledger.ledger import RecordLedger, pipeline_id_of
 from record_ledger.moving.definition import PipelineDefinition
 
@@ -63,7 +62,7 @@ def _outcome(config: dict[str, Any], work: Processing) -> dict[str, Any]:
 
 
 class _Reading:
-    """Stops the reading of a window whose claim is lost, and says how far it has come."""
+    """Stops the move of a window whose claim is lost or cancelled; says how far it has come."""
 
     def __init__(self, args: Namespace, work: Processing) -> None:
         self._args = args
@@ -72,8 +71,7 @@ class _Reading:
         self._started = self._last_line = time.monotonic()
 
     def __call__(self, rows: int) -> None:
-        if self._work.claim_lost.is_set():
-            raise ClaimLost("claim lost while the window was read")
+        self._work.check()
         now = time.monotonic()
         if self._rows == 0:
             self._started = self._last_line = now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from record_ledger.errors import ClaimCancelled
     from record_ledger.guard import Guard
     from record_ledger.ledger import RecordLedger
     from record_ledger.records import Record
@@ -29,9 +31,10 @@ if TYPE_CHECKING:
 
     from .environment import RecordFiles
 
-COMPLETED, FAILED, LOST, RELEASED, NOTHING = (
+COMPLETED, FAILED, CANCELLED, LOST, RELEASED, NOTHING = (
     "completed",
     "failed",
+    "cancelled",
     "lost",
     "released",
     "nothing",
@@ -100,7 +103,8 @@ def run_command(work: Work, ledger: RecordLedger, record: Record) -> Outcome:
 
     completed: the command ended with 0, and what it printed was written. failed: it ended
     otherwise, its standard output could not be written, or the counts that the config requires do
-    not agree; it may be tried again.
+    not agree; it may be tried again. cancelled: an operator wanted it to stop, it was stopped as by
+    SIGTERM and ended otherwise than with 0; it has failed for good.
     released: it was never started, and the attempt does not count. lost: the claim was not ours to
     end any more, or the ledger could not be told.
     """
@@ -157,7 +161,11 @@ def _watch(
     """Keeps the claim while the command runs, and ends it with the command."""
     started = time.monotonic()
     try:
-        heartbeat.start(on_lost=child.stop_for_lost_claim, on_extended=child.hold)
+        heartbeat.start(
+            on_lost=child.stop_for_lost_claim,
+            on_extended=child.hold,
+            on_cancelled=lambda: child.stop(signal.SIGTERM),
+        )
         code = child.wait()
     finally:
         lost = heartbeat.stop()
@@ -173,11 +181,17 @@ def _watch(
     if child.messages_error is not None:
         # Its work is not its messages: they are kept here, as far as they are kept at all.
         detail["stderr_error"] = child.messages_error
-    return _end(ledger, record, child, code, detail)
+    return _end(ledger, record, child, detail, heartbeat.cancellation, code=code)
 
 
 def _end(
-    ledger: RecordLedger, record: Record, child: Child, code: int, detail: dict[str, Any]
+    ledger: RecordLedger,
+    record: Record,
+    child: Child,
+    detail: dict[str, Any],
+    cancellation: ClaimCancelled | None,
+    *,
+    code: int,
 ) -> Outcome:
     """Completes or fails the record, by how the command ended and whether its output was kept."""
     how = _how_it_ended(child, code)
@@ -193,13 +207,17 @@ def _end(
                 ledger.fail_record(*claim_of(record), how, window_start_time=start_of(record))
                 return Outcome(FAILED, how, record, code)
             return Outcome(COMPLETED, None, record, code)
+        outcome = FAILED
+        if cancellation is not None:
+            outcome, how = CANCELLED, cancellation.message
         tail = child.tail
         ledger.fail_record(
             *claim_of(record),
             f"{how}: {tail}" if tail else how,
-            window_start_time=start_of(record),
+            cancellation is None,
+            start_of(record),
         )
-        return Outcome(FAILED, how, record, detail["exit_code"], is_last=is_last)
+        return Outcome(outcome, how, record, detail["exit_code"], is_last=is_last)
     except ClaimLost as error:
         reason = f"{how}, but {error.message}"
         return Outcome(LOST, reason, record, detail["exit_code"], is_last=is_last)

@@ -10,7 +10,7 @@ from record_ledger.errors import LedgerError
 from record_ledger.processing import error_text
 from record_ledger.streams import drop_stdout, stdout_was_closed
 
-from .common import claim_of, opened
+from .common import claim_of, note, opened
 from .config_file import read_config
 from .exits import NOTHING_TO_DO, PROCEED, CommandError
 from .stopping import held_back
@@ -101,11 +101,22 @@ def release(args: Namespace) -> int:
 
 
 def heartbeat(args: Namespace) -> int:
-    """Keeps a passed record claimed for another lease and prints when that ends."""
+    """Keeps a passed record claimed for another lease and prints when that ends.
+
+    Also who has cancelled the claim, and why, when an operator has.
+    """
     pipeline_id, claim_token, start = claim_of(args)
     with opened(args) as ledger:
-        expires = ledger.extend_lease(pipeline_id, claim_token, start)
-    return _ended(pipeline_id, claim_token, "extended", lease_expires_at=expires)
+        expires, state = ledger.beat(pipeline_id, claim_token, start)
+    more: dict[str, object] = {}
+    if state.state == "cancelled":
+        more = {"cancelled_by": state.cancelled_by, "reason": state.reason}
+        note(
+            args,
+            f"cancelled by {state.cancelled_by}: {state.reason}; stop the work, then fail the "
+            "record with --no-retry",
+        )
+    return _ended(pipeline_id, claim_token, "extended", lease_expires_at=expires, **more)
 
 
 def airflow_run_id() -> str | None:

@@ -42,7 +42,8 @@ class Move:
 
     Staged files are kept for `keep_days`: for ever when it is None, until their window is published
     when it is 0. With a `signing_key` manifests are signed, and others are not believed.
-    `progress(rows)` is called while the source is read; it may raise to stop.
+    `progress(rows)` is called while the source is read, and with 0 rows before each phase of `run`:
+    it may raise to stop, as `Processing.check` does. What is published is then as it was.
     """
 
     def __init__(
@@ -94,8 +95,11 @@ class Move:
         if rows is not None:
             self.clean(record)
             return {"rows": rows, "published": "before"}
+        self._progress(0)
         manifest = self.extract(record)
+        self._progress(0)
         self.load(record)
+        self._progress(0)
         self.publish(record)
         self.clean(record)
         return {"rows": manifest.row_count, "published": "now"}

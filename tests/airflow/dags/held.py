@@ -42,23 +42,26 @@ def hourly(pipeline_id: str, **changes: Any) -> dict[str, Any]:
     }
 
 
-@dag(params={"until": ""}, **OPTIONS)
-def held():
-    """Works until the file `until` is there; its lease is a second long."""
-    record = store_new_and_pass_valid_record(hourly("held", lease="1s"))
+for name, options in (
+    ("held", {}),
+    ("held_retried", {"retries": 2, "retry_delay": dt.timedelta()}),
+):
+    with DAG(name, params={"until": ""}, **OPTIONS):
+        # Works until the file `until` is there; its lease is a second long.
+        given = store_new_and_pass_valid_record(hourly(name, lease="1s"))
 
-    @task
-    @keeps_claim
-    def work(record, params):
-        print("working on", record["window_start_time"].isoformat(), flush=True)
-        if params["until"]:
-            Path(params["until"] + ".begun").touch()
-        deadline = time.monotonic() + DEADLINE
-        while params["until"] and not Path(params["until"]).exists():
-            assert time.monotonic() < deadline, "nobody let this work end"
-            time.sleep(0.01)
+        @task(**options)
+        @keeps_claim
+        def work(record, params):
+            print("working on", record["window_start_time"].isoformat(), flush=True)
+            if params["until"]:
+                Path(params["until"] + ".begun").touch()
+            deadline = time.monotonic() + DEADLINE
+            while params["until"] and not Path(params["until"]).exists():
+                assert time.monotonic() < deadline, "nobody let this work end"
+                time.sleep(0.01)
 
-    work(record) >> complete_record(record)
+        work(given) >> complete_record(given)
 
 
 for retries in (0, 1):
@@ -206,7 +209,6 @@ def one_task_by_hand():
     check(work(record), record) >> complete_record(record, detail={"by": "hand"})
 
 
-held()
 ending()
 counted()
 without_work()
