@@ -137,7 +137,8 @@ class Heartbeat:
 
     def _beat(self) -> None:
         usual = min(self._lease / 3.0, LONGEST_PAUSE)
-        pause = usual
+        # The lease counts from the pass, and what came between that and the work may have hung.
+        pause = max(0.0, usual - (self._lease - self.held_for()))
         with self._ledger as ledger:
             while not self._done.wait(pause):
                 try:

@@ -31,12 +31,12 @@ from tests.reliability.steady import TIMES_THE_LEASE
 from tests.support.databases import open_connection
 from tests.support.server import Server
 
-LEASE = 12.0
+LEASE = 15.0
 PASSES = 10
 # As long as libpq lets one host take when it is asked for the least.
 CONNECT_SECONDS = 2
 # Until every worker has come through to the new primary: a lease is longer.
-PATIENCE = 11.0
+PATIENCE = 14.0
 AWAKE_SECONDS = 2.0
 PUBLICATIONS = 15
 TARGET_RULES = {

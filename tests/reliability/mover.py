@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 
 from record_ledger import ClaimLost
-from record_ledger.moving import Move, document_line
+from record_ledger.moving import Move, StagedDataDamaged, document_line
 from record_ledger.moving.stages.local import LocalStage
 from record_ledger.moving.targets.postgres import PostgresTarget
 from tests.reliability.worker import Spec, Step, Worker
@@ -64,6 +64,9 @@ class Mover(Worker):
                 self.note("overtaken", record)
             else:
                 self.lost(record, "completed", error)
+        except StagedDataDamaged:
+            # A later claim has cleared away what earlier ones had staged.
+            self.note("overtaken", record)
 
     def mover(self, run_id: str) -> Move:
         assert self.spec.warehouse is not None and self.spec.stage is not None
