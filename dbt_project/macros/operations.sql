@@ -40,6 +40,10 @@
     {{ return(record_ledger.operate('retire_pipeline', pipeline_id, [], [record_ledger.text_literal(reason)])) }}
 {% endmacro %}
 
+{% macro set_pipeline_owner(pipeline_id, role=none) %}
+    {{ return(record_ledger.operate('set_pipeline_owner', pipeline_id, [], [record_ledger.text_literal(role)])) }}
+{% endmacro %}
+
 
 {#
   Calls the routine of that name and says what it returned. Its arguments are the pipeline, times as

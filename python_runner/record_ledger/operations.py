@@ -149,6 +149,21 @@ class LedgerOperator(LedgerTrust):
         """
         self._change_pipeline("retire_pipeline", pipeline_id, reason)
 
+    def set_pipeline_owner(self, pipeline_id: str, role: str | None) -> bool:
+        """Gives the pipeline to a role, whose members alone act in it from then on.
+
+        None gives it back to all runners. Returns whether that changed anything. Who registered a
+        pipeline may do so, members of its owner, and the ledger's owner.
+
+        :raises InvalidArgument: when the server has no such role.
+        :raises PermissionDenied: when the user may not give it away, or not to that role.
+        :raises UnknownPipeline: when no such pipeline is registered.
+        """
+        parameters = {"pipeline_id": pipeline_id, "role": role}
+        with logs.timed("set_pipeline_owner", **parameters):
+            statement = operator_statements.SET_PIPELINE_OWNER
+            return bool(self._one_row("set_pipeline_owner", statement, parameters)[0])
+
     # ---------------------------------------------------------------- how calls are made
     def _change_range(
         self, name: str, pipeline_id: str, from_time: Time, to_time: Time, reason: str

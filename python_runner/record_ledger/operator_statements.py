@@ -83,3 +83,6 @@ limit 1
 PAUSE_PIPELINE = "select record_ledger.pause_pipeline(%(pipeline_id)s::text, %(reason)s::text)"
 RESUME_PIPELINE = "select record_ledger.resume_pipeline(%(pipeline_id)s::text, %(reason)s::text)"
 RETIRE_PIPELINE = "select record_ledger.retire_pipeline(%(pipeline_id)s::text, %(reason)s::text)"
+SET_PIPELINE_OWNER = """
+select record_ledger.set_pipeline_owner(%(pipeline_id)s::text, %(role)s::text)
+"""

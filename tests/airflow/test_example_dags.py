@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from record_ledger import RecordLedger
 from tests.airflow.conftest import as_connection
@@ -136,18 +137,17 @@ def test_the_shell_fails_the_record_when_the_work_fails(run_dag, ledger, noon):
 
 @pytest.mark.parametrize("dag_id", ["example_shell", "example_exec", "orders_by_shell"])
 def test_the_shell_connects_no_less_safely_than_the_connection_says(
-    dags, connection, ledger_dsn, monkeypatch, dag_id
+    dags, connection, ledger_dsn, monkeypatch, context, dag_id
 ):
-    from airflow.sdk.execution_time.context import ConnectionAccessor
+    task = dags[dag_id].roots[0]
 
-    def rendered():
-        task = dags[dag_id].roots[0]
-        return task.render_template(task.env, {"conn": ConnectionAccessor(), "ti": None})
+    def handed_on():
+        return conninfo_to_dict(task.get_env(context())["RECORD_LEDGER_DSN"])
 
-    assert rendered()["PGSSLMODE"] == "prefer"
+    assert handed_on() == conninfo_to_dict(ledger_dsn)
     stricter = as_connection(ledger_dsn, sslmode="verify-full")
     monkeypatch.setenv("AIRFLOW_CONN_RECORD_LEDGER_DEFAULT", stricter)
-    assert rendered()["PGSSLMODE"] == "verify-full"
+    assert handed_on()["sslmode"] == "verify-full"
 
 
 def test_a_command_per_window_is_one_task(run_dag, ledger, noon):

@@ -79,7 +79,7 @@ def test_airflow_lists_the_package_and_all_that_is_in_it(airflow_home):
     }
     assert documented == {
         f"record_ledger.airflow.{name}"
-        for name in ("passing", "ending", "sensors", "hook", "triggers")
+        for name in ("passing", "ending", "bash", "sensors", "hook", "triggers")
     }
 
 
@@ -132,7 +132,7 @@ def test_every_template_field_is_an_argument(airflow_home):
     operators = [
         getattr(package, name) for name in package.__all__ if name.endswith(("Operator", "Sensor"))
     ]
-    assert len(operators) == 5
+    assert len(operators) == 6
     for operator in operators:
         assert set(operator.template_fields) <= set(inspect.signature(operator).parameters)
         assert "conn_id" in operator.template_fields

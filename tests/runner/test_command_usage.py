@@ -66,7 +66,7 @@ def test_help_and_version_exit_0(command):
     for name in (
         "demo", "deploy", "run", "exec", "complete", "fail", "release", "heartbeat", "status",
         "why", "plan", "history", "as-of", "waive", "reopen", "expire", "cancel", "backfill",
-        "pause", "resume", "retire", "archive", "doctor",
+        "pause", "resume", "retire", "set-owner", "archive", "doctor",
     ):  # fmt: skip
         assert command(name, "--help").code == 0
         assert name in listed

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .assets import pipeline_asset
+    from .bash import RecordLedgerBashOperator
     from .claims import HeldClaim, keeping_claim, keeps_claim
     from .context import task_run_id
     from .counting import observe_record
@@ -32,6 +33,7 @@ __all__ = [
     "FailRecordOperator",
     "HeldClaim",
     "PassValidRecordsOperator",
+    "RecordLedgerBashOperator",
     "RecordLedgerHook",
     "StoreNewAndPassValidRecordOperator",
     "ValidRecordSensor",
@@ -50,6 +52,7 @@ __all__ = [
 
 _MODULES = {
     "assets": ("pipeline_asset",),
+    "bash": ("RecordLedgerBashOperator",),
     "claims": ("HeldClaim", "keeping_claim", "keeps_claim"),
     "context": ("task_run_id",),
     "counting": ("observe_record",),

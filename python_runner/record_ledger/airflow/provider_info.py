@@ -21,7 +21,11 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": _INTEGRATION,
-                "python-modules": [f"{_PACKAGE}.passing", f"{_PACKAGE}.ending"],
+                "python-modules": [
+                    f"{_PACKAGE}.passing",
+                    f"{_PACKAGE}.ending",
+                    f"{_PACKAGE}.bash",
+                ],
             }
         ],
         "sensors": [{"integration-name": _INTEGRATION, "python-modules": [f"{_PACKAGE}.sensors"]}],

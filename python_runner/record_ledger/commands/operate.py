@@ -1,4 +1,4 @@
-"""What a person does to records and pipelines: waive, reopen, cancel, backfill, pause, retire."""
+"""What a person does to records and pipelines: waive, reopen, cancel, backfill, pause, retire, own."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from record_ledger.records import Record
 
 _DRY_RUN = "Dry run: nothing was written."
+# A pipeline without an owner.
+_ANY_RUNNER = "(any runner)"
 # range_effects, of a window that lies across an end of the range.
 _CUT = "only a part of its window lies in the range"
 _WHEN_RUNS_LEARN = (
@@ -179,6 +181,20 @@ def resume(args: Namespace) -> int:
 def retire(args: Namespace) -> int:
     """Pauses a pipeline for good, and keeps its history."""
     return _change_pipeline(args, "retire")
+
+
+def set_owner(args: Namespace) -> int:
+    """Gives a pipeline to a role, or back to all runners."""
+    with opened(args) as ledger:
+        before = ledger.pipelines(args.pipeline)
+        ledger.set_pipeline_owner(args.pipeline, None if args.has_no_owner else args.role)
+        after = ledger.pipelines(args.pipeline)
+    was, now = before[0]["owner_role"], after[0]["owner_role"]
+    if not args.json:
+        shown = [_ANY_RUNNER if role is None else role for role in (was, now)]
+        print_table(["PIPELINE", "WAS OWNED BY", "IS OWNED BY"], [[args.pipeline, *shown]])
+    print_json({"operation": "set-owner", "pipeline_id": args.pipeline, "was": was, "is": now})
+    return PROCEED
 
 
 def _change_pipeline(args: Namespace, operation: str) -> int:

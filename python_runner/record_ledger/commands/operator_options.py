@@ -47,6 +47,18 @@ def add_operations(commands: Any, command: Callable[..., argparse.ArgumentParser
         on_pipeline = command(commands, name, f"operate.{name}", help_text)
         _add_pipeline(on_pipeline)
         _add_how(on_pipeline, reason_is_required=name != "resume")
+    owner = command(
+        commands, "set-owner", "operate.set_owner", "give a pipeline to a role, or to all runners"
+    )
+    _add_pipeline(owner)
+    to_whom = owner.add_mutually_exclusive_group(required=True)
+    to_whom.add_argument(
+        "role", metavar="ROLE", nargs="?", help="only its members act in the pipeline from then on"
+    )
+    to_whom.add_argument(
+        "--none", dest="has_no_owner", action="store_true", help="every runner may act in it again"
+    )
+    _add_json(owner)
 
 
 def _add_pipeline(command: argparse.ArgumentParser) -> None:
@@ -69,4 +81,8 @@ def _add_how(command: argparse.ArgumentParser, *, reason_is_required: bool) -> N
     command.add_argument(
         "--dry-run", action="store_true", help="show what would change and write nothing"
     )
+    _add_json(command)
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="print the JSON object only")

@@ -1,22 +1,15 @@
-"""Without a line of Python in the tasks: BashOperator skips on exit code 99."""
+"""Without a line of Python in the tasks: a shell task is skipped on exit code 99."""
 
 from __future__ import annotations
 
 import datetime as dt
 
 from airflow.providers.common.compat.sdk import DAG
-from airflow.providers.standard.operators.bash import BashOperator
 
-# The command line finds its database as psql does. The workers' environment may name it already;
-# here the tasks take it from Airflow's connection. Airflow masks the password where it shows them.
-ENVIRONMENT = {
-    "PGHOST": "{{ conn.record_ledger_default.host }}",
-    "PGPORT": "{{ conn.record_ledger_default.port or 5432 }}",
-    "PGUSER": "{{ conn.record_ledger_default.login }}",
-    "PGPASSWORD": "{{ conn.record_ledger_default.password or '' }}",
-    "PGDATABASE": "{{ conn.record_ledger_default.schema }}",
-    "PGSSLMODE": "{{ conn.record_ledger_default.extra_dejson.get('sslmode', 'prefer') }}",
-}
+from record_ledger.airflow import RecordLedgerBashOperator
+
+# The operator puts Airflow's connection record_ledger_default into the environment of the command.
+# Written into `env`, a template field, its password would be stored and shown rendered.
 CONFIG = """
 {
     "timezone": "UTC",
@@ -25,7 +18,7 @@ CONFIG = """
     "default_record": {"pipeline_id": "example_shell"}
 }
 """
-PASSED = {**ENVIRONMENT, "PASSED": "{{ ti.xcom_pull('pass_record') }}"}
+PASSED = {"PASSED": "{{ ti.xcom_pull('pass_record') }}"}
 
 with DAG(
     dag_id="example_shell",
@@ -38,22 +31,22 @@ with DAG(
     tags=["record-ledger", "example"],
 ):
     # The last line of its output, one JSON object, is the task's XCom.
-    passed = BashOperator(
+    passed = RecordLedgerBashOperator(
         task_id="pass_record",
         bash_command='record-ledger run --config - <<<"$CONFIG"',
-        env={**ENVIRONMENT, "CONFIG": CONFIG},
+        env={"CONFIG": CONFIG},
     )
-    copy = BashOperator(
+    copy = RecordLedgerBashOperator(
         task_id="copy",
         bash_command=(
             'record-ledger heartbeat --record - <<<"$PASSED" && exit {{ params.exit_code }}'
         ),
     )
-    complete = BashOperator(
+    complete = RecordLedgerBashOperator(
         task_id="complete_record",
         bash_command='record-ledger complete --record - <<<"$PASSED"',
     )
-    fail = BashOperator(
+    fail = RecordLedgerBashOperator(
         task_id="fail_record",
         bash_command='record-ledger fail --record - --error "see the log of copy" <<<"$PASSED"',
         trigger_rule="one_failed",
@@ -69,11 +62,11 @@ with DAG(
     tags=["record-ledger", "example"],
 ):
     # All in one task, with heartbeats: what follows the dashes is run for one window.
-    BashOperator(
+    RecordLedgerBashOperator(
         task_id="copy",
         bash_command=(
             "record-ledger exec --config - -- sh -c 'echo \"$RECORD_LEDGER_WINDOW_START_TIME\"' "
             '<<<"$CONFIG"'
         ),
-        env={**ENVIRONMENT, "CONFIG": CONFIG.replace("example_shell", "example_exec")},
+        env={"CONFIG": CONFIG.replace("example_shell", "example_exec")},
     )
