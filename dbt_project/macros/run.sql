@@ -164,15 +164,29 @@
 #}
 {% macro refuse_lost_claim(record) %}
     {%- set held -%}
-        select pg_catalog.count(*)
-        from record_ledger.pipeline_records
-        where pipeline_id = {{ record_ledger.text_literal(record.pipeline_id) }}
-            and window_start_time = {{ record_ledger.text_literal(record.window_start_time) }}
-            and claim_token = {{ record.claim_token }} and status = 'IN_PROGRESS'
+        select
+            (
+                select pg_catalog.count(*)
+                from record_ledger.pipeline_records
+                where pipeline_id = {{ record_ledger.text_literal(record.pipeline_id) }}
+                    and window_start_time
+                        = {{ record_ledger.text_literal(record.window_start_time) }}
+                    and claim_token = {{ record.claim_token }} and status = 'IN_PROGRESS'
+            ),
+            'cancelled by ' || s.cancelled_by || ': ' || s.reason
+        from record_ledger.claim_state(
+            {{ record_ledger.text_literal(record.pipeline_id) }}, {{ record.claim_token }}
+        ) as s
     {%- endset -%}
-    {%- if run_query(held).columns[0].values()[0] == 0 -%}
+    {%- set found = run_query(held).rows[0] -%}
+    {%- if found[0] == 0 -%}
         {#- Which raises what became of the claim. -#}
         {%- do run_query(record_ledger.extension_sql(record)) -%}
+    {%- elif found[1] -%}
+        {{ exceptions.raise_compiler_error(
+            "the claim on window " ~ record.window_start_time ~ " of pipeline "
+            ~ record.pipeline_id ~ " was " ~ found[1]
+        ) }}
     {%- endif -%}
 {% endmacro %}
 

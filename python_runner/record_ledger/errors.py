@@ -52,8 +52,8 @@ class ClaimLost(LedgerError):
 class ClaimCancelled(LedgerError):
     """An operator wants the work to stop (`cancel_records`); the claim is still held until it has.
 
-    `cancelled_by` says who, `reason` why. It is no ClaimLost: the run that stops ends its claim,
-    and the record has failed for good then.
+    `cancelled_by` says who, `reason` why. It is not a ClaimLost: the run that stops ends its claim,
+    and the record then has failed for good.
     """
 
     cancelled_by: str = ""
@@ -71,7 +71,8 @@ class ClaimCancelled(LedgerError):
         return error
 
     def __reduce__(self) -> tuple[object, ...]:
-        return ClaimCancelled.by, (self.cancelled_by, self.reason)
+        made = _restore, (type(self), self.message, self.sqlstate, self.hint)
+        return *made, {"cancelled_by": self.cancelled_by, "reason": self.reason}
 
 
 class InvalidArgument(LedgerError):

@@ -51,7 +51,8 @@ class LedgerOperator(LedgerTrust):
         """Takes records of a range back from runs known to be dead; returns how many changed.
 
         As if their leases had run out now: pending after a backoff, or failed without attempts
-        left. A run that is alive after all gets ClaimLost when it ends or extends its claim.
+        left. A run that is alive after all gets ClaimLost when it ends or extends its claim, and
+        may write until then: `cancel_records` is for those.
 
         :raises InvalidArgument: when the range holds no time, or no reason is given.
         :raises LedgerUnavailable: also when the connection was lost before the answer came.
@@ -62,9 +63,10 @@ class LedgerOperator(LedgerTrust):
     def cancel_records(self, pipeline_id: str, from_time: Time, to_time: Time, reason: str) -> int:
         """Asks the runs that hold records of a range to stop; returns how many it asks.
 
-        A run learns of it from `claim_state`. It keeps its claim until it has stopped: no second
-        run begins beside one that still writes. However the claim ends then, the record has failed
-        for good, unless the run completes it. For runs that are dead there is `expire_leases`.
+        A run that sends heartbeats learns of it within 30 s, any from `claim_state`. It keeps its
+        claim until it has stopped: no second run begins beside one that still writes. However the
+        claim ends then, the record has failed for good, unless the run completes it. For runs that
+        are dead there is `expire_leases`.
 
         :raises InvalidArgument: when the range holds no time, or no reason is given.
         :raises LedgerUnavailable: also when the connection was lost before the answer came.

@@ -46,7 +46,7 @@ RELEASE_RECORD = """
 select record_ledger.release_record(%s::text, %s::bigint, %s::timestamptz, %s::timestamptz)
 """
 # One statement says both: work that is kept alive learns in the same round trip that it is to stop.
-# It looks as of its beginning, so that a cancellation that it waited for is told by the next one.
+# It looks as of its beginning: a cancellation that it waited for is reported by the next one.
 EXTEND_LEASE = """
 select e.lease_expires_at, s.state, s.reason, s.cancelled_by, p.timezone as view_timezone,
     pg_catalog.jsonb_build_object('lease_expires_at', e.lease_expires_at at time zone p.timezone)

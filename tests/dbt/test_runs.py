@@ -155,6 +155,7 @@ FIRST = (
     '{%% do run_query("begin") %%}{%% endif %%}'
 )
 EXPIRE = FIRST % ("select record_ledger.expire_leases('orders', '-infinity', 'infinity', 'test')")
+CANCEL = FIRST % ("select record_ledger.cancel_records('orders', '-infinity', 'infinity', 'test')")
 HALF_AN_HOUR = FIRST % (
     "select setval('test_clock.microseconds', last_value + 1800 * 1000000)"
     " from test_clock.microseconds"
@@ -188,6 +189,23 @@ def test_a_run_that_loses_its_record_in_the_middle_writes_nothing_from_there_on(
     # It is not failed a second time by a run that does not hold it.
     assert "claim lost" in outcome.messages["shop-on-run-end-0"]
     assert shop.last_detail()["reason"] == "test"
+
+
+def test_a_cancelled_run_begins_no_other_model_and_its_record_has_failed_for_good(shop):
+    shop.open()
+    shop.clock.set("2026-03-31T12:00:00Z")
+    begin(shop, "order_shares", CANCEL)
+
+    outcome = shop("build", run_id="a")
+
+    assert "order_shares" in outcome.named("error")
+    assert "was cancelled by postgres: test" in outcome.messages["order_shares"]
+    assert not shop.has("order_shares")
+    assert shop.loaded() == [("2026-03-28", 48)]
+    assert shop.records() == [("2026-03-28", "FAILED", 1, "a")]
+    detail = shop.last_detail()
+    assert (detail["cancelled_by"], detail["cancel_reason"]) == ("postgres", "test")
+    assert "was cancelled by postgres: test" in detail["error"]
 
 
 def test_what_a_model_wrote_is_rolled_back_when_its_record_is_lost_as_it_ends(shop):

@@ -401,14 +401,19 @@ def test_the_claim_is_kept_until_a_cancelled_command_has_stopped(
         f"trap 'echo > {tmp_path}/told; read x <{tmp_path}/go; exit 3' TERM; "
         f"echo > {tmp_path}/on; while :; do sleep 0.01; done"
     )
-    done = started("--config", file, "--grace", "60", *shell(script))
+    done = started("--config", file, "--run-id", "r", "--grace", "60", *shell(script))
     content(tmp_path / "on")
     cancel()
     until((tmp_path / "told").exists, "a signal")
+    wanted = json.loads(file.read_text())
     for _ in range(3):
         before = first(runner)["lease_expires_at"]
         clock.advance("2s")
         until(lambda before=before: first(runner)["lease_expires_at"] > before, "a beat")
+        # No second command begins on it, nor one of the same run.
+        assert runner.store_new_and_pass_valid_record(wanted, "r").verdict == "LEASED"
+        taken = runner.store_new_and_pass_valid_record(wanted).record
+        assert taken is None or taken["window_start_time"] > first(runner)["window_start_time"]
         assert first(runner)["status"] == "IN_PROGRESS"
     (tmp_path / "go").write_text("on\n")
 

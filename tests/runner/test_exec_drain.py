@@ -51,6 +51,7 @@ def test_a_drain_goes_on_until_nothing_is_valid(run, runner):
         "pipeline_id": "orders",
         "completed": 3,
         "failed": 0,
+        "cancelled": 0,
         "lost": 0,
         "released": 0,
         "verdict": "NO_RECORDS",

@@ -338,3 +338,71 @@ def test_whoever_comes_second_sees_what_the_first_left(ledger, connect, in_backg
     ending.result()
     assert record_of(ledger, third.start)["status"] == "FAILED"
     audit(ledger)
+
+
+def test_a_pass_waits_for_a_cancellation_and_hands_the_record_to_nobody(
+    ledger, connect, in_background, clock, given
+):
+    """A run asks again while its claim is cancelled; its own pass would give it a newer one."""
+    clock.set(hour(6))
+    register(ledger, given)
+    store(ledger, PIPELINE)
+    held = pass_valid(ledger, PIPELINE, "a")
+    operator = connect(autocommit=False)
+    assert operate(operator, "cancel", hour(0), hour(1), WHY) == 1
+    asking = in_background(
+        connect(), "select (record_ledger.pass_valid_record(%s, 'a')).verdict", [PIPELINE]
+    )
+    asking.wait_until_blocked()
+    operator.commit()
+    assert asking.rows() == [("LEASED",)]
+    assert claim_state(ledger, held.token) == ("cancelled", WHY, who(ledger))
+    # And the other way round: what the pass gave it is what is cancelled.
+    clock.advance("1h")
+    run = connect(autocommit=False)
+    other = pass_valid(run, PIPELINE, "b")
+    cancelling = in_background(
+        connect(),
+        "select record_ledger.cancel_records(%s, %s, %s, 'why')",
+        [PIPELINE, hour(1), hour(2)],
+    )
+    cancelling.wait_until_blocked()
+    run.commit()
+    assert cancelling.rows() == [(1,)]
+    assert other.start == hour(1)
+    assert claim_state(ledger, other.token)[0] == "cancelled"
+    audit(ledger)
+
+
+def test_a_cancellation_and_the_end_of_the_lease_leave_the_record_failed(
+    ledger, connect, in_background, clock, given
+):
+    clock.set(hour(6))
+    register(ledger, given)
+    store(ledger, PIPELINE)
+    pass_valid(ledger, PIPELINE, "a")
+    clock.advance("31m")
+    operator = connect(autocommit=False)
+    assert operate(operator, "cancel", hour(0), hour(1), WHY) == 1
+    collecting = in_background(
+        connect(), "select (record_ledger.pass_valid_record(%s, 'b')).verdict", [PIPELINE]
+    )
+    collecting.wait_until_blocked()
+    operator.commit()
+    assert collecting.rows() == [("READY",)]
+    found = record_of(ledger, hour(0))
+    assert (found["status"], found["last_event"]) == ("FAILED", "lease_expired")
+    # The other way round the pass has taken it back, and there is nothing to cancel.
+    clock.advance("31m")
+    run = connect(autocommit=False)
+    pass_valid(run, PIPELINE, "c")
+    cancelling = in_background(
+        connect(),
+        "select record_ledger.cancel_records(%s, %s, %s, 'why')",
+        [PIPELINE, hour(1), hour(2)],
+    )
+    cancelling.wait_until_blocked()
+    run.commit()
+    assert cancelling.rows() == [(0,)]
+    assert record_of(ledger, hour(1))["status"] == "PENDING"
+    audit(ledger)

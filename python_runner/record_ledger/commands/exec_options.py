@@ -10,7 +10,8 @@ EPILOG = """\
 The command finds the record in RECORD_LEDGER_RECORD and the like, and whole in the file that
 RECORD_LEDGER_RECORD_FILE names; the ledger in RECORD_LEDGER_DSN, without a password of --dsn. The
 lease is extended while it runs. Exit code 0 of the command completes the record when its standard
-output was written; any other end fails it.
+output was written; any other end fails it. `record-ledger cancel` has the command stopped within
+30 s, as by SIGTERM; the record then fails for good.
 
 A template within a program's text (sh -c 'cat {{ file }}') makes a field's text code. The safe
 forms: sh -c 'cat -- "$RECORD_LEDGER_FIELD_FILE"', and cat -- '{{ file }}'.
@@ -19,8 +20,8 @@ A run has one record. With a fixed --run-id one window is processed, ever: name 
 --run-id "nightly-$(date +%F)", or leave the option out. With --drain or --jobs the records are
 passed to the runs ID/1, ID/2 ... of a --run-id ID.
 
-exit codes: 0 as the command, 1 it failed, its output could not be written or the claim was lost,
-99 no record was passed, 130, 143 and 129 after Ctrl-C, SIGTERM and SIGHUP, which are passed on to
+exit codes: 0 as the command, 1 it failed or was cancelled, its output could not be written or the
+claim was lost, 99 no record was passed, 130, 143 and 129 after Ctrl-C, SIGTERM and SIGHUP, which are passed on to
 the command
 """
 _LONGEST_GRACE = 86400.0

@@ -157,7 +157,10 @@ def _add_work(commands: Any) -> None:
         help="pass it to no run before then; ISO 8601, without an offset the pipeline's local time",
     )
     heartbeat = _command(
-        commands, "heartbeat", "work.heartbeat", "keep a passed record claimed for another lease"
+        commands,
+        "heartbeat",
+        "work.heartbeat",
+        "keep a passed record claimed for another lease, and say when it is cancelled",
     )
     _add_claim(heartbeat)
 
