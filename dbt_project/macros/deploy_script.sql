@@ -3163,7 +3163,7 @@ comment on function record_ledger.due_windows(
 -- record_ledger.duration: reads a config's duration ('1d', '1d2h30m20s', 'PT26H') as elapsed time.
 -- Null when the text is no duration: bare numbers, months, years and infinity are none. 1d is 24 h on every day.
 -- Units may be in any case but for M and MS, which others read as months: minutes are m, milliseconds ms.
--- Read by: config_problems, read_config, is_same_config, recount_ages, start_problem, and status --fail-on of the runner.
+-- Read by: config_problems, read_config, is_same_config, recount_ages, start_problem; status --fail-on of the runner.
 -- Rules: units are required; a sign is read, and judged by the caller.
 create or replace function record_ledger.duration(duration_text text)
 returns interval
@@ -3745,6 +3745,7 @@ create or replace function record_ledger.json_problem(value jsonb, max_bytes int
 returns text
 language plpgsql
 immutable
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_bytes constant integer := octet_length(value::text);
@@ -4231,7 +4232,10 @@ begin
         || to_char(
             greatest(v_offset, -v_offset),
             -- Offsets of the nineteenth century have seconds.
-            case when extract(second from v_offset) = 0::numeric then 'HH24:MI' else 'HH24:MI:SS' end
+            case
+                when extract(second from v_offset) = 0::numeric then 'HH24:MI'
+                else 'HH24:MI:SS'
+            end
         );
 end
 $$;
@@ -5623,7 +5627,8 @@ comment on function record_ledger.record_json(record_ledger.record, text) is
 -- record_ledger.record_verdict: the one verdict on an open record at an instant, and a sentence that says why.
 -- Where several hold, the first of: LEASE_EXPIRED, LEASED, LOST, FAILED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF,
 -- BLOCKED, AT_CAPACITY, READY. ready_at: when it can be passed as things stand; null when that depends on somebody.
--- Read by: record_verdicts, next_answer, pipeline_answer. Rules: is_stable, is_lost, retry_time, attempt_ending, shortened.
+-- Read by: record_verdicts, next_answer, pipeline_answer.
+-- Rules: is_stable, is_lost, retry_time, attempt_ending, shortened.
 create or replace function record_ledger.record_verdict(
     r record_ledger.record,
     p record_ledger.pipeline,
@@ -6140,6 +6145,7 @@ create or replace function record_ledger.shortened(content text, max_bytes integ
 returns text
 language plpgsql
 immutable strict
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_bytes constant integer := octet_length(content);
@@ -6445,8 +6451,8 @@ $$;
 comment on function record_ledger.unbuilt_reason(record_ledger.pipeline, timestamptz) is
 'Private. Why the next record of a pipeline with templates cannot be passed without its config.';
 -- record_ledger.wall_time: the local time that an ISO 8601 text without an offset states.
--- A bare date is its midnight, whether clocks show that or not; null when the text has an offset, is no such time, or is
--- not of the years 1900 to 9000.
+-- A bare date is its midnight, whether clocks show that or not. Null when the text has an offset, is no such time, or
+-- is not of the years 1900 to 9000.
 -- Read by: start_instant, twofold_time, window_time.
 -- Rules: none.
 create or replace function record_ledger.wall_time(time_text text)

@@ -6,7 +6,7 @@ knows.
 
 from __future__ import annotations
 
-from .statements import STRETCH, with_wall_times
+from .statements import with_wall_times
 
 _WINDOW = "record_ledger.window_time(%(pipeline_id)s::text, %(window_start_time)s::text)"
 
@@ -38,7 +38,7 @@ join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
 where v.pipeline_id = %(pipeline_id)s::text and /* of_window */
 order by v.window_start_time, v.observation_no
 """
-RECORD_OBSERVATIONS = with_wall_times(_READER.replace("{view}", "record_observations"), STRETCH)
+RECORD_OBSERVATIONS = with_wall_times(_READER.replace("{view}", "record_observations"), "stretch")
 ARCHIVED_RECORD_OBSERVATIONS = with_wall_times(
-    _READER.replace("{view}", "archived_record_observations"), STRETCH
+    _READER.replace("{view}", "archived_record_observations"), "stretch"
 )

@@ -83,14 +83,19 @@ _WALL_TIMES = """
         where t.key = any (%(time_columns)s::text[]) and t.value <> 'null'::jsonb
     ) as wall_times
 """
-# Of the views that have it, and of all other rows whose window is stored.
-CUT_WITH = "v.window_timezone"
-STRETCH = "record_ledger.stretch_timezone(p.pipeline_id, v.window_start_time)"
+_STRETCH = "record_ledger.stretch_timezone(p.pipeline_id, v.window_start_time)"
+# What the times of a row are in: the pipeline's zone, or that which its window was cut with, as the
+# view says it or as it is looked up for a window that is stored.
+_ZONES = {"pipeline": "p.timezone", "cut with": "v.window_timezone", "stretch": _STRETCH}
 _OF_WINDOW = "(%(instant)s::timestamptz is null or v.window_start_time = %(instant)s::timestamptz)"
 
 
-def with_wall_times(text: str, zone: str = "p.timezone") -> str:
-    """Returns a reader's text with its marks filled in; `zone` is what each row's times are in."""
+def with_wall_times(text: str, zone: str = "pipeline") -> str:
+    """Returns a reader's text with its marks filled in.
+
+    `zone` is what each row's times are in: a key of _ZONES, or an expression.
+    """
+    zone = _ZONES.get(zone, zone)
     text = text.replace("/* wall_times */", _WALL_TIMES.replace("/* zone */", zone))
     return text.replace("/* of_window */", _OF_WINDOW)
 
@@ -143,7 +148,7 @@ join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
 where %(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text
 order by v.pipeline_id
 """,
-    CUT_WITH,
+    "cut with",
 )
 RECORD_VERDICTS = with_wall_times(
     """
@@ -155,7 +160,7 @@ where (%(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text)
 order by v.pipeline_id, v.window_start_time
 limit %(limit)s::integer
 """,
-    CUT_WITH,
+    "cut with",
 )
 PIPELINE_RECORDS = with_wall_times(
     """
@@ -166,7 +171,7 @@ where v.pipeline_id = %(pipeline_id)s::text and /* of_window */
 order by v.window_start_time
 limit %(limit)s::integer
 """,
-    CUT_WITH,
+    "cut with",
 )
 RECORD_EVENTS = with_wall_times(
     """
@@ -176,7 +181,7 @@ join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
 where v.pipeline_id = %(pipeline_id)s::text and /* of_window */
 order by v.window_start_time, v.event_no
 """,
-    STRETCH,
+    "stretch",
 )
 # Up to 18 digits: a longer number is another's, and no bigint.
 LAST_RUN_NUMBER = """
@@ -207,7 +212,7 @@ where %(instant)s::timestamptz is null
     or v.window_start_time = %(instant)s::timestamptz
 order by v.run_no nulls last
 """,
-    f"case when v.is_stored then {STRETCH} else p.timezone end",
+    f"case when v.is_stored then {_STRETCH} else p.timezone end",
 )
 ARCHIVABLE_RECORDS = with_wall_times("""
 select v.*, p.timezone as view_timezone, /* wall_times */
@@ -225,7 +230,7 @@ where v.pipeline_id = %(pipeline_id)s::text and /* of_window */
 order by v.window_start_time
 limit %(limit)s::integer
 """,
-    CUT_WITH,
+    "cut with",
 )
 ARCHIVED_RECORD_EVENTS = with_wall_times(
     """
@@ -235,7 +240,7 @@ join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
 where v.pipeline_id = %(pipeline_id)s::text and /* of_window */
 order by v.window_start_time, v.event_no
 """,
-    STRETCH,
+    "stretch",
 )
 RECORDS_AS_OF = with_wall_times(
     """
@@ -245,7 +250,7 @@ join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
 where %(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text
 order by v.pipeline_id, v.window_start_time
 """,
-    STRETCH,
+    "stretch",
 )
 COUNTS_AS_OF = """
 select v.pipeline_id, v.status, pg_catalog.count(*)
@@ -291,14 +296,14 @@ join record_ledger.pipeline_progress as v on v.pipeline_id = %s::text
 # In one round trip with what follows it. It is true of that transaction alone, without a session's
 # state: each transaction begins with the default again.
 READ_COMMITTED = "set transaction_isolation to 'read committed'"
-DEFAULT_ISOLATION = "select current_setting('default_transaction_isolation')"
+DEFAULT_ISOLATION = "select pg_catalog.current_setting('default_transaction_isolation')"
 # Who holds the locks that a call of ours waits for. A pooler announces a process id of its own: the
 # call is then found by the user and the routine that it names.
 BLOCKERS = """
 with waiting as (
     select a.pid
     from pg_catalog.pg_stat_activity as a
-    where a.usename = current_user and a.datname = current_database()
+    where a.usename = current_user and a.datname = pg_catalog.current_database()
         and a.wait_event_type = 'Lock'
         and (a.pid = %(pid)s::integer or a.query like %(routine)s::text)
     order by a.pid = %(pid)s::integer desc, a.query_start
@@ -306,10 +311,11 @@ with waiting as (
 )
 select b.pid, a.usename::text, nullif(a.application_name, ''), a.state,
     extract(
-        epoch from clock_timestamp() - coalesce(a.state_change, a.xact_start, a.backend_start)
+        epoch from pg_catalog.clock_timestamp()
+            - coalesce(a.state_change, a.xact_start, a.backend_start)
     )::float8
 from (
-    select distinct unnest(pg_catalog.pg_blocking_pids(w.pid)) as pid from waiting as w
+    select distinct pg_catalog.unnest(pg_catalog.pg_blocking_pids(w.pid)) as pid from waiting as w
 ) as b
 left join pg_catalog.pg_stat_activity as a on a.pid = b.pid
 order by b.pid
@@ -354,21 +360,25 @@ select pg_catalog.current_setting('server_version_num')::integer, current_user,
 _DEFAULT = """
 select {columns} pg_catalog.current_setting('{setting}'), (
     select case
-        when s.setrole <> 0 and s.setdatabase <> 0 then format(
-            'the role %I in database %I', current_user, current_database()
+        when s.setrole <> 0 and s.setdatabase <> 0 then pg_catalog.format(
+            'the role %I in database %I', current_user, pg_catalog.current_database()
         )
-        when s.setrole <> 0 then format('the role %I', current_user)
-        else format('the database %I', current_database())
+        when s.setrole <> 0 then pg_catalog.format('the role %I', current_user)
+        else pg_catalog.format('the database %I', pg_catalog.current_database())
     end
     from pg_catalog.pg_db_role_setting as s
-    cross join lateral unnest(s.setconfig) as c (setting)
+    cross join lateral pg_catalog.unnest(s.setconfig) as c (setting)
     where s.setdatabase in (
-            0, (select d.oid from pg_catalog.pg_database as d where d.datname = current_database())
+            0, (
+                select d.oid
+                from pg_catalog.pg_database as d
+                where d.datname = pg_catalog.current_database()
+            )
         )
         and s.setrole in (
             0, (select r.oid from pg_catalog.pg_roles as r where r.rolname = current_user)
         )
-        and split_part(c.setting, '=', 1) = '{setting}'
+        and pg_catalog.split_part(c.setting, '=', 1) = '{setting}'
     order by s.setrole <> 0 desc, s.setdatabase <> 0 desc
     limit 1
 )
@@ -388,23 +398,27 @@ with holding as (
     join pg_catalog.pg_stat_activity as a on a.pid = l.pid
     where n.nspname = 'record_ledger' and l.granted
         and l.database = (
-            select d.oid from pg_catalog.pg_database as d where d.datname = current_database()
+            select d.oid
+            from pg_catalog.pg_database as d
+            where d.datname = pg_catalog.current_database()
         )
         and l.mode not in ('AccessShareLock')
         and a.state in ('idle in transaction', 'idle in transaction (aborted)')
-        and a.state_change <= clock_timestamp() - make_interval(secs => %(seconds)s::float8)
+        and a.state_change
+            <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %(seconds)s::float8)
 ),
 
 blocking as (
-    select distinct unnest(pg_catalog.pg_blocking_pids(l.pid)) as pid
+    select distinct pg_catalog.unnest(pg_catalog.pg_blocking_pids(l.pid)) as pid
     from pg_catalog.pg_locks as l
     join pg_catalog.pg_stat_activity as a on a.pid = l.pid
-    where not l.granted and a.datname = current_database()
-        and l.waitstart <= clock_timestamp() - make_interval(secs => %(seconds)s::float8)
+    where not l.granted and a.datname = pg_catalog.current_database()
+        and l.waitstart
+            <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %(seconds)s::float8)
 )
 select a.pid, a.usename::text, nullif(a.application_name, ''), a.state,
     extract(
-        epoch from clock_timestamp() - coalesce(a.state_change, a.xact_start)
+        epoch from pg_catalog.clock_timestamp() - coalesce(a.state_change, a.xact_start)
     )::float8
 from pg_catalog.pg_stat_activity as a
 where a.pid in (select h.pid from holding as h union select b.pid from blocking as b)
@@ -480,15 +494,16 @@ PUBLICATIONS = """
 with tables as (
     select c.oid, c.relname::text as name
     from pg_catalog.pg_class as c
-    where c.relnamespace = to_regnamespace('record_ledger') and c.relkind in ('r', 'p')
+    where c.relnamespace = pg_catalog.to_regnamespace('record_ledger')::oid
+        and c.relkind in ('r', 'p')
         and not c.relispartition
 ), published as (
     select t.pubname::text as pubname, coalesce(r.relname::text, t.tablename::text) as name
     from pg_catalog.pg_publication_tables as t
     left join pg_catalog.pg_class as r
         on r.oid = pg_catalog.pg_partition_root(
-            to_regclass(pg_catalog.format('%I.%I', t.schemaname, t.tablename))
-        )
+            pg_catalog.to_regclass(pg_catalog.format('%I.%I', t.schemaname, t.tablename))
+        )::oid
     where t.schemaname = 'record_ledger'
 )
 select p.pubname::text, p.pubviaroot,
@@ -515,10 +530,10 @@ select distinct s.subname::text, s.subenabled
 from pg_catalog.pg_subscription as s
 join pg_catalog.pg_subscription_rel as r on r.srsubid = s.oid
 join pg_catalog.pg_class as c on c.oid = r.srrelid
-where c.relnamespace = to_regnamespace('record_ledger')
+where c.relnamespace = pg_catalog.to_regnamespace('record_ledger')::oid
 order by 1
 """
-REPLICATION_ROLE = "select current_setting('session_replication_role')"
+REPLICATION_ROLE = "select pg_catalog.current_setting('session_replication_role')"
 # Pipelines whose configs have returned more than once within an hour: see register_config.
 CONFIGS_IN_TURN = """
 select e.pipeline_id, pg_catalog.count(*),

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from .statements import CUT_WITH, STRETCH, with_wall_times
+from .statements import with_wall_times
 
 RECORDS_AT_RISK = with_wall_times(
     """
@@ -17,7 +17,7 @@ where (%(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text)
 order by v.source_kept_until, v.pipeline_id
 limit %(limit)s::integer
 """,
-    CUT_WITH,
+    "cut with",
 )
 RECOUNT_DUE = with_wall_times(
     """
@@ -26,7 +26,7 @@ from record_ledger.recount_due(%(pipeline_id)s::text) with ordinality as v
 left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
 order by v.ordinality
 """,
-    STRETCH,
+    "stretch",
 )
 CHANGED_RECORDS = with_wall_times(
     """
@@ -36,7 +36,7 @@ join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
 where %(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text
 order by v.pipeline_id, v.window_start_time
 """,
-    CUT_WITH,
+    "cut with",
 )
 # No times of the clock, and numbers that JSON has: a sum of counts may be more than a bigint.
 PIPELINE_LATENESS = """

@@ -7,6 +7,7 @@ create or replace function record_ledger.json_problem(value jsonb, max_bytes int
 returns text
 language plpgsql
 immutable
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_bytes constant integer := octet_length(value::text);

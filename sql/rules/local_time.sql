@@ -17,7 +17,10 @@ begin
         || to_char(
             greatest(v_offset, -v_offset),
             -- Offsets of the nineteenth century have seconds.
-            case when extract(second from v_offset) = 0::numeric then 'HH24:MI' else 'HH24:MI:SS' end
+            case
+                when extract(second from v_offset) = 0::numeric then 'HH24:MI'
+                else 'HH24:MI:SS'
+            end
         );
 end
 $$;

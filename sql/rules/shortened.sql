@@ -7,6 +7,7 @@ create or replace function record_ledger.shortened(content text, max_bytes integ
 returns text
 language plpgsql
 immutable strict
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_bytes constant integer := octet_length(content);

@@ -98,12 +98,13 @@ def test_a_field_that_is_too_long_for_a_variable_is_in_the_file(look, length):
         assert "instead=RECORD_LEDGER_RECORD_FILE" in done.err
 
 
-def test_many_fields_that_are_too_long_together_are_in_the_file(look):
-    fields = {f"f{number}": "x" * 100_000 for number in range(80)}
+def test_many_fields_that_are_too_long_together_are_in_the_file(look, monkeypatch):
+    fields = {f"f{number}": "x" * 2_500 for number in range(80)}
+    monkeypatch.setattr("record_ledger.commands.environment._MOST_TOGETHER", 128 * 1024)
 
     found, done = look(fields)
 
-    assert found["record"]["f79"] == "x" * 100_000
+    assert found["record"]["f79"] == "x" * 2_500
     assert "RECORD_LEDGER_CLAIM_TOKEN" in found["names"]
     assert 'reason="the system takes no more in all"' in done.err
 

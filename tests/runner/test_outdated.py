@@ -129,12 +129,15 @@ def test_a_call_that_is_asked_for_more_and_more_ends(runner, config, monkeypatch
         "window_start_time": "2026-11-21T00:00:00-08:00",
         "window_end_time": "2026-11-21T02:00:00-08:00",
         "time_interval": "2h",
+        "timezone": "America/Los_Angeles",
         "config_version": 1,
     }
     asked = {"exit_dag": True, "verdict": "INCOMPLETE", "reason": "1 windows wait", "record": None}
     asked["to_build"] = [window]
     calls = []
-    monkeypatch.setattr(runner, "_one_row", lambda *arguments: calls.append(arguments) or (asked,))
+    monkeypatch.setattr(
+        runner, "_one_row", lambda *given, **options: calls.append(given) or (asked,)
+    )
 
     answer = runner.store_new_and_pass_valid_record(config("orders", fields={"path": PATH}))
 
