@@ -3737,8 +3737,9 @@ $$;
 comment on function record_ledger.iso_time(timestamptz) is
 'An instant in ISO 8601 with the offset of the session''s time zone.';
 -- record_ledger.json_problem: why a JSON value is not one that every reader of the ledger can read; null when it is.
--- Numbers of 300 digits and 400 decimals (the smallest double has 343), 100 levels and max_bytes at most: a driver refuses what is longer or deeper, and one row that
--- cannot be read would break the overview of all pipelines. max_bytes keeps one call from storing gigabytes.
+-- Numbers of 300 digits and 400 decimals (a double has fewer), 100 levels and max_bytes at most: a driver refuses what
+-- is longer or deeper, and one row that cannot be read would break the overview of all pipelines. max_bytes keeps one
+-- call from storing gigabytes.
 -- Read by: check_detail, config_problems, built_problem.
 -- Rules: none.
 create or replace function record_ledger.json_problem(value jsonb, max_bytes integer)
@@ -4195,6 +4196,7 @@ create or replace function record_ledger.local_instants(local_time timestamp, ti
 returns timestamptz[]
 language plpgsql
 immutable strict
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_first constant timestamptz := record_ledger.local_instant(
@@ -6402,6 +6404,7 @@ create or replace function record_ledger.twofold_time(time_text text, timezone t
 returns text
 language plpgsql
 stable strict
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_instants timestamptz[];
@@ -6459,6 +6462,7 @@ create or replace function record_ledger.wall_time(time_text text)
 returns timestamp
 language plpgsql
 stable strict
+set search_path = pg_catalog, pg_temp
 as $$
 begin
     if time_text
@@ -9846,7 +9850,8 @@ begin
         if v_problem is not null then
             raise exception '%', v_problem
                 using errcode = 'RL005',
-                hint = 'Send back what to_build names. A runner older than 0.5.0 names less: upgrade it.';
+                hint = 'Send back what to_build names. '
+                    'A runner older than 0.5.0 names less: upgrade it.';
         end if;
     else
         select l.window_end_time into v_next_start
@@ -9953,7 +9958,8 @@ begin
     if v_problem is not null then
         raise exception '%', v_problem
             using errcode = 'RL005',
-            hint = 'Send back what to_build names. A runner older than 0.5.0 names less: upgrade it.';
+            hint = 'Send back what to_build names. '
+                'A runner older than 0.5.0 names less: upgrade it.';
     end if;
     perform record_ledger.build_records(p, built, v_now);
     stored_count := record_ledger.store_windows(p, nullif(built, '[]'), v_now);

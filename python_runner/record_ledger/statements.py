@@ -360,10 +360,10 @@ select pg_catalog.current_setting('server_version_num')::integer, current_user,
 _DEFAULT = """
 select {columns} pg_catalog.current_setting('{setting}'), (
     select case
-        when s.setrole <> 0 and s.setdatabase <> 0 then pg_catalog.format(
+        when s.setrole <> 0::oid and s.setdatabase <> 0::oid then pg_catalog.format(
             'the role %I in database %I', current_user, pg_catalog.current_database()
         )
-        when s.setrole <> 0 then pg_catalog.format('the role %I', current_user)
+        when s.setrole <> 0::oid then pg_catalog.format('the role %I', current_user)
         else pg_catalog.format('the database %I', pg_catalog.current_database())
     end
     from pg_catalog.pg_db_role_setting as s
@@ -379,7 +379,7 @@ select {columns} pg_catalog.current_setting('{setting}'), (
             0, (select r.oid from pg_catalog.pg_roles as r where r.rolname = current_user)
         )
         and pg_catalog.split_part(c.setting, '=', 1) = '{setting}'
-    order by s.setrole <> 0 desc, s.setdatabase <> 0 desc
+    order by s.setrole <> 0::oid desc, s.setdatabase <> 0::oid desc
     limit 1
 )
 """

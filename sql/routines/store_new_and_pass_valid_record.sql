@@ -69,7 +69,8 @@ begin
         if v_problem is not null then
             raise exception '%', v_problem
                 using errcode = 'RL005',
-                hint = 'Send back what to_build names. A runner older than 0.5.0 names less: upgrade it.';
+                hint = 'Send back what to_build names. '
+                    'A runner older than 0.5.0 names less: upgrade it.';
         end if;
     else
         select l.window_end_time into v_next_start

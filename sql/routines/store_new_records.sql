@@ -22,7 +22,8 @@ begin
     if v_problem is not null then
         raise exception '%', v_problem
             using errcode = 'RL005',
-            hint = 'Send back what to_build names. A runner older than 0.5.0 names less: upgrade it.';
+            hint = 'Send back what to_build names. '
+                'A runner older than 0.5.0 names less: upgrade it.';
     end if;
     perform record_ledger.build_records(p, built, v_now);
     stored_count := record_ledger.store_windows(p, nullif(built, '[]'), v_now);

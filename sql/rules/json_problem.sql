@@ -1,6 +1,7 @@
 -- record_ledger.json_problem: why a JSON value is not one that every reader of the ledger can read; null when it is.
--- Numbers of 300 digits and 400 decimals (the smallest double has 343), 100 levels and max_bytes at most: a driver refuses what is longer or deeper, and one row that
--- cannot be read would break the overview of all pipelines. max_bytes keeps one call from storing gigabytes.
+-- Numbers of 300 digits and 400 decimals (a double has fewer), 100 levels and max_bytes at most: a driver refuses what
+-- is longer or deeper, and one row that cannot be read would break the overview of all pipelines. max_bytes keeps one
+-- call from storing gigabytes.
 -- Read by: check_detail, config_problems, built_problem.
 -- Rules: none.
 create or replace function record_ledger.json_problem(value jsonb, max_bytes integer)

@@ -6,6 +6,7 @@ create or replace function record_ledger.local_instants(local_time timestamp, ti
 returns timestamptz[]
 language plpgsql
 immutable strict
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_first constant timestamptz := record_ledger.local_instant(

@@ -6,6 +6,7 @@ create or replace function record_ledger.twofold_time(time_text text, timezone t
 returns text
 language plpgsql
 stable strict
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_instants timestamptz[];

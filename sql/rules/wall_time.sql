@@ -7,6 +7,7 @@ create or replace function record_ledger.wall_time(time_text text)
 returns timestamp
 language plpgsql
 stable strict
+set search_path = pg_catalog, pg_temp
 as $$
 begin
     if time_text
