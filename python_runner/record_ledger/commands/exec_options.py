@@ -18,8 +18,8 @@ A run has one record. With a fixed --run-id one window is processed, ever: name 
 passed to the runs ID/1, ID/2 ... of a --run-id ID.
 
 exit codes: 0 as the command, 1 it failed or was cancelled, its output could not be written or the
-claim was lost, 99 no record was passed, 130, 143 and 129 after Ctrl-C, SIGTERM and SIGHUP, which are passed on to
-the command
+claim was lost, 99 no record was passed, 130, 143 and 129 after Ctrl-C, SIGTERM and SIGHUP, which
+are passed on to the command
 """
 _LONGEST_GRACE = 86400.0
 
