@@ -9,7 +9,7 @@ language sql
 immutable
 as $$
     select case
-        when last_detail ? 'cancelled_by' then format(
+        when last_detail ? 'cancelled_by' then pg_catalog.format(
             'it was cancelled by %s: %s',
             last_detail ->> 'cancelled_by',
             record_ledger.shortened(last_detail ->> 'cancel_reason', 1000)
