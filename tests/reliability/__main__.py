@@ -32,8 +32,8 @@ from tests.reliability.sessions import run_read_only, run_sessions
 MINUTES = 7.0
 SCENARIOS = {
     "lives": (run_lives, 45),
-    "chaos": (run_chaos, 80),
-    "restore": (run_restore, 30),
+    "chaos": (run_chaos, 75),
+    "restore": (run_restore, 35),
     "full-disk": (run_full_disk, 25),
     "failover": (run_failover, 35),
     "failover-async": (run_async_failover, 35),
