@@ -1,4 +1,4 @@
-"""The password of a connection reaches a shell command, and nothing that Airflow stores or shows."""
+"""A password of a connection reaches a shell command, and nothing that Airflow stores or shows."""
 
 from __future__ import annotations
 

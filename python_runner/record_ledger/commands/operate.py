@@ -1,4 +1,4 @@
-"""What a person does to records and pipelines: waive, reopen, cancel, backfill, pause, retire, own."""
+"""What a person does to records and pipelines: waive, reopen, cancel, pause, retire, own ..."""
 
 from __future__ import annotations
 
