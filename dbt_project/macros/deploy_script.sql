@@ -1668,7 +1668,7 @@ comment on function record_ledger.backfill_windows(
 -- Each must be {"window_start_time": ISO 8601 with offset, "window_end_time": the same, "config_version": the number
 -- that to_build gave, "fields": {...}}, and one of the config in force has exactly its fields.
 -- Read by: store_new_records, store_new_and_pass_valid_record.
--- Rules: instant.
+-- Rules: instant, json_problem, shortened.
 create or replace function record_ledger.built_problem(built jsonb, p record_ledger.pipeline)
 returns text
 language plpgsql
@@ -1723,8 +1723,11 @@ begin
             return format(
                 'built: the fields of window %s are %s; the config''s default_record has %s',
                 v_entry ->> 'window_start_time',
-                array(select k from jsonb_object_keys(v_entry -> 'fields') as k order by k),
-                v_fields
+                record_ledger.shortened(
+                    array(select k from jsonb_object_keys(v_entry -> 'fields') as k order by k)::text,
+                    2000
+                ),
+                record_ledger.shortened(v_fields::text, 2000)
             );
         end if;
     end loop;
@@ -2592,6 +2595,11 @@ begin
             'check_fields: %s is no list; give field names such as ["source_name"]',
             left(v_value::text, 80)
         );
+    -- Each record that is built is asked for each of them.
+    elsif jsonb_array_length(v_value) > 1000 then
+        v_problems := v_problems || format(
+            'check_fields: %s fields are too many; give at most 1000', jsonb_array_length(v_value)
+        );
     elsif v_value is not null then
         v_keys := array_remove(v_keys, 'pipeline_id') || array[
             'pipeline_id',
@@ -2687,6 +2695,8 @@ language sql
 immutable strict
 as $$
     select case
+        -- It stands in sentences as it is written, blanks included.
+        when octet_length(tolerance) > 255 then null
         when tolerance ~ '^[[:space:]]*[0-9]{1,18}[[:space:]]*rows?[[:space:]]*$'
             then substring(tolerance from '[0-9]+')::numeric
         when tolerance ~ '^[[:space:]]*[0-9]{1,3}([.][0-9]{1,9})?[[:space:]]*%[[:space:]]*$'
@@ -3176,7 +3186,8 @@ declare
         'weeks?|w|days?|d|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s|'
         'milliseconds?|ms|microseconds?|us';
 begin
-    if duration_text !~* (
+    -- It stands in sentences as it is written, blanks included.
+    if octet_length(duration_text) > 255 or duration_text !~* (
             '^[[:space:]]*-?([0-9]+([.][0-9]+)?[[:space:]]*(' || v_units || ')[[:space:]]*)+$'
         )
         and duration_text !~ (
@@ -4849,7 +4860,7 @@ comment on function record_ledger.next_window_start(record_ledger.pipeline, time
 -- record_ledger.no_records_reason: the sentence for a pipeline without any open record.
 -- Says when the next window is due, since that is when the next run has something to store.
 -- Read by: next_answer.
--- Rules: next_window_start.
+-- Rules: next_window_start, shortened.
 create or replace function record_ledger.no_records_reason(
     p record_ledger.pipeline, as_of timestamptz
 )
@@ -4866,7 +4877,8 @@ begin
     if p.is_retired then
         return format(
             'no record is open, and the pipeline was retired by %s at %s: %s',
-            p.paused_by, record_ledger.iso_time(p.paused_at), p.pause_reason
+            p.paused_by, record_ledger.iso_time(p.paused_at),
+            record_ledger.shortened(p.pause_reason, 1000)
         );
     end if;
     return format(
@@ -5742,7 +5754,7 @@ begin
         reason := format(
             '%s is incomplete: %s %s empty, and the pipeline''s config cannot fill it',
             v_window,
-            array_to_string(v_missing, ', '),
+            record_ledger.shortened(array_to_string(v_missing, ', '), 1000),
             case cardinality(v_missing) when 1 then 'is' else 'are' end
         );
     elsif not record_ledger.is_stable(r.window_end_time, p.x_time_back, as_of) then
@@ -5957,6 +5969,7 @@ declare
     v_near text[];
     v_stage jsonb;
     v_seen jsonb := '[]';
+    v_key_count integer;
 begin
     if required_counts is null then
         return v_problems;
@@ -5970,6 +5983,13 @@ begin
             left(required_counts::text, 80)
         );
     else
+        select count(*) into v_key_count from jsonb_object_keys(required_counts) as k;
+        if v_key_count > 20 then
+            return v_problems || format(
+                'required_counts: it has %s keys; give "stages" and, if you like, "tolerance"',
+                v_key_count
+            );
+        end if;
         for v_key in select k from jsonb_object_keys(required_counts) as k order by k loop
             if v_key <> all (v_keys) then
                 v_near := record_ledger.near_names(v_key, v_keys);
@@ -6004,6 +6024,13 @@ begin
             'required_counts: stages %s is no list; '
             'give the stages whose counts must agree, such as ["source", "target"]',
             left(v_stages::text, 80)
+        );
+    end if;
+    -- Each look at a record in progress looks for the counts of each stage.
+    if jsonb_array_length(v_stages) > 100 then
+        return v_problems || format(
+            'required_counts: %s stages are too many; give at most 100',
+            jsonb_array_length(v_stages)
         );
     end if;
     for v_stage in select e.element from jsonb_array_elements(v_stages) as e (element) loop
@@ -6483,7 +6510,7 @@ $$;
 comment on function record_ledger.wall_time(text) is
 'The local time that an ISO 8601 text without an offset states; null when it is none.';
 -- record_ledger.warn_of_misspelt_keys: raises a warning for each ignored key that looks like a misspelt one.
--- 'chek_fields' would otherwise be ignored in silence, and incomplete records passed.
+-- Of those that are ignored, it looks at the first 100. 'chek_fields' would otherwise be ignored in silence, and incomplete records passed.
 -- Read by: store_new_and_pass_valid_record, register_pipeline.
 -- Rules: config_keys, near_names.
 create or replace function record_ledger.warn_of_misspelt_keys(config jsonb)
@@ -6502,6 +6529,8 @@ begin
         ) as key
         where key <> all (record_ledger.config_keys())
         order by key
+        -- To look for near names takes a millisecond, and a config may have thousands of keys of others.
+        limit 100
     loop
         v_near := record_ledger.near_names(v_key, record_ledger.config_keys());
         if cardinality(v_near) > 0 then
@@ -8049,7 +8078,8 @@ begin
     if not found then
         perform record_ledger.raise_unknown_pipeline(is_day_sealed.pipeline_id);
     end if;
-    if is_day_sealed.local_date is null or not isfinite(is_day_sealed.local_date) then
+    -- Of the days beyond these, PostgreSQL does not know every midnight.
+    if is_day_sealed.local_date between date '0001-01-01' and date '9999-12-31' is not true then
         raise exception 'local_date: % is no day; give one such as 2026-11-22',
             coalesce(is_day_sealed.local_date::text, 'null')
             using errcode = 'RL005';
@@ -8716,7 +8746,8 @@ comment on function record_ledger.pipeline_time(text, text) is
 -- The rules of a pass played forward from an instant, with workers that ask whenever they are free, and runs that each
 -- take run_duration (by default the median of the newest completed ones) and complete.
 -- One row per run. Where fewer can be foreseen than were asked for, a last row without run_no says why.
--- Called by: plan and why of the runner, analysts. Rules: planned_passes, expected_duration.
+-- Called by: plan and why of the runner, analysts. Rules: planned_passes, expected_duration,
+-- shortened.
 create or replace function record_ledger.plan_runs(
     pipeline_id text,
     runs integer default 10,
@@ -8786,7 +8817,7 @@ begin
             case when p.is_retired then 'retired' else 'paused' end,
             p.paused_by,
             record_ledger.local_time(p.paused_at, p.timezone),
-            p.pause_reason
+            record_ledger.shortened(p.pause_reason, 1000)
         );
         return next;
         return;
@@ -8817,7 +8848,7 @@ begin
                 when s.run_no is null and s.blocked_by is null then format(
                     'no later run is passed a record: %s %s empty in the pipeline''s config, '
                     'so what becomes due is incomplete',
-                    array_to_string(p.missing_fields, ', '),
+                    record_ledger.shortened(array_to_string(p.missing_fields, ', '), 1000),
                     case cardinality(p.missing_fields) when 1 then 'is' else 'are' end
                 )
                 when s.run_no is null then format(
@@ -9471,7 +9502,7 @@ comment on function record_ledger.register_pipeline(jsonb) is
 -- claim ends as FAILED instead. Needs the current claim token, and when a window is named, that of the claim (RL004
 -- else); repeating it changes nothing.
 -- Called by: a run that was stopped before it began, or that finds that its source is not ready.
--- Rules: end_claim.
+-- Rules: end_claim, iso_time.
 create or replace function record_ledger.release_record(
     pipeline_id text,
     claim_token bigint,
@@ -9491,6 +9522,12 @@ begin
         raise exception 'not_before: infinity is not a valid time; no run would ever be passed it'
             using errcode = 'RL005',
             hint = 'Give an instant. To keep a record from all runs, waive it.';
+    end if;
+    -- A time that a client cannot read would break the overview of all pipelines.
+    if release_record.not_before >= timestamptz '9001-01-01 00:00:00+00' then
+        raise exception 'not_before: % is not a valid time; give one before the year 9001',
+            record_ledger.iso_time(release_record.not_before)
+            using errcode = 'RL005';
     end if;
     perform record_ledger.end_claim(
         pipeline_id, claim_token, window_start_time, 'released', '{}', not_before => not_before
@@ -10135,7 +10172,7 @@ declare
 begin
     if suggest_x_time_back.max_missed between 0 and 1 is not true then
         raise exception 'max_missed: % is no share; give a number from 0 to 1, such as 0.001',
-            coalesce(suggest_x_time_back.max_missed::text, 'null')
+            coalesce(left(suggest_x_time_back.max_missed::text, 80), 'null')
             using errcode = 'RL005';
     end if;
     select q.* into p

@@ -21,7 +21,8 @@ begin
     if not found then
         perform record_ledger.raise_unknown_pipeline(is_day_sealed.pipeline_id);
     end if;
-    if is_day_sealed.local_date is null or not isfinite(is_day_sealed.local_date) then
+    -- Of the days beyond these, PostgreSQL does not know every midnight.
+    if is_day_sealed.local_date between date '0001-01-01' and date '9999-12-31' is not true then
         raise exception 'local_date: % is no day; give one such as 2026-11-22',
             coalesce(is_day_sealed.local_date::text, 'null')
             using errcode = 'RL005';

@@ -2,7 +2,8 @@
 -- The rules of a pass played forward from an instant, with workers that ask whenever they are free, and runs that each
 -- take run_duration (by default the median of the newest completed ones) and complete.
 -- One row per run. Where fewer can be foreseen than were asked for, a last row without run_no says why.
--- Called by: plan and why of the runner, analysts. Rules: planned_passes, expected_duration.
+-- Called by: plan and why of the runner, analysts. Rules: planned_passes, expected_duration,
+-- shortened.
 create or replace function record_ledger.plan_runs(
     pipeline_id text,
     runs integer default 10,
@@ -72,7 +73,7 @@ begin
             case when p.is_retired then 'retired' else 'paused' end,
             p.paused_by,
             record_ledger.local_time(p.paused_at, p.timezone),
-            p.pause_reason
+            record_ledger.shortened(p.pause_reason, 1000)
         );
         return next;
         return;
@@ -103,7 +104,7 @@ begin
                 when s.run_no is null and s.blocked_by is null then format(
                     'no later run is passed a record: %s %s empty in the pipeline''s config, '
                     'so what becomes due is incomplete',
-                    array_to_string(p.missing_fields, ', '),
+                    record_ledger.shortened(array_to_string(p.missing_fields, ', '), 1000),
                     case cardinality(p.missing_fields) when 1 then 'is' else 'are' end
                 )
                 when s.run_no is null then format(

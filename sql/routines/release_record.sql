@@ -3,7 +3,7 @@
 -- claim ends as FAILED instead. Needs the current claim token, and when a window is named, that of the claim (RL004
 -- else); repeating it changes nothing.
 -- Called by: a run that was stopped before it began, or that finds that its source is not ready.
--- Rules: end_claim.
+-- Rules: end_claim, iso_time.
 create or replace function record_ledger.release_record(
     pipeline_id text,
     claim_token bigint,
@@ -23,6 +23,12 @@ begin
         raise exception 'not_before: infinity is not a valid time; no run would ever be passed it'
             using errcode = 'RL005',
             hint = 'Give an instant. To keep a record from all runs, waive it.';
+    end if;
+    -- A time that a client cannot read would break the overview of all pipelines.
+    if release_record.not_before >= timestamptz '9001-01-01 00:00:00+00' then
+        raise exception 'not_before: % is not a valid time; give one before the year 9001',
+            record_ledger.iso_time(release_record.not_before)
+            using errcode = 'RL005';
     end if;
     perform record_ledger.end_claim(
         pipeline_id, claim_token, window_start_time, 'released', '{}', not_before => not_before

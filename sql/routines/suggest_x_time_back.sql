@@ -23,7 +23,7 @@ declare
 begin
     if suggest_x_time_back.max_missed between 0 and 1 is not true then
         raise exception 'max_missed: % is no share; give a number from 0 to 1, such as 0.001',
-            coalesce(suggest_x_time_back.max_missed::text, 'null')
+            coalesce(left(suggest_x_time_back.max_missed::text, 80), 'null')
             using errcode = 'RL005';
     end if;
     select q.* into p

@@ -2,7 +2,7 @@
 -- Each must be {"window_start_time": ISO 8601 with offset, "window_end_time": the same, "config_version": the number
 -- that to_build gave, "fields": {...}}, and one of the config in force has exactly its fields.
 -- Read by: store_new_records, store_new_and_pass_valid_record.
--- Rules: instant.
+-- Rules: instant, json_problem, shortened.
 create or replace function record_ledger.built_problem(built jsonb, p record_ledger.pipeline)
 returns text
 language plpgsql
@@ -57,8 +57,11 @@ begin
             return format(
                 'built: the fields of window %s are %s; the config''s default_record has %s',
                 v_entry ->> 'window_start_time',
-                array(select k from jsonb_object_keys(v_entry -> 'fields') as k order by k),
-                v_fields
+                record_ledger.shortened(
+                    array(select k from jsonb_object_keys(v_entry -> 'fields') as k order by k)::text,
+                    2000
+                ),
+                record_ledger.shortened(v_fields::text, 2000)
             );
         end if;
     end loop;

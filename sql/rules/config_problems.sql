@@ -282,6 +282,11 @@ begin
             'check_fields: %s is no list; give field names such as ["source_name"]',
             left(v_value::text, 80)
         );
+    -- Each record that is built is asked for each of them.
+    elsif jsonb_array_length(v_value) > 1000 then
+        v_problems := v_problems || format(
+            'check_fields: %s fields are too many; give at most 1000', jsonb_array_length(v_value)
+        );
     elsif v_value is not null then
         v_keys := array_remove(v_keys, 'pipeline_id') || array[
             'pipeline_id',

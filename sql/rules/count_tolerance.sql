@@ -8,6 +8,8 @@ language sql
 immutable strict
 as $$
     select case
+        -- It stands in sentences as it is written, blanks included.
+        when octet_length(tolerance) > 255 then null
         when tolerance ~ '^[[:space:]]*[0-9]{1,18}[[:space:]]*rows?[[:space:]]*$'
             then substring(tolerance from '[0-9]+')::numeric
         when tolerance ~ '^[[:space:]]*[0-9]{1,3}([.][0-9]{1,9})?[[:space:]]*%[[:space:]]*$'

@@ -14,7 +14,8 @@ declare
         'weeks?|w|days?|d|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s|'
         'milliseconds?|ms|microseconds?|us';
 begin
-    if duration_text !~* (
+    -- It stands in sentences as it is written, blanks included.
+    if octet_length(duration_text) > 255 or duration_text !~* (
             '^[[:space:]]*-?([0-9]+([.][0-9]+)?[[:space:]]*(' || v_units || ')[[:space:]]*)+$'
         )
         and duration_text !~ (

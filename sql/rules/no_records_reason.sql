@@ -1,7 +1,7 @@
 -- record_ledger.no_records_reason: the sentence for a pipeline without any open record.
 -- Says when the next window is due, since that is when the next run has something to store.
 -- Read by: next_answer.
--- Rules: next_window_start.
+-- Rules: next_window_start, shortened.
 create or replace function record_ledger.no_records_reason(
     p record_ledger.pipeline, as_of timestamptz
 )
@@ -18,7 +18,8 @@ begin
     if p.is_retired then
         return format(
             'no record is open, and the pipeline was retired by %s at %s: %s',
-            p.paused_by, record_ledger.iso_time(p.paused_at), p.pause_reason
+            p.paused_by, record_ledger.iso_time(p.paused_at),
+            record_ledger.shortened(p.pause_reason, 1000)
         );
     end if;
     return format(

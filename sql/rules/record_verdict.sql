@@ -114,7 +114,7 @@ begin
         reason := format(
             '%s is incomplete: %s %s empty, and the pipeline''s config cannot fill it',
             v_window,
-            array_to_string(v_missing, ', '),
+            record_ledger.shortened(array_to_string(v_missing, ', '), 1000),
             case cardinality(v_missing) when 1 then 'is' else 'are' end
         );
     elsif not record_ledger.is_stable(r.window_end_time, p.x_time_back, as_of) then

@@ -16,6 +16,7 @@ declare
     v_near text[];
     v_stage jsonb;
     v_seen jsonb := '[]';
+    v_key_count integer;
 begin
     if required_counts is null then
         return v_problems;
@@ -29,6 +30,13 @@ begin
             left(required_counts::text, 80)
         );
     else
+        select count(*) into v_key_count from jsonb_object_keys(required_counts) as k;
+        if v_key_count > 20 then
+            return v_problems || format(
+                'required_counts: it has %s keys; give "stages" and, if you like, "tolerance"',
+                v_key_count
+            );
+        end if;
         for v_key in select k from jsonb_object_keys(required_counts) as k order by k loop
             if v_key <> all (v_keys) then
                 v_near := record_ledger.near_names(v_key, v_keys);
@@ -63,6 +71,13 @@ begin
             'required_counts: stages %s is no list; '
             'give the stages whose counts must agree, such as ["source", "target"]',
             left(v_stages::text, 80)
+        );
+    end if;
+    -- Each look at a record in progress looks for the counts of each stage.
+    if jsonb_array_length(v_stages) > 100 then
+        return v_problems || format(
+            'required_counts: %s stages are too many; give at most 100',
+            jsonb_array_length(v_stages)
         );
     end if;
     for v_stage in select e.element from jsonb_array_elements(v_stages) as e (element) loop

@@ -1,5 +1,5 @@
 -- record_ledger.warn_of_misspelt_keys: raises a warning for each ignored key that looks like a misspelt one.
--- 'chek_fields' would otherwise be ignored in silence, and incomplete records passed.
+-- Of those that are ignored, it looks at the first 100. 'chek_fields' would otherwise be ignored in silence, and incomplete records passed.
 -- Read by: store_new_and_pass_valid_record, register_pipeline.
 -- Rules: config_keys, near_names.
 create or replace function record_ledger.warn_of_misspelt_keys(config jsonb)
@@ -18,6 +18,8 @@ begin
         ) as key
         where key <> all (record_ledger.config_keys())
         order by key
+        -- To look for near names takes a millisecond, and a config may have thousands of keys of others.
+        limit 100
     loop
         v_near := record_ledger.near_names(v_key, record_ledger.config_keys());
         if cardinality(v_near) > 0 then

@@ -1,7 +1,8 @@
-"""The password of a connection reaches a shell command, and nothing that Airflow stores."""
+"""A password of a connection reaches a shell command, and nothing that Airflow stores or shows."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 
@@ -11,13 +12,27 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from record_ledger import RecordLedger
 from tests.airflow.conftest import as_connection
 
-# Airflow hides secrets where it shows texts, but none as short as the second.
+# Also one that is too short to be hidden in texts.
 PASSWORDS = {"long": "correct horse's \\ stäple", "short": "q7~z"}
 SHELL_DAGS = ("example_shell", "example_exec", "orders_by_shell")
 
 
+@pytest.fixture
+def nothing_is_hidden(airflow_home, monkeypatch):
+    """An Airflow that stores and shows what it has.
+
+    It hides a value that it takes for a secret, by the name of a key and by what connections hold.
+    Settings decide that (hide_sensitive_var_conn_fields, min_length_masked_secret), and no password
+    should rest on it.
+    """
+    for package in ("airflow._shared.secrets_masker", "airflow.sdk._shared.secrets_masker"):
+        masker = importlib.import_module(package)._secrets_masker()
+        monkeypatch.setattr(masker, "hide_sensitive_var_conn_fields", False)
+        monkeypatch.setattr(masker, "min_length_to_mask", 10_000)
+
+
 @pytest.fixture(params=PASSWORDS.values(), ids=PASSWORDS)
-def password(request, ledger_dsn, run_dag, clock, monkeypatch):
+def password(request, nothing_is_hidden, ledger_dsn, run_dag, clock, monkeypatch):
     """A password of the connection; the test's server asks for none, and takes any."""
     clock.set("2026-11-22T11:00:00Z")
     given = as_connection(make_conninfo(ledger_dsn, password=request.param))

@@ -28,6 +28,7 @@ ALL_OF_THEM = """
     {% do observe_record('counted', start, texts[0], 0, {'text': texts[0]}) %}
     {% do adopt_observations('counted', token) %}
     {% do adopt_observations('counted', token, 'source') %}
+    {% do set_pipeline_owner('counted', 'pg_monitor') %}
     {% do waive_counts('counted', '2026-11-02', 'known') %}
     {% for text in texts %}
         {% do pause_pipeline(text, text) %}
@@ -120,6 +121,8 @@ def test_every_macro_does_what_its_routine_does_commits_once_and_takes_any_text(
     ).fetchall() == [("source", 7, {}, True), (NASTY[0], 0, {"text": NASTY[0]}, False)]
     waived = "select counts_waived from record_ledger.pipeline_records where claim_token = %s"
     assert ledger.execute(waived, [held["claim_token"]]).fetchone() == (True,)
+    owned = "select owner_role from record_ledger.pipelines where pipeline_id = 'counted'"
+    assert ledger.execute(owned).fetchone() == ("pg_monitor",)
     paused = ledger.execute(
         "select pipeline_id, pause_reason from record_ledger.pipelines where paused_at is not null"
     ).fetchall()

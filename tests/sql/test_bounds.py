@@ -205,15 +205,15 @@ def test_a_config_is_256_kib_at_most(ledger, config):
 def test_of_thousands_of_problems_the_first_are_told_and_how_many_more(ledger, config):
     fields = {"pipeline_id": PIPELINE, **{f"field_{n}": n for n in range(4000)}}
     given = config(
-        PIPELINE, default_record=fields, check_fields=[f"feild_{n}" for n in range(5000)]
+        PIPELINE, default_record=fields, check_fields=[f"feild_{n}" for n in range(1000)]
     )
 
     state, message = told(ledger, given)
 
     assert state == "RL001"
-    assert "5000 problems" in message
+    assert "1000 problems" in message
     assert message.count("check_fields:") == 20
-    assert message.endswith("and 4980 more")
+    assert message.endswith("and 980 more")
     assert len(message) < 50_000
 
 

@@ -1,4 +1,4 @@
-"""What a person does by hand: waive, reopen, cancel and backfill; pause, retire and set-owner."""
+"""What a person does to records and pipelines: waive, reopen, cancel, pause, retire, own ..."""
 
 from __future__ import annotations
 

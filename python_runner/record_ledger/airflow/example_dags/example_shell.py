@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import DAG
 from record_ledger.airflow import RecordLedgerBashOperator
 
 # The operator puts Airflow's connection record_ledger_default into the environment of the command.
-# Written into `env`, a template field, its password would be stored and shown rendered.
+# In `env`, a template field, a password is stored rendered, and hidden only as settings say.
 CONFIG = """
 {
     "timezone": "UTC",
