@@ -81,7 +81,7 @@ def deploy(
             )
             outcome["outcome"] = result.outcome
     except PermissionDenied as error:
-        hint = session.run("deploy", _who_may_deploy) or error.hint
+        hint = session.run("deploy", _how_to_deploy, calls_ledger=False) or error.hint
         raise PermissionDenied(error.message, sqlstate=error.sqlstate, hint=hint) from error
     finally:
         session.close()
@@ -119,23 +119,16 @@ def _changes(
     return (releases[-1] if releases else None), tuple(row[0] for row in migrations)
 
 
-def _who_may_deploy(connection: psycopg.Connection[Any]) -> str | None:
-    """Returns what a user lacks who was refused; None when that is not about the schema."""
-    row = connection.execute(statements.WHO_MAY_DEPLOY).fetchone()
-    if row is None:
+def _how_to_deploy(connection: psycopg.Connection[Any]) -> str | None:
+    """Returns what a user lacks who may not create the schema; None when that is not it."""
+    row = connection.execute(statements.MAY_CREATE_SCHEMA).fetchone()
+    if row is None or row[2]:
         return None
-    user, database, owner, acts_as_owner, may_create = row
-    if owner is not None and not acts_as_owner:
-        return (
-            f"The ledger here belongs to {owner}: deploy as that user, or have an administrator "
-            f"run `grant {owner} to {user}`."
-        )
-    if owner is None and not may_create:
-        return (
-            f"Deploy as the owner of the database, or have that one run "
-            f"`grant create on database {database} to {user}`."
-        )
-    return None
+    user, database, _ = row
+    return (
+        f"Deploy as the owner of the database, or have that one run "
+        f"`grant create on database {database} to {user}`."
+    )
 
 
 def _run_script(connection: psycopg.Connection[Any], script: str) -> None:

@@ -343,13 +343,9 @@ order by m.version
 """
 # For the transaction: what a stranger has put into a schema of the user's path is not found.
 PIN_NAMES = "set local search_path = pg_catalog, pg_temp"
-WHO_MAY_DEPLOY = """
+MAY_CREATE_SCHEMA = """
 select pg_catalog.quote_ident(current_user), pg_catalog.quote_ident(pg_catalog.current_database()),
-    pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(n.nspowner)),
-    pg_catalog.pg_has_role(n.nspowner, 'usage'),
     pg_catalog.has_database_privilege(pg_catalog.current_database(), 'create')
-from (values (1)) as one (row)
-left join pg_catalog.pg_namespace as n on n.nspname = 'record_ledger'
 """
 SERVER = """
 select pg_catalog.current_setting('server_version_num')::integer, current_user,
