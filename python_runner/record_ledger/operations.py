@@ -159,7 +159,7 @@ class LedgerOperator(LedgerTrust):
         :raises PermissionDenied: when the user may not give it away, or not to that role.
         :raises UnknownPipeline: when no such pipeline is registered.
         """
-        parameters = {"pipeline_id": pipeline_id, "role": role}
+        parameters: dict[str, Any] = {"pipeline_id": pipeline_id, "role": role}
         with logs.timed("set_pipeline_owner", **parameters):
             statement = operator_statements.SET_PIPELINE_OWNER
             return bool(self._one_row("set_pipeline_owner", statement, parameters)[0])
