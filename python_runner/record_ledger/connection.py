@@ -73,7 +73,8 @@ def retry_within() -> float:
         seconds = math.nan
     if not 0.0 <= seconds < math.inf:
         raise InvalidArgument(
-            f"{RETRY_VARIABLE}: {text!r} is not a valid number of seconds; give 0 or more, like 30",
+            f"{RETRY_VARIABLE}: {text!r:.80} is not a valid number of seconds; give 0 or more, "
+            "like 30",
             sqlstate="RL005",
         )
     return seconds

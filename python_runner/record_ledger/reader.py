@@ -249,7 +249,7 @@ class LedgerReader:
     def _check_duration(self, text: str) -> None:
         if self._one_row("duration", statements.DURATION, (text,))[0] is None:
             raise InvalidArgument(
-                f"{text!r} is no duration; give units, such as 2h, 1d12h or PT26H",
+                f"{text!r:.80} is no duration; give units, such as 2h, 1d12h or PT26H",
                 sqlstate="RL005",
             )
 
@@ -260,7 +260,7 @@ class LedgerReader:
             return stated
         if pipeline_id is None:
             raise InvalidArgument(
-                f"{time_text(time)} has no offset; give one, or the pipeline whose time it is",
+                f"{time_text(time):.80} has no offset; give one, or the pipeline whose time it is",
                 sqlstate="RL005",
             )
         return self.pipeline_time(pipeline_id, time)
@@ -269,7 +269,7 @@ class LedgerReader:
         """Returns a window's start; the server knows the clock that it was cut with."""
         if not isinstance(time, dt.date | str | None):
             raise InvalidArgument(
-                f"window_start_time: {time!r} is not a time; give that of a record, or a date, "
+                f"window_start_time: {time!r:.80} is not a time; give that of a record, or a date, "
                 "datetime or ISO 8601 text without an offset for the pipeline's local time",
                 sqlstate="RL005",
             )
@@ -296,7 +296,7 @@ class LedgerReader:
         if isinstance(named, dt.date):
             return self._instant(dt.datetime(named.year, named.month, named.day), pipeline_id)  # noqa: DTZ001
         raise InvalidArgument(
-            f"{name}: {time!r} is not a valid time",
+            f"{name}: {time!r:.80} is not a valid time",
             sqlstate="RL005",
             hint="Give a datetime or ISO 8601 text; without an offset it is the local time.",
         )

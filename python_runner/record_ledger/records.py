@@ -82,7 +82,7 @@ def local_time(text: str, timezone: str | None) -> pendulum.DateTime:
     """
     stated = parsed_time(text)
     if stated.utcoffset() is None:
-        raise ValueError(f"a time without an offset names no instant: {text!r}")
+        raise ValueError(f"a time without an offset names no instant: {text!r:.80}")
     return _in_zone(stated, timezone)
 
 

@@ -81,6 +81,9 @@ class Unconfirmed(psycopg.OperationalError):
     """It was done on this server alone: waiting for the standby that confirms it was cancelled."""
 
 
+# PostgreSQL quotes a value that it cannot read whole; the ledger's own messages have bounds.
+_LONGEST = 2000
+
 # Where the server warns of that; its text is in the server's language, this is not.
 WAITS_FOR_STANDBY = "SyncRepWaitForLSN"
 
@@ -152,6 +155,8 @@ def from_psycopg(error: psycopg.Error) -> LedgerError:
     sqlstate = error.sqlstate
     message = redact(error.diag.message_primary or str(error).strip() or type(error).__name__)
     hint = redact(error.diag.message_hint) if error.diag.message_hint else None
+    if not (sqlstate or "").startswith("RL") and len(message) > _LONGEST:
+        message = f"{message[:_LONGEST]} ... ({len(message):,} characters)"
     kind = _BY_SQLSTATE.get(sqlstate or "", LedgerError)
     if sqlstate is None and isinstance(error, psycopg.DataError):
         kind = InvalidArgument  # the driver could not send it: a NUL character in a text

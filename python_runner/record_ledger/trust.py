@@ -146,7 +146,7 @@ def _day(value: object, name: str) -> str:
         is_day = False
     if not is_day:
         raise InvalidArgument(
-            f"{name}: {value!r} is no day; give a date, or text such as '2026-11-22'",
+            f"{name}: {value!r:.80} is no day; give a date, or text such as '2026-11-22'",
             sqlstate="RL005",
         )
     return text

@@ -109,7 +109,7 @@ def time_of(text: str) -> dt.datetime | dt.date:
         return parsed_time(text)
     except ValueError as error:
         raise CommandError(
-            f"{text!r} is no time; give ISO 8601, like 2026-11-22T06:00 (the pipeline's local "
+            f"{text!r:.80} is no time; give ISO 8601, like 2026-11-22T06:00 (the pipeline's local "
             "time) or 2026-11-22T06:00-08:00"
         ) from error
 

@@ -62,7 +62,7 @@ def add_to(command: argparse.ArgumentParser) -> None:
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is no whole number from 1 on")
     return int(text)
 
 
@@ -72,5 +72,5 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = -1.0
     if not 0.0 <= seconds <= _LONGEST_GRACE:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to a day")
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is no number of seconds from 0 to a day")
     return seconds

@@ -304,14 +304,16 @@ def _add_claim(command: argparse.ArgumentParser) -> None:
 
 def _run_id(text: str) -> str:
     if not text.strip():  # by a variable that is not set, say; each retry would take a new window
-        raise argparse.ArgumentTypeError(f"{text!r} names no run; without --run-id one is drawn")
+        raise argparse.ArgumentTypeError(
+            f"{text!r:.80} names no run; without --run-id one is drawn"
+        )
     return text
 
 
 def _conditions(text: str) -> list[str]:
     conditions = [part.strip() for part in text.split(",") if part.strip()]
     if not conditions:
-        raise argparse.ArgumentTypeError(f"{text!r} would never fail; give one at least")
+        raise argparse.ArgumentTypeError(f"{text!r:.80} would never fail; give one at least")
     for condition in conditions:
         name, equals, limit = condition.partition("=")
         if name == "behind" and limit:
@@ -332,12 +334,12 @@ def _seconds(text: str) -> str:
         seconds = -1.0
     if not 0.0 <= seconds <= _LONGEST_RETRY:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a valid number of seconds; give one from 0 to a day"
+            f"{text!r:.80} is not a valid number of seconds; give one from 0 to a day"
         )
     return text
 
 
 def _count(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 on")
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is no whole number from 0 on")
     return int(text)

@@ -91,7 +91,7 @@ def _date(text: str) -> dt.date:
     try:
         return dt.date.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no date like 2026-11-22") from None
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is no date like 2026-11-22") from None
 
 
 def _share(text: str) -> str:
@@ -100,5 +100,5 @@ def _share(text: str) -> str:
     except ValueError:
         value = -1
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no share from 0 to 1, such as 0.001")
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is no share from 0 to 1, such as 0.001")
     return text
