@@ -122,6 +122,8 @@ $$;
 -- Rules: trusted are superusers, the schema's owner (who is judged apart) and the user. An ordinary user trusts the
 -- roles it is a member of as well. A superuser is a member of every role: it trusts superusers, and a ledger that
 -- belongs to the database's owner.
+-- A membership counts that was granted by a superuser, by the user, or by a role that may act as the user anyway. Who is
+-- granted a role is not asked: a stranger who administers one could make everybody a member of it.
 select set_config(
     'record_ledger.strangers',
     (
@@ -142,13 +144,42 @@ select set_config(
             where n.nspname = 'record_ledger'
         ),
 
+        -- Who has which role by a grant that the user can trust.
+        memberships (role_oid, member_oid) as (
+            select
+                m.roleid,
+                m.member
+            from pg_auth_members as m
+            inner join pg_roles as g on g.oid = m.grantor
+            cross join me
+            where pg_has_role(g.oid, me.oid, 'member')
+                or m.grantor = m.member
+                -- Before 16 this is the right to grant the user's own role.
+                or g.rolcreaterole and current_setting('server_version_num')::integer < 160000
+            union all
+            select
+                r.oid,
+                d.datdba
+            from pg_database as d
+            inner join pg_roles as r on r.rolname = 'pg_database_owner'
+            where d.datname = current_database()
+        ),
+
+        member_of (role_oid) as (
+            select me.oid
+            from me
+            union
+            select m.role_oid
+            from member_of as o
+            inner join memberships as m on m.member_oid = o.role_oid
+        ),
+
         -- Roles whose objects the user takes for its own.
         mine as (
             select r.oid
             from pg_roles as r
             cross join me
-            where r.oid = me.oid
-                or not me.rolsuper and pg_has_role(me.oid, r.oid, 'member')
+            where r.oid in (select m.role_oid from member_of as m)
                 or me.rolsuper and r.rolsuper
                 -- Named by the deployer: trust.sql judges whether the user may act as it.
                 or r.rolname = current_setting('record_ledger.owner', true)
@@ -445,7 +476,14 @@ begin
                 v_owner,
                 case (select r.rolsuper from pg_roles as r where r.rolname = v_user)
                     when true then 'is neither a superuser nor the owner of the database'
-                    else format('%s is not a member of', v_user)
+                    else format(
+                        case
+                            when pg_has_role(v_user, v_owner, 'member')
+                                then '%s is a member of by the grant of a role that it cannot trust'
+                            else '%s is not a member of'
+                        end,
+                        v_user
+                    )
                 end
                 using errcode = 'RL006', hint = format(
                     'If the ledger is to belong to %1$s, deploy as %1$s, or name it: record-ledger '
@@ -11903,6 +11941,8 @@ select record_ledger.end_deploy('0.5.0');
 -- Rules: trusted are superusers, the schema's owner (who is judged apart) and the user. An ordinary user trusts the
 -- roles it is a member of as well. A superuser is a member of every role: it trusts superusers, and a ledger that
 -- belongs to the database's owner.
+-- A membership counts that was granted by a superuser, by the user, or by a role that may act as the user anyway. Who is
+-- granted a role is not asked: a stranger who administers one could make everybody a member of it.
 select set_config(
     'record_ledger.strangers',
     (
@@ -11923,13 +11963,42 @@ select set_config(
             where n.nspname = 'record_ledger'
         ),
 
+        -- Who has which role by a grant that the user can trust.
+        memberships (role_oid, member_oid) as (
+            select
+                m.roleid,
+                m.member
+            from pg_auth_members as m
+            inner join pg_roles as g on g.oid = m.grantor
+            cross join me
+            where pg_has_role(g.oid, me.oid, 'member')
+                or m.grantor = m.member
+                -- Before 16 this is the right to grant the user's own role.
+                or g.rolcreaterole and current_setting('server_version_num')::integer < 160000
+            union all
+            select
+                r.oid,
+                d.datdba
+            from pg_database as d
+            inner join pg_roles as r on r.rolname = 'pg_database_owner'
+            where d.datname = current_database()
+        ),
+
+        member_of (role_oid) as (
+            select me.oid
+            from me
+            union
+            select m.role_oid
+            from member_of as o
+            inner join memberships as m on m.member_oid = o.role_oid
+        ),
+
         -- Roles whose objects the user takes for its own.
         mine as (
             select r.oid
             from pg_roles as r
             cross join me
-            where r.oid = me.oid
-                or not me.rolsuper and pg_has_role(me.oid, r.oid, 'member')
+            where r.oid in (select m.role_oid from member_of as m)
                 or me.rolsuper and r.rolsuper
                 -- Named by the deployer: trust.sql judges whether the user may act as it.
                 or r.rolname = current_setting('record_ledger.owner', true)
@@ -12226,7 +12295,14 @@ begin
                 v_owner,
                 case (select r.rolsuper from pg_roles as r where r.rolname = v_user)
                     when true then 'is neither a superuser nor the owner of the database'
-                    else format('%s is not a member of', v_user)
+                    else format(
+                        case
+                            when pg_has_role(v_user, v_owner, 'member')
+                                then '%s is a member of by the grant of a role that it cannot trust'
+                            else '%s is not a member of'
+                        end,
+                        v_user
+                    )
                 end
                 using errcode = 'RL006', hint = format(
                     'If the ledger is to belong to %1$s, deploy as %1$s, or name it: record-ledger '
