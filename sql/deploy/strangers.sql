@@ -5,6 +5,8 @@
 -- Rules: trusted are superusers, the schema's owner (who is judged apart) and the user. An ordinary user trusts the
 -- roles it is a member of as well. A superuser is a member of every role: it trusts superusers, and a ledger that
 -- belongs to the database's owner.
+-- A membership counts that was granted by a superuser, by the user, or by a role that may act as the user anyway. Who is
+-- granted a role is not asked: a stranger who administers one could make everybody a member of it.
 select set_config(
     'record_ledger.strangers',
     (
@@ -25,13 +27,42 @@ select set_config(
             where n.nspname = 'record_ledger'
         ),
 
+        -- Who has which role by a grant that the user can trust.
+        memberships (role_oid, member_oid) as (
+            select
+                m.roleid,
+                m.member
+            from pg_auth_members as m
+            inner join pg_roles as g on g.oid = m.grantor
+            cross join me
+            where pg_has_role(g.oid, me.oid, 'member')
+                or m.grantor = m.member
+                -- Before 16 this is the right to grant the user's own role.
+                or g.rolcreaterole and current_setting('server_version_num')::integer < 160000
+            union all
+            select
+                r.oid,
+                d.datdba
+            from pg_database as d
+            inner join pg_roles as r on r.rolname = 'pg_database_owner'
+            where d.datname = current_database()
+        ),
+
+        member_of (role_oid) as (
+            select me.oid
+            from me
+            union
+            select m.role_oid
+            from member_of as o
+            inner join memberships as m on m.member_oid = o.role_oid
+        ),
+
         -- Roles whose objects the user takes for its own.
         mine as (
             select r.oid
             from pg_roles as r
             cross join me
-            where r.oid = me.oid
-                or not me.rolsuper and pg_has_role(me.oid, r.oid, 'member')
+            where r.oid in (select m.role_oid from member_of as m)
                 or me.rolsuper and r.rolsuper
                 -- Named by the deployer: trust.sql judges whether the user may act as it.
                 or r.rolname = current_setting('record_ledger.owner', true)

@@ -49,7 +49,14 @@ begin
                 v_owner,
                 case (select r.rolsuper from pg_roles as r where r.rolname = v_user)
                     when true then 'is neither a superuser nor the owner of the database'
-                    else format('%s is not a member of', v_user)
+                    else format(
+                        case
+                            when pg_has_role(v_user, v_owner, 'member')
+                                then '%s is a member of by the grant of a role that it cannot trust'
+                            else '%s is not a member of'
+                        end,
+                        v_user
+                    )
                 end
                 using errcode = 'RL006', hint = format(
                     'If the ledger is to belong to %1$s, deploy as %1$s, or name it: record-ledger '

@@ -466,6 +466,51 @@ def test_a_member_of_the_role_that_owns_the_ledger_deploys_as_that_role(
     assert one(user, "select deployed_by from record_ledger.deployment") == member
 
 
+@pytest.mark.parametrize("whose", ["the schema", "an object"])
+def test_a_role_that_a_stranger_has_granted_to_the_deployer_is_not_trusted(
+    admin, stranger, deployers, new_role, empty_dsn, whose
+):
+    deployer, lent = deployers("owner"), new_role("lent")
+    admin.execute(f"grant {lent} to {stranger.info.user} with admin option")
+    name = sql.Identifier(str(conninfo_to_dict(empty_dsn)["dbname"]))
+    admin.execute(sql.SQL("grant create on database {} to {}").format(name, sql.Identifier(lent)))
+    stranger.execute(f"grant {lent} to {deployer.info.user}")
+    if whose == "the schema":
+        stranger.execute(f"create schema record_ledger authorization {lent}")
+        said = f"belongs to role {lent}, which .* is a member of by the grant of a role that it cannot trust"
+    else:
+        deployer.execute(script())
+        deployer.execute(f"grant create on schema record_ledger to {lent}")
+        said = "function record_ledger.spring.. belongs to role"
+    stranger.execute(f"set role {lent}")
+    stranger.execute(
+        f"""
+        create function record_ledger.spring() returns void language plpgsql
+        as $$ begin {SPRING}; end $$
+        """
+    )
+
+    with refused("RL006", said):
+        deployer.execute(script())
+    deployer.execute("rollback")
+    assert sprung(admin) == []
+
+
+def test_a_role_that_was_granted_by_who_may_act_as_the_deployer_is_trusted(
+    admin, new_role, as_role, empty_dsn
+):
+    chief, team, member = new_role("chief"), new_role("team"), new_role("member")
+    admin.execute(f"grant {team} to {chief} with admin option")
+    admin.execute(f"grant {member} to {chief} with admin option")
+    name = sql.Identifier(str(conninfo_to_dict(empty_dsn)["dbname"]))
+    admin.execute(sql.SQL("grant create on database {} to {}").format(name, sql.Identifier(team)))
+    as_role(chief).execute(f"grant {team} to {member}")
+    user = as_role(member)
+    user.execute(script(owner=team))
+    user.execute(script())
+    assert owners(admin) == [(team,)]
+
+
 # ---------------------------------------------------------------- half a ledger
 @pytest.mark.parametrize("kind", ["superuser", "owner"])
 def test_an_empty_schema_of_the_deployers_own_is_taken(admin, deployers, kind):
