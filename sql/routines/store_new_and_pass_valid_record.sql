@@ -70,7 +70,7 @@ begin
             raise exception '%', v_problem
                 using errcode = 'RL005',
                 hint = 'Send back what to_build names. '
-                    'A runner older than 0.5.0 names less: upgrade it.';
+                    'A runner of an older release names less: upgrade it.';
         end if;
     else
         select l.window_end_time into v_next_start

@@ -97,11 +97,11 @@ class Life(Walk):
         model.store(self.now, sent if model.config.has_templates else None)
         model.collect(self.now)
         passed, first = [], None
-        for part in parts:
-            if was_drawn and part != parts[0] and part not in model.bound:
+        for number, part in enumerate(parts):
+            if was_drawn and number > 0 and part not in model.bound:
                 break
             verdict, record = model.pass_next(part, self.now, sent)
-            if verdict == "TO BUILD" and part != parts[0]:
+            if verdict == "TO BUILD" and number > 0:
                 # All of it is taken back, but for what was sent: it is stored and built.
                 vars(model).update(before)
                 model.store(self.now, sent)

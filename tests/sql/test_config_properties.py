@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from itertools import count
 
@@ -188,7 +189,10 @@ durations = st.sampled_from(["1d", "90m", "PT26H", "1d2h30m20s", "36h", "1 hour"
                     | st.builds("{}%".format, st.decimals(0, 100, places=3))
                 },
             ),
-            "start_at": st.dates().map(str) | st.datetimes().map(lambda t: t.isoformat()),
+            "start_at": st.dates(dt.date(1900, 1, 1), dt.date(9000, 1, 1)).map(str)
+            | st.datetimes(dt.datetime(1900, 1, 1), dt.datetime(9000, 1, 1)).map(
+                lambda t: t.isoformat()
+            ),
         },
     ),
     st.dictionaries(text, anything, max_size=2),
