@@ -1723,7 +1723,9 @@ begin
                 'built: the fields of window %s are %s; the config''s default_record has %s',
                 v_entry ->> 'window_start_time',
                 record_ledger.shortened(
-                    array(select k from jsonb_object_keys(v_entry -> 'fields') as k order by k)::text,
+                    array(
+                        select k from jsonb_object_keys(v_entry -> 'fields') as k order by k
+                    )::text,
                     2000
                 ),
                 record_ledger.shortened(v_fields::text, 2000)
@@ -6484,7 +6486,7 @@ $$;
 comment on function record_ledger.wall_time(text) is
 'The local time that an ISO 8601 text without an offset states; null when it is none.';
 -- record_ledger.warn_of_misspelt_keys: raises a warning for each ignored key that looks like a misspelt one.
--- Of those that are ignored, it looks at the first 100. 'chek_fields' would otherwise be ignored in silence, and incomplete records passed.
+-- 'chek_fields' would otherwise be ignored in silence, and incomplete records passed. Looks at the first 100 of them.
 -- Read by: store_new_and_pass_valid_record, register_pipeline.
 -- Rules: config_keys, near_names.
 create or replace function record_ledger.warn_of_misspelt_keys(config jsonb)
