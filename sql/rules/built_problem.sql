@@ -58,7 +58,9 @@ begin
                 'built: the fields of window %s are %s; the config''s default_record has %s',
                 v_entry ->> 'window_start_time',
                 record_ledger.shortened(
-                    array(select k from jsonb_object_keys(v_entry -> 'fields') as k order by k)::text,
+                    array(
+                        select k from jsonb_object_keys(v_entry -> 'fields') as k order by k
+                    )::text,
                     2000
                 ),
                 record_ledger.shortened(v_fields::text, 2000)

@@ -212,7 +212,7 @@ def test_a_reader_reads_everything_and_changes_nothing(ledger, connect, clock, c
         found = rows(reader, f"select * from record_ledger.{view}")
         # All but the tokens of claims that are current, which end claims.
         everything = rows(ledger, f"select * from record_ledger.{view}")
-        current = {answer.token} if view in TOKENS_OF_CLAIMS else set()
+        current = [answer.token] if view in TOKENS_OF_CLAIMS else []
         assert found == [
             tuple(None if value in current else value for value in row) for row in everything
         ]
