@@ -23,6 +23,9 @@ class CancelsAt:
     def __init__(self, dsn, work, rows, number):
         self._dsn, self._work, self._rows, self._left = dsn, work, rows, number
 
+    def before_phase(self):
+        self(0)
+
     def __call__(self, rows):
         if bool(rows) == self._rows:
             self._left -= 1
@@ -59,7 +62,8 @@ def test_a_cancelled_move_stops_and_publishes_nothing(
 
     def move():
         with work as record:
-            move_of(progress=CancelsAt(ledger_dsn, work, rows, number)).run(record)
+            cancels = CancelsAt(ledger_dsn, work, rows, number)
+            move_of(progress=cancels, check_work=cancels.before_phase).run(record)
 
     with pytest.raises(ClaimCancelled, match=WHY):
         move()

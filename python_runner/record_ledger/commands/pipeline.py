@@ -27,7 +27,7 @@ def run(args: Namespace) -> int:
     with database(args) as conninfo, RecordLedger(conninfo) as ledger:
         work = ledger.processing(definition.config, args.run_id or airflow_run_id())
         # What is wrong in the file, and what cannot be moved, is said before a record is passed.
-        move = definition.move(ledger, _Reading(args, work))
+        move = definition.move(ledger, _Reading(args, work), work.check)
         pipeline_id = pipeline_id_of(definition.config)
         if isinstance(pipeline_id, str):  # else the ledger says what is wrong with it
             move.check(pipeline_id)

@@ -46,7 +46,12 @@ class PipelineDefinition:
         config = {key: value for key, value in definition.items() if key not in _GROUPS}
         self.config: dict[str, Any] = {"required_counts": REQUIRED_COUNTS, **config}
 
-    def move(self, ledger: RecordLedger, progress: Callable[[int], object] | None = None) -> Move:
+    def move(
+        self,
+        ledger: RecordLedger,
+        progress: Callable[[int], object] | None = None,
+        check_work: Callable[[], object] | None = None,
+    ) -> Move:
         """Returns what moves the pipeline's windows; connects to nothing yet.
 
         :raises InvalidConfig: naming all that is wrong with the three tables.
@@ -84,6 +89,7 @@ class PipelineDefinition:
             keep_days=keep_days,
             signing_key=signing_key,
             progress=progress,
+            check_work=check_work,
         )
 
     def _meant(self, name: str) -> str:

@@ -42,8 +42,8 @@ class Move:
 
     Staged files are kept for `keep_days`: for ever when it is None, until their window is published
     when it is 0. With a `signing_key` manifests are signed, and others are not believed.
-    `progress(rows)` is called while the source is read, and with 0 rows before each phase of `run`:
-    it may raise to stop, as `Processing.check` does. What is published is then as it was.
+    `progress(rows)` is called while the source is read, `check_work()` before each phase of `run`.
+    Both may raise to stop, as `Processing.check` does. What is published is then as it was.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Move:
         keep_days: float | None = None,
         signing_key: str | None = None,
         progress: Callable[[int], object] | None = None,
+        check_work: Callable[[], object] | None = None,
     ) -> None:
         self._evidence = Evidence(ledger)
         self._source = source
@@ -66,6 +67,7 @@ class Move:
         self._keep_days = keep_days
         self._signing_key = signing_key
         self._progress = progress or (lambda _rows: None)
+        self._check_work = check_work or (lambda: None)
 
     def check(self, pipeline_id: str) -> None:
         """Refuses what no window could be moved by; to be called before a record is passed.
@@ -95,11 +97,11 @@ class Move:
         if rows is not None:
             self.clean(record)
             return {"rows": rows, "published": "before"}
-        self._progress(0)
+        self._check_work()
         manifest = self.extract(record)
-        self._progress(0)
+        self._check_work()
         self.load(record)
-        self._progress(0)
+        self._check_work()
         self.publish(record)
         self.clean(record)
         return {"rows": manifest.row_count, "published": "now"}
