@@ -2739,7 +2739,7 @@ comment on function record_ledger.count_tolerance(text, bigint) is
 -- Judged by the newest observation of each required stage that was written under this claim; an earlier claim's counts
 -- only once they are adopted: what a run counted before it lost its claim says nothing about what came after.
 -- Each stage may be off from the first one by the tolerance. By the config in force; null when it asks for nothing.
--- Read by: check_counts, record_verdicts. Rules: count_tolerance.
+-- Read by: check_counts, open_counts_problem. Rules: count_tolerance.
 create or replace function record_ledger.counts_problem(
     pipeline_id text, window_start_time timestamptz, claim_token bigint
 )
@@ -2820,7 +2820,7 @@ begin
 end
 $$;
 comment on function record_ledger.counts_problem(text, timestamptz, bigint) is
-'Why the counts of a claim do not suffice to complete its record, with the counts; null when they do, or none are required.';
+'Private. Why the counts of a claim do not suffice to complete its record, with the counts; null when they do, or none are required.';
 -- record_ledger.day_coverage: how the windows of a pipeline cover a local day, the archive included.
 -- The day is [its midnight, the next one) of the zone in force, and windows cover it wherever they begin and end. One
 -- is published when a generation of it was completed, also while a later one is under way; done when it is COMPLETED or
@@ -5015,6 +5015,26 @@ comment on function record_ledger.oldest_due(
     text, text, timestamptz, timestamptz, integer
 ) is
 'Private. The oldest record of a lane whose backoff is over; no row when there is none.';
+-- record_ledger.open_counts_problem: counts_problem of the claim that holds a record now; null when none holds it.
+-- Asked by the window, and not by the token: who tried tokens could else find out the current one by the answers.
+-- Read by: record_verdicts. Rules: counts_problem.
+create or replace function record_ledger.open_counts_problem(
+    pipeline_id text, window_start_time timestamptz
+)
+returns text
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+    select record_ledger.counts_problem(r.pipeline_id, r.window_start_time, r.claim_token)
+    from record_ledger.record as r
+    where r.pipeline_id = open_counts_problem.pipeline_id
+        and r.window_start_time = open_counts_problem.window_start_time
+        and r.status = 'IN_PROGRESS'
+$$;
+comment on function record_ledger.open_counts_problem(text, timestamptz) is
+'Why the counts of the claim that holds a record do not suffice to complete it; null when they do, or none are required.';
 -- record_ledger.open_windows: the windows of a pipeline that are not done, stored or not.
 -- Its open records, and the windows that are due and not stored yet (10,000 of them at most), whose status is null.
 -- Read by: records_at_risk, pipeline_progress.
@@ -11396,7 +11416,7 @@ comment on column record_ledger.record_observations.is_evidence is
 -- record_ledger.record_verdicts: why each open record is passed or not, right now.
 -- One row per open record (PENDING, IN_PROGRESS or FAILED) with exactly one verdict and a sentence that says why.
 -- Read by: why of the runner, validate_record_timing, the dbt source of the same name, analysts.
--- Rules: record_verdict, counts_problem, is_lost.
+-- Rules: record_verdict, open_counts_problem, is_lost.
 create or replace view record_ledger.record_verdicts as
 select
     p.pipeline_id,
@@ -11417,7 +11437,7 @@ select
     r.lease_expires_at,
     case
         when r.status = 'IN_PROGRESS' and r.needs_counts and not r.counts_waived
-            then record_ledger.counts_problem(r.pipeline_id, r.window_start_time, r.claim_token)
+            then record_ledger.open_counts_problem(r.pipeline_id, r.window_start_time)
     end as counts_problem,
     record_ledger.window_timezone(p, r.window_start_time) as window_timezone,
     coalesce(r.config_version < p.fields_version, true) as is_outdated
@@ -11761,7 +11781,6 @@ begin
             'config_keys()',
             'config_problems(jsonb, boolean, boolean)',
             'count_tolerance(text, bigint)',
-            'counts_problem(text, timestamptz, bigint)',
             'day_coverage(record_ledger.pipeline, date)',
             'day_start(date, text)',
             'days_with_windows(record_ledger.pipeline)',
@@ -11789,6 +11808,7 @@ begin
             'first_window_start(record_ledger.pipeline, timestamptz)',
             'next_window(timestamptz, interval, text)',
             'required_counts_problems(jsonb)',
+            'open_counts_problem(text, timestamptz)',
             'open_windows(record_ledger.pipeline, timestamptz)',
             'record_verdict(record_ledger.record, record_ledger.pipeline, timestamptz, bigint, '
             'timestamptz)',
