@@ -90,7 +90,6 @@ begin
             'config_keys()',
             'config_problems(jsonb, boolean, boolean)',
             'count_tolerance(text, bigint)',
-            'counts_problem(text, timestamptz, bigint)',
             'day_coverage(record_ledger.pipeline, date)',
             'day_start(date, text)',
             'days_with_windows(record_ledger.pipeline)',
@@ -118,6 +117,7 @@ begin
             'first_window_start(record_ledger.pipeline, timestamptz)',
             'next_window(timestamptz, interval, text)',
             'required_counts_problems(jsonb)',
+            'open_counts_problem(text, timestamptz)',
             'open_windows(record_ledger.pipeline, timestamptz)',
             'record_verdict(record_ledger.record, record_ledger.pipeline, timestamptz, bigint, '
             'timestamptz)',

@@ -66,6 +66,8 @@
     ) -%}
     {#- A routine that returns nothing gives an empty text. -#}
     {%- set said = "done" if returned in (none, "") else returned | string -%}
-    {%- do log(routine ~ " of pipeline " ~ pipeline_id ~ ": " ~ said, info=True) -%}
+    {%- do log(
+        record_ledger.visible(routine ~ " of pipeline " ~ pipeline_id ~ ": " ~ said), info=True
+    ) -%}
     {{ return(returned) }}
 {% endmacro %}

@@ -38,7 +38,7 @@
         {%- endif -%}
     {%- endif -%}
     {%- do graph.update({'record_ledger': run}) -%}
-    {%- do log("record_ledger: " ~ reason, info=True) -%}
+    {%- do log("record_ledger: " ~ record_ledger.visible(reason), info=True) -%}
     {{ return('') }}
 {% endmacro %}
 
@@ -73,11 +73,15 @@
         record_ledger.text_literal(record.pipeline_id) ~ ", " ~ record.claim_token
         ~ ", window_start_time => " ~ record_ledger.text_literal(record.window_start_time)
     ) -%}
-    {%- set what = "window " ~ record.window_start_time ~ " of pipeline " ~ record.pipeline_id -%}
+    {%- set what = record_ledger.visible(
+        "window " ~ record.window_start_time ~ " of pipeline " ~ record.pipeline_id
+    ) -%}
     {%- set left_out = record_ledger.left_out_of(results) -%}
     {%- set problems = record_ledger.problems_of(results, left_out if run.has_own_run_id else []) -%}
     {%- if results and problems -%}
-        {%- do log("record_ledger: failing " ~ what ~ ": " ~ problems, info=True) -%}
+        {%- do log(
+            "record_ledger: failing " ~ what ~ ": " ~ record_ledger.visible(problems), info=True
+        ) -%}
         {%- set error = record_ledger.text_literal(problems) -%}
         {{ return("select record_ledger.fail_record(" ~ claim ~ ", error => " ~ error ~ ")") }}
     {%- endif -%}
@@ -98,7 +102,7 @@
             "select record_ledger.fail_record("
             ~ claim ~ ", error => " ~ record_ledger.text_literal(problem) ~ ")"
         ) -%}
-        {{ exceptions.raise_compiler_error(problem) }}
+        {{ exceptions.raise_compiler_error(record_ledger.visible(problem)) }}
     {%- endif -%}
     {%- do log("record_ledger: completing " ~ what, info=True) -%}
     {%- set detail = {'dbt_invocation_id': invocation_id, 'nodes': results | length} -%}
@@ -183,10 +187,10 @@
         {#- Which raises what became of the claim. -#}
         {%- do run_query(record_ledger.extension_sql(record)) -%}
     {%- elif found[1] -%}
-        {{ exceptions.raise_compiler_error(
+        {{ exceptions.raise_compiler_error(record_ledger.visible(
             "the claim on window " ~ record.window_start_time ~ " of pipeline "
             ~ record.pipeline_id ~ " was " ~ found[1]
-        ) }}
+        )) }}
     {%- endif -%}
 {% endmacro %}
 

@@ -34,6 +34,19 @@
 
 
 {#
+  Text of others as dbt may show it, on one line: what cannot be seen, and could move a cursor or turn a line around,
+  is replaced by U+FFFD. dbt prints what it is given as it is.
+#}
+{% macro visible(value) %}
+    {%- set text = value | string -%}
+    {%- if text.isprintable() -%}{{ return(text) }}{%- endif -%}
+    {%- set shown = [] -%}
+    {%- for char in text -%}{%- do shown.append(char if char.isprintable() else "\uFFFD") -%}{%- endfor -%}
+    {{ return(shown | join) }}
+{% endmacro %}
+
+
+{#
   A value as a string constant of PostgreSQL, null for none. An escape string, because what a
   backslash means in others depends on the session's standard_conforming_strings.
 #}

@@ -2,7 +2,7 @@
 -- Judged by the newest observation of each required stage that was written under this claim; an earlier claim's counts
 -- only once they are adopted: what a run counted before it lost its claim says nothing about what came after.
 -- Each stage may be off from the first one by the tolerance. By the config in force; null when it asks for nothing.
--- Read by: check_counts, record_verdicts. Rules: count_tolerance.
+-- Read by: check_counts, open_counts_problem. Rules: count_tolerance.
 create or replace function record_ledger.counts_problem(
     pipeline_id text, window_start_time timestamptz, claim_token bigint
 )
@@ -83,4 +83,4 @@ begin
 end
 $$;
 comment on function record_ledger.counts_problem(text, timestamptz, bigint) is
-'Why the counts of a claim do not suffice to complete its record, with the counts; null when they do, or none are required.';
+'Private. Why the counts of a claim do not suffice to complete its record, with the counts; null when they do, or none are required.';

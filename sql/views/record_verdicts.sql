@@ -1,7 +1,7 @@
 -- record_ledger.record_verdicts: why each open record is passed or not, right now.
 -- One row per open record (PENDING, IN_PROGRESS or FAILED) with exactly one verdict and a sentence that says why.
 -- Read by: why of the runner, validate_record_timing, the dbt source of the same name, analysts.
--- Rules: record_verdict, counts_problem, is_lost.
+-- Rules: record_verdict, open_counts_problem, is_lost.
 create or replace view record_ledger.record_verdicts as
 select
     p.pipeline_id,
@@ -22,7 +22,7 @@ select
     r.lease_expires_at,
     case
         when r.status = 'IN_PROGRESS' and r.needs_counts and not r.counts_waived
-            then record_ledger.counts_problem(r.pipeline_id, r.window_start_time, r.claim_token)
+            then record_ledger.open_counts_problem(r.pipeline_id, r.window_start_time)
     end as counts_problem,
     record_ledger.window_timezone(p, r.window_start_time) as window_timezone,
     coalesce(r.config_version < p.fields_version, true) as is_outdated

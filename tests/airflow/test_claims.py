@@ -281,6 +281,27 @@ def test_a_cancelled_claim_fails_the_task_before_it_touches_data(in_task, ledger
     assert found["last_detail"]["error"] == task.left["record_ledger_error"]
 
 
+def test_what_others_wrote_is_told_without_what_moves_a_terminal(
+    in_task, ledger, orders, context, connection, caplog
+):
+    from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
+
+    from record_ledger.airflow import StoreNewAndPassValidRecordOperator, keeps_claim
+
+    nasty = "wrong\x1b[31m\u202einput"
+    record = ledger.store_new_and_pass_valid_record({**orders, "lease": "1h"}, "run").record
+    assert ledger.cancel_records("orders", "2026-11-22", "2026-11-23", nasty) == 1
+    with in_task(), pytest.raises(AirflowFailException) as raised:
+        keeps_claim(lambda record: record)(record)
+    assert all(line.isprintable() for line in str(raised.value).split("\n"))
+
+    ledger.pause_pipeline("orders", nasty)
+    task = StoreNewAndPassValidRecordOperator(task_id="pass", config={**orders, "lease": "1h"})
+    with pytest.raises(AirflowSkipException, match=r"PAUSED: .*wrong.*input") as raised:
+        task.execute(context())
+    assert str(raised.value).isprintable()
+
+
 @pytest.mark.parametrize("to_its_end", [False, True])
 def test_a_cancellation_is_made_known_and_fails_the_task(in_task, ledger, orders, to_its_end):
     from airflow.providers.common.compat.sdk import AirflowFailException

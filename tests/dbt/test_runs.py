@@ -35,6 +35,23 @@ def test_runs_load_one_window_each_and_one_with_nothing_to_do_says_why_and_chang
     assert (rows_of_the_ledger(ledger), contents(ledger)) == before
 
 
+def test_a_run_with_nothing_to_do_tells_the_reason_of_others_without_what_moves_a_terminal(
+    shop, ledger
+):
+    shop.open()
+    shop.clock.set("2026-03-30T12:00:00Z")
+    ledger.execute(
+        "select record_ledger.pause_pipeline('orders', %s)", ["wait\x1b[31m\u202e\x9b for it"]
+    )
+
+    outcome = shop("build", run_id="a")
+
+    assert outcome.success, outcome.error
+    assert "nothing to do, PAUSED: " in outcome.log
+    assert "wait\ufffd[31m\ufffd\ufffd for it" in outcome.log
+    assert not {"\u202e", "\x9b"} & set(outcome.log)
+
+
 def contents(ledger):
     return [
         ledger.execute(f"select * from analytics.{table} order by order_id").fetchall()

@@ -238,6 +238,20 @@ def test_a_reader_sees_no_token_of_a_claim_that_is_current(ledger, owned, as_rol
     assert rows(reader, found) == [(owned["token"],)]
 
 
+def test_a_reader_cannot_find_out_a_token_by_trying(ledger, owned, as_role, roles):
+    ledger.execute(f"revoke record_ledger_runner from {roles['gone']}")
+    ledger.execute(f"grant record_ledger_reader to {roles['gone']}")
+    # A token is the time in milliseconds and 12 bits: few of them fit the time that readers see.
+    taking_a_token = """
+        select p.oid::regprocedure::text
+        from pg_proc as p
+        where p.pronamespace = 'record_ledger'::regnamespace
+            and 'claim_token' = any(p.proargnames[:p.pronargs])
+            and has_function_privilege(p.oid, 'execute')
+    """
+    assert rows(as_role("gone"), taking_a_token) == []
+
+
 def test_what_readers_are_told_of_days_does_not_depend_on_it(ledger, owned, as_role, roles):
     ledger.execute(f"select record_ledger.observe_record('{PIPELINE}', %s, 'source', 5, '{{}}', %s)",
                    [owned["window"], owned["token"]])  # fmt: skip

@@ -54,11 +54,11 @@ RULES = {
     "time_interval", "twofold_time", "wall_time", "window_timezone", "is_lost", "is_at_risk", "recount_problems",
     "retention_problems",
     "is_ledger_owner", "json_problem", "sees_tokens", "shortened",
-    "counts_problem", "day_coverage", "days_with_windows", "lateness", "open_windows", "pipeline_answer", "stretch_timezone",
+    "day_coverage", "days_with_windows", "lateness", "open_counts_problem", "open_windows", "pipeline_answer", "stretch_timezone",
 }  # fmt: skip
 SECURITY_DEFINER = READS | WRITES | {
-    "counts_problem", "day_coverage", "days_with_windows", "lateness", "open_windows", "pipeline_answer",
-    "stretch_timezone",
+    "counts_problem", "day_coverage", "days_with_windows", "lateness", "open_counts_problem", "open_windows",
+    "pipeline_answer", "stretch_timezone",
 }  # fmt: skip
 ROLES = {"reader": "record_ledger_reader", "runner": "record_ledger_runner", "public": "public"}
 

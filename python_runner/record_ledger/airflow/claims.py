@@ -20,6 +20,7 @@ from airflow.providers.common.compat.sdk import (
 
 from record_ledger.errors import ClaimCancelled, ClaimLost, LedgerError, LedgerUnavailable
 from record_ledger.records import claim_of, start_of
+from record_ledger.visible import visible_lines
 
 from .context import ERROR_KEY, is_ended_later
 from .ending import passed_record, window_of
@@ -62,7 +63,7 @@ class HeldClaim:
             )
         if self.cancellation is not None:
             raise AirflowFailException(
-                f"the claim on {window_of(self.record)} was {self.cancellation}"
+                f"the claim on {window_of(self.record)} was {visible_lines(str(self.cancellation))}"
             )
 
 

@@ -15,6 +15,7 @@ from airflow.providers.common.compat.sdk import (
 from record_ledger.config import text_of
 from record_ledger.errors import ClaimLost, CountsDisagree
 from record_ledger.records import claim_of, start_of
+from record_ledger.visible import visible_lines
 
 from .failures import lost, told_to_airflow
 from .hook import DEFAULT_CONN_ID, RecordLedgerHook
@@ -105,7 +106,7 @@ class CompleteRecordOperator(BaseOperator):
         """Returns what is kept with the completion: a note about work never decides about it."""
         if self._detail_error is None:
             return as_detail(self.detail)
-        self.log.warning("the detail could not be rendered: %s", self._detail_error)
+        self.log.warning("the detail could not be rendered: %s", visible_lines(self._detail_error))
         return {"detail_error": self._detail_error}
 
     def _release(self, ledger: RecordLedger, record: Mapping[str, Any], work: Work) -> NoReturn:
@@ -124,7 +125,9 @@ class CompleteRecordOperator(BaseOperator):
 
     def _fail(self, ledger: RecordLedger, record: Mapping[str, Any], error: str) -> NoReturn:
         ledger.fail_record(*claim_of(record), error, self.retry, start_of(record))
-        raise AirflowFailException(f"{window_of(record)} is marked as failed: {error}") from None
+        raise AirflowFailException(
+            f"{window_of(record)} is marked as failed: {visible_lines(error)}"
+        ) from None
 
     def _tell_followers(self, record: Mapping[str, Any], context: Mapping[str, Any]) -> None:
         start, end = record.get("window_start_time"), record.get("window_end_time")
@@ -179,7 +182,7 @@ class FailRecordOperator(BaseOperator):
 def _end_without_record(work: Work) -> NoReturn:
     """Ends a task that was given no record: whatever passes it had none to pass, or has failed."""
     if work.error:
-        raise AirflowFailException(f"no record was passed: {work.error}")
+        raise AirflowFailException(f"no record was passed: {visible_lines(work.error)}")
     raise AirflowSkipException("no record was passed")
 
 

@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from record_ledger.errors import ClaimLost, LedgerError, LedgerUnavailable
+from record_ledger.visible import visible, visible_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,6 +36,8 @@ def way_back(pipeline_id: str, task: str) -> str:
 def told_to_airflow(conn_id: str | None) -> Iterator[None]:
     """Turns the ledger's errors into Airflow's: its message only, without a chain of causes.
 
+    Airflow prints messages as they are, so what others wrote is made visible here.
+
     AirflowFailException where no further try can help (a wrong config, a ledger that is not
     deployed, a lost claim), else AirflowException, which Airflow tries again while it may.
     """
@@ -43,7 +46,7 @@ def told_to_airflow(conn_id: str | None) -> Iterator[None]:
     except LedgerError as error:
         where = f" (connection {conn_id})" if conn_id else ""
         kind = AirflowException if can_be_tried_again(error) else AirflowFailException
-        raise kind(f"{type(error).__name__}{where}: {error}") from None
+        raise kind(f"{type(error).__name__}{where}: {visible_lines(str(error))}") from None
 
 
 def can_be_tried_again(error: LedgerError) -> bool:
@@ -77,7 +80,7 @@ def lost(error: ClaimLost, ledger: RecordLedger, record: Mapping[str, Any]) -> E
         )
     else:
         answer = AirflowFailException(
-            f"{error.message}. No data was touched. To try again in this run, clear the task that "
-            "passed the record, with its downstream tasks."
+            f"{visible(error.message)}. No data was touched. To try again in this run, clear the "
+            "task that passed the record, with its downstream tasks."
         )
     return answer

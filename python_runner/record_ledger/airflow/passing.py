@@ -15,6 +15,7 @@ from airflow.providers.common.compat.sdk import (
 
 from record_ledger.errors import ClaimLost
 from record_ledger.records import claim_of, start_of
+from record_ledger.visible import visible
 
 from .context import task_run_id
 from .failures import told_to_airflow, way_back
@@ -76,7 +77,7 @@ class StoreNewAndPassValidRecordOperator(LeavesConfigAlone, BaseOperator):
         if result.record is None:
             raise AirflowSkipException(skip_message(result, self.config))
         self._passed = [result.record]
-        self.log.info("%s", result.reason)
+        self.log.info("%s", visible(result.reason or ""))
         return result.record
 
     def on_kill(self) -> None:
@@ -173,7 +174,7 @@ def skip_message(result: PassResult | BatchResult, config: Mapping[str, Any]) ->
     """Returns why a task is skipped, and the way on where only somebody's decision helps."""
     from record_ledger.ledger import pipeline_id_of  # noqa: PLC0415 - it has the driver loaded
 
-    message = f"{result.verdict}: {result.reason}"
+    message = f"{result.verdict}: {visible(result.reason or '')}"
     if result.verdict not in _UNTIL_REOPENED:
         return message
     return f"{message}. {way_back(pipeline_id_of(config), 'this task')}"

@@ -13,6 +13,8 @@ from airflow.providers.common.compat.sdk import (
     timezone,
 )
 
+from record_ledger.visible import visible
+
 from .context import task_run_id
 from .failures import told_to_airflow
 from .hook import DEFAULT_CONN_ID, RecordLedgerHook
@@ -67,7 +69,7 @@ class ValidRecordSensor(LeavesConfigAlone, BaseSensorOperator):
 
     def execute_complete(self, context: Mapping[str, Any], event: Mapping[str, Any]) -> Any:
         """Asks again, after the triggerer has seen that it is worth asking."""
-        self.log.info("the triggerer saw: %s", event["why"])
+        self.log.info("the triggerer saw: %s", visible(event["why"]))
         return self._pass_or_defer(context, dt.datetime.fromisoformat(event["deadline"]))
 
     def resume_execution(
@@ -97,7 +99,8 @@ class ValidRecordSensor(LeavesConfigAlone, BaseSensorOperator):
         if left <= dt.timedelta():
             kind = AirflowSkipException if self.soft_fail else AirflowSensorTimeout
             raise kind(
-                f"no valid record within {self.timeout:g} s; {result.verdict}: {result.reason}"
+                f"no valid record within {self.timeout:g} s; "
+                f"{result.verdict}: {visible(result.reason or '')}"
             )
         from record_ledger.ledger import pipeline_id_of  # noqa: PLC0415 - not for parsing
 
@@ -120,7 +123,7 @@ class ValidRecordSensor(LeavesConfigAlone, BaseSensorOperator):
             result = ledger.store_new_and_pass_valid_record(
                 checked(self.config), task_run_id(context)
             )
-        self.log.info("%s: %s", result.verdict, result.reason)
+        self.log.info("%s: %s", result.verdict, visible(result.reason or ""))
         if result.record is not None:
             self._passed = [result.record]
         return result

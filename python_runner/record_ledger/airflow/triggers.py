@@ -17,6 +17,7 @@ from psycopg.rows import class_row
 from record_ledger import statements
 from record_ledger.connection import connect_async, resolve_conninfo
 from record_ledger.server_errors import from_psycopg, is_retryable
+from record_ledger.visible import visible
 
 from .hook import conninfo_of
 
@@ -90,7 +91,9 @@ class ValidRecordTrigger(BaseTrigger):
                     # The task that is woken meets the same error, and says what to do about it.
                     yield self._event(reason)
                     return
-                self.log.warning("the ledger cannot be looked at, trying again: %s", reason)
+                self.log.warning(
+                    "the ledger cannot be looked at, trying again: %s", visible(reason)
+                )
                 await asyncio.sleep(self.poke_interval)
                 continue
             if _is_worth_asking(look, first):
@@ -100,7 +103,7 @@ class ValidRecordTrigger(BaseTrigger):
             await asyncio.sleep(self._pause(look))
 
     def _event(self, why: str) -> TriggerEvent:
-        return TriggerEvent({"why": why, "deadline": self.deadline})
+        return TriggerEvent({"why": visible(why), "deadline": self.deadline})
 
     def _pause(self, look: _Look) -> float:
         if look.wait_seconds is None:
