@@ -122,6 +122,8 @@ $$;
 -- Rules: trusted are superusers, the schema's owner (who is judged apart) and the user. An ordinary user trusts the
 -- roles it is a member of as well. A superuser is a member of every role: it trusts superusers, and a ledger that
 -- belongs to the database's owner.
+-- A membership counts that was granted by a superuser, by the user, or by a role that may act as the user anyway. Who is
+-- granted a role is not asked: a stranger who administers one could make everybody a member of it.
 select set_config(
     'record_ledger.strangers',
     (
@@ -142,13 +144,42 @@ select set_config(
             where n.nspname = 'record_ledger'
         ),
 
+        -- Who has which role by a grant that the user can trust.
+        memberships (role_oid, member_oid) as (
+            select
+                m.roleid,
+                m.member
+            from pg_auth_members as m
+            inner join pg_roles as g on g.oid = m.grantor
+            cross join me
+            where pg_has_role(g.oid, me.oid, 'member')
+                or m.grantor = m.member
+                -- Before 16 this is the right to grant the user's own role.
+                or g.rolcreaterole and current_setting('server_version_num')::integer < 160000
+            union all
+            select
+                r.oid,
+                d.datdba
+            from pg_database as d
+            inner join pg_roles as r on r.rolname = 'pg_database_owner'
+            where d.datname = current_database()
+        ),
+
+        member_of (role_oid) as (
+            select me.oid
+            from me
+            union
+            select m.role_oid
+            from member_of as o
+            inner join memberships as m on m.member_oid = o.role_oid
+        ),
+
         -- Roles whose objects the user takes for its own.
         mine as (
             select r.oid
             from pg_roles as r
             cross join me
-            where r.oid = me.oid
-                or not me.rolsuper and pg_has_role(me.oid, r.oid, 'member')
+            where r.oid in (select m.role_oid from member_of as m)
                 or me.rolsuper and r.rolsuper
                 -- Named by the deployer: trust.sql judges whether the user may act as it.
                 or r.rolname = current_setting('record_ledger.owner', true)
@@ -445,7 +476,14 @@ begin
                 v_owner,
                 case (select r.rolsuper from pg_roles as r where r.rolname = v_user)
                     when true then 'is neither a superuser nor the owner of the database'
-                    else format('%s is not a member of', v_user)
+                    else format(
+                        case
+                            when pg_has_role(v_user, v_owner, 'member')
+                                then '%s is a member of by the grant of a role that it cannot trust'
+                            else '%s is not a member of'
+                        end,
+                        v_user
+                    )
                 end
                 using errcode = 'RL006', hint = format(
                     'If the ledger is to belong to %1$s, deploy as %1$s, or name it: record-ledger '
@@ -1724,7 +1762,9 @@ begin
                 'built: the fields of window %s are %s; the config''s default_record has %s',
                 v_entry ->> 'window_start_time',
                 record_ledger.shortened(
-                    array(select k from jsonb_object_keys(v_entry -> 'fields') as k order by k)::text,
+                    array(
+                        select k from jsonb_object_keys(v_entry -> 'fields') as k order by k
+                    )::text,
                     2000
                 ),
                 record_ledger.shortened(v_fields::text, 2000)
@@ -2711,7 +2751,7 @@ comment on function record_ledger.count_tolerance(text, bigint) is
 -- Judged by the newest observation of each required stage that was written under this claim; an earlier claim's counts
 -- only once they are adopted: what a run counted before it lost its claim says nothing about what came after.
 -- Each stage may be off from the first one by the tolerance. By the config in force; null when it asks for nothing.
--- Read by: check_counts, record_verdicts. Rules: count_tolerance.
+-- Read by: check_counts, open_counts_problem. Rules: count_tolerance.
 create or replace function record_ledger.counts_problem(
     pipeline_id text, window_start_time timestamptz, claim_token bigint
 )
@@ -2792,7 +2832,7 @@ begin
 end
 $$;
 comment on function record_ledger.counts_problem(text, timestamptz, bigint) is
-'Why the counts of a claim do not suffice to complete its record, with the counts; null when they do, or none are required.';
+'Private. Why the counts of a claim do not suffice to complete its record, with the counts; null when they do, or none are required.';
 -- record_ledger.day_coverage: how the windows of a pipeline cover a local day, the archive included.
 -- The day is [its midnight, the next one) of the zone in force, and windows cover it wherever they begin and end. One
 -- is published when a generation of it was completed, also while a later one is under way; done when it is COMPLETED or
@@ -4989,6 +5029,26 @@ comment on function record_ledger.oldest_due(
     text, text, timestamptz, timestamptz, integer
 ) is
 'Private. The oldest record of a lane whose backoff is over; no row when there is none.';
+-- record_ledger.open_counts_problem: counts_problem of the claim that holds a record now; null when none holds it.
+-- Asked by the window, and not by the token: who tried tokens could else find out the current one by the answers.
+-- Read by: record_verdicts. Rules: counts_problem.
+create or replace function record_ledger.open_counts_problem(
+    pipeline_id text, window_start_time timestamptz
+)
+returns text
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+    select record_ledger.counts_problem(r.pipeline_id, r.window_start_time, r.claim_token)
+    from record_ledger.record as r
+    where r.pipeline_id = open_counts_problem.pipeline_id
+        and r.window_start_time = open_counts_problem.window_start_time
+        and r.status = 'IN_PROGRESS'
+$$;
+comment on function record_ledger.open_counts_problem(text, timestamptz) is
+'Why the counts of the claim that holds a record do not suffice to complete it; null when they do, or none are required.';
 -- record_ledger.open_windows: the windows of a pipeline that are not done, stored or not.
 -- Its open records, and the windows that are due and not stored yet (10,000 of them at most), whose status is null.
 -- Read by: records_at_risk, pipeline_progress.
@@ -6510,7 +6570,7 @@ $$;
 comment on function record_ledger.wall_time(text) is
 'The local time that an ISO 8601 text without an offset states; null when it is none.';
 -- record_ledger.warn_of_misspelt_keys: raises a warning for each ignored key that looks like a misspelt one.
--- Of those that are ignored, it looks at the first 100. 'chek_fields' would otherwise be ignored in silence, and incomplete records passed.
+-- 'chek_fields' would otherwise be ignored in silence, and incomplete records passed. Looks at the first 100 of them.
 -- Read by: store_new_and_pass_valid_record, register_pipeline.
 -- Rules: config_keys, near_names.
 create or replace function record_ledger.warn_of_misspelt_keys(config jsonb)
@@ -9888,7 +9948,7 @@ begin
             raise exception '%', v_problem
                 using errcode = 'RL005',
                 hint = 'Send back what to_build names. '
-                    'A runner older than 0.5.0 names less: upgrade it.';
+                    'A runner of an older release names less: upgrade it.';
         end if;
     else
         select l.window_end_time into v_next_start
@@ -9996,7 +10056,7 @@ begin
         raise exception '%', v_problem
             using errcode = 'RL005',
             hint = 'Send back what to_build names. '
-                'A runner older than 0.5.0 names less: upgrade it.';
+                'A runner of an older release names less: upgrade it.';
     end if;
     perform record_ledger.build_records(p, built, v_now);
     stored_count := record_ledger.store_windows(p, nullif(built, '[]'), v_now);
@@ -11395,7 +11455,7 @@ comment on column record_ledger.record_observations.is_evidence is
 -- record_ledger.record_verdicts: why each open record is passed or not, right now.
 -- One row per open record (PENDING, IN_PROGRESS or FAILED) with exactly one verdict and a sentence that says why.
 -- Read by: why of the runner, validate_record_timing, the dbt source of the same name, analysts.
--- Rules: record_verdict, counts_problem, is_lost.
+-- Rules: record_verdict, open_counts_problem, is_lost.
 create or replace view record_ledger.record_verdicts as
 select
     p.pipeline_id,
@@ -11416,7 +11476,7 @@ select
     r.lease_expires_at,
     case
         when r.status = 'IN_PROGRESS' and r.needs_counts and not r.counts_waived
-            then record_ledger.counts_problem(r.pipeline_id, r.window_start_time, r.claim_token)
+            then record_ledger.open_counts_problem(r.pipeline_id, r.window_start_time)
     end as counts_problem,
     record_ledger.window_timezone(p, r.window_start_time) as window_timezone,
     coalesce(r.config_version < p.fields_version, true) as is_outdated
@@ -11760,7 +11820,6 @@ begin
             'config_keys()',
             'config_problems(jsonb, boolean, boolean)',
             'count_tolerance(text, bigint)',
-            'counts_problem(text, timestamptz, bigint)',
             'day_coverage(record_ledger.pipeline, date)',
             'day_start(date, text)',
             'days_with_windows(record_ledger.pipeline)',
@@ -11788,6 +11847,7 @@ begin
             'first_window_start(record_ledger.pipeline, timestamptz)',
             'next_window(timestamptz, interval, text)',
             'required_counts_problems(jsonb)',
+            'open_counts_problem(text, timestamptz)',
             'open_windows(record_ledger.pipeline, timestamptz)',
             'record_verdict(record_ledger.record, record_ledger.pipeline, timestamptz, bigint, '
             'timestamptz)',
@@ -11940,6 +12000,8 @@ select record_ledger.end_deploy('0.5.0');
 -- Rules: trusted are superusers, the schema's owner (who is judged apart) and the user. An ordinary user trusts the
 -- roles it is a member of as well. A superuser is a member of every role: it trusts superusers, and a ledger that
 -- belongs to the database's owner.
+-- A membership counts that was granted by a superuser, by the user, or by a role that may act as the user anyway. Who is
+-- granted a role is not asked: a stranger who administers one could make everybody a member of it.
 select set_config(
     'record_ledger.strangers',
     (
@@ -11960,13 +12022,42 @@ select set_config(
             where n.nspname = 'record_ledger'
         ),
 
+        -- Who has which role by a grant that the user can trust.
+        memberships (role_oid, member_oid) as (
+            select
+                m.roleid,
+                m.member
+            from pg_auth_members as m
+            inner join pg_roles as g on g.oid = m.grantor
+            cross join me
+            where pg_has_role(g.oid, me.oid, 'member')
+                or m.grantor = m.member
+                -- Before 16 this is the right to grant the user's own role.
+                or g.rolcreaterole and current_setting('server_version_num')::integer < 160000
+            union all
+            select
+                r.oid,
+                d.datdba
+            from pg_database as d
+            inner join pg_roles as r on r.rolname = 'pg_database_owner'
+            where d.datname = current_database()
+        ),
+
+        member_of (role_oid) as (
+            select me.oid
+            from me
+            union
+            select m.role_oid
+            from member_of as o
+            inner join memberships as m on m.member_oid = o.role_oid
+        ),
+
         -- Roles whose objects the user takes for its own.
         mine as (
             select r.oid
             from pg_roles as r
             cross join me
-            where r.oid = me.oid
-                or not me.rolsuper and pg_has_role(me.oid, r.oid, 'member')
+            where r.oid in (select m.role_oid from member_of as m)
                 or me.rolsuper and r.rolsuper
                 -- Named by the deployer: trust.sql judges whether the user may act as it.
                 or r.rolname = current_setting('record_ledger.owner', true)
@@ -12263,7 +12354,14 @@ begin
                 v_owner,
                 case (select r.rolsuper from pg_roles as r where r.rolname = v_user)
                     when true then 'is neither a superuser nor the owner of the database'
-                    else format('%s is not a member of', v_user)
+                    else format(
+                        case
+                            when pg_has_role(v_user, v_owner, 'member')
+                                then '%s is a member of by the grant of a role that it cannot trust'
+                            else '%s is not a member of'
+                        end,
+                        v_user
+                    )
                 end
                 using errcode = 'RL006', hint = format(
                     'If the ledger is to belong to %1$s, deploy as %1$s, or name it: record-ledger '
