@@ -19,8 +19,8 @@ def visible(text: str) -> str:
 
 
 def visible_lines(text: str) -> str:
-    """Returns a text of several lines; its line breaks are the only thing that is kept."""
-    return "\n".join(map(visible, text.split("\n")))
+    """Returns a text of several lines: line breaks are kept, and a tab, as libpq's, is blanks."""
+    return "\n".join(map(visible, text.replace("\t", "    ").split("\n")))
 
 
 def visible_json(value: Any, *, is_ascii: bool = False) -> str:

@@ -41,6 +41,13 @@ def test_lines_stay_lines_and_nothing_else_does():
     assert visible("a\nb") == "a\ufffdb"
 
 
+def test_a_tab_in_a_message_of_the_server_is_blanks():
+    """As libpq begins the second line of what it says about a server that cannot be reached."""
+    assert visible_lines("No such file\n\tIs the server running?") == (
+        "No such file\n    Is the server running?"
+    )
+
+
 def test_a_log_line_is_one_line_and_shows_what_it_holds():
     line = logs.line(reason=NASTY, name="\u202e", plain="ok")
 
