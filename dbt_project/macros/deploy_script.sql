@@ -122,8 +122,8 @@ $$;
 -- Rules: trusted are superusers, the schema's owner (who is judged apart) and the user. An ordinary user trusts the
 -- roles it is a member of as well. A superuser is a member of every role: it trusts superusers, and a ledger that
 -- belongs to the database's owner.
--- A membership counts that was granted by a superuser, by the user, or by a role that may act as the user anyway. Who is
--- granted a role is not asked: a stranger who administers one could make everybody a member of it.
+-- A membership counts that was granted by a superuser, by the user, or by a role that may act as the user anyway.
+-- Who is granted a role is not asked: a stranger who administers one could make everybody a member of it.
 select set_config(
     'record_ledger.strangers',
     (
@@ -5031,7 +5031,8 @@ comment on function record_ledger.oldest_due(
 'Private. The oldest record of a lane whose backoff is over; no row when there is none.';
 -- record_ledger.open_counts_problem: counts_problem of the claim that holds a record now; null when none holds it.
 -- Asked by the window, and not by the token: who tried tokens could else find out the current one by the answers.
--- Read by: record_verdicts. Rules: counts_problem.
+-- Read by: record_verdicts.
+-- Rules: counts_problem.
 create or replace function record_ledger.open_counts_problem(
     pipeline_id text, window_start_time timestamptz
 )
@@ -12000,8 +12001,8 @@ select record_ledger.end_deploy('0.5.0');
 -- Rules: trusted are superusers, the schema's owner (who is judged apart) and the user. An ordinary user trusts the
 -- roles it is a member of as well. A superuser is a member of every role: it trusts superusers, and a ledger that
 -- belongs to the database's owner.
--- A membership counts that was granted by a superuser, by the user, or by a role that may act as the user anyway. Who is
--- granted a role is not asked: a stranger who administers one could make everybody a member of it.
+-- A membership counts that was granted by a superuser, by the user, or by a role that may act as the user anyway.
+-- Who is granted a role is not asked: a stranger who administers one could make everybody a member of it.
 select set_config(
     'record_ledger.strangers',
     (

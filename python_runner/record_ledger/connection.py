@@ -8,7 +8,7 @@ import os
 import random
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from . import logs, statements
 from .clocks import elapsed
 from .errors import InvalidArgument, LedgerError, LedgerUnavailable
-from .redaction import redact, unreadable_conninfo
+from .redaction import hide, redact, unreadable_conninfo
 from .refusals import refusals
 from .server_errors import (
     WAITS_FOR_STANDBY,
@@ -39,6 +39,14 @@ Result = TypeVar("Result")
 NoticeHandler = Callable[[str, str], None]
 
 DSN_VARIABLE = "RECORD_LEDGER_DSN"
+# libpq's options that are secrets, or could be used as one.
+SECRET_OPTIONS = (
+    "password",
+    "sslpassword",
+    "scram_client_key",
+    "scram_server_key",
+    "oauth_client_secret",
+)
 RETRY_VARIABLE = "RECORD_LEDGER_RETRY_WITHIN"
 RETRY_WITHIN = 30.0
 CONNECT_TIMEOUT_SECONDS = 5
@@ -125,6 +133,7 @@ def connect_options(conninfo: str) -> dict[str, Any]:
         # libpq quotes the part that it could not read, which may be a piece of the password. The
         # cause is dropped for the same reason: a traceback would print it.
         raise LedgerError(unreadable_conninfo(str(error))) from None
+    _hide_secrets(given)
     # UTF8 whatever the database or PGCLIENTENCODING say: in another encoding the driver cannot read
     # the answer to a pass that has been committed.
     options: dict[str, Any] = {
@@ -138,6 +147,19 @@ def connect_options(conninfo: str) -> dict[str, Any]:
     if "connect_timeout" not in given and not os.environ.get("PGCONNECT_TIMEOUT"):
         options["connect_timeout"] = CONNECT_TIMEOUT_SECONDS
     return options
+
+
+def _hide_secrets(given: Mapping[str, Any]) -> None:
+    """Has every text of this process hide the passwords by which it connects.
+
+    A command that exec runs has them too, and what it complains of is kept. A password that is also
+    a name that texts are about is no secret, and hiding it would leave them without that name.
+    """
+    names = {str(value) for name, value in given.items() if name not in SECRET_OPTIONS}
+    names |= {os.environ.get(name, "") for name in ("PGUSER", "PGDATABASE", "PGHOST")}
+    secrets = {str(given.get(name) or "") for name in SECRET_OPTIONS}
+    for secret in {*secrets, os.environ.get("PGPASSWORD", "")} - names - {"postgres"}:
+        hide(secret)
 
 
 def connect(

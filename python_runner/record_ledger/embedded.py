@@ -99,6 +99,9 @@ def _keep_to_this_user(server_class: Any) -> None:
     folder = _runtime_folder()
     server_class.runtime_path = folder
     server_class.lock_path = folder / "lock"
+    # Who may read a file may lock it as well, and root's folder can be entered by all.
+    os.close(os.open(server_class.lock_path, os.O_RDWR | os.O_CREAT, 0o600))
+    server_class.lock_path.chmod(0o600)
     server_class._lock = fasteners.InterProcessLock(server_class.lock_path)
 
 

@@ -1,7 +1,8 @@
 """Keeps passwords out of every text that leaves this package.
 
 Two ways: the forms in which passwords are written are known by their keys, and values that came
-from the environment for a setting are known by themselves, whatever text they turn up in.
+from the environment for a setting, or in a connection string, are known by themselves, whatever
+text they turn up in.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def hide(secret: str) -> None:
     _secrets.add(secret)
     forms = {
         form
-        for one in _secrets
+        for one in tuple(_secrets)  # another thread may add one
         for form in (one, json.dumps(one)[1:-1], repr(one)[1:-1], quote(one, safe=""))
     }
     # The longest first: one secret may be the beginning of another one.

@@ -5,8 +5,8 @@
 -- Rules: trusted are superusers, the schema's owner (who is judged apart) and the user. An ordinary user trusts the
 -- roles it is a member of as well. A superuser is a member of every role: it trusts superusers, and a ledger that
 -- belongs to the database's owner.
--- A membership counts that was granted by a superuser, by the user, or by a role that may act as the user anyway. Who is
--- granted a role is not asked: a stranger who administers one could make everybody a member of it.
+-- A membership counts that was granted by a superuser, by the user, or by a role that may act as the user anyway.
+-- Who is granted a role is not asked: a stranger who administers one could make everybody a member of it.
 select set_config(
     'record_ledger.strangers',
     (

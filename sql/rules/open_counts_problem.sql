@@ -1,6 +1,7 @@
 -- record_ledger.open_counts_problem: counts_problem of the claim that holds a record now; null when none holds it.
 -- Asked by the window, and not by the token: who tried tokens could else find out the current one by the answers.
--- Read by: record_verdicts. Rules: counts_problem.
+-- Read by: record_verdicts.
+-- Rules: counts_problem.
 create or replace function record_ledger.open_counts_problem(
     pipeline_id text, window_start_time timestamptz
 )

@@ -115,6 +115,16 @@ def test_roots_server_is_reached_by_root_alone(shared_folder, length):
 
 
 @as_root
+def test_no_other_user_can_hold_roots_lock(shared_folder):
+    before = shared_folder / "record-ledger-0"
+    before.mkdir()
+    (before / "lock").touch(0o644)  # as an earlier release left it
+    with embedded_server(shared_folder / "data"):
+        # A shared lock needs no more than the right to read, and the server's start waits for it.
+        assert stat.S_IMODE((before / "lock").stat().st_mode) == 0o600
+
+
+@as_root
 def test_each_user_of_a_machine_has_servers_of_their_own(shared_folder):
     serving = [as_user(user, "serve", shared_folder / user) for user in (STRANGER, ANOTHER)]
     try:

@@ -64,6 +64,26 @@ def test_a_password_in_the_options_is_warned_of(run, ledger_dsn, capfd):
     assert "password" not in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("where", ["RECORD_LEDGER_DSN", "PGPASSWORD"])
+def test_what_a_command_complains_of_is_kept_without_our_password(
+    run, ledger, ledger_dsn, monkeypatch, where
+):
+    secret = f"in {where}: h%nter's \\ 2"
+    given = make_conninfo(ledger_dsn, password=secret) if where != "PGPASSWORD" else secret
+    monkeypatch.setenv(where, given)
+
+    # No key stands before it, by which it could be known.
+    code, out, err = run("sh", "-c", 'printf "no luck with %s\\n" "$0" >&2; exit 3', secret)
+
+    assert code == 1, err
+    assert "no luck with" in err  # the command's own, byte for byte
+    kept = ledger.execute(
+        "select string_agg(detail::text, ' ') from record_ledger.record_events"
+    ).fetchone()[0]
+    assert "no luck with ***" in kept
+    assert "h%nter" not in kept + out
+
+
 @pytest.mark.parametrize(
     "command",
     [

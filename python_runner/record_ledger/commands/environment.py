@@ -16,7 +16,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from record_ledger import logs
-from record_ledger.connection import DSN_VARIABLE
+from record_ledger.connection import DSN_VARIABLE, SECRET_OPTIONS
 from record_ledger.embedded import HOME_VARIABLE
 from record_ledger.errors import InvalidArgument, LedgerError
 from record_ledger.records import fields_of, json_from_record
@@ -47,15 +47,6 @@ _OURS = {*(_PREFIX + name.upper() for name in _COLUMNS), RECORD_VARIABLE, RECORD
 
 # What leads to a ledger, besides the variables of libpq.
 _ADDRESSES = (DSN_VARIABLE, HOME_VARIABLE)
-
-# libpq's options that are secrets, or could be used as one.
-_SECRETS = (
-    "password",
-    "sslpassword",
-    "scram_client_key",
-    "scram_server_key",
-    "oauth_client_secret",
-)
 
 # Linux gives arguments and environment together a quarter of the stack, and never more than this.
 _MOST_TOGETHER = 6 * 1024 * 1024
@@ -103,7 +94,7 @@ class RecordFiles:
 def has_password(conninfo: str) -> bool:
     """Tells whether a connection string holds a secret; one that cannot be read is told later."""
     try:
-        return any(conninfo_to_dict(conninfo).get(name) for name in _SECRETS)
+        return any(conninfo_to_dict(conninfo).get(name) for name in SECRET_OPTIONS)
     except psycopg.ProgrammingError:
         return False
 
@@ -124,7 +115,9 @@ def dsn_for_commands(conninfo: str | None) -> str | None:
     except psycopg.ProgrammingError as error:
         raise LedgerError(unreadable_conninfo(str(error))) from None
     parts: dict[str, Any] = {
-        name: value for name, value in given.items() if name not in _SECRETS and value is not None
+        name: value
+        for name, value in given.items()
+        if name not in SECRET_OPTIONS and value is not None
     }
     # An empty one is as good as none: --dsn '' means libpq's defaults, and so does a blank.
     return make_conninfo(**parts) or " "
