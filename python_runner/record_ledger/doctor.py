@@ -354,7 +354,12 @@ def _replication(connection: psycopg.Connection[Any]) -> Iterator[Check]:
 
 
 def _publication_problems(
-    publication: str, via_root: bool, has_changes: bool, missing: list[str], too_many: list[str]
+    publication: str,
+    via_root: bool,
+    has_changes: bool,
+    is_whole: bool,
+    missing: list[str],
+    too_many: list[str],
 ) -> tuple[list[str], list[str]]:
     """Returns what a publication of the ledger lacks, and what to do about each."""
     problems, advice = [], []
@@ -372,7 +377,11 @@ def _publication_problems(
         advice.append("Add these tables.")
     if too_many:
         problems.append(f"has {', '.join(too_many)}, which each deploy writes itself")
-        advice.append("Drop these tables from it.")
+        if is_whole:  # it lets no single table go
+            what = "create publication ... for table ... with (publish_via_partition_root = true)"
+            advice.append(f"Publish the other tables by their names instead: {what}.")
+        else:
+            advice.append("Drop these tables from it.")
     return problems, advice
 
 
