@@ -489,8 +489,8 @@ from pg_catalog.pg_namespace as n
 where n.nspname = 'record_ledger'
 """
 # The publications of the ledger's tables, without those that each deploy writes itself. A partition
-# counts as its table. One of all tables, or of the schema's, has none too few, also where a table has
-# no partition yet, and lets none go. All of it may be read without any right.
+# counts as its table. One of all tables, or of the schema's, leaves none out, also one that has no
+# partition yet, and lets none go. All of it may be read without any right.
 PUBLICATIONS = """
 with tables as (
     select c.oid, c.relname::text as name
