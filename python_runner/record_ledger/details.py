@@ -66,20 +66,26 @@ def _what_fits(given: Mapping[Any, Any], name: str, longest: int) -> str:
     """Returns the entries that fit, in their order; of others their keys, while these fit."""
     writer = _Writer(longest)
     kept: list[str] = []
+    marked: list[str] = []
     room = MOST_BYTES - 100  # for the brackets and the last entry
     for key, text in writer.entries(given, name, ()):
         quoted = json.dumps(key, ensure_ascii=False)
         mark = json.dumps(f"... ({_size(text):,} bytes)")
-        for entry in (f"{quoted}: {text}", f"{quoted}: {mark}"):
+        for shown in (text, mark):
+            entry = f"{quoted}: {shown}"
             size = _size(entry) + len(", ")
             if size <= room:
                 kept.append(entry)
                 room -= size
+                if shown is mark:
+                    marked.append(f"{name}.{_shortened(key, 40)} ({_size(text):,} bytes left out)")
                 break
         writer.begin_anew()
     left_out = len(given) - len(kept)
-    kept.append(f'"entries_left_out": {left_out}')
-    writer.altered.append(f"{name} ({left_out} entries left out)")
+    if left_out:
+        kept.append(f'"entries_left_out": {left_out}')
+        marked.append(f"{name} ({left_out} entries left out)")
+    writer.altered[:0] = marked
     writer.warn(name)
     return "{" + ", ".join(kept) + "}"
 

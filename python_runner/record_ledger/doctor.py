@@ -17,7 +17,7 @@ from .sql_files import package_release, strangers_statement
 from .waiting import blocker_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import psycopg
 
@@ -333,7 +333,7 @@ def _replication(connection: psycopg.Connection[Any]) -> Iterator[Check]:
             "For the role or the database: alter role ... reset session_replication_role.",
         )
     for publication, *found in connection.execute(statements.PUBLICATIONS).fetchall():
-        problems, advice = _publication_problems(publication, *found)
+        problems, advice = _publication_problems(publication, found)
         if problems:
             finding = f"publication {publication} {' and '.join(problems)}"
             yield Check(name, "warning", finding, " ".join(advice))
@@ -353,10 +353,9 @@ def _replication(connection: psycopg.Connection[Any]) -> Iterator[Check]:
             yield Check(name, "ok", f"subscription {subscription} is disabled")
 
 
-def _publication_problems(
-    publication: str, via_root: bool, has_changes: bool, missing: list[str], too_many: list[str]
-) -> tuple[list[str], list[str]]:
+def _publication_problems(publication: str, found: Sequence[Any]) -> tuple[list[str], list[str]]:
     """Returns what a publication of the ledger lacks, and what to do about each."""
+    via_root, has_changes, is_whole, missing, too_many = found
     problems, advice = [], []
     if not via_root:
         problems.append("lacks publish_via_partition_root: an archive's new year stops it")
@@ -372,7 +371,11 @@ def _publication_problems(
         advice.append("Add these tables.")
     if too_many:
         problems.append(f"has {', '.join(too_many)}, which each deploy writes itself")
-        advice.append("Drop these tables from it.")
+        if is_whole:  # it lets no single table go
+            what = "create publication ... for table ... with (publish_via_partition_root = true)"
+            advice.append(f"Publish the other tables by their names instead: {what}.")
+        else:
+            advice.append("Drop these tables from it.")
     return problems, advice
 
 

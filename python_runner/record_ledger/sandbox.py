@@ -39,7 +39,7 @@ _WIDTH_IN_PERCENT = re.compile(r"%[^%a-zA-Z]*(?:\d{5,}|\*)")
 _WIDTH_IN_BRACES = re.compile(r"\{[^{}]*:[^{}]*(?:\d{5,}|\{)")
 
 
-class _TooMuch(OverflowError):
+class TooMuch(OverflowError):
     """A template would make more than it may."""
 
 
@@ -241,7 +241,7 @@ def _checked(value: Any) -> Any:
 
 def _refuse(is_too_much: object, what: str) -> None:
     if is_too_much:
-        raise _TooMuch(f"a template may not make {what}")
+        raise TooMuch(f"a template may not make {what}")
 
 
 def _is_whole(value: object) -> bool:

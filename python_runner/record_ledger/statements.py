@@ -485,7 +485,8 @@ from pg_catalog.pg_namespace as n
 where n.nspname = 'record_ledger'
 """
 # The publications of the ledger's tables, without those that each deploy writes itself. A partition
-# counts as its table. All of it may be read without any right.
+# counts as its table. One of all tables, or of the schema's, leaves none out, also one that has no
+# partition yet, and lets none go. All of it may be read without any right.
 PUBLICATIONS = """
 with tables as (
     select c.oid, c.relname::text as name
@@ -501,12 +502,22 @@ with tables as (
             pg_catalog.to_regclass(pg_catalog.format('%I.%I', t.schemaname, t.tablename))
         )::oid
     where t.schemaname = 'record_ledger'
+), whole as (
+    select q.oid
+    from pg_catalog.pg_publication as q
+    where q.puballtables
+    union
+    select n.pnpubid
+    from pg_catalog.pg_publication_namespace as n
+    where n.pnnspid = pg_catalog.to_regnamespace('record_ledger')::oid
 )
-select p.pubname::text, p.pubviaroot,
+select pg_catalog.quote_ident(p.pubname), p.pubviaroot,
     p.pubinsert and p.pubupdate and p.pubdelete,
+    p.oid in (select w.oid from whole as w),
     array(
         select t.name from tables as t
         where t.name not in ('deployment', 'migration')
+            and p.oid not in (select w.oid from whole as w)
             and not exists (
                 select from published as u where u.pubname = p.pubname and u.name = t.name
             )

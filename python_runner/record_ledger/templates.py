@@ -14,7 +14,7 @@ from jinja2 import Template, TemplateSyntaxError, UndefinedError, meta
 from .config import invalid_config, is_template, shown, templates_in, text_problem
 from .errors import InvalidArgument
 from .records import record_from_json
-from .sandbox import Sandbox
+from .sandbox import Sandbox, TooMuch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,8 +80,7 @@ class RecordTemplates:
                 )
             except Exception as error:  # noqa: BLE001 - a template may fail in any way
                 failed.add(field)
-                what = f"{type(error).__name__}: {error}"
-                problems.append(f"default_record.{field}: the template failed with {what}")
+                problems.append(f"default_record.{field}: {_why_it_failed(error)}")
         if problems:
             at = f" (window {window['window_start_time']})"
             raise invalid_config([problem + at for problem in problems])
@@ -163,8 +162,7 @@ class ArgumentTemplates:
                 )
             except Exception as error:  # noqa: BLE001 - a template may fail in any way
                 problems.append(
-                    f"{_called(number)}, {shown(self._texts[number])}: the template failed with "
-                    f"{type(error).__name__}: {error}"
+                    f"{_called(number)}, {shown(self._texts[number])}: {_why_it_failed(error)}"
                 )
         _refuse_arguments(problems)
         return rendered
@@ -175,6 +173,13 @@ def _why_no_template(error: Exception) -> str:
     if isinstance(error, TemplateSyntaxError):
         return error.message or "it is wrong"
     return f"{type(error).__name__}: {error}"
+
+
+def _why_it_failed(error: Exception) -> str:
+    """Returns why a template gives no text; of a bound, only which one: its class is our own."""
+    if isinstance(error, TooMuch):
+        return str(error)
+    return f"the template failed with {type(error).__name__}: {error}"
 
 
 def _called(number: int) -> str:

@@ -232,6 +232,16 @@ def test_what_is_too_large_is_cut_and_the_rest_kept(runner, record, detail, capl
     assert "event=detail_altered" in caplog.text
 
 
+def test_a_value_that_is_left_out_is_named_and_no_entry_is_said_to_be_missing(
+    runner, record, caplog
+):
+    runner.complete_record("orders", record["claim_token"], {"ids": list(range(20_000)), "rows": 3})
+
+    assert kept(runner) == {"ids": "... (128,890 bytes)", "rows": 3}
+    assert "detail.ids (128,890 bytes left out)" in caplog.text
+    assert "entries left out" not in caplog.text
+
+
 values = st.recursive(
     st.none()
     | st.booleans()

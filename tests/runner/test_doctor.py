@@ -121,8 +121,20 @@ def test_a_published_ledger_has_what_its_archive_needs(ledger, ledger_dsn, role_
     publish("table record_ledger.record", via_root)
     ((_, finding, advice),) = replication(ledger_dsn)
     assert "leaves out archived_record," in finding and "Add these tables" in advice
-    publish("all tables", via_root)
-    assert "has deployment, migration" in replication(ledger_dsn)[0][1]
+
+
+@pytest.mark.parametrize("what", ["all tables", "tables in schema record_ledger"])
+def test_of_a_publication_of_all_tables_none_can_be_dropped(ledger, ledger_dsn, what):
+    """PostgreSQL refuses to add a table to such a publication, and to drop one from it."""
+    ledger.execute(f'create publication "All of it" for {what}')
+
+    ((state, finding, advice),) = replication(ledger_dsn)
+
+    assert state == "warning"
+    assert "has deployment, migration" in finding and "leaves out" not in finding
+    assert 'alter publication "All of it" set (publish_via_partition_root = true)' in advice
+    assert "by their names instead: create publication" in advice
+    assert "Drop these tables" not in advice and "Add these tables" not in advice
 
 
 def test_a_subscribed_ledger_follows_another_one(ledger):

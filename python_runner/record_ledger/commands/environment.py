@@ -52,6 +52,8 @@ _ADDRESSES = (DSN_VARIABLE, HOME_VARIABLE)
 _MOST_TOGETHER = 6 * 1024 * 1024
 # For the name of the program, and what the C library adds.
 _MARGIN = 8192
+# Of variables that are left out for want of room, those that a warning names.
+_MOST_NAMED = 3
 # Each text is pointed to as well.
 _POINTER = 8
 
@@ -225,10 +227,17 @@ def _those_that_fit(variables: dict[str, str], room: int) -> dict[str, str]:
             _left_out(name, bytes=length, reason="the system takes none as long")
         else:
             fit[name] = value
+    dropped: dict[str, str] = {}
     for name in sorted(fit, key=lambda name: -len(fit[name])):
         if _size(fit) <= room:
             break
-        _left_out(name, bytes=_length(fit.pop(name)), reason="the system takes no more in all")
+        dropped[name] = fit.pop(name)
+    if dropped:  # one line, however many: a drain says it for every record
+        named = ", ".join(list(dropped)[:_MOST_NAMED])
+        more = len(dropped) - _MOST_NAMED
+        names = named + (f" and {more} more" if more > 0 else "")
+        size = sum(map(_length, dropped.values()))
+        _left_out(names, bytes=size, reason="the system takes no more in all")
     return fit
 
 
