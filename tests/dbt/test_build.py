@@ -35,6 +35,7 @@ def test_a_freshly_deployed_ledger_is_green(dbt, ledger):
     assert (catalog_of_the_ledger(ledger), rows_of_the_ledger(ledger)) == before
 
 
+@pytest.mark.slow
 def test_a_ledger_in_which_everything_has_happened_is_green_and_left_as_it_was(
     dbt, ledger, routines
 ):
@@ -70,6 +71,7 @@ def test_an_archived_ledger_is_green_and_stands_where_it_stood(dbt, ledger, rout
     assert ledger.execute(progress).fetchall() == before
 
 
+@pytest.mark.slow
 def test_every_verdict_occurs_in_the_status_of_a_ledger_in_which_everything_has_happened(lived_in):
     status = {row["pipeline_id"]: row for row in rows_of(lived_in, "pipeline_status")}
     # A record's verdict LEASE_EXPIRED is never a pipeline's: a pass takes such a record back first.

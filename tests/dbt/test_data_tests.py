@@ -87,6 +87,7 @@ def _named(pipeline):
     return {} if pipeline is None else {"pipeline_id": pipeline}
 
 
+@pytest.mark.slow
 def test_each_fails_with_what_is_wrong_and_passes_otherwise(consumer_with, pipelines, ledger):
     dbt = consumer_with(CASES)
     dbt.run("--select", "late", "pipeline_status")
@@ -122,6 +123,7 @@ def test_an_empty_build_judges_no_pipeline_but_knows_their_names(consumer_with, 
         (("caught_up", "done", {}, []), "caught_up: within is missing"),
     ],
 )
+@pytest.mark.slow
 def test_an_argument_that_is_missing_is_a_clear_error(consumer_with, case, problem):
     outcome = consumer_with({"wrong": case})("compile")
     assert not outcome.success

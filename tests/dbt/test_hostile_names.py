@@ -41,6 +41,7 @@ DATA_TESTS = {
 }
 
 
+@pytest.mark.slow
 def test_models_and_data_tests_are_bound_to_the_catalogues_names(consumer, ledger, routines):
     asked = [
         {

@@ -77,6 +77,7 @@ def test_each_local_time_is_in_exactly_one_window(
     assert [one for (one,) in found] == list(range(48))
 
 
+@pytest.mark.slow
 def test_instants_are_in_the_window_without_a_zone(shop, ledger, model_of, run):
     open_shop(shop, "timestamptz", "10-25T01:00")
     ledger.execute(
@@ -106,6 +107,7 @@ def test_instants_are_in_the_window_without_a_zone(shop, ledger, model_of, run):
         ("timestamp", "'ordered_at', time_zone=3", "in_window: time_zone 3 is not"),
     ],
 )
+@pytest.mark.slow
 def test_a_column_that_does_not_fit_fails_the_run(
     shop, ledger, model_of, run, of_type, arguments, says
 ):

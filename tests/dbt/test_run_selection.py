@@ -7,6 +7,7 @@ import pytest
 from tests.dbt.shop import SHORT_DAY
 
 
+@pytest.mark.slow
 def test_a_run_of_models_that_know_nothing_of_windows_completes_no_record(shop):
     shop.open()
     shop.clock.set("2026-03-31T12:00:00Z")

@@ -69,6 +69,7 @@ def test_a_day_of_25_hours_is_loaded_whole_and_nothing_twice(shop):
     assert shop.loaded() == [("2026-10-24", 48), ("2026-10-25", 50), ("2026-10-26", 48)]
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_fails_its_record_and_a_retry_goes_on_with_the_same_one(shop):
     shop.open(start_at="2026-03-29")
     shop.clock.set("2026-03-31T12:00:00Z")  # another window would be valid as well
@@ -208,6 +209,7 @@ def test_a_run_that_loses_its_record_in_the_middle_writes_nothing_from_there_on(
     assert shop.last_detail()["reason"] == "test"
 
 
+@pytest.mark.slow
 def test_a_cancelled_run_begins_no_other_model_and_its_record_has_failed_for_good(shop):
     shop.open()
     shop.clock.set("2026-03-31T12:00:00Z")
@@ -225,6 +227,7 @@ def test_a_cancelled_run_begins_no_other_model_and_its_record_has_failed_for_goo
     assert "was cancelled by postgres: test" in detail["error"]
 
 
+@pytest.mark.slow
 def test_what_a_model_wrote_is_rolled_back_when_its_record_is_lost_as_it_ends(shop):
     shop.open()
     shop.clock.set("2026-03-31T12:00:00Z")

@@ -82,6 +82,7 @@ def load(ledger, routines, config, target=7):
     return record
 
 
+@pytest.mark.slow
 def test_the_marts_and_the_tests_tell_what_the_days_of_a_pipeline_are_worth(
     on_pipelines, ledger, routines
 ):

@@ -73,9 +73,14 @@ def read():
 @pytest.mark.parametrize(
     ("zone", "day", "days", "of_type"),
     [
-        *((*change, "timestamp") for change in CHANGES),
-        *((*change, "date") for change in CHANGES if change[0].startswith(("Europe", "Pacific"))),
-        (*CHANGES[0], "local_time"),
+        (*CHANGES[0], "timestamp"),
+        *(pytest.param(*change, "timestamp", marks=pytest.mark.slow) for change in CHANGES[1:]),
+        *(
+            pytest.param(*change, "date", marks=pytest.mark.slow)
+            for change in CHANGES
+            if change[0].startswith(("Europe", "Pacific"))
+        ),
+        pytest.param(*CHANGES[0], "local_time", marks=pytest.mark.slow),
     ],
 )
 def test_each_row_is_in_exactly_one_window(

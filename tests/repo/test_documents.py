@@ -9,14 +9,14 @@ from tests.support.documents import RUN, RUN_IN_AIRFLOW, read_blocks
 from tests.support.repository import ROOT, files, text
 
 DOCUMENTS = [path for path in files() if path.suffix == ".md"]
-# Two dozen starts of dbt.
-SLOW = "dbt_project/README.md"
+# Each starts dbt and servers dozens of times.
+SLOW = ("README.md", "dbt_project/README.md")
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param(path, id=str(path), marks=[pytest.mark.slow] if str(path) == SLOW else [])
+        pytest.param(path, id=str(path), marks=[pytest.mark.slow] if str(path) in SLOW else [])
         for path in DOCUMENTS
     ],
 )

@@ -456,6 +456,7 @@ def test_a_drain_goes_on_behind_a_cancelled_record(started, file, runner, cancel
 
 
 @posix
+@pytest.mark.slow
 def test_of_commands_side_by_side_only_the_cancelled_one_is_stopped(
     started, file, runner, user, tmp_path
 ):

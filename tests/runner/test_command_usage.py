@@ -104,8 +104,7 @@ def test_global_options_may_stand_before_the_command(command, ledger_dsn, monkey
 
 
 def test_a_database_that_is_not_there_is_one_message_without_the_password(command, monkeypatch):
-    # Of the pauses between the tries, each the shortest that could be drawn.
-    monkeypatch.setattr("record_ledger.connection.random.uniform", lambda shortest, _: shortest)
+    monkeypatch.setenv("RECORD_LEDGER_RETRY_WITHIN", "0")  # what is not there is asked once
     done = command("status", "--dsn", "postgresql://me:s3cret@/nothing?host=/nowhere", "-q")
 
     assert done.code == 1

@@ -76,8 +76,7 @@ def nowhere(elsewhere, monkeypatch):
     """The same folder as a home, in which nothing names an embedded server either."""
     monkeypatch.delenv("RECORD_LEDGER_HOME")
     monkeypatch.setenv("HOME", str(elsewhere))
-    # Of the pauses between the tries, each the shortest that could be drawn.
-    monkeypatch.setattr("record_ledger.connection.random.uniform", lambda shortest, _: shortest)
+    monkeypatch.setenv("RECORD_LEDGER_RETRY_WITHIN", "0")  # what is not there is asked once
     return elsewhere
 
 

@@ -88,6 +88,7 @@ def name(length):
 
 @as_root
 @pytest.mark.parametrize("length", [5, 120], ids=["short", "too long for a socket"])
+@pytest.mark.slow
 def test_other_users_reach_no_embedded_server(shared_folder, length):
     serving = as_user(STRANGER, "serve", shared_folder / name(length))
     try:
@@ -105,6 +106,7 @@ def test_other_users_reach_no_embedded_server(shared_folder, length):
 
 @as_root
 @pytest.mark.parametrize("length", [5, 120], ids=["short", "too long for a socket"])
+@pytest.mark.slow
 def test_roots_server_is_reached_by_root_alone(shared_folder, length):
     with embedded_server(shared_folder / name(length)) as conninfo:
         with psycopg.connect(conninfo) as connection:
@@ -125,6 +127,7 @@ def test_no_other_user_can_hold_roots_lock(shared_folder):
 
 
 @as_root
+@pytest.mark.slow
 def test_each_user_of_a_machine_has_servers_of_their_own(shared_folder):
     serving = [as_user(user, "serve", shared_folder / user) for user in (STRANGER, ANOTHER)]
     try:
@@ -139,6 +142,7 @@ def test_each_user_of_a_machine_has_servers_of_their_own(shared_folder):
 
 @as_root
 @pytest.mark.parametrize("user", [STRANGER, ANOTHER])
+@pytest.mark.slow
 def test_a_second_user_runs_the_demo_while_roots_server_runs(shared_folder, user):
     """Root's demo and tests have left what they leave: locks, sockets, folders."""
     folder = shared_folder / "theirs"
@@ -188,6 +192,7 @@ def test_a_runtime_folder_that_another_user_made_is_refused(shared_folder):
 
 
 @as_root
+@pytest.mark.slow
 def test_folders_around_roots_server_stay_hidden(shared_folder):
     private = shared_folder / "private"
     private.mkdir(mode=0o700)

@@ -197,6 +197,7 @@ def test_of_two_hosts_the_one_that_takes_writes_is_found(two_servers, config, op
 
 
 @pytest.mark.own_server
+@pytest.mark.slow
 def test_a_frozen_server_is_left_for_one_that_answers(two_servers, config, soon):
     first, second = two_servers
     with RecordLedger(both(two_servers, connect_timeout="2"), retry=QUICK) as runner:
@@ -209,6 +210,7 @@ def test_a_frozen_server_is_left_for_one_that_answers(two_servers, config, soon)
 
 
 @pytest.mark.own_server
+@pytest.mark.slow
 def test_a_frozen_server_without_another_is_an_error_and_not_for_ever(own_server, soon):
     deploy(own_server.dsn())
     alone = make_conninfo(own_server.dsn(), connect_timeout="2")

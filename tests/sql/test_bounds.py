@@ -143,7 +143,7 @@ def test_a_reason_of_an_earlier_release_does_not_fill_the_sentences(ledger, pass
         "update record_ledger.pipeline set paused_at = now(), paused_by = 'me', "
         "pause_reason = repeat('why ', 1000000)"
     )
-    ledger.execute("select record_ledger.backfill_records(%s, '2026-01-01')", [PIPELINE])
+    ledger.execute("select record_ledger.backfill_records(%s, '2026-11-19')", [PIPELINE])
 
     longest = one(ledger, "select max(octet_length(reason)) from record_ledger.record_verdicts")
 
