@@ -6,9 +6,11 @@ on this server alone, and a failover takes it back.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
+import psycopg
 import pytest
 
 from record_ledger import LedgerError, RecordLedger, RetryPolicy
@@ -29,7 +31,7 @@ def held(own_server, config):
     with RecordLedger(own_server.dsn(), retry=RETRY) as ledger:
         wanted = config("orders", granularity="1h", start_at="2026-11-20")
         record = ledger.store_new_and_pass_valid_record(wanted, "first").record
-        own_server.set("synchronous_standby_names", "absent")
+        hold_commits(own_server)
         yield own_server, ledger, record
         own_server.set("synchronous_standby_names", None)
 
@@ -39,6 +41,27 @@ def wait_for(is_so):
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def hold_commits(server):
+    """Returns once each commit waits for a standby: the checkpointer tells it to the sessions."""
+    server.set("synchronous_standby_names", "absent")
+
+    def commit_until_ended():
+        with (
+            contextlib.suppress(psycopg.OperationalError),
+            open_connection(server.dsn()) as session,
+        ):
+            while True:
+                session.execute("select pg_logical_emit_message(true, '', '')")
+
+    probe = threading.Thread(target=commit_until_ended, daemon=True)
+    probe.start()
+    wait_for(lambda: server.execute(WAITING))
+    server.execute(f"select pg_terminate_backend(pid) from ({WAITING}) as waiting")
+    probe.join(DEADLINE)
+    assert not probe.is_alive()
+    wait_for(lambda: not server.execute(WAITING))
 
 
 class Call(threading.Thread):
