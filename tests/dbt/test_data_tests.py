@@ -109,6 +109,7 @@ def test_each_fails_with_what_is_wrong_and_passes_otherwise(consumer_with, pipel
             assert problem.startswith(sentence), (name, problem)
 
 
+@pytest.mark.slow
 def test_an_empty_build_judges_no_pipeline_but_knows_their_names(consumer_with, pipelines):
     outcome = consumer_with(CASES)("build", "--empty", "--select", "+late")
     assert outcome.named("fail") == {"nobody"}

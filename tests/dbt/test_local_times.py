@@ -135,6 +135,7 @@ def test_a_table_that_is_filtered_by_it_is_refused_before_a_record_is_passed(
     assert shop.records() == []
 
 
+@pytest.mark.slow
 def test_with_nothing_to_do_no_row_is_in_the_window(shop, ledger, model_of, run):
     open_shop(shop, "timestamp", "10-25T01:00")
     shop.clock.set("2026-10-25T00:00:00Z")

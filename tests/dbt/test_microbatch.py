@@ -56,6 +56,7 @@ def test_the_batches_of_a_window_are_built_and_the_record_is_left_to_who_passed_
     assert len(batches) == 23
 
 
+@pytest.mark.slow
 def test_a_record_that_is_too_long_for_a_variable_is_the_one_that_is_built(shop, passed, ledger):
     start, end = SHORT_DAY_IN_UTC
     columns = ("pipeline_id", "window_start_time", "window_end_time", "claim_token")

@@ -164,6 +164,7 @@ def test_events_of_no_record_are_a_mismatch(plant, lived_in):
     assert (row["rule"], row["event_no"], row["found"]) == ("record", 10, "no record")
 
 
+@pytest.mark.slow
 def test_a_violation_fails_the_build_and_names_the_rule(dbt, ledger, routines):
     live_through_everything(routines)
     ledger.execute(UNGUARD)

@@ -35,6 +35,7 @@ def test_runs_load_one_window_each_and_one_with_nothing_to_do_says_why_and_chang
     assert (rows_of_the_ledger(ledger), contents(ledger)) == before
 
 
+@pytest.mark.slow
 def test_a_run_with_nothing_to_do_tells_the_reason_of_others_without_what_moves_a_terminal(
     shop, ledger
 ):

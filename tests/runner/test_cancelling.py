@@ -393,6 +393,7 @@ def test_a_cancelled_command_that_does_not_stop_is_killed_with_all_it_started(
 
 
 @posix
+@pytest.mark.slow
 def test_the_claim_is_kept_until_a_cancelled_command_has_stopped(
     started, file, runner, cancel, clock, tmp_path
 ):

@@ -202,6 +202,7 @@ def test_folders_around_roots_server_stay_hidden(shared_folder):
         assert stat.S_IMODE(private.stat().st_mode) == 0o711
 
 
+@pytest.mark.slow
 def test_a_folder_of_an_earlier_release_is_closed_at_the_next_start(shared_folder):
     with embedded_server(shared_folder / "old"):
         pass

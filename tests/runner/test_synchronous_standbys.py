@@ -17,7 +17,7 @@ from record_ledger import LedgerError, RecordLedger, RetryPolicy
 from record_ledger.deploy import deploy
 from tests.support.databases import open_connection
 
-pytestmark = pytest.mark.own_server
+pytestmark = [pytest.mark.own_server, pytest.mark.slow]
 
 RETRY = RetryPolicy(first_wait=0.01, longest_wait=0.05)
 WAITING = "select pid, query_start from pg_stat_activity where wait_event = 'SyncRep'"

@@ -182,6 +182,7 @@ def test_tokens_survive_json_and_every_pipeline_has_its_own(ledger, clock, confi
     audit(ledger)
 
 
+@pytest.mark.slow
 def test_sixteen_processes_draw_each_token_once_and_in_order(ledger, ledger_dsn, clock, config):
     # The clock stands still: every pass is in the same millisecond.
     clock.set(NOW)
