@@ -15,6 +15,8 @@ from tests.dbt.support import (
     rows_of_the_ledger,
 )
 
+pytestmark = pytest.mark.slow
+
 COLUMNS = "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0"
 
 
@@ -35,7 +37,6 @@ def test_a_freshly_deployed_ledger_is_green(dbt, ledger):
     assert (catalog_of_the_ledger(ledger), rows_of_the_ledger(ledger)) == before
 
 
-@pytest.mark.slow
 def test_a_ledger_in_which_everything_has_happened_is_green_and_left_as_it_was(
     dbt, ledger, routines
 ):
@@ -54,7 +55,6 @@ def test_a_ledger_in_which_everything_has_happened_is_green_and_left_as_it_was(
     assert len(described["sources"]) == 15
 
 
-@pytest.mark.slow
 def test_an_archived_ledger_is_green_and_stands_where_it_stood(dbt, ledger, routines):
     live_through_everything(routines)
     progress = "select * from record_ledger.pipeline_progress order by pipeline_id"
@@ -71,7 +71,6 @@ def test_an_archived_ledger_is_green_and_stands_where_it_stood(dbt, ledger, rout
     assert ledger.execute(progress).fetchall() == before
 
 
-@pytest.mark.slow
 def test_every_verdict_occurs_in_the_status_of_a_ledger_in_which_everything_has_happened(lived_in):
     status = {row["pipeline_id"]: row for row in rows_of(lived_in, "pipeline_status")}
     # A record's verdict LEASE_EXPIRED is never a pipeline's: a pass takes such a record back first.
@@ -85,7 +84,6 @@ def test_every_verdict_occurs_in_the_status_of_a_ledger_in_which_everything_has_
     assert all(rows_of(lived_in, model) == [] for model in RULES)
 
 
-@pytest.mark.slow
 def test_a_reader_who_may_create_a_schema_can_build(dbt, ledger, role_dsn):
     dsn = role_dsn("reader")
     name = psycopg.conninfo.conninfo_to_dict(dsn)["user"]
@@ -103,7 +101,6 @@ def test_a_reader_who_may_create_a_schema_can_build(dbt, ledger, role_dsn):
     assert owner == name
 
 
-@pytest.mark.slow
 def test_a_rebuild_keeps_grants_and_the_views_that_others_built(dbt, ledger, connect):
     dbt.run()
     reader = connect(role="reader")
@@ -133,7 +130,6 @@ def test_descriptions_reach_the_database(lived_in):
     assert not undescribed
 
 
-@pytest.mark.slow
 def test_a_view_that_cannot_be_replaced_is_dropped_only_when_nothing_is_lost(dbt, ledger):
     select = ("--select", "window_gaps", "run_conflicts")
     ledger.execute(f"create schema {SCHEMA}")

@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.hostile import make_hostile
 
+pytestmark = pytest.mark.slow
+
 MODEL = """\
 {{{{ config(materialized='incremental') }}}}
 select order_id, {column} as ordered_at
@@ -77,7 +79,6 @@ def test_each_local_time_is_in_exactly_one_window(
     assert [one for (one,) in found] == list(range(48))
 
 
-@pytest.mark.slow
 def test_instants_are_in_the_window_without_a_zone(shop, ledger, model_of, run):
     open_shop(shop, "timestamptz", "10-25T01:00")
     ledger.execute(
@@ -107,7 +108,6 @@ def test_instants_are_in_the_window_without_a_zone(shop, ledger, model_of, run):
         ("timestamp", "'ordered_at', time_zone=3", "in_window: time_zone 3 is not"),
     ],
 )
-@pytest.mark.slow
 def test_a_column_that_does_not_fit_fails_the_run(
     shop, ledger, model_of, run, of_type, arguments, says
 ):
@@ -135,7 +135,6 @@ def test_a_table_that_is_filtered_by_it_is_refused_before_a_record_is_passed(
     assert shop.records() == []
 
 
-@pytest.mark.slow
 def test_with_nothing_to_do_no_row_is_in_the_window(shop, ledger, model_of, run):
     open_shop(shop, "timestamp", "10-25T01:00")
     shop.clock.set("2026-10-25T00:00:00Z")
@@ -171,7 +170,6 @@ unit_tests:
 """
 
 
-@pytest.mark.slow
 def test_a_unit_test_sets_the_window(shop, model_of, run):
     open_shop(shop, "timestamp", "10-25T01:00")
     shop.clock.set("2026-12-01T00:00:00Z")
@@ -198,7 +196,6 @@ from {{ source('raw', 'orders') }}
 """
 
 
-@pytest.mark.slow
 def test_batches_of_a_view_that_names_the_zone_are_those_of_the_window(shop, ledger, model_of):
     """The way of the documentation: dbt itself takes a time without a zone as one in UTC."""
     open_shop(shop, "timestamp", "10-25T01:00")

@@ -11,6 +11,8 @@ import pytest
 from tests.dbt.shop import CONFIG
 from tests.dbt.support import dbt_command, environment, rows_of_the_ledger
 
+pytestmark = pytest.mark.slow
+
 SHORT_DAY_IN_UTC = ("2026-03-28T23:00:00", "2026-03-29T22:00:00")
 
 
@@ -56,7 +58,6 @@ def test_the_batches_of_a_window_are_built_and_the_record_is_left_to_who_passed_
     assert len(batches) == 23
 
 
-@pytest.mark.slow
 def test_a_record_that_is_too_long_for_a_variable_is_the_one_that_is_built(shop, passed, ledger):
     start, end = SHORT_DAY_IN_UTC
     columns = ("pipeline_id", "window_start_time", "window_end_time", "claim_token")
@@ -104,7 +105,6 @@ def test_a_range_that_is_not_the_window_and_batches_that_do_not_fit_it_are_refus
     assert rows_of_the_ledger(ledger) == before
 
 
-@pytest.mark.slow
 def test_a_record_of_another_pipeline_and_one_that_is_lost_are_refused(shop, passed, build, ledger):
     select = ("--select", "orders")
     outcome = build({**passed, "pipeline_id": "files"}, None, None, *select)
@@ -115,7 +115,6 @@ def test_a_record_of_another_pipeline_and_one_that_is_lost_are_refused(shop, pas
     assert ledger.execute("select to_regclass('analytics.orders')").fetchone() == (None,)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("now", "days"),
     [
@@ -139,7 +138,6 @@ def test_exec_runs_dbt_on_every_window_over_a_change_of_clock(
     assert [record[:2] for record in shop.records()] == [(day, "COMPLETED") for day, _ in days]
 
 
-@pytest.mark.slow
 def test_exec_fails_the_record_of_a_batch_that_failed_and_loads_its_window_when_asked_again(
     shop, ledger_dsn, tmp_path
 ):

@@ -13,6 +13,8 @@ from record_ledger.moving.evidence import REQUIRED_COUNTS
 from tests.moving.support import files_in, ids
 from tests.runner.exec_support import until
 
+pytestmark = pytest.mark.slow
+
 WHY = "wrong input"
 DAY = "2026-11-21", "2026-11-22"
 

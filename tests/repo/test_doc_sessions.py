@@ -8,6 +8,8 @@ from tests.support.doc_sessions import DocumentSession
 from tests.support.documents import read_blocks
 from tests.support.output_match import matches
 
+pytestmark = pytest.mark.slow
+
 DOCUMENT = """
 <!-- not run: would install something -->
 ```bash

@@ -15,6 +15,8 @@ from record_ledger import ClaimCancelled, ClaimLost, LedgerError, RecordLedger
 from record_ledger.heartbeat import Heartbeat
 from tests.runner.exec_support import NOON, content, lives, shell, until
 
+pytestmark = pytest.mark.slow
+
 WHY = "wrong input"
 DAY = "2026-11-01", "2026-12-01"
 
@@ -393,7 +395,6 @@ def test_a_cancelled_command_that_does_not_stop_is_killed_with_all_it_started(
 
 
 @posix
-@pytest.mark.slow
 def test_the_claim_is_kept_until_a_cancelled_command_has_stopped(
     started, file, runner, cancel, clock, tmp_path
 ):
@@ -457,7 +458,6 @@ def test_a_drain_goes_on_behind_a_cancelled_record(started, file, runner, cancel
 
 
 @posix
-@pytest.mark.slow
 def test_of_commands_side_by_side_only_the_cancelled_one_is_stopped(
     started, file, runner, user, tmp_path
 ):

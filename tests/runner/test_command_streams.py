@@ -14,7 +14,10 @@ NOON = "2026-11-22T20:00:00Z"
 NAME = "Größe 大"
 
 full_disk = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="redirections of a POSIX shell")
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="redirections of a POSIX shell"),
+    pytest.mark.slow,
+]
 
 
 @pytest.fixture

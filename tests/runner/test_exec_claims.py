@@ -15,7 +15,10 @@ from record_ledger import RecordLedger
 from record_ledger.deploy import deploy
 from tests.runner.exec_support import NOON, Exec, content, lives, shell, until
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="commands are shell scripts")
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="commands are shell scripts"),
+    pytest.mark.slow,
+]
 
 
 @pytest.fixture
@@ -138,7 +141,6 @@ def test_heartbeats_that_reach_nobody_for_a_lease_end_the_command(
 
 @pytest.mark.kills_server
 @pytest.mark.own_server
-@pytest.mark.slow
 def test_finished_work_is_told_to_a_server_that_was_away_while_the_lease_lasts(
     own_server, config_file, tmp_path
 ):
@@ -166,7 +168,6 @@ def test_finished_work_is_told_to_a_server_that_was_away_while_the_lease_lasts(
 
 @pytest.mark.kills_server
 @pytest.mark.own_server
-@pytest.mark.slow
 def test_a_signal_ends_the_wait_for_a_server_that_is_away(own_server, config_file, tmp_path):
     deploy(own_server.dsn())
     os.mkfifo(tmp_path / "go")
@@ -269,7 +270,6 @@ def heartbeats(count, runner, clock, meanwhile=lambda: None):
         until(lambda before=before: first(runner)["lease_expires_at"] > before, "a heartbeat")
 
 
-@pytest.mark.slow
 def test_nothing_is_ended_while_heartbeats_come_through(started, orders, runner, clock, tmp_path):
     os.mkfifo(tmp_path / "go")
     done = started("--config", orders("2s"), *shell(f"echo > {tmp_path}/on; read x <{tmp_path}/go"))
@@ -282,7 +282,6 @@ def test_nothing_is_ended_while_heartbeats_come_through(started, orders, runner,
     assert first(runner)["status"] == "COMPLETED"
 
 
-@pytest.mark.slow
 def test_an_exec_that_goes_on_in_time_keeps_its_command(started, orders, runner, clock, tmp_path):
     os.mkfifo(tmp_path / "go")
     done = started("--config", orders("5s"), *shell(f"echo > {tmp_path}/on; read x <{tmp_path}/go"))
@@ -300,7 +299,6 @@ def test_an_exec_that_goes_on_in_time_keeps_its_command(started, orders, runner,
     assert first(runner)["status"] == "COMPLETED"
 
 
-@pytest.mark.slow
 def test_a_guard_that_is_stopped_itself_holds_nothing_up(started, orders, runner, clock, tmp_path):
     os.mkfifo(tmp_path / "go")
     done = started("--config", orders("3s"), *shell(f"echo > {tmp_path}/on; read x <{tmp_path}/go"))

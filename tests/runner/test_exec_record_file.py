@@ -15,7 +15,10 @@ import pytest
 
 from tests.runner.exec_support import NOON, content, shell, until
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="commands are shell scripts")
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="commands are shell scripts"),
+    pytest.mark.slow,
+]
 
 KIB = 1024
 # Writes what the command found: the modes of its file and folder, the file's text, and its names.

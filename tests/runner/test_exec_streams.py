@@ -15,6 +15,7 @@ import pytest
 from tests.runner.exec_support import DEADLINE, NOON, until, waits_in_the_database
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(os.name != "posix", reason="redirections of a POSIX shell"),
     pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full"),
 ]
@@ -235,7 +236,6 @@ def test_a_full_standard_error_changes_no_exit_code(shell, command, code):
     assert shell(f"$CLI {command} 2> /dev/full")[0] == code
 
 
-@pytest.mark.slow
 def test_a_full_standard_error_stops_no_long_work(shell, runner):
     assert shell("$CLI run --config config.json")[0] == 0
     many = "waive orders --from 2026-09-01 --to 2026-11-21 --reason closed"

@@ -25,6 +25,8 @@ from tests.support.databases import open_connection
 from tests.support.releases import RELEASES, release_script
 from tests.support.traps import FOREIGN_REFERENCES, bound_names, plant, sprung
 
+pytestmark = pytest.mark.slow
+
 MODULES = (statements, operator_statements, observation_statements, trust_statements)
 STATEMENTS = {
     f"{module.__name__.rsplit('.', maxsplit=1)[-1]}.{name}": text

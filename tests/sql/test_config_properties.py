@@ -15,6 +15,8 @@ from psycopg.types.json import Jsonb
 from record_ledger.records import LEDGER_COLUMNS
 from tests.sql.support import one, rows
 
+pytestmark = pytest.mark.slow
+
 _numbers = count()
 NO_ROW = """
     select count(*) = 0 from (

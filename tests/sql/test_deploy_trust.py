@@ -15,6 +15,8 @@ from tests.sql.support import one, refused, rows
 from tests.support.databases import open_connection
 from tests.support.releases import RELEASES, release_script
 
+pytestmark = pytest.mark.slow
+
 # A stranger's code that notes whom it runs as.
 SPRING = "insert into public.trap values (current_user, session_user)"
 

@@ -10,6 +10,8 @@ from psycopg.types.json import Jsonb
 
 from tests.sql.support import NOW, PIPELINE, complete, cycle, one, pass_valid, register, rows, store
 
+pytestmark = pytest.mark.slow
+
 # Rows that a call may read, whatever the ledger holds: a few per look-up.
 ROWS = 60
 # Pages, with room for a deeper index.

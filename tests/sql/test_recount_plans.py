@@ -9,6 +9,8 @@ import pytest
 from tests.sql.support import PIPELINE, one, register, store
 from tests.sql.test_plans import touched
 
+pytestmark = pytest.mark.slow
+
 START = datetime(2026, 11, 22, tzinfo=timezone.utc)
 # Every record is passed and completed 3 minutes after its window's end, with a count of 100 rows at either stage.
 COMPLETE_ALL = """

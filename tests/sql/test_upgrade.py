@@ -13,6 +13,8 @@ from tests.sql.support import entry
 from tests.support.databases import deploy, open_connection
 from tests.support.releases import RELEASES, release_script
 
+pytestmark = pytest.mark.slow
+
 VIEWS = ("pipelines", "pipeline_events", "pipeline_records", "record_events")
 
 CONFIG = {
