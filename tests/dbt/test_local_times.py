@@ -60,8 +60,8 @@ def open_shop(shop, of_type, day, **changes):
     ("of_type", "column", "day", "runs"),
     [
         ("timestamp", "ordered_at", "10-25T01:00", 5),
-        pytest.param("date", "ordered_at::timestamp", "10-25T00:00", 2, marks=pytest.mark.slow),
-        pytest.param("timestamp", "ordered_at", "03-29T01:00", 4, marks=pytest.mark.slow),
+        ("date", "ordered_at::timestamp", "10-25T00:00", 2),
+        ("timestamp", "ordered_at", "03-29T01:00", 4),
     ],
 )
 def test_each_local_time_is_in_exactly_one_window(

@@ -79,19 +79,15 @@ def test_a_record_that_is_too_long_for_a_variable_is_the_one_that_is_built(shop,
     ("start", "end", "model", "says"),
     [
         (*SHORT_DAY_IN_UTC, "day_orders", "batches of a day in UTC do not fit the window"),
-        pytest.param(
+        (
             "2026-03-29T00:00:00", "2026-03-30T00:00:00", "hour_orders",
             "--event-time-start is 2026-03-29T00:00:00 and must be 2026-03-28T23:00:00",
-            marks=pytest.mark.slow,
         ),
-        pytest.param(
+        (
             SHORT_DAY_IN_UTC[0], "2026-03-29T23:00:00", "hour_orders",
             "--event-time-end is 2026-03-29T23:00:00 and must be 2026-03-29T22:00:00",
-            marks=pytest.mark.slow,
         ),
-        pytest.param(
-            None, None, "hour_orders", "--event-time-start is not given", marks=pytest.mark.slow
-        ),
+        (None, None, "hour_orders", "--event-time-start is not given"),
     ],
 )  # fmt: skip
 def test_a_range_that_is_not_the_window_and_batches_that_do_not_fit_it_are_refused(
