@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 
 import pytest
 from psycopg.types.json import Jsonb
 
+from tests.sql.statuses import EVERYTHING, START, hour
 from tests.sql.support import (
     PIPELINE,
     Answer,
@@ -31,34 +32,13 @@ from tests.sql.support import (
 )
 from tests.sql.test_plans import pages
 
-START = datetime(2026, 11, 22, tzinfo=timezone.utc)
-EVERYTHING = ("-infinity", "infinity")
 XMIN = "select window_start_time, xmin::text, ctid::text from record_ledger.record order by 1"
 
 
-def hour(n):
-    return START + timedelta(hours=n)
-
-
 @pytest.fixture
-def plain(clock, config):
-    """Makes configs without templates, of hours in UTC from the 22nd on; it is 03:00 of that day."""
-    clock.set(hour(3))
-
-    def make(fields, **changes):
-        given = config(
-            PIPELINE, timezone="UTC", x_time_back="0s", granularity="1h", start_at=START.isoformat()
-        )
-        given["default_record"] = {"pipeline_id": PIPELINE, **fields}
-        return given | changes
-
-    return make
-
-
-@pytest.fixture
-def templated(plain):
+def templated(static):
     def make(path="{{ window_start_time }}.csv", **changes):
-        return plain({"path": path}, **changes)
+        return static({"path": path}, **changes)
 
     return make
 
@@ -91,22 +71,23 @@ def batch(ledger, config, run_id, limit, sent=()):
 
 
 # ---------------------------------------------------------------- without templates
-def test_registering_other_fields_touches_no_record(ledger, plain, clock):
-    register(ledger, plain({"key_x": "x"}))
+def test_registering_other_fields_touches_no_record(ledger, static, clock):
+    register(ledger, static({"key_x": "x"}))
     clock.set(hour(200))
     store(ledger, PIPELINE)
     before = rows(ledger, XMIN)
     for n in range(4):
         register(
-            ledger, plain({"key_x": "x", "key_y": str(n)}, check_fields=["key_x", "key_y"][: n % 3])
+            ledger,
+            static({"key_x": "x", "key_y": str(n)}, check_fields=["key_x", "key_y"][: n % 3]),
         )
     assert rows(ledger, XMIN) == before
     assert one(ledger, "select bool_and(is_outdated) from record_ledger.pipeline_records") is True
 
 
-def test_a_pass_builds_what_is_outdated_and_tells_what_was_there(ledger, plain):
-    cycle(ledger, plain({"a": 1, "b": 2, "c": {"d": None}}), "a")
-    changed = plain({"a": 1, "b": 3, "e": []})
+def test_a_pass_builds_what_is_outdated_and_tells_what_was_there(ledger, static):
+    cycle(ledger, static({"a": 1, "b": 2, "c": {"d": None}}), "a")
+    changed = static({"a": 1, "b": 3, "e": []})
     answer = cycle(ledger, changed, "b")
     assert (answer.start, answer.record["b"], answer.record["e"]) == (hour(1), 3, [])
     assert "c" not in answer.record
@@ -125,9 +106,9 @@ def test_a_pass_builds_what_is_outdated_and_tells_what_was_there(ledger, plain):
     audit(ledger)
 
 
-def test_where_no_field_differs_there_is_no_event(ledger, plain):
-    cycle(ledger, plain({"a": 1, "b": None}, check_fields=["b"]))
-    answer = cycle(ledger, plain({"a": 1, "b": None}))
+def test_where_no_field_differs_there_is_no_event(ledger, static):
+    cycle(ledger, static({"a": 1, "b": None}, check_fields=["b"]))
+    answer = cycle(ledger, static({"a": 1, "b": None}))
     assert answer.start == hour(0)
     assert events(ledger, hour(0)) == ["passed"]
     assert record_of(ledger, hour(0))["config_version"] == 2
@@ -135,14 +116,14 @@ def test_where_no_field_differs_there_is_no_event(ledger, plain):
         "config_version_before": 1
     }
     # Of numbers that are equal none differs.
-    cycle(ledger, plain({"a": 1, "b": None}, check_fields=["a"]))
+    cycle(ledger, static({"a": 1, "b": None}, check_fields=["a"]))
     assert events(ledger, hour(1)) == ["passed"]
 
 
-def test_a_record_that_waits_goes_on_waiting_where_it_is(ledger, plain):
-    register(ledger, plain({"a": 1}))
+def test_a_record_that_waits_goes_on_waiting_where_it_is(ledger, static):
+    register(ledger, static({"a": 1}))
     store(ledger, PIPELINE)
-    register(ledger, plain({"a": 2}))
+    register(ledger, static({"a": 2}))
     window = {
         "window_start_time": hour(1).isoformat(),
         "window_end_time": hour(2).isoformat(),
@@ -164,11 +145,11 @@ def test_a_record_that_waits_goes_on_waiting_where_it_is(ledger, plain):
     audit(ledger)
 
 
-def test_a_claim_passed_again_a_heartbeat_and_what_has_ended_are_left_alone(ledger, plain):
-    tokens = [cycle(ledger, plain({"a": 1}), run).token for run in ("held", "failed", "done")]
+def test_a_claim_passed_again_a_heartbeat_and_what_has_ended_are_left_alone(ledger, static):
+    tokens = [cycle(ledger, static({"a": 1}), run).token for run in ("held", "failed", "done")]
     fail(ledger, tokens[1], retry=False)
     complete(ledger, tokens[2])
-    changed = plain({"a": 2})
+    changed = static({"a": 2})
     register(ledger, changed)
     held = cycle(ledger, changed, "held")
     assert (held.start, held.record["a"]) == (hour(0), 1)
@@ -191,9 +172,9 @@ def test_a_claim_passed_again_a_heartbeat_and_what_has_ended_are_left_alone(ledg
     audit(ledger)
 
 
-def test_whether_outdated_records_are_complete_is_one_answer(ledger, plain, clock):
-    first = cycle(ledger, plain({"a": "x", "b": ""}), "a")
-    lacking = plain({"a": "x", "b": ""}, check_fields=["b"])
+def test_whether_outdated_records_are_complete_is_one_answer(ledger, static, clock):
+    first = cycle(ledger, static({"a": "x", "b": ""}), "a")
+    lacking = static({"a": "x", "b": ""}, check_fields=["b"])
     register(ledger, lacking)
     assert [verdict_of(ledger, hour(n))[0] for n in range(3)] == [
         "LEASED",
@@ -215,7 +196,7 @@ def test_whether_outdated_records_are_complete_is_one_answer(ledger, plain, cloc
     # Whatever ends the claim, the record is incomplete by the config in force.
     fail(ledger, first.token)
     assert verdict_of(ledger, hour(0))[0] == "INCOMPLETE"
-    filled = plain({"a": "x", "b": "y"}, check_fields=["b"])
+    filled = static({"a": "x", "b": "y"}, check_fields=["b"])
     register(ledger, filled)
     assert [verdict_of(ledger, hour(n))[0] for n in range(3)] == ["BACKOFF", "READY", "READY"]
     assert rows(
@@ -225,11 +206,11 @@ def test_whether_outdated_records_are_complete_is_one_answer(ledger, plain, cloc
     audit(ledger)
 
 
-def test_records_stored_incomplete_are_passed_by_a_config_that_fills_them(ledger, plain, clock):
-    lacking = plain({"a": ""}, check_fields=["a"])
+def test_records_stored_incomplete_are_passed_by_a_config_that_fills_them(ledger, static, clock):
+    lacking = static({"a": ""}, check_fields=["a"])
     cycle(ledger, lacking)
     backfill(ledger, START - timedelta(days=1))
-    filled = plain({"a": "x"}, check_fields=["a"])
+    filled = static({"a": "x"}, check_fields=["a"])
     passed = [cycle(ledger, filled) for _ in range(27)]
     assert [p.start for p in passed] == [hour(n) for n in range(-24, 3)]
     assert {p.record["a"] for p in passed} == {"x"}
@@ -237,8 +218,10 @@ def test_records_stored_incomplete_are_passed_by_a_config_that_fills_them(ledger
     audit(ledger)
 
 
-def test_what_a_caller_has_filled_is_passed_though_the_config_leaves_it_empty(ledger, plain, clock):
-    lacking = plain({"a": ""}, check_fields=["a"])
+def test_what_a_caller_has_filled_is_passed_though_the_config_leaves_it_empty(
+    ledger, static, clock
+):
+    lacking = static({"a": ""}, check_fields=["a"])
     register(ledger, lacking)
     clock.set(hour(4))
     window = [
@@ -259,7 +242,7 @@ def test_what_a_caller_has_filled_is_passed_though_the_config_leaves_it_empty(le
     assert rows(ledger, planned) == [(hour(1),), (hour(3),)]
     assert pass_valid(ledger, PIPELINE).record["a"] == "mine"
     # Another change of the fields makes it outdated like all others.
-    register(ledger, plain({"a": "", "b": 1}, check_fields=["a"]))
+    register(ledger, static({"a": "", "b": 1}, check_fields=["a"]))
     assert pass_valid(ledger, PIPELINE).verdict == "INCOMPLETE"
     assert rows(ledger, "select incomplete_count from record_ledger.pipeline_progress") == [(3,)]
     audit(ledger)
@@ -448,15 +431,15 @@ CALLS = {
 
 
 @pytest.mark.parametrize("changed", CALLS)
-def test_an_answer_reads_no_more_however_many_records_are_outdated(ledger, clock, plain, changed):
-    register(ledger, plain({"a": "x"}, granularity="1m"))
+def test_an_answer_reads_no_more_however_many_records_are_outdated(ledger, clock, static, changed):
+    register(ledger, static({"a": "x"}, granularity="1m"))
     clock.set(START + timedelta(minutes=BACKLOG))
     store(ledger, PIPELINE)
     backfill(ledger, START - timedelta(days=3))
     call = "select * from record_ledger.pass_valid_record('orders', null)"
     before = pages(ledger, call)
     fields, checked = CALLS[changed]
-    register(ledger, plain(fields, granularity="1m", check_fields=checked))
+    register(ledger, static(fields, granularity="1m", check_fields=checked))
     # Four pages to a look-up; an exit reads a little more, because it says why.
     assert pages(ledger, call) <= before + 60
     view = "select * from record_ledger.oldest_valid_record where pipeline_id = 'orders'"

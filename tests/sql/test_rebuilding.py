@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 
 import pytest
 from psycopg.types.json import Jsonb
 
+from tests.sql.statuses import START, hour
 from tests.sql.support import (
     PIPELINE,
     audit,
@@ -23,27 +24,6 @@ from tests.sql.support import (
     verdict_of,
     writes_nothing,
 )
-
-START = datetime(2026, 11, 22, tzinfo=timezone.utc)
-
-
-def hour(n):
-    return START + timedelta(hours=n)
-
-
-@pytest.fixture
-def static(clock, config):
-    """Makes configs without templates, of hours in UTC from the 22nd on; it is 03:00 of that day."""
-    clock.set(hour(3))
-
-    def make(fields, **changes):
-        given = config(
-            PIPELINE, timezone="UTC", x_time_back="0s", granularity="1h", start_at=START.isoformat()
-        )
-        given["default_record"] = {"pipeline_id": PIPELINE, **fields}
-        return given | changes
-
-    return make
 
 
 @pytest.fixture

@@ -336,14 +336,3 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self.remove()
-
-
-@contextmanager
-def running_server(version: int | None = None, **settings: str) -> Iterator[Server]:
-    """Runs a durable server for the length of a `with` block, as the benchmarks need it."""
-    server = Server(version, settings=settings)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.remove()
