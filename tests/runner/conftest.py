@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import sys
+import threading
 
 import pytest
 
@@ -68,3 +70,20 @@ def started(ledger_dsn, tmp_path):
     for one in processes:
         one.process.kill()
         one.process.wait()
+
+
+@pytest.fixture
+def retried():
+    """An event that is set when a call is about to be tried again."""
+    event = threading.Event()
+
+    class Handler(logging.Handler):
+        def emit(self, record):
+            if "event=retry" in record.getMessage():
+                event.set()
+
+    handler = Handler()
+    logger = logging.getLogger("record_ledger")
+    logger.addHandler(handler)
+    yield event
+    logger.removeHandler(handler)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import shutil
 import subprocess
 import threading
@@ -122,38 +121,26 @@ def test_of_several_hosts_one_that_may_answer_later_is_waited_for(german, tmp_pa
         opened.pipelines()
 
 
-def test_a_call_that_meets_a_deploy_is_made_again(german, config):
+def test_a_call_that_meets_a_deploy_is_made_again(german, config, retried):
     """The routine under way finds that what it calls was replaced; English is not asked for."""
     dsn = german.dsn()
-    retried = threading.Event()
-
-    class Waiting(logging.Handler):
-        def emit(self, record):
-            if "event=retry" in record.getMessage():
-                retried.set()
-
-    handler = Waiting()
-    logging.getLogger("record_ledger").addHandler(handler)
     answers = []
-    try:
-        with psycopg.connect(dsn) as deploying, RecordLedger(dsn, retry=PATIENT) as runner:
-            runner.register_pipeline(config("orders"))
-            runner.close()
-            deploying.execute("select from record_ledger.pipeline for update")
-            thread = threading.Thread(
-                target=lambda: answers.append(runner.pause_pipeline("orders", "why"))
-            )
-            thread.start()
-            with psycopg.connect(dsn, autocommit=True) as observer:
-                waits_in_the_database(observer, "transactionid")
-            deploying.execute(RENAME.format("append_pipeline_event", "was_there"))
-            deploying.commit()
-            assert retried.wait(20)
-            deploying.execute(RENAME.format("was_there", "append_pipeline_event"))
-            deploying.commit()
-            thread.join(30)
-    finally:
-        logging.getLogger("record_ledger").removeHandler(handler)
+    with psycopg.connect(dsn) as deploying, RecordLedger(dsn, retry=PATIENT) as runner:
+        runner.register_pipeline(config("orders"))
+        runner.close()
+        deploying.execute("select from record_ledger.pipeline for update")
+        thread = threading.Thread(
+            target=lambda: answers.append(runner.pause_pipeline("orders", "why"))
+        )
+        thread.start()
+        with psycopg.connect(dsn, autocommit=True) as observer:
+            waits_in_the_database(observer, "transactionid")
+        deploying.execute(RENAME.format("append_pipeline_event", "was_there"))
+        deploying.commit()
+        assert retried.wait(20)
+        deploying.execute(RENAME.format("was_there", "append_pipeline_event"))
+        deploying.commit()
+        thread.join(30)
 
     assert answers == [None]
 

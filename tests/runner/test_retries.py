@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
@@ -140,35 +139,23 @@ def test_an_unknown_database_or_user_is_not_tried_again(ledger_dsn, wrong, caplo
 
 @pytest.mark.kills_server
 @pytest.mark.own_server
-def test_a_call_outlives_a_killed_server(own_server, config):
+def test_a_call_outlives_a_killed_server(own_server, config, retried):
     from record_ledger.deploy import deploy
 
     deploy(own_server.dsn())
-    waiting = threading.Event()
-
-    class Waiting(logging.Handler):
-        def emit(self, record):
-            if "event=retry" in record.getMessage():
-                waiting.set()
-
-    handler = Waiting()
-    logging.getLogger("record_ledger").addHandler(handler)
     answers = []
-    try:
-        with RecordLedger(own_server.dsn(), retry=PATIENT) as opened:
-            opened.register_pipeline(config("orders"))
-            own_server.kill()
-            thread = threading.Thread(
-                target=lambda: answers.append(
-                    opened.store_new_and_pass_valid_record(config("orders"), "run-1")
-                )
+    with RecordLedger(own_server.dsn(), retry=PATIENT) as opened:
+        opened.register_pipeline(config("orders"))
+        own_server.kill()
+        thread = threading.Thread(
+            target=lambda: answers.append(
+                opened.store_new_and_pass_valid_record(config("orders"), "run-1")
             )
-            thread.start()
-            assert waiting.wait(20)
-            own_server.start()
-            thread.join(60)
-    finally:
-        logging.getLogger("record_ledger").removeHandler(handler)
+        )
+        thread.start()
+        assert retried.wait(20)
+        own_server.start()
+        thread.join(60)
 
     assert len(answers) == 1
     assert answers[0].verdict in ("READY", "UNSTABLE")

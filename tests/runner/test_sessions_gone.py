@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from types import SimpleNamespace
@@ -119,17 +118,8 @@ def test_what_ends_a_session_is_tried_on_a_new_one(ledger_dsn, ledger, code):
 
 
 @pytest.mark.own_server
-def test_a_server_that_takes_no_writes_for_a_while_is_waited_for(own_server, config):
+def test_a_server_that_takes_no_writes_for_a_while_is_waited_for(own_server, config, retried):
     deploy(own_server.dsn())
-    waiting = threading.Event()
-
-    class Waiting(logging.Handler):
-        def emit(self, record):
-            if "event=retry" in record.getMessage():
-                waiting.set()
-
-    handler = Waiting()
-    logging.getLogger("record_ledger").addHandler(handler)
     answers = []
     with psycopg.connect(own_server.dsn(), autocommit=True) as owner:
         owner.execute("set default_transaction_read_only = off")
@@ -151,13 +141,10 @@ def test_a_server_that_takes_no_writes_for_a_while_is_waited_for(own_server, con
                 target=lambda: answers.append(runner.register_pipeline(config("orders")))
             )
             thread.start()
-            try:
-                assert waiting.wait(20)
-                owner.execute("alter system reset default_transaction_read_only")
-                owner.execute("select pg_reload_conf()")
-                thread.join(30)
-            finally:
-                logging.getLogger("record_ledger").removeHandler(handler)
+            assert retried.wait(20)
+            owner.execute("alter system reset default_transaction_read_only")
+            owner.execute("select pg_reload_conf()")
+            thread.join(30)
             assert answers == ["orders"]
             assert runner._session._connection.info.backend_pid != before
 
