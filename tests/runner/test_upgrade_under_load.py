@@ -16,6 +16,19 @@ WORKERS = 4
 DEADLINE = 60.0
 
 
+class OlderRunner(RecordLedger):
+    """Ends claims as the runners of all these releases do: they name no window."""
+
+    def complete_record(self, pipeline_id, claim_token):
+        self._end_claim(
+            "complete_record",
+            "select record_ledger.complete_record(%s::text, %s::bigint, %s::jsonb)",
+            pipeline_id,
+            claim_token,
+            None,
+        )
+
+
 class Worker(threading.Thread):
     """Passes and completes records of its pipeline until told to stop."""
 
@@ -34,7 +47,7 @@ class Worker(threading.Thread):
             "default_record": {"pipeline_id": f"p{self.number % 2}"},
         }
         try:
-            with RecordLedger(self.dsn) as ledger:
+            with OlderRunner(self.dsn) as ledger:
                 while not self.stopped.is_set():
                     record = ledger.store_new_and_pass_valid_record(config).record
                     assert record is not None
@@ -58,6 +71,7 @@ def test_an_upgrade_fails_no_call_that_is_under_way(empty_dsn, release):
                 assert worker.cycled.wait(DEADLINE)
             deploy(empty_dsn)
             for worker in workers:
+                assert worker.error is None
                 worker.cycled.clear()
                 assert worker.cycled.wait(DEADLINE)
         finally:
