@@ -5,6 +5,10 @@ machine spoils both sides. Nothing fails here: a ratio above its goal is marked,
 of it takes about a quarter of an hour, --quick about two minutes; --long adds 10^7 records and
 200,000 cycles under a held snapshot. --save keeps what was found in results.json, and draws
 results.svg and writes results.md from it. archive.py measures archiving, apart.
+
+The area `instructions` is exact: --check ends with exit code 1 when a case is above its limit, or
+cannot be counted. --case takes one case of it, --heaviest prints the functions that a case spends
+the most in, and --release counts an earlier release.
 """
 
 from __future__ import annotations
@@ -15,13 +19,25 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.benchmarks import bulk, due_window, growth, held_snapshot, moving, speed, starts
+from tests.benchmarks import (
+    bulk,
+    due_window,
+    growth,
+    held_snapshot,
+    instructions,
+    moving,
+    speed,
+    starts,
+)
 from tests.benchmarks.environments import Environments
 from tests.benchmarks.report import Report, save
 from tests.support.databases import open_connection
+from tests.support.releases import RELEASES
 from tests.support.server import Server
 
-AREAS = ("speed", "due_window", "growth", "held_snapshot", "bulk", "starts", "moving")
+# Areas that need no server, or have one of their own.
+_OWN = ("instructions",)
+AREAS = (*_OWN, "speed", "due_window", "growth", "held_snapshot", "bulk", "starts", "moving")
 
 
 def run(areas: list[str], server: Server, report: Report, *, quick: bool, long: bool) -> None:
@@ -49,31 +65,66 @@ def run(areas: list[str], server: Server, report: Report, *, quick: bool, long: 
         environments.remove()
 
 
-def main() -> None:
-    """Runs the benchmarks on a server of its own."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="short, to see that all of it works")
-    parser.add_argument("--long", action="store_true", help="10^7 records, 200,000 cycles")
-    parser.add_argument("--only", choices=AREAS, action="append", help="an area; may be repeated")
-    parser.add_argument("--save", action="store_true", help="write results.json, .svg and .md")
-    chosen = parser.parse_args()
-    if chosen.save and chosen.only:
-        parser.error("--save keeps one run of everything: leave out --only")
+def count_instructions(report: Report, chosen: argparse.Namespace) -> list[str]:
+    """Counts instructions where that can be done; returns what --check is to fail for."""
+    try:
+        return instructions.measure(
+            report, chosen.case, release=chosen.release, heaviest=chosen.heaviest
+        )
+    except instructions.Unavailable as error:
+        with report.skipping(instructions.Unavailable):
+            raise
+        return [str(error)]
+
+
+def run_on_server(areas: list[str], report: Report, chosen: argparse.Namespace) -> str:
+    """Runs areas on a server of their own, and returns its version."""
     server = Server(settings={"shared_buffers": "1GB", "max_wal_size": "4GB"})
     server.start()
-    report = Report()
     try:
         with open_connection(server.dsn()) as connection:
             version = str(connection.info.server_version)
         name = f"{int(version[:-4])}.{int(version[-4:])}"
         print(f"PostgreSQL {name}, fsync on, load {', '.join(f'{n:.1f}' for n in report.load)}")
-        run(chosen.only or list(AREAS), server, report, quick=chosen.quick, long=chosen.long)
+        run(areas, server, report, quick=chosen.quick, long=chosen.long)
     finally:
         server.remove()
+    return name
+
+
+def main() -> None:
+    """Runs the benchmarks that were asked for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="short, to see that all of it works")
+    parser.add_argument("--long", action="store_true", help="10^7 records, 200,000 cycles")
+    parser.add_argument("--only", choices=AREAS, action="append", help="an area; may be repeated")
+    parser.add_argument("--save", action="store_true", help="write results.json, .svg and .md")
+    exact = parser.add_argument_group("instructions")
+    exact.add_argument("--check", action="store_true", help="exit code 1 above a limit")
+    exact.add_argument(
+        "--case", choices=instructions.CASES, action="append", help="may be repeated"
+    )
+    exact.add_argument("--heaviest", type=int, default=0, metavar="N", help="print N functions")
+    exact.add_argument("--release", choices=RELEASES, help="count that one instead")
+    chosen = parser.parse_args()
+    areas = chosen.only or list(AREAS)
+    if chosen.save and chosen.only:
+        parser.error("--save keeps one run of everything: leave out --only")
+    if (chosen.case or chosen.heaviest or chosen.release) and areas != list(_OWN):
+        parser.error("--case, --heaviest and --release go with --only instructions")
+    report = Report()
+    above, server = [], ""
+    if "instructions" in areas:
+        above = count_instructions(report, chosen)
+    others = [area for area in areas if area not in _OWN]
+    if others:
+        server = run_on_server(others, report, chosen)
     print("\n! marks a ratio above its goal: read it beside the machine's noise", flush=True)
     if chosen.save:
         length = "quick" if chosen.quick else "long" if chosen.long else "full"
-        save(report.as_data(name, length))
+        save(report.as_data(server, length))
+    if chosen.check and above:
+        sys.exit("above their limits in tests/benchmarks/instructions.py:\n" + "\n".join(above))
 
 
 if __name__ == "__main__":

@@ -175,6 +175,11 @@ class Server:
         return self._folder / "data"
 
     @property
+    def folder(self) -> Path:
+        """The folder of its own; `data` in it is its data directory."""
+        return self._folder
+
+    @property
     def socket(self) -> Path:
         """The Unix socket that it listens on."""
         return self._folder / ".s.PGSQL.5432"
