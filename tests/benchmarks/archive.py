@@ -77,7 +77,7 @@ def fill_all(ledger: Ledger, records: int) -> None:
     """Makes the pipelines p0, p1 ... with as many finished records in all."""
     ledger.go_to_step(records // PIPELINES + 2)
     for number in range(PIPELINES):
-        fill(ledger, f"p{number}", records // PIPELINES)
+        fill(ledger.connection, ledger.config(f"p{number}"), records // PIPELINES)
         print(f"filled {(number + 1) * (records // PIPELINES):,} records", flush=True)
     for table, key in _KEYS.items():
         ledger.connection.execute(_PLAIN.format(table, key))  # type: ignore[arg-type]

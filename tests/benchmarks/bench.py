@@ -41,6 +41,23 @@ as $$ select timestamptz '{START}' + nextval('bench.tick') * interval '1 second'
 """
 
 
+def make_config(pipeline_id: str, **changes: Any) -> dict[str, Any]:
+    """Returns a config whose windows are one step long, and stable one step later."""
+    return {
+        "timezone": "UTC",
+        "x_time_back": f"{STEP}s",
+        "granularity": f"{STEP}s",
+        "start_at": START,
+        "max_attempts": 3,
+        "default_record": {
+            "pipeline_id": pipeline_id,
+            "source_name": "elasticsearch",
+            "target_name": "snowflake",
+        },
+        **changes,
+    }
+
+
 @dataclass
 class Ledger:
     """A connection to a benchmark's database, and the pipelines that it moves step by step."""
@@ -51,19 +68,7 @@ class Ledger:
     _runs: count[int] = field(default_factory=count)
 
     def config(self, pipeline_id: str, start_at: str = START) -> dict[str, Any]:
-        """Returns a config whose windows are one step long and settle in one step."""
-        return {
-            "timezone": "UTC",
-            "x_time_back": f"{STEP}s",
-            "granularity": f"{STEP}s",
-            "start_at": start_at,
-            "max_attempts": 3,
-            "default_record": {
-                "pipeline_id": pipeline_id,
-                "source_name": "elasticsearch",
-                "target_name": "snowflake",
-            },
-        }
+        return make_config(pipeline_id, start_at=start_at)
 
     def run_id(self) -> str:
         return f"dag/{self.run}/task/{next(self._runs)}"

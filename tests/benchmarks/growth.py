@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.benchmarks.bench import Ledger, as_json, create_ledger, median, timed
-from tests.benchmarks.filling import fill
+from tests.benchmarks.filling import FINISHED, LIVES, fill
 from tests.benchmarks.report import Report, Result
 from tests.support.server import Server
 
@@ -140,10 +140,10 @@ def _states(server: Server, large: int, *, long: bool) -> list[State]:
     found = []
     for count in [n for n in (1_000, 10_000, 100_000) if n < large] + [10 * large] * long:
         ledger = create_ledger(server, f"growth_{count}")
-        fill(ledger, "finished", count)
+        fill(ledger.connection, ledger.config("finished"), count)
         found.append(_state(f"{count:,} finished records", ledger, "finished", count))
     many = create_ledger(server, "growth_pipelines")
-    fill(many, "p1", 10)
+    fill(many.connection, many.config("p1"), 10)
     pipelines = max(100, large // 100)
     for statement in (_MORE_PIPELINES, _MORE_RECORDS):
         with many.connection.transaction():
@@ -165,7 +165,9 @@ def _states(server: Server, large: int, *, long: bool) -> list[State]:
         if state == "incomplete":
             config["check_fields"] = ["path"]
             config["default_record"]["path"] = "orders"
-        fill(ledger, name, count, state=state, every=every, first=large - count, config=config)
+        others = [(FINISHED, f"n % {every} <> 0")] if every > 1 else []
+        lives = [(LIVES[state], f"n % {every} = 0"), *others]
+        fill(ledger.connection, config, count, lives, first=large - count)
         of = f" of {count:,}" if every > 1 else ""
         title = f"{count // every:,}{of} {state}" + (" records" if every == 1 else "")
         found.append(_state(title, ledger, name, large, config))

@@ -29,7 +29,7 @@ from typing import Any
 from psycopg.sql import Literal
 
 from record_ledger import statements
-from tests.benchmarks.bench import BARE, START, STEP, as_json
+from tests.benchmarks.bench import BARE, START, STEP, as_json, make_config
 from tests.benchmarks.report import Report, Result
 from tests.support.databases import Connection, deploy, in_database, open_connection
 from tests.support.releases import release_script
@@ -86,21 +86,7 @@ class Calls:
         self._release = release
         self._pipeline = pipeline
         self._runs = 0
-        self._config = as_json(
-            {
-                "timezone": "UTC",
-                "x_time_back": f"{STEP}s",
-                "granularity": f"{STEP}s",
-                "start_at": START,
-                "max_attempts": 3,
-                "default_record": {
-                    "pipeline_id": pipeline,
-                    "source_name": "elasticsearch",
-                    "target_name": "snowflake",
-                },
-                **changes,
-            }
-        )
+        self._config = as_json(make_config(pipeline, **changes))
 
     def store_and_pass(self, text: str = statements.STORE_NEW_AND_PASS) -> str:
         return bound(text, self._config, self._run_id(), "[]")

@@ -25,6 +25,7 @@ from tests.benchmarks import (
     growth,
     held_snapshot,
     instructions,
+    lanes,
     moving,
     speed,
     starts,
@@ -37,7 +38,9 @@ from tests.support.server import Server
 
 # Areas that need no server, or have one of their own.
 _OWN = ("instructions",)
-AREAS = (*_OWN, "speed", "due_window", "growth", "held_snapshot", "bulk", "starts", "moving")
+AREAS = (
+    *_OWN, "speed", "due_window", "growth", "lanes", "held_snapshot", "bulk", "starts", "moving",
+)  # fmt: skip
 
 
 def run(areas: list[str], server: Server, report: Report, *, quick: bool, long: bool) -> None:
@@ -52,6 +55,9 @@ def run(areas: list[str], server: Server, report: Report, *, quick: bool, long: 
         if "growth" in areas:
             size = (20_000, 50) if quick else (growth.LARGE, growth.ROUNDS)
             growth.measure(server, report, *size, long=long)
+        if "lanes" in areas:
+            with report.skipping(lanes.Unavailable):
+                lanes.measure(server, report, 100_000 if quick else lanes.LARGE)
         if "held_snapshot" in areas:
             cycles = held_snapshot.LONG_CYCLES if long else held_snapshot.CYCLES
             held_snapshot.measure(server, report, 3_000 if quick else cycles)
