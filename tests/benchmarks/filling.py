@@ -32,7 +32,8 @@ _STATUS_AFTER = {
 class Life:
     """What happened to a record, and what it was left with.
 
-    `events` are those of its history, in order. A failure is for good unless there is a `backoff`.
+    `events` are those of its history, in order. A failure is for good unless there is a `backoff`,
+    with which a record that was released is postponed.
     `backoff` and `lease` are "over" or "running" at the end of the fill.
     """
 
@@ -82,6 +83,7 @@ class Life:
             "last_event": last.get("event"),
             "backoff": self.backoff,
             "lease": self.lease,
+            "is_postponed": self.backoff is not None and last.get("event") == "released",
             # The rows of what still runs are of the last seconds, all others of their window's end.
             "is_recent": "running" in (self.backoff, self.lease),
             "is_historical": self.is_backfilled or "reopened" in self.events,
@@ -100,6 +102,12 @@ LIVES = {
     "returned": Life(("passed", "released")),
     "in backoff": Life(("passed", "failed"), backoff="running"),
     "after its backoff": Life(("passed", "failed"), backoff="over"),
+    "historical in backoff": Life(("passed", "failed"), backoff="running", is_backfilled=True),
+    "historical after its backoff": Life(("passed", "failed"), backoff="over", is_backfilled=True),
+    "reopened in backoff": Life(
+        ("passed", "completed", "reopened", "passed", "failed"), backoff="running"
+    ),
+    "postponed": Life(("passed", "released"), backoff="running"),
     "in progress": Life(("passed",), lease="running"),
     "with an expired lease": Life(("passed",), lease="over"),
     "failed": Life(("passed", "failed")),
@@ -121,13 +129,26 @@ _WINDOWS = f"""
     from generate_series(0, %(count)s - 1) as n
     where /* condition */
 """
-_AT = "case when %(is_recent)s then w.fill_end else w.ends end"
+# When the newest event was, and until when the record then waits.
+_LAST = """(
+    case when %(is_recent)s then w.fill_end else w.ends end + %(events)s * interval '1 second'
+)"""
+_RETRY_AT = f"""(
+    {_LAST} + case %(backoff)s::text
+        when 'over' then interval '1 second' when 'running' then interval '{RETRY_DELAY}'
+    end
+)"""
+_NOT_BEFORE = f"""
+    case when %(is_postponed)s then
+        jsonb_build_object('not_before', record_ledger.local_time({_RETRY_AT}, 'UTC'))
+    end
+"""
 _RECORDS = f"""
 insert into record_ledger.record (
     pipeline_id, window_start_time, window_end_time, previous_window_start_time, target_day, status,
-    generation, attempt, claim_token, run_id, lease_expires_at, retry_at, fields, config_version,
-    missing_fields, is_historical, needs_counts, event_count, last_event, last_detail, created_at,
-    updated_at, lane, open_pipeline_id
+    generation, attempt, claim_token, run_id, lease_expires_at, retry_at, postponement, fields,
+    config_version, missing_fields, is_historical, needs_counts, event_count, last_event,
+    last_detail, created_at, updated_at, lane, open_pipeline_id
 )
 select %(name)s, w.start, w.ends,
     case when w.n > 0 then w.start - interval '{STEP} seconds' end,
@@ -135,26 +156,22 @@ select %(name)s, w.start, w.ends,
     case when %(keeps_claim)s then w.token + %(passes)s end,
     case when %(keeps_claim)s then 'scheduled__' || w.start || '/' || %(passes)s end,
     case %(lease)s::text
-        when 'over' then t.last + interval '1 second'
-        when 'running' then t.last + interval '{LEASE}'
+        when 'over' then {_LAST} + interval '1 second'
+        when 'running' then {_LAST} + interval '{LEASE}'
     end,
     t.retry_at,
+    {_NOT_BEFORE} || jsonb_build_object(
+        'released_by', session_user, 'run_id', 'scheduled__' || w.start || '/' || %(passes)s
+    ),
     case when %(config_version)s::integer is null then '{{}}' else p.fields
         - coalesce(%(missing_fields)s::text[], '{{}}') end,
     %(config_version)s::integer, %(missing_fields)s::text[], %(is_historical)s, %(needs_counts)s,
-    %(events)s, %(last_event)s::text, case when %(events)s > 0 then '{{}}'::jsonb end,
-    w.ends, t.last, l.lane, case when l.lane is not null then %(name)s end
+    %(events)s, %(last_event)s::text,
+    case when %(events)s > 0 then coalesce({_NOT_BEFORE}, '{{}}') end,
+    w.ends, {_LAST}, l.lane, case when l.lane is not null then %(name)s end
 from ({_WINDOWS}) as w
 join record_ledger.pipeline as p on p.pipeline_id = %(name)s
-cross join lateral (
-    select {_AT} + %(events)s * interval '1 second' as last
-) as e
-cross join lateral (
-    select e.last, case %(backoff)s::text
-        when 'over' then e.last + interval '1 second'
-        when 'running' then e.last + interval '{RETRY_DELAY}'
-    end as retry_at
-) as t
+cross join lateral (select {_RETRY_AT} as retry_at) as t
 cross join lateral (select /* lane */ as lane) as l
 order by w.n
 """
@@ -177,12 +194,12 @@ insert into record_ledger.record_event (
     pipeline_id, window_start_time, event_no, event_time, event, from_status, to_status, generation,
     attempt, claim_token, run_id, detail
 )
-select %(name)s, w.start, s.event_no, {_AT} + s.event_no * interval '1 second', s.event,
-    s.from_status, s.to_status, s.generation, s.attempt,
-    case when s.pass_no > 0 and s.event <> 'reopened' then w.token + s.pass_no end,
-    case when s.pass_no > 0 and s.event <> 'reopened'
-        then 'scheduled__' || w.start || '/' || s.pass_no end,
-    '{{}}'
+select %(name)s, w.start, s.event_no,
+    {_LAST} - (%(events)s - s.event_no) * interval '1 second',
+    s.event, s.from_status, s.to_status, s.generation, s.attempt,
+    case when s.pass_no > 0 then w.token + s.pass_no end,
+    case when s.pass_no > 0 then 'scheduled__' || w.start || '/' || s.pass_no end,
+    coalesce(case when s.event_no = %(events)s then {_NOT_BEFORE} end, '{{}}')
 from ({_WINDOWS}) as w
 cross join jsonb_to_recordset(%(steps)s) as s (
     event_no integer, event text, from_status text, to_status text, generation integer,
@@ -296,6 +313,12 @@ LANES = (
     _all("in backoff, all due", "after its backoff"),
     _some_due("in backoff, the newest 1,000 due", "n >= %(count)s - 1000"),
     _some_due("in backoff, every 1,000th due", "n %% 1000 = 0"),
+    _all("historical in backoff, none due", "historical in backoff"),
+    _all("historical in backoff, all due", "historical after its backoff"),
+    Lane(
+        "reopened in backoff and postponed, none due",
+        [(LIVES["reopened in backoff"], "n %% 2 = 0"), (LIVES["postponed"], "n %% 2 = 1")],
+    ),
     _all("in progress, leases running", "in progress"),
     _all("in progress, leases expired", "with an expired lease"),
     _all("failed"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.benchmarks.instructions import CASES, FIGURES
 from tests.benchmarks.report import DATA, documents, load
 
 
@@ -16,3 +17,7 @@ def test_the_data_name_versions_and_machine():
     taken = load()["taken"]
     assert {"processor", "cores", "memory_gb", "load_at_start"} <= taken.keys()
     assert {"PostgreSQL", "record-ledger", "psycopg"} <= taken["versions"].keys()
+
+
+def test_every_case_of_instructions_has_its_figures():
+    assert FIGURES.keys() == CASES.keys()
