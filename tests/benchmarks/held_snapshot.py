@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from record_ledger import statements
-from tests.benchmarks.bench import START, STEP, Ledger, create_ledger, make_config, median
+from tests.benchmarks.bench import START, STEP, Ledger, create_ledger, make_config, undisturbed
 from tests.benchmarks.lanes import Backend, require_cpu_times
 from tests.benchmarks.report import Report, Result
 from tests.support.databases import open_connection
@@ -70,7 +70,7 @@ class Drain:
             kept = when if number >= _WARM_UP else "warm up"
             self.live(f"{kept}: a pass", f"{kept}: complete_record")
             self.backend.exit(f"{kept}: an exit")
-        return {what: median(self.backend.costs[f"{when}: {what}"]) for what in _LIVE}
+        return {what: undisturbed(self.backend.costs[f"{when}: {what}"]) for what in _LIVE}
 
 
 def measure(server: Server, report: Report, cycles: int = CYCLES) -> None:
@@ -114,7 +114,7 @@ def measure(server: Server, report: Report, cycles: int = CYCLES) -> None:
     ]
     sample = min(SAMPLE, each // 3)
     for kind in ("a historical pass", "a returned pass", "a live pass"):
-        first, last = median(costs[kind][:sample]), median(costs[kind][-sample:])
+        first, last = undisturbed(costs[kind][:sample]), undisturbed(costs[kind][-sample:])
         note = f"the last {sample} of {each:,} of the first ({first:.0f} us)"
         lines.append(Result(f"{kind} while they are drained", last / first, GOAL, note))
     report.add("held snapshot", lines)
@@ -124,6 +124,6 @@ def _curve(passes: list[float]) -> list[dict[str, int]]:
     """Returns what a pass cost after so many cycles, in 50 parts."""
     part = max(1, len(passes) // 50)
     return [
-        {"cycles": end, "pass_us": round(median(passes[end - part : end]))}
+        {"cycles": end, "pass_us": round(undisturbed(passes[end - part : end]))}
         for end in range(part, len(passes) + 1, part)
     ]

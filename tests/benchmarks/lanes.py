@@ -22,7 +22,7 @@ from typing import Any
 import psycopg
 
 from record_ledger import statements
-from tests.benchmarks.bench import Ledger, as_json, create_ledger, median
+from tests.benchmarks.bench import Ledger, as_json, create_ledger, undisturbed
 from tests.benchmarks.filling import LANES, Lane
 from tests.benchmarks.report import Report, Result
 from tests.support.server import Server
@@ -130,9 +130,9 @@ class Backend:
         assert answer["exit_dag"], answer
 
     def cost(self, what: str) -> float:
-        """Returns the median of what a call cost, without the first ones."""
+        """Returns what a call costs, in microseconds, by all but the first ones."""
         costs = self.costs[what]
-        return median(costs[min(WARM_UP, len(costs) // 2) :])
+        return undisturbed(costs[min(WARM_UP, len(costs) // 2) :])
 
 
 @dataclass
