@@ -118,7 +118,7 @@ LIVES = {
     "waived": Life(("waived",)),
 }
 
-# A life, and an SQL condition on n, the record's number from 0 on, that says which records live it.
+# A life, and an SQL condition on n, the number of a record from 0, that says which records live it.
 Filling = Sequence[tuple[Life, str]]
 
 _WINDOWS = f"""
@@ -235,8 +235,8 @@ def fill(
 ) -> None:
     """Makes a pipeline with `count` records from the step `first` on.
 
-    The conditions of `lives` must cover each record once. What still runs in the end was begun when
-    the last window ended: ask no earlier than that.
+    The conditions of `lives` must cover each record once; in them % is written %%. What still runs
+    in the end was begun when the last window ended: ask no earlier than that.
     """
     name = config["default_record"]["pipeline_id"]
     lane = lane_rule(connection)

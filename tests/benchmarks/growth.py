@@ -165,8 +165,8 @@ def _states(server: Server, large: int, *, long: bool) -> list[State]:
         if state == "incomplete":
             config["check_fields"] = ["path"]
             config["default_record"]["path"] = "orders"
-        others = [(FINISHED, f"n % {every} <> 0")] if every > 1 else []
-        lives = [(LIVES[state], f"n % {every} = 0"), *others]
+        others = [(FINISHED, f"n %% {every} <> 0")] if every > 1 else []
+        lives = [(LIVES[state], f"n %% {every} = 0"), *others]
         fill(ledger.connection, config, count, lives, first=large - count)
         of = f" of {count:,}" if every > 1 else ""
         title = f"{count // every:,}{of} {state}" + (" records" if every == 1 else "")
