@@ -132,6 +132,7 @@ begin
             'stretch_timezone(text, timestamptz)',
             'time_interval(timestamptz, timestamptz)',
             'twofold_time(text, text)',
+            'unstable_reason(timestamptz, timestamptz, interval, text)',
             'wall_time(text)',
             'window_timezone(record_ledger.pipeline, timestamptz)',
             'archivable_records(text, timestamptz, integer)',

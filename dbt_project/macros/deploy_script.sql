@@ -65,7 +65,7 @@ $$;
 set local check_function_bodies = off;
 set local client_min_messages = warning;
 set local record_ledger.owner = '';
-set local record_ledger.migrations = 9;
+set local record_ledger.migrations = 10;
 -- record_ledger roles: creates the two roles, and says what the deployer cannot do about them.
 -- Roles belong to the whole server: another database's deploy may have made them.
 -- Applied by: every deploy, as the user who deploys, before it acts as the ledger's owner.
@@ -848,7 +848,7 @@ as $$
 $$;
 comment on function record_ledger.end_deploy(text) is
 'Private. Notes the release that was deployed.';
-select record_ledger.begin_deploy('0.5.0', 9);
+select record_ledger.begin_deploy('0.5.0', 10);
 select record_ledger.migrate(1, '0001_tables', $body$-- record_ledger migration 1: the tables, their constraints and their indexes.
 -- All of them are private: callers use the views and routines, and only the owner holds rights here.
 -- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
@@ -1584,6 +1584,76 @@ add column owner_role text;
 -- ---------------------------------------------------------------- functions whose signature is another one now
 drop function if exists record_ledger.check_reason(text);
 $body$);
+select record_ledger.migrate(10, '0010_lanes', $body$-- record_ledger migration 10: lanes of their own for records that wait for an instant, and marks for more lanes.
+-- What a pass must know to read the same few entries whatever else a pipeline holds, and whatever an old snapshot sees.
+-- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
+-- Rules kept here: a pending record with a retry_at is in the lane 'retry' or 'retryh', or is incomplete.
+
+-- ---------------------------------------------------------------- record
+-- Tells which leases and which backoffs are over, by the instants at which they end. Nothing else has an entry here.
+create index open_records_by_end
+on record_ledger.record (open_pipeline_id, lane, lease_expires_at, retry_at, window_start_time)
+where lease_expires_at is not null or retry_at is not null;
+
+-- Parsed anew in every statement: check_bounds, a trigger that fires for nothing else, says the same.
+alter table record_ledger.record drop constraint window_ends_after_it_starts;
+
+alter table record_ledger.record disable trigger user;
+
+update record_ledger.record as r
+set lane = case when r.is_historical then 'retryh' else 'retry' end
+where r.open_pipeline_id is not null and r.retry_at is not null
+    and r.lane in ('historical', 'returned');
+
+alter table record_ledger.record enable trigger user;
+
+-- ---------------------------------------------------------------- claim
+alter table record_ledger.claim
+-- As of this pass no record in these lanes starts before these instants; null when it is not known. A record that was
+-- in progress then may have come to one of them since: so they hold from the active_mark on only.
+add column historical_mark timestamptz,
+add column returned_mark timestamptz,
+-- Of the lanes 'retry' and 'retryh'.
+add column retry_mark timestamptz,
+-- No lease ends before it; null when it is not known. A lease that is shortened makes it void.
+add column lease_mark timestamptz,
+-- When a pass last saw a record in a lane besides 'waiting' and 'active'; null when none ever did.
+add column others_seen_at timestamptz;
+
+-- ---------------------------------------------------------------- pipeline
+alter table record_ledger.pipeline
+-- The newest token when an operation last brought records into lanes: the marks of claims up to it say nothing of them.
+add column marks_void_at bigint;
+
+-- ---------------------------------------------------------------- functions whose signature is another one now
+drop function if exists record_ledger.lane(text, text[], integer, boolean, boolean);
+drop function if exists record_ledger.next_answer(record_ledger.pipeline, text, timestamptz);
+drop function if exists record_ledger.next_candidate(
+    record_ledger.pipeline,
+    timestamptz,
+    timestamptz,
+    timestamptz,
+    numeric,
+    timestamptz,
+    timestamptz
+);
+drop function if exists record_ledger.deciding_record(
+    record_ledger.pipeline, timestamptz, timestamptz, timestamptz, timestamptz
+);
+drop function if exists record_ledger.no_records_reason(record_ledger.pipeline, timestamptz);
+drop function if exists record_ledger.lost_before(
+    record_ledger.pipeline, timestamptz, timestamptz, timestamptz
+);
+drop function if exists record_ledger.oldest_due(
+    text, text, timestamptz, timestamptz, integer
+);
+drop function if exists record_ledger.expected_claims(
+    record_ledger.pipeline, timestamptz, interval, timestamptz
+);
+drop function if exists record_ledger.collect_expired_leases(
+    record_ledger.pipeline, timestamptz, timestamptz
+);
+$body$);
 -- record_ledger.adoptable_observations: what a claim may take over from earlier claims of the same generation.
 -- Per stage that it has not counted itself, the newest observation that was written under a claim current at the time.
 -- Read by: adopt_observations, counts_problem.
@@ -1794,6 +1864,37 @@ as $$
 $$;
 comment on function record_ledger.built_windows(jsonb, record_ledger.pipeline) is
 'Private. The entries of built that were rendered with the config in force, one per window.';
+-- record_ledger.check_bounds: a window ends after it starts.
+-- A trigger and no check constraint: PostgreSQL reads a constraint's text anew in every statement, updates included,
+-- and fires this one only for a window that is wrong. check_record_change keeps the bounds as they were stored.
+-- Called by: the trigger of the same name on record, for an insert that breaks it.
+-- Rules: none.
+create or replace function record_ledger.check_bounds()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    raise exception 'illegal window: % of pipeline % ends at %, which is not after its start',
+        new.window_start_time, new.pipeline_id, new.window_end_time
+        using errcode = 'check_violation', constraint = 'window_ends_after_it_starts';
+end
+$$;
+comment on function record_ledger.check_bounds() is
+'Private. Trigger: refuses a window that does not end after its start.';
+
+do $$
+begin
+    if not exists (
+        select from pg_catalog.pg_trigger as t
+        where t.tgrelid = 'record_ledger.record'::regclass and t.tgname = 'check_bounds'
+    ) then
+        create trigger check_bounds before insert on record_ledger.record
+        for each row when (new.window_end_time <= new.window_start_time)
+        execute function record_ledger.check_bounds();
+    end if;
+end
+$$;
 -- record_ledger.check_counts: true when the counts of a record in progress let it be completed; raises RL007 else.
 -- They agree, an operator waived them for this generation, or the config in force asks for none. Raises 42501 when the
 -- pipeline belongs to a role that the session's user is not a member of.
@@ -1887,6 +1988,75 @@ begin
         create trigger check_events_archived after delete on record_ledger.record_event
         referencing old table as gone
         for each statement execute function record_ledger.check_events_archived();
+    end if;
+end
+$$;
+-- record_ledger.check_kept_columns: what a pass and a completion leave as it is in a record.
+-- Fires only for updates that name one of these columns, so the two changes that nearly all are pay nothing for it; an
+-- update cannot change what it does not name. For all other changes check_record_change looks at these columns itself.
+-- Named to fire before that one, which writes some of them.
+-- Called by: the trigger of the same name on record.
+-- Rules: check_record_change has the list of legal changes.
+create or replace function record_ledger.check_kept_columns()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if (
+        new.last_event = 'passed' and old.status = 'PENDING'
+        or new.last_event = 'completed' and old.status = 'IN_PROGRESS'
+    ) and (
+        new.pipeline_id <> old.pipeline_id
+        or new.window_start_time <> old.window_start_time
+        or new.window_end_time <> old.window_end_time
+        or new.target_day <> old.target_day
+        or new.created_at <> old.created_at
+        or new.previous_window_start_time is distinct from old.previous_window_start_time
+        or new.event_count <> old.event_count
+        or new.generation <> old.generation
+        or new.fields <> old.fields
+        or new.is_historical <> old.is_historical
+        or new.counts_waived <> old.counts_waived
+        or new.open_pipeline_id is distinct from old.open_pipeline_id
+    ) then
+        raise exception 'illegal change of the record % of pipeline %: % from % to %',
+            old.window_start_time,
+            old.pipeline_id,
+            new.last_event,
+            old.status,
+            new.status
+            using errcode = 'RL003',
+            hint = 'Use the routines of schema record_ledger; '
+                'sql/README.md shows the legal changes.';
+    end if;
+    return new;
+end
+$$;
+comment on function record_ledger.check_kept_columns() is
+'Private. Trigger: refuses passes and completions of a record that change what they must keep (RL003).';
+
+do $$
+begin
+    if not exists (
+        select from pg_catalog.pg_trigger as t
+        where t.tgrelid = 'record_ledger.record'::regclass and t.tgname = 'check_kept_columns'
+    ) then
+        create trigger check_kept_columns before update of
+        pipeline_id,
+        window_start_time,
+        window_end_time,
+        target_day,
+        created_at,
+        previous_window_start_time,
+        event_count,
+        generation,
+        fields,
+        is_historical,
+        counts_waived,
+        open_pipeline_id
+        on record_ledger.record
+        for each row execute function record_ledger.check_kept_columns();
     end if;
 end
 $$;
@@ -2002,7 +2172,7 @@ $$;
 -- A change names its event (last_event); the status that follows is written here, the event appended, and whatever the
 -- diagram in README.md does not show is refused (RL003), or RL007 where it is the counts that keep it from completion.
 -- Called by: the trigger of the same name on record.
--- Rules: the one list of legal changes is here; check_counts.
+-- Rules: the one list of legal changes is here, but for what check_kept_columns keeps; check_counts.
 create or replace function record_ledger.check_record_change()
 returns trigger
 language plpgsql
@@ -2014,6 +2184,64 @@ declare
     v_status text;
 begin
     -- Small expressions on purpose: a session sets up each of them anew in every transaction that comes to it.
+    -- Nearly all changes are these two. What they must keep besides is said in check_kept_columns, which an update that
+    -- names no such column does not pay for.
+    if new.last_event = 'passed' and old.status = 'PENDING' then
+        if new.status = 'PENDING' and new.attempt = old.attempt + 1
+            and new.claim_token is not null and new.lease_expires_at is not null
+            and new.retry_at is null
+            and coalesce(new.cancellation, new.postponement) is null
+        then
+            v_status := 'IN_PROGRESS';
+            new.lane := 'active';
+        end if;
+    elsif new.last_event = 'completed' and old.status = 'IN_PROGRESS' and not old.needs_counts then
+        if new.status = 'IN_PROGRESS' and new.claim_token = old.claim_token
+            and new.attempt = old.attempt and new.lease_expires_at is null
+            and new.retry_at is null
+            and coalesce(new.cancellation, new.postponement) is null
+        then
+            v_status := 'COMPLETED';
+            new.lane := null;
+            new.open_pipeline_id := null;
+        end if;
+    end if;
+    if v_status is not null then
+        new.status := v_status;
+        new.event_count := old.event_count + 1;
+        -- A pass takes its time after its lock, and may then wait for a record that is released at a later one.
+        new.updated_at := greatest(new.updated_at, old.updated_at);
+        insert into record_ledger.record_event (
+            pipeline_id,
+            window_start_time,
+            event_no,
+            event_time,
+            event,
+            from_status,
+            to_status,
+            generation,
+            attempt,
+            claim_token,
+            run_id,
+            detail
+        )
+        values (
+            new.pipeline_id,
+            new.window_start_time,
+            new.event_count,
+            new.updated_at,
+            new.last_event,
+            old.status,
+            v_status,
+            new.generation,
+            new.attempt,
+            new.claim_token,
+            coalesce(new.run_id, old.run_id),
+            coalesce(new.last_detail, '{}')
+        );
+        return new;
+    end if;
+
     if new.pipeline_id <> old.pipeline_id or new.window_start_time <> old.window_start_time
         or new.window_end_time <> old.window_end_time or new.target_day <> old.target_day
         or new.created_at <> old.created_at
@@ -2162,7 +2390,8 @@ begin
         new.config_version,
         -- Once out of the lane 'waiting', whose mark may have gone by it, a record does not come back to it.
         old.lane = 'waiting',
-        new.is_historical
+        new.is_historical,
+        new.retry_at
     );
     new.open_pipeline_id := case when new.lane is not null then new.pipeline_id end;
     if not v_is_event then
@@ -2710,6 +2939,7 @@ begin
     p.owner_role := old.owner_role;
     -- Another zone has cut no window yet.
     p.zone_since := case when p.timezone = old.timezone then old.zone_since end;
+    p.marks_void_at := old.marks_void_at;
     p.created_at := old.created_at;
     p.updated_at := old.updated_at;
     if exists (select from record_ledger.last_window(p.pipeline_id)) then
@@ -3092,12 +3322,14 @@ comment on function record_ledger.days_with_windows(record_ledger.pipeline) is
 -- The oldest pending one, else the oldest in progress, else the oldest failed one; null when none is open.
 -- A record whose lease has run out comes as the next pass will leave it: pending again, or failed. Lost ones are passed
 -- over, as the next pass waives them.
--- Read by: next_answer. Rules: lane_heads, retry_time.
+-- Read by: next_answer. Rules: lane_heads, expired_claims, retry_time.
 create or replace function record_ledger.deciding_record(
     p record_ledger.pipeline,
-    -- The oldest record of the lane 'waiting', and the oldest in progress; null when there is none.
-    oldest_waiting timestamptz,
+    -- The oldest record that is pending and complete; null when there is none.
+    oldest_pending timestamptz,
     first_active timestamptz,
+    -- Before it no lease ends; null when none has run out.
+    lease_mark timestamptz,
     lost_before timestamptz,
     as_of timestamptz
 )
@@ -3108,27 +3340,36 @@ as $$
 #variable_conflict use_column
 declare
     r record_ledger.record;
-    v_start timestamptz;
-    -- Where nothing waits or is in progress, nothing is read: not even the entries of records that did.
-    v_waiting_from constant timestamptz := coalesce(oldest_waiting, 'infinity');
-    v_from_active constant timestamptz := case
-        when first_active is not null then greatest(first_active, lost_before)
-    end;
+    v_start timestamptz := oldest_pending;
+    v_failed timestamptz;
+    v_expired timestamptz[] := '{}';
+    v_other record;
 begin
-    select o.* into r
-    from record_ledger.record as o
-    where o.open_pipeline_id = p.pipeline_id and o.lane = 'active'
-        and o.window_start_time >= v_from_active
-        and o.lease_expires_at <= as_of and o.attempt < p.max_attempts and o.cancellation is null
-    order by o.window_start_time
-    limit 1;
-    select min(h.window_start_time) into v_start
-    from record_ledger.lane_heads(
-        p.pipeline_id,
-        v_waiting_from,
-        lost_before => deciding_record.lost_before
-    ) as h
-    where h.lane not in ('active', 'failed');
+    if lease_mark is not null then
+        v_expired := array(
+            select e.window_start_time
+            from record_ledger.expired_claims(p.pipeline_id, deciding_record.lease_mark, as_of)
+                as e
+        );
+        select e.* into r
+        from record_ledger.record as e
+        where e.pipeline_id = p.pipeline_id and e.window_start_time = any (v_expired)
+            and e.window_start_time >= coalesce(deciding_record.lost_before, '-infinity')
+            and e.attempt < p.max_attempts and e.cancellation is null
+        order by e.window_start_time
+        limit 1;
+    end if;
+    if p.fields_version > 1 or p.check_fields <> '{}' or v_start is null then
+        select
+            min(h.window_start_time) filter (where h.lane <> 'failed') as incomplete,
+            min(h.window_start_time) filter (where h.lane = 'failed') as failed
+        into v_other
+        from record_ledger.lane_heads(
+            p.pipeline_id, 'infinity', 'infinity', deciding_record.lost_before
+        ) as h
+        where h.lane = 'failed' or h.lane like 'incomplete%';
+        v_start := least(v_start, v_other.incomplete);
+    end if;
     if r.window_start_time < v_start or v_start is null and r.pipeline_id is not null then
         r.status := 'PENDING';
         r.retry_at := record_ledger.retry_time(
@@ -3137,28 +3378,31 @@ begin
         r.last_detail := null;
         return r;
     end if;
-    if v_start is null then
-        select o.window_start_time into v_start
-        from record_ledger.record as o
-        where o.open_pipeline_id = p.pipeline_id and o.lane = 'active'
-            and o.window_start_time >= deciding_record.first_active and o.lease_expires_at > as_of
-        order by o.window_start_time
-        limit 1;
+    if v_start is null and first_active is not null then
+        v_start := (
+            select a.window_start_time
+            from record_ledger.record as a
+            where a.open_pipeline_id = p.pipeline_id and a.lane = 'active'
+                and a.window_start_time >= deciding_record.first_active
+                and a.window_start_time <> all (v_expired)
+            order by a.window_start_time
+            limit 1
+        );
     end if;
     if v_start is null then
-        select min(h.window_start_time) into v_start
-        from record_ledger.lane_heads(
-            p.pipeline_id,
-            v_waiting_from,
-            -- What is in progress has expired by now.
-            coalesce(v_from_active, 'infinity'),
-            deciding_record.lost_before
-        ) as h;
+        v_start := least(
+            v_other.failed,
+            (
+                select min(e.window_start_time)
+                from unnest(v_expired) as e (window_start_time)
+                where e.window_start_time >= coalesce(deciding_record.lost_before, '-infinity')
+            )
+        );
     end if;
     select o.* into r
     from record_ledger.record as o
     where o.pipeline_id = p.pipeline_id and o.window_start_time = v_start;
-    if r.status = 'IN_PROGRESS' and r.lease_expires_at <= as_of then
+    if r.window_start_time = any (v_expired) then
         r.status := 'FAILED';
         r.last_detail := r.cancellation;
         r.updated_at := as_of;
@@ -3167,7 +3411,7 @@ begin
 end
 $$;
 comment on function record_ledger.deciding_record(
-    record_ledger.pipeline, timestamptz, timestamptz, timestamptz, timestamptz
+    record_ledger.pipeline, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz
 ) is
 'Private. The open record whose verdict a pass exits with when it passes nothing.';
 -- record_ledger.deployed_release: the release of the ledger that is deployed here.
@@ -3252,6 +3496,49 @@ end
 $$;
 comment on function record_ledger.duration(text) is
 'A duration with units as elapsed time (1d = 24 h); null when the text is none.';
+-- record_ledger.earliest_open: the oldest open record of a pipeline, which with depends_on_past holds up all later ones.
+-- Lost records hold up nothing, as the next pass waives them; one in progress does for as long as its lease runs.
+-- Read by: next_answer. Rules: lane_heads.
+create or replace function record_ledger.earliest_open(
+    p record_ledger.pipeline,
+    -- The oldest record that is pending and complete, of those that are not lost.
+    oldest_pending timestamptz,
+    first_active timestamptz,
+    lost_before timestamptz,
+    as_of timestamptz
+)
+returns timestamptz
+language sql
+stable
+as $$
+    select least(
+        oldest_pending,
+        (
+            select min(h.window_start_time)
+            from record_ledger.lane_heads(
+                (p).pipeline_id, 'infinity', 'infinity', earliest_open.lost_before
+            ) as h
+            where h.lane = 'failed' or h.lane like 'incomplete%'
+        ),
+        case
+            when earliest_open.lost_before is null then earliest_open.first_active
+            else (
+                select min(a.window_start_time)
+                from record_ledger.record as a
+                where a.open_pipeline_id = (p).pipeline_id and a.lane = 'active'
+                    and a.window_start_time >= earliest_open.first_active
+                    and (
+                        a.lease_expires_at > earliest_open.as_of
+                        or a.window_start_time >= earliest_open.lost_before
+                    )
+            )
+        end
+    )
+$$;
+comment on function record_ledger.earliest_open(
+    record_ledger.pipeline, timestamptz, timestamptz, timestamptz, timestamptz
+) is
+'Private. The oldest open record of a pipeline that is not lost.';
 -- record_ledger.edit_distance: how many letters two words differ by, case ignored.
 -- Insertions, deletions, substitutions and swaps of neighbours count 1 each (optimal string alignment).
 -- Read by: near_names.
@@ -3305,7 +3592,8 @@ as $$
 $$;
 comment on function record_ledger.enough_windows() is
 'From how many windows on lateness is told as a share.';
--- record_ledger.expected_claims: how each record in progress is expected to come out of it, seen from an instant.
+-- record_ledger.expected_claims: how records in progress are expected to come out of it, seen from an instant.
+-- Those that others have to wait for, and those whose lease has run out.
 -- While its lease runs, the run completes: run_duration after its pass, or where that is over already, with the lease.
 -- Where the lease has run out, the next pass takes the record back or marks it failed. A cancelled claim ends as a
 -- failed record.
@@ -3313,6 +3601,9 @@ comment on function record_ledger.enough_windows() is
 create or replace function record_ledger.expected_claims(
     p record_ledger.pipeline,
     first_active timestamptz,
+    lease_mark timestamptz,
+    -- Of the leases that have run out, those that ended first: so many.
+    most_expired integer,
     run_duration interval,
     as_of timestamptz
 )
@@ -3333,7 +3624,7 @@ as $$
         r.is_historical,
         case
             -- The newest event of a record in progress is its pass: a heartbeat is none.
-            when r.lease_expires_at > as_of and r.updated_at + run_duration > as_of
+            when not l.is_lost and r.updated_at + run_duration > as_of
                 then r.updated_at + run_duration
             else r.lease_expires_at
         end as busy_until,
@@ -3344,7 +3635,25 @@ as $$
                 )
         end as retry_at,
         (l.is_lost or r.cancellation is not null) and not l.comes_back as is_stuck
-    from record_ledger.record as r
+    from (
+        (
+            select e.*
+            from record_ledger.record as e
+            where e.open_pipeline_id = (p).pipeline_id and e.lane = 'active'
+                and e.lease_expires_at >= coalesce(lease_mark, '-infinity')
+                and e.lease_expires_at <= as_of
+            order by e.lease_expires_at
+            limit most_expired
+        )
+        union all
+        -- What runs matters to nothing else.
+        select a.*
+        from record_ledger.record as a
+        where ((p).max_active_records is not null or (p).depends_on_past)
+            and a.open_pipeline_id = (p).pipeline_id and a.lane = 'active'
+            and a.window_start_time >= coalesce(first_active, '-infinity')
+            and a.lease_expires_at > as_of
+    ) as r
     cross join lateral (
         select
             r.lease_expires_at <= as_of as is_lost,
@@ -3355,16 +3664,14 @@ as $$
                 else (p).missing_fields
             end is null as comes_back
     ) as l
-    where r.open_pipeline_id = (p).pipeline_id and r.lane = 'active'
-        and r.window_start_time >= coalesce(first_active, '-infinity')
-        -- The next pass waives it.
-        and not (
-            l.is_lost
-            and record_ledger.is_lost(r.window_end_time, (p).source_retention, as_of)
-        )
+    -- The next pass waives it.
+    where not (
+        l.is_lost
+        and record_ledger.is_lost(r.window_end_time, (p).source_retention, as_of)
+    )
 $$;
 comment on function record_ledger.expected_claims(
-    record_ledger.pipeline, timestamptz, interval, timestamptz
+    record_ledger.pipeline, timestamptz, timestamptz, integer, interval, timestamptz
 ) is
 'Private. When each record in progress is expected to be completed, or to be passed again.';
 -- record_ledger.expected_duration: how long a run of a pipeline takes, as measured; null when none was completed.
@@ -3412,6 +3719,143 @@ as $$
 $$;
 comment on function record_ledger.expected_duration(text) is
 'Private. The median duration of a pipeline''s newest completed passes; null when none was completed.';
+-- record_ledger.expired_claims: the claims of a pipeline whose leases have run out, those that ended first: ten at most.
+-- So many does a pass take back, whatever number has expired: it stays as fast as ever after an outage, and each pass
+-- adds one claim at most. A record whose lease has run out can be passed once it was taken back.
+-- Read by: next_answer, next_candidate, deciding_record, lost_before, planned_passes, collect_expired_leases.
+-- Rules: none.
+create or replace function record_ledger.expired_claims(
+    pipeline_id text,
+    -- No lease ends before it; null when that is not known.
+    lease_mark timestamptz,
+    as_of timestamptz
+)
+returns setof record_ledger.record
+language sql
+stable
+as $$
+    select r.*
+    from record_ledger.record as r
+    where r.open_pipeline_id = expired_claims.pipeline_id and r.lane = 'active'
+        and r.lease_expires_at >= coalesce(expired_claims.lease_mark, '-infinity')
+        and r.lease_expires_at <= expired_claims.as_of
+    order by r.lease_expires_at
+    limit 10
+$$;
+comment on function record_ledger.expired_claims(text, timestamptz, timestamptz) is
+'Private. The claims of a pipeline whose leases have run out, those that ended first; ten at most.';
+-- record_ledger.first_look: what a pass looks at before anything else; no row for a pipeline that has passed nothing yet.
+-- The newest claim with the marks that hold from now on, the record that the run is bound to, the first record that
+-- waits in order, and the first of the other lanes. Where there is none of these, that record comes next.
+-- A table of one row, which PostgreSQL takes into the statement around it.
+-- Read by: store_new_and_pass_valid_record, next_answer.
+-- Rules: lane says which lanes there are.
+create or replace function record_ledger.first_look(
+    pipeline_id text,
+    -- Marks of claims up to this token say nothing any more.
+    marks_void_at bigint,
+    granularity interval,
+    run_id text,
+    as_of timestamptz
+)
+returns table (
+    newest_token bigint,
+    historical_credit numeric,
+    -- No record of each lane starts before its mark; null when it is not known.
+    waiting_mark timestamptz,
+    active_mark timestamptz,
+    historical_mark timestamptz,
+    returned_mark timestamptz,
+    retry_mark timestamptz,
+    -- No lease ends before it; null when it is not known.
+    lease_mark timestamptz,
+    others_seen_at timestamptz,
+    bound_window timestamptz,
+    -- The bounds of the first record in the lane 'waiting', if it starts within two granularities of the mark. An index
+    -- is read a page at a time, and thousands may wait behind it.
+    waiting timestamptz[],
+    -- Not looked up, and false, for a day after another lane held a record: old snapshots may keep its entries.
+    is_looked_up boolean,
+    -- The first lane before 'waiting' that holds a record; null when none does.
+    first_lane text
+)
+language sql
+stable
+as $$
+    select
+        c.claim_token,
+        c.historical_credit,
+        c.waiting_mark,
+        c.active_mark,
+        -- Runs bring records to these lanes, too: none that started before the first one that was in progress.
+        case
+            when c.historical_mark is not null
+                and c.claim_token > coalesce(first_look.marks_void_at, 0)
+                then least(c.historical_mark, c.active_mark)
+        end,
+        case
+            when c.returned_mark is not null
+                and c.claim_token > coalesce(first_look.marks_void_at, 0)
+                then least(c.returned_mark, c.active_mark)
+        end,
+        case
+            when c.retry_mark is not null
+                and c.claim_token > coalesce(first_look.marks_void_at, 0)
+                then least(c.retry_mark, c.active_mark)
+        end,
+        case when c.claim_token > coalesce(first_look.marks_void_at, 0) then c.lease_mark end,
+        c.others_seen_at,
+        (
+            select b.window_start_time
+            from record_ledger.claim as b
+            where b.pipeline_id = first_look.pipeline_id and b.bound_run_id = first_look.run_id
+        ),
+        (
+            select array[w.window_start_time, w.window_end_time]
+            from record_ledger.record as w
+            where w.open_pipeline_id = first_look.pipeline_id and w.lane = 'waiting'
+                and w.window_start_time >= c.waiting_mark
+                and w.window_start_time <= c.waiting_mark + first_look.granularity * 2
+            order by w.window_start_time
+            limit 1
+        ),
+        c.others_seen_at > first_look.as_of - interval '24:00:00' is not true,
+        case when c.others_seen_at > first_look.as_of - interval '24:00:00' is not true then (
+            select o.lane
+            from record_ledger.record as o
+            where o.open_pipeline_id = first_look.pipeline_id and o.lane < 'waiting'
+                and (o.lane, o.window_start_time) >= ('active', c.active_mark)
+            order by o.lane, o.window_start_time
+            limit 1
+        ) end
+    from record_ledger.claim as c
+    where c.pipeline_id = first_look.pipeline_id
+    order by c.claim_token desc
+    limit 1
+$$;
+comment on function record_ledger.first_look(text, bigint, interval, text, timestamptz) is
+'Private. What a pass looks at before anything else: the newest claim, the first waiting record, and whether others are open.';
+-- record_ledger.first_waiting: the bounds of the first record of a pipeline's lane 'waiting'; null when there is none.
+-- Read by: next_answer, store_new_and_pass_valid_record.
+-- Rules: none.
+create or replace function record_ledger.first_waiting(
+    pipeline_id text,
+    -- No record of the lane starts before it; null when that is not known.
+    waiting_mark timestamptz
+)
+returns timestamptz[]
+language sql
+stable
+as $$
+    select array[w.window_start_time, w.window_end_time]
+    from record_ledger.record as w
+    where w.open_pipeline_id = first_waiting.pipeline_id and w.lane = 'waiting'
+        and w.window_start_time >= coalesce(first_waiting.waiting_mark, '-infinity')
+    order by w.window_start_time
+    limit 1
+$$;
+comment on function record_ledger.first_waiting(text, timestamptz) is
+'Private. The bounds of the first record of a pipeline''s lane waiting; null when there is none.';
 -- record_ledger.first_window_start: where the first window of a pipeline without records starts.
 -- At start_at; without one at the first instant of the target day of (as_of - x_time_back).
 -- Read by: next_window_start, store_windows, store_new_and_pass_valid_record, pipeline_progress.
@@ -3617,7 +4061,12 @@ returns boolean
 language sql
 immutable
 as $$
-    select coalesce(run_id ~ '[^[:space:]]' and octet_length(run_id) <= 1024, true)
+    -- Nearly all begin with a character of ASCII that is no space: no pattern has to be matched.
+    select coalesce(
+        (ascii(run_id) between 33 and 126 or run_id ~ '[^[:space:]]')
+        and octet_length(run_id) <= 1024,
+        true
+    )
 $$;
 comment on function record_ledger.is_run_id(text) is
 'Whether a text can be a run id: 1 to 1024 bytes and not blank, or null.';
@@ -3783,7 +4232,7 @@ returns text
 language sql
 stable
 as $$
-    select pg_catalog.to_json(instant) #>> '{}'
+    select pg_catalog.btrim(pg_catalog.to_json(instant)::text, '"')
 $$;
 comment on function record_ledger.iso_time(timestamptz) is
 'An instant in ISO 8601 with the offset of the session''s time zone.';
@@ -3873,10 +4322,11 @@ comment on function record_ledger.known_config(jsonb) is
 --   failed     failed
 --   historical pending, backfilled or reopened
 --   incomplete pending, built and check_fields are empty: with the config_version it has, and h if historical
+--   retry      pending, and kept from the next run by a retry_at: in backoff, or given back until then; retryh if
+--              historical. It stays there when the instant is over, so in every other lane the first one can be passed
 --   returned   pending again, after a pass, or after it was incomplete
 --   waiting    pending, never passed, stored in order: passed strictly oldest first
 -- No lane is judged anew when the config changes: outdated records count by what default_record fills.
--- The rare ones are neighbours by name, so that one look finds out whether any of them holds a record.
 -- Read by: check_record_change, store_windows, backfill_records.
 -- Rules: every open record is in exactly one lane, so one index of lanes finds whatever a pass asks for.
 create or replace function record_ledger.lane(
@@ -3885,7 +4335,8 @@ create or replace function record_ledger.lane(
     config_version integer,
     -- It has been in no other lane than 'waiting'.
     is_in_order boolean,
-    is_historical boolean
+    is_historical boolean,
+    retry_at timestamptz
 )
 returns text
 language sql
@@ -3895,6 +4346,8 @@ as $$
         when status = 'PENDING' and missing_fields is not null and config_version is not null
             then 'incomplete' || lpad(config_version::text, 10, '0')
                 || case when is_historical then 'h' else '' end
+        when status = 'PENDING' and retry_at is not null
+            then case when is_historical then 'retryh' else 'retry' end
         when status = 'PENDING' and is_historical then 'historical'
         when status = 'PENDING' and is_in_order then 'waiting'
         when status = 'PENDING' then 'returned'
@@ -3902,12 +4355,15 @@ as $$
         when status = 'FAILED' then 'failed'
     end
 $$;
-comment on function record_ledger.lane(text, text[], integer, boolean, boolean) is
-'Private. The lane of an open record: active, failed, historical, incomplete with a version, returned or waiting; null when finished.';
+comment on function record_ledger.lane(
+    text, text[], integer, boolean, boolean, timestamptz
+) is
+'Private. The lane of an open record: active, failed, historical, incomplete with a version, retry, returned or waiting; null when finished.';
 -- record_ledger.lane_heads: the oldest record in each lane of a pipeline; no row for an empty lane.
 -- The marks say where the lanes 'waiting' and 'active' begin, so that no entry of a finished record is stepped over.
 -- What starts before lost_before is passed over, but for the records in progress.
--- Read by: next_answer, lost_before, deciding_record, oldest_pending_record, archivable_records, stuck_window.
+-- Read by: next_answer, earliest_open, lost_before, deciding_record, oldest_pending_record, archivable_records,
+-- stuck_window.
 -- Rules: incomplete_lanes; lane says which lanes there are.
 create or replace function record_ledger.lane_heads(
     pipeline_id text,
@@ -3925,6 +4381,8 @@ as $$
             ('waiting', greatest(lane_heads.waiting_mark, lane_heads.lost_before)),
             ('returned', lane_heads.lost_before),
             ('historical', lane_heads.lost_before),
+            ('retry', lane_heads.lost_before),
+            ('retryh', lane_heads.lost_before),
             ('active', lane_heads.active_mark),
             ('failed', lane_heads.lost_before)
     ) as l (lane, mark)
@@ -4297,12 +4755,14 @@ comment on function record_ledger.local_time(timestamptz, text) is
 -- record_ledger.lost_before: up to where records are lost; null when none of them waits to be waived.
 -- All windows that start before it are past their deadline: they end in the order in which they start, so the lost ones
 -- are the first of every lane. A record in progress waits once its lease has run out, before that it is its holder's.
--- Read by: next_answer. Rules: is_lost, lane_heads.
+-- Read by: next_answer. Rules: is_lost, lane_heads, expired_claims.
 create or replace function record_ledger.lost_before(
     p record_ledger.pipeline,
-    waiting_mark timestamptz,
-    -- Where expired leases are looked for; null when none has expired.
-    first_active timestamptz,
+    -- The oldest record that is pending and complete; null when there is none.
+    oldest_pending timestamptz,
+    -- Before it no lease ends; null when that is not known.
+    lease_mark timestamptz,
+    has_expired boolean,
     as_of timestamptz
 )
 returns timestamptz
@@ -4311,18 +4771,17 @@ stable
 as $$
 #variable_conflict use_column
 declare
-    v_oldest timestamptz;
+    v_oldest timestamptz := oldest_pending;
     v_last record;
     v_lost_before timestamptz;
 begin
+    select least(v_oldest, min(h.window_start_time)) into v_oldest
+    from record_ledger.lane_heads(p.pipeline_id, 'infinity', 'infinity') as h
+    where h.lane = 'failed' or h.lane like 'incomplete%';
     -- Of those in progress only the expired ones count.
-    select min(h.window_start_time) into v_oldest
-    from record_ledger.lane_heads(p.pipeline_id, lost_before.waiting_mark, 'infinity') as h;
-    if lost_before.first_active is not null then
+    if has_expired then
         select least(v_oldest, min(e.window_start_time)) into v_oldest
-        from record_ledger.record as e
-        where e.open_pipeline_id = p.pipeline_id and e.lane = 'active'
-            and e.window_start_time >= lost_before.first_active and e.lease_expires_at <= as_of;
+        from record_ledger.expired_claims(p.pipeline_id, lost_before.lease_mark, as_of) as e;
     end if;
     -- A window that starts later than this ends later, too.
     if v_oldest is null or v_oldest >= as_of - p.source_retention then
@@ -4342,7 +4801,7 @@ begin
 end
 $$;
 comment on function record_ledger.lost_before(
-    record_ledger.pipeline, timestamptz, timestamptz, timestamptz
+    record_ledger.pipeline, timestamptz, timestamptz, boolean, timestamptz
 ) is
 'Private. Up to where the records of a pipeline are lost; null when none of them waits to be waived.';
 -- record_ledger.may_act: may the session's user act in a pipeline that belongs to a role?
@@ -4432,12 +4891,15 @@ comment on function record_ledger.near_names(text, text[]) is
 'Up to three candidates that a misspelt name may have meant, nearest first.';
 -- record_ledger.next_answer: what a pass would answer to a run at an instant, without passing anything.
 -- READY with the record's window, or why there is none; the routines that pass and the views ask here, so they agree.
+-- Where the first look finds no record outside the lanes 'waiting' and 'active', the first waiting one comes next.
 -- Read by: pass_record, pass_valid_record, store_new_and_pass_valid_record, batch_to_build, pipeline_answer.
--- Rules: is_stable, lost_before, next_candidate, deciding_record, record_verdict.
+-- Rules: first_look, first_waiting, is_stable, lost_before, earliest_open, next_candidate, deciding_record, record_verdict.
 create or replace function record_ledger.next_answer(
     p record_ledger.pipeline,
     run_id text,
     as_of timestamptz,
+    -- Leases that have run out were collected just now: what is left of them is the next pass's.
+    is_collected boolean default false,
     out verdict text,
     -- Null when READY.
     out reason text,
@@ -4451,13 +4913,17 @@ create or replace function record_ledger.next_answer(
     out lost_before timestamptz,
     -- The oldest record in progress.
     out first_active timestamptz,
-    -- What the claim notes when this answer is passed: where the lane 'waiting' begins after it, where the records in
-    -- progress begin, and what historical records are owed, in passes.
-    out waiting_mark timestamptz,
-    out active_mark timestamptz,
-    out historical_credit numeric,
     -- Of the pipeline's newest claim: the next one's is greater.
     out newest_token bigint,
+    -- What the claim notes when this answer is passed, as first_look says; a lease_mark only where some are in progress.
+    out waiting_mark timestamptz,
+    out historical_mark timestamptz,
+    out returned_mark timestamptz,
+    out retry_mark timestamptz,
+    out lease_mark timestamptz,
+    out others_seen_at timestamptz,
+    -- And what historical records are owed, in passes.
+    out historical_credit numeric,
     -- READY, and the record is to be built first: with an older config, or never, it was not what is in force now.
     out is_outdated boolean
 )
@@ -4472,91 +4938,133 @@ declare
     v_earliest_open timestamptz;
     v_start timestamptz;
     v_end timestamptz;
-    v_oldest timestamptz;
-    v_lane text;
+    -- The first records of the lanes 'active', 'historical', 'retry', 'retryh' and 'returned'; the bounds of 'waiting'.
+    v_heads timestamptz[];
+    v_waiting timestamptz[];
+    -- All other lanes that hold what can be passed are empty.
+    v_is_usual boolean;
+    v_active_mark timestamptz;
+    v_is_looked_up boolean;
+    v_first_lane text;
 begin
-    -- The marks of the newest pass, and the record that the run is bound to if it is.
-    select
-        c.waiting_mark,
-        c.active_mark,
-        c.historical_credit,
-        c.claim_token,
-        (
-            select b.window_start_time
-            from record_ledger.claim as b
-            where b.pipeline_id = p.pipeline_id and b.bound_run_id = next_answer.run_id
-        )
+    select l.*
     into
-        next_answer.waiting_mark,
-        next_answer.active_mark,
-        next_answer.historical_credit,
         next_answer.newest_token,
-        next_answer.bound_window
-    from record_ledger.claim as c
-    where c.pipeline_id = p.pipeline_id
-    order by c.claim_token desc
-    limit 1;
-    has_expired := false;
+        next_answer.historical_credit,
+        next_answer.waiting_mark,
+        v_active_mark,
+        next_answer.historical_mark,
+        next_answer.returned_mark,
+        next_answer.retry_mark,
+        next_answer.lease_mark,
+        next_answer.others_seen_at,
+        next_answer.bound_window,
+        v_waiting,
+        v_is_looked_up,
+        v_first_lane
+    from record_ledger.first_look(
+        p.pipeline_id, p.marks_void_at, p.granularity, next_answer.run_id, next_answer.as_of
+    ) as l;
+    if v_waiting is null then
+        v_waiting := record_ledger.first_waiting(p.pipeline_id, next_answer.waiting_mark);
+    end if;
+    if newest_token is null or not v_is_looked_up or v_first_lane is not null then
+        v_heads := array(
+            select (
+                    select o.window_start_time
+                    from record_ledger.record as o
+                    where o.open_pipeline_id = p.pipeline_id and o.lane = l.lane
+                        and o.window_start_time >= coalesce(l.mark, '-infinity')
+                    order by o.window_start_time
+                    limit 1
+                )
+            from (
+                values
+                    ('active', v_active_mark),
+                    ('historical', next_answer.historical_mark),
+                    ('retry', next_answer.retry_mark),
+                    ('retryh', next_answer.retry_mark),
+                    ('returned', next_answer.returned_mark)
+            ) as l (lane, mark)
+        );
+    end if;
+    first_active := v_heads[1];
     is_outdated := false;
-    -- Most pipelines have nothing in progress and nothing in any of the rare lanes: one look finds out.
-    select o.lane, o.window_start_time into v_lane, next_answer.first_active
-    from record_ledger.record as o
-    where o.open_pipeline_id = p.pipeline_id and o.lane < 'waiting'
-        and (o.lane, o.window_start_time)
-            >= ('active', coalesce(next_answer.active_mark, '-infinity'))
-    order by o.lane, o.window_start_time
-    limit 1;
-    if v_lane <> 'active' then
-        first_active := null;
-    elsif v_lane is not null then
-        select r.lane into v_lane
-        from record_ledger.record as r
-        where r.open_pipeline_id = p.pipeline_id and r.lane > 'active' and r.lane < 'waiting'
-        order by r.lane
-        limit 1;
-        has_expired := exists (
-            select
+    if coalesce(v_heads[2], v_heads[3], v_heads[4], v_heads[5]) is not null
+        or v_first_lane <> 'active'
+    then
+        others_seen_at := as_of;
+    end if;
+    if first_active is not null and as_of < lease_mark is not true then
+        lease_mark := (
+            select e.lease_expires_at
             from record_ledger.record as e
             where e.open_pipeline_id = p.pipeline_id and e.lane = 'active'
-                and e.window_start_time >= next_answer.first_active and e.lease_expires_at <= as_of
+                and e.lease_expires_at >= coalesce(next_answer.lease_mark, '-infinity')
+            order by e.lease_expires_at
+            limit 1
         );
-        if p.max_active_records is not null then
-            select count(*) into v_active_count
+        has_expired := lease_mark <= as_of and not is_collected;
+    else
+        has_expired := false;
+    end if;
+    if first_active is not null and p.max_active_records is not null then
+        -- Beyond a limit that was lowered, a thousand are enough to tell.
+        select count(*) into v_active_count
+        from (
+            select
             from record_ledger.record as a
             where a.open_pipeline_id = p.pipeline_id and a.lane = 'active'
-                and a.window_start_time >= next_answer.first_active and a.lease_expires_at > as_of;
-        end if;
+                and a.lease_expires_at > as_of
+            limit p.max_active_records + 1000
+        ) as a;
     end if;
     if p.source_retention is not null then
         lost_before := record_ledger.lost_before(
-            p, next_answer.waiting_mark, case when has_expired then first_active end, as_of
+            p,
+            least(v_heads[2], v_heads[3], v_heads[4], v_heads[5], v_waiting[1]),
+            case when has_expired then lease_mark end,
+            has_expired,
+            as_of
         );
     end if;
+    if lost_before is null then
+        -- A mark says that nothing is before it, and lost ones are that still wait to be waived.
+        -- An empty lane begins after all windows so far.
+        historical_mark := coalesce(v_heads[2], as_of);
+        retry_mark := coalesce(least(v_heads[3], v_heads[4]), as_of);
+        returned_mark := coalesce(v_heads[5], as_of);
+    else
+        -- The first ones that are not lost.
+        v_heads := first_active || array(
+            select (
+                    select min(h.window_start_time)
+                    from record_ledger.lane_heads(
+                        p.pipeline_id, lost_before => next_answer.lost_before
+                    ) as h
+                    where h.lane = l.lane
+                )
+            from unnest(array['historical', 'retry', 'retryh', 'returned']) as l (lane)
+        );
+        v_waiting := record_ledger.first_waiting(
+            p.pipeline_id, greatest(waiting_mark, lost_before)
+        );
+    end if;
+    v_is_usual := not has_expired and p.filled_from is null
+        and coalesce(v_heads[2], v_heads[3], v_heads[4], v_heads[5]) is null;
     if p.depends_on_past then
-        select min(h.window_start_time) into v_earliest_open
-        from record_ledger.lane_heads(
-            p.pipeline_id,
-            next_answer.waiting_mark,
-            next_answer.active_mark,
-            next_answer.lost_before
-        ) as h
-        where h.lane <> 'active' or next_answer.lost_before is null;
-        if lost_before is not null then
-            -- A lost record in progress holds up later ones for as long as its lease runs.
-            select least(v_earliest_open, min(a.window_start_time)) into v_earliest_open
-            from record_ledger.record as a
-            where a.open_pipeline_id = p.pipeline_id and a.lane = 'active'
-                and a.window_start_time >= next_answer.first_active
-                and (
-                    a.lease_expires_at > as_of
-                    or a.window_start_time >= next_answer.lost_before
-                );
-        end if;
+        v_earliest_open := record_ledger.earliest_open(
+            p,
+            least(v_heads[2], v_heads[3], v_heads[4], v_heads[5], v_waiting[1]),
+            first_active,
+            lost_before,
+            as_of
+        );
     end if;
 
     -- A run that had a record gets that one or none: a retried task never takes a second window.
-    if next_answer.bound_window is not null then
-        next_answer.window_start_time := next_answer.bound_window;
+    if bound_window is not null then
+        window_start_time := bound_window;
         select b.* into r
         from record_ledger.record as b
         where b.pipeline_id = p.pipeline_id and b.window_start_time = next_answer.bound_window;
@@ -4587,30 +5095,26 @@ begin
             r.retry_at := null;
         end if;
     else
-        -- The next one in order, ...
-        select w.* into r
-        from record_ledger.record as w
-        where w.open_pipeline_id = p.pipeline_id and w.lane = 'waiting'
-            and w.window_start_time >= coalesce(
-                greatest(next_answer.waiting_mark, next_answer.lost_before), '-infinity'
-            )
-        order by w.window_start_time
-        limit 1;
-        v_oldest := r.window_start_time;
         -- Where default_record leaves check_fields empty, only what a caller has filled may come next.
         if p.missing_fields is null then
-            v_start := v_oldest;
-            v_end := r.window_end_time;
+            v_start := v_waiting[1];
+            v_end := v_waiting[2];
         end if;
-        -- ... unless some wait elsewhere.
-        if v_lane is not null or has_expired or p.filled_from is not null then
+        -- The next one in order, unless some wait elsewhere.
+        if not v_is_usual
+            or p.fields_version > 1 and exists (
+                select
+                from record_ledger.incomplete_lanes(p.pipeline_id, p.fields_version)
+            )
+        then
             select n.window_start_time, n.window_end_time, n.historical_credit
             into v_start, v_end, next_answer.historical_credit
             from record_ledger.next_candidate(
                 p,
                 v_start,
                 v_end,
-                case when has_expired then next_answer.first_active end,
+                v_heads[2:],
+                case when has_expired then coalesce(next_answer.lease_mark, '-infinity') end,
                 coalesce(next_answer.historical_credit, 0),
                 next_answer.lost_before,
                 as_of
@@ -4624,36 +5128,34 @@ begin
         then
             verdict := 'READY';
             window_start_time := v_start;
-            -- The mark of a lane says that nothing is before it, and lost ones are that still wait to be waived.
-            if v_start = v_oldest and lost_before is null then
+            if v_start = v_waiting[1] and lost_before is null then
                 waiting_mark := v_start;
             end if;
             -- Nothing is outdated where nothing has changed and nothing has to be rendered.
             if p.fields_version > 1 or p.has_templates then
-                if v_start is distinct from v_oldest then
-                    select c.config_version into r.config_version
+                is_outdated := (
+                    select coalesce(c.config_version < p.fields_version, true)
                     from record_ledger.record as c
-                    where c.pipeline_id = p.pipeline_id and c.window_start_time = v_start;
-                end if;
-                is_outdated := coalesce(r.config_version < p.fields_version, true);
+                    where c.pipeline_id = p.pipeline_id and c.window_start_time = v_start
+                );
             end if;
             return;
         end if;
 
         -- Nothing to pass: the oldest pending record says why, else the oldest in progress, else the oldest failed one.
-        if v_lane is not null or has_expired then
-            r := record_ledger.deciding_record(
-                p, v_oldest, next_answer.first_active, next_answer.lost_before, as_of
-            );
-        elsif v_oldest is null and next_answer.first_active is not null then
-            select o.* into r
-            from record_ledger.record as o
-            where o.pipeline_id = p.pipeline_id
-                and o.window_start_time = next_answer.first_active;
-        end if;
+        r := record_ledger.deciding_record(
+            p,
+            least(v_heads[2], v_heads[3], v_heads[4], v_heads[5], v_waiting[1]),
+            first_active,
+            case when has_expired then coalesce(lease_mark, '-infinity') end,
+            lost_before,
+            as_of
+        );
         if r.pipeline_id is null then
             verdict := 'NO_RECORDS';
-            reason := record_ledger.no_records_reason(p, as_of);
+            reason := record_ledger.no_records_reason(
+                p, record_ledger.next_window_start(p, as_of), as_of
+            );
             return;
         end if;
     end if;
@@ -4664,7 +5166,9 @@ begin
     is_outdated := verdict = 'READY' and coalesce(r.config_version < p.fields_version, true);
 end
 $$;
-comment on function record_ledger.next_answer(record_ledger.pipeline, text, timestamptz) is
+comment on function record_ledger.next_answer(
+    record_ledger.pipeline, text, timestamptz, boolean
+) is
 'What a pass would answer to a run at an instant: READY and the window, or the verdict and the reason why there is none.';
 -- record_ledger.next_candidate: which of a pipeline's pending records comes next, when not all wait in order.
 -- Oldest first; with a backfill_share, backfilled and reopened records take turns with live ones while both are stable:
@@ -4672,14 +5176,16 @@ comment on function record_ledger.next_answer(record_ledger.pipeline, text, time
 -- floor(n * share) at least, and live windows floor(n * (1 - share)). With pass_order 'deadline', the older of both
 -- goes first while it is at risk, whosever turn it is; such a pass is nobody's turn.
 -- Outdated records are complete where default_record fills all check_fields, and only current ones may be elsewhere.
--- Read by: next_answer. Rules: oldest_due, incomplete_lanes, is_stable, is_at_risk, retry_time.
+-- Read by: next_answer. Rules: oldest_due, incomplete_lanes, expired_claims, is_stable, is_at_risk, retry_time.
 create or replace function record_ledger.next_candidate(
     p record_ledger.pipeline,
-    -- The oldest record of the lane 'waiting', if there is one that default_record completes.
+    -- The first record of the lane 'waiting', if default_record completes it.
     live_start timestamptz,
     live_end timestamptz,
-    -- Where expired leases are looked for; null when none has expired.
-    first_active timestamptz,
+    -- The first ones of the lanes 'historical', 'retry', 'retryh' and 'returned'.
+    heads timestamptz[],
+    -- Before it no lease ends; null when none has run out.
+    lease_mark timestamptz,
     credit numeric,
     -- What starts before it is passed over; null when nothing is lost.
     lost_before timestamptz,
@@ -4693,11 +5199,11 @@ stable
 as $$
 #variable_conflict use_column
 declare
-    v_past_start timestamptz;
+    v_live timestamptz := live_start;
+    v_live_end timestamptz := live_end;
+    v_past timestamptz;
     v_past_end timestamptz;
-    v_lane text;
     v_other record;
-    v_kinds boolean[] := '{}';
     v_live_is_stable boolean;
     v_past_is_stable boolean;
     -- Where default_record leaves check_fields empty, only what a caller has filled with its own fields is complete.
@@ -4711,86 +5217,88 @@ declare
         ),
         '-infinity'
     );
-    -- Where none has expired, nothing is read: not even the entries of records that were in progress.
-    v_from_active constant timestamptz := case
-        when first_active is not null then greatest(first_active, lost_before)
-    end;
 begin
     historical_credit := credit;
-    select b.window_start_time, b.window_end_time into v_past_start, v_past_end
-    from record_ledger.oldest_due(
-        p.pipeline_id, 'historical', v_from, as_of, v_built_since
-    ) as b;
-    select b.window_start_time, b.window_end_time into v_other
-    from record_ledger.oldest_due(p.pipeline_id, 'returned', v_from, as_of, v_built_since) as b;
-    if v_other.window_start_time < live_start or live_start is null then
-        live_start := v_other.window_start_time;
-        live_end := v_other.window_end_time;
+    if v_built_since is null then
+        v_past := heads[1];
+        v_live := least(v_live, heads[4]);
+    else
+        v_past := record_ledger.oldest_due(
+            p.pipeline_id, 'historical', v_from, as_of, v_built_since
+        );
+        v_live := least(
+            record_ledger.oldest_due(p.pipeline_id, 'returned', v_from, as_of, v_built_since),
+            record_ledger.oldest_due(p.pipeline_id, 'waiting', v_from, as_of, v_built_since)
+        );
     end if;
-    if v_built_since is not null then
-        select b.window_start_time, b.window_end_time into v_other
-        from record_ledger.oldest_due(
-            p.pipeline_id, 'waiting', v_from, as_of, v_built_since
-        ) as b;
-        if v_other.window_start_time < live_start or live_start is null then
-            live_start := v_other.window_start_time;
-            live_end := v_other.window_end_time;
-        end if;
-    elsif p.fields_version > 1 then
+    if heads[2] is not null then
+        v_live := least(
+            v_live,
+            record_ledger.oldest_due(
+                p.pipeline_id, 'retry', greatest(v_from, heads[2]), as_of, v_built_since
+            )
+        );
+    end if;
+    if heads[3] is not null then
+        v_past := least(
+            v_past,
+            record_ledger.oldest_due(
+                p.pipeline_id, 'retryh', greatest(v_from, heads[3]), as_of, v_built_since
+            )
+        );
+    end if;
+    if v_built_since is null and p.fields_version > 1 then
         -- Incomplete by an older config, and the one in force fills what was missing.
-        for v_lane in
-            select l.lane
-            from record_ledger.incomplete_lanes(p.pipeline_id, p.fields_version) as l (lane)
-        loop
-            select b.window_start_time, b.window_end_time into v_other
-            from record_ledger.oldest_due(p.pipeline_id, v_lane, v_from, as_of) as b;
-            if right(v_lane, 1) = 'h' then
-                if v_other.window_start_time < v_past_start or v_past_start is null then
-                    v_past_start := v_other.window_start_time;
-                    v_past_end := v_other.window_end_time;
-                end if;
-            elsif v_other.window_start_time < live_start or live_start is null then
-                live_start := v_other.window_start_time;
-                live_end := v_other.window_end_time;
-            end if;
-        end loop;
+        select
+            min(d.window_start_time) filter (where l.lane not like '%h') as live,
+            min(d.window_start_time) filter (where l.lane like '%h') as past
+        into v_other
+        from record_ledger.incomplete_lanes(p.pipeline_id, p.fields_version) as l (lane)
+        cross join lateral record_ledger.oldest_due(
+            p.pipeline_id, l.lane, v_from, as_of
+        ) as d (window_start_time);
+        v_live := least(v_live, v_other.live);
+        v_past := least(v_past, v_other.past);
     end if;
-    -- What the next pass takes back and could pass at once.
-    for v_other in
-        select e.is_historical, e.window_start_time, e.window_end_time
-        from record_ledger.record as e
-        where e.open_pipeline_id = p.pipeline_id and e.lane = 'active'
-            and e.window_start_time >= v_from_active
-            and e.lease_expires_at <= as_of
-            and e.attempt < p.max_attempts and e.cancellation is null
+    if lease_mark is not null then
+        -- What the next pass takes back and could pass at once.
+        select
+            min(e.window_start_time) filter (where not e.is_historical) as live,
+            min(e.window_start_time) filter (where e.is_historical) as past
+        into v_other
+        from record_ledger.expired_claims(p.pipeline_id, next_candidate.lease_mark, as_of) as e
+        where e.attempt < p.max_attempts and e.cancellation is null
+            and e.window_start_time >= coalesce(next_candidate.lost_before, '-infinity')
             and case
                 when e.config_version >= p.fields_version then e.missing_fields
                 else p.missing_fields
             end is null
             and record_ledger.retry_time(e.lease_expires_at, e.attempt, e.window_end_time, p)
-                <= as_of
-        order by e.window_start_time
-    loop
-        if v_other.is_historical then
-            if v_other.window_start_time < v_past_start or v_past_start is null then
-                v_past_start := v_other.window_start_time;
-                v_past_end := v_other.window_end_time;
-            end if;
-        elsif v_other.window_start_time < live_start or live_start is null then
-            live_start := v_other.window_start_time;
-            live_end := v_other.window_end_time;
-        end if;
-        v_kinds := v_kinds || v_other.is_historical;
-        -- The oldest of each kind is enough, and without a share the oldest of all.
-        exit when p.backfill_share = 0 or v_kinds @> '{t,f}';
-    end loop;
+                <= as_of;
+        v_live := least(v_live, v_other.live);
+        v_past := least(v_past, v_other.past);
+    end if;
+    if v_live is distinct from live_start then
+        v_live_end := (
+            select r.window_end_time
+            from record_ledger.record as r
+            where r.pipeline_id = p.pipeline_id and r.window_start_time = v_live
+        );
+    end if;
+    if v_past is not null then
+        v_past_end := (
+            select r.window_end_time
+            from record_ledger.record as r
+            where r.pipeline_id = p.pipeline_id and r.window_start_time = v_past
+        );
+    end if;
 
-    if p.backfill_share > 0 and v_past_start is not null and live_start is not null then
-        v_live_is_stable := record_ledger.is_stable(live_end, p.x_time_back, as_of);
+    if p.backfill_share > 0 and v_past is not null and v_live is not null then
+        v_live_is_stable := record_ledger.is_stable(v_live_end, p.x_time_back, as_of);
         v_past_is_stable := record_ledger.is_stable(v_past_end, p.x_time_back, as_of);
         if v_live_is_stable and v_past_is_stable
             and p.pass_order = 'deadline'
-            and record_ledger.is_at_risk(least(v_past_end, live_end), p, as_of)
+            and record_ledger.is_at_risk(least(v_past_end, v_live_end), p, as_of)
         then
             -- Below, the older one.
             null;
@@ -4798,22 +5306,22 @@ begin
             historical_credit := credit + p.backfill_share;
             if historical_credit >= 1 then
                 historical_credit := historical_credit - 1;
-                live_start := null;
+                v_live := null;
             else
-                v_past_start := null;
+                v_past := null;
             end if;
         elsif v_past_is_stable then
-            live_start := null;
+            v_live := null;
         elsif v_live_is_stable then
-            v_past_start := null;
+            v_past := null;
         end if;
     end if;
-    if v_past_start < live_start or live_start is null then
-        window_start_time := v_past_start;
+    if v_past < v_live or v_live is null then
+        window_start_time := v_past;
         window_end_time := v_past_end;
     else
-        window_start_time := live_start;
-        window_end_time := live_end;
+        window_start_time := v_live;
+        window_end_time := v_live_end;
     end if;
 end
 $$;
@@ -4821,6 +5329,7 @@ comment on function record_ledger.next_candidate(
     record_ledger.pipeline,
     timestamptz,
     timestamptz,
+    timestamptz[],
     timestamptz,
     numeric,
     timestamptz,
@@ -4863,7 +5372,19 @@ create or replace function record_ledger.next_window(
 language plpgsql
 immutable strict
 as $$
+declare
+    v_wall constant timestamp := window_start_time at time zone next_window.timezone;
+    v_midnight timestamptz;
 begin
+    target_day := v_wall::date;
+    v_midnight := (target_day + 1)::timestamp at time zone next_window.timezone;
+    if v_midnight - window_start_time = (target_day + 1)::timestamp - v_wall
+        and next_window.granularity <= v_midnight - window_start_time
+    then
+        -- No change of the clocks before the next midnight, and the window ends by then.
+        window_end_time := window_start_time + next_window.granularity;
+        return;
+    end if;
     target_day := (window_start_time at time zone next_window.timezone)::date;
     window_end_time := record_ledger.day_start(target_day + 1, next_window.timezone);
     -- Clocks that were set back across midnight still show yesterday, whose end has passed.
@@ -4880,7 +5401,7 @@ comment on function record_ledger.next_window(timestamptz, interval, text) is
 'The target day and the end of the window that starts at an instant.';
 -- record_ledger.next_window_start: where the first window that is not stored yet starts.
 -- At the end of the last stored window; before there is one, at the first window's start.
--- Read by: new_windows, windows_to_build, store_new_and_pass_valid_record, no_records_reason,
+-- Read by: new_windows, windows_to_build, store_new_and_pass_valid_record, next_answer,
 -- planned_passes.
 -- Rules: last_window, first_window_start.
 create or replace function record_ledger.next_window_start(
@@ -4899,10 +5420,13 @@ comment on function record_ledger.next_window_start(record_ledger.pipeline, time
 'Where the first window of a pipeline that is not stored yet starts.';
 -- record_ledger.no_records_reason: the sentence for a pipeline without any open record.
 -- Says when the next window is due, since that is when the next run has something to store.
--- Read by: next_answer.
--- Rules: next_window_start, shortened.
+-- Read by: next_answer, store_new_and_pass_valid_record.
+-- Rules: shortened.
 create or replace function record_ledger.no_records_reason(
-    p record_ledger.pipeline, as_of timestamptz
+    p record_ledger.pipeline,
+    -- Where the first window that is not stored yet starts.
+    next_start timestamptz,
+    as_of timestamptz
 )
 returns text
 language plpgsql
@@ -4911,7 +5435,6 @@ stable
 set timezone = 'UTC'
 as $$
 declare
-    v_start timestamptz := record_ledger.next_window_start(p, as_of);
     v_timezone text := pg_catalog.set_config('timezone', p.timezone, true);
 begin
     if p.is_retired then
@@ -4923,15 +5446,17 @@ begin
     end if;
     return format(
         'no record is open; the next window starts at %s and is %s',
-        record_ledger.iso_time(v_start),
+        record_ledger.iso_time(next_start),
         case
-            when v_start < as_of - p.x_time_back then 'due: the next run stores it'
-            else 'due after ' || record_ledger.iso_time(v_start + p.x_time_back)
+            when next_start < as_of - p.x_time_back then 'due: the next run stores it'
+            else 'due after ' || record_ledger.iso_time(next_start + p.x_time_back)
         end
     );
 end
 $$;
-comment on function record_ledger.no_records_reason(record_ledger.pipeline, timestamptz) is
+comment on function record_ledger.no_records_reason(
+    record_ledger.pipeline, timestamptz, timestamptz
+) is
 'Why a pipeline without open records has none, and when its next window is due.';
 -- record_ledger.note_start_at: raises a notice when a config of a pipeline with records gives another start_at.
 -- Its text is the same in each call, whatever the start_at: one that is computed is another one in each.
@@ -4977,10 +5502,12 @@ as $$
 $$;
 comment on function record_ledger.observation_time(record_ledger.record) is
 'Private. When an observation of a locked record is made: now, and not before its newest change or observation.';
--- record_ledger.oldest_due: the oldest record of a lane whose backoff is over; no row when there is none.
--- Records in backoff are told apart in the index: each of the two looks has a condition that it knows.
+-- record_ledger.oldest_due: the oldest record of a lane that waits for no instant any more; null when there is none.
+-- Among records that wait for one, those that are due are read by the index of ends: up to fifty, whatever their number.
+-- Where more are due than that, it is the oldest of the first fifty of the lane if any of these is due, else the oldest
+-- of the fifty whose wait ended first. So a pass costs the same after an outage in which a million records failed.
 -- Read by: next_candidate.
--- Rules: none; a record in backoff has a retry_at after as_of.
+-- Rules: lane: only in 'retry' and 'retryh', and among the incomplete ones, is there a retry_at.
 create or replace function record_ledger.oldest_due(
     pipeline_id text,
     lane text,
@@ -4990,45 +5517,65 @@ create or replace function record_ledger.oldest_due(
     -- Only what was built with this config or a later one; null for all.
     built_since integer default null
 )
-returns table (window_start_time timestamptz, window_end_time timestamptz)
-language sql
+returns timestamptz
+language plpgsql
 stable
 as $$
-    select d.window_start_time, d.window_end_time
+#variable_conflict use_column
+declare
+    v_most constant integer := 50;
+    v_due record;
+begin
+    if oldest_due.lane not in ('retry', 'retryh') then
+        return (
+            select r.window_start_time
+            from record_ledger.record as r
+            where r.open_pipeline_id = oldest_due.pipeline_id and r.lane = oldest_due.lane
+                and r.window_start_time >= oldest_due.from_time
+                and (r.retry_at is null or r.retry_at <= oldest_due.as_of)
+                and (
+                    oldest_due.built_since is null or r.config_version >= oldest_due.built_since
+                )
+            order by r.window_start_time
+            limit 1
+        );
+    end if;
+    select count(*) as records, min(d.window_start_time) as oldest into v_due
     from (
+        select r.window_start_time
+        from record_ledger.record as r
+        where r.open_pipeline_id = oldest_due.pipeline_id and r.lane = oldest_due.lane
+            and r.lease_expires_at is null and r.retry_at <= oldest_due.as_of
+            and r.window_start_time >= oldest_due.from_time
+            and (oldest_due.built_since is null or r.config_version >= oldest_due.built_since)
+        order by r.lease_expires_at, r.retry_at
+        limit v_most
+    ) as d;
+    if v_due.records < v_most then
+        return v_due.oldest;
+    end if;
+    return least(
+        v_due.oldest,
         (
-            select r.window_start_time, r.window_end_time
-            from record_ledger.record as r
-            where r.open_pipeline_id = oldest_due.pipeline_id and r.lane = oldest_due.lane
-                and r.window_start_time >= oldest_due.from_time
-                and r.retry_at is null
-                and (
-                    oldest_due.built_since is null or r.config_version >= oldest_due.built_since
-                )
-            order by r.window_start_time
-            limit 1
+            select min(f.window_start_time)
+            from (
+                select r.window_start_time, r.retry_at, r.config_version
+                from record_ledger.record as r
+                where r.open_pipeline_id = oldest_due.pipeline_id and r.lane = oldest_due.lane
+                    and r.window_start_time >= oldest_due.from_time
+                order by r.window_start_time
+                limit v_most
+            ) as f
+            where f.retry_at <= oldest_due.as_of
+                and (oldest_due.built_since is null or f.config_version >= oldest_due.built_since)
         )
-        union all
-        (
-            select r.window_start_time, r.window_end_time
-            from record_ledger.record as r
-            where r.open_pipeline_id = oldest_due.pipeline_id and r.lane = oldest_due.lane
-                and r.window_start_time >= oldest_due.from_time
-                and r.retry_at <= oldest_due.as_of
-                and (
-                    oldest_due.built_since is null or r.config_version >= oldest_due.built_since
-                )
-            order by r.window_start_time
-            limit 1
-        )
-    ) as d
-    order by d.window_start_time
-    limit 1
+    );
+end
 $$;
 comment on function record_ledger.oldest_due(
     text, text, timestamptz, timestamptz, integer
 ) is
-'Private. The oldest record of a lane whose backoff is over; no row when there is none.';
+'Private. The oldest record of a lane that waits for no instant any more; null when there is none.';
 -- record_ledger.open_counts_problem: counts_problem of the claim that holds a record now; null when none holds it.
 -- Asked by the window, and not by the token: who tried tokens could else find out the current one by the answers.
 -- Read by: record_verdicts.
@@ -5079,6 +5626,7 @@ comment on function record_ledger.open_windows(record_ledger.pipeline, timestamp
 -- record_ledger.pending_in_order: the records that a pipeline can be passed sooner or later, oldest first.
 -- Kind 1 are all but the historical ones, kind 2 the historical ones; with kinds 1, kind 1 are all.
 -- Reads only as far as it is asked to: each lane comes in the order of the index, and is merged, never sorted.
+-- Those in the lanes 'retry' and 'retryh' come when their wait is over: waiting_for_retry has them.
 -- Read by: planned_passes. Rules: lane says which lanes there are.
 create or replace function record_ledger.pending_in_order(
     pipeline_id text,
@@ -5215,7 +5763,7 @@ comment on function record_ledger.pipeline_answer(record_ledger.pipeline, timest
 -- that cannot go on; blocked_by then says on what.
 -- Read by: plan_runs.
 -- Rules: next_answer and next_candidate, over the records that are still to be passed then; next_window, is_stable,
--- stuck_window, is_lost, is_at_risk, incomplete_lanes.
+-- stuck_window, is_lost, is_at_risk, incomplete_lanes, expected_claims, waiting_for_retry.
 create or replace function record_ledger.planned_passes(
     p record_ledger.pipeline,
     runs integer,
@@ -5294,15 +5842,19 @@ declare
     v_waited_for text;
     v_is_drained boolean := false;
 begin
-    select c.waiting_mark, c.active_mark, c.historical_credit into v_newest
+    select c.waiting_mark, c.active_mark, c.lease_mark, c.historical_credit into v_newest
     from record_ledger.claim as c
     where c.pipeline_id = p.pipeline_id
     order by c.claim_token desc
     limit 1;
     v_credit := coalesce(v_newest.historical_credit, 0);
     select
-        coalesce(array_agg(c.window_start_time order by c.busy_until), '{}'),
-        array_agg(c.busy_until order by c.busy_until),
+        coalesce(
+            array_agg(c.window_start_time order by c.busy_until)
+            filter (where c.busy_until is not null),
+            '{}'
+        ),
+        array_agg(c.busy_until order by c.busy_until) filter (where c.busy_until is not null),
         coalesce(
             array_agg(c.window_start_time order by c.retry_at)
             filter (where c.retry_at is not null),
@@ -5313,8 +5865,14 @@ begin
         ),
         array_agg(c.window_start_time) filter (where c.is_stuck)
     into v_claims, v_claim_ends, v_backoff, v_backoff_ends, v_stuck_claims
-    from record_ledger.expected_claims(
-        p, v_newest.active_mark, run_duration, as_of
+    from (
+        select e.window_start_time, e.busy_until, e.retry_at, e.is_stuck
+        from record_ledger.expected_claims(
+            p, v_newest.active_mark, v_newest.lease_mark, 10 * runs, run_duration, as_of
+        ) as e
+        union all
+        select w.window_start_time, null, w.retry_at, null
+        from record_ledger.waiting_for_retry(p, runs) as w
     ) as c;
     for k in 1 .. v_kinds loop
         v_stream := null;
@@ -5668,7 +6226,7 @@ comment on function record_ledger.read_config(jsonb) is
 -- record_ledger.record_json: a record as callers get it, flat: its fields and the ledger's columns.
 -- Times are ISO 8601 with the offset that the server reckons for the pipeline's zone.
 -- Read by: pass_record, oldest_pending_record.
--- Rules: time_interval.
+-- Rules: record_object.
 create or replace function record_ledger.record_json(r record_ledger.record, timezone text)
 returns jsonb
 language plpgsql
@@ -5680,30 +6238,46 @@ declare
     -- to_jsonb then writes every instant with this zone's offset, many times faster than format functions could.
     v_timezone text := pg_catalog.set_config('timezone', record_json.timezone, true);
 begin
-    return r.fields || jsonb_build_object(
-        'pipeline_id', r.pipeline_id,
-        'target_day', r.target_day,
-        'window_start_time', r.window_start_time,
-        'window_end_time', r.window_end_time,
-        'time_interval', record_ledger.time_interval(r.window_start_time, r.window_end_time),
-        'status', r.status,
-        'generation', r.generation,
-        'attempt', r.attempt,
-        'claim_token', r.claim_token,
-        'run_id', r.run_id,
-        'lease_expires_at', r.lease_expires_at,
-        'created_at', r.created_at,
-        'updated_at', r.updated_at
-    );
+    return record_ledger.record_object(r);
 end
 $$;
 comment on function record_ledger.record_json(record_ledger.record, text) is
 'A record flat as JSON: its fields and the ledger''s columns, times in the pipeline''s zone.';
+-- record_ledger.record_object: a record as callers get it, flat: its fields and the ledger's columns.
+-- Times are ISO 8601 with the offset of the time zone in force, which the caller has set to the pipeline's: PostgreSQL
+-- takes this expression into the statement around it.
+-- Read by: record_json, store_new_and_pass_valid_record.
+-- Rules: time_interval. Names are qualified (README.md, Names).
+create or replace function record_ledger.record_object(r record_ledger.record)
+returns jsonb
+language sql
+stable
+as $$
+    select (r).fields || pg_catalog.jsonb_build_object(
+        'pipeline_id', (r).pipeline_id,
+        'target_day', (r).target_day,
+        'window_start_time', (r).window_start_time,
+        'window_end_time', (r).window_end_time,
+        'time_interval', record_ledger.time_interval(
+            (r).window_start_time, (r).window_end_time
+        ),
+        'status', (r).status,
+        'generation', (r).generation,
+        'attempt', (r).attempt,
+        'claim_token', (r).claim_token,
+        'run_id', (r).run_id,
+        'lease_expires_at', (r).lease_expires_at,
+        'created_at', (r).created_at,
+        'updated_at', (r).updated_at
+    )
+$$;
+comment on function record_ledger.record_object(record_ledger.record) is
+'Private. A record flat as JSON: its fields and the ledger''s columns, times in the time zone in force.';
 -- record_ledger.record_verdict: the one verdict on an open record at an instant, and a sentence that says why.
 -- Where several hold, the first of: LEASE_EXPIRED, LEASED, LOST, FAILED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF,
 -- BLOCKED, AT_CAPACITY, READY. ready_at: when it can be passed as things stand; null when that depends on somebody.
 -- Read by: record_verdicts, next_answer, pipeline_answer.
--- Rules: is_stable, is_lost, retry_time, attempt_ending, shortened.
+-- Rules: is_stable, is_lost, retry_time, attempt_ending, unstable_reason, shortened.
 create or replace function record_ledger.record_verdict(
     r record_ledger.record,
     p record_ledger.pipeline,
@@ -5821,10 +6395,8 @@ begin
     elsif not record_ledger.is_stable(r.window_end_time, p.x_time_back, as_of) then
         verdict := 'UNSTABLE';
         ready_at := greatest(v_stable_at, r.retry_at);
-        reason := format(
-            '%s ends at %s; its data has settled %s later, at %s', v_window,
-            record_ledger.iso_time(r.window_end_time), p.config ->> 'x_time_back',
-            record_ledger.iso_time(v_stable_at)
+        reason := record_ledger.unstable_reason(
+            r.window_start_time, r.window_end_time, p.x_time_back, p.config ->> 'x_time_back'
         );
     elsif r.retry_at > as_of and r.postponement is not null then
         verdict := 'BACKOFF';
@@ -6418,7 +6990,7 @@ begin
             from record_ledger.record as o
             where p.missing_fields is not null
                 and o.open_pipeline_id = p.pipeline_id
-                and o.lane in ('historical', 'returned', 'waiting')
+                and o.lane in ('historical', 'retry', 'retryh', 'returned', 'waiting')
                 and o.window_start_time >= coalesce(stuck_window.from_time, '-infinity')
                 and coalesce(o.config_version < p.fields_version, true)
             order by o.window_start_time
@@ -6451,17 +7023,18 @@ language plpgsql
 immutable strict
 as $$
 declare
+    -- Reckoned as integers: many times cheaper than the parts of an interval, which are numeric.
     v_length constant interval := window_end_time - window_start_time;
-    v_hours constant integer :=
-        extract(day from v_length) * 24::numeric
-        + extract(hour from v_length);
+    v_seconds constant bigint := pg_catalog.trunc(pg_catalog.date_part('epoch', v_length))::bigint;
 begin
-    if v_length = make_interval(hours => v_hours) then
-        return v_hours::text || 'h';
+    if v_seconds % 3600::bigint = 0::bigint
+        and v_length = pg_catalog.make_interval(secs => v_seconds::double precision)
+    then
+        return (v_seconds / 3600::bigint)::text || 'h';
     end if;
     return pg_catalog.concat(
-        nullif(v_hours, 0)::text || 'h',
-        nullif(extract(minute from v_length), 0::numeric)::text || 'm',
+        nullif(v_seconds / 3600::bigint, 0::bigint)::text || 'h',
+        nullif(v_seconds % 3600::bigint / 60::bigint, 0::bigint)::text || 'm',
         nullif(trim_scale(extract(second from v_length)), 0::numeric)::text || 's'
     );
 end
@@ -6541,6 +7114,76 @@ as $$
 $$;
 comment on function record_ledger.unbuilt_reason(record_ledger.pipeline, timestamptz) is
 'Private. Why the next record of a pipeline with templates cannot be passed without its config.';
+-- record_ledger.unstable_reason: the sentence for a window whose data has not settled, in the time zone in force.
+-- Read by: record_verdict, store_new_and_pass_valid_record.
+-- Rules: iso_time. Names are qualified (README.md, Names).
+create or replace function record_ledger.unstable_reason(
+    window_start_time timestamptz,
+    window_end_time timestamptz,
+    x_time_back interval,
+    -- As the config says it.
+    x_time_back_text text
+)
+returns text
+language sql
+stable
+as $$
+    select pg_catalog.concat(
+        'window ', record_ledger.iso_time(window_start_time),
+        ' ends at ', record_ledger.iso_time(window_end_time),
+        '; its data has settled ', x_time_back_text,
+        ' later, at ', record_ledger.iso_time(window_end_time + x_time_back)
+    )
+$$;
+comment on function record_ledger.unstable_reason(
+    timestamptz, timestamptz, interval, text
+) is
+'Private. The sentence for a window whose data has not settled.';
+-- record_ledger.waiting_for_retry: the records of a pipeline that wait, or waited, for an instant before their next run.
+-- Those that matter to its next runs: the oldest ones, and those whose wait ends first, as oldest_due chooses among both.
+-- Read by: planned_passes. Rules: oldest_due reads fifty of each.
+create or replace function record_ledger.waiting_for_retry(
+    p record_ledger.pipeline,
+    runs integer
+)
+returns table (window_start_time timestamptz, retry_at timestamptz)
+language sql
+stable
+as $$
+    select w.window_start_time, least(w.retry_at, w.window_end_time + (p).source_retention)
+    from (values ('retry'), ('retryh')) as l (lane)
+    cross join lateral (
+        (
+            select o.window_start_time, o.window_end_time, o.retry_at
+            from record_ledger.record as o
+            where o.open_pipeline_id = (p).pipeline_id and o.lane = l.lane
+                and (
+                    (p).missing_fields is null
+                    or o.window_start_time >= coalesce((p).filled_from, 'infinity')
+                    and o.config_version >= (p).fields_version
+                )
+            order by o.window_start_time
+            limit runs + 50
+        )
+        union
+        (
+            select e.window_start_time, e.window_end_time, e.retry_at
+            from record_ledger.record as e
+            where e.open_pipeline_id = (p).pipeline_id and e.lane = l.lane
+                and e.lease_expires_at is null
+                and (
+                    (p).missing_fields is null
+                    or e.window_start_time >= coalesce((p).filled_from, 'infinity')
+                    and e.config_version >= (p).fields_version
+                )
+                and e.retry_at is not null
+            order by e.lease_expires_at, e.retry_at
+            limit runs + 50
+        )
+    ) as w
+$$;
+comment on function record_ledger.waiting_for_retry(record_ledger.pipeline, integer) is
+'Private. The records that wait for an instant before their next run, as far as they matter to a pipeline''s next runs.';
 -- record_ledger.wall_time: the local time that an ISO 8601 text without an offset states.
 -- A bare date is its midnight, whether clocks show that or not. Null when the text has an offset, is no such time, or
 -- is not of the years 1900 to 9000.
@@ -7156,7 +7799,7 @@ begin
         v_config_version,
         v_missing,
         true,
-        record_ledger.lane('PENDING', v_missing, v_config_version, false, true),
+        record_ledger.lane('PENDING', v_missing, v_config_version, false, true, null),
         p.pipeline_id,
         v_now,
         v_now
@@ -7170,6 +7813,7 @@ begin
     where r.pipeline_id = p.pipeline_id
     order by r.window_start_time
     limit 1;
+    perform record_ledger.void_marks(p.pipeline_id);
     perform record_ledger.begin_stretch(p, v_new_first_start);
     perform record_ledger.append_pipeline_event(
         p.pipeline_id,
@@ -7365,7 +8009,7 @@ comment on function record_ledger.build_record(
 -- One that is current stays as it is: it is built once for each change of the fields, even when something is missing
 -- then. What is in progress, failed or finished is left alone.
 -- Called by: store_new_records.
--- Rules: built_windows, build_record.
+-- Rules: built_windows, build_record, void_marks.
 create or replace function record_ledger.build_records(
     p record_ledger.pipeline, built jsonb, as_of timestamptz
 )
@@ -7387,6 +8031,7 @@ begin
     loop
         perform record_ledger.build_record(p, v_window.window_start_time, v_window.fields, as_of);
     end loop;
+    perform record_ledger.void_marks(p.pipeline_id);
 end
 $$;
 comment on function record_ledger.build_records(record_ledger.pipeline, jsonb, timestamptz) is
@@ -7685,13 +8330,13 @@ end
 $$;
 comment on function record_ledger.claim_state(text, bigint) is
 'Whether a claim is current, cancelled (by whom, why) or lost: (state, reason, cancelled_by). Reads only.';
--- record_ledger.collect_expired_leases: takes back the records of a locked pipeline whose lease has run out.
+-- record_ledger.collect_expired_leases: takes back records of a locked pipeline whose lease has run out, ten at most.
 -- Pending again with a backoff from the expiry on, or failed when no attempt is left or the claim was cancelled, as
 -- check_record_change says. No daemon: each pass does it.
 -- Called by: pass_record.
--- Rules: retry_time.
+-- Rules: expired_claims, retry_time.
 create or replace function record_ledger.collect_expired_leases(
-    p record_ledger.pipeline, first_active timestamptz, as_of timestamptz
+    p record_ledger.pipeline, lease_mark timestamptz, as_of timestamptz
 )
 returns void
 language plpgsql
@@ -7713,15 +8358,18 @@ begin
             'lease_expires_at', record_ledger.local_time(r.lease_expires_at, p.timezone)
         ),
         updated_at = as_of
-    where r.open_pipeline_id = p.pipeline_id and r.lane = 'active'
-        and r.window_start_time >= first_active
-        and r.lease_expires_at <= as_of;
+    from record_ledger.expired_claims(
+        p.pipeline_id, collect_expired_leases.lease_mark, as_of
+    ) as e
+    where r.pipeline_id = p.pipeline_id and r.window_start_time = e.window_start_time
+        -- Its run may have ended or extended it meanwhile.
+        and r.lane = 'active' and r.lease_expires_at <= as_of;
 end
 $$;
 comment on function record_ledger.collect_expired_leases(
     record_ledger.pipeline, timestamptz, timestamptz
 ) is
-'Private. Takes back the records of a locked pipeline whose lease has run out.';
+'Private. Takes back records of a locked pipeline whose lease has run out, ten at most.';
 -- record_ledger.complete_record: marks a passed record COMPLETED.
 -- Needs the current claim token (RL004 else), and when a window is named, that of the claim. Repeating it with the
 -- token that completed changes nothing.
@@ -7741,12 +8389,35 @@ set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
 as $$
+#variable_conflict use_column
+declare
+    v_now timestamptz;
 begin
     if complete_record.detail <> '{}' then
         perform record_ledger.check_detail(complete_record.detail);
     end if;
+    if complete_record.window_start_time is not null and record_ledger.is_safe_to_write() then
+        -- What end_claim does, spared what the other endings need. What is not current is left to it.
+        v_now := record_ledger.clock();
+        update record_ledger.record as r
+        set lease_expires_at = null,
+            cancellation = null,
+            last_event = 'completed',
+            last_detail = coalesce(complete_record.detail, '{}'),
+            updated_at = v_now
+        where r.pipeline_id = complete_record.pipeline_id
+            and r.window_start_time = complete_record.window_start_time
+            and r.claim_token = complete_record.claim_token and r.status = 'IN_PROGRESS';
+        if found then
+            return;
+        end if;
+    end if;
     perform record_ledger.end_claim(
-        pipeline_id, claim_token, window_start_time, 'completed', coalesce(detail, '{}')
+        complete_record.pipeline_id,
+        complete_record.claim_token,
+        complete_record.window_start_time,
+        'completed',
+        coalesce(complete_record.detail, '{}')
     );
 end
 $$;
@@ -8031,7 +8702,7 @@ comment on function record_ledger.expire_leases(text, timestamptz, timestamptz, 
 -- Returns that instant; RL004 unless the claim token is current, and that of the window when one is named. A cancelled
 -- claim is extended as well: no second run begins beside one that still writes. Appends no event.
 -- Called by: runs that work for long.
--- Rules: check_owner_of.
+-- Rules: check_owner_of, void_marks.
 create or replace function record_ledger.extend_lease(
     pipeline_id text, claim_token bigint, window_start_time timestamptz default null
 )
@@ -8046,15 +8717,33 @@ as $$
 #variable_conflict use_column
 declare
     v_expires_at timestamptz;
+    v_now timestamptz := record_ledger.clock();
+    v_is_shorter boolean;
 begin
     if not record_ledger.is_safe_to_write() then
         perform record_ledger.refuse_call();
     end if;
     perform record_ledger.check_owner_of(extend_lease.pipeline_id);
+    select v_now + p.lease < r.lease_expires_at into v_is_shorter
+    from record_ledger.claim as c
+    join record_ledger.record as r
+        on r.pipeline_id = c.pipeline_id and r.window_start_time = c.window_start_time
+        and r.claim_token = c.claim_token
+    join record_ledger.pipeline as p on p.pipeline_id = c.pipeline_id
+    where c.pipeline_id = extend_lease.pipeline_id and c.claim_token = extend_lease.claim_token;
+    if v_is_shorter then
+        -- The config gives less time now. Passes know before which instant no lease ends, and that is not so any more.
+        perform record_ledger.lock_pipeline(extend_lease.pipeline_id);
+        perform record_ledger.void_marks(extend_lease.pipeline_id);
+        v_now := record_ledger.clock();
+    end if;
     -- A pass may be collecting this very lease: whoever comes second sees what the first one left.
     update record_ledger.record as r
-    set lease_expires_at = record_ledger.clock() + (
-        select p.lease from record_ledger.pipeline as p where p.pipeline_id = r.pipeline_id
+    set lease_expires_at = greatest(
+        v_now + (
+            select p.lease from record_ledger.pipeline as p where p.pipeline_id = r.pipeline_id
+        ),
+        case when v_is_shorter is not true then r.lease_expires_at end
     )
     where r.pipeline_id = extend_lease.pipeline_id
         and r.window_start_time = coalesce(
@@ -8438,6 +9127,7 @@ as $$
 #variable_conflict use_column
 declare
     v_answer record;
+    v_is_collected boolean := false;
     v_token bigint;
     v_attempt integer;
     v_detail jsonb;
@@ -8452,12 +9142,13 @@ begin
         where b.pipeline_id = p.pipeline_id and b.window_start_time = v_answer.bound_window
             and b.run_id = pass_record.run_id
         for no key update;
-        perform record_ledger.collect_expired_leases(p, v_answer.first_active, as_of);
-        v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
+        perform record_ledger.collect_expired_leases(p, v_answer.lease_mark, as_of);
+        v_is_collected := true;
+        v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of, v_is_collected);
     end if;
     if v_answer.lost_before is not null then
         perform record_ledger.waive_lost_records(p, v_answer.lost_before, as_of);
-        v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
+        v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of, v_is_collected);
     end if;
     while v_answer.is_outdated loop
         v_fields := p.fields;
@@ -8487,7 +9178,7 @@ begin
         exit when v_built.missing_fields is null;
         -- A template gave nothing: this one stays behind, and is not asked for again.
         v_detail := null;
-        v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
+        v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of, v_is_collected);
     end loop;
     verdict := v_answer.verdict;
     reason := v_answer.reason;
@@ -8510,6 +9201,11 @@ begin
             bound_run_id,
             waiting_mark,
             active_mark,
+            historical_mark,
+            returned_mark,
+            retry_mark,
+            lease_mark,
+            others_seen_at,
             historical_credit
         )
         values (
@@ -8519,6 +9215,15 @@ begin
             case when v_answer.bound_window is null then pass_record.run_id end,
             v_answer.waiting_mark,
             least(v_answer.first_active, v_answer.window_start_time),
+            v_answer.historical_mark,
+            v_answer.returned_mark,
+            v_answer.retry_mark,
+            case
+                when v_answer.first_active is null then as_of + p.lease
+                when v_answer.lease_mark is not null
+                    then least(v_answer.lease_mark, as_of + p.lease)
+            end,
+            v_answer.others_seen_at,
             coalesce(v_answer.historical_credit, 0)
         )
     )
@@ -9664,7 +10369,7 @@ comment on function record_ledger.reopen_changed_records(text) is
 -- record_ledger.reopen_range: makes the records of a range of a locked pipeline pending once more; returns how many.
 -- Those whose whole window lies in it and that status_after lets be reopened; others are left alone.
 -- Called by: reopen_records, reopen_changed_records.
--- Rules: status_after, is_in_range, is_lost; check_record_change guards the change.
+-- Rules: status_after, is_in_range, is_lost, void_marks; check_record_change guards the change.
 create or replace function record_ledger.reopen_range(
     p record_ledger.pipeline,
     from_time timestamptz,
@@ -9697,6 +10402,7 @@ begin
             record_ledger.is_lost(r.window_end_time, p.source_retention, as_of)
         ) is not null;
     get diagnostics v_changed = row_count;
+    perform record_ledger.void_marks(p.pipeline_id);
     return v_changed;
 end
 $$;
@@ -9880,7 +10586,12 @@ comment on function record_ledger.set_pipeline_owner(text, text) is
 -- record_ledger.store_new_and_pass_valid_record: the whole cycle in one statement and one commit.
 -- Registers the config, stores the due windows, collects expired leases and passes the oldest valid record to the run.
 -- A config with templates is answered with to_build until the caller has rendered them and sends them back as built.
--- Called by: store_new_and_pass_valid_record of the runner. Rules: is_same_config, configured, next_answer.
+-- Most calls are alike: a config in force that asks for nothing special, and nothing open but records that wait in
+-- order. What such a call costs is the statements, look-ups and expressions that a session sets up for it, so all of it
+-- is said here once more in the fewest: first_look tells that the first waiting record comes next. Whatever is otherwise
+-- goes the long way, through register_config, store_windows and pass_record.
+-- Called by: store_new_and_pass_valid_record of the runner.
+-- Rules: first_look, is_stable, next_window; is_same_config, configured, next_answer.
 create or replace function record_ledger.store_new_and_pass_valid_record(
     config jsonb,
     run_id text,
@@ -9898,6 +10609,8 @@ set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_sort = off
+-- Ends the effect of set_config below with this function: a caller's session keeps its time zone.
+set timezone = 'UTC'
 as $$
 #variable_conflict use_column
 declare
@@ -9906,9 +10619,20 @@ declare
     v_problem text;
     v_is_due boolean;
     v_now timestamptz;
+    v_last_start timestamptz;
     v_next_start timestamptz;
     v_stored integer;
     v_answer record;
+    v_token bigint;
+    v_attempt integer;
+    v_horizon timestamptz;
+    v_window record;
+    v_first_active timestamptz;
+    v_other_lane text;
+    v_version integer;
+    v_timezone text;
+    s record;
+    f record;
     p record_ledger.pipeline;
 begin
     if not (
@@ -9919,6 +10643,239 @@ begin
     end if;
     to_build := '[]';
 
+    -- ---------------------------------------------------------------- most calls
+    v_now := record_ledger.clock();
+    select
+        q.pipeline_id,
+        q.x_time_back,
+        q.granularity,
+        q.timezone,
+        q.zone_since,
+        q.marks_void_at,
+        q.xmin as row_version,
+        q as whole
+    into s
+    from record_ledger.pipeline as q
+    where q.pipeline_id = coalesce(
+            store_new_and_pass_valid_record.config ->> 'pipeline_id',
+            store_new_and_pass_valid_record.config #>> '{default_record,pipeline_id}'
+        )
+        and q.config = store_new_and_pass_valid_record.config
+        and not q.has_templates
+        and q.missing_fields is null
+        and q.filled_from is null
+        and q.paused_at is null
+        and q.owner_role is null
+        and q.source_retention is null
+        and q.max_active_records is null
+        and not q.depends_on_past;
+    <<usual>>
+    loop
+        exit usual when not found or built <> '[]';
+        v_horizon := v_now - s.x_time_back;
+        if s.zone_since is null then
+            -- Nothing is stored, or nothing with this zone.
+            exit usual when exists (select from record_ledger.last_window(s.pipeline_id));
+            p := s.whole;
+            v_next_start := record_ledger.first_window_start(p, v_now);
+            exit usual when v_next_start < v_horizon;
+            exit_dag := true;
+            verdict := 'NO_RECORDS';
+            reason := record_ledger.no_records_reason(p, v_next_start, v_now);
+            return;
+        end if;
+        select
+            l.newest_token,
+            l.historical_credit,
+            l.waiting_mark,
+            l.active_mark,
+            l.lease_mark,
+            l.others_seen_at,
+            l.bound_window,
+            l.waiting,
+            l.is_looked_up,
+            l.first_lane
+        into f
+        from record_ledger.first_look(
+            s.pipeline_id,
+            s.marks_void_at,
+            s.granularity,
+            store_new_and_pass_valid_record.run_id,
+            v_now
+        ) as l;
+        -- Nothing was passed yet; or the run had a record, and gets that one or none.
+        exit usual when f.is_looked_up is not true or f.bound_window is not null;
+        if f.first_lane is not null then
+            exit usual when f.first_lane <> 'active' or v_now < f.lease_mark is not true;
+            -- Leases that run keep nobody from passing; any other lane does.
+            select
+                (
+                    select a.window_start_time
+                    from record_ledger.record as a
+                    where a.open_pipeline_id = s.pipeline_id and a.lane = 'active'
+                        and a.window_start_time >= f.active_mark
+                    order by a.window_start_time
+                    limit 1
+                ),
+                (
+                    select o.lane
+                    from record_ledger.record as o
+                    where o.open_pipeline_id = s.pipeline_id and o.lane > 'active'
+                        and o.lane < 'waiting'
+                    order by o.lane
+                    limit 1
+                )
+            into v_first_active, v_other_lane;
+            exit usual when v_other_lane is not null;
+        end if;
+        if f.waiting is null then
+            f.waiting := record_ledger.first_waiting(s.pipeline_id, f.waiting_mark);
+        end if;
+        if f.waiting[2] > v_horizon then
+            -- When the first one has not settled, no later one has, and none is due: an idle pipeline may be asked every
+            -- minute, and that costs no write.
+            exit usual when f.waiting[1] < s.zone_since;
+            exit_dag := true;
+            verdict := 'UNSTABLE';
+            v_timezone := set_config('timezone', s.timezone, true);
+            reason := record_ledger.unstable_reason(
+                f.waiting[1], f.waiting[2], s.x_time_back, config ->> 'x_time_back'
+            );
+            return;
+        end if;
+        -- The newest record of a pipeline that is on time; where it is older, more than one window is due.
+        select r.window_start_time, r.window_end_time into v_last_start, v_next_start
+        from record_ledger.record as r
+        where r.pipeline_id = s.pipeline_id
+            and r.window_start_time >= v_horizon - s.granularity * 2
+        order by r.window_start_time desc
+        limit 1;
+        exit usual when not found;
+        v_is_due := v_next_start < v_horizon;
+        p := s.whole;
+        if f.waiting is null and not v_is_due then
+            exit usual when v_first_active is not null;
+            exit_dag := true;
+            verdict := 'NO_RECORDS';
+            reason := record_ledger.no_records_reason(p, v_next_start, v_now);
+            return;
+        end if;
+        -- What the look has found stands where nobody has had the lock since. Operations change the pipeline's row. And a
+        -- pass takes the first waiting record from here, unless what was in progress has ended, and it came first.
+        perform
+        from record_ledger.pipeline as q
+        where q.pipeline_id = p.pipeline_id and q.xmin = s.row_version
+        for no key update;
+        exit usual when not found
+            or v_first_active is not null and exists (
+                select
+                from record_ledger.claim as c
+                where c.pipeline_id = p.pipeline_id and c.claim_token > f.newest_token
+            );
+        v_now := record_ledger.clock();
+        v_horizon := v_now - p.x_time_back;
+        if v_is_due then
+            v_window := record_ledger.next_window(v_next_start, p.granularity, p.timezone);
+            -- More than one is due.
+            exit usual when v_window.window_end_time < v_horizon;
+            insert into record_ledger.record (
+                pipeline_id,
+                window_start_time,
+                window_end_time,
+                previous_window_start_time,
+                target_day,
+                fields,
+                config_version,
+                lane,
+                open_pipeline_id,
+                created_at,
+                updated_at
+            )
+            values (
+                p.pipeline_id,
+                v_next_start,
+                v_window.window_end_time,
+                v_last_start,
+                v_window.target_day,
+                p.fields,
+                p.config_version,
+                'waiting',
+                p.pipeline_id,
+                v_now,
+                v_now
+            )
+            -- Somebody has stored it meanwhile.
+            on conflict do nothing;
+            if f.waiting is null then
+                f.waiting := array[v_next_start, v_window.window_end_time];
+            end if;
+        end if;
+        exit usual when f.waiting[2] > v_horizon or f.waiting[1] < p.zone_since;
+        if p.fields_version > 1 then
+            select r.config_version into v_version
+            from record_ledger.record as r
+            where r.pipeline_id = p.pipeline_id and r.window_start_time = f.waiting[1];
+            exit usual when v_version >= p.fields_version is not true;
+        end if;
+        v_token := record_ledger.next_claim_token(f.newest_token, v_now);
+        exit usual when v_token >= 9007199254740992;
+        v_timezone := set_config('timezone', p.timezone, true);
+        update record_ledger.record as u
+        set attempt = u.attempt + 1,
+            claim_token = v_token,
+            run_id = store_new_and_pass_valid_record.run_id,
+            lease_expires_at = v_now + p.lease,
+            needs_counts = p.required_counts is not null,
+            last_event = 'passed',
+            last_detail = null,
+            updated_at = v_now
+        where u.pipeline_id = p.pipeline_id and u.window_start_time = f.waiting[1]
+            and u.lane = 'waiting'
+        returning record_ledger.record_object(u), u.attempt into record, v_attempt;
+        -- Another run was passed it.
+        exit usual when not found;
+        insert into record_ledger.claim (
+            pipeline_id,
+            claim_token,
+            window_start_time,
+            bound_run_id,
+            waiting_mark,
+            active_mark,
+            historical_mark,
+            returned_mark,
+            retry_mark,
+            lease_mark,
+            others_seen_at,
+            historical_credit
+        )
+        values (
+            p.pipeline_id,
+            v_token,
+            f.waiting[1],
+            store_new_and_pass_valid_record.run_id,
+            f.waiting[1],
+            least(v_first_active, f.waiting[1]),
+            v_now,
+            v_now,
+            v_now,
+            case
+                when v_first_active is null then v_now + p.lease
+                else least(f.lease_mark, v_now + p.lease)
+            end,
+            f.others_seen_at,
+            f.historical_credit
+        );
+        exit_dag := false;
+        verdict := 'READY';
+        reason := concat(
+            'window ', record ->> 'window_start_time', ' is passed',
+            ' to run ' || store_new_and_pass_valid_record.run_id,
+            ', attempt ', v_attempt, ' of ', p.max_attempts
+        );
+        return;
+    end loop;
+
+    -- ---------------------------------------------------------------- all others
     -- A config that is in force was validated before: comparing it is all that most calls do.
     select q.* into p
     from record_ledger.pipeline as q
@@ -10123,7 +11080,7 @@ begin
             v_fields,
             v_config_version,
             v_missing,
-            record_ledger.lane('PENDING', v_missing, v_config_version, true, false),
+            record_ledger.lane('PENDING', v_missing, v_config_version, true, false, null),
             p.pipeline_id,
             as_of,
             as_of
@@ -10158,7 +11115,7 @@ begin
             w.fields,
             v_config_version,
             w.missing_fields,
-            record_ledger.lane('PENDING', w.missing_fields, v_config_version, true, false),
+            record_ledger.lane('PENDING', w.missing_fields, v_config_version, true, false, null),
             p.pipeline_id,
             as_of,
             as_of
@@ -10289,6 +11246,25 @@ end
 $$;
 comment on function record_ledger.suggest_x_time_back(text, numeric) is
 'The shortest measured x_time_back that misses no more than a share of the rows, from how many windows, and why: (x_time_back, missed_share, window_count, reason).';
+-- record_ledger.void_marks: what the claims of a pipeline note of its lanes and leases does not hold any more.
+-- An operation has brought records into lanes or taken them out, or a lease ends earlier: the next pass looks from the
+-- beginning, and notes it anew. A pass that looked before it had the pipeline's lock sees that the row has changed.
+-- Called by: reopen_range, waive_records, backfill_records, build_records, extend_lease, under the pipeline's lock.
+-- Rules: next_answer says when the marks of a claim hold.
+create or replace function record_ledger.void_marks(pipeline_id text)
+returns void
+language sql
+as $$
+    update record_ledger.pipeline as p
+    set marks_void_at = (
+        select max(c.claim_token)
+        from record_ledger.claim as c
+        where c.pipeline_id = void_marks.pipeline_id
+    )
+    where p.pipeline_id = void_marks.pipeline_id
+$$;
+comment on function record_ledger.void_marks(text) is
+'Private. Says that what the claims of a pipeline note of its lanes and leases does not hold any more.';
 -- record_ledger.waive_counts: lets a record be completed although its counts do not agree; the only way round.
 -- For its present generation, while it is pending or in progress (RL003 else), with a reason, kept in its history.
 -- Returns whether that is new: false when they were waived already.
@@ -10354,7 +11330,8 @@ as $$
 #variable_conflict use_column
 declare
     v_lost record;
-    v_lanes constant text[] := array['failed', 'historical', 'returned', 'waiting'] || array(
+    v_lanes constant text[] := array['failed', 'historical', 'retry', 'retryh', 'returned', 'waiting']
+        || array(
         select l.lane from record_ledger.incomplete_lanes(p.pipeline_id) as l (lane)
     );
 begin
@@ -10407,7 +11384,7 @@ comment on function record_ledger.waive_lost_records(
 -- record_ledger.waive_records: marks the pending and failed records of a range WAIVED: no run is needed for them.
 -- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed.
 -- Called by: operators, through the runner's command waive, the dbt macro of the same name, or psql.
--- Rules: status_after, is_in_range; check_record_change guards the change.
+-- Rules: status_after, is_in_range, void_marks; check_record_change guards the change.
 create or replace function record_ledger.waive_records(
     pipeline_id text, from_time timestamptz, to_time timestamptz, reason text
 )
@@ -10444,6 +11421,7 @@ begin
             record_ledger.is_lost(r.window_end_time, p.source_retention, v_now)
         ) is not null;
     get diagnostics v_changed = row_count;
+    perform record_ledger.void_marks(p.pipeline_id);
     return v_changed;
 end
 $$;
@@ -10624,30 +11602,54 @@ begin
                     order by r.window_start_time
                 ) as place
             from unnest(
-                array['historical', 'returned', 'waiting'] || array(
+                array['historical', 'retry', 'retryh', 'returned', 'waiting'] || array(
                     select l.lane
                     from record_ledger.incomplete_lanes(p.pipeline_id, p.fields_version)
                         as l (lane)
                 )
             ) as l (lane)
             cross join lateral (
-                select
-                    q.target_day,
-                    q.window_start_time,
-                    q.window_end_time,
-                    q.config_version,
-                    q.is_historical
-                from record_ledger.record as q
-                where q.open_pipeline_id = p.pipeline_id and q.lane = l.lane
-                    and q.window_start_time >= case
-                        when l.lane = 'waiting' then coalesce(waiting_mark, '-infinity')
-                        else '-infinity'
-                    end
-                    and (q.retry_at is null or q.retry_at <= as_of)
-                    and record_ledger.is_stable(q.window_end_time, p.x_time_back, as_of)
-                    and not record_ledger.is_lost(q.window_end_time, p.source_retention, as_of)
-                order by q.window_start_time
-                limit record_limit
+                (
+                    select
+                        q.target_day,
+                        q.window_start_time,
+                        q.window_end_time,
+                        q.config_version,
+                        q.is_historical
+                    from record_ledger.record as q
+                    where q.open_pipeline_id = p.pipeline_id and q.lane = l.lane
+                        and l.lane not in ('retry', 'retryh')
+                        and q.window_start_time >= case
+                            when l.lane = 'waiting' then coalesce(waiting_mark, '-infinity')
+                            else '-infinity'
+                        end
+                        and (q.retry_at is null or q.retry_at <= as_of)
+                        and record_ledger.is_stable(q.window_end_time, p.x_time_back, as_of)
+                        and not record_ledger.is_lost(
+                            q.window_end_time, p.source_retention, as_of
+                        )
+                    order by q.window_start_time
+                    limit record_limit
+                )
+                union all
+                (
+                    select
+                        q.target_day,
+                        q.window_start_time,
+                        q.window_end_time,
+                        q.config_version,
+                        q.is_historical
+                    from record_ledger.record as q
+                    where q.open_pipeline_id = p.pipeline_id and q.lane = l.lane
+                        and l.lane in ('retry', 'retryh')
+                        and q.lease_expires_at is null and q.retry_at <= as_of
+                        and record_ledger.is_stable(q.window_end_time, p.x_time_back, as_of)
+                        and not record_ledger.is_lost(
+                            q.window_end_time, p.source_retention, as_of
+                        )
+                    order by q.lease_expires_at, q.retry_at
+                    limit record_limit
+                )
             ) as r
             where windows_to_build.next_window is not null and not is_bound
         ) as o
@@ -11863,6 +12865,7 @@ begin
             'stretch_timezone(text, timestamptz)',
             'time_interval(timestamptz, timestamptz)',
             'twofold_time(text, text)',
+            'unstable_reason(timestamptz, timestamptz, interval, text)',
             'wall_time(text)',
             'window_timezone(record_ledger.pipeline, timestamptz)',
             'archivable_records(text, timestamptz, integer)',

@@ -69,7 +69,7 @@ begin
         v_config_version,
         v_missing,
         true,
-        record_ledger.lane('PENDING', v_missing, v_config_version, false, true),
+        record_ledger.lane('PENDING', v_missing, v_config_version, false, true, null),
         p.pipeline_id,
         v_now,
         v_now
@@ -83,6 +83,7 @@ begin
     where r.pipeline_id = p.pipeline_id
     order by r.window_start_time
     limit 1;
+    perform record_ledger.void_marks(p.pipeline_id);
     perform record_ledger.begin_stretch(p, v_new_first_start);
     perform record_ledger.append_pipeline_event(
         p.pipeline_id,

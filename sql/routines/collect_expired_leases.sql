@@ -1,10 +1,10 @@
--- record_ledger.collect_expired_leases: takes back the records of a locked pipeline whose lease has run out.
+-- record_ledger.collect_expired_leases: takes back records of a locked pipeline whose lease has run out, ten at most.
 -- Pending again with a backoff from the expiry on, or failed when no attempt is left or the claim was cancelled, as
 -- check_record_change says. No daemon: each pass does it.
 -- Called by: pass_record.
--- Rules: retry_time.
+-- Rules: expired_claims, retry_time.
 create or replace function record_ledger.collect_expired_leases(
-    p record_ledger.pipeline, first_active timestamptz, as_of timestamptz
+    p record_ledger.pipeline, lease_mark timestamptz, as_of timestamptz
 )
 returns void
 language plpgsql
@@ -26,12 +26,15 @@ begin
             'lease_expires_at', record_ledger.local_time(r.lease_expires_at, p.timezone)
         ),
         updated_at = as_of
-    where r.open_pipeline_id = p.pipeline_id and r.lane = 'active'
-        and r.window_start_time >= first_active
-        and r.lease_expires_at <= as_of;
+    from record_ledger.expired_claims(
+        p.pipeline_id, collect_expired_leases.lease_mark, as_of
+    ) as e
+    where r.pipeline_id = p.pipeline_id and r.window_start_time = e.window_start_time
+        -- Its run may have ended or extended it meanwhile.
+        and r.lane = 'active' and r.lease_expires_at <= as_of;
 end
 $$;
 comment on function record_ledger.collect_expired_leases(
     record_ledger.pipeline, timestamptz, timestamptz
 ) is
-'Private. Takes back the records of a locked pipeline whose lease has run out.';
+'Private. Takes back records of a locked pipeline whose lease has run out, ten at most.';

@@ -2,7 +2,7 @@
 -- Returns that instant; RL004 unless the claim token is current, and that of the window when one is named. A cancelled
 -- claim is extended as well: no second run begins beside one that still writes. Appends no event.
 -- Called by: runs that work for long.
--- Rules: check_owner_of.
+-- Rules: check_owner_of, void_marks.
 create or replace function record_ledger.extend_lease(
     pipeline_id text, claim_token bigint, window_start_time timestamptz default null
 )
@@ -17,15 +17,33 @@ as $$
 #variable_conflict use_column
 declare
     v_expires_at timestamptz;
+    v_now timestamptz := record_ledger.clock();
+    v_is_shorter boolean;
 begin
     if not record_ledger.is_safe_to_write() then
         perform record_ledger.refuse_call();
     end if;
     perform record_ledger.check_owner_of(extend_lease.pipeline_id);
+    select v_now + p.lease < r.lease_expires_at into v_is_shorter
+    from record_ledger.claim as c
+    join record_ledger.record as r
+        on r.pipeline_id = c.pipeline_id and r.window_start_time = c.window_start_time
+        and r.claim_token = c.claim_token
+    join record_ledger.pipeline as p on p.pipeline_id = c.pipeline_id
+    where c.pipeline_id = extend_lease.pipeline_id and c.claim_token = extend_lease.claim_token;
+    if v_is_shorter then
+        -- The config gives less time now. Passes know before which instant no lease ends, and that is not so any more.
+        perform record_ledger.lock_pipeline(extend_lease.pipeline_id);
+        perform record_ledger.void_marks(extend_lease.pipeline_id);
+        v_now := record_ledger.clock();
+    end if;
     -- A pass may be collecting this very lease: whoever comes second sees what the first one left.
     update record_ledger.record as r
-    set lease_expires_at = record_ledger.clock() + (
-        select p.lease from record_ledger.pipeline as p where p.pipeline_id = r.pipeline_id
+    set lease_expires_at = greatest(
+        v_now + (
+            select p.lease from record_ledger.pipeline as p where p.pipeline_id = r.pipeline_id
+        ),
+        case when v_is_shorter is not true then r.lease_expires_at end
     )
     where r.pipeline_id = extend_lease.pipeline_id
         and r.window_start_time = coalesce(

@@ -21,6 +21,7 @@ as $$
 #variable_conflict use_column
 declare
     v_answer record;
+    v_is_collected boolean := false;
     v_token bigint;
     v_attempt integer;
     v_detail jsonb;
@@ -35,12 +36,13 @@ begin
         where b.pipeline_id = p.pipeline_id and b.window_start_time = v_answer.bound_window
             and b.run_id = pass_record.run_id
         for no key update;
-        perform record_ledger.collect_expired_leases(p, v_answer.first_active, as_of);
-        v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
+        perform record_ledger.collect_expired_leases(p, v_answer.lease_mark, as_of);
+        v_is_collected := true;
+        v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of, v_is_collected);
     end if;
     if v_answer.lost_before is not null then
         perform record_ledger.waive_lost_records(p, v_answer.lost_before, as_of);
-        v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
+        v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of, v_is_collected);
     end if;
     while v_answer.is_outdated loop
         v_fields := p.fields;
@@ -70,7 +72,7 @@ begin
         exit when v_built.missing_fields is null;
         -- A template gave nothing: this one stays behind, and is not asked for again.
         v_detail := null;
-        v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
+        v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of, v_is_collected);
     end loop;
     verdict := v_answer.verdict;
     reason := v_answer.reason;
@@ -93,6 +95,11 @@ begin
             bound_run_id,
             waiting_mark,
             active_mark,
+            historical_mark,
+            returned_mark,
+            retry_mark,
+            lease_mark,
+            others_seen_at,
             historical_credit
         )
         values (
@@ -102,6 +109,15 @@ begin
             case when v_answer.bound_window is null then pass_record.run_id end,
             v_answer.waiting_mark,
             least(v_answer.first_active, v_answer.window_start_time),
+            v_answer.historical_mark,
+            v_answer.returned_mark,
+            v_answer.retry_mark,
+            case
+                when v_answer.first_active is null then as_of + p.lease
+                when v_answer.lease_mark is not null
+                    then least(v_answer.lease_mark, as_of + p.lease)
+            end,
+            v_answer.others_seen_at,
             coalesce(v_answer.historical_credit, 0)
         )
     )

@@ -1,7 +1,7 @@
 -- record_ledger.reopen_range: makes the records of a range of a locked pipeline pending once more; returns how many.
 -- Those whose whole window lies in it and that status_after lets be reopened; others are left alone.
 -- Called by: reopen_records, reopen_changed_records.
--- Rules: status_after, is_in_range, is_lost; check_record_change guards the change.
+-- Rules: status_after, is_in_range, is_lost, void_marks; check_record_change guards the change.
 create or replace function record_ledger.reopen_range(
     p record_ledger.pipeline,
     from_time timestamptz,
@@ -34,6 +34,7 @@ begin
             record_ledger.is_lost(r.window_end_time, p.source_retention, as_of)
         ) is not null;
     get diagnostics v_changed = row_count;
+    perform record_ledger.void_marks(p.pipeline_id);
     return v_changed;
 end
 $$;

@@ -56,7 +56,7 @@ begin
             v_fields,
             v_config_version,
             v_missing,
-            record_ledger.lane('PENDING', v_missing, v_config_version, true, false),
+            record_ledger.lane('PENDING', v_missing, v_config_version, true, false, null),
             p.pipeline_id,
             as_of,
             as_of
@@ -91,7 +91,7 @@ begin
             w.fields,
             v_config_version,
             w.missing_fields,
-            record_ledger.lane('PENDING', w.missing_fields, v_config_version, true, false),
+            record_ledger.lane('PENDING', w.missing_fields, v_config_version, true, false, null),
             p.pipeline_id,
             as_of,
             as_of

@@ -74,30 +74,54 @@ begin
                     order by r.window_start_time
                 ) as place
             from unnest(
-                array['historical', 'returned', 'waiting'] || array(
+                array['historical', 'retry', 'retryh', 'returned', 'waiting'] || array(
                     select l.lane
                     from record_ledger.incomplete_lanes(p.pipeline_id, p.fields_version)
                         as l (lane)
                 )
             ) as l (lane)
             cross join lateral (
-                select
-                    q.target_day,
-                    q.window_start_time,
-                    q.window_end_time,
-                    q.config_version,
-                    q.is_historical
-                from record_ledger.record as q
-                where q.open_pipeline_id = p.pipeline_id and q.lane = l.lane
-                    and q.window_start_time >= case
-                        when l.lane = 'waiting' then coalesce(waiting_mark, '-infinity')
-                        else '-infinity'
-                    end
-                    and (q.retry_at is null or q.retry_at <= as_of)
-                    and record_ledger.is_stable(q.window_end_time, p.x_time_back, as_of)
-                    and not record_ledger.is_lost(q.window_end_time, p.source_retention, as_of)
-                order by q.window_start_time
-                limit record_limit
+                (
+                    select
+                        q.target_day,
+                        q.window_start_time,
+                        q.window_end_time,
+                        q.config_version,
+                        q.is_historical
+                    from record_ledger.record as q
+                    where q.open_pipeline_id = p.pipeline_id and q.lane = l.lane
+                        and l.lane not in ('retry', 'retryh')
+                        and q.window_start_time >= case
+                            when l.lane = 'waiting' then coalesce(waiting_mark, '-infinity')
+                            else '-infinity'
+                        end
+                        and (q.retry_at is null or q.retry_at <= as_of)
+                        and record_ledger.is_stable(q.window_end_time, p.x_time_back, as_of)
+                        and not record_ledger.is_lost(
+                            q.window_end_time, p.source_retention, as_of
+                        )
+                    order by q.window_start_time
+                    limit record_limit
+                )
+                union all
+                (
+                    select
+                        q.target_day,
+                        q.window_start_time,
+                        q.window_end_time,
+                        q.config_version,
+                        q.is_historical
+                    from record_ledger.record as q
+                    where q.open_pipeline_id = p.pipeline_id and q.lane = l.lane
+                        and l.lane in ('retry', 'retryh')
+                        and q.lease_expires_at is null and q.retry_at <= as_of
+                        and record_ledger.is_stable(q.window_end_time, p.x_time_back, as_of)
+                        and not record_ledger.is_lost(
+                            q.window_end_time, p.source_retention, as_of
+                        )
+                    order by q.lease_expires_at, q.retry_at
+                    limit record_limit
+                )
             ) as r
             where windows_to_build.next_window is not null and not is_bound
         ) as o

@@ -2,7 +2,7 @@
 -- A change names its event (last_event); the status that follows is written here, the event appended, and whatever the
 -- diagram in README.md does not show is refused (RL003), or RL007 where it is the counts that keep it from completion.
 -- Called by: the trigger of the same name on record.
--- Rules: the one list of legal changes is here; check_counts.
+-- Rules: the one list of legal changes is here, but for what check_kept_columns keeps; check_counts.
 create or replace function record_ledger.check_record_change()
 returns trigger
 language plpgsql
@@ -14,6 +14,64 @@ declare
     v_status text;
 begin
     -- Small expressions on purpose: a session sets up each of them anew in every transaction that comes to it.
+    -- Nearly all changes are these two. What they must keep besides is said in check_kept_columns, which an update that
+    -- names no such column does not pay for.
+    if new.last_event = 'passed' and old.status = 'PENDING' then
+        if new.status = 'PENDING' and new.attempt = old.attempt + 1
+            and new.claim_token is not null and new.lease_expires_at is not null
+            and new.retry_at is null
+            and coalesce(new.cancellation, new.postponement) is null
+        then
+            v_status := 'IN_PROGRESS';
+            new.lane := 'active';
+        end if;
+    elsif new.last_event = 'completed' and old.status = 'IN_PROGRESS' and not old.needs_counts then
+        if new.status = 'IN_PROGRESS' and new.claim_token = old.claim_token
+            and new.attempt = old.attempt and new.lease_expires_at is null
+            and new.retry_at is null
+            and coalesce(new.cancellation, new.postponement) is null
+        then
+            v_status := 'COMPLETED';
+            new.lane := null;
+            new.open_pipeline_id := null;
+        end if;
+    end if;
+    if v_status is not null then
+        new.status := v_status;
+        new.event_count := old.event_count + 1;
+        -- A pass takes its time after its lock, and may then wait for a record that is released at a later one.
+        new.updated_at := greatest(new.updated_at, old.updated_at);
+        insert into record_ledger.record_event (
+            pipeline_id,
+            window_start_time,
+            event_no,
+            event_time,
+            event,
+            from_status,
+            to_status,
+            generation,
+            attempt,
+            claim_token,
+            run_id,
+            detail
+        )
+        values (
+            new.pipeline_id,
+            new.window_start_time,
+            new.event_count,
+            new.updated_at,
+            new.last_event,
+            old.status,
+            v_status,
+            new.generation,
+            new.attempt,
+            new.claim_token,
+            coalesce(new.run_id, old.run_id),
+            coalesce(new.last_detail, '{}')
+        );
+        return new;
+    end if;
+
     if new.pipeline_id <> old.pipeline_id or new.window_start_time <> old.window_start_time
         or new.window_end_time <> old.window_end_time or new.target_day <> old.target_day
         or new.created_at <> old.created_at
@@ -162,7 +220,8 @@ begin
         new.config_version,
         -- Once out of the lane 'waiting', whose mark may have gone by it, a record does not come back to it.
         old.lane = 'waiting',
-        new.is_historical
+        new.is_historical,
+        new.retry_at
     );
     new.open_pipeline_id := case when new.lane is not null then new.pipeline_id end;
     if not v_is_event then

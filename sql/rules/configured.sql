@@ -33,6 +33,7 @@ begin
     p.owner_role := old.owner_role;
     -- Another zone has cut no window yet.
     p.zone_since := case when p.timezone = old.timezone then old.zone_since end;
+    p.marks_void_at := old.marks_void_at;
     p.created_at := old.created_at;
     p.updated_at := old.updated_at;
     if exists (select from record_ledger.last_window(p.pipeline_id)) then

@@ -7,7 +7,12 @@ returns boolean
 language sql
 immutable
 as $$
-    select coalesce(run_id ~ '[^[:space:]]' and octet_length(run_id) <= 1024, true)
+    -- Nearly all begin with a character of ASCII that is no space: no pattern has to be matched.
+    select coalesce(
+        (ascii(run_id) between 33 and 126 or run_id ~ '[^[:space:]]')
+        and octet_length(run_id) <= 1024,
+        true
+    )
 $$;
 comment on function record_ledger.is_run_id(text) is
 'Whether a text can be a run id: 1 to 1024 bytes and not blank, or null.';

@@ -7,7 +7,7 @@ returns text
 language sql
 stable
 as $$
-    select pg_catalog.to_json(instant) #>> '{}'
+    select pg_catalog.btrim(pg_catalog.to_json(instant)::text, '"')
 $$;
 comment on function record_ledger.iso_time(timestamptz) is
 'An instant in ISO 8601 with the offset of the session''s time zone.';

@@ -1,7 +1,8 @@
 -- record_ledger.lane_heads: the oldest record in each lane of a pipeline; no row for an empty lane.
 -- The marks say where the lanes 'waiting' and 'active' begin, so that no entry of a finished record is stepped over.
 -- What starts before lost_before is passed over, but for the records in progress.
--- Read by: next_answer, lost_before, deciding_record, oldest_pending_record, archivable_records, stuck_window.
+-- Read by: next_answer, earliest_open, lost_before, deciding_record, oldest_pending_record, archivable_records,
+-- stuck_window.
 -- Rules: incomplete_lanes; lane says which lanes there are.
 create or replace function record_ledger.lane_heads(
     pipeline_id text,
@@ -19,6 +20,8 @@ as $$
             ('waiting', greatest(lane_heads.waiting_mark, lane_heads.lost_before)),
             ('returned', lane_heads.lost_before),
             ('historical', lane_heads.lost_before),
+            ('retry', lane_heads.lost_before),
+            ('retryh', lane_heads.lost_before),
             ('active', lane_heads.active_mark),
             ('failed', lane_heads.lost_before)
     ) as l (lane, mark)

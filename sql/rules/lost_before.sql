@@ -1,12 +1,14 @@
 -- record_ledger.lost_before: up to where records are lost; null when none of them waits to be waived.
 -- All windows that start before it are past their deadline: they end in the order in which they start, so the lost ones
 -- are the first of every lane. A record in progress waits once its lease has run out, before that it is its holder's.
--- Read by: next_answer. Rules: is_lost, lane_heads.
+-- Read by: next_answer. Rules: is_lost, lane_heads, expired_claims.
 create or replace function record_ledger.lost_before(
     p record_ledger.pipeline,
-    waiting_mark timestamptz,
-    -- Where expired leases are looked for; null when none has expired.
-    first_active timestamptz,
+    -- The oldest record that is pending and complete; null when there is none.
+    oldest_pending timestamptz,
+    -- Before it no lease ends; null when that is not known.
+    lease_mark timestamptz,
+    has_expired boolean,
     as_of timestamptz
 )
 returns timestamptz
@@ -15,18 +17,17 @@ stable
 as $$
 #variable_conflict use_column
 declare
-    v_oldest timestamptz;
+    v_oldest timestamptz := oldest_pending;
     v_last record;
     v_lost_before timestamptz;
 begin
+    select least(v_oldest, min(h.window_start_time)) into v_oldest
+    from record_ledger.lane_heads(p.pipeline_id, 'infinity', 'infinity') as h
+    where h.lane = 'failed' or h.lane like 'incomplete%';
     -- Of those in progress only the expired ones count.
-    select min(h.window_start_time) into v_oldest
-    from record_ledger.lane_heads(p.pipeline_id, lost_before.waiting_mark, 'infinity') as h;
-    if lost_before.first_active is not null then
+    if has_expired then
         select least(v_oldest, min(e.window_start_time)) into v_oldest
-        from record_ledger.record as e
-        where e.open_pipeline_id = p.pipeline_id and e.lane = 'active'
-            and e.window_start_time >= lost_before.first_active and e.lease_expires_at <= as_of;
+        from record_ledger.expired_claims(p.pipeline_id, lost_before.lease_mark, as_of) as e;
     end if;
     -- A window that starts later than this ends later, too.
     if v_oldest is null or v_oldest >= as_of - p.source_retention then
@@ -46,6 +47,6 @@ begin
 end
 $$;
 comment on function record_ledger.lost_before(
-    record_ledger.pipeline, timestamptz, timestamptz, timestamptz
+    record_ledger.pipeline, timestamptz, timestamptz, boolean, timestamptz
 ) is
 'Private. Up to where the records of a pipeline are lost; null when none of them waits to be waived.';

@@ -1,11 +1,14 @@
 -- record_ledger.next_answer: what a pass would answer to a run at an instant, without passing anything.
 -- READY with the record's window, or why there is none; the routines that pass and the views ask here, so they agree.
+-- Where the first look finds no record outside the lanes 'waiting' and 'active', the first waiting one comes next.
 -- Read by: pass_record, pass_valid_record, store_new_and_pass_valid_record, batch_to_build, pipeline_answer.
--- Rules: is_stable, lost_before, next_candidate, deciding_record, record_verdict.
+-- Rules: first_look, first_waiting, is_stable, lost_before, earliest_open, next_candidate, deciding_record, record_verdict.
 create or replace function record_ledger.next_answer(
     p record_ledger.pipeline,
     run_id text,
     as_of timestamptz,
+    -- Leases that have run out were collected just now: what is left of them is the next pass's.
+    is_collected boolean default false,
     out verdict text,
     -- Null when READY.
     out reason text,
@@ -19,13 +22,17 @@ create or replace function record_ledger.next_answer(
     out lost_before timestamptz,
     -- The oldest record in progress.
     out first_active timestamptz,
-    -- What the claim notes when this answer is passed: where the lane 'waiting' begins after it, where the records in
-    -- progress begin, and what historical records are owed, in passes.
-    out waiting_mark timestamptz,
-    out active_mark timestamptz,
-    out historical_credit numeric,
     -- Of the pipeline's newest claim: the next one's is greater.
     out newest_token bigint,
+    -- What the claim notes when this answer is passed, as first_look says; a lease_mark only where some are in progress.
+    out waiting_mark timestamptz,
+    out historical_mark timestamptz,
+    out returned_mark timestamptz,
+    out retry_mark timestamptz,
+    out lease_mark timestamptz,
+    out others_seen_at timestamptz,
+    -- And what historical records are owed, in passes.
+    out historical_credit numeric,
     -- READY, and the record is to be built first: with an older config, or never, it was not what is in force now.
     out is_outdated boolean
 )
@@ -40,91 +47,133 @@ declare
     v_earliest_open timestamptz;
     v_start timestamptz;
     v_end timestamptz;
-    v_oldest timestamptz;
-    v_lane text;
+    -- The first records of the lanes 'active', 'historical', 'retry', 'retryh' and 'returned'; the bounds of 'waiting'.
+    v_heads timestamptz[];
+    v_waiting timestamptz[];
+    -- All other lanes that hold what can be passed are empty.
+    v_is_usual boolean;
+    v_active_mark timestamptz;
+    v_is_looked_up boolean;
+    v_first_lane text;
 begin
-    -- The marks of the newest pass, and the record that the run is bound to if it is.
-    select
-        c.waiting_mark,
-        c.active_mark,
-        c.historical_credit,
-        c.claim_token,
-        (
-            select b.window_start_time
-            from record_ledger.claim as b
-            where b.pipeline_id = p.pipeline_id and b.bound_run_id = next_answer.run_id
-        )
+    select l.*
     into
-        next_answer.waiting_mark,
-        next_answer.active_mark,
-        next_answer.historical_credit,
         next_answer.newest_token,
-        next_answer.bound_window
-    from record_ledger.claim as c
-    where c.pipeline_id = p.pipeline_id
-    order by c.claim_token desc
-    limit 1;
-    has_expired := false;
+        next_answer.historical_credit,
+        next_answer.waiting_mark,
+        v_active_mark,
+        next_answer.historical_mark,
+        next_answer.returned_mark,
+        next_answer.retry_mark,
+        next_answer.lease_mark,
+        next_answer.others_seen_at,
+        next_answer.bound_window,
+        v_waiting,
+        v_is_looked_up,
+        v_first_lane
+    from record_ledger.first_look(
+        p.pipeline_id, p.marks_void_at, p.granularity, next_answer.run_id, next_answer.as_of
+    ) as l;
+    if v_waiting is null then
+        v_waiting := record_ledger.first_waiting(p.pipeline_id, next_answer.waiting_mark);
+    end if;
+    if newest_token is null or not v_is_looked_up or v_first_lane is not null then
+        v_heads := array(
+            select (
+                    select o.window_start_time
+                    from record_ledger.record as o
+                    where o.open_pipeline_id = p.pipeline_id and o.lane = l.lane
+                        and o.window_start_time >= coalesce(l.mark, '-infinity')
+                    order by o.window_start_time
+                    limit 1
+                )
+            from (
+                values
+                    ('active', v_active_mark),
+                    ('historical', next_answer.historical_mark),
+                    ('retry', next_answer.retry_mark),
+                    ('retryh', next_answer.retry_mark),
+                    ('returned', next_answer.returned_mark)
+            ) as l (lane, mark)
+        );
+    end if;
+    first_active := v_heads[1];
     is_outdated := false;
-    -- Most pipelines have nothing in progress and nothing in any of the rare lanes: one look finds out.
-    select o.lane, o.window_start_time into v_lane, next_answer.first_active
-    from record_ledger.record as o
-    where o.open_pipeline_id = p.pipeline_id and o.lane < 'waiting'
-        and (o.lane, o.window_start_time)
-            >= ('active', coalesce(next_answer.active_mark, '-infinity'))
-    order by o.lane, o.window_start_time
-    limit 1;
-    if v_lane <> 'active' then
-        first_active := null;
-    elsif v_lane is not null then
-        select r.lane into v_lane
-        from record_ledger.record as r
-        where r.open_pipeline_id = p.pipeline_id and r.lane > 'active' and r.lane < 'waiting'
-        order by r.lane
-        limit 1;
-        has_expired := exists (
-            select
+    if coalesce(v_heads[2], v_heads[3], v_heads[4], v_heads[5]) is not null
+        or v_first_lane <> 'active'
+    then
+        others_seen_at := as_of;
+    end if;
+    if first_active is not null and as_of < lease_mark is not true then
+        lease_mark := (
+            select e.lease_expires_at
             from record_ledger.record as e
             where e.open_pipeline_id = p.pipeline_id and e.lane = 'active'
-                and e.window_start_time >= next_answer.first_active and e.lease_expires_at <= as_of
+                and e.lease_expires_at >= coalesce(next_answer.lease_mark, '-infinity')
+            order by e.lease_expires_at
+            limit 1
         );
-        if p.max_active_records is not null then
-            select count(*) into v_active_count
+        has_expired := lease_mark <= as_of and not is_collected;
+    else
+        has_expired := false;
+    end if;
+    if first_active is not null and p.max_active_records is not null then
+        -- Beyond a limit that was lowered, a thousand are enough to tell.
+        select count(*) into v_active_count
+        from (
+            select
             from record_ledger.record as a
             where a.open_pipeline_id = p.pipeline_id and a.lane = 'active'
-                and a.window_start_time >= next_answer.first_active and a.lease_expires_at > as_of;
-        end if;
+                and a.lease_expires_at > as_of
+            limit p.max_active_records + 1000
+        ) as a;
     end if;
     if p.source_retention is not null then
         lost_before := record_ledger.lost_before(
-            p, next_answer.waiting_mark, case when has_expired then first_active end, as_of
+            p,
+            least(v_heads[2], v_heads[3], v_heads[4], v_heads[5], v_waiting[1]),
+            case when has_expired then lease_mark end,
+            has_expired,
+            as_of
         );
     end if;
+    if lost_before is null then
+        -- A mark says that nothing is before it, and lost ones are that still wait to be waived.
+        -- An empty lane begins after all windows so far.
+        historical_mark := coalesce(v_heads[2], as_of);
+        retry_mark := coalesce(least(v_heads[3], v_heads[4]), as_of);
+        returned_mark := coalesce(v_heads[5], as_of);
+    else
+        -- The first ones that are not lost.
+        v_heads := first_active || array(
+            select (
+                    select min(h.window_start_time)
+                    from record_ledger.lane_heads(
+                        p.pipeline_id, lost_before => next_answer.lost_before
+                    ) as h
+                    where h.lane = l.lane
+                )
+            from unnest(array['historical', 'retry', 'retryh', 'returned']) as l (lane)
+        );
+        v_waiting := record_ledger.first_waiting(
+            p.pipeline_id, greatest(waiting_mark, lost_before)
+        );
+    end if;
+    v_is_usual := not has_expired and p.filled_from is null
+        and coalesce(v_heads[2], v_heads[3], v_heads[4], v_heads[5]) is null;
     if p.depends_on_past then
-        select min(h.window_start_time) into v_earliest_open
-        from record_ledger.lane_heads(
-            p.pipeline_id,
-            next_answer.waiting_mark,
-            next_answer.active_mark,
-            next_answer.lost_before
-        ) as h
-        where h.lane <> 'active' or next_answer.lost_before is null;
-        if lost_before is not null then
-            -- A lost record in progress holds up later ones for as long as its lease runs.
-            select least(v_earliest_open, min(a.window_start_time)) into v_earliest_open
-            from record_ledger.record as a
-            where a.open_pipeline_id = p.pipeline_id and a.lane = 'active'
-                and a.window_start_time >= next_answer.first_active
-                and (
-                    a.lease_expires_at > as_of
-                    or a.window_start_time >= next_answer.lost_before
-                );
-        end if;
+        v_earliest_open := record_ledger.earliest_open(
+            p,
+            least(v_heads[2], v_heads[3], v_heads[4], v_heads[5], v_waiting[1]),
+            first_active,
+            lost_before,
+            as_of
+        );
     end if;
 
     -- A run that had a record gets that one or none: a retried task never takes a second window.
-    if next_answer.bound_window is not null then
-        next_answer.window_start_time := next_answer.bound_window;
+    if bound_window is not null then
+        window_start_time := bound_window;
         select b.* into r
         from record_ledger.record as b
         where b.pipeline_id = p.pipeline_id and b.window_start_time = next_answer.bound_window;
@@ -155,30 +204,26 @@ begin
             r.retry_at := null;
         end if;
     else
-        -- The next one in order, ...
-        select w.* into r
-        from record_ledger.record as w
-        where w.open_pipeline_id = p.pipeline_id and w.lane = 'waiting'
-            and w.window_start_time >= coalesce(
-                greatest(next_answer.waiting_mark, next_answer.lost_before), '-infinity'
-            )
-        order by w.window_start_time
-        limit 1;
-        v_oldest := r.window_start_time;
         -- Where default_record leaves check_fields empty, only what a caller has filled may come next.
         if p.missing_fields is null then
-            v_start := v_oldest;
-            v_end := r.window_end_time;
+            v_start := v_waiting[1];
+            v_end := v_waiting[2];
         end if;
-        -- ... unless some wait elsewhere.
-        if v_lane is not null or has_expired or p.filled_from is not null then
+        -- The next one in order, unless some wait elsewhere.
+        if not v_is_usual
+            or p.fields_version > 1 and exists (
+                select
+                from record_ledger.incomplete_lanes(p.pipeline_id, p.fields_version)
+            )
+        then
             select n.window_start_time, n.window_end_time, n.historical_credit
             into v_start, v_end, next_answer.historical_credit
             from record_ledger.next_candidate(
                 p,
                 v_start,
                 v_end,
-                case when has_expired then next_answer.first_active end,
+                v_heads[2:],
+                case when has_expired then coalesce(next_answer.lease_mark, '-infinity') end,
                 coalesce(next_answer.historical_credit, 0),
                 next_answer.lost_before,
                 as_of
@@ -192,36 +237,34 @@ begin
         then
             verdict := 'READY';
             window_start_time := v_start;
-            -- The mark of a lane says that nothing is before it, and lost ones are that still wait to be waived.
-            if v_start = v_oldest and lost_before is null then
+            if v_start = v_waiting[1] and lost_before is null then
                 waiting_mark := v_start;
             end if;
             -- Nothing is outdated where nothing has changed and nothing has to be rendered.
             if p.fields_version > 1 or p.has_templates then
-                if v_start is distinct from v_oldest then
-                    select c.config_version into r.config_version
+                is_outdated := (
+                    select coalesce(c.config_version < p.fields_version, true)
                     from record_ledger.record as c
-                    where c.pipeline_id = p.pipeline_id and c.window_start_time = v_start;
-                end if;
-                is_outdated := coalesce(r.config_version < p.fields_version, true);
+                    where c.pipeline_id = p.pipeline_id and c.window_start_time = v_start
+                );
             end if;
             return;
         end if;
 
         -- Nothing to pass: the oldest pending record says why, else the oldest in progress, else the oldest failed one.
-        if v_lane is not null or has_expired then
-            r := record_ledger.deciding_record(
-                p, v_oldest, next_answer.first_active, next_answer.lost_before, as_of
-            );
-        elsif v_oldest is null and next_answer.first_active is not null then
-            select o.* into r
-            from record_ledger.record as o
-            where o.pipeline_id = p.pipeline_id
-                and o.window_start_time = next_answer.first_active;
-        end if;
+        r := record_ledger.deciding_record(
+            p,
+            least(v_heads[2], v_heads[3], v_heads[4], v_heads[5], v_waiting[1]),
+            first_active,
+            case when has_expired then coalesce(lease_mark, '-infinity') end,
+            lost_before,
+            as_of
+        );
         if r.pipeline_id is null then
             verdict := 'NO_RECORDS';
-            reason := record_ledger.no_records_reason(p, as_of);
+            reason := record_ledger.no_records_reason(
+                p, record_ledger.next_window_start(p, as_of), as_of
+            );
             return;
         end if;
     end if;
@@ -232,5 +275,7 @@ begin
     is_outdated := verdict = 'READY' and coalesce(r.config_version < p.fields_version, true);
 end
 $$;
-comment on function record_ledger.next_answer(record_ledger.pipeline, text, timestamptz) is
+comment on function record_ledger.next_answer(
+    record_ledger.pipeline, text, timestamptz, boolean
+) is
 'What a pass would answer to a run at an instant: READY and the window, or the verdict and the reason why there is none.';

@@ -4,14 +4,16 @@
 -- floor(n * share) at least, and live windows floor(n * (1 - share)). With pass_order 'deadline', the older of both
 -- goes first while it is at risk, whosever turn it is; such a pass is nobody's turn.
 -- Outdated records are complete where default_record fills all check_fields, and only current ones may be elsewhere.
--- Read by: next_answer. Rules: oldest_due, incomplete_lanes, is_stable, is_at_risk, retry_time.
+-- Read by: next_answer. Rules: oldest_due, incomplete_lanes, expired_claims, is_stable, is_at_risk, retry_time.
 create or replace function record_ledger.next_candidate(
     p record_ledger.pipeline,
-    -- The oldest record of the lane 'waiting', if there is one that default_record completes.
+    -- The first record of the lane 'waiting', if default_record completes it.
     live_start timestamptz,
     live_end timestamptz,
-    -- Where expired leases are looked for; null when none has expired.
-    first_active timestamptz,
+    -- The first ones of the lanes 'historical', 'retry', 'retryh' and 'returned'.
+    heads timestamptz[],
+    -- Before it no lease ends; null when none has run out.
+    lease_mark timestamptz,
     credit numeric,
     -- What starts before it is passed over; null when nothing is lost.
     lost_before timestamptz,
@@ -25,11 +27,11 @@ stable
 as $$
 #variable_conflict use_column
 declare
-    v_past_start timestamptz;
+    v_live timestamptz := live_start;
+    v_live_end timestamptz := live_end;
+    v_past timestamptz;
     v_past_end timestamptz;
-    v_lane text;
     v_other record;
-    v_kinds boolean[] := '{}';
     v_live_is_stable boolean;
     v_past_is_stable boolean;
     -- Where default_record leaves check_fields empty, only what a caller has filled with its own fields is complete.
@@ -43,86 +45,88 @@ declare
         ),
         '-infinity'
     );
-    -- Where none has expired, nothing is read: not even the entries of records that were in progress.
-    v_from_active constant timestamptz := case
-        when first_active is not null then greatest(first_active, lost_before)
-    end;
 begin
     historical_credit := credit;
-    select b.window_start_time, b.window_end_time into v_past_start, v_past_end
-    from record_ledger.oldest_due(
-        p.pipeline_id, 'historical', v_from, as_of, v_built_since
-    ) as b;
-    select b.window_start_time, b.window_end_time into v_other
-    from record_ledger.oldest_due(p.pipeline_id, 'returned', v_from, as_of, v_built_since) as b;
-    if v_other.window_start_time < live_start or live_start is null then
-        live_start := v_other.window_start_time;
-        live_end := v_other.window_end_time;
+    if v_built_since is null then
+        v_past := heads[1];
+        v_live := least(v_live, heads[4]);
+    else
+        v_past := record_ledger.oldest_due(
+            p.pipeline_id, 'historical', v_from, as_of, v_built_since
+        );
+        v_live := least(
+            record_ledger.oldest_due(p.pipeline_id, 'returned', v_from, as_of, v_built_since),
+            record_ledger.oldest_due(p.pipeline_id, 'waiting', v_from, as_of, v_built_since)
+        );
     end if;
-    if v_built_since is not null then
-        select b.window_start_time, b.window_end_time into v_other
-        from record_ledger.oldest_due(
-            p.pipeline_id, 'waiting', v_from, as_of, v_built_since
-        ) as b;
-        if v_other.window_start_time < live_start or live_start is null then
-            live_start := v_other.window_start_time;
-            live_end := v_other.window_end_time;
-        end if;
-    elsif p.fields_version > 1 then
+    if heads[2] is not null then
+        v_live := least(
+            v_live,
+            record_ledger.oldest_due(
+                p.pipeline_id, 'retry', greatest(v_from, heads[2]), as_of, v_built_since
+            )
+        );
+    end if;
+    if heads[3] is not null then
+        v_past := least(
+            v_past,
+            record_ledger.oldest_due(
+                p.pipeline_id, 'retryh', greatest(v_from, heads[3]), as_of, v_built_since
+            )
+        );
+    end if;
+    if v_built_since is null and p.fields_version > 1 then
         -- Incomplete by an older config, and the one in force fills what was missing.
-        for v_lane in
-            select l.lane
-            from record_ledger.incomplete_lanes(p.pipeline_id, p.fields_version) as l (lane)
-        loop
-            select b.window_start_time, b.window_end_time into v_other
-            from record_ledger.oldest_due(p.pipeline_id, v_lane, v_from, as_of) as b;
-            if right(v_lane, 1) = 'h' then
-                if v_other.window_start_time < v_past_start or v_past_start is null then
-                    v_past_start := v_other.window_start_time;
-                    v_past_end := v_other.window_end_time;
-                end if;
-            elsif v_other.window_start_time < live_start or live_start is null then
-                live_start := v_other.window_start_time;
-                live_end := v_other.window_end_time;
-            end if;
-        end loop;
+        select
+            min(d.window_start_time) filter (where l.lane not like '%h') as live,
+            min(d.window_start_time) filter (where l.lane like '%h') as past
+        into v_other
+        from record_ledger.incomplete_lanes(p.pipeline_id, p.fields_version) as l (lane)
+        cross join lateral record_ledger.oldest_due(
+            p.pipeline_id, l.lane, v_from, as_of
+        ) as d (window_start_time);
+        v_live := least(v_live, v_other.live);
+        v_past := least(v_past, v_other.past);
     end if;
-    -- What the next pass takes back and could pass at once.
-    for v_other in
-        select e.is_historical, e.window_start_time, e.window_end_time
-        from record_ledger.record as e
-        where e.open_pipeline_id = p.pipeline_id and e.lane = 'active'
-            and e.window_start_time >= v_from_active
-            and e.lease_expires_at <= as_of
-            and e.attempt < p.max_attempts and e.cancellation is null
+    if lease_mark is not null then
+        -- What the next pass takes back and could pass at once.
+        select
+            min(e.window_start_time) filter (where not e.is_historical) as live,
+            min(e.window_start_time) filter (where e.is_historical) as past
+        into v_other
+        from record_ledger.expired_claims(p.pipeline_id, next_candidate.lease_mark, as_of) as e
+        where e.attempt < p.max_attempts and e.cancellation is null
+            and e.window_start_time >= coalesce(next_candidate.lost_before, '-infinity')
             and case
                 when e.config_version >= p.fields_version then e.missing_fields
                 else p.missing_fields
             end is null
             and record_ledger.retry_time(e.lease_expires_at, e.attempt, e.window_end_time, p)
-                <= as_of
-        order by e.window_start_time
-    loop
-        if v_other.is_historical then
-            if v_other.window_start_time < v_past_start or v_past_start is null then
-                v_past_start := v_other.window_start_time;
-                v_past_end := v_other.window_end_time;
-            end if;
-        elsif v_other.window_start_time < live_start or live_start is null then
-            live_start := v_other.window_start_time;
-            live_end := v_other.window_end_time;
-        end if;
-        v_kinds := v_kinds || v_other.is_historical;
-        -- The oldest of each kind is enough, and without a share the oldest of all.
-        exit when p.backfill_share = 0 or v_kinds @> '{t,f}';
-    end loop;
+                <= as_of;
+        v_live := least(v_live, v_other.live);
+        v_past := least(v_past, v_other.past);
+    end if;
+    if v_live is distinct from live_start then
+        v_live_end := (
+            select r.window_end_time
+            from record_ledger.record as r
+            where r.pipeline_id = p.pipeline_id and r.window_start_time = v_live
+        );
+    end if;
+    if v_past is not null then
+        v_past_end := (
+            select r.window_end_time
+            from record_ledger.record as r
+            where r.pipeline_id = p.pipeline_id and r.window_start_time = v_past
+        );
+    end if;
 
-    if p.backfill_share > 0 and v_past_start is not null and live_start is not null then
-        v_live_is_stable := record_ledger.is_stable(live_end, p.x_time_back, as_of);
+    if p.backfill_share > 0 and v_past is not null and v_live is not null then
+        v_live_is_stable := record_ledger.is_stable(v_live_end, p.x_time_back, as_of);
         v_past_is_stable := record_ledger.is_stable(v_past_end, p.x_time_back, as_of);
         if v_live_is_stable and v_past_is_stable
             and p.pass_order = 'deadline'
-            and record_ledger.is_at_risk(least(v_past_end, live_end), p, as_of)
+            and record_ledger.is_at_risk(least(v_past_end, v_live_end), p, as_of)
         then
             -- Below, the older one.
             null;
@@ -130,22 +134,22 @@ begin
             historical_credit := credit + p.backfill_share;
             if historical_credit >= 1 then
                 historical_credit := historical_credit - 1;
-                live_start := null;
+                v_live := null;
             else
-                v_past_start := null;
+                v_past := null;
             end if;
         elsif v_past_is_stable then
-            live_start := null;
+            v_live := null;
         elsif v_live_is_stable then
-            v_past_start := null;
+            v_past := null;
         end if;
     end if;
-    if v_past_start < live_start or live_start is null then
-        window_start_time := v_past_start;
+    if v_past < v_live or v_live is null then
+        window_start_time := v_past;
         window_end_time := v_past_end;
     else
-        window_start_time := live_start;
-        window_end_time := live_end;
+        window_start_time := v_live;
+        window_end_time := v_live_end;
     end if;
 end
 $$;
@@ -153,6 +157,7 @@ comment on function record_ledger.next_candidate(
     record_ledger.pipeline,
     timestamptz,
     timestamptz,
+    timestamptz[],
     timestamptz,
     numeric,
     timestamptz,

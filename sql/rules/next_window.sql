@@ -12,7 +12,19 @@ create or replace function record_ledger.next_window(
 language plpgsql
 immutable strict
 as $$
+declare
+    v_wall constant timestamp := window_start_time at time zone next_window.timezone;
+    v_midnight timestamptz;
 begin
+    target_day := v_wall::date;
+    v_midnight := (target_day + 1)::timestamp at time zone next_window.timezone;
+    if v_midnight - window_start_time = (target_day + 1)::timestamp - v_wall
+        and next_window.granularity <= v_midnight - window_start_time
+    then
+        -- No change of the clocks before the next midnight, and the window ends by then.
+        window_end_time := window_start_time + next_window.granularity;
+        return;
+    end if;
     target_day := (window_start_time at time zone next_window.timezone)::date;
     window_end_time := record_ledger.day_start(target_day + 1, next_window.timezone);
     -- Clocks that were set back across midnight still show yesterday, whose end has passed.

@@ -1,9 +1,12 @@
 -- record_ledger.no_records_reason: the sentence for a pipeline without any open record.
 -- Says when the next window is due, since that is when the next run has something to store.
--- Read by: next_answer.
--- Rules: next_window_start, shortened.
+-- Read by: next_answer, store_new_and_pass_valid_record.
+-- Rules: shortened.
 create or replace function record_ledger.no_records_reason(
-    p record_ledger.pipeline, as_of timestamptz
+    p record_ledger.pipeline,
+    -- Where the first window that is not stored yet starts.
+    next_start timestamptz,
+    as_of timestamptz
 )
 returns text
 language plpgsql
@@ -12,7 +15,6 @@ stable
 set timezone = 'UTC'
 as $$
 declare
-    v_start timestamptz := record_ledger.next_window_start(p, as_of);
     v_timezone text := pg_catalog.set_config('timezone', p.timezone, true);
 begin
     if p.is_retired then
@@ -24,13 +26,15 @@ begin
     end if;
     return format(
         'no record is open; the next window starts at %s and is %s',
-        record_ledger.iso_time(v_start),
+        record_ledger.iso_time(next_start),
         case
-            when v_start < as_of - p.x_time_back then 'due: the next run stores it'
-            else 'due after ' || record_ledger.iso_time(v_start + p.x_time_back)
+            when next_start < as_of - p.x_time_back then 'due: the next run stores it'
+            else 'due after ' || record_ledger.iso_time(next_start + p.x_time_back)
         end
     );
 end
 $$;
-comment on function record_ledger.no_records_reason(record_ledger.pipeline, timestamptz) is
+comment on function record_ledger.no_records_reason(
+    record_ledger.pipeline, timestamptz, timestamptz
+) is
 'Why a pipeline without open records has none, and when its next window is due.';

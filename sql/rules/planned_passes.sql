@@ -4,7 +4,7 @@
 -- that cannot go on; blocked_by then says on what.
 -- Read by: plan_runs.
 -- Rules: next_answer and next_candidate, over the records that are still to be passed then; next_window, is_stable,
--- stuck_window, is_lost, is_at_risk, incomplete_lanes.
+-- stuck_window, is_lost, is_at_risk, incomplete_lanes, expected_claims, waiting_for_retry.
 create or replace function record_ledger.planned_passes(
     p record_ledger.pipeline,
     runs integer,
@@ -83,15 +83,19 @@ declare
     v_waited_for text;
     v_is_drained boolean := false;
 begin
-    select c.waiting_mark, c.active_mark, c.historical_credit into v_newest
+    select c.waiting_mark, c.active_mark, c.lease_mark, c.historical_credit into v_newest
     from record_ledger.claim as c
     where c.pipeline_id = p.pipeline_id
     order by c.claim_token desc
     limit 1;
     v_credit := coalesce(v_newest.historical_credit, 0);
     select
-        coalesce(array_agg(c.window_start_time order by c.busy_until), '{}'),
-        array_agg(c.busy_until order by c.busy_until),
+        coalesce(
+            array_agg(c.window_start_time order by c.busy_until)
+            filter (where c.busy_until is not null),
+            '{}'
+        ),
+        array_agg(c.busy_until order by c.busy_until) filter (where c.busy_until is not null),
         coalesce(
             array_agg(c.window_start_time order by c.retry_at)
             filter (where c.retry_at is not null),
@@ -102,8 +106,14 @@ begin
         ),
         array_agg(c.window_start_time) filter (where c.is_stuck)
     into v_claims, v_claim_ends, v_backoff, v_backoff_ends, v_stuck_claims
-    from record_ledger.expected_claims(
-        p, v_newest.active_mark, run_duration, as_of
+    from (
+        select e.window_start_time, e.busy_until, e.retry_at, e.is_stuck
+        from record_ledger.expected_claims(
+            p, v_newest.active_mark, v_newest.lease_mark, 10 * runs, run_duration, as_of
+        ) as e
+        union all
+        select w.window_start_time, null, w.retry_at, null
+        from record_ledger.waiting_for_retry(p, runs) as w
     ) as c;
     for k in 1 .. v_kinds loop
         v_stream := null;

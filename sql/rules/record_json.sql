@@ -1,7 +1,7 @@
 -- record_ledger.record_json: a record as callers get it, flat: its fields and the ledger's columns.
 -- Times are ISO 8601 with the offset that the server reckons for the pipeline's zone.
 -- Read by: pass_record, oldest_pending_record.
--- Rules: time_interval.
+-- Rules: record_object.
 create or replace function record_ledger.record_json(r record_ledger.record, timezone text)
 returns jsonb
 language plpgsql
@@ -13,21 +13,7 @@ declare
     -- to_jsonb then writes every instant with this zone's offset, many times faster than format functions could.
     v_timezone text := pg_catalog.set_config('timezone', record_json.timezone, true);
 begin
-    return r.fields || jsonb_build_object(
-        'pipeline_id', r.pipeline_id,
-        'target_day', r.target_day,
-        'window_start_time', r.window_start_time,
-        'window_end_time', r.window_end_time,
-        'time_interval', record_ledger.time_interval(r.window_start_time, r.window_end_time),
-        'status', r.status,
-        'generation', r.generation,
-        'attempt', r.attempt,
-        'claim_token', r.claim_token,
-        'run_id', r.run_id,
-        'lease_expires_at', r.lease_expires_at,
-        'created_at', r.created_at,
-        'updated_at', r.updated_at
-    );
+    return record_ledger.record_object(r);
 end
 $$;
 comment on function record_ledger.record_json(record_ledger.record, text) is

@@ -2,7 +2,7 @@
 -- Where several hold, the first of: LEASE_EXPIRED, LEASED, LOST, FAILED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF,
 -- BLOCKED, AT_CAPACITY, READY. ready_at: when it can be passed as things stand; null when that depends on somebody.
 -- Read by: record_verdicts, next_answer, pipeline_answer.
--- Rules: is_stable, is_lost, retry_time, attempt_ending, shortened.
+-- Rules: is_stable, is_lost, retry_time, attempt_ending, unstable_reason, shortened.
 create or replace function record_ledger.record_verdict(
     r record_ledger.record,
     p record_ledger.pipeline,
@@ -120,10 +120,8 @@ begin
     elsif not record_ledger.is_stable(r.window_end_time, p.x_time_back, as_of) then
         verdict := 'UNSTABLE';
         ready_at := greatest(v_stable_at, r.retry_at);
-        reason := format(
-            '%s ends at %s; its data has settled %s later, at %s', v_window,
-            record_ledger.iso_time(r.window_end_time), p.config ->> 'x_time_back',
-            record_ledger.iso_time(v_stable_at)
+        reason := record_ledger.unstable_reason(
+            r.window_start_time, r.window_end_time, p.x_time_back, p.config ->> 'x_time_back'
         );
     elsif r.retry_at > as_of and r.postponement is not null then
         verdict := 'BACKOFF';

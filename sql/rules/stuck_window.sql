@@ -33,7 +33,7 @@ begin
             from record_ledger.record as o
             where p.missing_fields is not null
                 and o.open_pipeline_id = p.pipeline_id
-                and o.lane in ('historical', 'returned', 'waiting')
+                and o.lane in ('historical', 'retry', 'retryh', 'returned', 'waiting')
                 and o.window_start_time >= coalesce(stuck_window.from_time, '-infinity')
                 and coalesce(o.config_version < p.fields_version, true)
             order by o.window_start_time

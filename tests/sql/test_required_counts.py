@@ -223,8 +223,8 @@ def test_a_pipeline_that_asks_for_no_counts_is_completed_without_a_look_at_any(
     eight_hours(ledger, clock, config)
     held = pass_valid(ledger, PIPELINE)
     ledger.execute("drop function record_ledger.check_counts(record_ledger.record)")
-    with pytest.raises(Exception, match="check_counts"):
-        complete(ledger, held.token)
+    complete(ledger, held.token)
+    assert record_of(ledger, held.start)["status"] == "COMPLETED"
 
 
 # ---------------------------------------------------------------- the config
