@@ -15,13 +15,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.benchmarks import bulk, due_window, growth, held_snapshot, moving, speed, starts
+from tests.benchmarks import bulk, client, due_window, growth, held_snapshot, moving, speed, starts
 from tests.benchmarks.environments import Environments
 from tests.benchmarks.report import Report, save
 from tests.support.databases import open_connection
 from tests.support.server import Server
 
-AREAS = ("speed", "due_window", "growth", "held_snapshot", "bulk", "starts", "moving")
+AREAS = ("speed", "client", "due_window", "growth", "held_snapshot", "bulk", "starts", "moving")
 
 
 def run(areas: list[str], server: Server, report: Report, *, quick: bool, long: bool) -> None:
@@ -31,6 +31,8 @@ def run(areas: list[str], server: Server, report: Report, *, quick: bool, long: 
         if "speed" in areas:
             levels, rounds = ((1, 4), 3) if quick else (speed.LEVELS, speed.ROUNDS)
             speed.measure(server, environments, report, levels, rounds)
+        if "client" in areas:
+            client.measure(server, report, 3 if quick else client.ROUNDS)
         if "due_window" in areas:
             due_window.measure(server, environments, report, 1 if quick else due_window.ROUNDS)
         if "growth" in areas:
