@@ -345,11 +345,14 @@ class Session:
                 patience.begin(name, longest, connection, self._look, self._interrupted)
                 is_sent = True
                 try:
-                    return _confirmed(name, work(connection, *arguments), connection)
+                    answer = work(connection, *arguments)
                 except psycopg.DatabaseError as error:
                     if not self._is_refused_for_isolation(error, connection):
                         raise
-                return _confirmed(name, work(connection, *arguments), connection)
+                    answer = work(connection, *arguments)
+                if not connection.is_unconfirmed:
+                    return answer
+                raise _unconfirmed(name)
             except psycopg.Error as error:
                 self._after_failure(error)
                 cause = error
@@ -515,16 +518,11 @@ class Session:
         )
 
 
-def _confirmed(name: str, answer: Result, connection: Connection) -> Result:
-    """Returns the answer of a call, unless a failover would undo what the call has done.
-
-    :raises Unconfirmed: the call has to be made again, and waits for the standby again.
-    """
-    if connection.is_unconfirmed:
-        raise Unconfirmed(
-            f"{name}: it was done, but no standby has confirmed it: waiting for that was cancelled"
-        )
-    return answer
+def _unconfirmed(name: str) -> Unconfirmed:
+    """Returns what a call fails with that a failover would undo: it waits for the standby again."""
+    return Unconfirmed(
+        f"{name}: it was done, but no standby has confirmed it: waiting for that was cancelled"
+    )
 
 
 class _Failed(Exception):

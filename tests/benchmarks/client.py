@@ -1,7 +1,7 @@
 """What a call costs the process that makes it: CPU of Python, beside what libpq alone needs for it.
 
-The same call is made in three ways, in turns, by one process: by RecordLedger, by a cursor of
-psycopg that hands out the answer as it came, and by libpq alone, which sends a prepared statement
+The same call is made in several ways, in turns, by one process: by RecordLedger, by cursors of
+psycopg that hand out the answer as it came, and by libpq alone, which sends a prepared statement
 and waits for its answer in C. Only CPU of this process counts, the system's part of sending,
 waiting and receiving included; the server's is not in it. What RecordLedger's call needs beyond
 libpq's is Python's own: the ledger, psycopg and JSON.
@@ -17,6 +17,7 @@ from typing import Any
 from psycopg import pq
 
 from record_ledger import RecordLedger, statements
+from record_ledger.waiting import Connection
 from tests.benchmarks.bench import as_json, create_ledger
 from tests.benchmarks.report import Report, Result
 from tests.support.databases import open_connection
@@ -39,6 +40,7 @@ def measure(server: Server, report: Report, rounds: int = ROUNDS, calls: int = C
     with (
         RecordLedger(bench.dsn) as ledger,
         open_connection(bench.dsn) as plain,
+        open_connection(bench.dsn, prepare_threshold=0) as preparing,
         open_connection(bench.dsn) as direct,
     ):
         answer = ledger.store_new_and_pass_valid_record(config, _RUN)
@@ -53,8 +55,17 @@ def measure(server: Server, report: Report, rounds: int = ROUNDS, calls: int = C
             assert cursor.pgresult is not None
             return cursor.pgresult.get_value(0, 0)
 
+        kept = preparing.cursor(binary=True)
+
+        def by_kept_cursor() -> bytes | None:
+            kept.execute(statements.STORE_NEW_AND_PASS, sent)
+            assert kept.pgresult is not None
+            return kept.pgresult.get_value(0, 0)
+
         raw = by_cursor()
         assert raw is not None
+
+        session, text = ledger._session, statements.STORE_NEW_AND_PASS
 
         def json_alone() -> Any:
             json.dumps(config, ensure_ascii=False, allow_nan=False)
@@ -64,6 +75,8 @@ def measure(server: Server, report: Report, rounds: int = ROUNDS, calls: int = C
             {
                 "ledger": lambda: ledger.store_new_and_pass_valid_record(config, _RUN),
                 "cursor": by_cursor,
+                "kept cursor": by_kept_cursor,
+                "value": lambda: session.run("value", Connection.value, text, sent),
                 "libpq": lambda: libpq.exec_prepared(
                     _NAME, encoded, result_format=pq.Format.BINARY
                 ),
@@ -83,7 +96,16 @@ def measure(server: Server, report: Report, rounds: int = ROUNDS, calls: int = C
         [
             Result("Python's own", own / GOAL_US, 1.0, f"of {GOAL_US:.0f} us ({own:.1f} us)"),
             Result("RecordLedger's call", spent["ledger"] / spent["libpq"], None, of_libpq),
-            Result("a new cursor of psycopg", spent["cursor"] / spent["libpq"], None, of_libpq),
+            Result(
+                "what it sends, without the rest", spent["value"] / spent["libpq"], None, of_libpq
+            ),
+            Result(
+                "a cursor that is kept and prepares",
+                spent["kept cursor"] / spent["libpq"],
+                None,
+                of_libpq,
+            ),
+            Result("a new cursor", spent["cursor"] / spent["libpq"], None, of_libpq),
             Result("JSON of config and answer", spent["json"] / spent["libpq"], None, of_libpq),
         ],
     )
