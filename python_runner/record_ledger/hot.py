@@ -47,6 +47,7 @@ PREPARE_AFTER = 3
 _COMMAND_OK, _TUPLES_OK = pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK
 _FATAL_ERROR = pq.ExecStatus.FATAL_ERROR
 _BINARY = pq.Format.BINARY
+_ACTIVE = pq.TransactionStatus.ACTIVE
 # Types of parameters by their OIDs in pg_type, as psycopg names them too. 0 leaves it to the cast.
 _UNKNOWN, _BOOL, _INT8, _TIMESTAMPTZ = 0, 16, 20, 1184
 _INT8_LIMIT = 2**63
@@ -188,8 +189,16 @@ def _forget(connection: Connection, statement: _Statement) -> None:
 
 def _result(connection: Connection) -> PGresult:
     """Waits for what was sent, as psycopg waits: for signals, too."""
-    answers = _answers(connection.pgconn, connection.on_silence or _wait_on)
-    result: PGresult = psycopg.Connection.wait(connection, answers)
+    pgconn = connection.pgconn
+    answers = _answers(pgconn, connection.on_silence or _wait_on)
+    try:
+        result: PGresult = psycopg.Connection.wait(connection, answers)
+    except BaseException:
+        # An interrupt may end `answers` itself, between two of its steps: nobody can then fetch
+        # what is still to come, and the next call gets a connection of its own.
+        if pgconn.transaction_status == _ACTIVE:
+            connection.close()
+        raise
     status = result.status
     if status in (_TUPLES_OK, _COMMAND_OK):
         return result

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 _MOST_BUILDS = 10
 
 _ANSWERS = json.JSONDecoder()
+# The answers of calls that exited, as they came: the same until something is due or has settled.
+_exits: dict[bytes, dict[str, Any]] = {}
+_MOST_EXITS = 64
 _KNOWN_KEYS = frozenset(KNOWN_KEYS)
 _NONE_IGNORED: frozenset[str] = frozenset()
 
@@ -392,7 +395,7 @@ class RecordLedger(LedgerOperator):
                 (config.json, *parameters, built),
                 longest=self._session.longest_call,
             )
-            answer = _ANSWERS.raw_decode((answered or b"null").decode())[0]
+            answer = _read(answered or b"null")
             if not answer["to_build"] or templates is None or asked == _MOST_BUILDS:
                 break
             rendered = rendered_windows(templates, answer["to_build"])
@@ -460,6 +463,19 @@ class RecordLedger(LedgerOperator):
         return PassResult(answer["exit_dag"], answer["verdict"], answer["reason"], record)
 
 
+def _read(answered: bytes) -> dict[str, Any]:
+    """Returns an answer, which nobody changes: that of a call that exits is kept."""
+    kept = _exits.get(answered)
+    if kept is not None:
+        return kept
+    answer: dict[str, Any] = _ANSWERS.raw_decode(answered.decode())[0]
+    if answer["exit_dag"] and not answer["to_build"]:
+        if len(_exits) >= _MOST_EXITS:
+            _exits.clear()
+        _exits[answered] = answer
+    return answer
+
+
 @dataclass(frozen=True)
 class _SentConfig:
     """A config as JSON text, and what the runner itself needs of it."""
@@ -491,8 +507,8 @@ def _sent_before(config: object, warned_of: set[frozenset[str]]) -> _SentConfig 
     elif _NONE_IGNORED not in warned_of:
         return None
     try:
-        # Without references among its values (version 2), so that equal configs have equal bytes.
-        return _sent_of_bytes(marshal.dumps(config, 2))
+        # Version 0 notes nothing but types and values: equal configs have equal bytes.
+        return _sent_of_bytes(marshal.dumps(config, 0))
     except (ValueError, InvalidConfig):
         return None  # it holds more than plain values, or is wrong: the whole way says what
 

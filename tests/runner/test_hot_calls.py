@@ -252,6 +252,22 @@ def test_an_interrupt_ends_the_waiting_and_the_session_goes_on(
     assert same(asked_often(runner, orders), record)
 
 
+def test_an_interrupt_in_between_leaves_no_answer_to_the_next_call(runner, orders):
+    record = asked_often(runner, orders)
+    connection = runner._session._connection
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    connection.on_silence = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        connection.value("select pg_sleep(10)::text", [])
+    assert connection.closed
+
+    assert same(asked_often(runner, orders), record)
+    assert runner._session._connection is not connection
+
+
 def test_threads_share_a_session_and_each_gets_its_own_answer(runner, config, clock):
     clock.set("2026-11-22T20:00:00Z")
     wrong = []
@@ -284,6 +300,15 @@ def test_a_forked_child_prepares_for_itself(runner, orders):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert same(asked_often(runner, orders), record)
     assert len(prepared(runner)) == 1
+
+
+def test_a_call_that_exits_says_the_same_until_something_changes(runner, orders):
+    runner.complete_record("orders", asked_often(runner, orders)["claim_token"])
+    exits = [runner.store_new_and_pass_valid_record(orders, "run-1") for _ in range(ENOUGH)]
+    assert {(one.exit_dag, one.verdict, one.record) for one in exits} == {
+        (True, "ALREADY_DONE", None)
+    }
+    assert runner.store_new_and_pass_valid_record(orders, "run-2").verdict == "READY"
 
 
 # ---------------------------------------------------------------- the config
