@@ -3496,9 +3496,10 @@ end
 $$;
 comment on function record_ledger.duration(text) is
 'A duration with units as elapsed time (1d = 24 h); null when the text is none.';
--- record_ledger.earliest_open: the oldest open record of a pipeline, which with depends_on_past holds up all later ones.
+-- record_ledger.earliest_open: the oldest open record of a pipeline, which holds up all later ones (depends_on_past).
 -- Lost records hold up nothing, as the next pass waives them; one in progress does for as long as its lease runs.
--- Read by: next_answer. Rules: lane_heads.
+-- Read by: next_answer.
+-- Rules: lane_heads.
 create or replace function record_ledger.earliest_open(
     p record_ledger.pipeline,
     -- The oldest record that is pending and complete, of those that are not lost.
@@ -3719,7 +3720,7 @@ as $$
 $$;
 comment on function record_ledger.expected_duration(text) is
 'Private. The median duration of a pipeline''s newest completed passes; null when none was completed.';
--- record_ledger.expired_claims: the claims of a pipeline whose leases have run out, those that ended first: ten at most.
+-- record_ledger.expired_claims: the claims of a pipeline whose leases have run out; the ten that ended first at most.
 -- So many does a pass take back, whatever number has expired: it stays as fast as ever after an outage, and each pass
 -- adds one claim at most. A record whose lease has run out can be passed once it was taken back.
 -- Read by: next_answer, next_candidate, deciding_record, lost_before, planned_passes, collect_expired_leases.
@@ -3744,7 +3745,7 @@ as $$
 $$;
 comment on function record_ledger.expired_claims(text, timestamptz, timestamptz) is
 'Private. The claims of a pipeline whose leases have run out, those that ended first; ten at most.';
--- record_ledger.first_look: what a pass looks at before anything else; no row for a pipeline that has passed nothing yet.
+-- record_ledger.first_look: what a pass looks at before anything else; no row where nothing was passed yet.
 -- The newest claim with the marks that hold from now on, the record that the run is bound to, the first record that
 -- waits in order, and the first of the other lanes. Where there is none of these, that record comes next.
 -- A table of one row, which PostgreSQL takes into the statement around it.
@@ -3835,7 +3836,8 @@ as $$
 $$;
 comment on function record_ledger.first_look(text, bigint, interval, text, timestamptz) is
 'Private. What a pass looks at before anything else: the newest claim, the first waiting record, and whether others are open.';
--- record_ledger.first_waiting: the bounds of the first record of a pipeline's lane 'waiting'; null when there is none.
+-- record_ledger.first_waiting: the bounds of the first record in a pipeline's lane 'waiting'.
+-- Null when there is none.
 -- Read by: next_answer, store_new_and_pass_valid_record.
 -- Rules: none.
 create or replace function record_ledger.first_waiting(
@@ -4891,9 +4893,10 @@ comment on function record_ledger.near_names(text, text[]) is
 'Up to three candidates that a misspelt name may have meant, nearest first.';
 -- record_ledger.next_answer: what a pass would answer to a run at an instant, without passing anything.
 -- READY with the record's window, or why there is none; the routines that pass and the views ask here, so they agree.
--- Where the first look finds no record outside the lanes 'waiting' and 'active', the first waiting one comes next.
+-- Where the first look finds none outside the lanes 'waiting' and 'active', the first waiting record comes next.
 -- Read by: pass_record, pass_valid_record, store_new_and_pass_valid_record, batch_to_build, pipeline_answer.
--- Rules: first_look, first_waiting, is_stable, lost_before, earliest_open, next_candidate, deciding_record, record_verdict.
+-- Rules: first_look, first_waiting, is_stable, lost_before, earliest_open, next_candidate, deciding_record,
+-- record_verdict.
 create or replace function record_ledger.next_answer(
     p record_ledger.pipeline,
     run_id text,
@@ -4915,7 +4918,7 @@ create or replace function record_ledger.next_answer(
     out first_active timestamptz,
     -- Of the pipeline's newest claim: the next one's is greater.
     out newest_token bigint,
-    -- What the claim notes when this answer is passed, as first_look says; a lease_mark only where some are in progress.
+    -- What the claim notes when this answer is passed, as first_look says; a lease_mark where some are in progress.
     out waiting_mark timestamptz,
     out historical_mark timestamptz,
     out returned_mark timestamptz,
@@ -5503,9 +5506,9 @@ $$;
 comment on function record_ledger.observation_time(record_ledger.record) is
 'Private. When an observation of a locked record is made: now, and not before its newest change or observation.';
 -- record_ledger.oldest_due: the oldest record of a lane that waits for no instant any more; null when there is none.
--- Among records that wait for one, those that are due are read by the index of ends: up to fifty, whatever their number.
--- Where more are due than that, it is the oldest of the first fifty of the lane if any of these is due, else the oldest
--- of the fifty whose wait ended first. So a pass costs the same after an outage in which a million records failed.
+-- Among those that wait for one, what is due is read by the index of ends: up to fifty, whatever their number. Where
+-- more are, it is the oldest of the first fifty of the lane if any of these is due, else the oldest of the fifty whose
+-- wait ended first. So a pass costs the same after an outage in which a million records failed.
 -- Read by: next_candidate.
 -- Rules: lane: only in 'retry' and 'retryh', and among the incomplete ones, is there a retry_at.
 create or replace function record_ledger.oldest_due(
@@ -7115,6 +7118,7 @@ $$;
 comment on function record_ledger.unbuilt_reason(record_ledger.pipeline, timestamptz) is
 'Private. Why the next record of a pipeline with templates cannot be passed without its config.';
 -- record_ledger.unstable_reason: the sentence for a window whose data has not settled, in the time zone in force.
+-- The caller has set it to that of the window. PostgreSQL takes this expression into the one around it.
 -- Read by: record_verdict, store_new_and_pass_valid_record.
 -- Rules: iso_time. Names are qualified (README.md, Names).
 create or replace function record_ledger.unstable_reason(
@@ -7139,9 +7143,10 @@ comment on function record_ledger.unstable_reason(
     timestamptz, timestamptz, interval, text
 ) is
 'Private. The sentence for a window whose data has not settled.';
--- record_ledger.waiting_for_retry: the records of a pipeline that wait, or waited, for an instant before their next run.
--- Those that matter to its next runs: the oldest ones, and those whose wait ends first, as oldest_due chooses among both.
--- Read by: planned_passes. Rules: oldest_due reads fifty of each.
+-- record_ledger.waiting_for_retry: the records of a pipeline that wait, or waited, for an instant before a next run.
+-- As far as they matter to its next runs: the oldest ones and those whose wait ends first, as oldest_due has it.
+-- Read by: planned_passes.
+-- Rules: oldest_due reads fifty of each.
 create or replace function record_ledger.waiting_for_retry(
     p record_ledger.pipeline,
     runs integer
@@ -10587,9 +10592,9 @@ comment on function record_ledger.set_pipeline_owner(text, text) is
 -- Registers the config, stores the due windows, collects expired leases and passes the oldest valid record to the run.
 -- A config with templates is answered with to_build until the caller has rendered them and sends them back as built.
 -- Most calls are alike: a config in force that asks for nothing special, and nothing open but records that wait in
--- order. What such a call costs is the statements, look-ups and expressions that a session sets up for it, so all of it
--- is said here once more in the fewest: first_look tells that the first waiting record comes next. Whatever is otherwise
--- goes the long way, through register_config, store_windows and pass_record.
+-- order. Such a call costs what a session sets up for it: statements, look-ups, expressions. So it is made of the fewest
+-- here: first_look tells that the first waiting record comes next. Whatever is otherwise goes the long way, through
+-- register_config, store_windows and pass_record.
 -- Called by: store_new_and_pass_valid_record of the runner.
 -- Rules: first_look, is_stable, next_window; is_same_config, configured, next_answer.
 create or replace function record_ledger.store_new_and_pass_valid_record(
@@ -10732,8 +10737,8 @@ begin
             f.waiting := record_ledger.first_waiting(s.pipeline_id, f.waiting_mark);
         end if;
         if f.waiting[2] > v_horizon then
-            -- When the first one has not settled, no later one has, and none is due: an idle pipeline may be asked every
-            -- minute, and that costs no write.
+            -- When the first one has not settled, no later one has, and none is due. An idle pipeline may be asked
+            -- every minute, and that costs no write.
             exit usual when f.waiting[1] < s.zone_since;
             exit_dag := true;
             verdict := 'UNSTABLE';
@@ -10760,8 +10765,8 @@ begin
             reason := record_ledger.no_records_reason(p, v_next_start, v_now);
             return;
         end if;
-        -- What the look has found stands where nobody has had the lock since. Operations change the pipeline's row. And a
-        -- pass takes the first waiting record from here, unless what was in progress has ended, and it came first.
+        -- What the look has found stands where nobody has had the lock since. Operations change the pipeline's row. And
+        -- a pass takes the first waiting record from here, unless one in progress has ended, and that came first.
         perform
         from record_ledger.pipeline as q
         where q.pipeline_id = p.pipeline_id and q.xmin = s.row_version
@@ -11330,8 +11335,9 @@ as $$
 #variable_conflict use_column
 declare
     v_lost record;
-    v_lanes constant text[] := array['failed', 'historical', 'retry', 'retryh', 'returned', 'waiting']
-        || array(
+    v_lanes constant text[] := array[
+        'failed', 'historical', 'retry', 'retryh', 'returned', 'waiting'
+    ] || array(
         select l.lane from record_ledger.incomplete_lanes(p.pipeline_id) as l (lane)
     );
 begin

@@ -130,7 +130,14 @@ def _retrying_as_asked(args: argparse.Namespace) -> Iterator[None]:
                 os.environ[_RETRY_VARIABLE] = before
 
 
-class _Handler(logging.StreamHandler[TextIO]):
+# Before Python 3.11 only a type checker can subscript it.
+if TYPE_CHECKING:
+    _StreamHandler = logging.StreamHandler[TextIO]
+else:
+    _StreamHandler = logging.StreamHandler
+
+
+class _Handler(_StreamHandler):
     """Writes to standard error; what cannot be written there stops no work, and is not shown."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name

@@ -19,6 +19,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from . import logs, statements
 from .clocks import elapsed
 from .errors import InvalidArgument, LedgerError, LedgerUnavailable
+from .hot import Preparing, prepare_wanted
 from .redaction import hide, redact, unreadable_conninfo
 from .refusals import refusals
 from .server_errors import (
@@ -170,9 +171,9 @@ def connect(
 ) -> Connection:
     """Opens one autocommitting connection that is safe behind PgBouncer in transaction mode.
 
-    No prepared statements and no `options=`: PgBouncer carries neither from one statement to the
-    next. Tries once, no longer than `connect_seconds` for each host. `on_notice` gets (severity,
-    message) of what the server remarks; by default that is logged.
+    No `options=`, and psycopg prepares nothing: PgBouncer carries neither from one statement to
+    the next. Tries once, no longer than `connect_seconds` for each host. `on_notice` gets
+    (severity, message) of what the server remarks; by default that is logged.
 
     :raises psycopg.Error: when the server cannot be reached or refuses; its `sqlstate` says how.
     :raises LedgerError: when the connection string cannot be read.
@@ -252,10 +253,13 @@ class Session:
         conninfo: str | None = None,
         retry: RetryPolicy | None = None,
         on_notice: NoticeHandler | None = None,
+        *,
+        prepare: bool | None = None,
     ) -> None:
         self._conninfo = conninfo
         self._retry = retry or RetryPolicy()
         self._on_notice = on_notice
+        self._preparing = Preparing(prepare_wanted() if prepare is None else prepare)
         self._connection: Connection | None = None
         # What the role's or the database's default says otherwise is learnt from a refused call.
         self._asks_read_committed = False
@@ -274,14 +278,14 @@ class Session:
     def run(
         self,
         name: str,
-        work: Callable[[Connection], Result],
-        *,
+        work: Callable[..., Result],
+        *arguments: Any,
         may_run_twice: bool = True,
         until: float | None = None,
         longest: float = LONGEST_OPERATION,
         calls_ledger: bool = True,
     ) -> Result:
-        """Returns `work(connection)`; `name` is what the log and errors call it.
+        """Returns `work(connection, *arguments)`; `name` is what the log and errors call it.
 
         What may not run twice is tried again only where it is known that it was not done. What ends
         a claim says `until` when it is to be tried, by `clocks.elapsed`. One try may take `longest`
@@ -300,7 +304,7 @@ class Session:
         while True:
             tried += 1
             try:
-                return self._try(name, work, longest)
+                return self._try(name, work, arguments, longest)
             except UnicodeEncodeError as error:
                 raise InvalidArgument(
                     f"{name}: an argument holds what the database cannot: {error.reason}",
@@ -326,7 +330,9 @@ class Session:
             if not self._interrupted.is_set():
                 self._woken.clear()
 
-    def _try(self, name: str, work: Callable[[Connection], Result], longest: float) -> Result:
+    def _try(
+        self, name: str, work: Callable[..., Result], arguments: tuple[Any, ...], longest: float
+    ) -> Result:
         """Returns what one try of a call returned.
 
         :raises _Failed: what the driver raised, and whether the statement may have been sent.
@@ -339,11 +345,14 @@ class Session:
                 patience.begin(name, longest, connection, self._look, self._interrupted)
                 is_sent = True
                 try:
-                    return _confirmed(name, work(connection), connection)
+                    answer = work(connection, *arguments)
                 except psycopg.DatabaseError as error:
                     if not self._is_refused_for_isolation(error, connection):
                         raise
-                return _confirmed(name, work(connection), connection)
+                    answer = work(connection, *arguments)
+                if not connection.is_unconfirmed:
+                    return answer
+                raise _unconfirmed(name)
             except psycopg.Error as error:
                 self._after_failure(error)
                 cause = error
@@ -407,12 +416,14 @@ class Session:
         self._begin()
 
     def _open(self, name: str, longest: float) -> Connection:
+        connection = self._connection
         if not self._interrupted.is_set():
-            if self._connection is None or self._connection.closed:
-                self._connection = self._connect(longest)
+            if connection is not None and not connection.closed:
+                return connection
+            connection = self._connection = self._connect(longest)
             # Asked again: opening takes its time.
             if not self._interrupted.is_set():
-                return self._connection
+                return connection
         raise LedgerError(f"{name} was interrupted")
 
     def _connect(self, longest: float) -> Connection:
@@ -422,6 +433,7 @@ class Session:
         seconds = longest if longest < CONNECT_TIMEOUT_SECONDS else None
         connection = connect(conninfo, self._on_notice, connect_seconds=seconds)
         connection.asks_read_committed = self._asks_read_committed
+        connection.preparing = self._preparing
         return connection
 
     def _look(self, connection: Connection) -> psycopg.Connection[Any]:
@@ -506,16 +518,11 @@ class Session:
         )
 
 
-def _confirmed(name: str, answer: Result, connection: Connection) -> Result:
-    """Returns the answer of a call, unless a failover would undo what the call has done.
-
-    :raises Unconfirmed: the call has to be made again, and waits for the standby again.
-    """
-    if connection.is_unconfirmed:
-        raise Unconfirmed(
-            f"{name}: it was done, but no standby has confirmed it: waiting for that was cancelled"
-        )
-    return answer
+def _unconfirmed(name: str) -> Unconfirmed:
+    """Returns what a call fails with that a failover would undo: it waits for the standby again."""
+    return Unconfirmed(
+        f"{name}: it was done, but no standby has confirmed it: waiting for that was cancelled"
+    )
 
 
 class _Failed(Exception):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from . import statements
 from .connection import RetryPolicy, Session
 from .errors import LedgerError
+from .hot import PREPARE_VARIABLE, prepare_wanted
 from .records import zone_offset
 from .redaction import redact
 from .sql_files import package_release, strangers_statement
@@ -139,8 +140,19 @@ def _pooling(connection: psycopg.Connection[Any]) -> Iterator[Check]:
         return
     backends = {_row(connection, statements.BACKEND)[0] for _ in range(_LOOKS_AT_BACKEND)}
     pooled = len(backends) > 1 or connection.info.backend_pid not in backends
-    finding = "through a pooler in transaction mode" if pooled else "no pooler seen"
-    yield Check("pooling", "ok", f"{finding}; nothing in use depends on the session")
+    wanted = prepare_wanted()
+    if pooled and wanted:
+        yield Check(
+            "pooling",
+            "warning",
+            f"through a pooler, and {PREPARE_VARIABLE} is on: what is prepared may be lost",
+            f"Leave {PREPARE_VARIABLE} to auto, unless the pooler keeps prepared statements.",
+        )
+    elif pooled or wanted is False:
+        finding = "through a pooler in transaction mode" if pooled else "no pooler seen"
+        yield Check("pooling", "ok", f"{finding}; nothing in use depends on the session")
+    else:
+        yield Check("pooling", "ok", "no pooler seen; the statements of runs are prepared")
 
 
 def _names(connection: psycopg.Connection[Any]) -> Iterator[Check]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import marshal
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from . import logs, statements
@@ -32,6 +36,13 @@ if TYPE_CHECKING:
 # another config may be registered meanwhile; a pipeline where that goes on for ever is left alone.
 _MOST_BUILDS = 10
 
+_ANSWERS = json.JSONDecoder()
+# The answers of calls that exited, as they came: the same until something is due or has settled.
+_exits: dict[bytes, dict[str, Any]] = {}
+_MOST_EXITS = 64
+_KNOWN_KEYS = frozenset(KNOWN_KEYS)
+_NONE_IGNORED: frozenset[str] = frozenset()
+
 
 class RecordLedger(LedgerOperator):
     """A ledger in one database: calls it, and owns no rule of it.
@@ -42,13 +53,22 @@ class RecordLedger(LedgerOperator):
     that is repeated is safe to repeat. Use it in a `with` block, or `close()` it. It inherits what
     operators do and what only reads.
 
+    `prepare` says whether the statements of runs are prepared once they have been sent a few times:
+    None (RECORD_LEDGER_PREPARE, by default auto) prepares where no pooler is in between.
+
     A forked child that inherits it opens a connection of its own. A copy, and what `pickle` carries
     to another process, is a ledger of the same database, with a connection of its own as well; a
     pickle holds the connection string, the password in it included.
     """
 
-    def __init__(self, conninfo: str | None = None, *, retry: RetryPolicy | None = None) -> None:
-        super().__init__(conninfo, retry=retry)
+    def __init__(
+        self,
+        conninfo: str | None = None,
+        *,
+        retry: RetryPolicy | None = None,
+        prepare: bool | None = None,
+    ) -> None:
+        super().__init__(conninfo, retry=retry, prepare=prepare)
         self._warned_of: set[frozenset[str]] = set()
         # Until when it is worth to try what ends a claim; shared with `another`.
         self.leases = Leases()
@@ -329,7 +349,7 @@ class RecordLedger(LedgerOperator):
 
         It tries as often as this one unless `retry` says otherwise.
         """
-        other = RecordLedger(self._conninfo, retry=retry or self._retry)
+        other = RecordLedger(self._conninfo, retry=retry or self._retry, prepare=self._prepare)
         other.leases = self.leases
         other._session.follow(self._session)
         return other
@@ -366,18 +386,16 @@ class RecordLedger(LedgerOperator):
 
         Returns the answer and the pipeline's time zone.
         """
-        config = config_to_send(final_config)
-        outcome["pipeline_id"] = pipeline_id_of(config)
-        templates = record_templates(config)
-        config_json, built = to_json(self._without_known_names(config)), "[]"
-        timezone = config.get("timezone")
+        config = self._config_sent(final_config, outcome)
+        templates, built = config.templates, "[]"
         for asked in range(_MOST_BUILDS + 1):
-            (answer,) = self._one_row(
+            answered = self._value(
                 name,
                 statement,
-                (config_json, *parameters, built),
+                (config.json, *parameters, built),
                 longest=self._session.longest_call,
             )
+            answer = _read(answered or b"null")
             if not answer["to_build"] or templates is None or asked == _MOST_BUILDS:
                 break
             rendered = rendered_windows(templates, answer["to_build"])
@@ -388,7 +406,7 @@ class RecordLedger(LedgerOperator):
                     for window, fields in rendered
                 ]
             )
-        return answer, timezone
+        return answer, config.timezone
 
     def _warn_of_twins(
         self, templates: RecordTemplates, rendered: list[tuple[Record, dict[str, Any]]]
@@ -398,24 +416,34 @@ class RecordLedger(LedgerOperator):
         windows, fields = zip(*rendered, strict=True)
         warn_of_twins(self, templates, windows, fields)
 
-    def _without_known_names(self, config: dict[str, Any]) -> dict[str, Any]:
-        """Leaves out keys that the ledger does not read, once it has been asked about them.
+    def _config_sent(self, final_config: object, outcome: dict[str, object]) -> _SentConfig:
+        """Returns what is sent of a config, and what the runner itself needs of it.
 
-        The server looks for misspelt keys among them and warns: that is worth milliseconds once,
-        and not in every pass.
+        Leaves out keys that the ledger does not read, once it has been asked about them: the server
+        looks for misspelt keys among them and warns. That is worth milliseconds once, and not in
+        every pass.
+
+        :raises InvalidConfig: naming every key that JSON cannot carry, or every wrong template.
         """
-        ignored = frozenset(config).difference(KNOWN_KEYS)
-        if ignored not in self._warned_of:
-            self._warned_of.add(ignored)
-            return config
-        return {key: value for key, value in config.items() if key not in ignored}
+        sent = _sent_before(final_config, self._warned_of)
+        if sent is not None:
+            outcome["pipeline_id"] = sent.pipeline_id
+            return sent
+        config = config_to_send(final_config)
+        outcome["pipeline_id"] = pipeline_id_of(config)
+        templates = record_templates(config)
+        ignored = frozenset(config).difference(_KNOWN_KEYS)
+        if ignored in self._warned_of:
+            config = {key: value for key, value in config.items() if key not in ignored}
+        self._warned_of.add(ignored)
+        return _as_sent(config, templates)
 
     def _end_claim(
         self, name: str, statement: str, pipeline_id: str, claim_token: int, *more: object
     ) -> None:
         with logs.timed(name, pipeline_id=pipeline_id, claim_token=claim_token):
             claim = pipeline_id, claim_token_of(claim_token)
-            self._one_row(
+            self._value(
                 name,
                 statement,
                 (*claim, *more),
@@ -433,6 +461,62 @@ class RecordLedger(LedgerOperator):
             self.leases.passed(record, sent)
         logs.passed(outcome, answer["verdict"], answer["reason"], record)
         return PassResult(answer["exit_dag"], answer["verdict"], answer["reason"], record)
+
+
+def _read(answered: bytes) -> dict[str, Any]:
+    """Returns an answer, which nobody changes: that of a call that exits is kept."""
+    kept = _exits.get(answered)
+    if kept is not None:
+        return kept
+    answer: dict[str, Any] = _ANSWERS.raw_decode(answered.decode())[0]
+    if answer["exit_dag"] and not answer["to_build"]:
+        if len(_exits) >= _MOST_EXITS:
+            _exits.clear()
+        _exits[answered] = answer
+    return answer
+
+
+@dataclass(frozen=True)
+class _SentConfig:
+    """A config as JSON text, and what the runner itself needs of it."""
+
+    json: str
+    pipeline_id: Any
+    timezone: Any
+    templates: RecordTemplates | None
+
+
+def _as_sent(config: dict[str, Any], templates: RecordTemplates | None) -> _SentConfig:
+    return _SentConfig(to_json(config), pipeline_id_of(config), config.get("timezone"), templates)
+
+
+def _sent_before(config: object, warned_of: set[frozenset[str]]) -> _SentConfig | None:
+    """Returns what is sent for a config with keys that the ledger has been asked about.
+
+    None when that has to be worked out. Configs whose marshalled bytes are equal are equal in every
+    type and value, and in their order: True is not 1 there, as it is to `==`. What can be changed
+    is not kept: only bytes are, and nothing of the keys that are not sent.
+    """
+    if type(config) is not dict:
+        return None
+    if not config.keys() <= _KNOWN_KEYS:
+        ignored = config.keys() - _KNOWN_KEYS
+        if ignored not in warned_of:
+            return None
+        config = {key: value for key, value in config.items() if key not in ignored}
+    elif _NONE_IGNORED not in warned_of:
+        return None
+    try:
+        # Version 0 notes nothing but types and values: equal configs have equal bytes.
+        return _sent_of_bytes(marshal.dumps(config, 0))
+    except (ValueError, InvalidConfig):
+        return None  # it holds more than plain values, or is wrong: the whole way says what
+
+
+@lru_cache(maxsize=64)
+def _sent_of_bytes(marshalled: bytes) -> _SentConfig:
+    config = config_to_send(marshal.loads(marshalled))  # noqa: S302 - of this process
+    return _as_sent(config, record_templates(config))
 
 
 def rendered_windows(

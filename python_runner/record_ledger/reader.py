@@ -12,13 +12,12 @@ from . import logs, statements
 from .connection import LONGEST_OPERATION, RetryPolicy, Session
 from .errors import InvalidArgument
 from .records import Record, parsed_time, record_from_json, row_from_view
+from .waiting import Connection
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
-
-    from .waiting import Connection
 
 Row = tuple[Any, ...]
 # A time without an offset is the pipeline's local time, a date its first instant; text is ISO 8601.
@@ -36,10 +35,17 @@ class LedgerReader:
     clock that it was cut with. What could be two instants, or two windows, is InvalidArgument.
     """
 
-    def __init__(self, conninfo: str | None = None, *, retry: RetryPolicy | None = None) -> None:
+    def __init__(
+        self,
+        conninfo: str | None = None,
+        *,
+        retry: RetryPolicy | None = None,
+        prepare: bool | None = None,
+    ) -> None:
         self._conninfo = conninfo
         self._retry = retry
-        self._session = Session(conninfo, retry)
+        self._prepare = prepare
+        self._session = Session(conninfo, retry, prepare=prepare)
 
     def __enter__(self) -> Self:
         return self
@@ -59,7 +65,7 @@ class LedgerReader:
     def __reduce__(self) -> tuple[Any, ...]:
         # The connection stays here. The connection string goes along, with a password in it: a
         # worker of multiprocessing has to connect as this one does.
-        return _opened, (type(self), self._conninfo, self._retry)
+        return _opened, (type(self), self._conninfo, self._retry, self._prepare)
 
     @property
     def conninfo(self) -> str | None:
@@ -321,6 +327,20 @@ class LedgerReader:
             name, work, may_run_twice=may_run_twice, until=until, longest=longest
         )
 
+    def _value(
+        self,
+        name: str,
+        statement: str,
+        parameters: Row,
+        *,
+        until: float | None = None,
+        longest: float = LONGEST_OPERATION,
+    ) -> bytes | None:
+        """Returns the one value that a call of the hot path answers, as the server sent it."""
+        return self._session.run(
+            name, Connection.value, statement, parameters, until=until, longest=longest
+        )
+
     def _rows(
         self,
         name: str,
@@ -343,9 +363,12 @@ class LedgerReader:
 
 
 def _opened(
-    kind: type[LedgerReader], conninfo: str | None, retry: RetryPolicy | None
+    kind: type[LedgerReader],
+    conninfo: str | None,
+    retry: RetryPolicy | None,
+    prepare: bool | None = None,
 ) -> LedgerReader:
-    return kind(conninfo, retry=retry)
+    return kind(conninfo, retry=retry, prepare=prepare)
 
 
 # What the driver raises for a value of PostgreSQL that Python has none for: an instant after the

@@ -70,6 +70,8 @@ def record_from_json(data: Mapping[str, Any], timezone: str | None) -> Record:
     return record
 
 
+# A record has the same times again and again, and so has the next one: a window's end is a start.
+@lru_cache(maxsize=1024)
 def local_time(text: str, timezone: str | None) -> pendulum.DateTime:
     """Returns the instant that `text` names, at the wall clock and offset that `text` states.
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from . import logs, statements
+from .hot import HotCalls, Preparing
 from .server_errors import NoAnswer, TookTooLong
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
 
 # After so many seconds without an answer, and then every so many, a second connection looks.
 FIRST_LOOK = 5.0
@@ -31,18 +32,28 @@ class Connection(psycopg.Connection[Any]):
 
     `on_silence` is called about every tenth of a second in which nothing comes; what it raises
     ends the call. `asks_read_committed` has `ask` name the isolation level. `is_unconfirmed` says
-    that something was committed on this server alone, where a standby had to confirm it.
+    that something was committed on this server alone, where a standby had to confirm it. What
+    `preparing` says of statements counts when `value` is first called.
     """
 
     on_silence: Callable[[], None] | None = None
     asks_read_committed = False
     is_unconfirmed = False
+    preparing: Preparing | None = None
+    _hot: HotCalls | None = None
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **options: Any) -> Any:
         """Consumes a generator of the driver's, as the driver does."""
         if self.on_silence is None:
             return super().wait(gen, *args, **options)
         return super().wait(_watched(gen, self.on_silence), *args, **options)
+
+    def value(self, statement: str, parameters: Sequence[Any]) -> bytes | None:
+        """Returns the one value that a statement of the hot path answers: see `HotCalls.value`."""
+        hot = self._hot
+        if hot is None:
+            hot = self._hot = HotCalls(self.preparing or Preparing(wanted=False))
+        return hot.value(self, statement, parameters)
 
     def ask(self, statement: str, parameters: Any = None, **options: Any) -> psycopg.Cursor[Any]:
         """Returns the cursor of a statement in a READ COMMITTED transaction; its answer is binary.

@@ -2,9 +2,9 @@
 -- Registers the config, stores the due windows, collects expired leases and passes the oldest valid record to the run.
 -- A config with templates is answered with to_build until the caller has rendered them and sends them back as built.
 -- Most calls are alike: a config in force that asks for nothing special, and nothing open but records that wait in
--- order. What such a call costs is the statements, look-ups and expressions that a session sets up for it, so all of it
--- is said here once more in the fewest: first_look tells that the first waiting record comes next. Whatever is otherwise
--- goes the long way, through register_config, store_windows and pass_record.
+-- order. Such a call costs what a session sets up for it: statements, look-ups, expressions. So it is made of the fewest
+-- here: first_look tells that the first waiting record comes next. Whatever is otherwise goes the long way, through
+-- register_config, store_windows and pass_record.
 -- Called by: store_new_and_pass_valid_record of the runner.
 -- Rules: first_look, is_stable, next_window; is_same_config, configured, next_answer.
 create or replace function record_ledger.store_new_and_pass_valid_record(
@@ -147,8 +147,8 @@ begin
             f.waiting := record_ledger.first_waiting(s.pipeline_id, f.waiting_mark);
         end if;
         if f.waiting[2] > v_horizon then
-            -- When the first one has not settled, no later one has, and none is due: an idle pipeline may be asked every
-            -- minute, and that costs no write.
+            -- When the first one has not settled, no later one has, and none is due. An idle pipeline may be asked
+            -- every minute, and that costs no write.
             exit usual when f.waiting[1] < s.zone_since;
             exit_dag := true;
             verdict := 'UNSTABLE';
@@ -175,8 +175,8 @@ begin
             reason := record_ledger.no_records_reason(p, v_next_start, v_now);
             return;
         end if;
-        -- What the look has found stands where nobody has had the lock since. Operations change the pipeline's row. And a
-        -- pass takes the first waiting record from here, unless what was in progress has ended, and it came first.
+        -- What the look has found stands where nobody has had the lock since. Operations change the pipeline's row. And
+        -- a pass takes the first waiting record from here, unless one in progress has ended, and that came first.
         perform
         from record_ledger.pipeline as q
         where q.pipeline_id = p.pipeline_id and q.xmin = s.row_version

@@ -11,8 +11,9 @@ as $$
 #variable_conflict use_column
 declare
     v_lost record;
-    v_lanes constant text[] := array['failed', 'historical', 'retry', 'retryh', 'returned', 'waiting']
-        || array(
+    v_lanes constant text[] := array[
+        'failed', 'historical', 'retry', 'retryh', 'returned', 'waiting'
+    ] || array(
         select l.lane from record_ledger.incomplete_lanes(p.pipeline_id) as l (lane)
     );
 begin

@@ -1,4 +1,4 @@
--- record_ledger.first_look: what a pass looks at before anything else; no row for a pipeline that has passed nothing yet.
+-- record_ledger.first_look: what a pass looks at before anything else; no row where nothing was passed yet.
 -- The newest claim with the marks that hold from now on, the record that the run is bound to, the first record that
 -- waits in order, and the first of the other lanes. Where there is none of these, that record comes next.
 -- A table of one row, which PostgreSQL takes into the statement around it.

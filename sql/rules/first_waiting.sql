@@ -1,4 +1,5 @@
--- record_ledger.first_waiting: the bounds of the first record of a pipeline's lane 'waiting'; null when there is none.
+-- record_ledger.first_waiting: the bounds of the first record in a pipeline's lane 'waiting'.
+-- Null when there is none.
 -- Read by: next_answer, store_new_and_pass_valid_record.
 -- Rules: none.
 create or replace function record_ledger.first_waiting(

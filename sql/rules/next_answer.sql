@@ -1,8 +1,9 @@
 -- record_ledger.next_answer: what a pass would answer to a run at an instant, without passing anything.
 -- READY with the record's window, or why there is none; the routines that pass and the views ask here, so they agree.
--- Where the first look finds no record outside the lanes 'waiting' and 'active', the first waiting one comes next.
+-- Where the first look finds none outside the lanes 'waiting' and 'active', the first waiting record comes next.
 -- Read by: pass_record, pass_valid_record, store_new_and_pass_valid_record, batch_to_build, pipeline_answer.
--- Rules: first_look, first_waiting, is_stable, lost_before, earliest_open, next_candidate, deciding_record, record_verdict.
+-- Rules: first_look, first_waiting, is_stable, lost_before, earliest_open, next_candidate, deciding_record,
+-- record_verdict.
 create or replace function record_ledger.next_answer(
     p record_ledger.pipeline,
     run_id text,
@@ -24,7 +25,7 @@ create or replace function record_ledger.next_answer(
     out first_active timestamptz,
     -- Of the pipeline's newest claim: the next one's is greater.
     out newest_token bigint,
-    -- What the claim notes when this answer is passed, as first_look says; a lease_mark only where some are in progress.
+    -- What the claim notes when this answer is passed, as first_look says; a lease_mark where some are in progress.
     out waiting_mark timestamptz,
     out historical_mark timestamptz,
     out returned_mark timestamptz,

@@ -1,7 +1,7 @@
 -- record_ledger.oldest_due: the oldest record of a lane that waits for no instant any more; null when there is none.
--- Among records that wait for one, those that are due are read by the index of ends: up to fifty, whatever their number.
--- Where more are due than that, it is the oldest of the first fifty of the lane if any of these is due, else the oldest
--- of the fifty whose wait ended first. So a pass costs the same after an outage in which a million records failed.
+-- Among those that wait for one, what is due is read by the index of ends: up to fifty, whatever their number. Where
+-- more are, it is the oldest of the first fifty of the lane if any of these is due, else the oldest of the fifty whose
+-- wait ended first. So a pass costs the same after an outage in which a million records failed.
 -- Read by: next_candidate.
 -- Rules: lane: only in 'retry' and 'retryh', and among the incomplete ones, is there a retry_at.
 create or replace function record_ledger.oldest_due(

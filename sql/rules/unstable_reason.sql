@@ -1,4 +1,5 @@
 -- record_ledger.unstable_reason: the sentence for a window whose data has not settled, in the time zone in force.
+-- The caller has set it to that of the window. PostgreSQL takes this expression into the one around it.
 -- Read by: record_verdict, store_new_and_pass_valid_record.
 -- Rules: iso_time. Names are qualified (README.md, Names).
 create or replace function record_ledger.unstable_reason(

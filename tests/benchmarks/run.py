@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.benchmarks import (
     bulk,
+    client,
     due_window,
     growth,
     held_snapshot,
@@ -39,7 +40,8 @@ from tests.support.server import Server
 # Areas that need no server, or have one of their own.
 _OWN = ("instructions",)
 AREAS = (
-    *_OWN, "speed", "due_window", "growth", "lanes", "held_snapshot", "bulk", "starts", "moving",
+    *_OWN, "speed", "client", "due_window", "growth", "lanes", "held_snapshot", "bulk", "starts",
+    "moving",
 )  # fmt: skip
 
 
@@ -50,6 +52,8 @@ def run(areas: list[str], server: Server, report: Report, *, quick: bool, long: 
         if "speed" in areas:
             levels, rounds = ((1, 4), 3) if quick else (speed.LEVELS, speed.ROUNDS)
             speed.measure(server, environments, report, levels, rounds)
+        if "client" in areas:
+            client.measure(server, report, 3 if quick else client.ROUNDS)
         if "due_window" in areas:
             due_window.measure(server, environments, report, 1 if quick else due_window.ROUNDS)
         if "growth" in areas:

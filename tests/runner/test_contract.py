@@ -11,7 +11,6 @@ import sys
 import uuid
 
 import pendulum
-import psycopg
 import pytest
 
 import record_ledger
@@ -26,6 +25,8 @@ from record_ledger import (
     UnknownPipeline,
     store_new_and_pass_valid_record,
 )
+from tests.reliability.support import socket_of
+from tests.support.held_network import HeldNetwork
 
 HANDOFF = {
     "timezone": "America/Los_Angeles",
@@ -251,19 +252,16 @@ def test_a_runner_can_do_the_whole_cycle_and_read_every_view(role_dsn, runner, c
         assert member.record_events("your_pipeline")
 
 
-def test_a_config_without_templates_takes_one_statement(runner, clock, monkeypatch):
+def test_a_config_without_templates_takes_one_round_trip(ledger_dsn, clock):
     clock.set("2026-11-22T20:00:00Z")
-    statements = []
-    execute = psycopg.Connection.execute
-
-    def counted(connection, statement, *rest, **options):
-        statements.append(statement)
-        return execute(connection, statement, *rest, **options)
-
-    monkeypatch.setattr(psycopg.Connection, "execute", counted)
-    assert store_new_and_pass_valid_record(HANDOFF, ledger=runner)["record"] is not None
-
-    assert len(statements) == 1
+    with (
+        HeldNetwork(socket_of(ledger_dsn)) as network,
+        RecordLedger(network.conninfo(ledger_dsn)) as runner,
+    ):
+        runner.pipelines()
+        before = network.round_trips
+        assert store_new_and_pass_valid_record(HANDOFF, ledger=runner)["record"] is not None
+        assert network.round_trips == before + 1
 
 
 def test_the_connection_is_named_so_that_administrators_can_tell(runner, ledger):

@@ -12,6 +12,7 @@ from record_ledger import InvalidArgument, RecordLedger
 from record_ledger.connection import connect
 from record_ledger.deploy import deploy
 from record_ledger.doctor import examine
+from record_ledger.hot import PREPARE_AFTER
 from tests.reliability.support import socket_of
 from tests.reliability.tools import Bouncer, find_bouncer
 from tests.runner.exec_support import until
@@ -127,6 +128,27 @@ def test_it_works_through_a_pooler_in_transaction_mode(pooled, own_server, confi
                 "show", lambda c: c.execute("show transaction_isolation").fetchone()[0]
             )
             assert found == level
+
+
+@pytest.mark.slow
+@pytest.mark.own_server
+@pytest.mark.parametrize(("prepare", "lost"), [(None, 0), (True, 1)])
+def test_a_pooler_may_hand_a_session_on_to_another_server(
+    pooled, own_server, config, caplog, prepare, lost
+):
+    orders = config("orders")
+    with RecordLedger(pooled.dsn, prepare=prepare) as runner:
+        passed = runner.store_new_and_pass_valid_record(orders, "run-1")
+        # Whoever is in a transaction has one server; the next call gets another, and then another.
+        holders = [psycopg.connect(pooled.dsn) for _ in range(3)]
+        for holder in holders:
+            holder.execute("select 1")
+            for _ in range(PREPARE_AFTER + 2):
+                again = runner.store_new_and_pass_valid_record(orders, "run-1")
+                assert again.verdict == passed.verdict == "READY"
+        for holder in holders:
+            holder.close()
+    assert caplog.text.count("event=unprepared") == lost
 
 
 @pytest.mark.own_server

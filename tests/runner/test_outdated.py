@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
@@ -136,7 +137,9 @@ def test_a_call_that_is_asked_for_more_and_more_ends(runner, config, monkeypatch
     asked["to_build"] = [window]
     calls = []
     monkeypatch.setattr(
-        runner, "_one_row", lambda *given, **options: calls.append(given) or (asked,)
+        runner,
+        "_value",
+        lambda *given, **options: calls.append(given) or json.dumps(asked).encode(),
     )
 
     answer = runner.store_new_and_pass_valid_record(config("orders", fields={"path": PATH}))

@@ -46,6 +46,10 @@ class HeldNetwork:
             conninfo, host="127.0.0.1", port=port, sslmode="disable", gssencmode="disable"
         )
 
+    def answered(self, data: bytes) -> bytes:
+        """Returns what a client gets for that part of the server's answers."""
+        return data
+
     def hold(self) -> None:
         """Lets nothing more through on the connections that are open now."""
         for connection in self._open:
@@ -76,6 +80,15 @@ class HeldNetwork:
                     return
                 self.round_trips += self._asked and not asks
                 self._asked = asks
-                target.sendall(data)
+                target.sendall(data if asks else self.answered(data))
             if not held.is_set():
                 target.shutdown(socket.SHUT_RDWR)
+
+
+class FakePooler(HeldNetwork):
+    """Announces another process id than the server's own, as poolers do; no pooler else."""
+
+    def answered(self, data: bytes) -> bytes:
+        """Changes the pid in the message BackendKeyData: its type, its length 12, pid, secret."""
+        start, found, rest = data.partition(b"K\x00\x00\x00\x0c")
+        return start + found + bytes(byte ^ 0x55 for byte in rest[:4]) + rest[4:] if found else data
