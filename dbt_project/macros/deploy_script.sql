@@ -2172,7 +2172,7 @@ $$;
 -- A change names its event (last_event); the status that follows is written here, the event appended, and whatever the
 -- diagram in README.md does not show is refused (RL003), or RL007 where it is the counts that keep it from completion.
 -- Called by: the trigger of the same name on record.
--- Rules: the one list of legal changes is here, but for what check_kept_columns keeps; check_counts.
+-- Rules: the one list of legal changes is here, but for what check_kept_columns keeps; check_counts, void_marks.
 create or replace function record_ledger.check_record_change()
 returns trigger
 language plpgsql
@@ -2394,6 +2394,15 @@ begin
         new.retry_at
     );
     new.open_pipeline_id := case when new.lane is not null then new.pipeline_id end;
+    -- Claims note where lanes begin and before which instant no lease ends. What ends a claim keeps that true.
+    if (
+        new.lane is distinct from old.lane and old.lane is distinct from 'active'
+        and new.lane in ('historical', 'retry', 'retryh', 'returned', 'waiting')
+        or new.lease_expires_at < old.lease_expires_at
+    ) and current_setting('record_ledger.voids_marks', true) is distinct from 'on'
+    then
+        perform record_ledger.void_marks(new.pipeline_id);
+    end if;
     if not v_is_event then
         return new;
     end if;
@@ -8014,7 +8023,7 @@ comment on function record_ledger.build_record(
 -- One that is current stays as it is: it is built once for each change of the fields, even when something is missing
 -- then. What is in progress, failed or finished is left alone.
 -- Called by: store_new_records.
--- Rules: built_windows, build_record, void_marks.
+-- Rules: built_windows, build_record.
 create or replace function record_ledger.build_records(
     p record_ledger.pipeline, built jsonb, as_of timestamptz
 )
@@ -8036,7 +8045,6 @@ begin
     loop
         perform record_ledger.build_record(p, v_window.window_start_time, v_window.fields, as_of);
     end loop;
-    perform record_ledger.void_marks(p.pipeline_id);
 end
 $$;
 comment on function record_ledger.build_records(record_ledger.pipeline, jsonb, timestamptz) is
@@ -8707,7 +8715,7 @@ comment on function record_ledger.expire_leases(text, timestamptz, timestamptz, 
 -- Returns that instant; RL004 unless the claim token is current, and that of the window when one is named. A cancelled
 -- claim is extended as well: no second run begins beside one that still writes. Appends no event.
 -- Called by: runs that work for long.
--- Rules: check_owner_of, void_marks.
+-- Rules: check_owner_of.
 create or replace function record_ledger.extend_lease(
     pipeline_id text, claim_token bigint, window_start_time timestamptz default null
 )
@@ -8737,9 +8745,9 @@ begin
     join record_ledger.pipeline as p on p.pipeline_id = c.pipeline_id
     where c.pipeline_id = extend_lease.pipeline_id and c.claim_token = extend_lease.claim_token;
     if v_is_shorter then
-        -- The config gives less time now. Passes know before which instant no lease ends, and that is not so any more.
+        -- The config gives less time now, and check_record_change voids the marks of the pipeline: its row is locked
+        -- first, as by everyone else.
         perform record_ledger.lock_pipeline(extend_lease.pipeline_id);
-        perform record_ledger.void_marks(extend_lease.pipeline_id);
         v_now := record_ledger.clock();
     end if;
     -- A pass may be collecting this very lease: whoever comes second sees what the first one left.
@@ -10384,6 +10392,8 @@ create or replace function record_ledger.reopen_range(
 )
 returns integer
 language plpgsql
+-- Once for all of them, below: check_record_change would do it for each.
+set record_ledger.voids_marks = 'on'
 as $$
 declare
     v_changed integer;
@@ -10592,7 +10602,7 @@ comment on function record_ledger.set_pipeline_owner(text, text) is
 -- Registers the config, stores the due windows, collects expired leases and passes the oldest valid record to the run.
 -- A config with templates is answered with to_build until the caller has rendered them and sends them back as built.
 -- Most calls are alike: a config in force that asks for nothing special, and nothing open but records that wait in
--- order. Such a call costs what a session sets up for it: statements, look-ups, expressions. So it is made of the fewest
+-- order. Such a call costs what a session sets up for it: statements, look-ups, expressions. It is made of the fewest
 -- here: first_look tells that the first waiting record comes next. Whatever is otherwise goes the long way, through
 -- register_config, store_windows and pass_record.
 -- Called by: store_new_and_pass_valid_record of the runner.
@@ -11252,21 +11262,30 @@ $$;
 comment on function record_ledger.suggest_x_time_back(text, numeric) is
 'The shortest measured x_time_back that misses no more than a share of the rows, from how many windows, and why: (x_time_back, missed_share, window_count, reason).';
 -- record_ledger.void_marks: what the claims of a pipeline note of its lanes and leases does not hold any more.
--- An operation has brought records into lanes or taken them out, or a lease ends earlier: the next pass looks from the
--- beginning, and notes it anew. A pass that looked before it had the pipeline's lock sees that the row has changed.
--- Called by: reopen_range, waive_records, backfill_records, build_records, extend_lease, under the pipeline's lock.
--- Rules: next_answer says when the marks of a claim hold.
+-- Records have come to lanes other than by the end of a claim, or a lease ends earlier than it did: the next pass looks
+-- from the beginning, and notes it anew. A pass that looked before it had the lock sees that the row has changed.
+-- Called by: check_record_change, whoever makes such a change; backfill_records, which inserts.
+-- Rules: first_look says when the marks of a claim hold.
 create or replace function record_ledger.void_marks(pipeline_id text)
 returns void
-language sql
+language plpgsql
 as $$
+#variable_conflict use_column
+begin
+    -- In a statement of its own: the next one sees the claim of a pass that was waited for.
+    perform
+    from record_ledger.pipeline as p
+    where p.pipeline_id = void_marks.pipeline_id
+    for no key update;
+    -- Even when the token is the same: by its row a pass that has looked already sees that something has changed.
     update record_ledger.pipeline as p
     set marks_void_at = (
         select max(c.claim_token)
         from record_ledger.claim as c
         where c.pipeline_id = void_marks.pipeline_id
     )
-    where p.pipeline_id = void_marks.pipeline_id
+    where p.pipeline_id = void_marks.pipeline_id;
+end
 $$;
 comment on function record_ledger.void_marks(text) is
 'Private. Says that what the claims of a pipeline note of its lanes and leases does not hold any more.';
@@ -11390,7 +11409,7 @@ comment on function record_ledger.waive_lost_records(
 -- record_ledger.waive_records: marks the pending and failed records of a range WAIVED: no run is needed for them.
 -- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed.
 -- Called by: operators, through the runner's command waive, the dbt macro of the same name, or psql.
--- Rules: status_after, is_in_range, void_marks; check_record_change guards the change.
+-- Rules: status_after, is_in_range; check_record_change guards the change.
 create or replace function record_ledger.waive_records(
     pipeline_id text, from_time timestamptz, to_time timestamptz, reason text
 )
@@ -11427,7 +11446,6 @@ begin
             record_ledger.is_lost(r.window_end_time, p.source_retention, v_now)
         ) is not null;
     get diagnostics v_changed = row_count;
-    perform record_ledger.void_marks(p.pipeline_id);
     return v_changed;
 end
 $$;

@@ -2,7 +2,7 @@
 -- One that is current stays as it is: it is built once for each change of the fields, even when something is missing
 -- then. What is in progress, failed or finished is left alone.
 -- Called by: store_new_records.
--- Rules: built_windows, build_record, void_marks.
+-- Rules: built_windows, build_record.
 create or replace function record_ledger.build_records(
     p record_ledger.pipeline, built jsonb, as_of timestamptz
 )
@@ -24,7 +24,6 @@ begin
     loop
         perform record_ledger.build_record(p, v_window.window_start_time, v_window.fields, as_of);
     end loop;
-    perform record_ledger.void_marks(p.pipeline_id);
 end
 $$;
 comment on function record_ledger.build_records(record_ledger.pipeline, jsonb, timestamptz) is

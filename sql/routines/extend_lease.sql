@@ -2,7 +2,7 @@
 -- Returns that instant; RL004 unless the claim token is current, and that of the window when one is named. A cancelled
 -- claim is extended as well: no second run begins beside one that still writes. Appends no event.
 -- Called by: runs that work for long.
--- Rules: check_owner_of, void_marks.
+-- Rules: check_owner_of.
 create or replace function record_ledger.extend_lease(
     pipeline_id text, claim_token bigint, window_start_time timestamptz default null
 )
@@ -32,9 +32,9 @@ begin
     join record_ledger.pipeline as p on p.pipeline_id = c.pipeline_id
     where c.pipeline_id = extend_lease.pipeline_id and c.claim_token = extend_lease.claim_token;
     if v_is_shorter then
-        -- The config gives less time now. Passes know before which instant no lease ends, and that is not so any more.
+        -- The config gives less time now, and check_record_change voids the marks of the pipeline: its row is locked
+        -- first, as by everyone else.
         perform record_ledger.lock_pipeline(extend_lease.pipeline_id);
-        perform record_ledger.void_marks(extend_lease.pipeline_id);
         v_now := record_ledger.clock();
     end if;
     -- A pass may be collecting this very lease: whoever comes second sees what the first one left.

@@ -11,6 +11,8 @@ create or replace function record_ledger.reopen_range(
 )
 returns integer
 language plpgsql
+-- Once for all of them, below: check_record_change would do it for each.
+set record_ledger.voids_marks = 'on'
 as $$
 declare
     v_changed integer;

@@ -2,7 +2,7 @@
 -- Registers the config, stores the due windows, collects expired leases and passes the oldest valid record to the run.
 -- A config with templates is answered with to_build until the caller has rendered them and sends them back as built.
 -- Most calls are alike: a config in force that asks for nothing special, and nothing open but records that wait in
--- order. Such a call costs what a session sets up for it: statements, look-ups, expressions. So it is made of the fewest
+-- order. Such a call costs what a session sets up for it: statements, look-ups, expressions. It is made of the fewest
 -- here: first_look tells that the first waiting record comes next. Whatever is otherwise goes the long way, through
 -- register_config, store_windows and pass_record.
 -- Called by: store_new_and_pass_valid_record of the runner.

@@ -1,7 +1,7 @@
 -- record_ledger.waive_records: marks the pending and failed records of a range WAIVED: no run is needed for them.
 -- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed.
 -- Called by: operators, through the runner's command waive, the dbt macro of the same name, or psql.
--- Rules: status_after, is_in_range, void_marks; check_record_change guards the change.
+-- Rules: status_after, is_in_range; check_record_change guards the change.
 create or replace function record_ledger.waive_records(
     pipeline_id text, from_time timestamptz, to_time timestamptz, reason text
 )
@@ -38,7 +38,6 @@ begin
             record_ledger.is_lost(r.window_end_time, p.source_retention, v_now)
         ) is not null;
     get diagnostics v_changed = row_count;
-    perform record_ledger.void_marks(p.pipeline_id);
     return v_changed;
 end
 $$;

@@ -2,7 +2,7 @@
 -- A change names its event (last_event); the status that follows is written here, the event appended, and whatever the
 -- diagram in README.md does not show is refused (RL003), or RL007 where it is the counts that keep it from completion.
 -- Called by: the trigger of the same name on record.
--- Rules: the one list of legal changes is here, but for what check_kept_columns keeps; check_counts.
+-- Rules: the one list of legal changes is here, but for what check_kept_columns keeps; check_counts, void_marks.
 create or replace function record_ledger.check_record_change()
 returns trigger
 language plpgsql
@@ -224,6 +224,15 @@ begin
         new.retry_at
     );
     new.open_pipeline_id := case when new.lane is not null then new.pipeline_id end;
+    -- Claims note where lanes begin and before which instant no lease ends. What ends a claim keeps that true.
+    if (
+        new.lane is distinct from old.lane and old.lane is distinct from 'active'
+        and new.lane in ('historical', 'retry', 'retryh', 'returned', 'waiting')
+        or new.lease_expires_at < old.lease_expires_at
+    ) and current_setting('record_ledger.voids_marks', true) is distinct from 'on'
+    then
+        perform record_ledger.void_marks(new.pipeline_id);
+    end if;
     if not v_is_event then
         return new;
     end if;
