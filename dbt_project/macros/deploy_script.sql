@@ -3610,7 +3610,7 @@ comment on function record_ledger.is_lost(timestamptz, interval, timestamptz) is
 'Whether a window''s source data is gone: window_end_time + source_retention is not after as_of.';
 -- record_ledger.is_run_id: can a run of this name be bound to a record?
 -- A text of 1 to 1024 bytes that is not blank; null too, and it binds nothing.
--- Read by: pass_valid_record, store_new_and_pass_valid_record.
+-- Read by: pass_valid_record, complete_and_pass, store_new_and_pass_valid_record.
 -- Rules: none.
 create or replace function record_ledger.is_run_id(run_id text)
 returns boolean
@@ -7509,7 +7509,7 @@ comment on function record_ledger.check_backfill(record_ledger.pipeline, timesta
 'Private. Raises RL005 unless records can be added from an instant on; returns where the first stored window starts.';
 -- record_ledger.check_detail: raises RL005 unless a detail can be kept and read.
 -- 64 KiB at most: it is kept in the history for good, and every reader of the history reads it.
--- Called by: complete_record, observe_record.
+-- Called by: complete_record, complete_and_pass, observe_record.
 -- Rules: json_problem.
 create or replace function record_ledger.check_detail(detail jsonb)
 returns void
@@ -7722,6 +7722,59 @@ comment on function record_ledger.collect_expired_leases(
     record_ledger.pipeline, timestamptz, timestamptz
 ) is
 'Private. Takes back the records of a locked pipeline whose lease has run out.';
+-- record_ledger.complete_and_pass: completes a passed record and passes the next one, in one statement and one commit.
+-- Ends the claim as complete_record does, then passes as pass_valid_record does, to run_id: a new one, because a run
+-- keeps its record for good. It stores no windows and renders nothing: the caller's next full call does.
+-- Safe to repeat with the same run_id: the completion is confirmed, and the run gets the record that it is bound to.
+-- Without the current token (RL004), or where the counts do not agree (RL007), nothing is done.
+-- exit_dag true: the record is completed, and none was passed; the verdict says why.
+-- Called by: runs that process one record after another; the runner's drain, exec --drain.
+-- Rules: end_claim, pass_record, check_detail.
+create or replace function record_ledger.complete_and_pass(
+    pipeline_id text,
+    claim_token bigint,
+    run_id text,
+    detail jsonb default '{}',
+    window_start_time timestamptz default null,
+    out exit_dag boolean,
+    out verdict text,
+    out reason text,
+    out record jsonb
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+#variable_conflict use_variable
+declare
+    p record_ledger.pipeline;
+    v_answer record;
+begin
+    if not (record_ledger.is_safe_to_write() and record_ledger.is_run_id(run_id)) then
+        perform record_ledger.refuse_call(run_id);
+    end if;
+    if detail <> '{}' then
+        perform record_ledger.check_detail(detail);
+    end if;
+    -- The pipeline first and then the record, as every pass locks them: two sessions could otherwise wait for each
+    -- other, one with the record that it has completed, the other with the pipeline in which it collects that record.
+    p := record_ledger.lock_pipeline(pipeline_id);
+    perform record_ledger.end_claim(
+        pipeline_id, claim_token, window_start_time, 'completed', coalesce(detail, '{}')
+    );
+    v_answer := record_ledger.pass_record(p, run_id, record_ledger.clock(), '[]');
+    exit_dag := v_answer.exit_dag;
+    verdict := v_answer.verdict;
+    reason := v_answer.reason;
+    record := v_answer.record;
+end
+$$;
+comment on function record_ledger.complete_and_pass(text, bigint, text, jsonb, timestamptz) is
+'Completes a passed record and passes the next one to a run, in one commit: (exit_dag, verdict, reason, record). RL004 unless the claim token is current, RL007 unless its counts agree: nothing is done then. Stores and renders nothing.';
 -- record_ledger.complete_record: marks a passed record COMPLETED.
 -- Needs the current claim token (RL004 else), and when a window is named, that of the claim. Repeating it with the
 -- token that completed changes nothing.
@@ -8152,7 +8205,8 @@ comment on function record_ledger.is_day_sealed(text, date) is
 'Whether completed or waived windows cover a local day of a pipeline from its first to its last instant, archived ones included.';
 -- record_ledger.lock_pipeline: locks a pipeline's row for this transaction and returns it as it then is.
 -- In a statement of its own: whatever is read next sees all that was committed before the lock was granted.
--- Called by: store_new_records, pass_valid_record, pass_valid_records, archive_records, the operators' routines.
+-- Called by: store_new_records, pass_valid_record, pass_valid_records, complete_and_pass, archive_records, the operators'
+-- routines.
 -- Rules: check_owner.
 create or replace function record_ledger.lock_pipeline(pipeline_id text)
 returns record_ledger.pipeline
@@ -11888,6 +11942,7 @@ begin
         record_ledger.store_new_and_pass_valid_record(jsonb, text, jsonb),
         record_ledger.pass_valid_records(jsonb, text, integer, jsonb),
         record_ledger.complete_record(text, bigint, jsonb, timestamptz),
+        record_ledger.complete_and_pass(text, bigint, text, jsonb, timestamptz),
         record_ledger.fail_record(text, bigint, text, boolean, timestamptz),
         record_ledger.release_record(text, bigint, timestamptz, timestamptz),
         record_ledger.extend_lease(text, bigint, timestamptz),
@@ -11950,6 +12005,7 @@ begin
         'store_new_and_pass_valid_record(jsonb, text, jsonb)',
         'pass_valid_records(jsonb, text, integer, jsonb)',
         'complete_record(text, bigint, jsonb, timestamptz)',
+        'complete_and_pass(text, bigint, text, jsonb, timestamptz)',
         'fail_record(text, bigint, text, boolean, timestamptz)',
         'release_record(text, bigint, timestamptz, timestamptz)',
         'extend_lease(text, bigint, timestamptz)',
