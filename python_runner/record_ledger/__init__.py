@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     )
     from .ledger import RecordLedger
     from .processing import Processing
-    from .results import BatchResult, ClaimState, PassResult
+    from .results import BatchResult, ClaimState, Completion, PassResult
 
     __version__: str
 
@@ -54,6 +54,7 @@ __all__ = [
     "ClaimCancelled",
     "ClaimLost",
     "ClaimState",
+    "Completion",
     "CountsDisagree",
     "DeployRefused",
     "IllegalStateChange",
@@ -117,7 +118,7 @@ _MODULES = {
     ),
     "ledger": ("RecordLedger",),
     "processing": ("Processing",),
-    "results": ("BatchResult", "ClaimState", "PassResult"),
+    "results": ("BatchResult", "ClaimState", "Completion", "PassResult"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
