@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         release_record,
     )
     from .connection import RetryPolicy
+    from .drain import Drain
     from .errors import (
         ClaimCancelled,
         ClaimLost,
@@ -57,6 +58,7 @@ __all__ = [
     "Completion",
     "CountsDisagree",
     "DeployRefused",
+    "Drain",
     "IllegalStateChange",
     "InvalidArgument",
     "InvalidConfig",
@@ -94,6 +96,7 @@ _MODULES = {
         "release_record",
     ),
     "connection": ("RetryPolicy",),
+    "drain": ("Drain",),
     "errors": (
         "ClaimCancelled",
         "ClaimLost",

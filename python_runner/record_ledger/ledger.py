@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import uuid
+import weakref
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from . import logs, statements
@@ -19,6 +21,7 @@ from .config import (
     to_json,
 )
 from .details import detail_json
+from .drain import Drain
 from .errors import InvalidArgument, InvalidConfig
 from .leases import Leases
 from .operations import LedgerOperator
@@ -61,6 +64,7 @@ class RecordLedger(LedgerOperator):
         self._warned_of: set[frozenset[str]] = set()
         # Until when it is worth to try what ends a claim; shared with `another`.
         self.leases = Leases()
+        self._drains: weakref.WeakSet[Drain] = weakref.WeakSet()
 
     # ---------------------------------------------------------------- the cycle
     def store_new_and_pass_valid_record(
@@ -424,6 +428,34 @@ class RecordLedger(LedgerOperator):
         nothing to do.
         """
         return Processing(self, final_config, run_id)
+
+    def drain(
+        self,
+        final_config: Mapping[str, Any],
+        run_id: str | None = None,
+        *,
+        limit: int | None = None,
+    ) -> Drain:
+        """Works through the records of a pipeline, oldest first, with one commit for each.
+
+        `for work in ledger.drain(config):` and in it `with work as record:`; see `Drain`. It ends
+        when nothing is valid, or after `limit` records.
+
+        :raises InvalidArgument: when `limit` is not a number of records.
+        """
+        drain = Drain(self, final_config, run_id, limit=limit)
+        self._drains.add(drain)
+        return drain
+
+    def close(self) -> None:
+        """Ends its drains and closes the connection; a later call would open another.
+
+        :raises ClaimLost: when the claim on a record was lost that a drain had yet to complete.
+        """
+        with ExitStack() as stack:
+            stack.callback(super().close)
+            for drain in list(self._drains):
+                stack.callback(drain.close)
 
     def another(self, *, retry: RetryPolicy | None = None) -> RecordLedger:
         """Returns a ledger of the same database with a connection of its own, for a thread.
