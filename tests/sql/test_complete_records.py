@@ -14,6 +14,7 @@ from tests.sql.support import (
     archive,
     audit,
     complete,
+    complete_all,
     events,
     extend,
     fail,
@@ -25,7 +26,6 @@ from tests.sql.support import (
     refused,
     register,
     release,
-    rows,
     snapshot,
     store,
 )
@@ -65,16 +65,8 @@ def tokens_of(answers):
     return [answer.token for answer in answers]
 
 
-def parameters(tokens, details=None, windows=None, pipeline_id=PIPELINE):
-    if details is not None:
-        details = [None if detail is None else Jsonb(detail) for detail in details]
-    return [pipeline_id, tokens, details, windows]
-
-
-def complete_all(connection, tokens, details=None, windows=None, pipeline_id=PIPELINE):
-    """{token: (outcome, reason)}, in the order of the answer."""
-    found = rows(connection, CALL, parameters(tokens, details, windows, pipeline_id))
-    return {token: (outcome, reason) for token, outcome, reason in found}
+def parameters(tokens):
+    return [PIPELINE, tokens, None, None]
 
 
 def status(connection, answer):
