@@ -158,6 +158,8 @@ begin
         record_ledger.store_new_and_pass_valid_record(jsonb, text, jsonb),
         record_ledger.pass_valid_records(jsonb, text, integer, jsonb),
         record_ledger.complete_record(text, bigint, jsonb, timestamptz),
+        record_ledger.complete_and_pass(text, bigint, text, jsonb, timestamptz),
+        record_ledger.complete_records(text, bigint[], jsonb[], timestamptz[]),
         record_ledger.fail_record(text, bigint, text, boolean, timestamptz),
         record_ledger.release_record(text, bigint, timestamptz, timestamptz),
         record_ledger.extend_lease(text, bigint, timestamptz),

@@ -38,6 +38,8 @@ begin
         'store_new_and_pass_valid_record(jsonb, text, jsonb)',
         'pass_valid_records(jsonb, text, integer, jsonb)',
         'complete_record(text, bigint, jsonb, timestamptz)',
+        'complete_and_pass(text, bigint, text, jsonb, timestamptz)',
+        'complete_records(text, bigint[], jsonb[], timestamptz[])',
         'fail_record(text, bigint, text, boolean, timestamptz)',
         'release_record(text, bigint, timestamptz, timestamptz)',
         'extend_lease(text, bigint, timestamptz)',

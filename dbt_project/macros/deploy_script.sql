@@ -2458,7 +2458,7 @@ $$;
 -- record_ledger.claim_loss: why a claim token is not, or no longer, the one that decides about its record.
 -- That no record was passed with it, that its claim is on another window than the one named, or what ended the claim.
 -- Raises RL002 for an unknown pipeline, RL005 when no token was given.
--- Read by: raise_claim_lost, claim_state.
+-- Read by: raise_claim_lost, claim_state, complete_records.
 -- Rules: none.
 create or replace function record_ledger.claim_loss(
     pipeline_id text, claim_token bigint, window_start_time timestamptz default null
@@ -4009,6 +4009,42 @@ as $$
 $$;
 comment on function record_ledger.is_complete(jsonb, text[]) is
 'Whether every check_field is non-empty in the fields.';
+-- record_ledger.is_completed_by: did this very claim complete its record, and that of the window when one is named?
+-- Also when the record was reopened, or archived, since.
+-- Read by: complete_records.
+-- Rules: none.
+create or replace function record_ledger.is_completed_by(
+    pipeline_id text, claim_token bigint, window_start_time timestamptz
+)
+returns boolean
+language plpgsql
+stable
+as $$
+declare
+    v_start timestamptz;
+begin
+    select c.window_start_time into v_start
+    from record_ledger.claim as c
+    where c.pipeline_id = is_completed_by.pipeline_id
+        and c.claim_token = is_completed_by.claim_token;
+    if v_start is null or v_start <> is_completed_by.window_start_time then
+        return false;
+    end if;
+    return exists (
+        select
+        from record_ledger.record_event as e
+        where e.pipeline_id = is_completed_by.pipeline_id and e.window_start_time = v_start
+            and e.claim_token = is_completed_by.claim_token and e.event = 'completed'
+    ) or exists (
+        select
+        from record_ledger.archived_record_event as e
+        where e.pipeline_id = is_completed_by.pipeline_id and e.window_start_time = v_start
+            and e.claim_token = is_completed_by.claim_token and e.event = 'completed'
+    );
+end
+$$;
+comment on function record_ledger.is_completed_by(text, bigint, timestamptz) is
+'Private. Whether a claim completed its record, and that of the window when one is named.';
 -- record_ledger.is_in_range: does a whole window lie in [from_time, to_time)?
 -- A window that only partly does is not the operator's, who said from when and until when.
 -- Read by: waive_records, reopen_records, expire_leases, range_effects.
@@ -4065,7 +4101,7 @@ comment on function record_ledger.is_lost(timestamptz, interval, timestamptz) is
 'Whether a window''s source data is gone: window_end_time + source_retention is not after as_of.';
 -- record_ledger.is_run_id: can a run of this name be bound to a record?
 -- A text of 1 to 1024 bytes that is not blank; null too, and it binds nothing.
--- Read by: pass_valid_record, store_new_and_pass_valid_record.
+-- Read by: pass_valid_record, complete_and_pass, store_new_and_pass_valid_record.
 -- Rules: none.
 create or replace function record_ledger.is_run_id(run_id text)
 returns boolean
@@ -8165,9 +8201,77 @@ end
 $$;
 comment on function record_ledger.check_backfill(record_ledger.pipeline, timestamptz) is
 'Private. Raises RL005 unless records can be added from an instant on; returns where the first stored window starts.';
+-- record_ledger.check_claim_tokens: raises RL005 unless a list names up to 10,000 claims of a pipeline, each once.
+-- The lists that go with it, of details and of windows, may be null; else they have one entry per token.
+-- Called by: complete_records.
+-- Rules: check_detail.
+create or replace function record_ledger.check_claim_tokens(
+    claim_tokens bigint[], details jsonb[], window_start_times timestamptz[]
+)
+returns void
+language plpgsql
+immutable
+as $$
+declare
+    v_count constant integer := cardinality(claim_tokens);
+    v_problem text;
+    v_hint text;
+    v_entry record;
+begin
+    if claim_tokens is null or v_count > 10000 then
+        raise exception 'claim_tokens: %',
+            coalesce(v_count || ' tokens are too many', 'null is no list of tokens')
+            using errcode = 'RL005',
+            hint = 'Give the claim tokens of 10000 records at most, in an array.';
+    end if;
+    v_problem := case
+        when cardinality(details) <> v_count then format('details: it has %s', cardinality(details))
+        when cardinality(window_start_times) <> v_count
+            then format('window_start_times: it has %s', cardinality(window_start_times))
+    end;
+    if v_problem is not null then
+        raise exception '% entries, and claim_tokens %', v_problem, v_count
+            using errcode = 'RL005',
+            hint = 'Give one entry for each claim token, in the same order, or null for the whole.';
+    end if;
+    if v_count <> (select count(distinct t) from unnest(claim_tokens) as t) then
+        select t.claim_token, min(t.entry_no) as entry_no into v_entry
+        from unnest(claim_tokens) with ordinality as t (claim_token, entry_no)
+        group by t.claim_token
+        having t.claim_token is null or count(*) > 1
+        order by 2
+        limit 1;
+        raise exception 'claim_tokens: entry % is %',
+            v_entry.entry_no,
+            coalesce(v_entry.claim_token || ', which is given more than once', 'null')
+            using errcode = 'RL005',
+            hint = 'Give each claim token once, as in the records that were passed.';
+    end if;
+    if details is null then
+        return;
+    end if;
+    begin
+        for v_entry in
+            select t.claim_token, t.detail
+            from unnest(claim_tokens, details) as t (claim_token, detail)
+            where t.detail <> '{}'
+        loop
+            perform record_ledger.check_detail(v_entry.detail);
+        end loop;
+    exception
+        when sqlstate 'RL005' then
+            -- Whose detail it is, the check does not know.
+            get stacked diagnostics v_problem = message_text, v_hint = pg_exception_hint;
+            raise exception '% (that of claim token %)', v_problem, v_entry.claim_token
+                using errcode = 'RL005', hint = v_hint;
+    end;
+end
+$$;
+comment on function record_ledger.check_claim_tokens(bigint[], jsonb[], timestamptz[]) is
+'Private. Raises RL005 unless a list names up to 10,000 claims, each once, and what goes with it has one entry per token.';
 -- record_ledger.check_detail: raises RL005 unless a detail can be kept and read.
 -- 64 KiB at most: it is kept in the history for good, and every reader of the history reads it.
--- Called by: complete_record, observe_record.
+-- Called by: complete_record, complete_and_pass, check_claim_tokens, observe_record.
 -- Rules: json_problem.
 create or replace function record_ledger.check_detail(detail jsonb)
 returns void
@@ -8189,7 +8293,7 @@ comment on function record_ledger.check_detail(jsonb) is
 -- record_ledger.check_owner: raises 42501 when a pipeline belongs to a role that the session's user is not a member of.
 -- A pipeline without an owner is every runner's.
 -- Called by: lock_pipeline, register_config, register_pipeline, store_new_and_pass_valid_record, pass_valid_record,
--- check_owner_of.
+-- complete_records, check_owner_of.
 -- Rules: may_act.
 create or replace function record_ledger.check_owner(pipeline_id text, owner_role text)
 returns void
@@ -8383,6 +8487,90 @@ comment on function record_ledger.collect_expired_leases(
     record_ledger.pipeline, timestamptz, timestamptz
 ) is
 'Private. Takes back records of a locked pipeline whose lease has run out, ten at most.';
+-- record_ledger.complete_and_pass: completes a passed record and passes the next one, in one statement and one commit.
+-- Ends the claim as complete_record does, then passes as pass_valid_record does, to run_id: a new one, because a run
+-- keeps its record for good. It stores no windows and renders nothing: the caller's next full call does.
+-- Safe to repeat with the same run_id: the completion is confirmed, and the run gets the record that it is bound to.
+-- Without the current token (RL004), or where the counts do not agree (RL007), nothing is done.
+-- exit_dag true: the record is completed, and none was passed; the verdict says why.
+-- Called by: runs that process one record after another; the runner's drain, exec --drain.
+-- Rules: end_claim, pass_record, check_detail.
+create or replace function record_ledger.complete_and_pass(
+    pipeline_id text,
+    claim_token bigint,
+    run_id text,
+    detail jsonb default '{}',
+    window_start_time timestamptz default null,
+    out exit_dag boolean,
+    out verdict text,
+    out reason text,
+    out record jsonb
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+#variable_conflict use_variable
+declare
+    p record_ledger.pipeline;
+    v_answer record;
+begin
+    if not (record_ledger.is_safe_to_write() and record_ledger.is_run_id(run_id)) then
+        perform record_ledger.refuse_call(run_id);
+    end if;
+    if detail <> '{}' then
+        perform record_ledger.check_detail(detail);
+    end if;
+    -- The pipeline first and then the record, as every pass locks them: two sessions could otherwise wait for each
+    -- other, one with the record that it has completed, the other with the pipeline in which it collects that record.
+    p := record_ledger.lock_pipeline(pipeline_id);
+    perform record_ledger.end_claim(
+        pipeline_id, claim_token, window_start_time, 'completed', coalesce(detail, '{}')
+    );
+    v_answer := record_ledger.pass_record(p, run_id, record_ledger.clock(), '[]');
+    exit_dag := v_answer.exit_dag;
+    verdict := v_answer.verdict;
+    reason := v_answer.reason;
+    record := v_answer.record;
+end
+$$;
+comment on function record_ledger.complete_and_pass(text, bigint, text, jsonb, timestamptz) is
+'Completes a passed record and passes the next one to a run, in one commit: (exit_dag, verdict, reason, record). RL004 unless the claim token is current, RL007 unless its counts agree: nothing is done then. Stores and renders nothing.';
+-- record_ledger.complete_locked_records: completes records whose claims the caller holds locked and has found current.
+-- Where one of them needs counts and they do not agree, RL007, and none is completed.
+-- Called by: complete_records.
+-- Rules: check_record_change guards each change, and asks for the counts.
+create or replace function record_ledger.complete_locked_records(
+    pipeline_id text,
+    window_start_times timestamptz[],
+    -- All tokens of the call, sorted, and in the same places their details.
+    claim_tokens bigint[],
+    details jsonb[],
+    as_of timestamptz
+)
+returns void
+language plpgsql
+as $$
+begin
+    -- One table and no join: whatever the planner knows of it, the primary key finds the rows.
+    update record_ledger.record as r
+    set lease_expires_at = null,
+        cancellation = null,
+        last_event = 'completed',
+        last_detail = details[width_bucket(r.claim_token, claim_tokens)],
+        updated_at = as_of
+    where r.pipeline_id = complete_locked_records.pipeline_id
+        and r.window_start_time = any(window_start_times);
+end
+$$;
+comment on function record_ledger.complete_locked_records(
+    text, timestamptz[], bigint[], jsonb[], timestamptz
+) is
+'Private. Completes records whose claims the caller holds locked and has found current; RL007 where counts do not agree.';
 -- record_ledger.complete_record: marks a passed record COMPLETED.
 -- Needs the current claim token (RL004 else), and when a window is named, that of the claim. Repeating it with the
 -- token that completed changes nothing.
@@ -8436,10 +8624,174 @@ end
 $$;
 comment on function record_ledger.complete_record(text, bigint, jsonb, timestamptz) is
 'Marks a passed record COMPLETED; detail is kept in its history. RL004 unless the claim token is current, and that of the window when one is named.';
+-- record_ledger.complete_records: marks many passed records of a pipeline COMPLETED, in one statement and one commit.
+-- One row per token, in the order given, and none hinders another:
+--   completed  the record is completed, now or earlier by this very token; reason is null
+--   lost       the token is not current, or not that of the window named; reason says what ended the claim
+--   refused    its counts do not agree, and the record stays claimed; reason is the sentence of RL007
+-- details and window_start_times have one entry per token where they are given; null among them is an empty detail, and
+-- a window that is not named. RL005 for what is no such list; nothing is changed then.
+-- Called by: runs that were passed a batch (pass_valid_records).
+-- Rules: check_claim_tokens, complete_locked_records, claim_loss, confirm_repeated.
+create or replace function record_ledger.complete_records(
+    pipeline_id text,
+    claim_tokens bigint[],
+    details jsonb[] default null,
+    window_start_times timestamptz[] default null
+)
+returns table (claim_token bigint, outcome text, reason text)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+#variable_conflict use_column
+declare
+    -- Sorted, so that width_bucket finds the place of a token by bisection; details and windows are in the same places.
+    v_tokens bigint[];
+    v_details jsonb[];
+    v_windows timestamptz[];
+    -- Of the records that are this call's to complete.
+    v_held bigint[];
+    v_starts timestamptz[];
+    v_counted bigint[];
+    v_counted_starts timestamptz[];
+    -- Of the tokens that are lost or refused; the answers by token are objects, in which each is found quickly.
+    v_others text[] := '{}';
+    v_outcomes text[] := '{}';
+    v_reasons text[] := '{}';
+    v_outcome_of jsonb;
+    v_reason_of jsonb;
+    v_is_repeated boolean := false;
+    v_rest record;
+    v_now timestamptz;
+    p record_ledger.pipeline;
+begin
+    if not record_ledger.is_safe_to_write() then
+        perform record_ledger.refuse_call();
+    end if;
+    perform record_ledger.check_claim_tokens(claim_tokens, details, window_start_times);
+    select q.* into p
+    from record_ledger.pipeline as q
+    where q.pipeline_id = complete_records.pipeline_id;
+    if not found then
+        perform record_ledger.raise_unknown_pipeline(complete_records.pipeline_id);
+    end if;
+    perform record_ledger.check_owner(p.pipeline_id, p.owner_role);
+
+    select
+        array_agg(t.claim_token order by t.claim_token),
+        array_agg(coalesce(t.detail, '{}') order by t.claim_token),
+        array_agg(t.window_start_time order by t.claim_token)
+    into v_tokens, v_details, v_windows
+    from unnest(claim_tokens, details, window_start_times)
+        as t (claim_token, detail, window_start_time);
+    select array_agg(c.window_start_time) into v_starts
+    from record_ledger.claim as c
+    where c.pipeline_id = p.pipeline_id and c.claim_token = any(v_tokens);
+
+    -- Two calls may name the same records in another order, and would wait for each other: all are locked first, in the
+    -- order of their windows. A lease may be collected right now, or a record counted: whoever comes second waits for
+    -- the first one's commit, and sees the record as that one left it.
+    select
+        array_agg(l.claim_token),
+        array_agg(l.window_start_time) filter (where not l.needs_counts),
+        array_agg(l.claim_token) filter (where l.needs_counts),
+        array_agg(l.window_start_time) filter (where l.needs_counts)
+    into v_held, v_starts, v_counted, v_counted_starts
+    from (
+        select r.window_start_time, r.claim_token, r.needs_counts
+        from record_ledger.record as r
+        where r.pipeline_id = p.pipeline_id
+            and r.window_start_time = any(v_starts)
+            and r.status = 'IN_PROGRESS'
+            and r.claim_token = v_tokens[width_bucket(r.claim_token, v_tokens)]
+            and coalesce(
+                r.window_start_time = v_windows[width_bucket(r.claim_token, v_tokens)], true
+            )
+        order by r.window_start_time
+        for no key update
+    ) as l;
+    v_now := record_ledger.clock();
+    if v_starts is not null then
+        perform record_ledger.complete_locked_records(
+            p.pipeline_id, v_starts, v_tokens, v_details, v_now
+        );
+    end if;
+    if v_counted is not null then
+        begin
+            perform record_ledger.complete_locked_records(
+                p.pipeline_id, v_counted_starts, v_tokens, v_details, v_now
+            );
+        exception
+            -- None of them is completed, because one at least is refused: so each by itself.
+            when sqlstate 'RL007' then
+                for i in 1..cardinality(v_counted) loop
+                    begin
+                        perform record_ledger.complete_locked_records(
+                            p.pipeline_id, v_counted_starts[i:i], v_tokens, v_details, v_now
+                        );
+                    exception
+                        when sqlstate 'RL007' then
+                            v_others := v_others || v_counted[i]::text;
+                            v_outcomes := v_outcomes || 'refused'::text;
+                            v_reasons := v_reasons || sqlerrm;
+                    end;
+                end loop;
+        end;
+    end if;
+
+    if cardinality(v_held) is distinct from cardinality(v_tokens) then
+        for v_rest in
+            select
+                t.claim_token,
+                v_windows[width_bucket(t.claim_token, v_tokens)] as window_start_time,
+                record_ledger.is_completed_by(
+                    p.pipeline_id,
+                    t.claim_token,
+                    v_windows[width_bucket(t.claim_token, v_tokens)]
+                ) as is_completed
+            from (
+                select n.claim_token
+                from unnest(v_tokens) as n (claim_token)
+                except
+                select h.claim_token
+                from unnest(v_held) as h (claim_token)
+            ) as t
+        loop
+            if v_rest.is_completed then
+                v_is_repeated := true;
+            else
+                v_others := v_others || v_rest.claim_token::text;
+                v_outcomes := v_outcomes || 'lost'::text;
+                v_reasons := v_reasons || record_ledger.claim_loss(
+                    p.pipeline_id, v_rest.claim_token, v_rest.window_start_time
+                );
+            end if;
+        end loop;
+        if v_is_repeated then
+            perform record_ledger.confirm_repeated();
+        end if;
+    end if;
+    v_outcome_of := jsonb_object(v_others, v_outcomes);
+    v_reason_of := jsonb_object(v_others, v_reasons);
+    return query
+    select
+        t.claim_token,
+        coalesce(v_outcome_of ->> t.claim_token::text, 'completed'),
+        v_reason_of ->> t.claim_token::text
+    from unnest(claim_tokens) with ordinality as t (claim_token, entry_no)
+    order by t.entry_no;
+end
+$$;
+comment on function record_ledger.complete_records(text, bigint[], jsonb[], timestamptz[]) is
+'Marks many passed records COMPLETED in one commit. One row per token, in the order given: completed, lost (the claim token is not current) or refused (its counts do not agree), and why.';
 -- record_ledger.confirm_repeated: has the answer to a repeated call wait for the standbys that confirm commits.
 -- What the first call did may have been committed on this server alone: its session may have ended while it waited for
 -- a standby. A call that only reads waits for none, and would acknowledge what a failover takes back.
--- Called by: end_claim, when the claim was ended so before.
+-- Called by: end_claim, complete_records, when the claim was ended so before.
 -- Rules: none.
 create or replace function record_ledger.confirm_repeated()
 returns void
@@ -8854,7 +9206,8 @@ comment on function record_ledger.is_day_sealed(text, date) is
 'Whether completed or waived windows cover a local day of a pipeline from its first to its last instant, archived ones included.';
 -- record_ledger.lock_pipeline: locks a pipeline's row for this transaction and returns it as it then is.
 -- In a statement of its own: whatever is read next sees all that was committed before the lock was granted.
--- Called by: store_new_records, pass_valid_record, pass_valid_records, archive_records, the operators' routines.
+-- Called by: store_new_records, pass_valid_record, pass_valid_records, complete_and_pass, archive_records, operators'
+-- routines.
 -- Rules: check_owner.
 create or replace function record_ledger.lock_pipeline(pipeline_id text)
 returns record_ledger.pipeline
@@ -12915,6 +13268,8 @@ begin
         record_ledger.store_new_and_pass_valid_record(jsonb, text, jsonb),
         record_ledger.pass_valid_records(jsonb, text, integer, jsonb),
         record_ledger.complete_record(text, bigint, jsonb, timestamptz),
+        record_ledger.complete_and_pass(text, bigint, text, jsonb, timestamptz),
+        record_ledger.complete_records(text, bigint[], jsonb[], timestamptz[]),
         record_ledger.fail_record(text, bigint, text, boolean, timestamptz),
         record_ledger.release_record(text, bigint, timestamptz, timestamptz),
         record_ledger.extend_lease(text, bigint, timestamptz),
@@ -12977,6 +13332,8 @@ begin
         'store_new_and_pass_valid_record(jsonb, text, jsonb)',
         'pass_valid_records(jsonb, text, integer, jsonb)',
         'complete_record(text, bigint, jsonb, timestamptz)',
+        'complete_and_pass(text, bigint, text, jsonb, timestamptz)',
+        'complete_records(text, bigint[], jsonb[], timestamptz[])',
         'fail_record(text, bigint, text, boolean, timestamptz)',
         'release_record(text, bigint, timestamptz, timestamptz)',
         'extend_lease(text, bigint, timestamptz)',

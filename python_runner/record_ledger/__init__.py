@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         release_record,
     )
     from .connection import RetryPolicy
+    from .drain import Drain
     from .errors import (
         ClaimCancelled,
         ClaimLost,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     )
     from .ledger import RecordLedger
     from .processing import Processing
-    from .results import BatchResult, ClaimState, PassResult
+    from .results import BatchResult, ClaimState, Completion, PassResult
 
     __version__: str
 
@@ -54,8 +55,10 @@ __all__ = [
     "ClaimCancelled",
     "ClaimLost",
     "ClaimState",
+    "Completion",
     "CountsDisagree",
     "DeployRefused",
+    "Drain",
     "IllegalStateChange",
     "InvalidArgument",
     "InvalidConfig",
@@ -93,6 +96,7 @@ _MODULES = {
         "release_record",
     ),
     "connection": ("RetryPolicy",),
+    "drain": ("Drain",),
     "errors": (
         "ClaimCancelled",
         "ClaimLost",
@@ -117,7 +121,7 @@ _MODULES = {
     ),
     "ledger": ("RecordLedger",),
     "processing": ("Processing",),
-    "results": ("BatchResult", "ClaimState", "PassResult"),
+    "results": ("BatchResult", "ClaimState", "Completion", "PassResult"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

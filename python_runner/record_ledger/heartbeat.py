@@ -47,6 +47,7 @@ class Heartbeat:
     the record is passed to no other run before the work has stopped and `stop` was called.
 
     The first lease counts from when the pass was sent, as far as `ledger` knows, else from now on.
+    `lease` is its length in seconds, which is asked for when it is not given.
     A forked child has no part in it: nothing beats there.
 
     :raises LedgerError: when the length of the lease cannot be asked for; nothing has begun.
@@ -58,6 +59,8 @@ class Heartbeat:
         record: Record,
         lost: threading.Event | None = None,
         cancelled: threading.Event | None = None,
+        *,
+        lease: float | None = None,
     ) -> None:
         made = elapsed()
         self.lost = threading.Event() if lost is None else lost
@@ -66,7 +69,9 @@ class Heartbeat:
         self._process = os.getpid()
         self._claim = claim_of(record)
         self._start = start_of(record)
-        self._lease: float = ledger.pipelines(self._claim[0])[0]["lease"].total_seconds()
+        if lease is None:
+            lease = ledger.pipelines(self._claim[0])[0]["lease"].total_seconds()
+        self._lease: float = lease
         self._leases = ledger.leases
         self._held_until = self._leases.learnt(self._claim, self._lease, made)
         # Two tries: what hangs, or has lost its session, is left for a new connection. The lease
@@ -126,7 +131,9 @@ class Heartbeat:
             return None  # the parent's threads are not here, and its lock may be held for ever
         with self._lock:
             self._done.set()
-        started = [thread for thread in self._threads if thread.ident is not None]
+        # What forgets the work, and so stops it, may be any thread: one of these, too.
+        others = (None, threading.get_ident())
+        started = [thread for thread in self._threads if thread.ident not in others]
         for thread in started:
             thread.join(_LONGEST_GOODBYE)
         if any(thread.is_alive() for thread in started):

@@ -38,7 +38,7 @@ class Leases:
 
     def passed(self, record: Mapping[str, Any], sent: float) -> None:
         """Notes a record whose pass was sent then by this process."""
-        length = _length_of(record)
+        length = length_of(record)
         if length is not None:
             self._note(claim_of(record), _Lease(sent + length, sent, length))
 
@@ -57,7 +57,7 @@ class Leases:
         """
         expires = _time(record.get("lease_expires_at"))
         if expires is not None and claim not in self._leases:
-            length = _length_of(record)
+            length = length_of(record)
             left = _left(expires, _LONGEST_BELIEVED if length is None else length)
             self._note(claim, _Lease(elapsed() + left, None, length))
 
@@ -90,8 +90,11 @@ class Leases:
         self._leases[claim] = lease
 
 
-def _length_of(record: Mapping[str, Any]) -> float | None:
-    """Returns the length of the lease that a record was passed with: a pass stamps both times."""
+def length_of(record: Mapping[str, Any]) -> float | None:
+    """Returns the length of the lease that a record was passed with, in seconds; None when unknown.
+
+    A pass stamps both times.
+    """
     expires, stamped = _time(record.get("lease_expires_at")), _time(record.get("updated_at"))
     if expires is None or stamped is None:
         return None

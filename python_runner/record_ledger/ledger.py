@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import marshal
 import uuid
-from collections.abc import Mapping
+import weakref
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -13,16 +15,25 @@ from typing import TYPE_CHECKING, Any
 from . import logs, statements
 from .claims import claim_token_of
 from .clocks import elapsed
-from .config import KNOWN_KEYS, config_to_send, has_templates, plain_json, text_of, to_json
+from .config import (
+    KNOWN_KEYS,
+    config_to_send,
+    has_templates,
+    plain_json,
+    shown,
+    text_of,
+    to_json,
+)
 from .details import detail_json
-from .errors import InvalidConfig
+from .drain import Drain
+from .errors import InvalidArgument, InvalidConfig
 from .leases import Leases
 from .operations import LedgerOperator
 from .processing import Processing
 from .reader import Row, Time
 from .records import record_from_json
 from .redaction import redact
-from .results import BatchResult, ClaimState, PassResult
+from .results import BatchResult, ClaimState, Completion, PassResult
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -30,6 +41,7 @@ if TYPE_CHECKING:
     from .connection import RetryPolicy
     from .records import Record
     from .templates import RecordTemplates
+    from .waiting import Connection
 
 
 # How often a call is answered with what it renders. Other runs may be passed what it rendered, and
@@ -72,6 +84,7 @@ class RecordLedger(LedgerOperator):
         self._warned_of: set[frozenset[str]] = set()
         # Until when it is worth to try what ends a claim; shared with `another`.
         self.leases = Leases()
+        self._drains: weakref.WeakSet[Drain] = weakref.WeakSet()
 
     # ---------------------------------------------------------------- the cycle
     def store_new_and_pass_valid_record(
@@ -210,6 +223,98 @@ class RecordLedger(LedgerOperator):
             self._named(window_start_time, pipeline_id, "window_start_time"),
         )
 
+    def complete_and_pass(
+        self,
+        pipeline_id: str,
+        claim_token: int,
+        run_id: str | None = None,
+        detail: Mapping[str, Any] | None = None,
+        window_start_time: Time | None = None,
+    ) -> PassResult:
+        """Completes a record and hands out the next one, in one commit; safe to repeat with run_id.
+
+        Does what `complete_record` and then `pass_valid_record` do: it stores no windows and
+        renders no templates, which the next call with the config does. `run_id` is a new one: a run
+        keeps its record for good. Repeated, the completion is confirmed, and the run gets the
+        record that it is bound to. Without a run_id a UUID is drawn, which makes this call's own
+        retries safe. With `exit_dag` True the record is completed and none was passed.
+
+        :raises ClaimLost: when the token is no longer the record's; nothing was done.
+        :raises CountsDisagree: when the counts that the config requires do not; nothing was done.
+        """
+        run_id = str(uuid.uuid4()) if run_id is None else run_id
+        with logs.timed("complete_and_pass", run_id=run_id, pipeline_id=pipeline_id) as outcome:
+            claim = pipeline_id, claim_token_of(claim_token)
+            outcome["completed_claim_token"] = claim[1]
+            parameters = {
+                "pipeline_id": pipeline_id,
+                "claim_token": claim[1],
+                "run_id": run_id,
+                "detail": detail_json(detail),
+                "window_start_time": self._named(
+                    window_start_time, pipeline_id, "window_start_time"
+                ),
+            }
+            sent = elapsed()
+            answer, timezone = self._one_row(
+                "complete_and_pass",
+                statements.COMPLETE_AND_PASS,
+                parameters,
+                until=self.leases.until(claim),
+                longest=self._session.longest_call,
+            )
+            self.leases.ended(claim)
+            return self._pass_result(outcome, answer, timezone, sent)
+
+    def complete_records(
+        self,
+        pipeline_id: str,
+        claim_tokens: Iterable[int],
+        details: Iterable[Mapping[str, Any] | None] | None = None,
+        window_start_times: Iterable[Time | None] | None = None,
+    ) -> list[Completion]:
+        """Ends up to 10,000 claims as done, in one commit; returns an answer for each, in order.
+
+        A claim that is lost, or whose counts do not agree, hinders no other: look at each
+        `outcome`. Repeating the call changes nothing and answers the same. `details` and
+        `window_start_times` have an entry for each token where they are given; both are as in
+        `complete_record`.
+
+        :raises InvalidArgument: when a token is none or comes twice, there are too many, or the
+            lists are not of one length; nothing was changed.
+        :raises UnknownPipeline: when no such pipeline is registered.
+        """
+        with logs.timed("complete_records", pipeline_id=pipeline_id) as outcome:
+            tokens = [claim_token_of(token) for token in listed(claim_tokens, "claim_tokens")]
+            claims = [(pipeline_id, token) for token in tokens]
+            outcome["records"] = len(tokens)
+            kept = None
+            if details is not None:
+                kept = [detail_json(detail) for detail in listed(details, "details")]
+            starts = None
+            if window_start_times is not None:
+                starts = [
+                    self._named(start, pipeline_id, "window_start_times")
+                    for start in listed(window_start_times, "window_start_times")
+                ]
+            parameters = (pipeline_id, tokens, kept, starts)
+
+            def work(connection: Connection) -> list[Completion]:
+                answer = connection.ask(statements.COMPLETE_RECORDS, parameters)
+                return [Completion(*row) for row in answer.fetchall()]
+
+            completions = self._session.run(
+                "complete_records",
+                work,
+                until=max(map(self.leases.until, claims), default=None),
+                longest=self._session.longest_call,
+            )
+            for completion in completions:
+                if completion.outcome != "refused":
+                    self.leases.ended((pipeline_id, completion.claim_token))
+            outcome["completed"] = sum(one.outcome == "completed" for one in completions)
+            return completions
+
     def fail_record(
         self,
         pipeline_id: str,
@@ -343,6 +448,34 @@ class RecordLedger(LedgerOperator):
         nothing to do.
         """
         return Processing(self, final_config, run_id)
+
+    def drain(
+        self,
+        final_config: Mapping[str, Any],
+        run_id: str | None = None,
+        *,
+        limit: int | None = None,
+    ) -> Drain:
+        """Works through the records of a pipeline, oldest first, with one commit for each.
+
+        `for work in ledger.drain(config):` and in it `with work as record:`; see `Drain`. It ends
+        when nothing is valid, or after `limit` records.
+
+        :raises InvalidArgument: when `limit` is not a number of records.
+        """
+        drain = Drain(self, final_config, run_id, limit=limit)
+        self._drains.add(drain)
+        return drain
+
+    def close(self) -> None:
+        """Ends its drains and closes the connection; a later call would open another.
+
+        :raises ClaimLost: when the claim on a record was lost that a drain had yet to complete.
+        """
+        with ExitStack() as stack:
+            stack.callback(super().close)
+            for drain in list(self._drains):
+                stack.callback(drain.close)
 
     def another(self, *, retry: RetryPolicy | None = None) -> RecordLedger:
         """Returns a ledger of the same database with a connection of its own, for a thread.
@@ -517,6 +650,20 @@ def _sent_before(config: object, warned_of: set[frozenset[str]]) -> _SentConfig 
 def _sent_of_bytes(marshalled: bytes) -> _SentConfig:
     config = config_to_send(marshal.loads(marshalled))  # noqa: S302 - of this process
     return _as_sent(config, record_templates(config))
+
+
+def listed(values: object, name: str) -> list[Any]:
+    """Returns what an argument lists.
+
+    :raises InvalidArgument: when it is no list: a text or a mapping would be read piece by piece.
+    """
+    if isinstance(values, Iterable) and not isinstance(values, (str, bytes, Mapping)):
+        return list(values)
+    raise InvalidArgument(
+        f"{name}: {shown(values)} is not a list",
+        sqlstate="RL005",
+        hint="Give a list with an entry for each record.",
+    )
 
 
 def rendered_windows(

@@ -84,18 +84,18 @@ class Processing:
 
     def __enter__(self) -> Record | None:
         self._process = os.getpid()
-        self.result = self._ledger.store_new_and_pass_valid_record(self._config, self._run_id)
+        self.result = self._pass()
         record = self.result.record
         if record is not None:
             try:
-                self._heartbeat = Heartbeat(self._ledger, record, self.claim_lost, self.cancelled)
+                self._heartbeat = self._new_heartbeat(record)
                 self._heartbeat.start()
             except BaseException as error:
                 if self._heartbeat is not None:
                     self._heartbeat.stop()
                 if not isinstance(error, Exception):
                     self._ledger.hurry()
-                self._release(record)
+                self._release(record, self._ledger)
                 raise
         return record
 
@@ -168,6 +168,12 @@ class Processing:
             pipeline_id, start, stage, row_count, detail, claim_token
         )
 
+    def _pass(self) -> PassResult:
+        return self._ledger.store_new_and_pass_valid_record(self._config, self._run_id)
+
+    def _new_heartbeat(self, record: Record) -> Heartbeat:
+        return Heartbeat(self._ledger, record, self.claim_lost, self.cancelled)
+
     def _demand_record(self, what_for: str) -> Record:
         record = self.result.record
         if record is None:
@@ -191,9 +197,9 @@ class Processing:
             # The block's own exception matters more; the lease ends the claim in any case.
             warn("fail_record", claim_of(record), refused)
 
-    def _release(self, record: Record) -> None:
+    def _release(self, record: Record, ledger: RecordLedger) -> None:
         try:
-            self._ledger.release_record(*claim_of(record), window_start_time=start_of(record))
+            ledger.release_record(*claim_of(record), window_start_time=start_of(record))
         except LedgerError as refused:
             warn("release_record", claim_of(record), refused)
 

@@ -45,3 +45,17 @@ class BatchResult:
     verdict: str
     reason: str | None
     records: list[Record]
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What became of one claim that `complete_records` was to end as completed.
+
+    `outcome` is 'completed', now or earlier by this very token; 'lost' when the token is not the
+    record's any more; or 'refused' when its counts do not agree: the record is still claimed then.
+    `reason` is the ledger's sentence, None when it is completed.
+    """
+
+    claim_token: int
+    outcome: str
+    reason: str | None

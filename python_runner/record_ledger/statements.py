@@ -39,6 +39,24 @@ from (select record_ledger.oldest_pending_record(%s::text) as record) as o
 COMPLETE_RECORD = """
 select record_ledger.complete_record(%s::text, %s::bigint, %s::jsonb, %s::timestamptz)
 """
+COMPLETE_AND_PASS = """
+select pg_catalog.to_json(a), record_ledger.stretch_timezone(
+    %(pipeline_id)s::text, (a.record ->> 'window_start_time')::timestamptz
+)
+from record_ledger.complete_and_pass(
+    %(pipeline_id)s::text,
+    %(claim_token)s::bigint,
+    %(run_id)s::text,
+    %(detail)s::jsonb,
+    %(window_start_time)s::timestamptz
+) as a
+"""
+COMPLETE_RECORDS = """
+select c.claim_token, c.outcome, c.reason
+from record_ledger.complete_records(
+    %s::text, %s::bigint[], %s::text[]::jsonb[], %s::timestamptz[]
+) as c
+"""
 FAIL_RECORD = """
 select record_ledger.fail_record(%s::text, %s::bigint, %s::text, %s::boolean, %s::timestamptz)
 """

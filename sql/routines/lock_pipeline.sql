@@ -1,6 +1,7 @@
 -- record_ledger.lock_pipeline: locks a pipeline's row for this transaction and returns it as it then is.
 -- In a statement of its own: whatever is read next sees all that was committed before the lock was granted.
--- Called by: store_new_records, pass_valid_record, pass_valid_records, archive_records, the operators' routines.
+-- Called by: store_new_records, pass_valid_record, pass_valid_records, complete_and_pass, archive_records, operators'
+-- routines.
 -- Rules: check_owner.
 create or replace function record_ledger.lock_pipeline(pipeline_id text)
 returns record_ledger.pipeline

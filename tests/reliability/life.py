@@ -24,6 +24,8 @@ ROUTINES = {
     "pass_valid_records": ["{config}", "strict", "2"],
     "store_new_and_pass_valid_record": ["{config}", "strict"],
     "complete_record": ["{pipeline}", "{token}"],
+    "complete_and_pass": ["{pipeline}", "{token}", "strict"],
+    "complete_records": ["{pipeline}", "{tokens}"],
     "fail_record": ["{pipeline}", "{token}", "boom"],
     "release_record": ["{pipeline}", "{token}"],
     "extend_lease": ["{pipeline}", "{token}"],
@@ -140,6 +142,36 @@ class Life(Walk):
         if token is not None:
             self.ended[n][token] = ENDS_AS[how]
 
+    def complete_and_pass(self, n, run, nth):
+        """The end of a claim and a pass, in one commit."""
+        if claims := self.claims(n):
+            record = claims[nth % len(claims)]
+            token = record.token
+            answer = support.complete_and_pass(
+                self.ledger,
+                token,
+                run,
+                window=record.start if nth % 2 else None,
+                pipeline_id=self.names[n],
+            )
+            self.models[n].end(record, "complete", self.now)
+            self.ended[n][token] = "completed"
+            self.passed(n, run, answer)
+
+    def complete_several(self, n, nth):
+        """Every other claim, the tokens that are stale, and one that never was, in any order."""
+        claims = {record.token: record for record in self.claims(n)[nth % 2 :: 2]}
+        stale = self.ended[n].keys() - {record.token for record in self.claims(n)}
+        tokens = sorted([*claims, *stale, 2**62 + nth], key=lambda token: token * 31 % 97)
+        answer = support.complete_all(self.ledger, tokens, pipeline_id=self.names[n])
+        assert list(answer) == tokens
+        for token, (outcome, reason) in answer.items():
+            done = token in claims or self.ended[n].get(token) == "completed"
+            assert (outcome, reason is None) == (("completed", True) if done else ("lost", False))
+            if token in claims:
+                self.models[n].end(claims[token], "complete", self.now)
+                self.ended[n][token] = "completed"
+
     def finish(self, n, run):
         self.pass_(n, run)
         self.end(n, "complete", 0)
@@ -181,6 +213,7 @@ class Life(Walk):
             "{config}": Jsonb(self.written(self.names[n], self.choices[n])),
             "{pipeline}": self.names[n],
             "{token}": claims[0].token if claims else 1,
+            "{tokens}": [record.token for record in claims],
         }
         arguments = [given.get(text, text) for text in ROUTINES[routine]]
         places = ", ".join(["%s"] * len(arguments))

@@ -98,6 +98,14 @@ class LedgerMachine(RuleBasedStateMachine):
     def finish(self, n, run):
         self.life.finish(n, run)
 
+    @rule(n=which, run=runs, nth=nth)
+    def complete_and_pass(self, n, run, nth):
+        self.life.complete_and_pass(n, run, nth)
+
+    @rule(n=which, nth=nth)
+    def complete_several(self, n, nth):
+        self.life.complete_several(n, nth)
+
     @rule(n=which)
     def store(self, n):
         self.life.store(n)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+from types import SimpleNamespace
 
 import pytest
 
 from record_ledger import RecordLedger
+from record_ledger.commands import jobs as jobs_module
+from record_ledger.commands.stopping import Stop
+from record_ledger.commands.turn import complete_and_pass
 from tests.runner.exec_support import NOON, shell
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="commands are shell scripts")
@@ -59,6 +64,27 @@ def test_a_drain_goes_on_until_nothing_is_valid(run, runner):
     }
     assert "2026-11-21T12:00:00-08:00" in done.json["reason"]
     assert [status for status, _ in states(runner)] == ["COMPLETED"] * 3
+
+
+def test_the_commit_that_completes_a_record_passes_the_next_one(run, runner, ledger):
+    run("--drain", "--", "true")
+
+    commits = ledger.execute(
+        "select array_agg(event order by window_start_time) from record_ledger.record_event "
+        "group by xmin::text order by min(window_start_time), count(*)"
+    ).fetchall()
+    both = (["completed", "passed"],)
+    assert commits == [(["passed"],), both, both, (["completed"],)]
+
+
+def test_what_falls_due_while_a_backlog_is_drained_is_stored_within_a_minute(
+    run, runner, ledger, monkeypatch
+):
+    monkeypatch.setattr(jobs_module, "STORE_EVERY", 0.0)
+    run("--drain", "--", "true")
+
+    commits = ledger.execute("select count(distinct xmin::text) from record_ledger.record_event")
+    assert commits.fetchone() == (6,)
 
 
 def test_a_command_that_fails_does_not_stop_a_drain(run, runner):
@@ -211,14 +237,46 @@ def test_a_ledger_that_is_not_told_how_a_command_ended_ends_the_drain(
     run, runner, ledger, role_dsn
 ):
     run("--drain", "--", "true", start_at="2026-12-01")  # registers it
-    ledger.execute(
-        "revoke execute on function record_ledger.complete_record from record_ledger_runner, public"
-    )
+    for routine in ("complete_record", "complete_and_pass"):
+        ledger.execute(
+            f"revoke execute on function record_ledger.{routine} from record_ledger_runner, public"
+        )
 
     done = run("--drain", "--dsn", role_dsn("runner"), "--", "true")
 
     assert (done.code, done.json["lost"], done.json["completed"]) == (1, 1, 0)
     assert "exit code 0, which the ledger was not told: permission denied" in done.err
+
+
+def test_a_signal_while_the_next_record_is_passed_leaves_the_record_completed(
+    ledger_dsn, runner, config, clock, connect, in_background
+):
+    clock.set(NOON)
+    held = runner.store_new_and_pass_valid_record(config("orders"), "R/1").record
+    blocker = connect(autocommit=False)
+    blocker.execute("select from record_ledger.pipeline where pipeline_id = 'orders' for update")
+    work = SimpleNamespace(stop=Stop())
+    with RecordLedger(ledger_dsn) as other:
+        other.pipelines()
+        call = in_background(
+            other._session._connection,
+            lambda: complete_and_pass(work, other, held, {"exit_code": 0}, "R/2"),
+        )
+        call.wait_until_blocked()
+
+        work.stop.request(signal.SIGTERM)
+
+        assert call.result() is None
+    blocker.rollback()
+    assert [event["event"] for event in runner.record_events("orders")] == ["passed", "completed"]
+
+
+def test_a_run_id_that_becomes_too_long_leaves_the_record_completed(run, runner):
+    done = run("--drain", "--run-id", "x" * 1022, "--", "true", granularity="1h")
+
+    assert done.code == 1 and "run_id" in done.err
+    finished = [record["status"] for record in runner.pipeline_records("orders")]
+    assert finished[:10] == ["COMPLETED"] * 9 + ["PENDING"]
 
 
 def test_calls_that_another_thread_interrupts_end_and_change_nothing(

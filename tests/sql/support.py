@@ -109,6 +109,41 @@ def complete(
     )
 
 
+def complete_and_pass(
+    connection: Connection,
+    token: int | None,
+    run_id: str | None = None,
+    detail: Any = None,
+    window: Any = None,
+    pipeline_id: str | None = PIPELINE,
+) -> Answer:
+    found = connection.execute(
+        "select exit_dag, verdict, reason, record "
+        "from record_ledger.complete_and_pass(%s, %s, %s, %s, %s)",
+        [pipeline_id, token, run_id, Jsonb(detail or {}), window],
+    ).fetchall()
+    assert len(found) == 1
+    return Answer(*found[0], [])
+
+
+def complete_all(
+    connection: Connection,
+    tokens: list[int | None] | None,
+    details: Any = None,
+    windows: Any = None,
+    pipeline_id: str | None = PIPELINE,
+) -> dict[int, tuple[str, str | None]]:
+    """{token: (outcome, reason)} of complete_records, in the order of the answer."""
+    if details is not None:
+        details = [None if detail is None else Jsonb(detail) for detail in details]
+    found = rows(
+        connection,
+        "select claim_token, outcome, reason from record_ledger.complete_records(%s, %s, %s, %s)",
+        [pipeline_id, tokens, details, windows],
+    )
+    return {token: (outcome, reason) for token, outcome, reason in found}
+
+
 def fail(
     connection: Connection,
     token: int | None,

@@ -20,6 +20,8 @@ ACTS = {
     "storing": "call record_ledger.store_new_records('{pipeline}', '[]', 0)",
     "completing": "select record_ledger.complete_record('{pipeline}', {token})",
     "completing a window": "select record_ledger.complete_record('{pipeline}', {token}, '{{}}', '{window}')",
+    "completing and passing": "select record_ledger.complete_and_pass('{pipeline}', {token}, 'theirs')",
+    "completing several": "select record_ledger.complete_records('{pipeline}', array[{token}])",
     "failing": "select record_ledger.fail_record('{pipeline}', {token}, 'no')",
     "failing for good": "select record_ledger.fail_record('{pipeline}', {token}, 'no', false)",
     "releasing": "select record_ledger.release_record('{pipeline}', {token})",

@@ -33,6 +33,7 @@ def test_every_routine_refuses_it(ledger, connect, held, config, routine):
         "{config}": Jsonb(config(PIPELINE, granularity="2h")),
         "{pipeline}": PIPELINE,
         "{token}": held.token,
+        "{tokens}": [held.token],
     }
     arguments = [given.get(text, text) for text in CALLS[routine]]
     if routine in ("observe_record", "waive_counts"):

@@ -40,8 +40,8 @@ READS = {
 }  # fmt: skip
 WRITES = {
     "register_pipeline", "store_new_records", "pass_valid_record", "pass_valid_records",
-    "store_new_and_pass_valid_record", "complete_record", "fail_record", "release_record", "extend_lease",
-    "claim_state", "cancel_records", "waive_records", "reopen_records", "expire_leases", "backfill_records", "pause_pipeline", "resume_pipeline",
+    "store_new_and_pass_valid_record", "complete_record", "complete_and_pass", "complete_records", "fail_record",
+    "release_record", "extend_lease", "claim_state", "cancel_records", "waive_records", "reopen_records", "expire_leases", "backfill_records", "pause_pipeline", "resume_pipeline",
     "retire_pipeline", "archive_records", "observe_record", "adopt_observations", "waive_counts",
     "reopen_changed_records", "set_pipeline_owner",
 }  # fmt: skip
@@ -233,6 +233,8 @@ def test_a_reader_reads_everything_and_changes_nothing(ledger, connect, clock, c
         "select record_ledger.pass_valid_record(%s, 'x')": [PIPELINE],
         "select record_ledger.store_new_and_pass_valid_record(%s, 'x')": [Jsonb(given)],
         "select record_ledger.complete_record(%s, %s)": [PIPELINE, answer.record and answer.token],
+        "select record_ledger.complete_and_pass(%s, 1, 'x')": [PIPELINE],
+        "select record_ledger.complete_records(%s, '{1}')": [PIPELINE],
         "select record_ledger.fail_record(%s, 1, 'x')": [PIPELINE],
         "select record_ledger.release_record(%s, 1)": [PIPELINE],
         "select record_ledger.extend_lease(%s, 1)": [PIPELINE],

@@ -123,10 +123,13 @@ class Walk:
         ]
 
     def pass_(self, n, run):
+        self.passed(n, run, pass_valid(self.ledger, self.names[n], run))
+
+    def passed(self, n, run, answer):
+        """A pass without a config has answered so."""
         model = self.models[n]
         model.collect(self.now)
         verdict, record = model.pass_next(run, self.now, {})
-        answer = pass_valid(self.ledger, self.names[n], run)
         if verdict == "TO BUILD":
             assert "the next run with its config builds it" in answer.reason
             verdict = "INCOMPLETE"

@@ -7,8 +7,10 @@ import time
 from collections import Counter
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from record_ledger.clocks import elapsed
+from record_ledger.drain import STORE_EVERY
 from record_ledger.ledger import RecordLedger
 
 from .stopping import Wakeups, signal_name
@@ -20,6 +22,8 @@ from .turn import (
     LOST,
     RELEASED,
     Outcome,
+    complete_and_pass,
+    complete_record,
     pass_record,
     run_command,
 )
@@ -55,6 +59,9 @@ class Turns:
     by a record, and by a run that had its record before: those up to `known`, and those whose
     record is done. Ends when nothing is valid and no command is running any more whose end could
     make a record valid. Without `drain` there are `jobs` turns, whatever comes of them.
+
+    In a drain the end of a record may pass the next one in the same commit. That stores no windows:
+    what has fallen due is stored by `take`, at the end of a backlog and once a minute before it.
     """
 
     def __init__(self, run_id: str | None, *, jobs: int, drain: bool, known: int = 0) -> None:
@@ -66,6 +73,7 @@ class Turns:
         self._busy = 0
         self._ended = 0
         self._closed = False
+        self._stored_at = -STORE_EVERY
         self._passing = threading.Lock()
         self._changed = threading.Condition()
 
@@ -74,6 +82,7 @@ class Turns:
         with self._passing:
             while not self._closed and (self._last is None or self._next <= self._last):
                 ended_before = self._ended
+                self._stored_at = elapsed()
                 answer = ask(self._run_of(self._next))
                 if not isinstance(answer, Outcome):
                     self._next += 1
@@ -85,6 +94,34 @@ class Turns:
                 else:
                     self._wait_for_an_end(ended_before)
         return None
+
+    def end(
+        self,
+        complete: Callable[[], None],
+        complete_and_pass: Callable[[str | None], Record | None],
+    ) -> Record | None:
+        """Ends a record that was taken, and returns the next one where its end could pass it.
+
+        Else, as when another thread is passing a record right now, `take` gives the next one.
+        """
+        if self._last is None and self._passing.acquire(blocking=False):
+            try:
+                if self._may_pass():
+                    record = complete_and_pass(self._run_of(self._next))
+                    if record is not None:
+                        self._next += 1
+                        with self._changed:
+                            self._busy += 1
+                    return record
+            finally:
+                self._passing.release()
+        complete()
+        return None
+
+    def _may_pass(self) -> bool:
+        is_new_run = self._run_id is None or self._next > self._known
+        is_stored = elapsed() - self._stored_at < STORE_EVERY
+        return is_new_run and is_stored and not self._closed
 
     def ended(self, outcome: Outcome) -> None:
         """Notes that the command of a record that was taken has ended."""
@@ -163,10 +200,12 @@ class Jobs:
         try:
             with RecordLedger(self._conninfo) as ledger:
                 self._work.stop.knows(ledger)
-                while (record := self._turns.take(partial(self._ask, ledger))) is not None:
-                    outcome = run_command(self._work, ledger, record)
+                record = self._turns.take(partial(self._ask, ledger))
+                while record is not None:
+                    outcome = run_command(self._work, ledger, record, self._complete)
                     self._note(outcome, record)
                     self._turns.ended(outcome)
+                    record = outcome.following or self._turns.take(partial(self._ask, ledger))
         except BaseException as error:  # noqa: BLE001 - the main thread raises it
             self.error = self.error or error
             self._turns.close()
@@ -180,6 +219,14 @@ class Jobs:
         if isinstance(answer, Outcome):
             self.nothing = answer
         return answer
+
+    def _complete(
+        self, ledger: RecordLedger, record: Record, detail: dict[str, Any]
+    ) -> Record | None:
+        return self._turns.end(
+            partial(complete_record, ledger, record, detail),
+            partial(complete_and_pass, self._work, ledger, record, detail),
+        )
 
     def _note(self, outcome: Outcome, record: Record) -> None:
         with self._lock:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from record_ledger import logs
 from record_ledger.child import Child
-from record_ledger.errors import ClaimLost, CountsDisagree, LedgerError
+from record_ledger.errors import ClaimLost, CountsDisagree, InvalidArgument, LedgerError
 from record_ledger.heartbeat import Heartbeat
 from record_ledger.records import claim_of, start_of
 from record_ledger.redaction import redact
@@ -20,7 +21,7 @@ from .exits import SIGNAL_CODE
 from .stopping import Stop, signal_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from record_ledger.errors import ClaimCancelled
@@ -65,7 +66,8 @@ class Outcome:
 
     `reason` says why unless the command was completed. `exit_code` is the command's, 128 and the
     number of the signal that ended it, or None when it was not started. `is_last` when another turn
-    could only end as badly.
+    could only end as badly. `following` is the next record, where the end of this one has passed
+    it.
     """
 
     outcome: str
@@ -74,6 +76,44 @@ class Outcome:
     exit_code: int | None = None
     verdict: str | None = None
     is_last: bool = False
+    following: Record | None = None
+
+
+# Passes the next record to a run, or says why there is none.
+Ask = Callable[[str | None], "Record | Outcome"]
+# Completes a record, and passes the next one where it can: returns that, or None.
+Complete = Callable[["RecordLedger", "Record", dict[str, Any]], "Record | None"]
+
+
+def complete_record(ledger: RecordLedger, record: Record, detail: dict[str, Any]) -> None:
+    """Completes a record whose command has done its work."""
+    ledger.complete_record(*claim_of(record), detail, start_of(record))
+
+
+def complete_and_pass(
+    work: Work, ledger: RecordLedger, record: Record, detail: dict[str, Any], run_id: str | None
+) -> Record | None:
+    """Completes a record whose command has done its work, and passes the next one to a run.
+
+    None when no record was passed. What keeps one from being passed, a signal too, does not keep
+    this one from being completed.
+    """
+    if not work.stop.begin_pass(ledger):
+        complete_record(ledger, record, detail)
+        return None
+    try:
+        return ledger.complete_and_pass(*claim_of(record), run_id, detail, start_of(record)).record
+    except (ClaimLost, CountsDisagree):
+        raise
+    except LedgerError as error:
+        if work.stop.signal is None and not isinstance(error, InvalidArgument):
+            raise
+    finally:
+        work.stop.end_pass(ledger)
+    # On a connection that no signal has interrupted.
+    with ledger.another() as other:
+        complete_record(other, record, detail)
+    return None
 
 
 def pass_record(work: Work, ledger: RecordLedger, run_id: str | None) -> Record | Outcome:
@@ -98,7 +138,9 @@ def _stopped_early(work: Work) -> Outcome:
     return Outcome(NOTHING, f"stopped by {work.stop.name} before a record was passed")
 
 
-def run_command(work: Work, ledger: RecordLedger, record: Record) -> Outcome:
+def run_command(
+    work: Work, ledger: RecordLedger, record: Record, complete: Complete = complete_record
+) -> Outcome:
     """Runs the command on a passed record, and ends its claim in exactly one way.
 
     completed: the command ended with 0, and what it printed was written. failed: it ended
@@ -123,7 +165,7 @@ def run_command(work: Work, ledger: RecordLedger, record: Record) -> Outcome:
         if child is None:
             what = f"stopped by {work.stop.name} before the command was started"
             return _release(ledger, record, what)
-        return _watch(work, ledger, record, heartbeat, child)
+        return _watch(work, ledger, record, heartbeat, child, complete=complete)
 
 
 def _start(
@@ -156,7 +198,13 @@ def _start(
 
 
 def _watch(
-    work: Work, ledger: RecordLedger, record: Record, heartbeat: Heartbeat, child: Child
+    work: Work,
+    ledger: RecordLedger,
+    record: Record,
+    heartbeat: Heartbeat,
+    child: Child,
+    *,
+    complete: Complete,
 ) -> Outcome:
     """Keeps the claim while the command runs, and ends it with the command."""
     started = time.monotonic()
@@ -181,7 +229,7 @@ def _watch(
     if child.messages_error is not None:
         # Its work is not its messages: they are kept here, as far as they are kept at all.
         detail["stderr_error"] = child.messages_error
-    return _end(ledger, record, child, detail, heartbeat.cancellation, code=code)
+    return _end(ledger, record, child, detail, heartbeat.cancellation, code=code, complete=complete)
 
 
 def _end(
@@ -192,6 +240,7 @@ def _end(
     cancellation: ClaimCancelled | None,
     *,
     code: int,
+    complete: Complete,
 ) -> Outcome:
     """Completes or fails the record, by how the command ended and whether its output was kept."""
     how = _how_it_ended(child, code)
@@ -200,13 +249,13 @@ def _end(
     try:
         if code == 0 and child.output_error is None:
             try:
-                ledger.complete_record(*claim_of(record), detail, start_of(record))
+                following = complete(ledger, record, detail)
             except CountsDisagree as error:
                 # Nobody will count any more: the record is given back now, not at its lease's end.
                 how = error.message
                 ledger.fail_record(*claim_of(record), how, window_start_time=start_of(record))
                 return Outcome(FAILED, how, record, code)
-            return Outcome(COMPLETED, None, record, code)
+            return Outcome(COMPLETED, None, record, code, following=following)
         outcome = FAILED
         if cancellation is not None:
             outcome, how = CANCELLED, cancellation.message
