@@ -32,10 +32,11 @@ class LedgerOperator(LedgerTrust):
     A range holds the records whose whole window lies in [from_time, to_time). Its times are
     datetimes, dates or ISO 8601 text; without an offset they are the pipeline's local time. What
     clocks show twice is refused. A call is one transaction, and no run of the pipeline is served
-    while it lasts: for very many records the command `record-ledger` works in steps. All that is done is kept in the history, with its reason, who did
-    it and when. Repeated after a lost connection a call counts only what it changed itself. To
-    reopen, to expire and to cancel are not repeated: a run may have been passed, or have completed,
-    what they had changed.
+    while it lasts: for very many records the command `record-ledger` works in steps.
+
+    All that is done is kept in the history, with its reason, who did it and when. Repeated after a
+    lost connection a call counts only what it changed itself. To reopen, to expire and to cancel
+    are not repeated: a run may have been passed, or have completed, what they had changed.
     """
 
     # ---------------------------------------------------------------- records
