@@ -173,6 +173,8 @@ begin
         record_ledger.cancel_records(text, timestamptz, timestamptz, text),
         record_ledger.reopen_changed_records(text),
         record_ledger.backfill_records(text, timestamptz, text),
+        record_ledger.range_step(text, text, timestamptz, timestamptz, text, integer),
+        record_ledger.range_in_steps(text, text, timestamptz, timestamptz, text, bigint),
         record_ledger.pause_pipeline(text, text),
         record_ledger.set_pipeline_owner(text, text),
         record_ledger.resume_pipeline(text, text),

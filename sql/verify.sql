@@ -57,6 +57,8 @@ begin
         'expire_leases(text, timestamptz, timestamptz, text)',
         'cancel_records(text, timestamptz, timestamptz, text)',
         'backfill_records(text, timestamptz, text)',
+        'range_step(text, text, timestamptz, timestamptz, text, integer)',
+        'range_in_steps(text, text, timestamptz, timestamptz, text, bigint)',
         'pause_pipeline(text, text)',
         'set_pipeline_owner(text, text)',
         'resume_pipeline(text, text)',

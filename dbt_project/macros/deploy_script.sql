@@ -1744,9 +1744,55 @@ as $$
 $$;
 comment on function record_ledger.attempt_ending(text, jsonb) is
 'What ended the newest attempt of a record: the error, the operator''s reason, or that its lease expired.';
+-- record_ledger.backfill_start: where a backfill of about max_records windows begins that ends at first_start.
+-- At the start of a local day; within a day, where one of its windows starts, when the day has more than that.
+-- Not before the local day of from_time. Reads no ledger rows.
+-- Read by: backfill_range.
+-- Rules: day_start, local_day; windows_from: a day's windows start one granularity apart from its start on.
+create or replace function record_ledger.backfill_start(
+    p record_ledger.pipeline,
+    from_time timestamptz,
+    first_start timestamptz,
+    max_records integer
+)
+returns timestamptz
+language plpgsql
+immutable
+as $$
+declare
+    v_start timestamptz := record_ledger.day_start(
+        record_ledger.local_day(from_time, p.timezone), p.timezone
+    );
+    v_day date := record_ledger.local_day(first_start - interval '1 microsecond', p.timezone);
+    v_day_start timestamptz := record_ledger.day_start(v_day, p.timezone);
+    v_is_daily boolean := p.granularity >= interval '24:00:00';
+    v_windows integer := case
+        when v_is_daily then 1
+        else ceil(extract(epoch from first_start - v_day_start) / extract(epoch from p.granularity))
+    end;
+    -- Clocks that are set back make a day longer, by some hours at most.
+    v_windows_per_day integer := case
+        when v_is_daily then 1 else ceil(97200 / extract(epoch from p.granularity))
+    end;
+begin
+    if v_windows > max_records then
+        return greatest(v_start, v_day_start + (v_windows - max_records) * p.granularity);
+    end if;
+    return greatest(
+        v_start,
+        record_ledger.day_start(
+            v_day - (max_records - v_windows) / v_windows_per_day, p.timezone
+        )
+    );
+end
+$$;
+comment on function record_ledger.backfill_start(
+    record_ledger.pipeline, timestamptz, timestamptz, integer
+) is
+'Private. Where a backfill of about so many windows begins that ends at an instant.';
 -- record_ledger.backfill_windows: the windows that a backfill adds before the first stored one, oldest first.
 -- From the first instant of from_time's local day on; the last one ends where the first stored one starts.
--- Read by: backfill_records, range_effects.
+-- Read by: range_effects; backfill_range says the same in parts.
 -- Rules: windows_from, day_start, local_day.
 create or replace function record_ledger.backfill_windows(
     p record_ledger.pipeline, from_time timestamptz, first_start timestamptz
@@ -4047,7 +4093,7 @@ comment on function record_ledger.is_completed_by(text, bigint, timestamptz) is
 'Private. Whether a claim completed its record, and that of the window when one is named.';
 -- record_ledger.is_in_range: does a whole window lie in [from_time, to_time)?
 -- A window that only partly does is not the operator's, who said from when and until when.
--- Read by: waive_records, reopen_records, expire_leases, range_effects.
+-- Read by: waive_range, reopen_range, expire_range, cancel_range, range_step, range_effects.
 -- Rules: none.
 create or replace function record_ledger.is_in_range(
     window_start_time timestamptz,
@@ -6939,7 +6985,7 @@ comment on function record_ledger.start_problem(jsonb, text) is
 --   expire  a claim that is known to be dead ends as if its lease had run out: pending, or failed without attempts left
 --           or when it was cancelled
 --   cancel  a claim goes on until its run stops or its lease ends, and the record fails then
--- Read by: waive_records, reopen_records, expire_leases, cancel_records, range_effects.
+-- Read by: waive_range, reopen_range, expire_range, cancel_range, range_step, range_effects.
 -- Rules: which records an operation changes is said here; check_record_change guards each change.
 create or replace function record_ledger.status_after(
     operation text, status text, has_attempts_left boolean, is_cancelled boolean, is_lost boolean
@@ -7315,9 +7361,9 @@ as $$
 $$;
 comment on function record_ledger.window_timezone(record_ledger.pipeline, timestamptz) is
 'The time zone that a stored window of a pipeline was cut with.';
--- record_ledger.windows_from: the windows that tile time from an instant on, oldest first.
--- Those that begin before to_time, max_windows of them at most (null: all). Reads no ledger rows.
--- Read by: due_windows, backfill_windows.
+-- record_ledger.windows_from: the windows that tile time from an instant on.
+-- Those that begin before to_time, the first max_windows of them (null: all), in any order. Reads no ledger rows.
+-- Read by: due_windows, backfill_windows, backfill_range.
 -- Rules: day_start, local_day; next_window says the same of one window.
 create or replace function record_ledger.windows_from(
     from_time timestamptz,
@@ -7330,12 +7376,16 @@ returns table (target_day date, window_start_time timestamptz, window_end_time t
 language sql
 immutable
 as $$
-    -- Materialized, so that day_start is reckoned once per day and not once per window.
+    -- Materialized, so that day_start is computed once per day and not once per window.
     with span as materialized (
         select
             d.target_day,
             greatest(d.day_start, from_time) as span_start,
-            lead(d.day_start) over (order by d.target_day) as span_end
+            lead(d.day_start) over (order by d.target_day) as span_end,
+            -- No day is as long: a window of a day is all of it.
+            case
+                when granularity >= interval '24:00:00' then interval '48:00:00' else granularity
+            end as window_length
         from (
             select
                 day.target_day,
@@ -7356,37 +7406,55 @@ as $$
                 ) as n
             ) as day
         ) as d
+    ),
+
+    -- Counted per day, so that no window is made that max_windows leaves out, and none has to be sorted for that.
+    counted as (
+        select
+            s.target_day,
+            s.span_start,
+            s.span_end,
+            s.window_length,
+            least(s.span_end, to_time) as last_start_before,
+            coalesce(
+                sum(
+                    ceil(
+                        extract(epoch from least(s.span_end, to_time) - s.span_start)
+                        / extract(epoch from s.window_length)
+                    )
+                ) over (order by s.target_day rows between unbounded preceding and 1 preceding),
+                0
+            )::integer as windows_before
+        from span as s
+        -- A skipped date has no instant, and the last day only closes the one before it.
+        where s.span_end > s.span_start and s.span_start < to_time
     )
+
     select
-        span.target_day,
+        w.target_day,
         w.window_start_time,
-        case
-            when granularity >= interval '24:00:00' then span.span_end
-            else least(w.window_start_time + granularity, span.span_end)
-        end as window_end_time
-    from span
-    cross join lateral (
-        select span.span_start + i * granularity as window_start_time
-        from generate_series(
-            0,
-            case
-                when granularity >= interval '24:00:00' then 0
-                else ceil(
-                    extract(epoch from least(span.span_end, to_time) - span.span_start)
-                    / extract(epoch from granularity)
-                )::integer - 1
-            end
-        ) as i
+        least(w.window_start_time + w.window_length, w.span_end) as window_end_time
+    from (
+        select
+            c.target_day,
+            c.span_end,
+            c.window_length,
+            generate_series(
+                c.span_start,
+                least(
+                    c.last_start_before,
+                    c.span_start + (max_windows - c.windows_before) * c.window_length
+                ) - interval '1 microsecond',
+                c.window_length
+            ) as window_start_time
+        from counted as c
+        where max_windows is null or c.windows_before < max_windows
     ) as w
-    -- A skipped date has no instant, and the last day only closes the one before it.
-    where span.span_end > span.span_start and w.window_start_time < to_time
-    order by w.window_start_time
-    limit max_windows
 $$;
 comment on function record_ledger.windows_from(
     timestamptz, timestamptz, interval, text, integer
 ) is
-'Private. The windows that tile time from an instant on and begin before another, oldest first.';
+'Private. The windows that tile time from an instant on and begin before another.';
 -- record_ledger.adopt_observations: takes over what earlier claims of the same generation counted, as this claim's own.
 -- Of each stage, or of the given one, that this claim has not counted itself. The caller answers for it: a later claim
 -- adopts the count of a source that it did not read anew, and not that of a target which it loads again.
@@ -7470,7 +7538,7 @@ comment on function record_ledger.adopt_observations(text, bigint, text, timesta
 'Takes over what earlier claims of the same generation counted, as evidence of the current claim (RL004 else); returns how many.';
 -- record_ledger.append_pipeline_event: notes what happened to a pipeline as a whole, with who did it and when.
 -- Numbered per pipeline, so its row must be locked.
--- Called by: register_config, backfill_records, pause_pipeline, resume_pipeline, retire_pipeline.
+-- Called by: register_config, backfill_range, pause_pipeline, resume_pipeline, retire_pipeline.
 -- Rules: none.
 create or replace function record_ledger.append_pipeline_event(
     pipeline_id text, event text, detail jsonb, event_time timestamptz
@@ -7778,11 +7846,130 @@ end
 $$;
 comment on function record_ledger.archive_records(text, timestamptz, integer) is
 'Moves the oldest finished records whose window ends at or before an instant to the archive, with their events and observations; returns how many.';
+-- record_ledger.backfill_range: adds records before the first one of a locked pipeline; returns how many.
+-- Back to the local day of from_time. With max_records only the newest of them, as many and 10,000 at most: whole days,
+-- or a part of one that has more. first_start says where the first record starts then. All are historical; those of a
+-- pipeline with templates are stored unbuilt.
+-- Called by: backfill_records, range_step, with what check_backfill has let pass.
+-- Rules: backfill_start, windows_from, lane, void_marks, begin_stretch.
+create or replace function record_ledger.backfill_range(
+    p record_ledger.pipeline,
+    from_time timestamptz,
+    reason text,
+    max_records integer,
+    as_of timestamptz,
+    inout first_start timestamptz,
+    out added_count integer
+)
+language plpgsql
+as $$
+#variable_conflict use_column
+declare
+    -- Enough to make the work around a statement count for nothing, few enough for the checks of its links, which
+    -- wait for its end, to find the rows still at hand.
+    v_part constant integer := least(backfill_range.max_records, 10000);
+    v_to_time constant timestamptz := backfill_range.first_start;
+    v_fields jsonb := case when p.has_templates then '{}' else p.fields end;
+    v_config_version integer := case when not p.has_templates then p.config_version end;
+    v_missing text[] := case when not p.has_templates then p.missing_fields end;
+    v_lane text := record_ledger.lane('PENDING', v_missing, v_config_version, false, true, null);
+    v_start timestamptz;
+    v_count integer;
+begin
+    added_count := 0;
+    -- The newest first: so the history has no gap after each of the parts.
+    loop
+        v_start := record_ledger.backfill_start(
+            p, backfill_range.from_time, backfill_range.first_start, v_part
+        );
+        with added as materialized (
+            select
+                w.target_day,
+                w.window_start_time,
+                least(w.window_end_time, backfill_range.first_start) as window_end_time,
+                lag(w.window_start_time) over (order by w.window_start_time)
+                    as previous_window_start_time
+            from record_ledger.windows_from(
+                v_start, backfill_range.first_start, p.granularity, p.timezone, null
+            ) as w
+        ),
+
+        relinked as (
+            update record_ledger.record as r
+            set previous_window_start_time = (select max(a.window_start_time) from added as a)
+            where r.pipeline_id = p.pipeline_id
+                and r.window_start_time = backfill_range.first_start
+            returning r.window_start_time
+        )
+
+        insert into record_ledger.record (
+            pipeline_id,
+            window_start_time,
+            window_end_time,
+            previous_window_start_time,
+            target_day,
+            fields,
+            config_version,
+            missing_fields,
+            is_historical,
+            lane,
+            open_pipeline_id,
+            created_at,
+            updated_at
+        )
+        select
+            p.pipeline_id,
+            a.window_start_time,
+            a.window_end_time,
+            a.previous_window_start_time,
+            a.target_day,
+            v_fields,
+            v_config_version,
+            v_missing,
+            true,
+            v_lane,
+            p.pipeline_id,
+            as_of,
+            as_of
+        from added as a
+        -- Counted first: a pipeline has one first record at any moment, so the old one is linked before a new one is
+        -- there.
+        where (select count(*) from relinked) = 1
+        order by a.window_start_time;
+        get diagnostics v_count = row_count;
+        added_count := added_count + v_count;
+        first_start := v_start;
+        exit when backfill_range.max_records is not null
+            or v_start <= record_ledger.day_start(
+                record_ledger.local_day(backfill_range.from_time, p.timezone), p.timezone
+            );
+    end loop;
+    perform record_ledger.void_marks(p.pipeline_id);
+    perform record_ledger.begin_stretch(p, v_start);
+    perform record_ledger.append_pipeline_event(
+        p.pipeline_id,
+        'backfilled',
+        jsonb_strip_nulls(
+            jsonb_build_object(
+                'from_time', record_ledger.local_time(v_start, p.timezone),
+                'to_time', record_ledger.local_time(v_to_time, p.timezone),
+                'record_count', added_count,
+                'reason', backfill_range.reason
+            )
+        ),
+        as_of
+    );
+end
+$$;
+comment on function record_ledger.backfill_range(
+    record_ledger.pipeline, timestamptz, text, integer, timestamptz, timestamptz
+) is
+'Private. Adds records before the first one of a locked pipeline, the newest first; returns how many, and where the first one starts then.';
 -- record_ledger.backfill_records: adds records before a pipeline's first one, back to the local day of from_time.
 -- All of them in one call; returns how many, 0 when the first one starts at from_time or before it. They are
 -- historical; those of a pipeline with templates are stored unbuilt, and the pass of each builds it.
 -- Called by: operators, through the runner's command backfill, the dbt macro of the same name, or psql.
--- Rules: check_backfill, backfill_windows, lane, begin_stretch.
+-- Rules: check_backfill, backfill_range.
 create or replace function record_ledger.backfill_records(
     pipeline_id text, from_time timestamptz, reason text default null
 )
@@ -7795,89 +7982,21 @@ as $$
 declare
     -- A pass or another backfill could otherwise store what this one is about to.
     p record_ledger.pipeline := record_ledger.lock_pipeline(backfill_records.pipeline_id);
-    v_now timestamptz := record_ledger.clock();
     v_first_start timestamptz := record_ledger.check_backfill(p, backfill_records.from_time);
-    v_fields jsonb := case when p.has_templates then '{}' else p.fields end;
-    v_config_version integer := case when not p.has_templates then p.config_version end;
-    v_missing text[] := case when not p.has_templates then p.missing_fields end;
-    v_count integer;
-    v_new_first_start timestamptz;
+    v_count integer := 0;
 begin
     perform record_ledger.check_reason(backfill_records.reason, true);
-    if v_first_start <= backfill_records.from_time then
-        return 0;
+    if v_first_start > backfill_records.from_time then
+        select b.added_count into v_count
+        from record_ledger.backfill_range(
+            p,
+            backfill_records.from_time,
+            backfill_records.reason,
+            null,
+            record_ledger.clock(),
+            v_first_start
+        ) as b;
     end if;
-    with added as materialized (
-        select
-            w.target_day,
-            w.window_start_time,
-            w.window_end_time,
-            lag(w.window_start_time) over (order by w.window_start_time)
-                as previous_window_start_time
-        from record_ledger.backfill_windows(p, backfill_records.from_time, v_first_start) as w
-    ),
-
-    relinked as (
-        update record_ledger.record as r
-        set previous_window_start_time = (select max(a.window_start_time) from added as a)
-        where r.pipeline_id = p.pipeline_id and r.window_start_time = v_first_start
-        returning r.window_start_time
-    )
-
-    insert into record_ledger.record (
-        pipeline_id,
-        window_start_time,
-        window_end_time,
-        previous_window_start_time,
-        target_day,
-        fields,
-        config_version,
-        missing_fields,
-        is_historical,
-        lane,
-        open_pipeline_id,
-        created_at,
-        updated_at
-    )
-    select
-        p.pipeline_id,
-        a.window_start_time,
-        a.window_end_time,
-        a.previous_window_start_time,
-        a.target_day,
-        v_fields,
-        v_config_version,
-        v_missing,
-        true,
-        record_ledger.lane('PENDING', v_missing, v_config_version, false, true, null),
-        p.pipeline_id,
-        v_now,
-        v_now
-    from added as a
-    -- Counted first: a pipeline has one first record at any moment, so the old one is linked before a new one is there.
-    where (select count(*) from relinked) = 1
-    order by a.window_start_time;
-    get diagnostics v_count = row_count;
-    select r.window_start_time into v_new_first_start
-    from record_ledger.record as r
-    where r.pipeline_id = p.pipeline_id
-    order by r.window_start_time
-    limit 1;
-    perform record_ledger.void_marks(p.pipeline_id);
-    perform record_ledger.begin_stretch(p, v_new_first_start);
-    perform record_ledger.append_pipeline_event(
-        p.pipeline_id,
-        'backfilled',
-        jsonb_strip_nulls(
-            jsonb_build_object(
-                'from_time', record_ledger.local_time(v_new_first_start, p.timezone),
-                'to_time', record_ledger.local_time(v_first_start, p.timezone),
-                'record_count', v_count,
-                'reason', reason
-            )
-        ),
-        v_now
-    );
     return v_count;
 end
 $$;
@@ -7939,7 +8058,7 @@ comment on function record_ledger.batch_to_build(jsonb, text, integer) is
 'Private. The windows whose templates the caller must render before a whole batch can be passed.';
 -- record_ledger.begin_stretch: notes that windows from an instant on were cut with the zone in force.
 -- Up to where the next stretch begins, if there is one. Two stretches of one zone beside each other are one.
--- Called by: store_windows, for the first window that a zone has cut; backfill_records. Both hold the pipeline's lock.
+-- Called by: store_windows, for the first window that a zone has cut; backfill_range. Both hold the pipeline's lock.
 -- Rules: none.
 create or replace function record_ledger.begin_stretch(
     p record_ledger.pipeline, from_time timestamptz
@@ -8085,12 +8204,57 @@ end
 $$;
 comment on function record_ledger.build_records(record_ledger.pipeline, jsonb, timestamptz) is
 'Private. Builds outdated pending records from what a caller rendered with the config in force.';
+-- record_ledger.cancel_range: cancels the claims on records of a locked pipeline; returns how many.
+-- Those of a range, whose whole window lies in it, that status_after lets be changed; others are left alone.
+-- Called by: change_range.
+-- Rules: status_after, is_in_range; check_record_change guards the change.
+create or replace function record_ledger.cancel_range(
+    p record_ledger.pipeline,
+    from_time timestamptz,
+    to_time timestamptz,
+    reason text,
+    as_of timestamptz
+)
+returns integer
+language plpgsql
+as $$
+declare
+    v_changed integer;
+begin
+    -- A run may be ending its claim right now: whoever comes second waits for the first one's commit, and then sees the
+    -- record as that one left it.
+    update record_ledger.record as r
+    set cancellation = jsonb_build_object(
+            'cancelled_by', session_user,
+            'cancelled_at', record_ledger.local_time(as_of, p.timezone),
+            'cancel_reason', reason
+        ),
+        last_event = 'cancelled',
+        last_detail = jsonb_build_object('reason', reason),
+        updated_at = as_of
+    where r.pipeline_id = p.pipeline_id
+        and record_ledger.is_in_range(r.window_start_time, r.window_end_time, from_time, to_time)
+        and record_ledger.status_after(
+            'cancel',
+            r.status,
+            r.attempt < p.max_attempts,
+            r.cancellation is not null,
+            record_ledger.is_lost(r.window_end_time, p.source_retention, as_of)
+        ) is not null;
+    get diagnostics v_changed = row_count;
+    return v_changed;
+end
+$$;
+comment on function record_ledger.cancel_range(
+    record_ledger.pipeline, timestamptz, timestamptz, text, timestamptz
+) is
+'Private. Cancels the claims on the records of a range of a locked pipeline; returns how many.';
 -- record_ledger.cancel_records: asks the runs that hold the records of a range to stop; their claims are cancelled.
 -- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed. A run learns
 -- of it from claim_state, and keeps its claim until it has stopped, so no second run begins beside it. However the
 -- claim ends then, the record is FAILED, unless the run completes it; no run is passed it before it is reopened.
 -- Called by: operators, through the runner's command cancel, the dbt macro of the same name, or psql.
--- Rules: status_after, is_in_range; check_record_change guards the change.
+-- Rules: change_range.
 create or replace function record_ledger.cancel_records(
     pipeline_id text, from_time timestamptz, to_time timestamptz, reason text
 )
@@ -8103,43 +8267,52 @@ set enable_bitmapscan = off
 as $$
 declare
     p record_ledger.pipeline;
-    v_now timestamptz;
-    v_changed integer;
 begin
     perform record_ledger.check_reason(reason);
     perform record_ledger.check_range(from_time, to_time);
     -- A pass could otherwise hand one of the records to its run again, with a claim that is not cancelled.
     p := record_ledger.lock_pipeline(pipeline_id);
-    v_now := record_ledger.clock();
-    -- A run may be ending its claim right now: whoever comes second waits for the first one's commit, and then sees the
-    -- record as that one left it.
-    update record_ledger.record as r
-    set cancellation = jsonb_build_object(
-            'cancelled_by', session_user,
-            'cancelled_at', record_ledger.local_time(v_now, p.timezone),
-            'cancel_reason', reason
-        ),
-        last_event = 'cancelled',
-        last_detail = jsonb_build_object('reason', reason),
-        updated_at = v_now
-    where r.pipeline_id = p.pipeline_id
-        and record_ledger.is_in_range(r.window_start_time, r.window_end_time, from_time, to_time)
-        and record_ledger.status_after(
-            'cancel',
-            r.status,
-            r.attempt < p.max_attempts,
-            r.cancellation is not null,
-            record_ledger.is_lost(r.window_end_time, p.source_retention, v_now)
-        ) is not null;
-    get diagnostics v_changed = row_count;
-    return v_changed;
+    return record_ledger.change_range(
+        'cancel', p, from_time, to_time, reason, record_ledger.clock()
+    );
 end
 $$;
 comment on function record_ledger.cancel_records(text, timestamptz, timestamptz, text) is
 'Asks the runs that hold records whose whole window lies in a range to stop, with a reason; returns how many. Unless completed they end as FAILED.';
+-- record_ledger.change_range: waives, reopens, expires or cancels records of a locked pipeline; returns how many.
+-- Those whose whole window lies in [from_time, to_time); others are left alone. It is one statement.
+-- Called by: waive_records, reopen_records, expire_leases, cancel_records, range_step.
+-- Rules: waive_range, reopen_range, expire_range, cancel_range.
+create or replace function record_ledger.change_range(
+    operation text,
+    p record_ledger.pipeline,
+    from_time timestamptz,
+    to_time timestamptz,
+    reason text,
+    as_of timestamptz
+)
+returns integer
+language plpgsql
+as $$
+begin
+    return case operation
+        when 'waive' then record_ledger.waive_range(p, from_time, to_time, reason, as_of)
+        when 'reopen'
+            then record_ledger.reopen_range(
+                p, from_time, to_time, jsonb_build_object('reason', reason), as_of
+            )
+        when 'expire' then record_ledger.expire_range(p, from_time, to_time, reason, as_of)
+        when 'cancel' then record_ledger.cancel_range(p, from_time, to_time, reason, as_of)
+    end;
+end
+$$;
+comment on function record_ledger.change_range(
+    text, record_ledger.pipeline, timestamptz, timestamptz, text, timestamptz
+) is
+'Private. Waives, reopens, expires or cancels the records of a range of a locked pipeline; returns how many.';
 -- record_ledger.check_backfill: raises RL005 unless a pipeline's history can be extended back to an instant.
 -- Returns where its first stored window starts.
--- Called by: backfill_records, range_effects.
+-- Called by: backfill_records, range_step, range_effects.
 -- Rules: archive_end.
 create or replace function record_ledger.check_backfill(
     p record_ledger.pipeline, from_time timestamptz
@@ -8338,7 +8511,7 @@ comment on function record_ledger.check_owner_of(text) is
 'Private. Raises 42501 when the pipeline of that name belongs to a role that the session''s user is not a member of.';
 -- record_ledger.check_range: raises RL005 for a range that holds no time, or that is not said.
 -- -infinity and infinity are bounds like others: whoever means everything has to say so.
--- Called by: waive_records, reopen_records, expire_leases, range_effects.
+-- Called by: waive_records, reopen_records, expire_leases, cancel_records, range_step, range_effects.
 -- Rules: none.
 create or replace function record_ledger.check_range(from_time timestamptz, to_time timestamptz)
 returns void
@@ -8364,7 +8537,7 @@ comment on function record_ledger.check_range(timestamptz, timestamptz) is
 'Private. Raises RL005 for a range that is inverted, empty or null.';
 -- record_ledger.check_reason: raises RL005 unless an operator says why.
 -- The reason is kept in the history, where the next one who wonders will look for it.
--- Called by: waive_records, reopen_records, expire_leases, pause_pipeline, retire_pipeline.
+-- Called by: the routines of operators, range_step.
 -- Rules: none.
 create or replace function record_ledger.check_reason(
     reason text, is_optional boolean default false
@@ -9010,7 +9183,7 @@ comment on function record_ledger.end_claim(
 -- with a backoff from now on, or failed when no attempt is left or the claim was cancelled: as when the lease had run
 -- out, without the wait.
 -- Called by: operators, through the runner's command expire, the dbt macro of the same name, or psql.
--- Rules: status_after, is_in_range, retry_time; check_record_change guards the change.
+-- Rules: change_range.
 create or replace function record_ledger.expire_leases(
     pipeline_id text, from_time timestamptz, to_time timestamptz, reason text
 )
@@ -9023,20 +9196,41 @@ set enable_bitmapscan = off
 as $$
 declare
     p record_ledger.pipeline;
-    v_now timestamptz;
-    v_changed integer;
 begin
     perform record_ledger.check_reason(reason);
     perform record_ledger.check_range(from_time, to_time);
     -- A pass could otherwise hand one of the claims out anew, and lose that one instead.
     p := record_ledger.lock_pipeline(pipeline_id);
-    v_now := record_ledger.clock();
+    return record_ledger.change_range(
+        'expire', p, from_time, to_time, reason, record_ledger.clock()
+    );
+end
+$$;
+comment on function record_ledger.expire_leases(text, timestamptz, timestamptz, text) is
+'Ends the claims, known to be dead, on the records whose whole window lies in a range, with a reason; returns how many.';
+-- record_ledger.expire_range: takes back records of a locked pipeline that runs hold; returns how many.
+-- Those of a range, whose whole window lies in it, that status_after lets be changed; others are left alone.
+-- Called by: change_range.
+-- Rules: status_after, is_in_range, retry_time; check_record_change guards the change.
+create or replace function record_ledger.expire_range(
+    p record_ledger.pipeline,
+    from_time timestamptz,
+    to_time timestamptz,
+    reason text,
+    as_of timestamptz
+)
+returns integer
+language plpgsql
+as $$
+declare
+    v_changed integer;
+begin
     -- A run that is not dead may be ending its claim right now: whoever comes second waits for the first one's commit,
     -- and then sees the record as that one left it.
     update record_ledger.record as r
     set retry_at = case
             when r.attempt < p.max_attempts
-                then record_ledger.retry_time(v_now, r.attempt, r.window_end_time, p)
+                then record_ledger.retry_time(as_of, r.attempt, r.window_end_time, p)
         end,
         claim_token = case when r.attempt < p.max_attempts then null else r.claim_token end,
         run_id = case when r.attempt < p.max_attempts then null else r.run_id end,
@@ -9047,7 +9241,7 @@ begin
             'reason', reason,
             'lease_expires_at', record_ledger.local_time(r.lease_expires_at, p.timezone)
         ),
-        updated_at = v_now
+        updated_at = as_of
     where r.pipeline_id = p.pipeline_id
         and record_ledger.is_in_range(r.window_start_time, r.window_end_time, from_time, to_time)
         and record_ledger.status_after(
@@ -9055,14 +9249,16 @@ begin
             r.status,
             r.attempt < p.max_attempts,
             r.cancellation is not null,
-            record_ledger.is_lost(r.window_end_time, p.source_retention, v_now)
+            record_ledger.is_lost(r.window_end_time, p.source_retention, as_of)
         ) is not null;
     get diagnostics v_changed = row_count;
     return v_changed;
 end
 $$;
-comment on function record_ledger.expire_leases(text, timestamptz, timestamptz, text) is
-'Ends the claims, known to be dead, on the records whose whole window lies in a range, with a reason; returns how many.';
+comment on function record_ledger.expire_range(
+    record_ledger.pipeline, timestamptz, timestamptz, text, timestamptz
+) is
+'Private. Takes back the records of a range of a locked pipeline that runs hold; returns how many.';
 -- record_ledger.extend_lease: the heartbeat of a run; its lease now ends one lease length from now.
 -- Returns that instant; RL004 unless the claim token is current, and that of the window when one is named. A cancelled
 -- claim is extended as well: no second run begins beside one that still writes. Appends no event.
@@ -10322,6 +10518,188 @@ end
 $$;
 comment on function record_ledger.range_effects(text, text, timestamptz, timestamptz) is
 'What waive, reopen, expire, cancel or backfill would change in a range, and what it would leave alone and why; reads only.';
+-- record_ledger.range_in_steps: waives, reopens, expires, cancels or backfills records in steps, each committed.
+-- For ranges of many records: runs of the pipeline get their turn between two steps, and no step holds its lock for
+-- long. What stops it leaves a valid ledger; called again, it does the rest. changed_count says how many changed. A
+-- notice tells every ten seconds how far it is. It commits, so it cannot be called in a transaction block.
+-- Called by: operators, through psql. Rules: range_step.
+create or replace procedure record_ledger.range_in_steps(
+    operation text,
+    pipeline_id text,
+    from_time timestamptz,
+    to_time timestamptz,
+    reason text,
+    inout changed_count bigint default 0
+)
+-- It runs with its caller's rights and path, or it could not commit: so every name in it is qualified.
+language plpgsql
+as $$
+declare
+    v_from_time pg_catalog.timestamptz := from_time;
+    v_max_records integer := 1000;
+    v_said_at pg_catalog.timestamptz := pg_catalog.clock_timestamp();
+    v_changed bigint;
+begin
+    changed_count := 0;
+    loop
+        select s.changed_count, s.go_on_from, s.next_max_records
+        into v_changed, v_from_time, v_max_records
+        from record_ledger.range_step(
+            operation, pipeline_id, v_from_time, to_time, reason, v_max_records
+        ) as s;
+        commit;
+        changed_count := changed_count operator(pg_catalog.+) v_changed;
+        exit when v_from_time is null;
+        if pg_catalog.clock_timestamp()
+            operator(pg_catalog.-) v_said_at
+            operator(pg_catalog.>) interval '10 seconds'
+        then
+            v_said_at := pg_catalog.clock_timestamp();
+            raise notice '% records changed so far', changed_count;
+        end if;
+    end loop;
+end
+$$;
+comment on procedure record_ledger.range_in_steps(
+    text, text, timestamptz, timestamptz, text, bigint
+) is
+'Waives, reopens, expires, cancels or backfills the records of a range in steps, each a transaction of its own; changed_count says how many changed.';
+-- record_ledger.range_step: the first step of an operation on a range, short enough for runs to get their turn.
+-- operation: waive, reopen, expire, cancel or backfill. Changes max_records at most, the oldest of the range first; a
+-- backfill adds so many and 10,000 at most, the newest first, whatever to_time is. What it is called with again:
+--   go_on_from         from_time of the next step; null when this was the last one
+--   next_max_records   how many that one can change in 40 ms under the pipeline's lock, by what this one took
+-- It walks over 10,000 records at most, so it may change none and not be the last. Each call is a transaction of its
+-- own: what earlier steps did stays, and a step that is called twice changes only what is left.
+-- Called by: range_in_steps, the runner's commands of these names, the dbt macros. Rules: change_range, backfill_range.
+create or replace function record_ledger.range_step(
+    operation text,
+    pipeline_id text,
+    from_time timestamptz,
+    to_time timestamptz,
+    reason text,
+    max_records integer default 1000,
+    out changed_count integer,
+    out go_on_from timestamptz,
+    out next_max_records integer
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+#variable_conflict use_column
+declare
+    p record_ledger.pipeline;
+    v_is_backfill boolean := range_step.operation = 'backfill';
+    v_now timestamptz;
+    v_locked_at timestamptz;
+    v_walk_end timestamptz;
+    v_end timestamptz;
+    v_first_start timestamptz;
+    v_milliseconds numeric;
+begin
+    if coalesce(
+        range_step.operation not in ('waive', 'reopen', 'expire', 'cancel', 'backfill'), true
+    ) then
+        raise exception 'operation: % is not one of waive, reopen, expire, cancel and backfill',
+            coalesce('"' || left(range_step.operation, 80) || '"', 'null')
+            using errcode = 'RL005', hint = 'Give the verb of the routine or command.';
+    end if;
+    if coalesce(range_step.max_records < 1, true) then
+        raise exception 'max_records: % is not a number of records',
+            coalesce(range_step.max_records::text, 'null')
+            using errcode = 'RL005', hint = 'Give 1 or greater, or leave it out.';
+    end if;
+    perform record_ledger.check_reason(range_step.reason, v_is_backfill);
+    if not v_is_backfill then
+        perform record_ledger.check_range(range_step.from_time, range_step.to_time);
+        -- Before the lock: a stored window never moves.
+        select r.window_start_time into v_walk_end
+        from record_ledger.record as r
+        where r.pipeline_id = range_step.pipeline_id
+            and r.window_start_time >= range_step.from_time
+            and r.window_start_time < range_step.to_time
+        order by r.window_start_time
+        offset 10000
+        limit 1;
+    end if;
+
+    -- A pass could otherwise hand out the very record that is being changed.
+    p := record_ledger.lock_pipeline(range_step.pipeline_id);
+    -- Not clock(): this is about how long others wait, whatever time it is in the ledger.
+    v_locked_at := clock_timestamp();
+    v_now := record_ledger.clock();
+    if v_is_backfill then
+        v_first_start := record_ledger.check_backfill(p, range_step.from_time);
+        changed_count := 0;
+        if v_first_start > range_step.from_time then
+            select b.added_count, b.first_start into changed_count, v_first_start
+            from record_ledger.backfill_range(
+                p,
+                range_step.from_time,
+                range_step.reason,
+                range_step.max_records,
+                v_now,
+                v_first_start
+            ) as b;
+            go_on_from := record_ledger.day_start(
+                record_ledger.local_day(range_step.from_time, p.timezone), p.timezone
+            );
+            if v_first_start <= go_on_from then
+                go_on_from := null;
+            end if;
+        end if;
+    else
+        -- The step ends before the first record that is one too many.
+        select r.window_start_time into v_end
+        from record_ledger.record as r
+        where r.pipeline_id = p.pipeline_id
+            and record_ledger.is_in_range(
+                r.window_start_time,
+                r.window_end_time,
+                range_step.from_time,
+                least(v_walk_end, range_step.to_time)
+            )
+            and record_ledger.status_after(
+                range_step.operation,
+                r.status,
+                r.attempt < p.max_attempts,
+                r.cancellation is not null,
+                record_ledger.is_lost(r.window_end_time, p.source_retention, v_now)
+            ) is not null
+        order by r.window_start_time
+        offset range_step.max_records
+        limit 1;
+        go_on_from := coalesce(v_end, v_walk_end);
+        changed_count := record_ledger.change_range(
+            range_step.operation,
+            p,
+            range_step.from_time,
+            coalesce(go_on_from, range_step.to_time),
+            range_step.reason,
+            v_now
+        );
+    end if;
+
+    next_max_records := range_step.max_records;
+    -- A step that changed few says nothing about how long many take.
+    if changed_count > range_step.max_records / 2 then
+        v_milliseconds := greatest(1, extract(epoch from clock_timestamp() - v_locked_at) * 1000);
+        next_max_records := least(
+            greatest(100, range_step.max_records * 40 / v_milliseconds),
+            -- No leap: the next records may be dearer ones.
+            range_step.max_records * 2::bigint,
+            10000
+        );
+    end if;
+end
+$$;
+comment on function record_ledger.range_step(
+    text, text, timestamptz, timestamptz, text, integer
+) is
+'The first step of waive, reopen, expire, cancel or backfill on a range: how many records it changed, where the next step begins, and how many it may change.';
 -- record_ledger.recount_due: which windows of a pipeline should have their source counted again, longest due first.
 -- A completed record, at each age of recount_ages since the count that its generation stands on, until a count of its
 -- source has been noted at that age or later. Several missed ages are one count. Not when its source data is gone, nor
@@ -10734,7 +11112,7 @@ comment on function record_ledger.reopen_changed_records(text) is
 'Reopens completed records whose source has changed beyond the tolerance, oldest first, within the day''s reopen_budget; returns how many.';
 -- record_ledger.reopen_range: makes the records of a range of a locked pipeline pending once more; returns how many.
 -- Those whose whole window lies in it and that status_after lets be reopened; others are left alone.
--- Called by: reopen_records, reopen_changed_records.
+-- Called by: change_range, reopen_changed_records.
 -- Rules: status_after, is_in_range, is_lost, void_marks; check_record_change guards the change.
 create or replace function record_ledger.reopen_range(
     p record_ledger.pipeline,
@@ -10782,7 +11160,7 @@ comment on function record_ledger.reopen_range(
 -- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed. A new
 -- generation begins with no attempt made; what earlier ones did stays in record_events, and runs stay bound.
 -- Called by: operators, through the runner's command reopen, the dbt macro of the same name, or psql.
--- Rules: reopen_range.
+-- Rules: change_range.
 create or replace function record_ledger.reopen_records(
     pipeline_id text, from_time timestamptz, to_time timestamptz, reason text
 )
@@ -10795,15 +11173,13 @@ set enable_bitmapscan = off
 as $$
 declare
     p record_ledger.pipeline;
-    v_now timestamptz;
 begin
     perform record_ledger.check_reason(reason);
     perform record_ledger.check_range(from_time, to_time);
     -- A pass would otherwise judge by what was open before, and another operator reopen a record twice.
     p := record_ledger.lock_pipeline(pipeline_id);
-    v_now := record_ledger.clock();
-    return record_ledger.reopen_range(
-        p, from_time, to_time, jsonb_build_object('reason', reason), v_now
+    return record_ledger.change_range(
+        'reopen', p, from_time, to_time, reason, record_ledger.clock()
     );
 end
 $$;
@@ -11617,7 +11993,7 @@ comment on function record_ledger.suggest_x_time_back(text, numeric) is
 -- record_ledger.void_marks: what the claims of a pipeline note of its lanes and leases does not hold any more.
 -- Records have come to lanes other than by the end of a claim, or a lease ends earlier than it did: the next pass looks
 -- from the beginning, and notes it anew. A pass that looked before it had the lock sees that the row has changed.
--- Called by: check_record_change, whoever makes such a change; backfill_records, which inserts.
+-- Called by: check_record_change, whoever makes such a change; backfill_range, which inserts.
 -- Rules: first_look says when the marks of a claim hold.
 create or replace function record_ledger.void_marks(pipeline_id text)
 returns void
@@ -11759,10 +12135,50 @@ comment on function record_ledger.waive_lost_records(
     record_ledger.pipeline, timestamptz, timestamptz
 ) is
 'Private. Waives records of a locked pipeline whose source data is gone, 1,000 at most, with the reason ''lost''.';
+-- record_ledger.waive_range: marks pending and failed records of a locked pipeline WAIVED; returns how many.
+-- Those of a range, whose whole window lies in it, that status_after lets be changed; others are left alone.
+-- Called by: change_range.
+-- Rules: status_after, is_in_range; check_record_change guards the change.
+create or replace function record_ledger.waive_range(
+    p record_ledger.pipeline,
+    from_time timestamptz,
+    to_time timestamptz,
+    reason text,
+    as_of timestamptz
+)
+returns integer
+language plpgsql
+as $$
+declare
+    v_changed integer;
+begin
+    update record_ledger.record as r
+    set retry_at = null,
+        postponement = null,
+        last_event = 'waived',
+        last_detail = jsonb_build_object('reason', reason),
+        updated_at = as_of
+    where r.pipeline_id = p.pipeline_id
+        and record_ledger.is_in_range(r.window_start_time, r.window_end_time, from_time, to_time)
+        and record_ledger.status_after(
+            'waive',
+            r.status,
+            r.attempt < p.max_attempts,
+            r.cancellation is not null,
+            record_ledger.is_lost(r.window_end_time, p.source_retention, as_of)
+        ) is not null;
+    get diagnostics v_changed = row_count;
+    return v_changed;
+end
+$$;
+comment on function record_ledger.waive_range(
+    record_ledger.pipeline, timestamptz, timestamptz, text, timestamptz
+) is
+'Private. Marks the pending and failed records of a range of a locked pipeline WAIVED; returns how many.';
 -- record_ledger.waive_records: marks the pending and failed records of a range WAIVED: no run is needed for them.
 -- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed.
 -- Called by: operators, through the runner's command waive, the dbt macro of the same name, or psql.
--- Rules: status_after, is_in_range; check_record_change guards the change.
+-- Rules: change_range.
 create or replace function record_ledger.waive_records(
     pipeline_id text, from_time timestamptz, to_time timestamptz, reason text
 )
@@ -11775,31 +12191,14 @@ set enable_bitmapscan = off
 as $$
 declare
     p record_ledger.pipeline;
-    v_now timestamptz;
-    v_changed integer;
 begin
     perform record_ledger.check_reason(reason);
     perform record_ledger.check_range(from_time, to_time);
     -- A pass could otherwise hand out the very record that is being waived.
     p := record_ledger.lock_pipeline(pipeline_id);
-    v_now := record_ledger.clock();
-    update record_ledger.record as r
-    set retry_at = null,
-        postponement = null,
-        last_event = 'waived',
-        last_detail = jsonb_build_object('reason', reason),
-        updated_at = v_now
-    where r.pipeline_id = p.pipeline_id
-        and record_ledger.is_in_range(r.window_start_time, r.window_end_time, from_time, to_time)
-        and record_ledger.status_after(
-            'waive',
-            r.status,
-            r.attempt < p.max_attempts,
-            r.cancellation is not null,
-            record_ledger.is_lost(r.window_end_time, p.source_retention, v_now)
-        ) is not null;
-    get diagnostics v_changed = row_count;
-    return v_changed;
+    return record_ledger.change_range(
+        'waive', p, from_time, to_time, reason, record_ledger.clock()
+    );
 end
 $$;
 comment on function record_ledger.waive_records(text, timestamptz, timestamptz, text) is
@@ -13283,6 +13682,8 @@ begin
         record_ledger.cancel_records(text, timestamptz, timestamptz, text),
         record_ledger.reopen_changed_records(text),
         record_ledger.backfill_records(text, timestamptz, text),
+        record_ledger.range_step(text, text, timestamptz, timestamptz, text, integer),
+        record_ledger.range_in_steps(text, text, timestamptz, timestamptz, text, bigint),
         record_ledger.pause_pipeline(text, text),
         record_ledger.set_pipeline_owner(text, text),
         record_ledger.resume_pipeline(text, text),
@@ -13351,6 +13752,8 @@ begin
         'expire_leases(text, timestamptz, timestamptz, text)',
         'cancel_records(text, timestamptz, timestamptz, text)',
         'backfill_records(text, timestamptz, text)',
+        'range_step(text, text, timestamptz, timestamptz, text, integer)',
+        'range_in_steps(text, text, timestamptz, timestamptz, text, bigint)',
         'pause_pipeline(text, text)',
         'set_pipeline_owner(text, text)',
         'resume_pipeline(text, text)',

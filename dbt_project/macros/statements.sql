@@ -17,12 +17,18 @@
   the model does would be committed bit by bit.
 #}
 {% macro run_alone(sql) %}
+    {{ return(record_ledger.row_of_alone(sql)[0]) }}
+{% endmacro %}
+
+
+{# The same, and returns all of the first row. #}
+{% macro row_of_alone(sql) %}
     {#- `statement` opens the transaction, which nothing would commit: `run_query` does not. -#}
     {%- call statement('run_alone', fetch_result=True) -%}
         {{ sql }}
     {%- endcall -%}
     {%- do adapter.commit() -%}
-    {{ return(load_result('run_alone')['data'][0][0]) }}
+    {{ return(load_result('run_alone')['data'][0]) }}
 {% endmacro %}
 
 

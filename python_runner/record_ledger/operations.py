@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import logs, operator_statements
 from .reader import Time, time_text
@@ -14,6 +14,16 @@ if TYPE_CHECKING:
 
 # Done a second time, they would undo what runs did in between.
 _ONCE = ("reopen_records", "expire_leases", "cancel_records")
+_REPEATED = ("waive", "backfill")
+
+
+class RangeStep(NamedTuple):
+    """What one step of an operation on a range did, and how the next one is called."""
+
+    changed_count: int
+    # ISO 8601 in the pipeline's zone; None when this was the last step.
+    go_on_from: str | None
+    next_max_records: int
 
 
 class LedgerOperator(LedgerTrust):
@@ -21,10 +31,12 @@ class LedgerOperator(LedgerTrust):
 
     A range holds the records whose whole window lies in [from_time, to_time). Its times are
     datetimes, dates or ISO 8601 text; without an offset they are the pipeline's local time. What
-    clocks show twice is refused. All that is done is kept in the history, with its reason, who did
-    it and when. Repeated after a lost connection a call counts only what it changed itself. To
-    reopen, to expire and to cancel are not repeated: a run may have been passed, or have completed,
-    what they had changed.
+    clocks show twice is refused. A call is one transaction, and no run of the pipeline is served
+    while it lasts: for very many records the command `record-ledger` works in steps.
+
+    All that is done is kept in the history, with its reason, who did it and when. Repeated after a
+    lost connection a call counts only what it changed itself. To reopen, to expire and to cancel
+    are not repeated: a run may have been passed, or have completed, what they had changed.
     """
 
     # ---------------------------------------------------------------- records
@@ -109,21 +121,42 @@ class LedgerOperator(LedgerTrust):
         return [{key: row[key] for key in row if key != "ordinality"} for row in rows]
 
     # ---------------------------------------------------------------- steps of a long way
-    def range_step(
-        self, pipeline_id: str, from_time: Time, to_time: Time, size: int
-    ) -> tuple[str, bool]:
-        """Returns where the first `size` records of a range end, and whether no more follow."""
-        parameters = {**_range(pipeline_id, from_time, to_time), "size": size}
-        end, is_last = self._one_row("range_step", operator_statements.RANGE_STEP, parameters)
-        return end, is_last
+    def _range_step(
+        self,
+        operation: str,
+        pipeline_id: str,
+        from_time: Time,
+        to_time: Time | None,
+        reason: str | None,
+        *,
+        max_records: int,
+    ) -> RangeStep:
+        """Does the first step of an operation on a range, a short one, in a transaction of its own.
 
-    def backfill_step(self, pipeline_id: str, from_time: Time) -> tuple[str, bool]:
-        """Returns a year before the first record, at least from_time, and whether it is there."""
-        parameters = {"pipeline_id": pipeline_id, "from_time": time_text(from_time)}
-        start, is_done = self._one_row(
-            "backfill_step", operator_statements.BACKFILL_STEP, parameters
-        )
-        return start, is_done
+        `operation` is one of `range_effects`. Changes `max_records` at most; a backfill adds about
+        so many. What earlier steps did stays, whatever becomes of this one.
+
+        :raises InvalidArgument: where the operation itself would.
+        :raises LedgerUnavailable: also when the connection was lost before the answer came, except
+            to waive and to backfill, which are repeated then.
+        :raises UnknownPipeline: when no such pipeline is registered.
+        """
+        parameters: dict[str, Any] = {
+            "operation": operation,
+            **_range(pipeline_id, from_time, to_time),
+            "reason": reason,
+            "max_records": max_records,
+        }
+        with logs.timed("range_step", **parameters) as outcome:
+            row = self._one_row(
+                "range_step",
+                operator_statements.RANGE_STEP,
+                parameters,
+                may_run_twice=operation in _REPEATED,
+            )
+            step = RangeStep(*row)
+            outcome["record_count"] = step.changed_count
+        return step
 
     # ---------------------------------------------------------------- pipelines
     def pause_pipeline(self, pipeline_id: str, reason: str) -> None:

@@ -45,38 +45,18 @@ order by v.ordinality
 )
 
 # ---------------------------------------------------------------- steps of a long way
-# Where one call would hold up the pipeline's runs for long. `offset 0`: reckoned once, not per row.
+# Where one call would hold up the pipeline's runs for long.
 RANGE_STEP = f"""
-select record_ledger.local_time(coalesce(step.end_time, moment.to_time), p.timezone),
-    step.end_time is null
-from (select {_FROM} as from_time, {_TO} as to_time offset 0) as moment
-join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
-left join lateral (
-    select v.window_end_time as end_time
-    from record_ledger.pipeline_records as v
-    where v.pipeline_id = %(pipeline_id)s::text
-        and v.window_start_time >= moment.from_time and v.window_end_time <= moment.to_time
-    order by v.window_start_time
-    offset %(size)s::integer - 1
-    limit 1
-) as step on true
-"""
-# A year before the first record as people of the pipeline count, or from_time where that is later.
-BACKFILL_STEP = f"""
-select record_ledger.local_time(
-        greatest(
-            {_FROM},
-            (v.window_start_time at time zone p.timezone - interval '1 year')
-            at time zone p.timezone
-        ),
-        p.timezone
-    ),
-    v.window_start_time <= {_FROM}
-from record_ledger.pipeline_records as v
-join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
-where v.pipeline_id = %(pipeline_id)s::text
-order by v.window_start_time
-limit 1
+select s.changed_count, record_ledger.local_time(s.go_on_from, p.timezone), s.next_max_records
+from record_ledger.range_step(
+    %(operation)s::text,
+    %(pipeline_id)s::text,
+    {_FROM},
+    case when %(to_time)s::text is not null then {_TO} end,
+    %(reason)s::text,
+    %(max_records)s::integer
+) as s
+left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
 """
 
 # ---------------------------------------------------------------- pipelines

@@ -1,6 +1,6 @@
 -- record_ledger.append_pipeline_event: notes what happened to a pipeline as a whole, with who did it and when.
 -- Numbered per pipeline, so its row must be locked.
--- Called by: register_config, backfill_records, pause_pipeline, resume_pipeline, retire_pipeline.
+-- Called by: register_config, backfill_range, pause_pipeline, resume_pipeline, retire_pipeline.
 -- Rules: none.
 create or replace function record_ledger.append_pipeline_event(
     pipeline_id text, event text, detail jsonb, event_time timestamptz

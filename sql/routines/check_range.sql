@@ -1,6 +1,6 @@
 -- record_ledger.check_range: raises RL005 for a range that holds no time, or that is not said.
 -- -infinity and infinity are bounds like others: whoever means everything has to say so.
--- Called by: waive_records, reopen_records, expire_leases, range_effects.
+-- Called by: waive_records, reopen_records, expire_leases, cancel_records, range_step, range_effects.
 -- Rules: none.
 create or replace function record_ledger.check_range(from_time timestamptz, to_time timestamptz)
 returns void

@@ -1,6 +1,6 @@
 -- record_ledger.check_reason: raises RL005 unless an operator says why.
 -- The reason is kept in the history, where the next one who wonders will look for it.
--- Called by: waive_records, reopen_records, expire_leases, pause_pipeline, retire_pipeline.
+-- Called by: the routines of operators, range_step.
 -- Rules: none.
 create or replace function record_ledger.check_reason(
     reason text, is_optional boolean default false

@@ -1,6 +1,6 @@
 -- record_ledger.reopen_range: makes the records of a range of a locked pipeline pending once more; returns how many.
 -- Those whose whole window lies in it and that status_after lets be reopened; others are left alone.
--- Called by: reopen_records, reopen_changed_records.
+-- Called by: change_range, reopen_changed_records.
 -- Rules: status_after, is_in_range, is_lost, void_marks; check_record_change guards the change.
 create or replace function record_ledger.reopen_range(
     p record_ledger.pipeline,

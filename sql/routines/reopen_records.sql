@@ -2,7 +2,7 @@
 -- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed. A new
 -- generation begins with no attempt made; what earlier ones did stays in record_events, and runs stay bound.
 -- Called by: operators, through the runner's command reopen, the dbt macro of the same name, or psql.
--- Rules: reopen_range.
+-- Rules: change_range.
 create or replace function record_ledger.reopen_records(
     pipeline_id text, from_time timestamptz, to_time timestamptz, reason text
 )
@@ -15,15 +15,13 @@ set enable_bitmapscan = off
 as $$
 declare
     p record_ledger.pipeline;
-    v_now timestamptz;
 begin
     perform record_ledger.check_reason(reason);
     perform record_ledger.check_range(from_time, to_time);
     -- A pass would otherwise judge by what was open before, and another operator reopen a record twice.
     p := record_ledger.lock_pipeline(pipeline_id);
-    v_now := record_ledger.clock();
-    return record_ledger.reopen_range(
-        p, from_time, to_time, jsonb_build_object('reason', reason), v_now
+    return record_ledger.change_range(
+        'reopen', p, from_time, to_time, reason, record_ledger.clock()
     );
 end
 $$;

@@ -1,6 +1,6 @@
 -- record_ledger.is_in_range: does a whole window lie in [from_time, to_time)?
 -- A window that only partly does is not the operator's, who said from when and until when.
--- Read by: waive_records, reopen_records, expire_leases, range_effects.
+-- Read by: waive_range, reopen_range, expire_range, cancel_range, range_step, range_effects.
 -- Rules: none.
 create or replace function record_ledger.is_in_range(
     window_start_time timestamptz,

@@ -4,7 +4,7 @@
 --   expire  a claim that is known to be dead ends as if its lease had run out: pending, or failed without attempts left
 --           or when it was cancelled
 --   cancel  a claim goes on until its run stops or its lease ends, and the record fails then
--- Read by: waive_records, reopen_records, expire_leases, cancel_records, range_effects.
+-- Read by: waive_range, reopen_range, expire_range, cancel_range, range_step, range_effects.
 -- Rules: which records an operation changes is said here; check_record_change guards each change.
 create or replace function record_ledger.status_after(
     operation text, status text, has_attempts_left boolean, is_cancelled boolean, is_lost boolean

@@ -1,6 +1,6 @@
--- record_ledger.windows_from: the windows that tile time from an instant on, oldest first.
--- Those that begin before to_time, max_windows of them at most (null: all). Reads no ledger rows.
--- Read by: due_windows, backfill_windows.
+-- record_ledger.windows_from: the windows that tile time from an instant on.
+-- Those that begin before to_time, the first max_windows of them (null: all), in any order. Reads no ledger rows.
+-- Read by: due_windows, backfill_windows, backfill_range.
 -- Rules: day_start, local_day; next_window says the same of one window.
 create or replace function record_ledger.windows_from(
     from_time timestamptz,
@@ -13,12 +13,16 @@ returns table (target_day date, window_start_time timestamptz, window_end_time t
 language sql
 immutable
 as $$
-    -- Materialized, so that day_start is reckoned once per day and not once per window.
+    -- Materialized, so that day_start is computed once per day and not once per window.
     with span as materialized (
         select
             d.target_day,
             greatest(d.day_start, from_time) as span_start,
-            lead(d.day_start) over (order by d.target_day) as span_end
+            lead(d.day_start) over (order by d.target_day) as span_end,
+            -- No day is as long: a window of a day is all of it.
+            case
+                when granularity >= interval '24:00:00' then interval '48:00:00' else granularity
+            end as window_length
         from (
             select
                 day.target_day,
@@ -39,34 +43,52 @@ as $$
                 ) as n
             ) as day
         ) as d
+    ),
+
+    -- Counted per day, so that no window is made that max_windows leaves out, and none has to be sorted for that.
+    counted as (
+        select
+            s.target_day,
+            s.span_start,
+            s.span_end,
+            s.window_length,
+            least(s.span_end, to_time) as last_start_before,
+            coalesce(
+                sum(
+                    ceil(
+                        extract(epoch from least(s.span_end, to_time) - s.span_start)
+                        / extract(epoch from s.window_length)
+                    )
+                ) over (order by s.target_day rows between unbounded preceding and 1 preceding),
+                0
+            )::integer as windows_before
+        from span as s
+        -- A skipped date has no instant, and the last day only closes the one before it.
+        where s.span_end > s.span_start and s.span_start < to_time
     )
+
     select
-        span.target_day,
+        w.target_day,
         w.window_start_time,
-        case
-            when granularity >= interval '24:00:00' then span.span_end
-            else least(w.window_start_time + granularity, span.span_end)
-        end as window_end_time
-    from span
-    cross join lateral (
-        select span.span_start + i * granularity as window_start_time
-        from generate_series(
-            0,
-            case
-                when granularity >= interval '24:00:00' then 0
-                else ceil(
-                    extract(epoch from least(span.span_end, to_time) - span.span_start)
-                    / extract(epoch from granularity)
-                )::integer - 1
-            end
-        ) as i
+        least(w.window_start_time + w.window_length, w.span_end) as window_end_time
+    from (
+        select
+            c.target_day,
+            c.span_end,
+            c.window_length,
+            generate_series(
+                c.span_start,
+                least(
+                    c.last_start_before,
+                    c.span_start + (max_windows - c.windows_before) * c.window_length
+                ) - interval '1 microsecond',
+                c.window_length
+            ) as window_start_time
+        from counted as c
+        where max_windows is null or c.windows_before < max_windows
     ) as w
-    -- A skipped date has no instant, and the last day only closes the one before it.
-    where span.span_end > span.span_start and w.window_start_time < to_time
-    order by w.window_start_time
-    limit max_windows
 $$;
 comment on function record_ledger.windows_from(
     timestamptz, timestamptz, interval, text, integer
 ) is
-'Private. The windows that tile time from an instant on and begin before another, oldest first.';
+'Private. The windows that tile time from an instant on and begin before another.';

@@ -165,3 +165,26 @@ def test_a_macro_is_refused_where_a_build_would_repeat_it(dbt, orders, ledger):
     assert not outcome.success
     assert "dbt run-operation pause_pipeline" in outcome.error
     assert lives(ledger) == before
+
+
+@pytest.mark.slow
+def test_many_records_are_changed_in_steps(dbt, routines, ledger):
+    routines.clock.set("2026-11-03T00:01:00Z")
+    minutes = {"granularity": "1m", "x_time_back": "0s", "timezone": "UTC"}
+    routines.register("minutes", start_at="2026-11-03", **minutes)
+    ledger.execute("call record_ledger.store_new_records('minutes')")
+    arguments = {"pipeline_id": "minutes", "from_time": "2026-10-31", "reason": "a new report"}
+
+    assert dbt("run-operation", "backfill_records", "--args", json.dumps(arguments)).success
+    arguments["to_time"] = "2026-11-04"
+    outcome = dbt("run-operation", "waive_records", "--args", json.dumps(arguments))
+
+    assert outcome.success
+    assert f"waive_records of pipeline minutes: {3 * 24 * 60 + 1}" in outcome.log
+    found = ledger.execute(
+        "select r.status, count(*), count(distinct e.xmin::text) > 2 "
+        "from record_ledger.record as r "
+        "join record_ledger.record_event as e using (pipeline_id, window_start_time) "
+        "where r.pipeline_id = 'minutes' group by 1"
+    ).fetchall()
+    assert found == [("WAIVED", 3 * 24 * 60 + 1, True)]

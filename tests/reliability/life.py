@@ -33,6 +33,7 @@ ROUTINES = {
     "waive_records": ["{pipeline}", "-infinity", "infinity", "why"],
     "reopen_records": ["{pipeline}", "-infinity", "infinity", "why"],
     "expire_leases": ["{pipeline}", "-infinity", "infinity", "why"],
+    "range_step": ["waive", "{pipeline}", "-infinity", "infinity", "why"],
     "backfill_records": ["{pipeline}", "2026-11-20"],
     "pause_pipeline": ["{pipeline}", "why"],
     "resume_pipeline": ["{pipeline}", "why"],

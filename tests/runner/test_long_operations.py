@@ -36,7 +36,7 @@ def counted(ledger):
     return count
 
 
-def test_a_long_history_is_added_year_by_year_backwards(command, orders, runner, ledger, counted):
+def test_a_long_history_is_added_in_steps_backwards(command, orders, runner, ledger, counted):
     done = command("backfill", orders, "--from", "2023-01-01T12:00", "--reason", "a new report")
 
     assert done.code == 0, done.err
@@ -44,11 +44,16 @@ def test_a_long_history_is_added_year_by_year_backwards(command, orders, runner,
     assert done.json["changed_count"] == HOURS_OF_THREE_YEARS
     assert counted("PENDING") == HOURS_OF_THREE_YEARS + 1
     added = [event["detail"] for event in runner.pipeline_events(orders)][1:]
-    assert [(d["from_time"][:10], d["to_time"][:10]) for d in added] == [
-        ("2025-01-01", "2026-01-01"),
-        ("2024-01-01", "2025-01-01"),
-        ("2023-01-01", "2024-01-01"),
-    ]
+    assert len(added) > 3
+    assert {d["reason"] for d in added} == {"a new report"}
+    # The newest first, and each step leaves a history without a gap.
+    assert (added[0]["to_time"][:13], added[-1]["from_time"][:13]) == (
+        "2026-01-01T00",
+        "2023-01-01T00",
+    )
+    assert [d["to_time"] for d in added[1:]] == [d["from_time"] for d in added[:-1]]
+    assert sum(d["record_count"] for d in added) == HOURS_OF_THREE_YEARS
+    assert max(d["record_count"] for d in added) <= steps.LARGEST_STEP
     audit(ledger)
 
 
@@ -62,7 +67,7 @@ def test_what_is_stopped_has_kept_its_steps_and_says_how_to_go_on(
 ):
     runner.backfill_records(orders, "2023-01-01")
     day = ("--from", "2023-01-01", "--to", "2026-01-02", "--reason", "not the shop's")
-    # The second step comes to a record that somebody else is busy with.
+    # A later step comes to a record that somebody else is busy with.
     busy = connect(autocommit=False)
     busy.execute(
         "select from record_ledger.record where window_start_time = '2025-12-31Z' for update"
@@ -82,15 +87,16 @@ def test_what_is_stopped_has_kept_its_steps_and_says_how_to_go_on(
 
     assert process.returncode == code, err
     assert "Traceback" not in err
-    assert counted("WAIVED") == steps.STEP_SIZE
+    kept = counted("WAIVED")
+    assert HOURS_OF_THREE_YEARS - steps.LARGEST_STEP <= kept < HOURS_OF_THREE_YEARS
     printed = json.loads(out.splitlines()[-1])
-    assert (printed["stopped"], printed["changed_count"]) == (True, steps.STEP_SIZE)
+    assert (printed["stopped"], printed["changed_count"]) == (True, kept)
     (going_on,) = [line for line in err.splitlines() if "go on with" in line]
     again = shlex.split(going_on.split("go on with ")[1])
     assert again[:2] == ["record-ledger", "waive"]
     assert again[4] == printed["go_on_from"]
     rest = command(*again[1:])
-    assert rest.json["changed_count"] == HOURS_OF_THREE_YEARS + 1 - steps.STEP_SIZE
+    assert rest.json["changed_count"] == HOURS_OF_THREE_YEARS + 1 - kept
     audit(ledger)
 
 
@@ -110,6 +116,7 @@ def test_the_steps_of_a_range_touch_each_record_once(command, orders, ledger, mo
 
 def test_a_terminal_gets_a_bar_and_others_a_line_now_and_then(command, orders, monkeypatch, capsys):
     monkeypatch.setattr(steps, "STEP_SIZE", 10)
+    monkeypatch.setattr(steps, "LARGEST_STEP", 10)
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
     command("backfill", orders, "--from", "2025-12-31")
     day = ("--from", "2025-12-31", "--to", "2026-01-02", "--reason", "x")

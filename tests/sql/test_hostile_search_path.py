@@ -81,6 +81,9 @@ def test_a_hostile_search_path_cannot_hijack_what_acts_as_the_owner(ledger, conn
         ).fetchall()
     for operation in ("expire", "waive", "reopen"):
         assert operate(runner, operation, "2026-11-01", "2026-12-01") > 0
+    in_steps = "call record_ledger.range_in_steps(%s, %s, '2026-11-01', '2026-12-01', 'why', null)"
+    for operation in ("waive", "reopen"):
+        assert runner.execute(in_steps, [operation, PIPELINE]).fetchone()[0] > 0
     backfill(runner, "2026-11-20")
     for verb in ("pause", "retire", "resume"):
         on_pipeline(runner, verb)

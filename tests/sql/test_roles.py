@@ -43,8 +43,10 @@ WRITES = {
     "store_new_and_pass_valid_record", "complete_record", "complete_and_pass", "complete_records", "fail_record",
     "release_record", "extend_lease", "claim_state", "cancel_records", "waive_records", "reopen_records", "expire_leases", "backfill_records", "pause_pipeline", "resume_pipeline",
     "retire_pipeline", "archive_records", "observe_record", "adopt_observations", "waive_counts",
-    "reopen_changed_records", "set_pipeline_owner",
+    "reopen_changed_records", "set_pipeline_owner", "range_step",
 }  # fmt: skip
+# It commits, so it runs as its caller.
+COMMITS = {"range_in_steps"}
 # What the views and analysts ask. All but the last ones run as their caller.
 RULES = {
     "attempt_ending", "clock", "config_keys", "config_problems", "count_tolerance", "day_start", "duration",
@@ -97,7 +99,7 @@ def test_a_role_may_do_what_is_listed_here_and_nothing_else(ledger, role):
         assert not one(ledger, "select has_schema_privilege('public', 'record_ledger', 'usage')")
         return
     assert rights == dict.fromkeys(VIEWS, "SELECT")
-    assert routines == READS | RULES | (WRITES if role == "runner" else set())
+    assert routines == READS | RULES | (WRITES | COMMITS if role == "runner" else set())
     assert one(ledger, "select has_schema_privilege(%(role)s, 'record_ledger', 'usage')", named)
     assert not one(
         ledger, "select has_schema_privilege(%(role)s, 'record_ledger', 'create')", named

@@ -10,7 +10,7 @@ from record_ledger.heartbeat import LONGEST_PAUSE
 
 from .common import note, opened, unknown_pipeline
 from .exits import PROCEED, CommandError
-from .steps import Steps, backfill_in_steps, range_in_steps
+from .steps import Steps, in_steps
 from .tables import local, print_table
 from .terminal import print_json, put
 
@@ -74,9 +74,8 @@ def _change_records(args: Namespace, operation: str) -> int:
         }
         if not args.dry_run:
             steps = Steps(args, operation)
-            in_steps = backfill_in_steps if operation == "backfill" else range_in_steps
             try:
-                in_steps(ledger, args, steps, effects)
+                in_steps(ledger, args, steps, expected)
             except BaseException:
                 # Ctrl-C, too: whatever stops the work, what is done is done, and is said.
                 _stopped(args, result, steps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from .progress import Progress
@@ -11,10 +12,11 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from record_ledger.ledger import RecordLedger
-    from record_ledger.records import Record
 
-# So many records take about a second, and while a call lasts no run of the pipeline is served.
-STEP_SIZE = 20_000
+# The first step; the server says after each how many records the next one can change in a moment.
+# While a step lasts no run of the pipeline is served.
+STEP_SIZE = 1_000
+LARGEST_STEP = 10_000
 
 
 class Steps:
@@ -43,44 +45,25 @@ class Steps:
         return shlex.join(words)
 
 
-def range_in_steps(
-    ledger: RecordLedger, args: Namespace, steps: Steps, effects: list[Record]
-) -> None:
-    """Waives, reopens, expires or cancels the records of a range, the oldest first."""
-    change = {
-        "waive": ledger.waive_records,
-        "reopen": ledger.reopen_records,
-        "expire": ledger.expire_leases,
-        "cancel": ledger.cancel_records,
-    }[args.function]
-    total = sum(row["record_count"] for row in effects)
-    if total <= STEP_SIZE:
-        changed = change(args.pipeline, args.from_time, args.to_time, args.reason)
-        steps.finish(changed, args.to_time)
-        return
-    with Progress(args, total) as progress:
-        is_last = False
-        while not is_last:
-            start = steps.go_on_from
-            end, is_last = ledger.range_step(args.pipeline, start, args.to_time, STEP_SIZE)
-            steps.finish(change(args.pipeline, start, end, args.reason), end)
-            progress.advance(STEP_SIZE)
+def in_steps(ledger: RecordLedger, args: Namespace, steps: Steps, expected: int) -> None:
+    """Waives, reopens, expires or cancels the records of a range, the oldest first.
 
-
-def backfill_in_steps(
-    ledger: RecordLedger, args: Namespace, steps: Steps, effects: list[Record]
-) -> None:
-    """Adds records year by year, the newest first, so that each step leaves a whole history."""
-    total = sum(row["record_count"] for row in effects if row["effect"] == "changed")
-    if total <= STEP_SIZE:
-        added = ledger.backfill_records(args.pipeline, args.from_time, args.reason)
-        steps.finish(added, args.from_time)
-        return
-    with Progress(args, total) as progress:
-        start, is_done = ledger.backfill_step(args.pipeline, args.from_time)
-        while not is_done:
-            added = ledger.backfill_records(args.pipeline, start, args.reason)
-            # The first record has moved: the same command adds what is still missing before it.
-            steps.finish(added, args.from_time)
-            progress.advance(added)
-            start, is_done = ledger.backfill_step(args.pipeline, args.from_time)
+    A backfill adds records, the newest first, so that each step leaves a whole history.
+    """
+    with Progress(args, expected) if expected > STEP_SIZE else nullcontext() as progress:
+        size = STEP_SIZE
+        start: str | None = steps.go_on_from
+        while start is not None:
+            step = ledger._range_step(
+                args.function,
+                args.pipeline,
+                start,
+                getattr(args, "to_time", None),
+                args.reason,
+                max_records=size,
+            )
+            start = step.go_on_from
+            size = min(step.next_max_records, LARGEST_STEP)
+            steps.finish(step.changed_count, start or steps.go_on_from)
+            if progress is not None:
+                progress.advance(step.changed_count)
