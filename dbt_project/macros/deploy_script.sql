@@ -11123,12 +11123,12 @@ create or replace function record_ledger.reopen_range(
 )
 returns integer
 language plpgsql
--- Once for all of them, below: check_record_change would do it for each.
-set record_ledger.voids_marks = 'on'
 as $$
 declare
     v_changed integer;
 begin
+    -- Once for all of them, below: check_record_change would do it for each.
+    perform set_config('record_ledger.voids_marks', 'on', true);
     update record_ledger.record as r
     set generation = r.generation + 1,
         attempt = 0,
@@ -11148,6 +11148,7 @@ begin
             record_ledger.is_lost(r.window_end_time, p.source_retention, as_of)
         ) is not null;
     get diagnostics v_changed = row_count;
+    perform set_config('record_ledger.voids_marks', 'off', true);
     perform record_ledger.void_marks(p.pipeline_id);
     return v_changed;
 end

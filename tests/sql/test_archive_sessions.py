@@ -231,9 +231,22 @@ def test_readers_wait_for_no_archiving_and_no_archiving_for_readers(
 
 
 # ---------------------------------------------------------------- beside one who takes no lock
+def test_a_reopening_by_hand_comes_before_an_archiving_or_after_it(
+    ledger, connect, first, in_background, orders
+):
+    change(first, "reopen", hour(2))
+    archiving = in_background(connect(), ARCHIVE, [orders, EVER])
+    archiving.wait_until_blocked()
+    first.commit()
+    assert archiving.rows() == [(2,)]
+    audit(ledger)
+
+
 def test_a_record_that_is_reopened_meanwhile_is_not_archived(
     ledger, connect, first, in_background, orders
 ):
+    # As an owner who sees to the pipeline's marks, and so takes no lock on it here.
+    first.execute("set local record_ledger.voids_marks = 'on'")
     change(first, "reopen", hour(2))
     archiving = in_background(connect(), ARCHIVE, [orders, EVER])
     archiving.wait_until_blocked()
