@@ -4145,6 +4145,24 @@ as $$
 $$;
 comment on function record_ledger.is_lost(timestamptz, interval, timestamptz) is
 'Whether a window''s source data is gone: window_end_time + source_retention is not after as_of.';
+-- record_ledger.is_outdated: was a record built before default_record or check_fields last changed, or never?
+-- A pass builds it first.
+-- Read by: next_answer.
+-- Rules: none.
+create or replace function record_ledger.is_outdated(
+    p record_ledger.pipeline, window_start_time timestamptz
+)
+returns boolean
+language sql
+stable
+as $$
+    select coalesce(r.config_version < (p).fields_version, true)
+    from record_ledger.record as r
+    where r.pipeline_id = (p).pipeline_id
+        and r.window_start_time = is_outdated.window_start_time
+$$;
+comment on function record_ledger.is_outdated(record_ledger.pipeline, timestamptz) is
+'Private. Whether a record was built before default_record or check_fields last changed, or never.';
 -- record_ledger.is_run_id: can a run of this name be bound to a record?
 -- A text of 1 to 1024 bytes that is not blank; null too, and it binds nothing.
 -- Read by: pass_valid_record, complete_and_pass, store_new_and_pass_valid_record.
@@ -4986,7 +5004,7 @@ comment on function record_ledger.near_names(text, text[]) is
 -- READY with the record's window, or why there is none; the routines that pass and the views ask here, so they agree.
 -- Where the first look finds none outside the lanes 'waiting' and 'active', the first waiting record comes next.
 -- Read by: pass_record, pass_valid_record, store_new_and_pass_valid_record, batch_to_build, pipeline_answer.
--- Rules: first_look, first_waiting, is_stable, lost_before, earliest_open, next_candidate, deciding_record,
+-- Rules: first_look, first_waiting, is_outdated, is_stable, lost_before, earliest_open, next_candidate, deciding_record,
 -- record_verdict.
 create or replace function record_ledger.next_answer(
     p record_ledger.pipeline,
@@ -5062,6 +5080,25 @@ begin
     if v_waiting is null then
         v_waiting := record_ledger.first_waiting(p.pipeline_id, next_answer.waiting_mark);
     end if;
+    is_outdated := false;
+    has_expired := false;
+    if v_first_lane is null and v_is_looked_up and bound_window is null
+        and coalesce(p.paused_at, p.filled_from) is null and p.missing_fields is null
+        and p.source_retention is null
+        and record_ledger.is_stable(v_waiting[2], p.x_time_back, as_of)
+    then
+        -- Nothing is open but what waits in order.
+        verdict := 'READY';
+        window_start_time := v_waiting[1];
+        waiting_mark := window_start_time;
+        historical_mark := as_of;
+        returned_mark := as_of;
+        retry_mark := as_of;
+        if p.fields_version > 1 or p.has_templates then
+            is_outdated := record_ledger.is_outdated(p, window_start_time);
+        end if;
+        return;
+    end if;
     if newest_token is null or not v_is_looked_up or v_first_lane is not null then
         v_heads := array(
             select (
@@ -5083,7 +5120,6 @@ begin
         );
     end if;
     first_active := v_heads[1];
-    is_outdated := false;
     if coalesce(v_heads[2], v_heads[3], v_heads[4], v_heads[5]) is not null
         or v_first_lane <> 'active'
     then
@@ -5099,8 +5135,6 @@ begin
             limit 1
         );
         has_expired := lease_mark <= as_of and not is_collected;
-    else
-        has_expired := false;
     end if;
     if first_active is not null and p.max_active_records is not null then
         -- Beyond a limit that was lowered, a thousand are enough to tell.
@@ -5227,11 +5261,7 @@ begin
             end if;
             -- Nothing is outdated where nothing has changed and nothing has to be rendered.
             if p.fields_version > 1 or p.has_templates then
-                is_outdated := (
-                    select coalesce(c.config_version < p.fields_version, true)
-                    from record_ledger.record as c
-                    where c.pipeline_id = p.pipeline_id and c.window_start_time = v_start
-                );
+                is_outdated := record_ledger.is_outdated(p, v_start);
             end if;
             return;
         end if;

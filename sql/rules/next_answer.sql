@@ -2,7 +2,7 @@
 -- READY with the record's window, or why there is none; the routines that pass and the views ask here, so they agree.
 -- Where the first look finds none outside the lanes 'waiting' and 'active', the first waiting record comes next.
 -- Read by: pass_record, pass_valid_record, store_new_and_pass_valid_record, batch_to_build, pipeline_answer.
--- Rules: first_look, first_waiting, is_stable, lost_before, earliest_open, next_candidate, deciding_record,
+-- Rules: first_look, first_waiting, is_outdated, is_stable, lost_before, earliest_open, next_candidate, deciding_record,
 -- record_verdict.
 create or replace function record_ledger.next_answer(
     p record_ledger.pipeline,
@@ -78,6 +78,25 @@ begin
     if v_waiting is null then
         v_waiting := record_ledger.first_waiting(p.pipeline_id, next_answer.waiting_mark);
     end if;
+    is_outdated := false;
+    has_expired := false;
+    if v_first_lane is null and v_is_looked_up and bound_window is null
+        and coalesce(p.paused_at, p.filled_from) is null and p.missing_fields is null
+        and p.source_retention is null
+        and record_ledger.is_stable(v_waiting[2], p.x_time_back, as_of)
+    then
+        -- Nothing is open but what waits in order.
+        verdict := 'READY';
+        window_start_time := v_waiting[1];
+        waiting_mark := window_start_time;
+        historical_mark := as_of;
+        returned_mark := as_of;
+        retry_mark := as_of;
+        if p.fields_version > 1 or p.has_templates then
+            is_outdated := record_ledger.is_outdated(p, window_start_time);
+        end if;
+        return;
+    end if;
     if newest_token is null or not v_is_looked_up or v_first_lane is not null then
         v_heads := array(
             select (
@@ -99,7 +118,6 @@ begin
         );
     end if;
     first_active := v_heads[1];
-    is_outdated := false;
     if coalesce(v_heads[2], v_heads[3], v_heads[4], v_heads[5]) is not null
         or v_first_lane <> 'active'
     then
@@ -115,8 +133,6 @@ begin
             limit 1
         );
         has_expired := lease_mark <= as_of and not is_collected;
-    else
-        has_expired := false;
     end if;
     if first_active is not null and p.max_active_records is not null then
         -- Beyond a limit that was lowered, a thousand are enough to tell.
@@ -243,11 +259,7 @@ begin
             end if;
             -- Nothing is outdated where nothing has changed and nothing has to be rendered.
             if p.fields_version > 1 or p.has_templates then
-                is_outdated := (
-                    select coalesce(c.config_version < p.fields_version, true)
-                    from record_ledger.record as c
-                    where c.pipeline_id = p.pipeline_id and c.window_start_time = v_start
-                );
+                is_outdated := record_ledger.is_outdated(p, v_start);
             end if;
             return;
         end if;
