@@ -10715,10 +10715,10 @@ begin
 
     next_max_records := range_step.max_records;
     -- A step that changed few says nothing about how long many take.
-    if changed_count > range_step.max_records / 2 then
+    if changed_count >= range_step.max_records / 4 then
         v_milliseconds := greatest(1, extract(epoch from clock_timestamp() - v_locked_at) * 1000);
         next_max_records := least(
-            greatest(100, range_step.max_records * 40 / v_milliseconds),
+            greatest(100, changed_count * 40 / v_milliseconds),
             -- No leap: the next records may be dearer ones.
             range_step.max_records * 2::bigint,
             10000

@@ -320,6 +320,11 @@ def test_a_day_of_more_windows_than_a_step_takes_is_added_in_parts(ledger, hours
     assert step(ledger, "backfill", hour(-12), None, reason=None)[:2] == (0, None)
 
 
+def test_steps_of_a_backfill_grow_though_only_whole_days_fit_into_them(ledger, hours):
+    added = step(ledger, "backfill", hour(-240), None, most=50)
+    assert (added.changed, added.next_max) == (24, 100)
+
+
 def test_each_step_of_a_backfill_is_an_event_with_its_reason(ledger, hours):
     assert steps(ledger, "backfill", hour(-72), None, most=30) == [24, 24, 24]
     found = rows(
