@@ -4438,7 +4438,7 @@ comment on function record_ledger.known_config(jsonb) is
 --   returned   pending again, after a pass, or after it was incomplete
 --   waiting    pending, never passed, stored in order: passed strictly oldest first
 -- No lane is judged anew when the config changes: outdated records count by what default_record fills.
--- Read by: check_record_change, store_windows, backfill_records.
+-- Read by: check_record_change, store_windows, backfill_range.
 -- Rules: every open record is in exactly one lane, so one index of lanes finds whatever a pass asks for.
 create or replace function record_ledger.lane(
     status text,
