@@ -2,8 +2,8 @@
 -- READY with the record's window, or why there is none; the routines that pass and the views ask here, so they agree.
 -- Where the first look finds none outside the lanes 'waiting' and 'active', the first waiting record comes next.
 -- Read by: pass_record, pass_valid_record, store_new_and_pass_valid_record, batch_to_build, pipeline_answer.
--- Rules: first_look, first_waiting, is_outdated, is_stable, lost_before, earliest_open, next_candidate, deciding_record,
--- record_verdict.
+-- Rules: first_look, first_waiting, is_outdated, is_stable, lost_before, earliest_open, next_candidate,
+-- deciding_record, record_verdict.
 create or replace function record_ledger.next_answer(
     p record_ledger.pipeline,
     run_id text,
