@@ -40,6 +40,12 @@ COMPLETE_RECORD = """
 select record_ledger.complete_record(%s::text, %s::bigint, %s::jsonb, %s::timestamptz)
 """
 COMPLETE_AND_PASS = """
+select pg_catalog.to_json(
+    record_ledger.complete_and_pass(%s::text, %s::bigint, %s::text, %s::jsonb, %s::timestamptz)
+)
+"""
+# By a caller who has not been passed a record of the pipeline by its config, and knows no zone.
+COMPLETE_AND_PASS_ANYWHERE = """
 select pg_catalog.to_json(a), record_ledger.stretch_timezone(
     %(pipeline_id)s::text, (a.record ->> 'window_start_time')::timestamptz
 )

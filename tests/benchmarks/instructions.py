@@ -99,12 +99,12 @@ class Calls:
 
     def complete_and_pass(self, record: dict[str, Any]) -> str:
         return bound(
-            _COMPLETE_AND_PASS,
-            pipeline_id=self._pipeline,
-            claim_token=record["claim_token"],
-            run_id=self._run_id(),
-            detail="{}",
-            window_start_time=record["window_start_time"],
+            statements.COMPLETE_AND_PASS,
+            self._pipeline,
+            record["claim_token"],
+            self._run_id(),
+            "{}",
+            record["window_start_time"],
         )
 
     def _run_id(self) -> str:
@@ -113,14 +113,6 @@ class Calls:
 
 
 _COMPLETE_IN_0_4_0 = "select record_ledger.complete_record(%s::text, %s::bigint, %s::jsonb)"
-_COMPLETE_AND_PASS = """
-select pg_catalog.to_json(
-    record_ledger.complete_and_pass(
-        %(pipeline_id)s::text, %(claim_token)s::bigint, %(run_id)s::text, %(detail)s::jsonb,
-        window_start_time => %(window_start_time)s::timestamptz
-    )
-)
-"""
 _EMPTY = statements.STORE_NEW_AND_PASS.replace(
     "record_ledger.store_new_and_pass_valid_record", "bench.empty"
 )
@@ -141,15 +133,10 @@ as $$ select pg_catalog.current_setting('bench.now')::timestamptz $$;
 """
 
 
-def bound(text: str, *values: Any, **named: Any) -> str:
-    """Returns a statement with a literal in the place of each %s, or of each %(name)s."""
+def bound(text: str, *values: Any) -> str:
+    """Returns a statement with a literal in the place of each %s."""
     literals = iter(values)
-
-    def literal(found: re.Match[str]) -> str:
-        value = named[found["name"]] if found["name"] else next(literals)
-        return Literal(value).as_string(None)
-
-    return re.sub(r"%(?:\((?P<name>\w+)\))?s", literal, text)
+    return re.sub("%s", lambda _: Literal(next(literals)).as_string(None), text)
 
 
 def at_step(step: int) -> str:
@@ -314,7 +301,7 @@ _ENVIRONMENT = {
     "PATH": os.defpath,
 }
 _PROMPT = "backend> "
-_VALUE = re.compile(r'\t 1: \S+ = "(.*)"\t\(typeid', re.DOTALL)
+_VALUE = re.compile(r'\t 1: \S+ = "(.*?)"\t\(typeid', re.DOTALL)
 
 
 class Counted:

@@ -17,6 +17,7 @@ from record_ledger import (
     RetryPolicy,
     UnknownPipeline,
 )
+from record_ledger.connection import Connection
 from record_ledger.records import claim_of, start_of
 
 QUICK = RetryPolicy(tries=3, within=10.0, first_wait=0.001, longest_wait=0.002)
@@ -79,15 +80,16 @@ def test_a_call_whose_answer_was_lost_is_repeated_and_passes_one_record(
 ):
     with RecordLedger(ledger_dsn, retry=QUICK) as runner:
         first = runner.store_new_and_pass_valid_record(orders, "run/1").record
-        runner.pipelines()
-        connection = runner._session._connection
-        ask = connection.ask
+        send, lost = Connection.value, []
 
         def lose(*arguments):
-            ask(*arguments)
-            raise psycopg.OperationalError("server closed the connection unexpectedly")
+            answered = send(*arguments)
+            if not lost:
+                lost.append(answered)
+                raise psycopg.OperationalError("server closed the connection unexpectedly")
+            return answered
 
-        monkeypatch.setattr(connection, "ask", lose)
+        monkeypatch.setattr(Connection, "value", lose)
         second = go_on(runner, first, run_id).record
 
         events = [
