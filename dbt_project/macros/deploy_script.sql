@@ -2053,18 +2053,31 @@ begin
         new.last_event = 'passed' and old.status = 'PENDING'
         or new.last_event = 'completed' and old.status = 'IN_PROGRESS'
     ) and (
-        new.pipeline_id <> old.pipeline_id
-        or new.window_start_time <> old.window_start_time
-        or new.window_end_time <> old.window_end_time
-        or new.target_day <> old.target_day
-        or new.created_at <> old.created_at
-        or new.previous_window_start_time is distinct from old.previous_window_start_time
-        or new.event_count <> old.event_count
-        or new.generation <> old.generation
-        or new.fields <> old.fields
-        or new.is_historical <> old.is_historical
-        or new.counts_waived <> old.counts_waived
-        or new.open_pipeline_id is distinct from old.open_pipeline_id
+        new.pipeline_id,
+        new.window_start_time,
+        new.window_end_time,
+        new.target_day,
+        new.created_at,
+        new.previous_window_start_time,
+        new.event_count,
+        new.generation,
+        new.fields,
+        new.is_historical,
+        new.counts_waived,
+        new.open_pipeline_id
+    ) is distinct from (
+        old.pipeline_id,
+        old.window_start_time,
+        old.window_end_time,
+        old.target_day,
+        old.created_at,
+        old.previous_window_start_time,
+        old.event_count,
+        old.generation,
+        old.fields,
+        old.is_historical,
+        old.counts_waived,
+        old.open_pipeline_id
     ) then
         raise exception 'illegal change of the record % of pipeline %: % from % to %',
             old.window_start_time,
@@ -5498,18 +5511,17 @@ immutable strict
 as $$
 declare
     v_wall constant timestamp := window_start_time at time zone next_window.timezone;
-    v_midnight timestamptz;
 begin
     target_day := v_wall::date;
-    v_midnight := (target_day + 1)::timestamp at time zone next_window.timezone;
-    if v_midnight - window_start_time = (target_day + 1)::timestamp - v_wall
-        and next_window.granularity <= v_midnight - window_start_time
+    window_end_time := window_start_time + next_window.granularity;
+    if v_wall + next_window.granularity <= target_day + 1
+        and window_end_time at time zone next_window.timezone = v_wall + next_window.granularity
+        and (window_start_time - interval '12:00:00') at time zone next_window.timezone
+            = v_wall - interval '12:00:00'
     then
-        -- No change of the clocks before the next midnight, and the window ends by then.
-        window_end_time := window_start_time + next_window.granularity;
+        -- It ends by midnight. The clocks do not change in it, nor were they set back across midnight just before.
         return;
     end if;
-    target_day := (window_start_time at time zone next_window.timezone)::date;
     window_end_time := record_ledger.day_start(target_day + 1, next_window.timezone);
     -- Clocks that were set back across midnight still show yesterday, whose end has passed.
     while window_end_time <= window_start_time loop
