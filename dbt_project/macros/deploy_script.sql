@@ -2053,18 +2053,31 @@ begin
         new.last_event = 'passed' and old.status = 'PENDING'
         or new.last_event = 'completed' and old.status = 'IN_PROGRESS'
     ) and (
-        new.pipeline_id <> old.pipeline_id
-        or new.window_start_time <> old.window_start_time
-        or new.window_end_time <> old.window_end_time
-        or new.target_day <> old.target_day
-        or new.created_at <> old.created_at
-        or new.previous_window_start_time is distinct from old.previous_window_start_time
-        or new.event_count <> old.event_count
-        or new.generation <> old.generation
-        or new.fields <> old.fields
-        or new.is_historical <> old.is_historical
-        or new.counts_waived <> old.counts_waived
-        or new.open_pipeline_id is distinct from old.open_pipeline_id
+        new.pipeline_id,
+        new.window_start_time,
+        new.window_end_time,
+        new.target_day,
+        new.created_at,
+        new.previous_window_start_time,
+        new.event_count,
+        new.generation,
+        new.fields,
+        new.is_historical,
+        new.counts_waived,
+        new.open_pipeline_id
+    ) is distinct from (
+        old.pipeline_id,
+        old.window_start_time,
+        old.window_end_time,
+        old.target_day,
+        old.created_at,
+        old.previous_window_start_time,
+        old.event_count,
+        old.generation,
+        old.fields,
+        old.is_historical,
+        old.counts_waived,
+        old.open_pipeline_id
     ) then
         raise exception 'illegal change of the record % of pipeline %: % from % to %',
             old.window_start_time,
@@ -5498,18 +5511,17 @@ immutable strict
 as $$
 declare
     v_wall constant timestamp := window_start_time at time zone next_window.timezone;
-    v_midnight timestamptz;
 begin
     target_day := v_wall::date;
-    v_midnight := (target_day + 1)::timestamp at time zone next_window.timezone;
-    if v_midnight - window_start_time = (target_day + 1)::timestamp - v_wall
-        and next_window.granularity <= v_midnight - window_start_time
+    window_end_time := window_start_time + next_window.granularity;
+    if v_wall + next_window.granularity <= target_day + 1
+        and window_end_time at time zone next_window.timezone = v_wall + next_window.granularity
+        and (window_start_time - interval '12:00:00') at time zone next_window.timezone
+            = v_wall - interval '12:00:00'
     then
-        -- No change of the clocks before the next midnight, and the window ends by then.
-        window_end_time := window_start_time + next_window.granularity;
+        -- It ends by midnight. The clocks do not change in it, nor were they set back across midnight just before.
         return;
     end if;
-    target_day := (window_start_time at time zone next_window.timezone)::date;
     window_end_time := record_ledger.day_start(target_day + 1, next_window.timezone);
     -- Clocks that were set back across midnight still show yesterday, whose end has passed.
     while window_end_time <= window_start_time loop
@@ -5966,7 +5978,13 @@ declare
     v_waited_for text;
     v_is_drained boolean := false;
 begin
-    select c.waiting_mark, c.active_mark, c.lease_mark, c.historical_credit into v_newest
+    select
+        c.waiting_mark,
+        c.active_mark,
+        -- Not after a lease was shortened.
+        case when c.claim_token > coalesce(p.marks_void_at, 0) then c.lease_mark end as lease_mark,
+        c.historical_credit
+    into v_newest
     from record_ledger.claim as c
     where c.pipeline_id = p.pipeline_id
     order by c.claim_token desc
@@ -11404,6 +11422,7 @@ declare
     v_window record;
     v_first_active timestamptz;
     v_other_lane text;
+    v_has_passed boolean;
     v_version integer;
     v_timezone text;
     s record;
@@ -11480,9 +11499,76 @@ begin
         ) as l;
         -- Nothing was passed yet; or the run had a record, and gets that one or none.
         exit usual when f.is_looked_up is not true or f.bound_window is not null;
+        -- Leases that run keep nobody from passing; any other lane does.
+        exit usual when f.first_lane is not null
+            and (f.first_lane <> 'active' or v_now < f.lease_mark is not true);
+        if f.waiting is null then
+            -- Read at one moment, and only where nothing was passed since the look: what was stored after it might be in
+            -- progress by now, or wait elsewhere, and nothing would seem to be open.
+            select
+                r.window_start_time,
+                r.window_end_time,
+                record_ledger.first_waiting(s.pipeline_id, f.waiting_mark),
+                exists (
+                    select
+                    from record_ledger.claim as c
+                    where c.pipeline_id = s.pipeline_id and c.claim_token > f.newest_token
+                )
+            into v_last_start, v_next_start, f.waiting, v_has_passed
+            from record_ledger.record as r
+            where r.pipeline_id = s.pipeline_id
+                and r.window_start_time >= v_horizon - s.granularity * 2
+            order by r.window_start_time desc
+            limit 1;
+            exit usual when not found or v_has_passed;
+        end if;
+        if f.waiting[2] > v_horizon then
+            -- When the first one has not settled, no later one has, and none is due. An idle pipeline may be asked
+            -- every minute, and that costs no write.
+            exit usual when f.waiting[1] < s.zone_since
+                or f.first_lane is not null and exists (
+                    select
+                    from record_ledger.record as o
+                    where o.open_pipeline_id = s.pipeline_id and o.lane > 'active'
+                        and o.lane < 'waiting'
+                );
+            exit_dag := true;
+            verdict := 'UNSTABLE';
+            v_timezone := set_config('timezone', s.timezone, true);
+            reason := record_ledger.unstable_reason(
+                f.waiting[1], f.waiting[2], s.x_time_back, config ->> 'x_time_back'
+            );
+            return;
+        end if;
+        -- The newest record of a pipeline that is on time; where it is older, more than one window is due.
+        if v_last_start is null then
+            select r.window_start_time, r.window_end_time into v_last_start, v_next_start
+            from record_ledger.record as r
+            where r.pipeline_id = s.pipeline_id
+                and r.window_start_time >= v_horizon - s.granularity * 2
+            order by r.window_start_time desc
+            limit 1;
+            exit usual when not found;
+        end if;
+        v_is_due := v_next_start < v_horizon;
+        p := s.whole;
+        if f.waiting is null and not v_is_due then
+            exit usual when f.first_lane is not null;
+            exit_dag := true;
+            verdict := 'NO_RECORDS';
+            reason := record_ledger.no_records_reason(p, v_next_start, v_now);
+            return;
+        end if;
+        -- What the look has found stands where nobody has had the lock since. Operations change the pipeline's row. And
+        -- a pass takes the first waiting record from here, unless some were in progress: their claims end without the
+        -- lock, and they may come first now.
+        perform
+        from record_ledger.pipeline as q
+        where q.pipeline_id = p.pipeline_id and q.xmin = s.row_version
+        for no key update;
+        exit usual when not found;
+        v_now := record_ledger.clock();
         if f.first_lane is not null then
-            exit usual when f.first_lane <> 'active' or v_now < f.lease_mark is not true;
-            -- Leases that run keep nobody from passing; any other lane does.
             select
                 (
                     select a.window_start_time
@@ -11499,55 +11585,16 @@ begin
                         and o.lane < 'waiting'
                     order by o.lane
                     limit 1
+                ),
+                exists (
+                    select
+                    from record_ledger.claim as c
+                    where c.pipeline_id = s.pipeline_id and c.claim_token > f.newest_token
                 )
-            into v_first_active, v_other_lane;
-            exit usual when v_other_lane is not null;
+            into v_first_active, v_other_lane, v_has_passed;
+            exit usual when v_other_lane is not null or v_has_passed
+                or v_now < f.lease_mark is not true;
         end if;
-        if f.waiting is null then
-            f.waiting := record_ledger.first_waiting(s.pipeline_id, f.waiting_mark);
-        end if;
-        if f.waiting[2] > v_horizon then
-            -- When the first one has not settled, no later one has, and none is due. An idle pipeline may be asked
-            -- every minute, and that costs no write.
-            exit usual when f.waiting[1] < s.zone_since;
-            exit_dag := true;
-            verdict := 'UNSTABLE';
-            v_timezone := set_config('timezone', s.timezone, true);
-            reason := record_ledger.unstable_reason(
-                f.waiting[1], f.waiting[2], s.x_time_back, config ->> 'x_time_back'
-            );
-            return;
-        end if;
-        -- The newest record of a pipeline that is on time; where it is older, more than one window is due.
-        select r.window_start_time, r.window_end_time into v_last_start, v_next_start
-        from record_ledger.record as r
-        where r.pipeline_id = s.pipeline_id
-            and r.window_start_time >= v_horizon - s.granularity * 2
-        order by r.window_start_time desc
-        limit 1;
-        exit usual when not found;
-        v_is_due := v_next_start < v_horizon;
-        p := s.whole;
-        if f.waiting is null and not v_is_due then
-            exit usual when v_first_active is not null;
-            exit_dag := true;
-            verdict := 'NO_RECORDS';
-            reason := record_ledger.no_records_reason(p, v_next_start, v_now);
-            return;
-        end if;
-        -- What the look has found stands where nobody has had the lock since. Operations change the pipeline's row. And
-        -- a pass takes the first waiting record from here, unless one in progress has ended, and that came first.
-        perform
-        from record_ledger.pipeline as q
-        where q.pipeline_id = p.pipeline_id and q.xmin = s.row_version
-        for no key update;
-        exit usual when not found
-            or v_first_active is not null and exists (
-                select
-                from record_ledger.claim as c
-                where c.pipeline_id = p.pipeline_id and c.claim_token > f.newest_token
-            );
-        v_now := record_ledger.clock();
         v_horizon := v_now - p.x_time_back;
         if v_is_due then
             v_window := record_ledger.next_window(v_next_start, p.granularity, p.timezone);
@@ -12918,7 +12965,7 @@ cross join lateral (
                 select count(*)
                 from record_ledger.record as f
                 where f.open_pipeline_id = p.pipeline_id
-                    and f.lane in ('waiting', 'returned', 'historical')
+                    and f.lane in ('historical', 'retry', 'retryh', 'returned', 'waiting')
                     and f.window_start_time >= coalesce(p.filled_from, 'infinity')
                     and f.config_version >= p.fields_version
             )

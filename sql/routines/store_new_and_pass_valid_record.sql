@@ -44,6 +44,7 @@ declare
     v_window record;
     v_first_active timestamptz;
     v_other_lane text;
+    v_has_passed boolean;
     v_version integer;
     v_timezone text;
     s record;
@@ -120,9 +121,76 @@ begin
         ) as l;
         -- Nothing was passed yet; or the run had a record, and gets that one or none.
         exit usual when f.is_looked_up is not true or f.bound_window is not null;
+        -- Leases that run keep nobody from passing; any other lane does.
+        exit usual when f.first_lane is not null
+            and (f.first_lane <> 'active' or v_now < f.lease_mark is not true);
+        if f.waiting is null then
+            -- Read at one moment, and only where nothing was passed since the look: what was stored after it might be in
+            -- progress by now, or wait elsewhere, and nothing would seem to be open.
+            select
+                r.window_start_time,
+                r.window_end_time,
+                record_ledger.first_waiting(s.pipeline_id, f.waiting_mark),
+                exists (
+                    select
+                    from record_ledger.claim as c
+                    where c.pipeline_id = s.pipeline_id and c.claim_token > f.newest_token
+                )
+            into v_last_start, v_next_start, f.waiting, v_has_passed
+            from record_ledger.record as r
+            where r.pipeline_id = s.pipeline_id
+                and r.window_start_time >= v_horizon - s.granularity * 2
+            order by r.window_start_time desc
+            limit 1;
+            exit usual when not found or v_has_passed;
+        end if;
+        if f.waiting[2] > v_horizon then
+            -- When the first one has not settled, no later one has, and none is due. An idle pipeline may be asked
+            -- every minute, and that costs no write.
+            exit usual when f.waiting[1] < s.zone_since
+                or f.first_lane is not null and exists (
+                    select
+                    from record_ledger.record as o
+                    where o.open_pipeline_id = s.pipeline_id and o.lane > 'active'
+                        and o.lane < 'waiting'
+                );
+            exit_dag := true;
+            verdict := 'UNSTABLE';
+            v_timezone := set_config('timezone', s.timezone, true);
+            reason := record_ledger.unstable_reason(
+                f.waiting[1], f.waiting[2], s.x_time_back, config ->> 'x_time_back'
+            );
+            return;
+        end if;
+        -- The newest record of a pipeline that is on time; where it is older, more than one window is due.
+        if v_last_start is null then
+            select r.window_start_time, r.window_end_time into v_last_start, v_next_start
+            from record_ledger.record as r
+            where r.pipeline_id = s.pipeline_id
+                and r.window_start_time >= v_horizon - s.granularity * 2
+            order by r.window_start_time desc
+            limit 1;
+            exit usual when not found;
+        end if;
+        v_is_due := v_next_start < v_horizon;
+        p := s.whole;
+        if f.waiting is null and not v_is_due then
+            exit usual when f.first_lane is not null;
+            exit_dag := true;
+            verdict := 'NO_RECORDS';
+            reason := record_ledger.no_records_reason(p, v_next_start, v_now);
+            return;
+        end if;
+        -- What the look has found stands where nobody has had the lock since. Operations change the pipeline's row. And
+        -- a pass takes the first waiting record from here, unless some were in progress: their claims end without the
+        -- lock, and they may come first now.
+        perform
+        from record_ledger.pipeline as q
+        where q.pipeline_id = p.pipeline_id and q.xmin = s.row_version
+        for no key update;
+        exit usual when not found;
+        v_now := record_ledger.clock();
         if f.first_lane is not null then
-            exit usual when f.first_lane <> 'active' or v_now < f.lease_mark is not true;
-            -- Leases that run keep nobody from passing; any other lane does.
             select
                 (
                     select a.window_start_time
@@ -139,55 +207,16 @@ begin
                         and o.lane < 'waiting'
                     order by o.lane
                     limit 1
+                ),
+                exists (
+                    select
+                    from record_ledger.claim as c
+                    where c.pipeline_id = s.pipeline_id and c.claim_token > f.newest_token
                 )
-            into v_first_active, v_other_lane;
-            exit usual when v_other_lane is not null;
+            into v_first_active, v_other_lane, v_has_passed;
+            exit usual when v_other_lane is not null or v_has_passed
+                or v_now < f.lease_mark is not true;
         end if;
-        if f.waiting is null then
-            f.waiting := record_ledger.first_waiting(s.pipeline_id, f.waiting_mark);
-        end if;
-        if f.waiting[2] > v_horizon then
-            -- When the first one has not settled, no later one has, and none is due. An idle pipeline may be asked
-            -- every minute, and that costs no write.
-            exit usual when f.waiting[1] < s.zone_since;
-            exit_dag := true;
-            verdict := 'UNSTABLE';
-            v_timezone := set_config('timezone', s.timezone, true);
-            reason := record_ledger.unstable_reason(
-                f.waiting[1], f.waiting[2], s.x_time_back, config ->> 'x_time_back'
-            );
-            return;
-        end if;
-        -- The newest record of a pipeline that is on time; where it is older, more than one window is due.
-        select r.window_start_time, r.window_end_time into v_last_start, v_next_start
-        from record_ledger.record as r
-        where r.pipeline_id = s.pipeline_id
-            and r.window_start_time >= v_horizon - s.granularity * 2
-        order by r.window_start_time desc
-        limit 1;
-        exit usual when not found;
-        v_is_due := v_next_start < v_horizon;
-        p := s.whole;
-        if f.waiting is null and not v_is_due then
-            exit usual when v_first_active is not null;
-            exit_dag := true;
-            verdict := 'NO_RECORDS';
-            reason := record_ledger.no_records_reason(p, v_next_start, v_now);
-            return;
-        end if;
-        -- What the look has found stands where nobody has had the lock since. Operations change the pipeline's row. And
-        -- a pass takes the first waiting record from here, unless one in progress has ended, and that came first.
-        perform
-        from record_ledger.pipeline as q
-        where q.pipeline_id = p.pipeline_id and q.xmin = s.row_version
-        for no key update;
-        exit usual when not found
-            or v_first_active is not null and exists (
-                select
-                from record_ledger.claim as c
-                where c.pipeline_id = p.pipeline_id and c.claim_token > f.newest_token
-            );
-        v_now := record_ledger.clock();
         v_horizon := v_now - p.x_time_back;
         if v_is_due then
             v_window := record_ledger.next_window(v_next_start, p.granularity, p.timezone);

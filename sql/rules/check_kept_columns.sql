@@ -14,18 +14,31 @@ begin
         new.last_event = 'passed' and old.status = 'PENDING'
         or new.last_event = 'completed' and old.status = 'IN_PROGRESS'
     ) and (
-        new.pipeline_id <> old.pipeline_id
-        or new.window_start_time <> old.window_start_time
-        or new.window_end_time <> old.window_end_time
-        or new.target_day <> old.target_day
-        or new.created_at <> old.created_at
-        or new.previous_window_start_time is distinct from old.previous_window_start_time
-        or new.event_count <> old.event_count
-        or new.generation <> old.generation
-        or new.fields <> old.fields
-        or new.is_historical <> old.is_historical
-        or new.counts_waived <> old.counts_waived
-        or new.open_pipeline_id is distinct from old.open_pipeline_id
+        new.pipeline_id,
+        new.window_start_time,
+        new.window_end_time,
+        new.target_day,
+        new.created_at,
+        new.previous_window_start_time,
+        new.event_count,
+        new.generation,
+        new.fields,
+        new.is_historical,
+        new.counts_waived,
+        new.open_pipeline_id
+    ) is distinct from (
+        old.pipeline_id,
+        old.window_start_time,
+        old.window_end_time,
+        old.target_day,
+        old.created_at,
+        old.previous_window_start_time,
+        old.event_count,
+        old.generation,
+        old.fields,
+        old.is_historical,
+        old.counts_waived,
+        old.open_pipeline_id
     ) then
         raise exception 'illegal change of the record % of pipeline %: % from % to %',
             old.window_start_time,

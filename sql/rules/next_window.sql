@@ -14,18 +14,17 @@ immutable strict
 as $$
 declare
     v_wall constant timestamp := window_start_time at time zone next_window.timezone;
-    v_midnight timestamptz;
 begin
     target_day := v_wall::date;
-    v_midnight := (target_day + 1)::timestamp at time zone next_window.timezone;
-    if v_midnight - window_start_time = (target_day + 1)::timestamp - v_wall
-        and next_window.granularity <= v_midnight - window_start_time
+    window_end_time := window_start_time + next_window.granularity;
+    if v_wall + next_window.granularity <= target_day + 1
+        and window_end_time at time zone next_window.timezone = v_wall + next_window.granularity
+        and (window_start_time - interval '12:00:00') at time zone next_window.timezone
+            = v_wall - interval '12:00:00'
     then
-        -- No change of the clocks before the next midnight, and the window ends by then.
-        window_end_time := window_start_time + next_window.granularity;
+        -- It ends by midnight. The clocks do not change in it, nor were they set back across midnight just before.
         return;
     end if;
-    target_day := (window_start_time at time zone next_window.timezone)::date;
     window_end_time := record_ledger.day_start(target_day + 1, next_window.timezone);
     -- Clocks that were set back across midnight still show yesterday, whose end has passed.
     while window_end_time <= window_start_time loop

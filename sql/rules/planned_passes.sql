@@ -83,7 +83,13 @@ declare
     v_waited_for text;
     v_is_drained boolean := false;
 begin
-    select c.waiting_mark, c.active_mark, c.lease_mark, c.historical_credit into v_newest
+    select
+        c.waiting_mark,
+        c.active_mark,
+        -- Not after a lease was shortened.
+        case when c.claim_token > coalesce(p.marks_void_at, 0) then c.lease_mark end as lease_mark,
+        c.historical_credit
+    into v_newest
     from record_ledger.claim as c
     where c.pipeline_id = p.pipeline_id
     order by c.claim_token desc

@@ -67,7 +67,7 @@ cross join lateral (
                 select count(*)
                 from record_ledger.record as f
                 where f.open_pipeline_id = p.pipeline_id
-                    and f.lane in ('waiting', 'returned', 'historical')
+                    and f.lane in ('historical', 'retry', 'retryh', 'returned', 'waiting')
                     and f.window_start_time >= coalesce(p.filled_from, 'infinity')
                     and f.config_version >= p.fields_version
             )

@@ -240,7 +240,13 @@ def test_what_a_caller_has_filled_is_passed_though_the_config_leaves_it_empty(
     ]
     planned = "select window_start_time from record_ledger.plan_runs('orders', 5) where run_no is not null"
     assert rows(ledger, planned) == [(hour(1),), (hour(3),)]
-    assert pass_valid(ledger, PIPELINE).record["a"] == "mine"
+    held = pass_valid(ledger, PIPELINE)
+    assert held.record["a"] == "mine"
+    # It is none the less filled while it waits for its next attempt.
+    fail(ledger, held.token)
+    assert rows(ledger, "select incomplete_count from record_ledger.pipeline_progress") == [(2,)]
+    clock.advance("1h")
+    assert pass_valid(ledger, PIPELINE).start == hour(1)
     # Another change of the fields makes it outdated like all others.
     register(ledger, static({"a": "", "b": 1}, check_fields=["a"]))
     assert pass_valid(ledger, PIPELINE).verdict == "INCOMPLETE"

@@ -11,6 +11,7 @@ from tests.sql.support import (
     archive,
     complete,
     cycle,
+    extend,
     fail,
     on_pipeline,
     one,
@@ -293,3 +294,12 @@ def test_a_plan_writes_nothing_and_needs_no_more_than_a_reader(ledger, connect, 
     # No cursor stays open, not even within the caller's transaction.
     assert one(reader, "select count(*) from pg_cursors") == 0
     reader.rollback()
+
+
+def test_a_lease_that_was_shortened_and_ran_out_is_seen(ledger, clock, given, scene):
+    held = cycle(ledger, given)
+    register(ledger, given | {"lease": "10m"})
+    extend(ledger, held.token)
+    clock.advance("21m")
+    assert plan(ledger, "window_start_time, attempt", runs=1) == [(held.start, 2)]
+    assert pass_valid(ledger, PIPELINE).start == held.start

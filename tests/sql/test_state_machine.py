@@ -281,6 +281,40 @@ def test_illegal_values_of_a_legal_event_are_refused(ledger, orders):
                        {"start": HOURS["IN_PROGRESS"], "token": 0})  # fmt: skip
 
 
+KEPT = {
+    "pipeline_id": "'other'",
+    "window_start_time": "window_start_time - interval '1 minute'",
+    "window_end_time": "window_end_time + interval '1 minute'",
+    "previous_window_start_time": "coalesce(previous_window_start_time, now()) - interval '2 hours'",
+    "target_day": "target_day + 1",
+    "created_at": "created_at - interval '1 day'",
+    "event_count": "event_count + 1",
+    "generation": "generation + 1",
+    "fields": "fields || '{\"a\": 1}'",
+    "is_historical": "not is_historical",
+    "counts_waived": "not counts_waived",
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "event", "after"),
+    [("PENDING", "passed", "IN_PROGRESS"), ("IN_PROGRESS", "completed", "COMPLETED")],
+)
+def test_a_pass_and_a_completion_change_nothing_that_is_to_be_kept(
+    ledger, orders, status, event, after
+):
+    before = snapshot(ledger)
+    for column, other in KEPT.items():
+        # Nor can it be made unknown, which no comparison would tell.
+        for value in (other, "null"):
+            query = changed(f"{EFFECTS[event]}, {column} = {value}", after, event, named=None)
+            if (column, value) == ("previous_window_start_time", "null") and status == "PENDING":
+                continue
+            with refused("RL003", "illegal change"):
+                ledger.execute(query, {"start": HOURS[status], "token": 2**53 - 1})
+    assert snapshot(ledger) == before
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -127,6 +127,43 @@ def test_the_hour_that_repeats_yesterday_belongs_to_the_day_that_has_begun(ledge
     assert [target for *_, target, _ in found] == ["2010-11-06"] * 2 + ["2010-11-07"] * 3
 
 
+@pytest.mark.parametrize(
+    ("zone", "change"),
+    [
+        # Back across midnight, and on across it.
+        ("America/St_Johns", "2010-11-07T02:31"),
+        ("America/Goose_Bay", "2009-11-01T03:01"),
+        ("America/Moncton", "1993-10-31T03:01"),
+        ("America/Toronto", "1919-03-31T04:30"),
+        # At midnight, and to it.
+        ("Africa/Cairo", "2025-10-30T21:00"),
+        ("Africa/Cairo", "2025-04-24T22:00"),
+        ("Atlantic/Azores", "2026-10-25T01:00"),
+    ],
+)
+def test_one_window_is_that_of_many_wherever_in_a_changed_day_it_starts(ledger, zone, change):
+    assert (
+        rows(
+            ledger,
+            """
+            select w.*, n.*
+            from generate_series(%(change)s - interval '3 hours', %(change)s + interval '3 hours', '1 minute') as s
+            cross join (values (interval '0'), ('59.999999 seconds')) as e (more)
+            cross join (values (interval '1 minute'), ('7 minutes'), ('6 hours')) as g (granularity)
+            cross join lateral record_ledger.windows_from(
+                s + e.more, s + e.more + interval '1 microsecond', g.granularity, %(zone)s, null
+            ) as w
+            cross join lateral record_ledger.next_window(
+                w.window_start_time, g.granularity, %(zone)s
+            ) as n (next_day, next_end)
+            where (w.target_day, w.window_end_time) <> (n.next_day, n.next_end)
+            """,
+            {"zone": zone, "change": instant(change)},
+        )
+        == []
+    )
+
+
 def test_a_first_window_in_the_middle_of_a_day_shifts_that_days_grid_only(ledger, config):
     found = planned(
         ledger, config, "UTC", "2h", instant("2026-01-01T19:30"), instant("2026-01-02T04:00")
