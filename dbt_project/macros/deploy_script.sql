@@ -2458,8 +2458,11 @@ begin
         new.lane is distinct from old.lane and old.lane is distinct from 'active'
         and new.lane in ('historical', 'retry', 'retryh', 'returned', 'waiting')
         or new.lease_expires_at < old.lease_expires_at
-    ) and current_setting('record_ledger.voids_marks', true) is distinct from 'on'
-    then
+    ) and (
+        -- Only reopenings are done for all at once: any session can have that setting.
+        old.status in ('PENDING', 'IN_PROGRESS')
+        or current_setting('record_ledger.voids_marks', true) is distinct from 'on'
+    ) then
         perform record_ledger.void_marks(new.pipeline_id);
     end if;
     if not v_is_event then
@@ -11503,7 +11506,7 @@ begin
         exit usual when f.first_lane is not null
             and (f.first_lane <> 'active' or v_now < f.lease_mark is not true);
         if f.waiting is null then
-            -- Read at one moment, and only where nothing was passed since the look: what was stored after it might be in
+            -- At one moment, and while nothing was passed since the look: else what was stored after it may be in
             -- progress by now, or wait elsewhere, and nothing would seem to be open.
             select
                 r.window_start_time,

@@ -125,7 +125,7 @@ begin
         exit usual when f.first_lane is not null
             and (f.first_lane <> 'active' or v_now < f.lease_mark is not true);
         if f.waiting is null then
-            -- Read at one moment, and only where nothing was passed since the look: what was stored after it might be in
+            -- At one moment, and while nothing was passed since the look: else what was stored after it may be in
             -- progress by now, or wait elsewhere, and nothing would seem to be open.
             select
                 r.window_start_time,
