@@ -147,13 +147,15 @@ begin
         if f.waiting[2] > v_horizon then
             -- When the first one has not settled, no later one has, and none is due. An idle pipeline may be asked
             -- every minute, and that costs no write.
-            exit usual when f.waiting[1] < s.zone_since
-                or f.first_lane is not null and exists (
+            exit usual when f.waiting[1] < s.zone_since;
+            if f.first_lane is not null then
+                exit usual when exists (
                     select
                     from record_ledger.record as o
                     where o.open_pipeline_id = s.pipeline_id and o.lane > 'active'
                         and o.lane < 'waiting'
                 );
+            end if;
             exit_dag := true;
             verdict := 'UNSTABLE';
             v_timezone := set_config('timezone', s.timezone, true);
