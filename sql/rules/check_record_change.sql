@@ -229,8 +229,11 @@ begin
         new.lane is distinct from old.lane and old.lane is distinct from 'active'
         and new.lane in ('historical', 'retry', 'retryh', 'returned', 'waiting')
         or new.lease_expires_at < old.lease_expires_at
-    ) and current_setting('record_ledger.voids_marks', true) is distinct from 'on'
-    then
+    ) and (
+        -- Only reopenings are done for all at once: any session can have that setting.
+        old.status in ('PENDING', 'IN_PROGRESS')
+        or current_setting('record_ledger.voids_marks', true) is distinct from 'on'
+    ) then
         perform record_ledger.void_marks(new.pipeline_id);
     end if;
     if not v_is_event then

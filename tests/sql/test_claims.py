@@ -241,6 +241,18 @@ def test_a_shorter_lease_may_end_earlier_than_before(ledger, clock, given, order
     assert extend(ledger, answer.token).isoformat() == "2026-11-22T06:01:00+00:00"
 
 
+def test_a_lease_that_was_shortened_is_seen_to_end_whatever_settings_its_session_has(
+    ledger, clock, given, orders
+):
+    answer = pass_valid(ledger, orders, "a")
+    register(ledger, given | {"lease": "1m"})
+    # Said by a reopening to its own trigger.
+    ledger.execute("set record_ledger.voids_marks = 'on'")
+    extend(ledger, answer.token)
+    clock.advance("15m")
+    assert pass_valid(ledger, orders, "b").start == answer.start
+
+
 # ---------------------------------------------------------------- expired leases
 def test_an_expired_lease_is_collected_by_the_next_pass(ledger, clock, orders):
     first = pass_valid(ledger, orders, "a")
