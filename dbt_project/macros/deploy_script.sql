@@ -8682,6 +8682,14 @@ create or replace function record_ledger.collect_expired_leases(
 returns void
 language plpgsql
 as $$
+declare
+    -- Found first: joined to the records, a session that has planned it on an empty ledger could walk through all.
+    v_starts constant timestamptz[] := array(
+        select e.window_start_time
+        from record_ledger.expired_claims(
+            p.pipeline_id, collect_expired_leases.lease_mark, as_of
+        ) as e
+    );
 begin
     update record_ledger.record as r
     set retry_at = case
@@ -8699,10 +8707,7 @@ begin
             'lease_expires_at', record_ledger.local_time(r.lease_expires_at, p.timezone)
         ),
         updated_at = as_of
-    from record_ledger.expired_claims(
-        p.pipeline_id, collect_expired_leases.lease_mark, as_of
-    ) as e
-    where r.pipeline_id = p.pipeline_id and r.window_start_time = e.window_start_time
+    where r.pipeline_id = p.pipeline_id and r.window_start_time = any (v_starts)
         -- Its run may have ended or extended it meanwhile.
         and r.lane = 'active' and r.lease_expires_at <= as_of;
 end

@@ -18,8 +18,9 @@ from tests.sql.support import audit, cycle, one, rows
 from tests.support.databases import Connection
 
 FEW = 500
-# What a look-up reads more now and then: another page at the end of a table, a page that was split.
-ROWS, PAGES = 10, 12
+# What a look-up reads more now and then: another page at the end of a table, a page that was split;
+# and of the records whose backoff is over, up to fifty are read.
+ROWS, PAGES = 60, 30
 # Plans are made, caches are filled.
 WARM_UP = 3
 

@@ -12,8 +12,9 @@ from tests.sql.support import NOW, PIPELINE, complete, cycle, one, pass_valid, r
 
 pytestmark = pytest.mark.slow
 
-# Rows that a call may read, whatever the ledger holds: a few per look-up.
-ROWS = 60
+# Rows that a call may read, whatever the ledger holds: a few per look-up. A pass here has more claims
+# to take back than it does at once, and looks three times at ten of them.
+ROWS = 100
 # Pages, with room for a deeper index.
 SLACK = 30
 
