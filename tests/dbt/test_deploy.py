@@ -89,6 +89,7 @@ def test_the_operation_deploys_what_the_runner_deploys_and_again_changes_nothing
     assert deploy(empty_dsn).outcome == "unchanged"
 
 
+@pytest.mark.slow
 def test_a_deploy_that_fails_leaves_nothing_and_one_onto_a_newer_release_is_refused(
     empty_dsn, tmp_path, connect
 ):

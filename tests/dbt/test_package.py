@@ -63,6 +63,7 @@ def test_a_project_that_includes_the_package_decides_its_schema_and_its_threshol
     assert catalog_of_the_ledger(ledger) == before
 
 
+@pytest.mark.slow
 def test_the_package_is_installed_from_git_without_a_warning_as_the_readme_says(tmp_path):
     (packages,) = [
         yaml.safe_load(block.text)
@@ -122,6 +123,7 @@ def test_no_project_can_build_the_models_in_the_schema_of_the_ledger(consumer, l
     assert catalog_of_the_ledger(ledger) == before
 
 
+@pytest.mark.slow
 def test_the_package_by_itself_does_not_build_in_the_schema_of_the_ledger(dbt, ledger):
     before = catalog_of_the_ledger(ledger)
     outcome = dbt("build", *WITHOUT_UNIT_TESTS, RECORD_LEDGER_DBT_SCHEMA="record_ledger")
@@ -129,6 +131,7 @@ def test_the_package_by_itself_does_not_build_in_the_schema_of_the_ledger(dbt, l
     assert catalog_of_the_ledger(ledger) == before
 
 
+@pytest.mark.slow
 def test_the_package_by_itself_does_not_create_the_schema_of_the_ledger(
     empty_dsn, tmp_path, connect
 ):

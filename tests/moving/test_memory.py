@@ -59,6 +59,7 @@ def growth(tmp_path, empty_dsn):
     return measure
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory is counted otherwise")
 def test_a_window_of_200000_documents_takes_no_more_memory_than_one_of_20000(growth):
     added, count = growth("made:20000", "made:200000")

@@ -153,6 +153,7 @@ def test_a_home_that_is_set_names_the_embedded_server_there(elsewhere, capsys):
     assert servers_in(elsewhere / "home") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("elses", [{}, {"RECORD_LEDGER_DSN": "host=/nowhere"}, {"PGHOST": "/no"}])
 def test_commands_of_exec_are_handed_its_embedded_server(nowhere, elses, capfd):
     config = {

@@ -107,6 +107,7 @@ def _same(text):
     return re.sub(r"(claim[_ ]token\W{1,4})\d+", r"\1...", text)
 
 
+@pytest.mark.slow
 def test_they_change_nothing_that_is_printed_or_stored(worked):
     usual, hostile = worked(False), worked(True)
 

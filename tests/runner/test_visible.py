@@ -17,6 +17,7 @@ NASTY = "a\x1b[2Jb\x9b31mc\x1b]0;title\x07d\u2028e\u2029f\u202eg\u2066h\rover\x0
 UNSEEN = {char for char in NASTY if not char.isprintable()}
 
 
+@pytest.mark.slow
 def test_every_character_that_is_not_printable_is_replaced():
     kinds = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
     for number in range(sys.maxunicode + 1):

@@ -234,6 +234,7 @@ def live(ledger, clock, config, life, **kind):
     audit(ledger)
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(**lives)
 def test_what_is_due_changed_and_reopened_is_what_every_count_says(
