@@ -9115,7 +9115,7 @@ comment on function record_ledger.create_archive_partitions(timestamptz, timesta
 -- record_ledger.end_claim: ends a claim with its current token, in one of three ways.
 -- Repeating the call that ended it changes nothing; with a token that is not current, or not of the window that is
 -- named, it raises RL004.
--- Called by: complete_record, fail_record, release_record.
+-- Called by: complete_record, fail_record, release_record, complete_and_pass.
 -- Rules: retry_time, postponement, confirm_repeated; check_record_change guards it, and fails what was cancelled.
 create or replace function record_ledger.end_claim(
     pipeline_id text,
@@ -9725,7 +9725,7 @@ comment on function record_ledger.oldest_pending_record(text) is
 -- record_ledger.pass_record: hands the oldest valid record of a locked pipeline to a run, or says why there is none.
 -- Collects expired leases and waives lost records first. A passed record has the fields of the config in force, a new
 -- claim token and lease; a run keeps its record for good.
--- Called by: pass_valid_record, pass_valid_records, store_new_and_pass_valid_record.
+-- Called by: pass_valid_record, pass_valid_records, store_new_and_pass_valid_record, complete_and_pass.
 -- Rules: next_answer decides, next_claim_token draws; this writes it down. built_windows, build_record, unbuilt_reason.
 create or replace function record_ledger.pass_record(
     p record_ledger.pipeline,

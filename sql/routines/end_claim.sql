@@ -1,7 +1,7 @@
 -- record_ledger.end_claim: ends a claim with its current token, in one of three ways.
 -- Repeating the call that ended it changes nothing; with a token that is not current, or not of the window that is
 -- named, it raises RL004.
--- Called by: complete_record, fail_record, release_record.
+-- Called by: complete_record, fail_record, release_record, complete_and_pass.
 -- Rules: retry_time, postponement, confirm_repeated; check_record_change guards it, and fails what was cancelled.
 create or replace function record_ledger.end_claim(
     pipeline_id text,

@@ -1,7 +1,7 @@
 -- record_ledger.pass_record: hands the oldest valid record of a locked pipeline to a run, or says why there is none.
 -- Collects expired leases and waives lost records first. A passed record has the fields of the config in force, a new
 -- claim token and lease; a run keeps its record for good.
--- Called by: pass_valid_record, pass_valid_records, store_new_and_pass_valid_record.
+-- Called by: pass_valid_record, pass_valid_records, store_new_and_pass_valid_record, complete_and_pass.
 -- Rules: next_answer decides, next_claim_token draws; this writes it down. built_windows, build_record, unbuilt_reason.
 create or replace function record_ledger.pass_record(
     p record_ledger.pipeline,
