@@ -3423,9 +3423,8 @@ begin
                 as e
         );
         select e.* into r
-        from record_ledger.record as e
-        where e.pipeline_id = p.pipeline_id and e.window_start_time = any (v_expired)
-            and e.window_start_time >= coalesce(deciding_record.lost_before, '-infinity')
+        from record_ledger.expired_claims(p.pipeline_id, deciding_record.lease_mark, as_of) as e
+        where e.window_start_time >= coalesce(deciding_record.lost_before, '-infinity')
             and e.attempt < p.max_attempts and e.cancellation is null
         order by e.window_start_time
         limit 1;
@@ -8778,6 +8777,7 @@ comment on function record_ledger.complete_and_pass(text, bigint, text, jsonb, t
 -- Rules: check_record_change guards each change, and asks for the counts.
 create or replace function record_ledger.complete_locked_records(
     pipeline_id text,
+    -- Sorted.
     window_start_times timestamptz[],
     -- All tokens of the call, sorted, and in the same places their details.
     claim_tokens bigint[],
@@ -8796,7 +8796,10 @@ begin
         last_detail = details[width_bucket(r.claim_token, claim_tokens)],
         updated_at = as_of
     where r.pipeline_id = complete_locked_records.pipeline_id
-        and r.window_start_time = any(window_start_times);
+        and r.window_start_time = any(window_start_times)
+        -- Where the plan does not take the list into the index, it walks no further than this.
+        and r.window_start_time >= window_start_times[1]
+        and r.window_start_time <= window_start_times[cardinality(window_start_times)];
 end
 $$;
 comment on function record_ledger.complete_locked_records(
@@ -8920,7 +8923,7 @@ begin
     into v_tokens, v_details, v_windows
     from unnest(claim_tokens, details, window_start_times)
         as t (claim_token, detail, window_start_time);
-    select array_agg(c.window_start_time) into v_starts
+    select array_agg(c.window_start_time order by c.window_start_time) into v_starts
     from record_ledger.claim as c
     where c.pipeline_id = p.pipeline_id and c.claim_token = any(v_tokens);
 
@@ -8938,6 +8941,9 @@ begin
         from record_ledger.record as r
         where r.pipeline_id = p.pipeline_id
             and r.window_start_time = any(v_starts)
+            -- Where the plan does not take the list into the index, it walks no further than this.
+            and r.window_start_time >= v_starts[1]
+            and r.window_start_time <= v_starts[cardinality(v_starts)]
             and r.status = 'IN_PROGRESS'
             and r.claim_token = v_tokens[width_bucket(r.claim_token, v_tokens)]
             and coalesce(

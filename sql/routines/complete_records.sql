@@ -62,7 +62,7 @@ begin
     into v_tokens, v_details, v_windows
     from unnest(claim_tokens, details, window_start_times)
         as t (claim_token, detail, window_start_time);
-    select array_agg(c.window_start_time) into v_starts
+    select array_agg(c.window_start_time order by c.window_start_time) into v_starts
     from record_ledger.claim as c
     where c.pipeline_id = p.pipeline_id and c.claim_token = any(v_tokens);
 
@@ -80,6 +80,9 @@ begin
         from record_ledger.record as r
         where r.pipeline_id = p.pipeline_id
             and r.window_start_time = any(v_starts)
+            -- Where the plan does not take the list into the index, it walks no further than this.
+            and r.window_start_time >= v_starts[1]
+            and r.window_start_time <= v_starts[cardinality(v_starts)]
             and r.status = 'IN_PROGRESS'
             and r.claim_token = v_tokens[width_bucket(r.claim_token, v_tokens)]
             and coalesce(

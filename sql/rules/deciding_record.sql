@@ -32,9 +32,8 @@ begin
                 as e
         );
         select e.* into r
-        from record_ledger.record as e
-        where e.pipeline_id = p.pipeline_id and e.window_start_time = any (v_expired)
-            and e.window_start_time >= coalesce(deciding_record.lost_before, '-infinity')
+        from record_ledger.expired_claims(p.pipeline_id, deciding_record.lease_mark, as_of) as e
+        where e.window_start_time >= coalesce(deciding_record.lost_before, '-infinity')
             and e.attempt < p.max_attempts and e.cancellation is null
         order by e.window_start_time
         limit 1;
