@@ -6150,11 +6150,16 @@ begin
                         is not true
                     and not exists (
                         select
-                        from record_ledger.record as r
-                        where r.pipeline_id = p.pipeline_id
-                            and r.window_start_time = any (v_backoff[v_backoff_over + 1:])
-                            and record_ledger.is_stable(
-                                r.window_end_time, p.x_time_back, v_ends[run_no]
+                        from unnest(v_backoff[v_backoff_over + 1:]) as b (window_start_time)
+                        cross join lateral (
+                            select r.window_end_time
+                            from record_ledger.record as r
+                            where r.pipeline_id = p.pipeline_id
+                                and r.window_start_time = b.window_start_time
+                            limit 1
+                        ) as e
+                        where record_ledger.is_stable(
+                                e.window_end_time, p.x_time_back, v_ends[run_no]
                             )
                     );
                 v_is_drained := v_is_drained or drains_backlog;
@@ -8925,7 +8930,8 @@ begin
         as t (claim_token, detail, window_start_time);
     select array_agg(c.window_start_time order by c.window_start_time) into v_starts
     from record_ledger.claim as c
-    where c.pipeline_id = p.pipeline_id and c.claim_token = any(v_tokens);
+    where c.pipeline_id = p.pipeline_id and c.claim_token = any(v_tokens)
+        and c.claim_token >= v_tokens[1] and c.claim_token <= v_tokens[cardinality(v_tokens)];
 
     -- Two calls may name the same records in another order, and would wait for each other: all are locked first, in the
     -- order of their windows. A lease may be collected right now, or a record counted: whoever comes second waits for

@@ -64,7 +64,8 @@ begin
         as t (claim_token, detail, window_start_time);
     select array_agg(c.window_start_time order by c.window_start_time) into v_starts
     from record_ledger.claim as c
-    where c.pipeline_id = p.pipeline_id and c.claim_token = any(v_tokens);
+    where c.pipeline_id = p.pipeline_id and c.claim_token = any(v_tokens)
+        and c.claim_token >= v_tokens[1] and c.claim_token <= v_tokens[cardinality(v_tokens)];
 
     -- Two calls may name the same records in another order, and would wait for each other: all are locked first, in the
     -- order of their windows. A lease may be collected right now, or a record counted: whoever comes second waits for

@@ -253,11 +253,16 @@ begin
                         is not true
                     and not exists (
                         select
-                        from record_ledger.record as r
-                        where r.pipeline_id = p.pipeline_id
-                            and r.window_start_time = any (v_backoff[v_backoff_over + 1:])
-                            and record_ledger.is_stable(
-                                r.window_end_time, p.x_time_back, v_ends[run_no]
+                        from unnest(v_backoff[v_backoff_over + 1:]) as b (window_start_time)
+                        cross join lateral (
+                            select r.window_end_time
+                            from record_ledger.record as r
+                            where r.pipeline_id = p.pipeline_id
+                                and r.window_start_time = b.window_start_time
+                            limit 1
+                        ) as e
+                        where record_ledger.is_stable(
+                                e.window_end_time, p.x_time_back, v_ends[run_no]
                             )
                     );
                 v_is_drained := v_is_drained or drains_backlog;
