@@ -3826,8 +3826,7 @@ create or replace function record_ledger.first_look(
     -- Marks of claims up to this token say nothing any more.
     marks_void_at bigint,
     granularity interval,
-    run_id text,
-    as_of timestamptz
+    run_id text
 )
 returns table (
     newest_token bigint,
@@ -3845,7 +3844,8 @@ returns table (
     -- The bounds of the first record in the lane 'waiting', if it starts within two granularities of the mark. An index
     -- is read a page at a time, and thousands may wait behind it.
     waiting timestamptz[],
-    -- Not looked up, and false, for a day after another lane held a record: old snapshots may keep its entries.
+    -- False, and not looked up, for a day after another lane held a record: old snapshots may keep its entries. It is
+    -- a day of the server's, as snapshots know no other time.
     is_looked_up boolean,
     -- The first lane before 'waiting' that holds a record; null when none does.
     first_lane text
@@ -3890,8 +3890,8 @@ as $$
             order by w.window_start_time
             limit 1
         ),
-        c.others_seen_at > first_look.as_of - interval '24:00:00' is not true,
-        case when c.others_seen_at > first_look.as_of - interval '24:00:00' is not true then (
+        c.others_seen_at > now() - interval '24:00:00' is not true,
+        case when c.others_seen_at > now() - interval '24:00:00' is not true then (
             select o.lane
             from record_ledger.record as o
             where o.open_pipeline_id = first_look.pipeline_id and o.lane < 'waiting'
@@ -3904,7 +3904,7 @@ as $$
     order by c.claim_token desc
     limit 1
 $$;
-comment on function record_ledger.first_look(text, bigint, interval, text, timestamptz) is
+comment on function record_ledger.first_look(text, bigint, interval, text) is
 'Private. What a pass looks at before anything else: the newest claim, the first waiting record, and whether others are open.';
 -- record_ledger.first_waiting: the bounds of the first record in a pipeline's lane 'waiting'.
 -- Null when there is none.
@@ -5090,7 +5090,7 @@ begin
         v_is_looked_up,
         v_first_lane
     from record_ledger.first_look(
-        p.pipeline_id, p.marks_void_at, p.granularity, next_answer.run_id, next_answer.as_of
+        p.pipeline_id, p.marks_void_at, p.granularity, next_answer.run_id
     ) as l;
     if v_waiting is null then
         v_waiting := record_ledger.first_waiting(p.pipeline_id, next_answer.waiting_mark);
@@ -5138,7 +5138,7 @@ begin
     if coalesce(v_heads[2], v_heads[3], v_heads[4], v_heads[5]) is not null
         or v_first_lane <> 'active'
     then
-        others_seen_at := as_of;
+        others_seen_at := now();
     end if;
     if first_active is not null and as_of < lease_mark is not true then
         lease_mark := (
@@ -11517,8 +11517,7 @@ begin
             s.pipeline_id,
             s.marks_void_at,
             s.granularity,
-            store_new_and_pass_valid_record.run_id,
-            v_now
+            store_new_and_pass_valid_record.run_id
         ) as l;
         -- Nothing was passed yet; or the run had a record, and gets that one or none.
         exit usual when f.is_looked_up is not true or f.bound_window is not null;

@@ -116,8 +116,7 @@ begin
             s.pipeline_id,
             s.marks_void_at,
             s.granularity,
-            store_new_and_pass_valid_record.run_id,
-            v_now
+            store_new_and_pass_valid_record.run_id
         ) as l;
         -- Nothing was passed yet; or the run had a record, and gets that one or none.
         exit usual when f.is_looked_up is not true or f.bound_window is not null;

@@ -9,8 +9,7 @@ create or replace function record_ledger.first_look(
     -- Marks of claims up to this token say nothing any more.
     marks_void_at bigint,
     granularity interval,
-    run_id text,
-    as_of timestamptz
+    run_id text
 )
 returns table (
     newest_token bigint,
@@ -28,7 +27,8 @@ returns table (
     -- The bounds of the first record in the lane 'waiting', if it starts within two granularities of the mark. An index
     -- is read a page at a time, and thousands may wait behind it.
     waiting timestamptz[],
-    -- Not looked up, and false, for a day after another lane held a record: old snapshots may keep its entries.
+    -- False, and not looked up, for a day after another lane held a record: old snapshots may keep its entries. It is
+    -- a day of the server's, as snapshots know no other time.
     is_looked_up boolean,
     -- The first lane before 'waiting' that holds a record; null when none does.
     first_lane text
@@ -73,8 +73,8 @@ as $$
             order by w.window_start_time
             limit 1
         ),
-        c.others_seen_at > first_look.as_of - interval '24:00:00' is not true,
-        case when c.others_seen_at > first_look.as_of - interval '24:00:00' is not true then (
+        c.others_seen_at > now() - interval '24:00:00' is not true,
+        case when c.others_seen_at > now() - interval '24:00:00' is not true then (
             select o.lane
             from record_ledger.record as o
             where o.open_pipeline_id = first_look.pipeline_id and o.lane < 'waiting'
@@ -87,5 +87,5 @@ as $$
     order by c.claim_token desc
     limit 1
 $$;
-comment on function record_ledger.first_look(text, bigint, interval, text, timestamptz) is
+comment on function record_ledger.first_look(text, bigint, interval, text) is
 'Private. What a pass looks at before anything else: the newest claim, the first waiting record, and whether others are open.';

@@ -73,7 +73,7 @@ begin
         v_is_looked_up,
         v_first_lane
     from record_ledger.first_look(
-        p.pipeline_id, p.marks_void_at, p.granularity, next_answer.run_id, next_answer.as_of
+        p.pipeline_id, p.marks_void_at, p.granularity, next_answer.run_id
     ) as l;
     if v_waiting is null then
         v_waiting := record_ledger.first_waiting(p.pipeline_id, next_answer.waiting_mark);
@@ -121,7 +121,7 @@ begin
     if coalesce(v_heads[2], v_heads[3], v_heads[4], v_heads[5]) is not null
         or v_first_lane <> 'active'
     then
-        others_seen_at := as_of;
+        others_seen_at := now();
     end if;
     if first_active is not null and as_of < lease_mark is not true then
         lease_mark := (
