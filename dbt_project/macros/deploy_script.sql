@@ -1644,6 +1644,12 @@ drop function if exists record_ledger.no_records_reason(record_ledger.pipeline, 
 drop function if exists record_ledger.lost_before(
     record_ledger.pipeline, timestamptz, timestamptz, timestamptz
 );
+drop function if exists record_ledger.lane_heads(
+    text, timestamptz, timestamptz, timestamptz
+);
+drop function if exists record_ledger.stuck_window(
+    record_ledger.pipeline, timestamptz, timestamptz, timestamptz[]
+);
 drop function if exists record_ledger.oldest_due(
     text, text, timestamptz, timestamptz, integer
 );
@@ -3393,7 +3399,7 @@ comment on function record_ledger.days_with_windows(record_ledger.pipeline) is
 -- The oldest pending one, else the oldest in progress, else the oldest failed one; null when none is open.
 -- A record whose lease has run out comes as the next pass will leave it: pending again, or failed. Lost ones are passed
 -- over, as the next pass waives them.
--- Read by: next_answer. Rules: lane_heads, expired_claims, retry_time.
+-- Read by: next_answer. Rules: stuck_heads, expired_claims, retry_time.
 create or replace function record_ledger.deciding_record(
     p record_ledger.pipeline,
     -- The oldest record that is pending and complete; null when there is none.
@@ -3434,10 +3440,7 @@ begin
             min(h.window_start_time) filter (where h.lane <> 'failed') as incomplete,
             min(h.window_start_time) filter (where h.lane = 'failed') as failed
         into v_other
-        from record_ledger.lane_heads(
-            p.pipeline_id, 'infinity', 'infinity', deciding_record.lost_before
-        ) as h
-        where h.lane = 'failed' or h.lane like 'incomplete%';
+        from record_ledger.stuck_heads(p.pipeline_id, deciding_record.lost_before) as h;
         v_start := least(v_start, v_other.incomplete);
     end if;
     if r.window_start_time < v_start or v_start is null and r.pipeline_id is not null then
@@ -3569,7 +3572,7 @@ comment on function record_ledger.duration(text) is
 -- record_ledger.earliest_open: the oldest open record of a pipeline, which holds up all later ones (depends_on_past).
 -- Lost records hold up nothing, as the next pass waives them; one in progress does for as long as its lease runs.
 -- Read by: next_answer.
--- Rules: lane_heads.
+-- Rules: stuck_heads.
 create or replace function record_ledger.earliest_open(
     p record_ledger.pipeline,
     -- The oldest record that is pending and complete, of those that are not lost.
@@ -3586,10 +3589,7 @@ as $$
         oldest_pending,
         (
             select min(h.window_start_time)
-            from record_ledger.lane_heads(
-                (p).pipeline_id, 'infinity', 'infinity', earliest_open.lost_before
-            ) as h
-            where h.lane = 'failed' or h.lane like 'incomplete%'
+            from record_ledger.stuck_heads((p).pipeline_id, earliest_open.lost_before) as h
         ),
         case
             when earliest_open.lost_before is null then earliest_open.first_active
@@ -3978,7 +3978,7 @@ comment on function record_ledger.half_of_time_left(
 'Half of the seconds for which a window''s source data is still there; null when nothing says how long it is kept.';
 -- record_ledger.incomplete_lanes: the lanes of a pipeline's incomplete records, one for each config that built some.
 -- Each is found by one look-up in the index, however many records it holds; most pipelines have none.
--- Read by: lane_heads, next_candidate, windows_to_build, planned_passes, stuck_window, waive_lost_records.
+-- Read by: stuck_heads, next_answer, next_candidate, windows_to_build, planned_passes, waive_lost_records.
 -- Rules: lane names them.
 create or replace function record_ledger.incomplete_lanes(
     pipeline_id text,
@@ -4187,7 +4187,7 @@ returns boolean
 language sql
 immutable
 as $$
-    -- Nearly all begin with a character of ASCII that is no space: no pattern has to be matched.
+    -- Nearly all begin with an ASCII character that is not a space: no pattern has to be matched.
     select coalesce(
         (ascii(run_id) between 33 and 126 or run_id ~ '[^[:space:]]')
         and octet_length(run_id) <= 1024,
@@ -4486,16 +4486,11 @@ comment on function record_ledger.lane(
 ) is
 'Private. The lane of an open record: active, failed, historical, incomplete with a version, retry, returned or waiting; null when finished.';
 -- record_ledger.lane_heads: the oldest record in each lane of a pipeline; no row for an empty lane.
--- The marks say where the lanes 'waiting' and 'active' begin, so that no entry of a finished record is stepped over.
 -- What starts before lost_before is passed over, but for the records in progress.
--- Read by: next_answer, earliest_open, lost_before, deciding_record, oldest_pending_record, archivable_records,
--- stuck_window.
--- Rules: incomplete_lanes; lane says which lanes there are.
+-- Read by: next_answer, oldest_pending_record, archivable_records.
+-- Rules: stuck_heads; lane says which lanes there are.
 create or replace function record_ledger.lane_heads(
-    pipeline_id text,
-    waiting_mark timestamptz default null,
-    active_mark timestamptz default null,
-    lost_before timestamptz default null
+    pipeline_id text, lost_before timestamptz default null
 )
 returns table (lane text, window_start_time timestamptz)
 language sql
@@ -4504,37 +4499,27 @@ as $$
     select l.lane, head.window_start_time
     from (
         values
-            ('waiting', greatest(lane_heads.waiting_mark, lane_heads.lost_before)),
+            ('waiting', lane_heads.lost_before),
             ('returned', lane_heads.lost_before),
             ('historical', lane_heads.lost_before),
             ('retry', lane_heads.lost_before),
             ('retryh', lane_heads.lost_before),
-            ('active', lane_heads.active_mark),
-            ('failed', lane_heads.lost_before)
-    ) as l (lane, mark)
+            ('active', null)
+    ) as l (lane, from_time)
     cross join lateral (
         select r.window_start_time
         from record_ledger.record as r
         where r.open_pipeline_id = lane_heads.pipeline_id
             and r.lane = l.lane
-            and r.window_start_time >= coalesce(l.mark, '-infinity')
+            and r.window_start_time >= coalesce(l.from_time, '-infinity')
         order by r.window_start_time
         limit 1
     ) as head
     union all
-    select i.lane, head.window_start_time
-    from record_ledger.incomplete_lanes(lane_heads.pipeline_id) as i (lane)
-    cross join lateral (
-        select r.window_start_time
-        from record_ledger.record as r
-        where r.open_pipeline_id = lane_heads.pipeline_id
-            and r.lane = i.lane
-            and r.window_start_time >= coalesce(lane_heads.lost_before, '-infinity')
-        order by r.window_start_time
-        limit 1
-    ) as head
+    select s.lane, s.window_start_time
+    from record_ledger.stuck_heads(lane_heads.pipeline_id, lane_heads.lost_before) as s
 $$;
-comment on function record_ledger.lane_heads(text, timestamptz, timestamptz, timestamptz) is
+comment on function record_ledger.lane_heads(text, timestamptz) is
 'Private. The oldest record in each lane of a pipeline.';
 -- record_ledger.last_window: the newest stored window of a pipeline; no row when none is stored.
 -- The next one starts at its end: no gap, no overlap. A set, so that statements which read it are planned as one.
@@ -4881,7 +4866,7 @@ comment on function record_ledger.local_time(timestamptz, text) is
 -- record_ledger.lost_before: up to where records are lost; null when none of them waits to be waived.
 -- All windows that start before it are past their deadline: they end in the order in which they start, so the lost ones
 -- are the first of every lane. A record in progress waits once its lease has run out, before that it is its holder's.
--- Read by: next_answer. Rules: is_lost, lane_heads, expired_claims.
+-- Read by: next_answer. Rules: is_lost, stuck_heads, expired_claims.
 create or replace function record_ledger.lost_before(
     p record_ledger.pipeline,
     -- The oldest record that is pending and complete; null when there is none.
@@ -4902,8 +4887,7 @@ declare
     v_lost_before timestamptz;
 begin
     select least(v_oldest, min(h.window_start_time)) into v_oldest
-    from record_ledger.lane_heads(p.pipeline_id, 'infinity', 'infinity') as h
-    where h.lane = 'failed' or h.lane like 'incomplete%';
+    from record_ledger.stuck_heads(p.pipeline_id) as h;
     -- Of those in progress only the expired ones count.
     if has_expired then
         select least(v_oldest, min(e.window_start_time)) into v_oldest
@@ -6083,7 +6067,7 @@ begin
                 or record_ledger.is_lost(v_stuck_end, p.source_retention, v_now)
             loop
                 v_row := record_ledger.stuck_window(
-                    p, v_stuck_end, v_newest.waiting_mark, v_stuck_claims
+                    p, v_stuck_end, v_stuck_claims
                 );
                 v_stuck := v_row.window_start_time;
                 v_stuck_end := coalesce(v_row.window_end_time, 'infinity');
@@ -7104,15 +7088,44 @@ end
 $$;
 comment on function record_ledger.stretch_timezone(text, timestamptz) is
 'The time zone of the stretch of windows that an instant of a pipeline lies in.';
+-- record_ledger.stuck_heads: the oldest failed record of a pipeline, and the oldest of each lane of incomplete ones.
+-- No row for an empty lane. What starts before from_time is passed over. Reads no other lane.
+-- Read by: lane_heads, earliest_open, lost_before, deciding_record, stuck_window.
+-- Rules: incomplete_lanes; lane says which lanes there are.
+create or replace function record_ledger.stuck_heads(
+    pipeline_id text, from_time timestamptz default null
+)
+returns table (lane text, window_start_time timestamptz)
+language sql
+stable
+as $$
+    select l.lane, head.window_start_time
+    from (
+        select 'failed' as lane
+        union all
+        select i.lane
+        from record_ledger.incomplete_lanes(stuck_heads.pipeline_id) as i (lane)
+    ) as l
+    cross join lateral (
+        select r.window_start_time
+        from record_ledger.record as r
+        where r.open_pipeline_id = stuck_heads.pipeline_id
+            and r.lane = l.lane
+            and r.window_start_time >= coalesce(stuck_heads.from_time, '-infinity')
+        order by r.window_start_time
+        limit 1
+    ) as head
+$$;
+comment on function record_ledger.stuck_heads(text, timestamptz) is
+'Private. The oldest failed record of a pipeline, and the oldest of each lane of incomplete ones.';
 -- record_ledger.stuck_window: the oldest open record that no run will ever finish, from a window's start on.
 -- Failed, or incomplete and not outdated, or outdated where default_record leaves check_fields empty, or a claim that
 -- will come to that; null when there is none.
 -- Read by: planned_passes.
--- Rules: lane_heads, incomplete_lanes.
+-- Rules: stuck_heads.
 create or replace function record_ledger.stuck_window(
     p record_ledger.pipeline,
     from_time timestamptz,
-    waiting_mark timestamptz,
     stuck_claims timestamptz[],
     out window_start_time timestamptz,
     out window_end_time timestamptz
@@ -7125,14 +7138,10 @@ begin
     select min(s.window_start_time) into stuck_window.window_start_time
     from (
         select h.window_start_time
-        from record_ledger.lane_heads(
-            p.pipeline_id, stuck_window.waiting_mark, lost_before => stuck_window.from_time
-        ) as h
+        from record_ledger.stuck_heads(p.pipeline_id, stuck_window.from_time) as h
         where h.lane = 'failed'
-            or h.lane like 'incomplete%' and (
-                p.missing_fields is not null
-                or h.lane >= 'incomplete' || lpad(p.fields_version::text, 10, '0')
-            )
+            or p.missing_fields is not null
+            or h.lane >= 'incomplete' || lpad(p.fields_version::text, 10, '0')
         union all
         (
             select o.window_start_time
@@ -7156,7 +7165,7 @@ begin
 end
 $$;
 comment on function record_ledger.stuck_window(
-    record_ledger.pipeline, timestamptz, timestamptz, timestamptz[]
+    record_ledger.pipeline, timestamptz, timestamptz[]
 ) is
 'Private. The oldest open record, from an instant on, that no run will ever finish.';
 -- record_ledger.time_interval: a window's actual length as text: '2h', '1h30m', '25h'.
@@ -7172,7 +7181,7 @@ language plpgsql
 immutable strict
 as $$
 declare
-    -- Reckoned as integers: many times cheaper than the parts of an interval, which are numeric.
+    -- Computed as integers: many times cheaper than the parts of an interval, which are numeric.
     v_length constant interval := window_end_time - window_start_time;
     v_seconds constant bigint := pg_catalog.trunc(pg_catalog.date_part('epoch', v_length))::bigint;
 begin
@@ -8276,7 +8285,7 @@ as $$
 declare
     v_changed integer;
 begin
-    -- A run may be ending its claim right now: whoever comes second waits for the first one's commit, and then sees the
+    -- A run may be ending its claim right now: the second of both waits for the first one's commit, and then sees the
     -- record as that one left it.
     update record_ledger.record as r
     set cancellation = jsonb_build_object(
@@ -11521,7 +11530,7 @@ begin
         ) as l;
         -- Nothing was passed yet; or the run had a record, and gets that one or none.
         exit usual when f.is_looked_up is not true or f.bound_window is not null;
-        -- Leases that run keep nobody from passing; any other lane does.
+        -- Leases that run keep no run from being passed a record; any other lane may.
         exit usual when f.first_lane is not null
             and (f.first_lane <> 'active' or v_now < f.lease_mark is not true);
         if f.waiting is null then
@@ -11583,9 +11592,9 @@ begin
             reason := record_ledger.no_records_reason(p, v_next_start, v_now);
             return;
         end if;
-        -- What the look has found stands where nobody has had the lock since. Operations change the pipeline's row. And
-        -- a pass takes the first waiting record from here, unless some were in progress: their claims end without the
-        -- lock, and they may come first now.
+        -- What the look has found stands where no other session had the lock since. Operations change the pipeline's
+        -- row. And a pass takes the first waiting record from here, unless some were in progress: their claims end
+        -- without the lock, and they may come first now.
         perform
         from record_ledger.pipeline as q
         where q.pipeline_id = p.pipeline_id and q.xmin = s.row_version
@@ -11650,7 +11659,7 @@ begin
                 v_now,
                 v_now
             )
-            -- Somebody has stored it meanwhile.
+            -- Another session has stored it meanwhile.
             on conflict do nothing;
             if f.waiting is null then
                 f.waiting := array[v_next_start, v_window.window_end_time];
@@ -12095,7 +12104,7 @@ comment on function record_ledger.suggest_x_time_back(text, numeric) is
 -- record_ledger.void_marks: what the claims of a pipeline note of its lanes and leases does not hold any more.
 -- Records have come to lanes other than by the end of a claim, or a lease ends earlier than it did: the next pass looks
 -- from the beginning, and notes it anew. A pass that looked before it had the lock sees that the row has changed.
--- Called by: check_record_change, whoever makes such a change; backfill_range, which inserts.
+-- Called by: check_record_change, for every change of this kind; backfill_range, which inserts.
 -- Rules: first_look says when the marks of a claim hold.
 create or replace function record_ledger.void_marks(pipeline_id text)
 returns void

@@ -32,7 +32,6 @@ Answer = TypeVar("Answer")
 # takes turns with them would otherwise have all turns.
 STORE_EVERY = 60.0
 
-
 _COUNTS = "required_counts"
 
 
@@ -152,7 +151,7 @@ class Drained(Processing):
             if isinstance(refused, (CountsDisagree, InvalidArgument)):
                 self._fail(record, refused)
             raise
-        # An interruption leaves it as it was: whoever closes the drain completes the record.
+        # An interruption leaves it as it was: closing the drain completes the record.
         self.stage = _Stage.ENDED
         return answer
 

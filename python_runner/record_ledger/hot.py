@@ -155,7 +155,7 @@ class HotCalls:
                 if error.diag.context is not None:
                     raise
                 _forget(connection, statement)
-        # Whoever refused it has done nothing: there is no transaction but the statement's own.
+        # The server that refused it has done nothing: the only transaction is the statement's own.
         pgconn.send_query_params(statement.text, sent, statement.types, result_format=_BINARY)
         return _result(connection)
 
@@ -194,8 +194,8 @@ def _result(connection: Connection) -> PGresult:
     try:
         result: PGresult = psycopg.Connection.wait(connection, answers)
     except BaseException:
-        # An interrupt may end `answers` itself, between two of its steps: nobody can then fetch
-        # what is still to come, and the next call gets a connection of its own.
+        # An interrupt may end `answers` itself, between two of its steps: what is still to come
+        # cannot be fetched then, and the next call gets a connection of its own.
         if pgconn.transaction_status == _ACTIVE:
             connection.close()
         raise
@@ -208,7 +208,7 @@ def _result(connection: Connection) -> PGresult:
 
 
 def _wait_on() -> None:
-    """Is called while nothing comes, where nobody else wants to be."""
+    """Is called while nothing comes, where no other call waits."""
 
 
 def _answers(pgconn: PGconn, on_silence: Callable[[], None]) -> PQGen[PGresult]:

@@ -612,7 +612,7 @@ class RecordLedger(LedgerOperator):
 
 
 def _read(answered: bytes) -> dict[str, Any]:
-    """Returns an answer, which nobody changes: that of a call that exits is kept."""
+    """Returns an answer, which must not be changed: that of a call that exits is kept."""
     kept = _exits.get(answered)
     if kept is not None:
         return kept
@@ -670,7 +670,7 @@ def _sent_of_bytes(marshalled: bytes) -> _SentConfig:
 def listed(values: object, name: str) -> list[Any]:
     """Returns what an argument lists.
 
-    :raises InvalidArgument: when it is no list: a text or a mapping would be read piece by piece.
+    :raises InvalidArgument: when it is not a list: a text or mapping would be read piece by piece.
     """
     if isinstance(values, Iterable) and not isinstance(values, (str, bytes, Mapping)):
         return list(values)

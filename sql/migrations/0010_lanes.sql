@@ -58,6 +58,12 @@ drop function if exists record_ledger.no_records_reason(record_ledger.pipeline, 
 drop function if exists record_ledger.lost_before(
     record_ledger.pipeline, timestamptz, timestamptz, timestamptz
 );
+drop function if exists record_ledger.lane_heads(
+    text, timestamptz, timestamptz, timestamptz
+);
+drop function if exists record_ledger.stuck_window(
+    record_ledger.pipeline, timestamptz, timestamptz, timestamptz[]
+);
 drop function if exists record_ledger.oldest_due(
     text, text, timestamptz, timestamptz, integer
 );

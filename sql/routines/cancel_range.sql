@@ -15,7 +15,7 @@ as $$
 declare
     v_changed integer;
 begin
-    -- A run may be ending its claim right now: whoever comes second waits for the first one's commit, and then sees the
+    -- A run may be ending its claim right now: the second of both waits for the first one's commit, and then sees the
     -- record as that one left it.
     update record_ledger.record as r
     set cancellation = jsonb_build_object(

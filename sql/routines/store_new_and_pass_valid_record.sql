@@ -120,7 +120,7 @@ begin
         ) as l;
         -- Nothing was passed yet; or the run had a record, and gets that one or none.
         exit usual when f.is_looked_up is not true or f.bound_window is not null;
-        -- Leases that run keep nobody from passing; any other lane does.
+        -- Leases that run keep no run from being passed a record; any other lane may.
         exit usual when f.first_lane is not null
             and (f.first_lane <> 'active' or v_now < f.lease_mark is not true);
         if f.waiting is null then
@@ -182,9 +182,9 @@ begin
             reason := record_ledger.no_records_reason(p, v_next_start, v_now);
             return;
         end if;
-        -- What the look has found stands where nobody has had the lock since. Operations change the pipeline's row. And
-        -- a pass takes the first waiting record from here, unless some were in progress: their claims end without the
-        -- lock, and they may come first now.
+        -- What the look has found stands where no other session had the lock since. Operations change the pipeline's
+        -- row. And a pass takes the first waiting record from here, unless some were in progress: their claims end
+        -- without the lock, and they may come first now.
         perform
         from record_ledger.pipeline as q
         where q.pipeline_id = p.pipeline_id and q.xmin = s.row_version
@@ -249,7 +249,7 @@ begin
                 v_now,
                 v_now
             )
-            -- Somebody has stored it meanwhile.
+            -- Another session has stored it meanwhile.
             on conflict do nothing;
             if f.waiting is null then
                 f.waiting := array[v_next_start, v_window.window_end_time];

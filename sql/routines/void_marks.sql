@@ -1,7 +1,7 @@
 -- record_ledger.void_marks: what the claims of a pipeline note of its lanes and leases does not hold any more.
 -- Records have come to lanes other than by the end of a claim, or a lease ends earlier than it did: the next pass looks
 -- from the beginning, and notes it anew. A pass that looked before it had the lock sees that the row has changed.
--- Called by: check_record_change, whoever makes such a change; backfill_range, which inserts.
+-- Called by: check_record_change, for every change of this kind; backfill_range, which inserts.
 -- Rules: first_look says when the marks of a claim hold.
 create or replace function record_ledger.void_marks(pipeline_id text)
 returns void

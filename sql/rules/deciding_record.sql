@@ -2,7 +2,7 @@
 -- The oldest pending one, else the oldest in progress, else the oldest failed one; null when none is open.
 -- A record whose lease has run out comes as the next pass will leave it: pending again, or failed. Lost ones are passed
 -- over, as the next pass waives them.
--- Read by: next_answer. Rules: lane_heads, expired_claims, retry_time.
+-- Read by: next_answer. Rules: stuck_heads, expired_claims, retry_time.
 create or replace function record_ledger.deciding_record(
     p record_ledger.pipeline,
     -- The oldest record that is pending and complete; null when there is none.
@@ -43,10 +43,7 @@ begin
             min(h.window_start_time) filter (where h.lane <> 'failed') as incomplete,
             min(h.window_start_time) filter (where h.lane = 'failed') as failed
         into v_other
-        from record_ledger.lane_heads(
-            p.pipeline_id, 'infinity', 'infinity', deciding_record.lost_before
-        ) as h
-        where h.lane = 'failed' or h.lane like 'incomplete%';
+        from record_ledger.stuck_heads(p.pipeline_id, deciding_record.lost_before) as h;
         v_start := least(v_start, v_other.incomplete);
     end if;
     if r.window_start_time < v_start or v_start is null and r.pipeline_id is not null then

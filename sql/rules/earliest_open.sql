@@ -1,7 +1,7 @@
 -- record_ledger.earliest_open: the oldest open record of a pipeline, which holds up all later ones (depends_on_past).
 -- Lost records hold up nothing, as the next pass waives them; one in progress does for as long as its lease runs.
 -- Read by: next_answer.
--- Rules: lane_heads.
+-- Rules: stuck_heads.
 create or replace function record_ledger.earliest_open(
     p record_ledger.pipeline,
     -- The oldest record that is pending and complete, of those that are not lost.
@@ -18,10 +18,7 @@ as $$
         oldest_pending,
         (
             select min(h.window_start_time)
-            from record_ledger.lane_heads(
-                (p).pipeline_id, 'infinity', 'infinity', earliest_open.lost_before
-            ) as h
-            where h.lane = 'failed' or h.lane like 'incomplete%'
+            from record_ledger.stuck_heads((p).pipeline_id, earliest_open.lost_before) as h
         ),
         case
             when earliest_open.lost_before is null then earliest_open.first_active

@@ -1,6 +1,6 @@
 -- record_ledger.incomplete_lanes: the lanes of a pipeline's incomplete records, one for each config that built some.
 -- Each is found by one look-up in the index, however many records it holds; most pipelines have none.
--- Read by: lane_heads, next_candidate, windows_to_build, planned_passes, stuck_window, waive_lost_records.
+-- Read by: stuck_heads, next_answer, next_candidate, windows_to_build, planned_passes, waive_lost_records.
 -- Rules: lane names them.
 create or replace function record_ledger.incomplete_lanes(
     pipeline_id text,

@@ -7,7 +7,7 @@ returns boolean
 language sql
 immutable
 as $$
-    -- Nearly all begin with a character of ASCII that is no space: no pattern has to be matched.
+    -- Nearly all begin with an ASCII character that is not a space: no pattern has to be matched.
     select coalesce(
         (ascii(run_id) between 33 and 126 or run_id ~ '[^[:space:]]')
         and octet_length(run_id) <= 1024,

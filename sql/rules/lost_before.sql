@@ -1,7 +1,7 @@
 -- record_ledger.lost_before: up to where records are lost; null when none of them waits to be waived.
 -- All windows that start before it are past their deadline: they end in the order in which they start, so the lost ones
 -- are the first of every lane. A record in progress waits once its lease has run out, before that it is its holder's.
--- Read by: next_answer. Rules: is_lost, lane_heads, expired_claims.
+-- Read by: next_answer. Rules: is_lost, stuck_heads, expired_claims.
 create or replace function record_ledger.lost_before(
     p record_ledger.pipeline,
     -- The oldest record that is pending and complete; null when there is none.
@@ -22,8 +22,7 @@ declare
     v_lost_before timestamptz;
 begin
     select least(v_oldest, min(h.window_start_time)) into v_oldest
-    from record_ledger.lane_heads(p.pipeline_id, 'infinity', 'infinity') as h
-    where h.lane = 'failed' or h.lane like 'incomplete%';
+    from record_ledger.stuck_heads(p.pipeline_id) as h;
     -- Of those in progress only the expired ones count.
     if has_expired then
         select least(v_oldest, min(e.window_start_time)) into v_oldest

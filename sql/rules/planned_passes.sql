@@ -186,7 +186,7 @@ begin
                 or record_ledger.is_lost(v_stuck_end, p.source_retention, v_now)
             loop
                 v_row := record_ledger.stuck_window(
-                    p, v_stuck_end, v_newest.waiting_mark, v_stuck_claims
+                    p, v_stuck_end, v_stuck_claims
                 );
                 v_stuck := v_row.window_start_time;
                 v_stuck_end := coalesce(v_row.window_end_time, 'infinity');

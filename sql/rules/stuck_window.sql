@@ -2,11 +2,10 @@
 -- Failed, or incomplete and not outdated, or outdated where default_record leaves check_fields empty, or a claim that
 -- will come to that; null when there is none.
 -- Read by: planned_passes.
--- Rules: lane_heads, incomplete_lanes.
+-- Rules: stuck_heads.
 create or replace function record_ledger.stuck_window(
     p record_ledger.pipeline,
     from_time timestamptz,
-    waiting_mark timestamptz,
     stuck_claims timestamptz[],
     out window_start_time timestamptz,
     out window_end_time timestamptz
@@ -19,14 +18,10 @@ begin
     select min(s.window_start_time) into stuck_window.window_start_time
     from (
         select h.window_start_time
-        from record_ledger.lane_heads(
-            p.pipeline_id, stuck_window.waiting_mark, lost_before => stuck_window.from_time
-        ) as h
+        from record_ledger.stuck_heads(p.pipeline_id, stuck_window.from_time) as h
         where h.lane = 'failed'
-            or h.lane like 'incomplete%' and (
-                p.missing_fields is not null
-                or h.lane >= 'incomplete' || lpad(p.fields_version::text, 10, '0')
-            )
+            or p.missing_fields is not null
+            or h.lane >= 'incomplete' || lpad(p.fields_version::text, 10, '0')
         union all
         (
             select o.window_start_time
@@ -50,6 +45,6 @@ begin
 end
 $$;
 comment on function record_ledger.stuck_window(
-    record_ledger.pipeline, timestamptz, timestamptz, timestamptz[]
+    record_ledger.pipeline, timestamptz, timestamptz[]
 ) is
 'Private. The oldest open record, from an instant on, that no run will ever finish.';

@@ -11,7 +11,7 @@ language plpgsql
 immutable strict
 as $$
 declare
-    -- Reckoned as integers: many times cheaper than the parts of an interval, which are numeric.
+    -- Computed as integers: many times cheaper than the parts of an interval, which are numeric.
     v_length constant interval := window_end_time - window_start_time;
     v_seconds constant bigint := pg_catalog.trunc(pg_catalog.date_part('epoch', v_length))::bigint;
 begin
