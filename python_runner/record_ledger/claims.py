@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .config import shown, text_of
 from .errors import InvalidArgument
-from .records import parsed_time, start_of
+from .values import instant_of, start_of
 
 if TYPE_CHECKING:
     from .ledger import RecordLedger
-    from .reader import Time
-
-_TOKEN = re.compile(r"[0-9]{1,19}")
+    from .values import Time
 
 
 def complete_record(
@@ -141,45 +138,10 @@ def key_of(record: Mapping[str, Any]) -> tuple[str, dt.datetime]:
     return str(record["pipeline_id"]), instant_of(record, "window_start_time")
 
 
-def instant_of(record: Mapping[str, Any], name: str) -> dt.datetime:
-    """Returns the instant that a time of a record names.
-
-    :raises InvalidArgument: when it is no time, or has no offset.
-    """
-    value = record[name]
-    try:
-        time = parsed_time(value) if isinstance(value, str) else value
-    except ValueError:
-        time = None
-    if isinstance(time, dt.datetime) and time.tzinfo is not None:
-        return time
-    raise InvalidArgument(
-        f"record: {name} {shown(value)} names no instant",
-        sqlstate="RL005",
-        hint="Give a DateTime with a time zone, or ISO 8601 text with an offset.",
-    )
-
-
 def _claim(record: Mapping[str, Any]) -> tuple[str, int]:
     """Returns the pipeline and the claim token, which together name a claim."""
     _demand(record, ("pipeline_id", "claim_token"), "a record that was passed")
     return str(record["pipeline_id"]), record["claim_token"]
-
-
-def claim_token_of(value: object) -> int:
-    """Returns the claim token that a value is, as a number or as text.
-
-    :raises InvalidArgument: when it is none: another number would name another claim.
-    """
-    # Compared first: Python refuses to write a number of thousands of digits.
-    is_number = isinstance(value, str) or (isinstance(value, int) and 0 <= value < 2**63)
-    if is_number and _TOKEN.fullmatch(str(value)) and int(str(value)) < 2**63:
-        return int(str(value))
-    raise InvalidArgument(
-        f"claim_token: {shown(value)} is not a valid claim token; give the number that the record "
-        "was passed with",
-        sqlstate="RL005",
-    )
 
 
 def _demand(record: Mapping[str, Any], names: tuple[str, str], wanted: str) -> None:

@@ -12,9 +12,9 @@ from . import statements
 from .connection import RetryPolicy, Session
 from .errors import LedgerError
 from .hot import PREPARE_VARIABLE, prepare_wanted
-from .records import zone_offset
 from .redaction import redact
 from .sql_files import package_release, strangers_statement
+from .values import zone_offset
 from .waiting import blocker_text
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from .errors import CountsDisagree, InvalidArgument, LedgerError
 from .heartbeat import Heartbeat, warn
 from .leases import length_of
 from .processing import Processing
-from .records import claim_of, start_of
+from .values import claim_of, start_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .ledger import RecordLedger
-    from .records import Record
     from .results import PassResult
+    from .values import Record
 
 Answer = TypeVar("Answer")
 

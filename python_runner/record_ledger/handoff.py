@@ -6,10 +6,10 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from . import logs
-from .claims import instant_of, key_of, using
+from .claims import key_of, using
 from .config import config_to_send, plain_json
 from .errors import InvalidArgument
-from .records import Record, fields_of
+from .values import Record, fields_of, instant_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,14 +10,14 @@ from . import logs
 from .clocks import elapsed
 from .connection import RetryPolicy
 from .errors import ClaimCancelled, ClaimLost, LedgerError
-from .records import claim_of, start_of
+from .values import claim_of, start_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .ledger import RecordLedger
-    from .records import Record
     from .results import ClaimState
+    from .values import Record
 
 # A beat is sent at every third of the lease, and at least this often, in seconds.
 LONGEST_PAUSE = 30.0

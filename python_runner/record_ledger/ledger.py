@@ -13,34 +13,32 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from . import logs, statements
-from .claims import claim_token_of
 from .clocks import elapsed
 from .config import (
     KNOWN_KEYS,
     config_to_send,
     has_templates,
     plain_json,
-    shown,
     text_of,
     to_json,
 )
 from .details import detail_json
 from .drain import Drain
-from .errors import InvalidArgument, InvalidConfig
+from .errors import InvalidConfig
 from .leases import Leases
 from .operations import LedgerOperator
 from .processing import Processing
-from .reader import Row, Time
-from .records import record_from_json
+from .reader import Row
 from .redaction import redact
 from .results import BatchResult, ClaimState, Completion, PassResult
+from .values import Time, claim_token_of, listed, record_from_json
 
 if TYPE_CHECKING:
     import datetime as dt
 
     from .connection import RetryPolicy
-    from .records import Record
     from .templates import RecordTemplates
+    from .values import Record
     from .waiting import Connection
 
 
@@ -665,20 +663,6 @@ def _sent_before(config: object, warned_of: set[frozenset[str]]) -> _SentConfig 
 def _sent_of_bytes(marshalled: bytes) -> _SentConfig:
     config = config_to_send(marshal.loads(marshalled))  # noqa: S302 - of this process
     return _as_sent(config, record_templates(config))
-
-
-def listed(values: object, name: str) -> list[Any]:
-    """Returns what an argument lists.
-
-    :raises InvalidArgument: when it is not a list: a text or mapping would be read piece by piece.
-    """
-    if isinstance(values, Iterable) and not isinstance(values, (str, bytes, Mapping)):
-        return list(values)
-    raise InvalidArgument(
-        f"{name}: {shown(values)} is not a list",
-        sqlstate="RL005",
-        hint="Give a list with an entry for each record.",
-    )
 
 
 def rendered_windows(

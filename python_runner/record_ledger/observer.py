@@ -5,20 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import logs, observation_statements
-from .claims import claim_token_of
-from .config import shown
 from .details import detail_json
-from .errors import InvalidArgument
 from .past import LedgerPast
-from .reader import Time, time_text
+from .values import Time, claim_token_of, row_count_of, time_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .records import Record
-
-# What a bigint holds.
-_MOST_ROWS = 2**63 - 1
+    from .values import Record
 
 
 class LedgerObserver(LedgerPast):
@@ -54,7 +48,7 @@ class LedgerObserver(LedgerPast):
             "pipeline_id": pipeline_id,
             "window_start_time": time_text(window_start_time),
             "stage": stage,
-            "row_count": _whole(row_count),
+            "row_count": row_count_of(row_count),
             "detail": detail_json(detail),
             "claim_token": None if claim_token is None else claim_token_of(claim_token),
         }
@@ -124,19 +118,3 @@ class LedgerObserver(LedgerPast):
         start = self._window(window_start_time, pipeline_id)
         parameters = {"instant": start, "pipeline_id": pipeline_id}
         return self._rows(name, statement, parameters)
-
-
-def _whole(row_count: Any) -> int:
-    """Returns a count as it is noted for good: the server would round what is not whole."""
-    try:
-        number = int(row_count)
-        is_whole = number == row_count and not isinstance(row_count, bool)
-    except (TypeError, ValueError, OverflowError):
-        is_whole = False
-    if not is_whole or not 0 <= number <= _MOST_ROWS:
-        raise InvalidArgument(
-            f"row_count: {shown(row_count)} is no count of rows; give a whole number from 0 on, "
-            f"at most {_MOST_ROWS}",
-            sqlstate="RL005",
-        )
-    return number

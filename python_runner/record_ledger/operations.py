@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import logs, operator_statements
-from .reader import Time, time_text
 from .trust import LedgerTrust
+from .values import Time, time_text
 
 if TYPE_CHECKING:
-    from .records import Record
+    from .values import Record
 
 
 # Done a second time, they would undo what runs did in between.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import statements
-from .reader import LedgerReader, Time
-from .records import Record
+from .reader import LedgerReader
+from .values import Record, Time
 
 if TYPE_CHECKING:
     import psycopg

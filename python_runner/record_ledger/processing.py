@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any
 from .config import text_of
 from .errors import ClaimCancelled, CountsDisagree, InvalidArgument, LedgerError
 from .heartbeat import Heartbeat, warn
-from .records import claim_of, start_of
+from .values import claim_of, start_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
     from .ledger import RecordLedger
-    from .reader import Time
-    from .records import Record
     from .results import PassResult
+    from .values import Record, Time
 
 
 class Cancelled(threading.Event):

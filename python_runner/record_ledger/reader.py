@@ -11,7 +11,15 @@ from psycopg.rows import dict_row
 from . import logs, statements
 from .connection import LONGEST_OPERATION, RetryPolicy, Session
 from .errors import InvalidArgument
-from .records import Record, parsed_time, record_from_json, row_from_view
+from .values import (
+    Record,
+    Time,
+    parsed_time,
+    record_from_json,
+    row_from_view,
+    stated_instant,
+    time_text,
+)
 from .waiting import Connection
 
 if TYPE_CHECKING:
@@ -20,8 +28,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 Row = tuple[Any, ...]
-# A time without an offset is the pipeline's local time, a date its first instant; text is ISO 8601.
-Time = dt.datetime | dt.date | str
 
 
 class LedgerReader:
@@ -261,7 +267,7 @@ class LedgerReader:
 
     def _instant(self, time: Time, pipeline_id: str | None) -> dt.datetime:
         """Returns the instant that a time names; the server computes local ones."""
-        stated = _stated_instant(time)
+        stated = stated_instant(time)
         if stated is not None:
             return stated
         if pipeline_id is None:
@@ -279,7 +285,7 @@ class LedgerReader:
                 "datetime or ISO 8601 text without an offset for the pipeline's local time",
                 sqlstate="RL005",
             )
-        stated = None if time is None else _stated_instant(time)
+        stated = None if time is None else stated_instant(time)
         if time is None or stated is not None:
             return stated
         if pipeline_id is None:
@@ -405,18 +411,3 @@ def _raw_text(cursor: psycopg.Cursor[dict[str, Any]], row: int, column: str) -> 
         return None
     value = cursor.pgresult.get_value(row, names.index(column))
     return None if value is None else value.decode("utf-8", "replace")
-
-
-def time_text(time: Time | None) -> str | None:
-    """Returns a time as the ISO 8601 text that is sent; the server reckons what instant it is."""
-    return time.isoformat() if isinstance(time, dt.date) else time
-
-
-def _stated_instant(time: Time) -> dt.datetime | None:
-    """Returns the instant that a time states by its offset; None when it has none."""
-    if isinstance(time, str):
-        try:
-            time = parsed_time(time)
-        except ValueError:
-            return None  # the server says what is wrong with it
-    return time if isinstance(time, dt.datetime) and time.tzinfo is not None else None

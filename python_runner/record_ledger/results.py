@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .records import Record
+from .values import Record
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 from . import logs, trust_statements
-from .errors import InvalidArgument
 from .observer import LedgerObserver
+from .values import day_text
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from .records import Record
+    from .values import Record
 
 
 class LedgerTrust(LedgerObserver):
@@ -108,7 +108,7 @@ class LedgerTrust(LedgerObserver):
         :raises InvalidArgument: when local_date is no date, or text other than '2026-11-22'.
         :raises UnknownPipeline: when no such pipeline is registered.
         """
-        day = _day(local_date, "local_date")
+        day = day_text(local_date, "local_date")
         return bool(
             self._one_row("is_day_sealed", trust_statements.IS_DAY_SEALED, (pipeline_id, day))[0]
         )
@@ -128,25 +128,7 @@ class LedgerTrust(LedgerObserver):
         """
         parameters = {
             "pipeline_id": pipeline_id,
-            "from_date": None if from_date is None else _day(from_date, "from_date"),
-            "to_date": None if to_date is None else _day(to_date, "to_date"),
+            "from_date": None if from_date is None else day_text(from_date, "from_date"),
+            "to_date": None if to_date is None else day_text(to_date, "to_date"),
         }
         return self._rows("daily_coverage", trust_statements.DAILY_COVERAGE, parameters)
-
-
-def _day(value: object, name: str) -> str:
-    """Returns a date as it is sent. The server would read 'tomorrow' and 01/02/2026 in its own way.
-
-    A datetime is none: which day it belongs to depends on the zone.
-    """
-    text = str(value)
-    try:
-        is_day = not isinstance(value, dt.datetime) and str(dt.date.fromisoformat(text)) == text
-    except ValueError:
-        is_day = False
-    if not is_day:
-        raise InvalidArgument(
-            f"{name}: {value!r:.80} is no day; give a date, or text such as '2026-11-22'",
-            sqlstate="RL005",
-        )
-    return text

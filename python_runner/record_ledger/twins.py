@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import logs
 from .errors import InvalidConfig
-from .records import local_time, names_one_instant, other_pass, parsed_time, zoned
+from .values import local_time, names_one_instant, other_pass, parsed_time, zoned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -14,7 +14,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from record_ledger.errors import ClaimLost
-from record_ledger.records import claim_of, start_of
+from record_ledger.values import claim_of, start_of
 from record_ledger.visible import visible
 
 from .context import task_run_id

@@ -22,7 +22,7 @@ from .terminal import DIM, put
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from record_ledger.records import Record
+    from record_ledger.values import Record
 
 HANDOFF_EXAMPLE: dict[str, Any] = {
     "timezone": "America/Los_Angeles",

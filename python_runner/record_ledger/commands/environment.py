@@ -19,13 +19,13 @@ from record_ledger import logs
 from record_ledger.connection import DSN_VARIABLE, SECRET_OPTIONS
 from record_ledger.embedded import HOME_VARIABLE
 from record_ledger.errors import InvalidArgument, LedgerError
-from record_ledger.records import fields_of, json_from_record
 from record_ledger.redaction import unreadable_conninfo
+from record_ledger.values import fields_of, json_from_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from record_ledger.records import Record
+    from record_ledger.values import Record
 
 _COLUMNS = (
     "pipeline_id",

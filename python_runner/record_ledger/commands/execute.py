@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable
 
-    from record_ledger.records import Record
+    from record_ledger.values import Record
 
 
 # sh -c, bash -lc, python -c, perl -e, node --eval: the next argument is a program.

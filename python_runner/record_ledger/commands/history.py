@@ -13,7 +13,7 @@ from .terminal import DIM, print_json, put
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from record_ledger.records import Record
+    from record_ledger.values import Record
 
 
 def history(args: Namespace) -> int:

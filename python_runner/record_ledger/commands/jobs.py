@@ -31,7 +31,7 @@ from .turn import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from record_ledger.records import Record
+    from record_ledger.values import Record
 
     from .turn import Work
 

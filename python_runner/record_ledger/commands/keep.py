@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from record_ledger.ledger import RecordLedger
-    from record_ledger.reader import Time
+    from record_ledger.values import Time
 
 # Passes of the pipeline wait while a step runs: this many records take well under a second.
 STEP = 10_000

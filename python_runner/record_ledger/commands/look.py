@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from record_ledger.ledger import RecordLedger
-    from record_ledger.records import Record
+    from record_ledger.values import Record
 
 _STATUSES = ("PENDING", "IN_PROGRESS", "COMPLETED", "FAILED", "WAIVED")
 

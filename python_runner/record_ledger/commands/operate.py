@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from record_ledger.ledger import RecordLedger
-    from record_ledger.records import Record
+    from record_ledger.values import Record
 
 _DRY_RUN = "Dry run: nothing was written."
 # A pipeline without an owner.

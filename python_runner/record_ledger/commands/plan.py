@@ -12,7 +12,7 @@ from .terminal import print_json, put
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from record_ledger.records import Record
+    from record_ledger.values import Record
 
 
 def plan(args: Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from record_ledger.records import names_one_instant
+from record_ledger.values import names_one_instant
 from record_ledger.visible import visible
 
 from .terminal import BOLD, DIM, STYLES, put, width

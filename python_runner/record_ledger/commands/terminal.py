@@ -56,7 +56,7 @@ def put(*parts: str | tuple[str, str | None], flush: bool = False) -> None:
 def print_json(value: Mapping[str, Any]) -> None:
     """Prints one JSON object on one line of standard output; it can be read in any encoding."""
     # It brings in pendulum, which --help and errors need not wait for.
-    from record_ledger.records import json_value  # noqa: PLC0415
+    from record_ledger.values import json_value  # noqa: PLC0415
 
     print(visible_json(json_value(value), is_ascii=not stdout_is_utf_8()), flush=True)
 

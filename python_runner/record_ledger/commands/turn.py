@@ -13,8 +13,8 @@ from record_ledger import logs
 from record_ledger.child import Child
 from record_ledger.errors import ClaimLost, CountsDisagree, InvalidArgument, LedgerError
 from record_ledger.heartbeat import Heartbeat
-from record_ledger.records import claim_of, start_of
 from record_ledger.redaction import redact
+from record_ledger.values import claim_of, start_of
 
 from .environment import check_arguments, child_environment
 from .exits import SIGNAL_CODE
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from record_ledger.errors import ClaimCancelled
     from record_ledger.guard import Guard
     from record_ledger.ledger import RecordLedger
-    from record_ledger.records import Record
     from record_ledger.relay import Output
+    from record_ledger.values import Record
 
     from .environment import RecordFiles
 

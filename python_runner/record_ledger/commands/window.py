@@ -12,7 +12,7 @@ from .terminal import STYLES, print_json, put
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from record_ledger.records import Record
+    from record_ledger.values import Record
 
 # As many runs as the server plans at once.
 _RUNS = 10_000

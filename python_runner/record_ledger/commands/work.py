@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from record_ledger.ledger import RecordLedger
-    from record_ledger.records import Record
     from record_ledger.results import PassResult
+    from record_ledger.values import Record
 
 # Airflow exports these to a task's shell; the map index is not among them.
 _AIRFLOW_RUN = ("AIRFLOW_CTX_DAG_ID", "AIRFLOW_CTX_DAG_RUN_ID", "AIRFLOW_CTX_TASK_ID")

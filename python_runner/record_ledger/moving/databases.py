@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from record_ledger.ledger import RecordLedger
-    from record_ledger.records import Record
+    from record_ledger.values import Record
 
     from .settings import Settings
 

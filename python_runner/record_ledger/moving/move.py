@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from record_ledger.ledger import RecordLedger
-    from record_ledger.records import Record
+    from record_ledger.values import Record
 
     from .manifest import Part
     from .protocols import Source, Stage, Target

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from record_ledger.ledger import RecordLedger
-    from record_ledger.records import Record
+    from record_ledger.values import Record
 
     from .manifest import Manifest
     from .settings import Settings

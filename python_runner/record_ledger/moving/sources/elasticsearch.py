@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from record_ledger.connection import RetryPolicy
     from record_ledger.ledger import RecordLedger
     from record_ledger.moving.settings import Settings
-    from record_ledger.records import Record
+    from record_ledger.values import Record
 
 Result = TypeVar("Result")
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from record_ledger.moving.manifest import Manifest, Part
     from record_ledger.moving.protocols import Stage
     from record_ledger.moving.settings import Settings
-    from record_ledger.records import Record
+    from record_ledger.values import Record
 
     Connection = psycopg.Connection[Any]
 

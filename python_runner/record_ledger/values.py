@@ -1,18 +1,26 @@
-"""Turns the ledger's JSON into Python values and back; owns no rule, reckons no window."""
+"""Turns the ledger's JSON into Python values and back, and arguments into what is sent.
+
+Owns no rule, and computes no window.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
 import pendulum
 from pendulum.tz.timezone import FixedTimezone, Timezone
 
+from .config import shown
+from .errors import InvalidArgument
+
 Record = dict[str, Any]
+# A time without an offset is the pipeline's local time, a date its first instant; text is ISO 8601.
+Time = dt.datetime | dt.date | str
 
 # What the server writes as ISO 8601 text. A team's own fields are never taken for times, whatever
 # they hold: only these names are the ledger's.
@@ -51,6 +59,9 @@ LEDGER_COLUMNS = frozenset(
 )
 
 _FRACTION = re.compile(r"\.(\d{1,6})")
+_TOKEN = re.compile(r"[0-9]{1,19}")
+# What a bigint holds.
+_MOST_ROWS = 2**63 - 1
 
 
 def record_from_json(data: Mapping[str, Any], timezone: str | None) -> Record:
@@ -248,3 +259,102 @@ def _fixed(offset: int) -> FixedTimezone:
     minutes, seconds = divmod(rest, 60)
     name = f"{sign}{hours:02d}:{minutes:02d}" + (f":{seconds:02d}" if seconds else "")
     return FixedTimezone(offset, name)
+
+
+# ---------------------------------------------------------------- arguments
+def claim_token_of(value: object) -> int:
+    """Returns the claim token that a value is, as a number or as text.
+
+    :raises InvalidArgument: when it is none: another number would name another claim.
+    """
+    # Compared first: Python refuses to write a number of thousands of digits.
+    is_number = isinstance(value, str) or (isinstance(value, int) and 0 <= value < 2**63)
+    if is_number and _TOKEN.fullmatch(str(value)) and int(str(value)) < 2**63:
+        return int(str(value))
+    raise InvalidArgument(
+        f"claim_token: {shown(value)} is not a valid claim token; give the number that the record "
+        "was passed with",
+        sqlstate="RL005",
+    )
+
+
+def instant_of(record: Mapping[str, Any], name: str) -> dt.datetime:
+    """Returns the instant that a time of a record names.
+
+    :raises InvalidArgument: when it is no time, or has no offset.
+    """
+    value = record[name]
+    try:
+        time = parsed_time(value) if isinstance(value, str) else value
+    except ValueError:
+        time = None
+    if isinstance(time, dt.datetime) and time.tzinfo is not None:
+        return time
+    raise InvalidArgument(
+        f"record: {name} {shown(value)} names no instant",
+        sqlstate="RL005",
+        hint="Give a DateTime with a time zone, or ISO 8601 text with an offset.",
+    )
+
+
+def stated_instant(time: Time) -> dt.datetime | None:
+    """Returns the instant that a time states by its offset; None when it has none."""
+    if isinstance(time, str):
+        try:
+            time = parsed_time(time)
+        except ValueError:
+            return None  # the server says what is wrong with it
+    return time if isinstance(time, dt.datetime) and time.tzinfo is not None else None
+
+
+def time_text(time: Time | None) -> str | None:
+    """Returns a time as the ISO 8601 text that is sent; the server computes what instant it is."""
+    return time.isoformat() if isinstance(time, dt.date) else time
+
+
+def day_text(value: object, name: str) -> str:
+    """Returns a date as it is sent. The server would read 'tomorrow' and 01/02/2026 in its own way.
+
+    A datetime is none: which day it belongs to depends on the zone.
+    """
+    text = str(value)
+    try:
+        is_day = not isinstance(value, dt.datetime) and str(dt.date.fromisoformat(text)) == text
+    except ValueError:
+        is_day = False
+    if not is_day:
+        raise InvalidArgument(
+            f"{name}: {value!r:.80} is no day; give a date, or text such as '2026-11-22'",
+            sqlstate="RL005",
+        )
+    return text
+
+
+def row_count_of(row_count: Any) -> int:
+    """Returns a count as it is noted for good: the server would round what is not whole."""
+    try:
+        number = int(row_count)
+        is_whole = number == row_count and not isinstance(row_count, bool)
+    except (TypeError, ValueError, OverflowError):
+        is_whole = False
+    if not is_whole or not 0 <= number <= _MOST_ROWS:
+        raise InvalidArgument(
+            f"row_count: {shown(row_count)} is no count of rows; give a whole number from 0 on, "
+            f"at most {_MOST_ROWS}",
+            sqlstate="RL005",
+        )
+    return number
+
+
+def listed(values: object, name: str) -> list[Any]:
+    """Returns what an argument lists.
+
+    :raises InvalidArgument: when it is not a list: a text or mapping would be read piece by piece.
+    """
+    if isinstance(values, Iterable) and not isinstance(values, (str, bytes, Mapping)):
+        return list(values)
+    raise InvalidArgument(
+        f"{name}: {shown(values)} is not a list",
+        sqlstate="RL005",
+        hint="Give a list with an entry for each record.",
+    )
