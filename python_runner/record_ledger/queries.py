@@ -1,16 +1,17 @@
-"""Every SQL text that the runner sends but those of operators, and nothing else.
+"""Every SQL text that the runner sends, and nothing else; that of a method bears its name.
 
-The texts are constants: values are bound by the driver, never formatted in.
+The texts are constants: values are bound by the driver, never formatted in. Connectors of `moving`
+have the texts that they send to their own databases.
 """
 
-# ruff: noqa: S105 - "pass" hands a record out here; no text holds a password
+# ruff: noqa: S105, S608 - no text holds a password, and what is put together here are constants
 
 from __future__ import annotations
 
 # ---------------------------------------------------------------- the cycle
 # The answer comes as one object: to read from the function as from a table, column by column, would
 # take a tenth longer where there is nothing to pass.
-STORE_NEW_AND_PASS = """
+STORE_NEW_AND_PASS_VALID_RECORD = """
 select pg_catalog.to_json(
     record_ledger.store_new_and_pass_valid_record(%s::jsonb, %s::text, %s::jsonb)
 )
@@ -20,7 +21,7 @@ select pg_catalog.to_json(
     record_ledger.pass_valid_records(%s::jsonb, %s::text, %s::integer, %s::jsonb)
 )
 """
-PASS_VALID = """
+PASS_VALID_RECORD = """
 select pg_catalog.to_json(a), record_ledger.stretch_timezone(
     %(pipeline_id)s::text, (a.record ->> 'window_start_time')::timestamptz
 )
@@ -291,7 +292,7 @@ where %(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text
 order by v.pipeline_id, v.event_no
 """)
 
-BEHIND = """
+PIPELINES_BEHIND = """
 select v.pipeline_id
 from record_ledger.pipeline_progress as v
 where (%(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text)
@@ -314,6 +315,178 @@ select
     ) - m.now)::float8 as wait_seconds
 from (select record_ledger.clock() as now) as m
 join record_ledger.pipeline_progress as v on v.pipeline_id = %s::text
+"""
+
+# ---------------------------------------------------------------- what is counted of a record
+# Windows are sent as text: without an offset by the clock that they were cut with, which the server
+# knows.
+_WINDOW = "record_ledger.window_time(%(pipeline_id)s::text, %(window_start_time)s::text)"
+
+OBSERVE_RECORD = f"""
+select record_ledger.observe_record(
+    %(pipeline_id)s::text,
+    {_WINDOW},
+    %(stage)s::text,
+    %(row_count)s::bigint,
+    %(detail)s::jsonb,
+    %(claim_token)s::bigint
+)
+"""
+ADOPT_OBSERVATIONS = """
+select record_ledger.adopt_observations(
+    %(pipeline_id)s::text,
+    %(claim_token)s::bigint,
+    %(stage)s::text,
+    %(window_start_time)s::timestamptz
+)
+"""
+WAIVE_COUNTS = f"""
+select record_ledger.waive_counts(%(pipeline_id)s::text, {_WINDOW}, %(reason)s::text)
+"""
+_READER = """
+select v.*, p.timezone as view_timezone, /* wall_times */
+from record_ledger.{view} as v
+join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
+where v.pipeline_id = %(pipeline_id)s::text and /* of_window */
+order by v.window_start_time, v.observation_no
+"""
+RECORD_OBSERVATIONS = with_wall_times(_READER.replace("{view}", "record_observations"), "stretch")
+ARCHIVED_RECORD_OBSERVATIONS = with_wall_times(
+    _READER.replace("{view}", "archived_record_observations"), "stretch"
+)
+
+# ---------------------------------------------------------------- at risk, late, changed, sealed
+RECORDS_AT_RISK = with_wall_times(
+    """
+select v.*, p.timezone as view_timezone, /* wall_times */
+from record_ledger.records_at_risk as v
+join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
+where (%(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text)
+    and (v.is_at_risk or not %(only_at_risk)s::boolean)
+order by v.source_kept_until, v.pipeline_id
+limit %(limit)s::integer
+""",
+    "cut with",
+)
+RECOUNT_DUE = with_wall_times(
+    """
+select v.*, p.timezone as view_timezone, /* wall_times */
+from record_ledger.recount_due(%(pipeline_id)s::text) with ordinality as v
+left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
+order by v.ordinality
+""",
+    "stretch",
+)
+CHANGED_RECORDS = with_wall_times(
+    """
+select v.*, p.timezone as view_timezone, /* wall_times */
+from record_ledger.changed_records as v
+join record_ledger.pipelines as p on p.pipeline_id = v.pipeline_id
+where %(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text
+order by v.pipeline_id, v.window_start_time
+""",
+    "cut with",
+)
+# No times of the clock, and numbers that JSON has: a sum of counts may be more than a bigint.
+PIPELINE_LATENESS = """
+select
+    v.pipeline_id,
+    v.recount_age,
+    v.x_time_back,
+    v.window_count,
+    v.late_window_count,
+    pg_catalog.to_jsonb(v.row_count) as row_count,
+    v.min_lateness,
+    v.max_lateness,
+    v.missed_share::float8,
+    v.worst_missed_share::float8,
+    null::text as view_timezone,
+    null::jsonb as wall_times
+from record_ledger.pipeline_lateness as v
+where %(time_columns)s::text[] is not null
+    and (%(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text)
+order by v.pipeline_id, v.recount_age
+"""
+SUGGEST_X_TIME_BACK = """
+select
+    v.x_time_back,
+    v.missed_share::float8,
+    v.window_count,
+    v.reason,
+    null::text as view_timezone,
+    null::jsonb as wall_times
+from record_ledger.suggest_x_time_back(%(pipeline_id)s::text, %(max_missed)s::numeric) as v
+where %(time_columns)s::text[] is not null
+"""
+IS_DAY_SEALED = "select record_ledger.is_day_sealed(%s::text, %s::date)"
+DAILY_COVERAGE = with_wall_times("""
+select v.*, /* wall_times */
+from record_ledger.daily_coverage as v
+cross join lateral (select v.timezone) as p
+where (%(pipeline_id)s::text is null or v.pipeline_id = %(pipeline_id)s::text)
+    and (%(from_date)s::date is null or v.local_date >= %(from_date)s::date)
+    and (%(to_date)s::date is null or v.local_date <= %(to_date)s::date)
+order by v.pipeline_id, v.local_date
+""")
+REOPEN_CHANGED_RECORDS = "select record_ledger.reopen_changed_records(%(pipeline_id)s::text)"
+
+# ---------------------------------------------------------------- what operators do
+# Times are sent as text: without an offset they are the pipeline's local time, which the server
+# computes.
+_FROM = "record_ledger.pipeline_time(%(pipeline_id)s::text, %(from_time)s::text)"
+_TO = "record_ledger.pipeline_time(%(pipeline_id)s::text, %(to_time)s::text)"
+_ON_RANGE = f"(%(pipeline_id)s::text, {_FROM}, {_TO}, %(reason)s::text)"
+
+WAIVE_RECORDS = f"select record_ledger.waive_records{_ON_RANGE}"
+REOPEN_RECORDS = f"select record_ledger.reopen_records{_ON_RANGE}"
+EXPIRE_LEASES = f"select record_ledger.expire_leases{_ON_RANGE}"
+CANCEL_RECORDS = f"select record_ledger.cancel_records{_ON_RANGE}"
+BACKFILL_RECORDS = f"""
+select record_ledger.backfill_records(%(pipeline_id)s::text, {_FROM}, %(reason)s::text)
+"""
+# What a backfill is to add is cut with the zone in force.
+_ZONE_OF_EFFECT = """
+    case
+        when %(operation)s::text = 'backfill' and v.effect = 'changed' then p.timezone
+        else record_ledger.stretch_timezone(p.pipeline_id, v.first_window_start_time)
+    end
+"""
+RANGE_EFFECTS = with_wall_times(
+    f"""
+select v.*, p.timezone as view_timezone, /* wall_times */
+from record_ledger.range_effects(
+    %(operation)s::text,
+    %(pipeline_id)s::text,
+    {_FROM},
+    case when %(to_time)s::text is not null then {_TO} end
+) with ordinality as v
+left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
+order by v.ordinality
+""",
+    _ZONE_OF_EFFECT,
+)
+
+# ---------------------------------------------------------------- steps of a long way
+# Where one call would hold up the pipeline's runs for long.
+RANGE_STEP = f"""
+select s.changed_count, record_ledger.local_time(s.go_on_from, p.timezone), s.next_max_records
+from record_ledger.range_step(
+    %(operation)s::text,
+    %(pipeline_id)s::text,
+    {_FROM},
+    case when %(to_time)s::text is not null then {_TO} end,
+    %(reason)s::text,
+    %(max_records)s::integer
+) as s
+left join record_ledger.pipelines as p on p.pipeline_id = %(pipeline_id)s::text
+"""
+
+# ---------------------------------------------------------------- pipelines
+PAUSE_PIPELINE = "select record_ledger.pause_pipeline(%(pipeline_id)s::text, %(reason)s::text)"
+RESUME_PIPELINE = "select record_ledger.resume_pipeline(%(pipeline_id)s::text, %(reason)s::text)"
+RETIRE_PIPELINE = "select record_ledger.retire_pipeline(%(pipeline_id)s::text, %(reason)s::text)"
+SET_PIPELINE_OWNER = """
+select record_ledger.set_pipeline_owner(%(pipeline_id)s::text, %(role)s::text)
 """
 
 # ---------------------------------------------------------------- the connection
