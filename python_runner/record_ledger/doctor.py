@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from . import queries
 from .connection import RetryPolicy, Session
 from .errors import LedgerError
-from .hot import PREPARE_VARIABLE, prepare_wanted
+from .prepared import PREPARE_VARIABLE, prepare_wanted
 from .redaction import redact
 from .sql_files import package_release, strangers_statement
 from .values import zone_offset

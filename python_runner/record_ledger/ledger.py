@@ -36,10 +36,9 @@ from .values import Time, claim_token_of, listed, record_from_json
 if TYPE_CHECKING:
     import datetime as dt
 
-    from .connection import RetryPolicy
+    from .connection import Connection, RetryPolicy
     from .templates import RecordTemplates
     from .values import Record
-    from .waiting import Connection
 
 
 # How often a call is answered with what it renders. Other runs may be passed what it rendered, and

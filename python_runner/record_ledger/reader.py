@@ -9,7 +9,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from . import logs, queries
-from .connection import LONGEST_OPERATION, RetryPolicy, Session
+from .connection import LONGEST_OPERATION, Connection, RetryPolicy, Session
 from .errors import InvalidArgument
 from .values import (
     Record,
@@ -20,7 +20,6 @@ from .values import (
     stated_instant,
     time_text,
 )
-from .waiting import Connection
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -17,7 +17,7 @@ from typing import Any
 from psycopg import pq
 
 from record_ledger import RecordLedger, queries
-from record_ledger.waiting import Connection
+from record_ledger.connection import Connection
 from tests.benchmarks.bench import as_json, create_ledger
 from tests.benchmarks.report import Report, Result
 from tests.support.databases import open_connection

@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from record_ledger import ClaimLost, InvalidArgument, InvalidConfig, RecordLedger
 from record_ledger.doctor import examine
-from record_ledger.hot import PREPARE_AFTER
+from record_ledger.prepared import PREPARE_AFTER
 from tests.reliability.support import socket_of
 from tests.runner.exec_support import waits_in_the_database
 from tests.support.held_network import FakePooler

@@ -12,7 +12,7 @@ from record_ledger import InvalidArgument, RecordLedger
 from record_ledger.connection import connect
 from record_ledger.deploy import deploy
 from record_ledger.doctor import examine
-from record_ledger.hot import PREPARE_AFTER
+from record_ledger.prepared import PREPARE_AFTER
 from tests.reliability.support import socket_of
 from tests.reliability.tools import Bouncer, find_bouncer
 from tests.runner.exec_support import until

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from psycopg.abc import PQGen
     from psycopg.pq.abc import PGconn, PGresult
 
-    from .waiting import Connection
+    from .waiting import WatchedConnection
 
 PREPARE_VARIABLE = "RECORD_LEDGER_PREPARE"
 _MEANT = {"": None, "auto": None, "on": True, "off": False}
@@ -111,32 +111,27 @@ class HotCalls:
         self._statements: dict[tuple[str, tuple[int, ...]], _Statement] = {}
         self._is_direct: bool | None = None
 
-    def value(
-        self, connection: Connection, statement: str, parameters: Sequence[Any]
-    ) -> bytes | None:
-        """Returns the value that a statement answers, as the server sent it (in binary).
+    def answer(
+        self,
+        connection: WatchedConnection,
+        statement: str,
+        types: tuple[int, ...],
+        sent: list[bytes | None],
+    ) -> PGresult:
+        """Returns the result of a statement, in binary, for parameters that `dumped` has written.
 
         `statement` has a `%s` for each parameter, and no other per cent sign.
 
         :raises psycopg.Error: what a cursor would raise.
-        :raises UnicodeEncodeError: when a text holds what UTF-8 cannot.
         """
-        sent: list[bytes | None] = []
-        types = _dumped(parameters, sent)
-        if types is None or connection.asks_read_committed:
-            result = connection.ask(statement, parameters).pgresult
-        else:
-            known = self._statements.get((statement, types))
-            if known is None:
-                known = self._statements[statement, types] = _Statement(statement, types)
-            with connection.lock:
-                result = self._answer(connection, known, sent)
-        if result is None or result.ntuples != 1:
-            raise psycopg.DataError("the call answered no row")
-        return result.get_value(0, 0)
+        known = self._statements.get((statement, types))
+        if known is None:
+            known = self._statements[statement, types] = _Statement(statement, types)
+        with connection.lock:
+            return self._answer(connection, known, sent)
 
     def _answer(
-        self, connection: Connection, statement: _Statement, sent: list[bytes | None]
+        self, connection: WatchedConnection, statement: _Statement, sent: list[bytes | None]
     ) -> PGresult:
         pgconn = connection.pgconn
         if not statement.is_prepared:
@@ -159,7 +154,7 @@ class HotCalls:
         pgconn.send_query_params(statement.text, sent, statement.types, result_format=_BINARY)
         return _result(connection)
 
-    def _may_prepare(self, connection: Connection) -> bool:
+    def _may_prepare(self, connection: WatchedConnection) -> bool:
         preparing = self._preparing
         if preparing.wanted is False or preparing.is_given_up:
             return False
@@ -172,7 +167,7 @@ class HotCalls:
         return self._is_direct
 
 
-def _prepare(connection: Connection, statement: _Statement) -> None:
+def _prepare(connection: WatchedConnection, statement: _Statement) -> None:
     connection.pgconn.send_prepare(statement.name, statement.text, statement.types)
     # It may be there, of this very text: left by an interrupted call, or by another of a pool.
     with suppress(DuplicatePreparedStatement):
@@ -180,14 +175,14 @@ def _prepare(connection: Connection, statement: _Statement) -> None:
     statement.is_prepared = True
 
 
-def _forget(connection: Connection, statement: _Statement) -> None:
+def _forget(connection: WatchedConnection, statement: _Statement) -> None:
     statement.is_prepared, statement.used = False, 0
     connection.pgconn.send_query(b"deallocate " + statement.name)
     with suppress(InvalidSqlStatementName):
         _result(connection)
 
 
-def _result(connection: Connection) -> PGresult:
+def _result(connection: WatchedConnection) -> PGresult:
     """Waits for what was sent, as psycopg waits: for signals, too."""
     pgconn = connection.pgconn
     answers = _answers(pgconn, connection.on_silence or _wait_on)
@@ -255,8 +250,12 @@ def _sending(pgconn: PGconn, on_silence: Callable[[], None]) -> PQGen[None]:
             return
 
 
-def _dumped(parameters: Sequence[Any], sent: list[bytes | None]) -> tuple[int, ...] | None:
-    """Adds the parameters as they are sent; returns their types, or None: a cursor knows more."""
+def dumped(parameters: Sequence[Any], sent: list[bytes | None]) -> tuple[int, ...] | None:
+    """Adds the parameters as they are sent; returns their types, or None: a cursor knows more.
+
+    :raises psycopg.DataError: when a text holds a NUL character.
+    :raises UnicodeEncodeError: when a text holds what UTF-8 cannot.
+    """
     types: list[int] = []
     for value in parameters:
         kind = type(value)
