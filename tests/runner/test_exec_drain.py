@@ -195,10 +195,10 @@ def test_numbers_of_runs_are_read_from_the_history(runner, config, clock):
     for run_id in ("R/2", "R/10", "R/x", "R/03", "R_/99", "RR/77"):
         assert runner.store_new_and_pass_valid_record(orders, run_id).record is not None
 
-    assert runner.last_run_number("orders", "R") == 10
-    assert runner.last_run_number("orders", "R_") == 99
-    assert runner.last_run_number("orders", "%") == 0
-    assert runner.last_run_number("others", "R") == 0
+    assert runner._last_run_number("orders", "R") == 10
+    assert runner._last_run_number("orders", "R_") == 99
+    assert runner._last_run_number("orders", "%") == 0
+    assert runner._last_run_number("others", "R") == 0
 
 
 # ---------------------------------------------------------------- jobs

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from record_ledger.client import RecordLedger
 from record_ledger.deploy import deploy as deploy_to
 from record_ledger.embedded import embedded_server
-from record_ledger.ledger import RecordLedger
 
 from .exits import PROCEED, CommandError
 from .look import print_progress
@@ -73,7 +73,7 @@ def _berlin(ledger: RecordLedger) -> dict[str, Any]:
     if known:
         start_at = known[0]["start_at"].date().isoformat()
     else:
-        start_at = ledger.local_day(BERLIN_EXAMPLE["timezone"], days_ago=_BERLIN_DAYS).isoformat()
+        start_at = ledger._local_day(BERLIN_EXAMPLE["timezone"], days_ago=_BERLIN_DAYS).isoformat()
     return {**BERLIN_EXAMPLE, "start_at": start_at}
 
 

@@ -9,9 +9,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from record_ledger import logs
-from record_ledger.config import is_template
+from record_ledger.client import RecordLedger
+from record_ledger.config import is_template, pipeline_id_of
 from record_ledger.guard import Guard
-from record_ledger.ledger import RecordLedger, pipeline_id_of
 from record_ledger.relay import Output
 from record_ledger.streams import drop_stdout
 
@@ -165,7 +165,7 @@ def _known_runs(conninfo: str | None, config: Any, run_id: str | None) -> int:
     if run_id is None or not isinstance(pipeline_id, str):
         return 0
     with RecordLedger(conninfo) as ledger:
-        return ledger.last_run_number(pipeline_id, run_id)
+        return ledger._last_run_number(pipeline_id, run_id)
 
 
 def _exit_code(jobs: Jobs) -> int:

@@ -9,9 +9,9 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from record_ledger.client import RecordLedger
 from record_ledger.clocks import elapsed
 from record_ledger.drain import STORE_EVERY
-from record_ledger.ledger import RecordLedger
 
 from .stopping import Wakeups, signal_name
 from .terminal import told

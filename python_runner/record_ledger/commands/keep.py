@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from argparse import Namespace
 
-    from record_ledger.ledger import RecordLedger
+    from record_ledger.client import RecordLedger
     from record_ledger.values import Time
 
 # Passes of the pipeline wait while a step runs: this many records take well under a second.

@@ -13,7 +13,7 @@ from .window import why_window
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from record_ledger.ledger import RecordLedger
+    from record_ledger.client import RecordLedger
     from record_ledger.values import Record
 
 _STATUSES = ("PENDING", "IN_PROGRESS", "COMPLETED", "FAILED", "WAIVED")
@@ -141,7 +141,7 @@ def as_of(args: Namespace) -> int:
         if args.json:
             print_json({"at": at, "records": ledger.records_as_of(at, args.pipeline)})
             return PROCEED
-        counts = ledger.counts_as_of(at, args.pipeline)
+        counts = ledger._counts_as_of(at, args.pipeline)
     if not counts:
         put(f"No record was stored yet at {args.time}.")
         return PROCEED
@@ -167,7 +167,7 @@ def _troubles(ledger: RecordLedger, item: str, args: Namespace, rows: list[Recor
             for row in rows
             if row[column]
         ]
-    behind = set(ledger.pipelines_behind(limit, args.pipeline))
+    behind = set(ledger._pipelines_behind(limit, args.pipeline))
     return [
         f"pipeline {row['pipeline_id']} is {duration(row['lag'])} behind (limit {limit})"
         for row in rows

@@ -17,7 +17,7 @@ from .terminal import print_json, put
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from record_ledger.ledger import RecordLedger
+    from record_ledger.client import RecordLedger
     from record_ledger.values import Record
 
 _DRY_RUN = "Dry run: nothing was written."

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from record_ledger.ledger import RecordLedger, pipeline_id_of
+from record_ledger.client import RecordLedger
+from record_ledger.config import pipeline_id_of
 from record_ledger.moving.definition import PipelineDefinition
 
 from .common import database, note

@@ -11,7 +11,7 @@ from .progress import Progress
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from record_ledger.ledger import RecordLedger
+    from record_ledger.client import RecordLedger
 
 # The first step; the server says after each how many records the next one can change in a moment.
 # While a step lasts no run of the pipeline is served.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
     from record_ledger.child import Child
-    from record_ledger.ledger import RecordLedger
+    from record_ledger.client import RecordLedger
 
 # So many seconds after its interruption a call has ended, or hangs in a connection that is dead.
 _PATIENCE = 1.0

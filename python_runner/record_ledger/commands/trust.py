@@ -12,7 +12,7 @@ from .terminal import DIM, print_json, put
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from record_ledger.ledger import RecordLedger
+    from record_ledger.client import RecordLedger
     from record_ledger.values import Record
 
 

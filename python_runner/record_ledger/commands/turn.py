@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from record_ledger.client import RecordLedger
     from record_ledger.errors import ClaimCancelled
     from record_ledger.guard import Guard
-    from record_ledger.ledger import RecordLedger
     from record_ledger.relay import Output
     from record_ledger.values import Record
 

@@ -19,7 +19,7 @@ from .terminal import print_json
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from record_ledger.ledger import RecordLedger
+    from record_ledger.client import RecordLedger
     from record_ledger.results import PassResult
     from record_ledger.values import Record
 

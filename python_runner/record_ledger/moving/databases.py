@@ -18,7 +18,7 @@ from .errors import MoveFailed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from record_ledger.ledger import RecordLedger
+    from record_ledger.client import RecordLedger
     from record_ledger.values import Record
 
     from .settings import Settings

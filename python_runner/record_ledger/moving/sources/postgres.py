@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import psycopg
     from psycopg.sql import Composed
 
-    from record_ledger.ledger import RecordLedger
+    from record_ledger.client import RecordLedger
     from record_ledger.moving.columns import Column
     from record_ledger.moving.settings import Settings
     from record_ledger.values import Record

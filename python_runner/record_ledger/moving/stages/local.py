@@ -16,7 +16,7 @@ from record_ledger.moving.errors import MoveFailed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from record_ledger.ledger import RecordLedger
+    from record_ledger.client import RecordLedger
     from record_ledger.moving.settings import Settings
 
 _UNFINISHED = ".unfinished"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
-    from record_ledger.ledger import RecordLedger
+    from record_ledger.client import RecordLedger
     from record_ledger.moving.columns import Column
     from record_ledger.moving.manifest import Manifest, Part
     from record_ledger.moving.protocols import Stage

@@ -24,7 +24,7 @@ from .snowflake_calls import SnowflakeCalls
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from record_ledger.ledger import RecordLedger
+    from record_ledger.client import RecordLedger
     from record_ledger.moving.manifest import Manifest, Part
     from record_ledger.moving.protocols import Stage
     from record_ledger.moving.settings import Settings

@@ -1,20 +1,23 @@
-"""The functions that the handoff names, each of them a call to the ledger."""
+"""The functions that the handoff names, and those that take a record that was passed.
+
+Each is a call of a `RecordLedger`: of the given one, or of one that lives as long as the call.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from . import logs
-from .claims import key_of, using
-from .config import config_to_send, plain_json
+from .config import config_to_send, plain_json, shown, text_of
 from .errors import InvalidArgument
-from .values import Record, fields_of, instant_of
+from .sending import built_window, record_templates
+from .values import Record, Time, fields_of, instant_of, start_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from .ledger import RecordLedger
+    from .client import RecordLedger
 
 
 def store_new_and_pass_valid_record(
@@ -33,7 +36,7 @@ def store_new_and_pass_valid_record(
     :raises InvalidConfig: naming all that is wrong with the config; nothing was stored.
     :raises LedgerUnavailable: when the database cannot be reached.
     """
-    with using(ledger) as used:
+    with _using(ledger) as used:
         result = used.store_new_and_pass_valid_record(final_config, run_id)
     return {"exit_dag": result.exit_dag, "record": result.record}
 
@@ -50,7 +53,7 @@ def build_complete_pipeline_record(
     :raises InvalidConfig: naming all that is wrong with the config.
     :raises InvalidArgument: when others register other configs of the pipeline again and again.
     """
-    with using(ledger) as used, logs.timed("build_complete_pipeline_record") as outcome:
+    with _using(ledger) as used, logs.timed("build_complete_pipeline_record") as outcome:
         pipeline_id, config_version = _registered(used, final_config)
         outcome["pipeline_id"] = pipeline_id
         windows = used.new_windows(pipeline_id, max_windows=1)
@@ -77,15 +80,13 @@ def upload_record_to_database(
         with another config than the one in force, and for a field that JSON cannot carry.
     :raises UnknownPipeline: when its pipeline is not registered.
     """
-    pipeline_id, start = key_of(record)
+    pipeline_id, start = _key_of(record)
     with (
-        using(ledger) as used,
+        _using(ledger) as used,
         logs.timed("upload_record_to_database", pipeline_id=pipeline_id, window=start) as outcome,
     ):
         due = used.new_windows(pipeline_id, max_windows=1)
         if due and _is_window(record, due[0]):
-            from .ledger import built_window  # noqa: PLC0415 - see claims.using
-
             fields = plain_json(fields_of(record), "record")
             built = built_window(due[0], _version_of(record), fields)
             if used.store_new_records(pipeline_id, [built]) > 0:
@@ -125,7 +126,7 @@ def download_oldest_pending_record(
     None when nothing is pending. Another run may be passed the same record meanwhile: only
     `store_new_and_pass_valid_record` claims.
     """
-    with using(ledger) as used:
+    with _using(ledger) as used:
         return used.oldest_pending_record(pipeline_id)
 
 
@@ -146,9 +147,9 @@ def validate_record_timing(
     :raises InvalidArgument: when it is no record of the config's pipeline; nothing is rebuilt.
     :raises InvalidConfig: naming all that is wrong with the config.
     """
-    pipeline_id, start = key_of(record)
+    pipeline_id, start = _key_of(record)
     with (
-        using(ledger) as used,
+        _using(ledger) as used,
         logs.timed("validate_record_timing", pipeline_id=pipeline_id, window=start) as outcome,
     ):
         configured, config_version = _registered(used, final_config)
@@ -161,8 +162,6 @@ def validate_record_timing(
         verdicts = used.record_verdicts(pipeline_id, start)
         checked = dict(record)
         if verdicts and verdicts[0]["status"] == "PENDING" and verdicts[0]["is_outdated"]:
-            from .ledger import built_window  # noqa: PLC0415 - see claims.using
-
             window = used.pipeline_records(pipeline_id, start)[0]
             fields = _built_fields(final_config, window)
             used.store_new_records(pipeline_id, [built_window(window, config_version, fields)])
@@ -176,6 +175,151 @@ def validate_record_timing(
         if verdict == "READY":
             return {"exit_dag": False, "record": checked}
         return {"exit_dag": True, "record": None}
+
+
+# ---------------------------------------------------------------- of a record that was passed
+def complete_record(
+    record: Mapping[str, Any],
+    detail: Mapping[str, Any] | None = None,
+    *,
+    ledger: RecordLedger | None = None,
+) -> None:
+    """Marks a passed record as done; repeating it with the same record changes nothing.
+
+    :raises ClaimLost: when the record was passed to another run meanwhile; nothing was changed.
+    """
+    pipeline_id, claim_token = _claim(record)
+    with _using(ledger) as used:
+        used.hold(record)
+        used.complete_record(pipeline_id, claim_token, detail, start_of(record))
+
+
+def fail_record(
+    record: Mapping[str, Any],
+    error: str | BaseException,
+    retry: bool = True,
+    *,
+    ledger: RecordLedger | None = None,
+) -> None:
+    """Marks a passed record as failed; it is pending again while it has attempts left.
+
+    `error` is kept with the record's history. With `retry=False` no further attempt is made.
+
+    :raises ClaimLost: when the record was passed to another run meanwhile; nothing was changed.
+    """
+    pipeline_id, claim_token = _claim(record)
+    is_exception = isinstance(error, BaseException)
+    text = f"{type(error).__name__}: {text_of(error)}" if is_exception else text_of(error)
+    with _using(ledger) as used:
+        used.hold(record)
+        used.fail_record(pipeline_id, claim_token, text, retry, start_of(record))
+
+
+def release_record(
+    record: Mapping[str, Any],
+    not_before: Time | None = None,
+    *,
+    ledger: RecordLedger | None = None,
+) -> None:
+    """Gives a passed record back untried; the attempt does not count.
+
+    With `not_before` it is passed to no run before then: see `RecordLedger.release_record`.
+
+    :raises ClaimLost: when the record was passed to another run meanwhile; nothing was changed.
+    """
+    pipeline_id, claim_token = _claim(record)
+    with _using(ledger) as used:
+        used.hold(record)
+        used.release_record(pipeline_id, claim_token, not_before, start_of(record))
+
+
+def extend_lease(record: Mapping[str, Any], *, ledger: RecordLedger | None = None) -> dt.datetime:
+    """Keeps a passed record claimed for another lease; returns when that will expire.
+
+    :raises ClaimLost: when the record was passed to another run meanwhile.
+    """
+    pipeline_id, claim_token = _claim(record)
+    with _using(ledger) as used:
+        used.hold(record)
+        return used.extend_lease(pipeline_id, claim_token, start_of(record))
+
+
+def observe_record(
+    record: Mapping[str, Any],
+    stage: str,
+    row_count: int,
+    detail: Mapping[str, Any] | None = None,
+    *,
+    ledger: RecordLedger | None = None,
+) -> int:
+    """Notes how many rows were counted of a passed record at a stage: evidence for completing it.
+
+    Stages are 'source', 'stage', 'target' or a name of your own. What was noted never changes: the
+    newest count of a stage decides. Returns its number. `RecordLedger.observe_record` takes a count
+    of a record that nobody holds, too.
+
+    :raises ClaimLost: when the record was passed to another run meanwhile; nothing was noted.
+    """
+    pipeline_id, claim_token = _claim(record)
+    _, start = _key_of(record)
+    with _using(ledger) as used:
+        return used.observe_record(pipeline_id, start, stage, row_count, detail, claim_token)
+
+
+def adopt_observations(
+    record: Mapping[str, Any], stage: str | None = None, *, ledger: RecordLedger | None = None
+) -> int:
+    """Takes over what earlier claims on the record counted, where it was not counted again.
+
+    Of all stages, or the given one; returns of how many. See `RecordLedger.adopt_observations`.
+
+    :raises ClaimLost: when the record was passed to another run meanwhile; nothing was adopted.
+    """
+    pipeline_id, claim_token = _claim(record)
+    with _using(ledger) as used:
+        return used.adopt_observations(pipeline_id, claim_token, stage, start_of(record))
+
+
+# ---------------------------------------------------------------- what these functions share
+@contextmanager
+def _using(ledger: RecordLedger | None) -> Iterator[RecordLedger]:
+    """Yields the given ledger, or one that lives as long as the call."""
+    if ledger is not None:
+        yield ledger
+        return
+    # Here and not above: a DAG file imports these functions each time that Airflow parses it, and
+    # the driver takes four times as long as all that a parse may cost.
+    from .client import RecordLedger  # noqa: PLC0415
+
+    with RecordLedger() as opened:
+        yield opened
+
+
+def _key_of(record: Mapping[str, Any]) -> tuple[str, dt.datetime]:
+    """Returns the pipeline and the window's start, which together name a record."""
+    _demand(record, ("pipeline_id", "window_start_time"), "a record of this ledger")
+    return str(record["pipeline_id"]), instant_of(record, "window_start_time")
+
+
+def _claim(record: Mapping[str, Any]) -> tuple[str, int]:
+    """Returns the pipeline and the claim token, which together name a claim."""
+    _demand(record, ("pipeline_id", "claim_token"), "a record that was passed")
+    return str(record["pipeline_id"]), record["claim_token"]
+
+
+def _demand(record: Mapping[str, Any], names: tuple[str, str], wanted: str) -> None:
+    """Raises InvalidArgument unless it is a record that has what these names stand for."""
+    if not isinstance(record, Mapping):
+        raise InvalidArgument(
+            f"record: {shown(record)} is no record; it must be {wanted}",
+            sqlstate="RL005",
+            hint="With exit_dag True there is no record: look at that first.",
+        )
+    missing = [name for name in names if record.get(name) in (None, "")]
+    if missing:
+        raise InvalidArgument(
+            f"record: {' and '.join(missing)} missing; it must be {wanted}", sqlstate="RL005"
+        )
 
 
 def _registered(ledger: RecordLedger, final_config: Mapping[str, Any]) -> tuple[str, int]:
@@ -204,8 +348,6 @@ def _registered(ledger: RecordLedger, final_config: Mapping[str, Any]) -> tuple[
 
 def _built_fields(final_config: Mapping[str, Any], window: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the fields of a window's record: default_record's, its templates rendered."""
-    from .ledger import record_templates  # noqa: PLC0415 - see claims.using
-
     config = config_to_send(final_config)
     templates = record_templates(config)
     if templates is None:
