@@ -96,7 +96,7 @@ __all__ = sorted([*_MODULE_OF, "__version__"])  # noqa: PLE0605 - derived from t
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        value: Any = import_module(".sql_files", __name__).package_release()
+        value: Any = import_module(".server.sql_files", __name__).package_release()
     elif name in _MODULE_OF:
         value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
     else:

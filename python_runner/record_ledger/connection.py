@@ -128,6 +128,14 @@ def resolve_conninfo(conninfo: str | None = None) -> str:
     return conninfo if conninfo is not None else os.environ.get(DSN_VARIABLE, "")
 
 
+def has_password(conninfo: str) -> bool:
+    """Tells whether a connection string holds a secret; one that cannot be read is told later."""
+    try:
+        return any(conninfo_to_dict(conninfo).get(name) for name in SECRET_OPTIONS)
+    except psycopg.ProgrammingError:
+        return False
+
+
 def connect_options(conninfo: str) -> dict[str, Any]:
     """Returns what every connection of the ledger is opened with, beside its connection string.
 

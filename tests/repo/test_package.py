@@ -69,7 +69,7 @@ def test_the_installed_wheel_finds_its_own_sql(wheel, tmp_path):
         archive.extractall(tmp_path)
     script = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
-        "from record_ledger.sql_files import sql_directory\n"
+        "from record_ledger.server.sql_files import sql_directory\n"
         "print(sql_directory())"
     )
     found = subprocess.run(

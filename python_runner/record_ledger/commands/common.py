@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from record_ledger.client import RecordLedger
-from record_ledger.connection import DSN_VARIABLE
-from record_ledger.deploy import deploy_if_missing
-from record_ledger.embedded import HOME_VARIABLE, default_folder, embedded_server
+from record_ledger.connection import DSN_VARIABLE, has_password
 from record_ledger.errors import LedgerError, UnknownPipeline
+from record_ledger.server.deploy import deploy_if_missing
+from record_ledger.server.embedded import HOME_VARIABLE, default_folder, embedded_server
 from record_ledger.values import claim_token_of, parsed_time
 
-from .environment import has_password
 from .exits import CommandError
 from .terminal import tell
 

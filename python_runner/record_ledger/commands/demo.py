@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from record_ledger.client import RecordLedger
-from record_ledger.deploy import deploy as deploy_to
-from record_ledger.embedded import embedded_server
+from record_ledger.server.deploy import deploy as deploy_to
+from record_ledger.server.embedded import embedded_server
 
 from .exits import PROCEED, CommandError
 from .look import print_progress

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 from record_ledger import logs
 from record_ledger.client import RecordLedger
 from record_ledger.config import is_template, pipeline_id_of
-from record_ledger.guard import Guard
-from record_ledger.relay import Output
+from record_ledger.exec.environment import RecordFiles, dsn_for_commands
+from record_ledger.exec.output import Output
+from record_ledger.exec.pool import Jobs, Turns
+from record_ledger.exec.reaper import Guard
+from record_ledger.exec.signals import Stop
+from record_ledger.exec.turn import CANCELLED, COMPLETED, LOST, NOTHING, RELEASED, Outcome, Work
+from record_ledger.exec.turn import FAILED as COMMAND_FAILED
 from record_ledger.streams import drop_stdout
 
 from .common import database
 from .config_file import read_config
-from .environment import RecordFiles, dsn_for_commands
 from .exits import FAILED, NOTHING_TO_DO, PROCEED, SIGNAL_CODE, CommandError
-from .jobs import Jobs, Turns
-from .stopping import Stop
-from .terminal import print_json, put
-from .turn import CANCELLED, COMPLETED, LOST, NOTHING, RELEASED, Outcome, Work
-from .turn import FAILED as COMMAND_FAILED
+from .terminal import print_json, put, told
 from .work import airflow_run_id
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def execute(args: Namespace) -> int:
             hides_ledger=args.no_dsn,
         )
         turns = Turns(run_id, jobs=args.jobs, drain=args.drain, known=known)
-        jobs = Jobs(work, turns, conninfo)
+        jobs = Jobs(work, turns, conninfo, told)
         all_ended = jobs.run(args.jobs)
     code = SIGNAL_CODE + (work.stop.signal or 0)
     if not all_ended:

@@ -52,7 +52,7 @@ class _Version(argparse.Action):
         super().__init__(*args, **{**options, "nargs": 0})
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from record_ledger.sql_files import package_release  # noqa: PLC0415 - see above
+        from record_ledger.server.sql_files import package_release  # noqa: PLC0415 - see above
 
         put(f"record-ledger {package_release()}")
         parser.exit()

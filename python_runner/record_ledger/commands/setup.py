@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from record_ledger.deploy import deploy as deploy_to
-from record_ledger.doctor import examine
-from record_ledger.sql_files import deploy_script, package_release
+from record_ledger.server.deploy import deploy as deploy_to
+from record_ledger.server.doctor import examine
+from record_ledger.server.sql_files import deploy_script, package_release
 
 from .common import database
 from .exits import FAILED, PROCEED

@@ -7,13 +7,13 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from record_ledger.errors import LedgerError
+from record_ledger.exec.signals import held_back
 from record_ledger.processing import error_text
 from record_ledger.streams import drop_stdout, stdout_was_closed
 
 from .common import claim_of, note, opened
 from .config_file import read_config
 from .exits import NOTHING_TO_DO, PROCEED, CommandError
-from .stopping import held_back
 from .terminal import print_json
 
 if TYPE_CHECKING:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import logs, queries
-from .connection import RetryPolicy, Session
-from .errors import PermissionDenied
+from record_ledger import logs, queries
+from record_ledger.connection import RetryPolicy, Session
+from record_ledger.errors import PermissionDenied
+
 from .sql_files import deploy_script, package_release
 
 if TYPE_CHECKING:

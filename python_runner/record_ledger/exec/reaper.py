@@ -26,7 +26,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from . import logs
+from record_ledger import logs
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from . import queries
-from .connection import RetryPolicy, Session
-from .errors import LedgerError
-from .prepared import PREPARE_VARIABLE, prepare_wanted
-from .redaction import redact
+from record_ledger import queries
+from record_ledger.connection import RetryPolicy, Session
+from record_ledger.errors import LedgerError
+from record_ledger.prepared import PREPARE_VARIABLE, prepare_wanted
+from record_ledger.redaction import redact
+from record_ledger.values import zone_offset
+from record_ledger.waiting import blocker_text
+
 from .sql_files import package_release, strangers_statement
-from .values import zone_offset
-from .waiting import blocker_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

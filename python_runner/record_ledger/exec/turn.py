@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from record_ledger import logs
-from record_ledger.child import Child
 from record_ledger.errors import ClaimLost, CountsDisagree, InvalidArgument, LedgerError
 from record_ledger.heartbeat import Heartbeat
 from record_ledger.redaction import redact
 from record_ledger.values import claim_of, start_of
 
 from .environment import check_arguments, child_environment
-from .exits import SIGNAL_CODE
-from .stopping import Stop, signal_name
+from .process import Child, exit_code_of
+from .signals import Stop, signal_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,11 +25,11 @@ if TYPE_CHECKING:
 
     from record_ledger.client import RecordLedger
     from record_ledger.errors import ClaimCancelled
-    from record_ledger.guard import Guard
-    from record_ledger.relay import Output
     from record_ledger.values import Record
 
     from .environment import RecordFiles
+    from .output import Output
+    from .reaper import Guard
 
 COMPLETED, FAILED, CANCELLED, LOST, RELEASED, NOTHING = (
     "completed",
@@ -220,7 +219,7 @@ def _watch(
         child.kill()  # it has ended, unless something went very wrong
         work.stop.ended(child)
     seconds = round(time.monotonic() - started, 3)
-    exit_code = code if code >= 0 else SIGNAL_CODE - code
+    exit_code = exit_code_of(code)
     logs.command_ended(record, exit_code, seconds)
     if lost is not None:
         is_last = child.output_error is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -10,14 +11,13 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from .guard import reap
-from .launch import launch
-from .relay import Output, Relay
+from .output import Output, Relay
+from .reaper import reap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from .guard import Guard
+    from .reaper import Guard
 
 # How much of standard error is kept for the record's history.
 TAIL_BYTES = 4000
@@ -27,6 +27,27 @@ _POLL_SECONDS = 0.02
 # The guard kills what we did not, so many seconds after we should have.
 _GRACE_OF_GUARD = 5.0
 _REST_OF_CHARACTER = re.compile(rb"\A[\x80-\xBF]{1,3}")
+
+# Becomes the command once it is told to, in a process of its own: Python code between fork and exec
+# would be unsafe beside threads. When we are gone before that, it ends. Its last pipe closes as it
+# becomes the command, or carries the number of the error that kept it from that.
+_LAUNCHER = """
+import os, signal, sys
+go, failed, dies_with_us = map(int, sys.argv[1:4])
+os.set_inheritable(failed, False)
+if dies_with_us and sys.platform == "linux":
+    import ctypes
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+if os.read(go, 1):
+    os.close(go)
+    # Python ignores them, and what is ignored stays so.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    try:
+        os.execvp(sys.argv[4], sys.argv[4:])
+    except OSError as error:
+        os.write(failed, str(error.errno).encode())
+"""
 
 
 class Child:
@@ -65,7 +86,7 @@ class Child:
         self._killed = threading.Event()
         self._exited = False  # the command itself
         self._ended = False  # its whole group
-        self._process = launch(
+        self._process = _launch(
             arguments,
             environment,
             guard=guard,
@@ -166,3 +187,70 @@ class Child:
         except PermissionError:
             return True  # it became another user's, as with sudo
         return True
+
+
+def _launch(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    guard: Guard,
+    held_for: Callable[[], float],
+    stdin: int | None,
+    stdout: int | None,
+    stderr: int | None,
+) -> subprocess.Popen[bytes]:
+    """Returns the running command, in a session and process group of its own; the guard knows it.
+
+    `held_for` gives the seconds that are left of its lease.
+
+    :raises OSError: when it cannot be started; nothing runs then.
+    :raises ValueError: when an argument or a variable can be no part of a command.
+    """
+    if os.name != "posix":
+        return subprocess.Popen(
+            arguments, env=environment, stdin=stdin, stdout=stdout, stderr=stderr, bufsize=0
+        )
+    if not arguments[0]:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    go, tell = os.pipe()
+    told, failed = os.pipe()
+    try:
+        program = [sys.executable, "-I", "-S", "-c", _LAUNCHER]
+        process = subprocess.Popen(
+            [*program, str(go), str(failed), str(int(not guard.is_there)), *arguments],
+            env=environment,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            bufsize=0,
+            pass_fds=(go, failed),
+            start_new_session=True,
+        )
+    except OSError as error:
+        # Not the command's doing: there is no room for a process, say.
+        os.close(tell)
+        os.close(told)
+        what = f"{error.strerror}, when {sys.executable} was started for it"
+        raise OSError(error.errno, what) from error
+    except BaseException:
+        os.close(tell)
+        os.close(told)
+        raise
+    finally:
+        os.close(go)
+        os.close(failed)
+    guard.watch(process.pid, held_for())
+    with os.fdopen(tell, "wb", buffering=0) as pipe:
+        pipe.write(b"!")
+    with os.fdopen(told, "rb", buffering=0) as pipe:
+        number = pipe.read()
+    if number:
+        process.communicate()
+        guard.forget(process.pid)
+        raise OSError(int(number), os.strerror(int(number)))
+    return process
+
+
+def exit_code_of(code: int) -> int:
+    """Returns what `Child.wait` returned as shells count it: 128 and the number of the signal."""
+    return code if code >= 0 else 128 - code

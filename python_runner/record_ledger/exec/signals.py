@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType, TracebackType
 
-    from record_ledger.child import Child
     from record_ledger.client import RecordLedger
+
+    from .process import Child
 
 # So many seconds after its interruption a call has ended, or hangs in a connection that is dead.
 _PATIENCE = 1.0

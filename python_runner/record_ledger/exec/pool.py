@@ -13,8 +13,7 @@ from record_ledger.client import RecordLedger
 from record_ledger.clocks import elapsed
 from record_ledger.drain import STORE_EVERY
 
-from .stopping import Wakeups, signal_name
-from .terminal import told
+from .signals import Wakeups, signal_name
 from .turn import (
     CANCELLED,
     COMPLETED,
@@ -160,10 +159,13 @@ class Jobs:
     """Takes the turns in threads, while the main thread waits for signals.
 
     `counts` has how many turns ended in which way, `outcome` the last turn that had a record,
-    `nothing` the last that had none, `error` what kept a record from being passed.
+    `nothing` the last that had none, `error` what kept a record from being passed. `told` makes a
+    sentence the line that standard error gets.
     """
 
-    def __init__(self, work: Work, turns: Turns, conninfo: str | None) -> None:
+    def __init__(
+        self, work: Work, turns: Turns, conninfo: str | None, told: Callable[[str], str]
+    ) -> None:
         self.counts: Counter[str] = Counter()
         self.outcome: Outcome | None = None
         self.nothing: Outcome | None = None
@@ -171,6 +173,7 @@ class Jobs:
         self._work = work
         self._turns = turns
         self._conninfo = conninfo
+        self._told = told
         self._lock = threading.Lock()
         self._running = 0
         self._wakeups = Wakeups()
@@ -237,7 +240,7 @@ class Jobs:
 
     def _say(self, text: str) -> None:
         with suppress(OSError):  # nobody reads it; the exit code says it too
-            self._work.stderr.write_line(told(text))
+            self._work.stderr.write_line(self._told(text))
 
 
 def _sentence(outcome: Outcome, record: Record) -> str:

@@ -6,7 +6,7 @@ import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parent.parent
 _MIGRATION_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\Z")
 
 # Later files use what earlier ones define: views call rules, routines read views at run time only.

@@ -17,9 +17,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from record_ledger import logs
 from record_ledger.connection import DSN_VARIABLE, SECRET_OPTIONS
-from record_ledger.embedded import HOME_VARIABLE
 from record_ledger.errors import InvalidArgument, LedgerError
 from record_ledger.redaction import unreadable_conninfo
+from record_ledger.server.embedded import HOME_VARIABLE
 from record_ledger.values import fields_of, json_from_record
 
 if TYPE_CHECKING:
@@ -91,14 +91,6 @@ class RecordFiles:
         finally:
             with suppress(OSError):
                 path.unlink()
-
-
-def has_password(conninfo: str) -> bool:
-    """Tells whether a connection string holds a secret; one that cannot be read is told later."""
-    try:
-        return any(conninfo_to_dict(conninfo).get(name) for name in SECRET_OPTIONS)
-    except psycopg.ProgrammingError:
-        return False
 
 
 def dsn_for_commands(conninfo: str | None) -> str | None:
