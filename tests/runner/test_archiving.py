@@ -8,7 +8,7 @@ import pendulum
 import pytest
 
 from record_ledger import InvalidArgument, UnknownPipeline
-from record_ledger.commands import keep
+from record_ledger.cli.commands import keep
 from tests.sql.archiving import change
 
 NOON = "2026-11-22T20:00:00Z"  # in Los Angeles

@@ -35,9 +35,10 @@ from record_ledger.server.embedded import embedded_server
 from record_ledger import LedgerError
 user, what, where = pwd.getpwnam(sys.argv[1]), sys.argv[2], sys.argv[3]
 if what == "record-ledger":
-    import importlib, pkgutil, jinja2.sandbox, record_ledger.commands
+    import importlib, pkgutil, jinja2.sandbox, record_ledger.cli.commands
     from record_ledger.cli import main
-    for module in pkgutil.iter_modules(record_ledger.commands.__path__, "record_ledger.commands."):
+    commands = record_ledger.cli.commands
+    for module in pkgutil.iter_modules(commands.__path__, f"{commands.__name__}."):
         importlib.import_module(module.name)
 os.setgroups([]); os.setgid(user.pw_gid); os.setuid(user.pw_uid)
 os.environ["HOME"] = "/nonexistent"

@@ -6,15 +6,14 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+from record_ledger.cli.common import claim_of, note, opened
+from record_ledger.cli.config_file import read_config
+from record_ledger.cli.exits import NOTHING_TO_DO, PROCEED, CommandError
+from record_ledger.cli.streams import drop_stdout, stdout_was_closed
+from record_ledger.cli.terminal import print_json
 from record_ledger.errors import LedgerError
 from record_ledger.exec.signals import held_back
 from record_ledger.processing import error_text
-from record_ledger.streams import drop_stdout, stdout_was_closed
-
-from .common import claim_of, note, opened
-from .config_file import read_config
-from .exits import NOTHING_TO_DO, PROCEED, CommandError
-from .terminal import print_json
 
 if TYPE_CHECKING:
     from argparse import Namespace

@@ -1,21 +1,20 @@
-"""The grammar of what a pipeline's data can be trusted for; `options` has all other commands."""
+"""The grammar of `commands.trust`."""
 
 from __future__ import annotations
 
 import argparse
 import datetime as dt
-from collections.abc import Callable
 from typing import Any
 
+from .shared import add_json, add_pipeline, command, count
 
-def add_trust(
-    commands: Any, command: Callable[..., argparse.ArgumentParser], count: Callable[[str], int]
-) -> None:
-    """Adds the commands; `command` makes one as `options` does, `count` reads a number."""
+
+def add(commands: Any) -> None:
+    """Adds the commands."""
     at_risk = command(
         commands, "at-risk", "trust.at_risk", "show which windows' source data will soon be gone"
     )
-    _add_pipeline(at_risk, is_required=False)
+    add_pipeline(at_risk, is_required=False)
     at_risk.add_argument(
         "--all", action="store_true", help="all windows that are not done, by the time left"
     )
@@ -26,7 +25,7 @@ def add_trust(
         metavar="N",
         help="windows to show (default: 20; 0: all)",
     )
-    _add_json(at_risk)
+    add_json(at_risk)
     for name, is_required, help_text in (
         ("recount-due", True, "show which windows' source should be counted again"),
         ("changed", False, "show the completed records whose source has changed since"),
@@ -34,15 +33,15 @@ def add_trust(
         ("lateness", False, "show how late data came, as recounts have measured it"),
     ):
         plain = command(commands, name, f"trust.{name.replace('-', '_')}", help_text)
-        _add_pipeline(plain, is_required=is_required)
-        _add_json(plain)
+        add_pipeline(plain, is_required=is_required)
+        add_json(plain)
     suggest = command(
         commands,
         "suggest-x-time-back",
         "trust.suggest_x_time_back",
         "show the shortest measured x_time_back that misses few enough rows",
     )
-    _add_pipeline(suggest)
+    add_pipeline(suggest)
     suggest.add_argument(
         "--max-missed",
         type=_share,
@@ -50,11 +49,11 @@ def add_trust(
         metavar="SHARE",
         help="the share of rows that may come later, like 0.001 (default: 0)",
     )
-    _add_json(suggest)
+    add_json(suggest)
     coverage = command(
         commands, "coverage", "trust.coverage", "show how windows cover each local day"
     )
-    _add_pipeline(coverage)
+    add_pipeline(coverage)
     for option, which in (("--from", "first"), ("--to", "last")):
         coverage.add_argument(
             option,
@@ -63,28 +62,15 @@ def add_trust(
             metavar="DATE",
             help=f"the {which} day (default: the {which} one with a window)",
         )
-    _add_json(coverage)
+    add_json(coverage)
     is_day_sealed = command(
         commands,
         "is-day-sealed",
         "trust.is_day_sealed",
         "exit with 0 when a local day is covered by windows that are done, 99 when it is not",
     )
-    _add_pipeline(is_day_sealed)
+    add_pipeline(is_day_sealed)
     is_day_sealed.add_argument("date", type=_date, metavar="DATE", help="like 2026-11-22")
-
-
-def _add_pipeline(command: argparse.ArgumentParser, *, is_required: bool = True) -> None:
-    if is_required:
-        command.add_argument("pipeline", metavar="PIPELINE")
-    else:
-        command.add_argument("pipeline", nargs="?", metavar="PIPELINE", help="only this one")
-
-
-def _add_json(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--json", action="store_true", help="print one JSON object (durations in seconds)"
-    )
 
 
 def _date(text: str) -> dt.date:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from record_ledger.cli.common import database, note
+from record_ledger.cli.config_file import read_config
+from record_ledger.cli.exits import NOTHING_TO_DO, PROCEED, CommandError
+from record_ledger.cli.progress import SECONDS_BETWEEN_LINES
+from record_ledger.cli.terminal import print_json
 from record_ledger.client import RecordLedger
 from record_ledger.config import pipeline_id_of
 from record_ledger.moving.definition import PipelineDefinition
 
-from .common import database, note
-from .config_file import read_config
-from .exits import NOTHING_TO_DO, PROCEED, CommandError
-from .progress import SECONDS_BETWEEN_LINES
-from .terminal import print_json
 from .work import airflow_run_id
 
 if TYPE_CHECKING:

@@ -1,11 +1,14 @@
-"""The options of `record-ledger exec`. Imports nothing that is slow."""
+"""The grammar of `commands.exec`."""
 
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
-USAGE = "record-ledger exec --config FILE [OPTION ...] -- COMMAND [ARG ...]"
-EPILOG = """\
+from .shared import add_pass, command
+
+_USAGE = "record-ledger exec --config FILE [OPTION ...] -- COMMAND [ARG ...]"
+_EPILOG = """\
 {{ window_start_time }} in an argument, and every other field and column of the record, is rendered.
 The command finds the record in RECORD_LEDGER_RECORD and the like, and whole in the file that
 RECORD_LEDGER_RECORD_FILE names; the ledger in RECORD_LEDGER_DSN, without a password of --dsn. The
@@ -27,32 +30,42 @@ are passed on to the command
 _LONGEST_GRACE = 86400.0
 
 
-def add_to(command: argparse.ArgumentParser) -> None:
-    """Adds what exec has besides the options of `run`."""
-    command.add_argument(
+def add(commands: Any) -> None:
+    """Adds `exec`, which has the options of `run` and others."""
+    execute = command(
+        commands,
+        "exec",
+        "exec.execute",
+        "pass a record, run a command on it, and complete or fail the record by how it ends",
+        usage=_USAGE,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_pass(execute)
+    execute.add_argument(
         "--drain", action="store_true", help="go on with the next record until none is valid"
     )
-    command.add_argument(
+    execute.add_argument(
         "--jobs",
         type=_positive,
         default=1,
         metavar="N",
         help="run up to N commands at the same time (default: 1)",
     )
-    command.add_argument(
+    execute.add_argument(
         "--grace",
         type=_seconds,
         default=10.0,
         metavar="SECONDS",
         help="how long a command that is stopped may take before it is killed (default: 10)",
     )
-    command.add_argument(
+    execute.add_argument(
         "--no-dsn",
         action="store_true",
         help="keep the ledger from the command: neither RECORD_LEDGER_DSN nor a PG* variable of "
         "ours is in its environment",
     )
-    command.add_argument(
+    execute.add_argument(
         "arguments",
         nargs="+",
         metavar="COMMAND",

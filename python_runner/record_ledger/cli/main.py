@@ -11,13 +11,14 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TextIO
 
-from .commands.exits import FAILED, SIGNAL_CODE, CommandError
-from .commands.options import parser
-from .commands.terminal import tell
-from .errors import LedgerError
-from .redaction import redact
+from record_ledger.errors import LedgerError
+from record_ledger.redaction import redact
+from record_ledger.visible import visible_lines
+
+from .exits import FAILED, SIGNAL_CODE, CommandError
+from .grammar import parser
 from .streams import leave_stderr, leave_stdout, prepare_streams
-from .visible import visible_lines
+from .terminal import tell
 
 if TYPE_CHECKING:
     import argparse

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .common import opened, unknown_pipeline
-from .exits import NOTHING_TO_DO, PROCEED
-from .tables import duration, local, print_table, share
-from .terminal import DIM, print_json, put
+from record_ledger.cli.common import opened, unknown_pipeline
+from record_ledger.cli.exits import NOTHING_TO_DO, PROCEED
+from record_ledger.cli.tables import duration, local, print_table, share
+from record_ledger.cli.terminal import DIM, print_json, put
 
 if TYPE_CHECKING:
     from argparse import Namespace

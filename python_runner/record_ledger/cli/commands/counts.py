@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from record_ledger.cli.common import claim_in, claim_of, opened, passed_record
+from record_ledger.cli.exits import PROCEED, CommandError
+from record_ledger.cli.terminal import print_json
 from record_ledger.exec.environment import RECORD_FILE_VARIABLE, RECORD_VARIABLE
 
-from .common import claim_in, claim_of, opened, passed_record
-from .exits import PROCEED, CommandError
-from .terminal import print_json
 from .work import detail_of
 
 if TYPE_CHECKING:

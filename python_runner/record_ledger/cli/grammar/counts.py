@@ -1,17 +1,17 @@
-"""The grammar of what is counted of records; `options` has most other commands."""
+"""The grammar of `commands.counts`."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
 from typing import Any
+
+from .shared import command
 
 _RECORD = "what `run` printed; - for stdin (default: the record of the `exec` around it)"
 _TIME = "ISO 8601; without an offset as tables show it"
 
 
-def add_counts(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Adds the commands; `command` makes one as `options` does."""
+def add(commands: Any) -> None:
+    """Adds the commands."""
     observe = command(
         commands, "observe", "counts.observe", "note how many rows a record has at a stage"
     )

@@ -12,8 +12,9 @@ import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from record_ledger.redaction import redact
-from record_ledger.streams import stdout_is_utf_8
 from record_ledger.visible import visible, visible_json, visible_lines
+
+from .streams import stdout_is_utf_8
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

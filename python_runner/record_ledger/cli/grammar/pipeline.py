@@ -1,14 +1,13 @@
-"""The options of `record-ledger pipeline`. Imports nothing that is slow."""
+"""The grammar of `commands.pipeline`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from .shared import add_pass, command
 
 
-def add_pipeline(commands: Any, add_command: Callable[..., Any], add_pass: Any) -> None:
+def add(commands: Any) -> None:
     """Adds `pipeline run`."""
     group = commands.add_parser(
         "pipeline",
@@ -17,7 +16,7 @@ def add_pipeline(commands: Any, add_command: Callable[..., Any], add_pass: Any) 
         allow_abbrev=False,
     )
     verbs = group.add_subparsers(metavar="COMMAND", required=True, title="commands")
-    run = add_command(
+    run = command(
         verbs,
         "run",
         "pipeline.run",

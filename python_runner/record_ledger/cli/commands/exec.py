@@ -9,6 +9,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from record_ledger import logs
+from record_ledger.cli.common import database
+from record_ledger.cli.config_file import read_config
+from record_ledger.cli.exits import FAILED, NOTHING_TO_DO, PROCEED, SIGNAL_CODE, CommandError
+from record_ledger.cli.streams import drop_stdout
+from record_ledger.cli.terminal import print_json, put, told
 from record_ledger.client import RecordLedger
 from record_ledger.config import is_template, pipeline_id_of
 from record_ledger.exec.environment import RecordFiles, dsn_for_commands
@@ -18,12 +23,7 @@ from record_ledger.exec.reaper import Guard
 from record_ledger.exec.signals import Stop
 from record_ledger.exec.turn import CANCELLED, COMPLETED, LOST, NOTHING, RELEASED, Outcome, Work
 from record_ledger.exec.turn import FAILED as COMMAND_FAILED
-from record_ledger.streams import drop_stdout
 
-from .common import database
-from .config_file import read_config
-from .exits import FAILED, NOTHING_TO_DO, PROCEED, SIGNAL_CODE, CommandError
-from .terminal import print_json, put, told
 from .work import airflow_run_id
 
 if TYPE_CHECKING:

@@ -1,16 +1,17 @@
-"""The grammar of what a person does to a pipeline by hand; `options` has all other commands."""
+"""The grammar of `commands.operate`."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from typing import Any
+
+from .shared import add_pipeline, command
 
 _TIMES = "ISO 8601; without an offset the pipeline's local time, a date its first instant"
 
 
-def add_operations(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Adds the commands; `command` makes one as `options` does."""
+def add(commands: Any) -> None:
+    """Adds the commands."""
     for name, help_text, aliases in (
         ("waive", "mark pending and failed records as needing no run", ()),
         ("reopen", "make finished and failed records pending once more", ()),
@@ -26,7 +27,7 @@ def add_operations(commands: Any, command: Callable[..., argparse.ArgumentParser
         ),
     ):
         on_range = command(commands, name, f"operate.{name}", help_text, aliases=aliases)
-        _add_pipeline(on_range)
+        add_pipeline(on_range)
         _add_from(on_range, "records whose window starts before this stay as they are")
         on_range.add_argument(
             "--to", dest="to_time", required=True, metavar="TIME",
@@ -36,7 +37,7 @@ def add_operations(commands: Any, command: Callable[..., argparse.ArgumentParser
     backfill = command(
         commands, "backfill", "operate.backfill", "add records before a pipeline's first one"
     )
-    _add_pipeline(backfill)
+    add_pipeline(backfill)
     _add_from(backfill, "the first record added starts at the beginning of this day")
     _add_how(backfill, reason_is_required=False)
     for name, help_text in (
@@ -45,12 +46,12 @@ def add_operations(commands: Any, command: Callable[..., argparse.ArgumentParser
         ("retire", "pause a pipeline for good and keep its history"),
     ):
         on_pipeline = command(commands, name, f"operate.{name}", help_text)
-        _add_pipeline(on_pipeline)
+        add_pipeline(on_pipeline)
         _add_how(on_pipeline, reason_is_required=name != "resume")
     owner = command(
         commands, "set-owner", "operate.set_owner", "give a pipeline to a role, or to all runners"
     )
-    _add_pipeline(owner)
+    add_pipeline(owner)
     to_whom = owner.add_mutually_exclusive_group(required=True)
     to_whom.add_argument(
         "role", metavar="ROLE", nargs="?", help="only its members act in the pipeline from then on"
@@ -59,10 +60,6 @@ def add_operations(commands: Any, command: Callable[..., argparse.ArgumentParser
         "--none", dest="has_no_owner", action="store_true", help="every runner may act in it again"
     )
     _add_json(owner)
-
-
-def _add_pipeline(command: argparse.ArgumentParser) -> None:
-    command.add_argument("pipeline", metavar="PIPELINE")
 
 
 def _add_from(command: argparse.ArgumentParser, what: str) -> None:

@@ -1,4 +1,4 @@
-"""demo: two pipelines on an embedded server of their own, from nothing to caught up."""
+"""deploy, doctor, demo: bringing the ledger to a database, checking it, and trying it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,63 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from record_ledger.cli.common import database
+from record_ledger.cli.exits import FAILED, PROCEED, CommandError
+from record_ledger.cli.tables import local, print_table
+from record_ledger.cli.terminal import DIM, print_json, put, put_script
 from record_ledger.client import RecordLedger
 from record_ledger.server.deploy import deploy as deploy_to
+from record_ledger.server.doctor import examine
 from record_ledger.server.embedded import embedded_server
+from record_ledger.server.sql_files import deploy_script, package_release
 
-from .exits import PROCEED, CommandError
 from .look import print_progress
-from .tables import local
-from .terminal import DIM, put
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
     from record_ledger.values import Record
 
+
+def deploy(args: Namespace) -> int:
+    """Creates or upgrades the ledger in one transaction; deploying again changes nothing."""
+    if args.print_sql:
+        put_script(deploy_script(package_release(), owner=args.owner))
+        return PROCEED
+    with database(args, deploys=False) as conninfo:
+        result = deploy_to(conninfo, owner=args.owner)
+    print_json(
+        {
+            "outcome": result.outcome,
+            "release": result.release,
+            "previous_release": result.previous_release,
+            "applied_migrations": result.applied_migrations,
+            "notices": result.notices,
+        }
+    )
+    return PROCEED
+
+
+def doctor(args: Namespace) -> int:
+    """Checks connection, server, release, roles, rights, clock and time zones; 1 on an error."""
+    with database(args, deploys=False) as conninfo:
+        checks = examine(conninfo)
+    if args.json:
+        print_json({"checks": [vars(check) for check in checks]})
+    else:
+        print_table(
+            ["CHECK", "STATE", "FINDING"],
+            [[check.name, check.state, check.finding] for check in checks],
+        )
+        advice = [check for check in checks if check.advice]
+        if advice:
+            put()
+        for check in advice:
+            put(f"{check.name}: {check.advice}")
+    return FAILED if any(check.state == "error" for check in checks) else PROCEED
+
+
+# ---------------------------------------------------------------- demo
 HANDOFF_EXAMPLE: dict[str, Any] = {
     "timezone": "America/Los_Angeles",
     "x_time_back": "1d",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from .common import opened, time_of
-from .exits import PROCEED
-from .progress import Progress
-from .terminal import print_json, put
+from record_ledger.cli.common import opened, time_of
+from record_ledger.cli.exits import PROCEED
+from record_ledger.cli.progress import Progress
+from record_ledger.cli.terminal import print_json, put
 
 if TYPE_CHECKING:
     import datetime as dt
