@@ -19,7 +19,7 @@ from record_ledger.connection import connect_async, resolve_conninfo
 from record_ledger.server_errors import from_psycopg, is_retryable
 from record_ledger.visible import visible
 
-from .hook import conninfo_of
+from .hooks import conninfo_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -12,19 +12,18 @@ from airflow.providers.common.compat.sdk import (
     BaseOperator,
 )
 
+from record_ledger.airflow.context import passed_record, time_text, window_of
+from record_ledger.airflow.errors import lost, told_to_airflow
+from record_ledger.airflow.hooks import DEFAULT_CONN_ID, RecordLedgerHook
+from record_ledger.airflow.outcome import work_on
 from record_ledger.config import text_of
 from record_ledger.errors import ClaimLost, CountsDisagree
 from record_ledger.values import claim_of, start_of
 from record_ledger.visible import visible_lines
 
-from .failures import lost, told_to_airflow
-from .hook import DEFAULT_CONN_ID, RecordLedgerHook
-from .work import work_on
-
 if TYPE_CHECKING:
     from record_ledger import RecordLedger
-
-    from .work import Work
+    from record_ledger.airflow.outcome import Work
 
 
 class CompleteRecordOperator(BaseOperator):
@@ -135,8 +134,8 @@ class CompleteRecordOperator(BaseOperator):
             if isinstance(outlet, Asset):
                 context["outlet_events"][outlet].extra.update(
                     pipeline_id=record["pipeline_id"],
-                    window_start_time=_text(start),
-                    window_end_time=_text(end),
+                    window_start_time=time_text(start),
+                    window_end_time=time_text(end),
                 )
 
 
@@ -186,31 +185,6 @@ def _end_without_record(work: Work) -> NoReturn:
     raise AirflowSkipException("no record was passed")
 
 
-def passed_record(record: Any) -> Mapping[str, Any]:
-    """Returns a record that was passed, whatever a task was given as one.
-
-    :raises AirflowFailException: when it holds no claim.
-    """
-    if isinstance(record, Mapping) and {"pipeline_id", "claim_token"} <= record.keys():
-        return record
-    raise AirflowFailException(
-        "record must be the dict that the passing task returned, with pipeline_id and "
-        f"claim_token, not {type(record).__name__}; a template gives a dict only with "
-        "render_template_as_native_obj=True"
-    )
-
-
-def window_of(record: Mapping[str, Any]) -> str:
-    """Returns how messages call a record."""
-    start = record.get("window_start_time")
-    window = f"window {_text(start)} of " if start else ""
-    return f"{window}{record['pipeline_id']}"
-
-
 def as_detail(detail: Any) -> Mapping[str, Any] | None:
     """Returns what a task returned as the detail of a completion, which is a dict."""
     return detail if detail is None or isinstance(detail, Mapping) else {"result": detail}
-
-
-def _text(time: Any) -> str | None:
-    return str(time.isoformat() if hasattr(time, "isoformat") else time) if time else None

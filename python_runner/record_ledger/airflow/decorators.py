@@ -1,4 +1,4 @@
-"""Keeps the claim on a record while a work task works on it."""
+"""For the inside of work tasks: keeping the claim on a record meanwhile, and counting its rows."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ from record_ledger.errors import ClaimCancelled, ClaimLost, LedgerError, LedgerU
 from record_ledger.values import claim_of, start_of
 from record_ledger.visible import visible_lines
 
-from .context import ERROR_KEY, is_ended_later
-from .ending import passed_record, window_of
-from .failures import lost, told_to_airflow
-from .hook import DEFAULT_CONN_ID, RecordLedgerHook
+from .context import ERROR_KEY, is_ended_later, passed_record, window_of
+from .errors import lost, told_to_airflow
+from .hooks import DEFAULT_CONN_ID, RecordLedgerHook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -159,6 +158,30 @@ def keeps_claim(
         return keep  # type: ignore[return-value]
 
     return decorate if function is None else decorate(function)
+
+
+def observe_record(
+    record: Mapping[str, Any],
+    stage: str,
+    row_count: int,
+    detail: Mapping[str, Any] | None = None,
+    *,
+    conn_id: str | EllipsisType | None = ...,
+) -> int:
+    """Notes how many rows this task counted of its record at a stage: evidence for completing it.
+
+    To be called inside of a work task. Returns the number of the observation; see
+    `record_ledger.observe_record`. Without a `conn_id`, that of the default_args of the group or
+    the DAG is used, else record_ledger_default.
+
+    :raises AirflowFailException: when the claim is lost, or the count is none.
+    """
+    from record_ledger import observe_record as observe  # noqa: PLC0415 - keeps parsing short
+
+    passed = passed_record(record)
+    conn_id = conn_id_of(conn_id, get_current_context())
+    with told_to_airflow(conn_id), RecordLedgerHook(conn_id).get_conn() as ledger:
+        return observe(passed, stage, row_count, detail, ledger=ledger)
 
 
 def _extend_once_more(ledger: RecordLedger, record: dict[str, Any]) -> None:

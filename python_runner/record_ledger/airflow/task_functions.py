@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import get_unique_task_id
 
-from .ending import CompleteRecordOperator, FailRecordOperator
-from .passing import PassValidRecordsOperator, StoreNewAndPassValidRecordOperator
+from .operators.ending import CompleteRecordOperator, FailRecordOperator
+from .operators.passing import PassValidRecordsOperator, StoreNewAndPassValidRecordOperator
 from .sensors import ValidRecordSensor
 
 if TYPE_CHECKING:

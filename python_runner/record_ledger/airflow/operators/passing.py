@@ -13,13 +13,13 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from record_ledger.airflow.context import task_run_id
+from record_ledger.airflow.errors import told_to_airflow, way_back
+from record_ledger.airflow.hooks import DEFAULT_CONN_ID, RecordLedgerHook
+from record_ledger.config import pipeline_id_of
 from record_ledger.errors import ClaimLost
 from record_ledger.values import claim_of, start_of
 from record_ledger.visible import visible
-
-from .context import task_run_id
-from .failures import told_to_airflow, way_back
-from .hook import DEFAULT_CONN_ID, RecordLedgerHook
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -172,8 +172,6 @@ def as_mappable(limit: int, task: Any) -> int:
 
 def skip_message(result: PassResult | BatchResult, config: Mapping[str, Any]) -> str:
     """Returns why a task is skipped, and the way on where only somebody's decision helps."""
-    from record_ledger.config import pipeline_id_of  # noqa: PLC0415 - it has the driver loaded
-
     message = f"{result.verdict}: {visible(result.reason or '')}"
     if result.verdict not in _UNTIL_REOPENED:
         return message

@@ -10,7 +10,7 @@ try:
 except ImportError:  # Airflow 2 without the provider of standard operators
     from airflow.operators.bash import BashOperator
 
-from .hook import DEFAULT_CONN_ID, RecordLedgerHook
+from record_ledger.airflow.hooks import DEFAULT_CONN_ID, RecordLedgerHook
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
