@@ -9,8 +9,8 @@ from functools import partial
 import pytest
 
 from record_ledger.moving import MoveFailed
-from record_ledger.moving.stages.local import LocalStage
-from record_ledger.moving.stages.s3 import CHUNK
+from record_ledger.moving.connectors.local import LocalStage
+from record_ledger.moving.connectors.s3 import CHUNK
 from tests.moving.support import files_in
 
 

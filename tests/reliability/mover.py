@@ -17,8 +17,8 @@ import psycopg
 
 from record_ledger import ClaimLost
 from record_ledger.moving import Move, StagedDataDamaged, document_line
-from record_ledger.moving.stages.local import LocalStage
-from record_ledger.moving.targets.postgres import PostgresTarget
+from record_ledger.moving.connectors.local import LocalStage
+from record_ledger.moving.connectors.postgres.target import PostgresTarget
 from tests.reliability.worker import Spec, Step, Worker
 
 TABLE = "sold"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .definition import PipelineDefinition as PipelineDefinition
-    from .documents import document_line as document_line
+    from .protocols import document_line as document_line
     from .errors import (
         MoveFailed as MoveFailed,
         StagedDataDamaged as StagedDataDamaged,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 # Each public name and the module that has it. The imports above are the same for type checkers.
 _MODULE_OF = {
     "PipelineDefinition": "definition",
-    "document_line": "documents",
+    "document_line": "protocols",
     "MoveFailed": "errors",
     "StagedDataDamaged": "errors",
     "PartSettings": "extraction",

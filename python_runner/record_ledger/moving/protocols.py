@@ -14,11 +14,12 @@ MoveFailed when no window could be moved, and leave nothing behind.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from record_ledger.client import RecordLedger
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
     from .manifest import Manifest
     from .settings import Settings
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_encode_ascii = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 SOURCES, STAGES, TARGETS = "record_ledger.sources", "record_ledger.stages", "record_ledger.targets"
 
@@ -155,3 +159,17 @@ class Factory(Protocol):
     def __call__(self, settings: Settings, ledger: RecordLedger) -> Any:
         """Returns a source, stage or target made from its table in a pipeline definition."""
         ...
+
+
+def document_line(document: Mapping[str, Any]) -> bytes:
+    r"""Returns a document as the line of JSON that is staged, without a line feed.
+
+    Half of a surrogate pair, which UTF-8 cannot carry, stays the `\ud83d` that it was.
+
+    :raises ValueError: when it holds NaN or an infinity.
+    :raises TypeError: when it holds what JSON does not know.
+    """
+    try:
+        return _encode(document).encode("utf-8")
+    except UnicodeEncodeError:
+        return _encode_ascii(document).encode("ascii")

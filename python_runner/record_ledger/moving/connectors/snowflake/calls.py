@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from record_ledger.moving.errors import MoveFailed
 
-from . import snowflake_statements as statements
+from . import statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
