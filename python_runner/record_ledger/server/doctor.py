@@ -431,7 +431,7 @@ def _conninfo_keys(connection: psycopg.Connection[Any]) -> set[str]:
 
 
 def _row(connection: psycopg.Connection[Any], statement: str) -> tuple[Any, ...]:
-    # Binary, as in `reader`: text would follow the session's DateStyle.
+    # Binary, as in `calls`: text would follow the session's DateStyle.
     row: tuple[Any, ...] | None = connection.execute(statement, binary=True).fetchone()
     if row is None:
         raise LedgerError("the server gave no answer to a question of the doctor")

@@ -1,6 +1,6 @@
 """Every SQL text that the Snowflake target sends; names are put in, values are bound.
 
-Names come from a definition, checked, or from `names`. DDL commits by itself in Snowflake, so none
+Names come from a definition, checked, or from `targets`. DDL commits by itself in Snowflake, so none
 of it stands inside of a transaction here.
 """
 
