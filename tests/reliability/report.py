@@ -62,8 +62,10 @@ def print_line(name: str, result: Result, seconds: float) -> None:
         print(f"{name}: skipped: {result.skipped}", flush=True)
         return
     faults = ", ".join(f"{number} x {fault}" for fault, number in result.faults.most_common())
+    # The scenario against the model counts lives instead of passes.
+    what = "lives" if result.counts["lives"] else "passed"
     print(
-        f"{name}: {result.counts['passed']:,} passes, {faults or 'no faults'}; "
+        f"{name}: {result.counts[what]:,} {what}, {faults or 'no faults'}; "
         f"{len(result.violations)} violations, {result.seconds:.0f} s of about {seconds:.0f}",
         flush=True,
     )
