@@ -1,7 +1,7 @@
 """Pipelines with what so many cycles would have left behind, without taking their time.
 
-The rows are those that the ledger's routines leave: tests/sql/test_lane_growth.py audits them. The
-lane of a record is asked of the deployed rule.
+The rows are those that the ledger's routines leave: tests/sql/cost/test_lane_growth.py audits them.
+The deployed rule gives the lane of a record.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.dbt.support import PROJECT, Dbt
-from tests.sql.counting import observe, waive_counts
+from tests.sql.counts.counting import observe, waive_counts
 from tests.sql.support import operate
 
 TESTS = {

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tests.reliability.notes import Note
-from tests.sql import auditor
+from tests.sql import invariants
 from tests.support.databases import Connection
 
 _NOTED = """
@@ -195,4 +195,4 @@ def violations(
             copy.write_row([note.get(column) for column in _COLUMNS])
     connection.execute("analyze noted")
     rules = {**RULES, **(more or {})}
-    return auditor.violations(connection) + auditor.violations(connection, rules)
+    return invariants.violations(connection) + invariants.violations(connection, rules)

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from psycopg.types.json import Jsonb
 
 from tests.sql import support
+from tests.sql.model_steps import Walk, rendered
 from tests.sql.support import one, refused, rows
-from tests.sql.walk import Walk, rendered
 
 FINISHED = ("COMPLETED", "WAIVED")
 ENDS_AS = {"complete": "completed", "fail": "failed", "give up": "failed", "release": "released"}

@@ -1,6 +1,6 @@
 """Random lives of ledgers: any routine at any time, compared after every step with a naive model of the rules.
 
-The steps are those of tests/sql/walk.py and life.py, the model is tests/sql/model.py.
+The steps are those of tests/sql/model_steps.py and life.py, the model is tests/sql/model.py.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from hypothesis.stateful import (
 )
 
 from tests.reliability.life import ENDS_AS, LEVELS, ROUTINES, Life
-from tests.sql.auditor import audit
-from tests.sql.walk import FIELDS, START, ZONES
+from tests.sql.invariants import audit
+from tests.sql.model_steps import FIELDS, START, ZONES
 
 STEPS = 50
 

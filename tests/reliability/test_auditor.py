@@ -8,7 +8,7 @@ import pytest
 
 from tests.reliability.auditor import NO_WORK_IS_WASTED, OUTPUT_IS_WRITTEN, violations
 from tests.reliability.notes import Notes, read_notes
-from tests.sql.archiving import START, eight_hours
+from tests.sql.archive.archiving import START, eight_hours
 from tests.sql.support import PIPELINE, complete, fail, one, pass_valid
 
 # Who may do this is no user of the ledger: its triggers and its foreign keys do not look.

@@ -9,7 +9,7 @@ import pytest
 
 from record_ledger import InvalidArgument, UnknownPipeline
 from record_ledger.commands import keep
-from tests.sql.archiving import change
+from tests.sql.archive.archiving import change
 
 NOON = "2026-11-22T20:00:00Z"  # in Los Angeles
 MIDNIGHT = dt.datetime(2026, 11, 21)

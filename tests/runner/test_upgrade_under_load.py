@@ -12,7 +12,7 @@ import pytest
 
 from record_ledger import RecordLedger
 from record_ledger.deploy import deploy
-from tests.sql.auditor import audit
+from tests.sql.invariants import audit
 from tests.support.databases import open_connection
 from tests.support.releases import RELEASES, release_script
 
