@@ -15,7 +15,7 @@ from record_ledger import ClaimLost, InvalidArgument, InvalidConfig, RecordLedge
 from record_ledger.doctor import examine
 from record_ledger.hot import PREPARE_AFTER
 from tests.reliability.support import socket_of
-from tests.runner.exec_support import waits_in_the_database
+from tests.runner.processes import waits_in_the_database
 from tests.support.held_network import FakePooler
 
 ENOUGH = PREPARE_AFTER + 2

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests.runner.exec_support import (
+from tests.runner.processes import (
     NOON,
     blocks_after_the_pass,
     content,

@@ -13,7 +13,7 @@ import pytest
 
 from record_ledger import RecordLedger
 from record_ledger.deploy import deploy
-from tests.runner.exec_support import NOON, Exec, content, lives, shell, until
+from tests.runner.processes import NOON, Exec, content, lives, shell, until
 
 pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="commands are shell scripts"),

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from record_ledger import RecordLedger, RetryPolicy
-from tests.runner.exec_support import until, waits_in_the_database
+from tests.runner.processes import until, waits_in_the_database
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 

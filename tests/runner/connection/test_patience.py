@@ -13,7 +13,7 @@ from record_ledger import waiting as waiting_module
 from record_ledger.connection import connect
 from record_ledger.doctor import examine
 from tests.reliability.support import socket_of
-from tests.runner.exec_support import until, waits_in_the_database
+from tests.runner.processes import until, waits_in_the_database
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from record_ledger import ClaimCancelled, ClaimLost, LedgerError, RecordLedger
 from record_ledger.heartbeat import Heartbeat
-from tests.runner.exec_support import NOON, content, lives, shell, until
+from tests.runner.processes import NOON, content, lives, shell, until
 
 pytestmark = pytest.mark.slow
 

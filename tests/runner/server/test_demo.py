@@ -15,7 +15,7 @@ import pytest
 from record_ledger import LedgerError
 from record_ledger.cli import main
 from record_ledger.embedded import embedded_server
-from tests.runner.exec_support import until
+from tests.runner.processes import until
 
 pytestmark = pytest.mark.own_server
 

@@ -21,7 +21,7 @@ from record_ledger.heartbeat import Heartbeat
 from record_ledger.leases import Leases
 from record_ledger.waiting import Connection
 from tests.reliability.support import socket_of
-from tests.runner.exec_support import until
+from tests.runner.processes import until
 from tests.support.held_network import HeldNetwork
 
 CLAIM = ("orders", 7)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runner.exec_support import DEADLINE, NOON, until, waits_in_the_database
+from tests.runner.processes import DEADLINE, NOON, until, waits_in_the_database
 
 pytestmark = [
     pytest.mark.slow,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runner.exec_support import NOON, content, shell, until
+from tests.runner.processes import NOON, content, shell, until
 
 pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="commands are shell scripts"),

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from record_ledger.commands import progress, steps
-from tests.runner.test_command_usage import start
+from tests.runner.cli.test_command_usage import start
 from tests.sql.support import audit
 from tests.support.interleaving import DEADLINE
 

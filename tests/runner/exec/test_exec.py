@@ -9,7 +9,7 @@ import sys
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.runner.exec_support import NOON, shell
+from tests.runner.processes import NOON, shell
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="commands are shell scripts")
 

@@ -13,7 +13,7 @@ from record_ledger import RecordLedger
 from record_ledger.commands import jobs as jobs_module
 from record_ledger.commands.stopping import Stop
 from record_ledger.commands.turn import complete_and_pass
-from tests.runner.exec_support import NOON, shell
+from tests.runner.processes import NOON, shell
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="commands are shell scripts")
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.runner.exec_support import DEADLINE, NOON, content, shell, until
+from tests.runner.processes import DEADLINE, NOON, content, shell, until
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="commands are shell scripts")
 

@@ -15,7 +15,7 @@ from record_ledger import LedgerUnavailable, NotDeployed, RecordLedger, RetryPol
 from record_ledger.connection import Session, connect, connect_async
 from record_ledger.deploy import deploy
 from record_ledger.server_errors import is_retryable
-from tests.runner.exec_support import waits_in_the_database
+from tests.runner.processes import waits_in_the_database
 from tests.support.server import Server
 
 QUICK = RetryPolicy(tries=3, within=10.0, first_wait=0.001, longest_wait=0.002)

@@ -12,7 +12,7 @@ from decimal import Decimal
 import pytest
 
 from record_ledger import ClaimLost, RecordLedger
-from tests.runner.exec_support import blocks_after_the_pass, until, waits_in_the_database
+from tests.runner.processes import blocks_after_the_pass, until, waits_in_the_database
 
 
 @pytest.fixture

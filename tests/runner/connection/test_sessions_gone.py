@@ -16,7 +16,7 @@ from record_ledger.connection import Session
 from record_ledger.deploy import deploy
 from record_ledger.server_errors import is_retryable, is_session_gone, may_have_been_done
 from tests.reliability.support import socket_of
-from tests.runner.exec_support import Exec, content, shell, until
+from tests.runner.processes import Exec, content, shell, until
 from tests.support.held_network import HeldNetwork
 from tests.support.server import Server
 

@@ -15,8 +15,8 @@ from record_ledger.doctor import examine
 from record_ledger.hot import PREPARE_AFTER
 from tests.reliability.support import socket_of
 from tests.reliability.tools import Bouncer, find_bouncer
-from tests.runner.exec_support import until
-from tests.runner.test_sessions_gone import set_for
+from tests.runner.connection.test_sessions_gone import set_for
+from tests.runner.processes import until
 from tests.support.held_network import HeldNetwork
 
 LEVELS = ["serializable", "repeatable read"]
