@@ -20,7 +20,7 @@ from tests.support.databases import in_database, open_connection
 from tests.support.server import Server
 
 LEVELS = (1, 2, 4, 8, 16)
-SEATS = Path(__file__).with_name("seats")
+SEATS = Path(__file__).with_name("drivers")
 # The versions that these seats were written for.
 PROCRASTINATE = ("procrastinate==3.10.0", "psycopg[binary]>=3.2,<4")
 PGQUEUER = ("pgqueuer==1.6.0", "asyncpg", "uvloop; sys_platform != 'win32'")
@@ -138,7 +138,7 @@ def contenders(server: Server, environments: Environments, report: Report) -> li
         create_ledger(server, name, template="speed_ledger")
         for name in ("speed_shared", "idle", "floor")
     )
-    floor.connection.execute((SEATS / "floor.sql").read_bytes())
+    floor.connection.execute((SEATS / "baseline.sql").read_bytes())
     for copy in (shared, idle, floor):
         copy.connection.close()
     never = {**config, "x_time_back": "36500d"}

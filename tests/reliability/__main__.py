@@ -21,7 +21,7 @@ from tests.reliability.chaos import run_chaos
 from tests.reliability.failover import run_async_failover, run_failover
 from tests.reliability.frozen_primary import run_frozen_primary
 from tests.reliability.full_disk import run_full_disk
-from tests.reliability.lives import run_lives
+from tests.reliability.histories import run_lives
 from tests.reliability.logical import run_logical
 from tests.reliability.outputs import run_outputs
 from tests.reliability.report import as_json, print_line, print_table

@@ -19,13 +19,13 @@ import psutil
 import psycopg
 from psycopg.types.json import Jsonb
 
-from tests.reliability.auditor import violations
-from tests.reliability.crew import LEASE, Crew, Member
-from tests.reliability.notes import Note
+from tests.reliability.invariants import violations
+from tests.reliability.journal import Note
 from tests.reliability.proxy import FaultyProxy
 from tests.reliability.report import Result
 from tests.reliability.tools import Bouncer, find_bouncer
 from tests.reliability.worker import name_of
+from tests.reliability.workers import LEASE, Crew, Member
 from tests.support.databases import deploy, open_connection
 from tests.support.server import Server
 

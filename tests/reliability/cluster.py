@@ -13,7 +13,7 @@ from typing import Any
 from psycopg.conninfo import make_conninfo
 from psycopg.types.json import Jsonb
 
-from tests.reliability.notes import Note
+from tests.reliability.journal import Note
 from tests.support.databases import deploy, open_connection
 from tests.support.server import Server
 

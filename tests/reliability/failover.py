@@ -16,13 +16,13 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.reliability.auditor import NO_WORK_IS_WASTED, violations
 from tests.reliability.chaos import count_events, make_configs, muster, note_start, stuck
 from tests.reliability.cluster import Cluster
-from tests.reliability.crew import ENDING_SECONDS, Crew, go_on
-from tests.reliability.notes import Note
+from tests.reliability.invariants import NO_WORK_IS_WASTED, violations
+from tests.reliability.journal import Note
 from tests.reliability.report import Result
 from tests.reliability.sessions import CANCEL_COMMITS, END_SESSIONS
+from tests.reliability.workers import ENDING_SECONDS, Crew, go_on
 from tests.support.databases import open_connection
 
 # Longer than the longest failover, also on a machine with other things to do.

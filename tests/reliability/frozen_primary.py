@@ -20,14 +20,14 @@ from typing import Any
 
 import psycopg
 
-from tests.reliability.auditor import NO_WORK_IS_WASTED, violations
 from tests.reliability.chaos import count_events, make_configs, note_start
 from tests.reliability.cluster import Cluster
-from tests.reliability.crew import Crew, go_on
+from tests.reliability.invariants import NO_WORK_IS_WASTED, violations
+from tests.reliability.journal import Note
 from tests.reliability.mover import DOCUMENTS, TABLE
-from tests.reliability.notes import Note
 from tests.reliability.report import Result
-from tests.reliability.steady import TIMES_THE_LEASE
+from tests.reliability.steady_worker import TIMES_THE_LEASE
+from tests.reliability.workers import Crew, go_on
 from tests.support.databases import open_connection
 from tests.support.server import Server
 

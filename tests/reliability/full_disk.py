@@ -13,7 +13,6 @@ from pathlib import Path
 
 import psycopg
 
-from tests.reliability.auditor import violations
 from tests.reliability.chaos import (
     count_events,
     make_configs,
@@ -22,8 +21,9 @@ from tests.reliability.chaos import (
     server_with_ledger,
     stuck,
 )
-from tests.reliability.crew import Crew
+from tests.reliability.invariants import violations
 from tests.reliability.report import Result
+from tests.reliability.workers import Crew
 from tests.support.databases import open_connection
 from tests.support.server import Server
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from record_ledger.deploy import deploy
-from tests.reliability.auditor import violations
 from tests.reliability.chaos import (
     count_events,
     make_configs,
@@ -22,10 +21,11 @@ from tests.reliability.chaos import (
     server_with_ledger,
 )
 from tests.reliability.cluster import wait_until
-from tests.reliability.crew import ENDING_SECONDS, Crew, go_on
-from tests.reliability.notes import Note
+from tests.reliability.invariants import violations
+from tests.reliability.journal import Note
 from tests.reliability.report import Result
 from tests.reliability.worker import name_of
+from tests.reliability.workers import ENDING_SECONDS, Crew, go_on
 from tests.support.databases import open_connection
 from tests.support.server import Server, postgres_binaries, wanted_version
 

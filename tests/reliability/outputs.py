@@ -22,14 +22,14 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tests.reliability.auditor import OUTPUT_IS_WRITTEN, violations
 from tests.reliability.chaos import count_events, note_start, server_with_ledger
-from tests.reliability.crew import ENDING_SECONDS
 from tests.reliability.full_disk import mount
-from tests.reliability.notes import Note, read_notes
+from tests.reliability.invariants import OUTPUT_IS_WRITTEN, violations
+from tests.reliability.journal import Note, read_notes
 from tests.reliability.printer import line_of
 from tests.reliability.report import Result
 from tests.reliability.tools import python
+from tests.reliability.workers import ENDING_SECONDS
 from tests.support.databases import open_connection
 from tests.support.repository import ROOT
 from tests.support.server import Server

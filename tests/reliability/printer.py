@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-from tests.reliability.notes import SUFFIX, Notes
+from tests.reliability.journal import SUFFIX, Notes
 
 
 def main() -> int:

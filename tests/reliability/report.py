@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.reliability.notes import Note
+from tests.reliability.journal import Note
 
 TOLD = (
     "passed", "completed", "failed", "released", "lost", "feared lost", "refused", "unavailable",

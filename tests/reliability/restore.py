@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from record_ledger.deploy import deploy
-from tests.reliability.auditor import violations
 from tests.reliability.chaos import (
     count_events,
     make_configs,
@@ -19,10 +18,11 @@ from tests.reliability.chaos import (
     note_start,
     server_with_ledger,
 )
-from tests.reliability.crew import ENDING_SECONDS, Crew, go_on
-from tests.reliability.notes import Note
+from tests.reliability.invariants import violations
+from tests.reliability.journal import Note
 from tests.reliability.report import Result
 from tests.reliability.tools import run_program
+from tests.reliability.workers import ENDING_SECONDS, Crew, go_on
 from tests.support.databases import open_connection
 from tests.support.server import Server
 

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.reliability.auditor import NO_WORK_IS_WASTED, violations
 from tests.reliability.chaos import (
     count_events,
     make_configs,
@@ -22,8 +21,9 @@ from tests.reliability.chaos import (
     server_with_ledger,
     stuck,
 )
-from tests.reliability.crew import ENDING_SECONDS, Crew, go_on
+from tests.reliability.invariants import NO_WORK_IS_WASTED, violations
 from tests.reliability.report import Result
+from tests.reliability.workers import ENDING_SECONDS, Crew, go_on
 from tests.support.databases import open_connection
 from tests.support.server import Server
 

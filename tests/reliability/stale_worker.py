@@ -30,7 +30,7 @@ from record_ledger import (
     observe_record,
     release_record,
 )
-from tests.reliability.notes import read_notes
+from tests.reliability.journal import read_notes
 from tests.reliability.worker import Spec, Step, Worker
 
 ENDS = ("finished", "failed", "released")

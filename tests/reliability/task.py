@@ -10,7 +10,7 @@ import random
 import sys
 import time
 
-from tests.reliability.notes import SUFFIX, Notes
+from tests.reliability.journal import SUFFIX, Notes
 
 
 def main() -> int:

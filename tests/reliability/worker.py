@@ -28,7 +28,7 @@ from record_ledger import (
     fail_record,
     release_record,
 )
-from tests.reliability.notes import Notes, read_file
+from tests.reliability.journal import Notes, read_file
 
 ENDINGS = ("completed",) * 7 + ("failed", "failed", "released", None)
 LEVELS = ("repeatable read", "serializable")

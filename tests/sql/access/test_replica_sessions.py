@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from psycopg.types.json import Jsonb
 
-from tests.reliability.life import ROUTINES
+from tests.reliability.history import ROUTINES
 from tests.sql.support import (
     NOW,
     PIPELINE,

@@ -1,6 +1,6 @@
 """Random lives of ledgers: any routine at any time, compared after every step with a naive model of the rules.
 
-The steps are those of tests/sql/model_steps.py and life.py, the model is tests/sql/model.py.
+The steps are those of tests/sql/model_steps.py and history.py, the model is tests/sql/model.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.reliability.life import ENDS_AS, LEVELS, ROUTINES, Life
+from tests.reliability.history import ENDS_AS, LEVELS, ROUTINES, Life
 from tests.sql.invariants import audit
 from tests.sql.model_steps import FIELDS, START, ZONES
 

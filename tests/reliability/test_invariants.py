@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from tests.reliability.auditor import NO_WORK_IS_WASTED, OUTPUT_IS_WRITTEN, violations
-from tests.reliability.notes import Notes, read_notes
+from tests.reliability.invariants import NO_WORK_IS_WASTED, OUTPUT_IS_WRITTEN, violations
+from tests.reliability.journal import Notes, read_notes
 from tests.sql.archive.archiving import START, eight_hours
 from tests.sql.support import PIPELINE, complete, fail, one, pass_valid
 

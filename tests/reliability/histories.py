@@ -8,8 +8,8 @@ from pathlib import Path
 
 import hypothesis
 
-from tests.reliability.machine import STEPS, live
 from tests.reliability.report import Result
+from tests.reliability.state_machine import STEPS, live
 from tests.support.clock import Clock
 from tests.support.databases import deploy, open_connection
 from tests.support.server import Server

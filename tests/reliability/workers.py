@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from tests.reliability.notes import SUFFIX, Note, read_notes
+from tests.reliability.journal import SUFFIX, Note, read_notes
 from tests.reliability.tools import python, wrong_clock
 from tests.reliability.worker import Spec, name_of
 from tests.support.repository import ROOT
@@ -31,7 +31,7 @@ MODULES = {
     "mover": "mover",
     "worker": "worker",
     "operator": "operators",
-    "steady": "steady",
+    "steady": "steady_worker",
     "stale": "stale_worker",
 }
 

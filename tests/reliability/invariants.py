@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tests.reliability.notes import Note
+from tests.reliability.journal import Note
 from tests.sql import invariants
 from tests.support.databases import Connection
 

@@ -1,4 +1,4 @@
-"""A worker whose every block takes longer than a lease: python -m tests.reliability.steady SPEC
+"""A worker whose every block takes longer than a lease: python -m tests.reliability.steady_worker SPEC
 
 Only heartbeats keep its claims. Nobody interferes, so none of them may be lost.
 """
