@@ -24,7 +24,7 @@ CALL = (
 )
 COMPLETE = "select record_ledger.complete_record(%s, %s)"
 # Parts of a call without the rest of it, by the functions in drivers/baseline.sql.
-FLOORS = {
+BASELINES = {
     "an empty function": "empty",
     "the look-ups alone": "look_ups",
     "the rows alone": "rows",

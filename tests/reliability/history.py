@@ -1,4 +1,4 @@
-"""The rest of what may happen in a lived-in ledger: batches, the archive, late and repeated calls, refused ones."""
+"""The rest of what may happen in the history of a ledger: batches, the archive, late and repeated calls, refused ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from psycopg.types.json import Jsonb
 
 from tests.sql import support
-from tests.sql.model_steps import Walk, rendered
+from tests.sql.model_steps import ModelSteps, rendered
 from tests.sql.support import one, refused, rows
 
 FINISHED = ("COMPLETED", "WAIVED")
@@ -48,8 +48,8 @@ def starts(to_build):
     return [datetime.fromisoformat(w["window_start_time"]) for w in to_build]
 
 
-class Life(Walk):
-    """A walk that remembers every token, and whose oldest finished records leave it for the archive."""
+class History(ModelSteps):
+    """Steps that remember every token, and whose oldest finished records go to the archive."""
 
     def __init__(self, ledger, clock, choices) -> None:
         super().__init__(ledger, clock, choices)

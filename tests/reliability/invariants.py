@@ -1,9 +1,9 @@
-"""The auditor of a reliability run: the ledger by itself, and the ledger against what its users noted.
+"""The invariants of a reliability run: of the ledger itself, and of the ledger and its users' journals.
 
-A note says what a process was told (passed, completed, lost ...) or is about to ask for (finished).
+An entry says what a process was told (passed, completed, lost ...) or is about to ask for (finished).
 
 A primary that is lost with commits that its standby never had takes them along. What it took is
-noted by the scenario (left behind, from its data), and excuses what was acknowledged after the
+entered by the scenario (left behind, from its data), and excuses what was acknowledged after the
 standby had been cut off: `at` is that instant. Nothing else is excused.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tests.reliability.journal import Note
+from tests.reliability.journal import Entry
 from tests.sql import invariants
 from tests.support.databases import Connection
 
@@ -33,7 +33,7 @@ _SAME_CLAIM = """
         = (n.pipeline_id, n.window_start_time, n.claim_token)
     and (n.run_id is null or e.run_id is not distinct from n.run_id)
 """
-# Whether the pass that note n speaks of was never in this ledger.
+# Whether the pass that entry n is of was never in this ledger.
 _NEVER_PASSED_HERE = f"""
     not exists (
         select from events as e where {_SAME_CLAIM} and e.event in ('passed', 'passed_again')
@@ -170,7 +170,7 @@ NO_WORK_IS_WASTED = {
         select * from noted where what = 'feared lost'
     """,
 }
-# What a scenario has found of the outputs of commands is noted as `written`, one note for a claim.
+# What a scenario has found of the outputs of commands is entered as `written`, one entry for a claim.
 OUTPUT_IS_WRITTEN = {
     "a window was completed whose output was not written": f"""
         select e.* from events as e
@@ -182,17 +182,17 @@ OUTPUT_IS_WRITTEN = {
 
 
 def violations(
-    connection: Connection, notes: Iterable[Note] = (), more: dict[str, str] | None = None
+    connection: Connection, entries: Iterable[Entry] = (), more: dict[str, str] | None = None
 ) -> list[str]:
-    """Returns a sentence for each rule that is broken: the ledger's own, the notes', and more."""
+    """Returns a sentence for each rule that is broken: the ledger's own, the journals', and more."""
     connection.execute(_NOTED)
     connection.execute("truncate noted")
     with (
         connection.cursor() as cursor,
         cursor.copy(f"copy noted ({', '.join(_COLUMNS)}) from stdin") as copy,
     ):
-        for note in notes:
-            copy.write_row([note.get(column) for column in _COLUMNS])
+        for entry in entries:
+            copy.write_row([entry.get(column) for column in _COLUMNS])
     connection.execute("analyze noted")
     rules = {**RULES, **(more or {})}
     return invariants.violations(connection) + invariants.violations(connection, rules)

@@ -1,4 +1,4 @@
-"""What a process knows of the ledger, in a file of its own: each note is on disk before it goes on."""
+"""A journal: what a process knows of the ledger. Each entry is on disk before the process goes on."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-SUFFIX = ".notes"
-Note = dict[str, Any]
+SUFFIX = ".journal"
+Entry = dict[str, Any]
 
 
-class Notes:
-    """Appends notes to a file that nobody else writes; a kill may tear the last one only."""
+class Journal:
+    """Appends entries to a file of one process; a kill may tear the last entry only."""
 
     def __init__(self, path: Path | str) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
     def add(self, what: str, **values: Any) -> None:
-        """Writes the note, with the time of a clock that all processes of the machine share."""
-        note = {"what": what, "at": time.monotonic(), **values}
-        os.write(self._file, json.dumps(note, default=str).encode() + b"\n")
+        """Writes the entry, with the time of a clock that all processes of the machine share."""
+        entry = {"what": what, "at": time.monotonic(), **values}
+        os.write(self._file, json.dumps(entry, default=str).encode() + b"\n")
         os.fsync(self._file)
 
 
-def read_notes(folder: Path) -> list[Note]:
-    """Returns all notes of a folder's files."""
-    return [note for path in sorted(folder.glob(f"*{SUFFIX}")) for note in read_file(path)]
+def read_journals(folder: Path) -> list[Entry]:
+    """Returns all entries of a folder's files."""
+    return [entry for path in sorted(folder.glob(f"*{SUFFIX}")) for entry in read_file(path)]
 
 
-def read_file(path: Path) -> Iterator[Note]:
-    """Gives the whole notes of one file, oldest first."""
+def read_file(path: Path) -> Iterator[Entry]:
+    """Gives the whole entries of one file, oldest first."""
     if path.exists():
         for line in path.read_bytes().split(b"\n")[:-1]:
             yield json.loads(line)

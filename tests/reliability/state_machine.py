@@ -1,4 +1,4 @@
-"""Random lives of ledgers: any routine at any time, compared after every step with a naive model of the rules.
+"""Random histories of ledgers: any routine at any time, compared after every step with a naive model.
 
 The steps are those of tests/sql/model_steps.py and history.py, the model is tests/sql/model.py.
 """
@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.reliability.history import ENDS_AS, LEVELS, ROUTINES, Life
+from tests.reliability.history import ENDS_AS, LEVELS, ROUTINES, History
 from tests.sql.invariants import audit
 from tests.sql.model_steps import FIELDS, START, ZONES
 
@@ -28,7 +28,7 @@ def in_order_or_shared(config):
     return config | {"backfill_share": 0} if config["depends_on_past"] else config
 
 
-# The windows of a life begin 4 h before it: some are lost at once, others later.
+# The windows of a history begin 4 h before it: some are lost at once, others later.
 retention = st.sampled_from(
     [
         {}, {}, {"source_retention": "4h", "at_risk_within": "0s"},
@@ -71,109 +71,109 @@ class LedgerMachine(RuleBasedStateMachine):
     def __init__(self, ledger, clock) -> None:
         super().__init__()
         self.ledger, self.clock = ledger, clock
-        self.life: Life | None = None
+        self.history: History | None = None
 
     @initialize(choices=st.tuples(configs, configs))
     def begin(self, choices):
-        self.life = Life(self.ledger, self.clock, choices)
+        self.history = History(self.ledger, self.clock, choices)
 
     # ------------------------------------------------------------ runs
     @rule(n=which, run=runs)
     def cycle(self, n, run):
-        self.life.cycle(n, run)
+        self.history.cycle(n, run)
 
     @rule(n=which, run=runs, choice=configs)
     def cycle_with_another_config(self, n, run, choice):
-        self.life.cycle(n, run, choice)
+        self.history.cycle(n, run, choice)
 
     @rule(n=which, run=runs)
     def pass_one(self, n, run):
-        self.life.pass_(n, run)
+        self.history.pass_(n, run)
 
     @rule(n=which, run=runs, limit=st.integers(1, 4))
     def pass_several(self, n, run, limit):
-        self.life.pass_several(n, run, limit)
+        self.history.pass_several(n, run, limit)
 
     @rule(n=which, run=runs)
     def finish(self, n, run):
-        self.life.finish(n, run)
+        self.history.finish(n, run)
 
     @rule(n=which, run=runs, nth=nth)
     def complete_and_pass(self, n, run, nth):
-        self.life.complete_and_pass(n, run, nth)
+        self.history.complete_and_pass(n, run, nth)
 
     @rule(n=which, nth=nth)
     def complete_several(self, n, nth):
-        self.life.complete_several(n, nth)
+        self.history.complete_several(n, nth)
 
     @rule(n=which)
     def store(self, n):
-        self.life.store(n)
+        self.history.store(n)
 
     @rule(n=which, how=st.sampled_from(list(ENDS_AS)), nth=nth)
     def end(self, n, how, nth):
-        self.life.end(n, how, nth)
+        self.history.end(n, how, nth)
 
     @rule(n=which, nth=nth, minutes=st.sampled_from([-5, 0, 7, 90, 700]))
     def give_back_until(self, n, nth, minutes):
-        self.life.end(n, "release", nth, minutes)
+        self.history.end(n, "release", nth, minutes)
 
     @rule(n=which, how=st.sampled_from(["complete", "fail", "release", "extend"]), nth=nth)
     def end_again(self, n, how, nth):
-        self.life.end_again(n, how, nth)
+        self.history.end_again(n, how, nth)
 
     @rule(n=which, nth=nth)
     def extend(self, n, nth):
-        self.life.extend(n, nth)
+        self.history.extend(n, nth)
 
     @rule(n=which, nth=nth, under_claim=st.booleans())
     def observe(self, n, nth, under_claim):
-        self.life.observe(n, nth, under_claim)
+        self.history.observe(n, nth, under_claim)
 
     # ------------------------------------------------------------ operators
     @rule(n=which, choice=configs)
     def register(self, n, choice):
-        self.life.register(n, choice)
+        self.history.register(n, choice)
 
     @rule(
         n=which, operation=st.sampled_from(["waive", "reopen", "expire", "cancel"]), bounds=bounds
     )
     def over_range(self, n, operation, bounds):
-        self.life.over_range(n, operation, bounds)
+        self.history.over_range(n, operation, bounds)
 
     @rule(n=which, hours=st.integers(0, 60), microseconds=st.sampled_from([0, 0, 1, 900 * 10**6]))
     def backfill(self, n, hours, microseconds):
-        self.life.backfill(n, hours, microseconds)
+        self.history.backfill(n, hours, microseconds)
 
     @rule(n=which, hours=st.sampled_from([0, 1, 2, 5]), at_most=st.sampled_from([1, 2, 100]))
     def archive(self, n, hours, at_most):
-        self.life.archive(n, hours, at_most)
+        self.history.archive(n, hours, at_most)
 
     @rule(n=which, verb=st.sampled_from(["pause", *["resume"] * 6, "retire"]))
     def on_pipeline(self, n, verb):
-        self.life.on_pipeline(n, verb)
+        self.history.on_pipeline(n, verb)
 
     # ------------------------------------------------------------ time, and what is refused
     @rule(duration=st.sampled_from(["1us", "10m", "20m", "1h", "3h", "13h", "-1us", "-25m"]))
     def clock_jumps(self, duration):
-        self.life.advance(duration)
+        self.history.advance(duration)
 
     @rule(n=which, level=st.sampled_from(LEVELS), routine=st.sampled_from(list(ROUTINES)))
     def at_a_stricter_level(self, n, level, routine):
-        self.life.at_a_stricter_level(n, level, routine)
+        self.history.at_a_stricter_level(n, level, routine)
 
     # ------------------------------------------------------------ after each step, and in the end
     @invariant()
     def the_ledger_agrees_with_the_model(self):
-        if self.life is not None:
-            self.life.compare()
+        if self.history is not None:
+            self.history.compare()
 
     def teardown(self):
         audit(self.ledger)
 
 
-def live(ledger, clock, lives, seed=None, phases=tuple(hypothesis.Phase)):
-    """Runs that many lives; a seed makes them the same ones again."""
+def check_histories(ledger, clock, number, seed=None, phases=tuple(hypothesis.Phase)):
+    """Runs that many histories; a seed makes them the same ones again."""
 
     def machine():
         return LedgerMachine(ledger, clock)
@@ -181,6 +181,6 @@ def live(ledger, clock, lives, seed=None, phases=tuple(hypothesis.Phase)):
     if seed is not None:
         machine = hypothesis.seed(seed)(machine)
     settings = hypothesis.settings(
-        max_examples=lives, stateful_step_count=STEPS, phases=phases, database=None
+        max_examples=number, stateful_step_count=STEPS, phases=phases, database=None
     )
     run_state_machine_as_test(machine, settings=settings)

@@ -1,4 +1,4 @@
-"""The auditor finds what is wrong: ledgers that are broken on purpose, and users who know better."""
+"""The invariants find what is wrong: in ledgers broken on purpose, and in journals of users who know better."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from tests.reliability.invariants import NO_WORK_IS_WASTED, OUTPUT_IS_WRITTEN, violations
-from tests.reliability.journal import Notes, read_notes
+from tests.reliability.journal import Journal, read_journals
 from tests.sql.archive.archiving import START, eight_hours
 from tests.sql.support import PIPELINE, complete, fail, one, pass_valid
 
@@ -47,20 +47,20 @@ CORRUPTIONS = {
 def worked_on(ledger, clock, config):
     """A ledger in which one record is completed, one failed and one held; and what its users noted."""
     eight_hours(ledger, clock, config)
-    notes = [{"what": "started", "server_time": clock.now()}]
+    entries = [{"what": "started", "server_time": clock.now()}]
     for number, end in enumerate([complete, fail, None]):
         clock.advance("1s")
         answer = pass_valid(ledger, PIPELINE, f"run {number}")
         about = {
             "pipeline_id": PIPELINE, "window_start_time": answer.start, "claim_token": answer.token, "at": number,
         }  # fmt: skip
-        notes += [{"what": "passed", **about}, {"what": "began", **about}]
+        entries += [{"what": "passed", **about}, {"what": "began", **about}]
         if end is not None:
-            notes.append({"what": "finished" if end is complete else "gave up", **about})
+            entries.append({"what": "finished" if end is complete else "gave up", **about})
             end(ledger, answer.token)
-            notes.append({"what": "completed" if end is complete else "failed", **about})
-    assert violations(ledger, notes) == []
-    return notes
+            entries.append({"what": "completed" if end is complete else "failed", **about})
+    assert violations(ledger, entries) == []
+    return entries
 
 
 @pytest.mark.parametrize("what", CORRUPTIONS)
@@ -75,7 +75,7 @@ def test_a_ledger_that_was_corrupted_is_found_out(ledger, worked_on, what):
 
 def noted(worked_on, what, of, **more):
     """What a process would have noted of the record that was passed as number `of`."""
-    about = [note for note in worked_on if note["what"] == "passed"][of]
+    about = [entry for entry in worked_on if entry["what"] == "passed"][of]
     return {**about, "what": what, **more}
 
 
@@ -110,8 +110,8 @@ def test_another_run_or_another_window_with_the_same_token_is_found_out(ledger, 
     # Two copies of a ledger may draw one token for two runs, and for two windows.
     others = {"run_id": "another run"}, {"window_start_time": START + timedelta(hours=5)}
     for other in others:
-        notes = [n | (other if n["what"] == "finished" else {}) for n in worked_on]
-        (found,) = violations(ledger, notes)
+        entries = [n | (other if n["what"] == "finished" else {}) for n in worked_on]
+        (found,) = violations(ledger, entries)
         assert found.startswith("a record was completed that nobody had finished: 1 times")
         for what in ("extended", "observed"):
             assert violations(ledger, [*worked_on, noted(worked_on, what, of=2)]) == []
@@ -155,12 +155,12 @@ def test_two_at_work_are_no_violation_when_one_of_them_was_of_a_lost_timeline(le
 
 def test_work_that_was_finished_for_nothing_is_found_out(ledger, worked_on):
     assert violations(ledger, worked_on, NO_WORK_IS_WASTED) == []
-    notes = [*worked_on, noted(worked_on, "finished", of=2)]
-    assert violations(ledger, notes) == []
-    (found,) = violations(ledger, notes, NO_WORK_IS_WASTED)
+    entries = [*worked_on, noted(worked_on, "finished", of=2)]
+    assert violations(ledger, entries) == []
+    (found,) = violations(ledger, entries, NO_WORK_IS_WASTED)
     assert found.startswith("work that was finished is not completed: 1 times")
-    notes = [*worked_on, noted(worked_on, "feared lost", of=2)]
-    (found,) = violations(ledger, notes, NO_WORK_IS_WASTED)
+    entries = [*worked_on, noted(worked_on, "feared lost", of=2)]
+    (found,) = violations(ledger, entries, NO_WORK_IS_WASTED)
     assert found.startswith("a claim was given up while the ledger could be reached: 1 times")
 
 
@@ -185,9 +185,9 @@ def test_an_operation_of_which_less_is_there_than_was_told_is_found_out(ledger, 
 
 
 def test_of_notes_that_a_kill_tore_only_the_last_is_missing(tmp_path):
-    notes = Notes(tmp_path / "a.notes")
+    journal = Journal(tmp_path / "a.journal")
     for number in range(3):
-        notes.add("passed", claim_token=number)
-    path = tmp_path / "a.notes"
+        journal.add("passed", claim_token=number)
+    path = tmp_path / "a.journal"
     path.write_bytes(path.read_bytes()[:-5])
-    assert [note["claim_token"] for note in read_notes(tmp_path)] == [0, 1]
+    assert [entry["claim_token"] for entry in read_journals(tmp_path)] == [0, 1]

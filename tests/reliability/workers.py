@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from tests.reliability.journal import SUFFIX, Note, read_notes
+from tests.reliability.journal import SUFFIX, Entry, read_journals
 from tests.reliability.tools import python, wrong_clock
 from tests.reliability.worker import Spec, name_of
 from tests.support.repository import ROOT
@@ -45,15 +45,15 @@ class Member:
     clock: int
     run_id: str
     process: subprocess.Popen[bytes]
-    notes: Path
+    journal: Path
     log: Path
 
 
-class Crew:
+class Workers:
     """Starts processes on a ledger, in a `with` block, at whose end none of them is left.
 
-    `folder` takes their notes and what they print. `ended` has what else went wrong. `lease` is
-    that of the configs. Stale workers turn up with the claims that are noted in the folder `others`;
+    `folder` takes their journals and what they print. `ended` has what else went wrong. `lease` is
+    that of the configs. Stale workers turn up with the claims in the journals of the folder `others`;
     movers publish in the database `warehouse`.
     """
 
@@ -70,7 +70,7 @@ class Crew:
         self.folder, self.configs = folder, configs
         self.lease, self.others, self.warehouse = lease, others, warehouse
         self.members: list[Member] = []
-        self.wrong: list[Note] = []
+        self.wrong: list[Entry] = []
         self._seed, self._number = seed, 0
         self._stop = folder / "stop"
         self._clocks = random.Random(f"{seed}/clocks")
@@ -81,7 +81,7 @@ class Crew:
             path.write_text(json.dumps(config), encoding="utf-8")
             self._files.append(path)
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -103,7 +103,7 @@ class Crew:
         name = f"{self.folder.name}-{kind}-{self._number}"
         was_killed = before is not None and before.process.returncode == -signal.SIGKILL
         run_id = before.run_id if before is not None and was_killed else name
-        notes, log = self.folder / f"{name}{SUFFIX}", self.folder / f"{name}.log"
+        journal, log = self.folder / f"{name}{SUFFIX}", self.folder / f"{name}.log"
         if kind == "exec":
             # The same pipeline for the same run.
             config = self._files[int(run_id.rpartition("-")[2]) % len(self._files)]
@@ -113,9 +113,9 @@ class Crew:
             )  # fmt: skip
         else:
             spec = Spec(
-                dsn=dsn, configs=self.configs, notes=str(notes), seed=f"{self._seed}/{name}",
+                dsn=dsn, configs=self.configs, journal=str(journal), seed=f"{self._seed}/{name}",
                 stop=str(self._stop), lease=self.lease,
-                previous=str(before.notes) if was_killed and before else None,
+                previous=str(before.journal) if was_killed and before else None,
                 others=None if self.others is None else str(self.others),
                 warehouse=self.warehouse, stage=str(self.folder.parent / "stage"),
             )  # fmt: skip
@@ -130,7 +130,7 @@ class Crew:
                 cwd=ROOT,
                 env={**os.environ, **variables, **(wrong_clock(clock) if clock else {})},
             )
-        return Member(kind, dsn, clock, run_id, process, notes, log)
+        return Member(kind, dsn, clock, run_id, process, journal, log)
 
     # ------------------------------------------------------------ the middle
     def of(self, *kinds: str) -> list[Member]:
@@ -169,7 +169,7 @@ class Crew:
             self.wrong.append({"what": "wrong", "reason": f"{member.kind}: {printed[-800:]}"})
 
     def wait_for(self, more: int, what: str = "passed", within: float = 30.0) -> bool:
-        """Waits until that many more such notes are written; tells whether they came in time.
+        """Waits until that many more such entries are written; tells whether they came in time.
 
         Processes that have ended meanwhile are replaced.
         """
@@ -183,8 +183,8 @@ class Crew:
         return True
 
     def count(self, what: str) -> int:
-        """How many such notes there are."""
-        return sum(note["what"] == what for note in self.notes())
+        """How many such entries there are."""
+        return sum(entry["what"] == what for entry in self.entries())
 
     # ------------------------------------------------------------ the end
     def stop(self) -> None:
@@ -203,14 +203,14 @@ class Crew:
         self.members.clear()
         self._stop.unlink()
 
-    def notes(self) -> list[Note]:
-        """All that they noted until now, those that are gone included."""
-        return read_notes(self.folder) + self.wrong
+    def entries(self) -> list[Entry]:
+        """All entries until now, also of those that are gone."""
+        return read_journals(self.folder) + self.wrong
 
 
-def go_on(until: float, *crews: Crew) -> None:
-    """Lets crews work until that instant of the monotonic clock; who ends is replaced."""
+def go_on(until: float, *groups: Workers) -> None:
+    """Lets groups work until that instant of the monotonic clock; who ends is replaced."""
     while time.monotonic() < until:
         time.sleep(0.2)
-        for crew in crews:
-            crew.replace_ended()
+        for workers in groups:
+            workers.replace_ended()

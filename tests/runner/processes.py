@@ -36,7 +36,7 @@ def content(path):
     return text.strip()
 
 
-def lives(pid):
+def is_alive(pid):
     """Tells whether a process still does anything."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE

@@ -1,4 +1,4 @@
-"""A ledger that is lived in, in the database and beside it in the model; compared after every step."""
+"""The steps of the state machine test: in the database and beside it in the model; compared after each."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def rendered(start):
     return {"key_x": "" if start.hour % 3 == 1 else start.isoformat()}
 
 
-class Walk:
+class ModelSteps:
     """Two pipelines in the database and beside them in the model."""
 
     def __init__(self, ledger, clock, choices) -> None:

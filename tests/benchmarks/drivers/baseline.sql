@@ -2,12 +2,12 @@
 -- The same parameters, settings and answer as store_new_and_pass_valid_record; the ledger's own tables, its triggers off,
 -- so that nothing is decided, checked or rendered here.
 alter table record_ledger.record disable trigger user;
-create sequence bench.floor_window;
+create sequence bench.baseline_window;
 -- The chain of windows begins with one that is there.
 insert into record_ledger.record (
     pipeline_id, window_start_time, window_end_time, target_day, lane, open_pipeline_id, created_at, updated_at
 )
-select 'floor', start, start + interval '3 seconds', '2020-01-01', 'waiting', 'floor', start, start
+select 'baseline', start, start + interval '3 seconds', '2020-01-01', 'waiting', 'baseline', start, start
 from (values (timestamptz '2020-01-01 00:00:00+00')) as first_window (start);
 
 create function bench.empty(
@@ -96,7 +96,7 @@ as $$
 declare
     v_now constant timestamptz := clock_timestamp();
     v_start constant timestamptz := (
-        timestamptz '2020-01-01 00:00:00+00' + nextval('bench.floor_window') * interval '3 seconds'
+        timestamptz '2020-01-01 00:00:00+00' + nextval('bench.baseline_window') * interval '3 seconds'
     );
     -- Each call has a start of its own, and so a token of its own; those before 2025 would not.
     v_token constant bigint := record_ledger.next_claim_token(null, v_start + interval '10 years');
@@ -120,7 +120,7 @@ begin
         updated_at
     )
     values (
-        'floor',
+        'baseline',
         v_start,
         v_start + interval '3 seconds',
         v_start - interval '3 seconds',
@@ -128,14 +128,14 @@ begin
         config -> 'default_record',
         1,
         'waiting',
-        'floor',
+        'baseline',
         v_now,
         v_now
     );
     insert into record_ledger.claim (
         pipeline_id, claim_token, window_start_time, bound_run_id, waiting_mark, active_mark
     )
-    values ('floor', v_token, v_start, rows.run_id, v_start, v_start);
+    values ('baseline', v_token, v_start, rows.run_id, v_start, v_start);
     update record_ledger.record as r
     set status = 'IN_PROGRESS',
         attempt = 1,
@@ -146,7 +146,7 @@ begin
         last_event = 'passed',
         lane = 'active',
         updated_at = v_now
-    where r.pipeline_id = 'floor' and r.window_start_time = v_start;
+    where r.pipeline_id = 'baseline' and r.window_start_time = v_start;
     insert into record_ledger.record_event (
         pipeline_id,
         window_start_time,
@@ -162,7 +162,7 @@ begin
         detail
     )
     values (
-        'floor', v_start, 1, v_now, 'passed', 'PENDING', 'IN_PROGRESS', 1, 1, v_token, rows.run_id, '{}'
+        'baseline', v_start, 1, v_now, 'passed', 'PENDING', 'IN_PROGRESS', 1, 1, v_token, rows.run_id, '{}'
     );
     exit_dag := false;
     verdict := 'READY';

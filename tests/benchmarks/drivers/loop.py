@@ -1,9 +1,9 @@
-"""What each seat of the speed benchmark does: run items for as long as it is told, and answer.
+"""What each driver of the speed benchmark does: run items for as long as it is told, and answer.
 
-A seat is a process with one connection. It says `ready`, then reads how many seconds to go on and
+A driver is a process with one connection. It says `ready`, then reads how many seconds to go on and
 answers with what each call (enqueue and claim) and each item (the call and completing it) took, in
 microseconds. Where several claim at once, `skip locked` may find nothing in its snapshot though a
-job is there: the seat then claims again. It needs the standard library only, so it runs in the
+job is there: the driver then claims again. It needs the standard library only, so it runs in the
 environment of any peer.
 """
 

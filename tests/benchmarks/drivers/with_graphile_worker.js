@@ -1,4 +1,4 @@
-// A seat of graphile-worker: add one job, get it, complete it, by its own statements.
+// A driver of graphile-worker: add one job, get it, complete it, by its own statements.
 //
 // Its worker does the same three statements and more around them. It speaks as loop.py does; its
 // modules are found through NODE_PATH.
@@ -35,7 +35,7 @@ async function main() {
     const addJob = require("graphile-worker/dist/helpers").makeAddJob(options, withPgClient);
     const tasks = { copy: async () => {} };
     const payload = { source_name: "elasticsearch", target_name: "snowflake" };
-    const worker = `seat-${number}`;
+    const worker = `driver-${number}`;
 
     async function item() {
         await addJob("copy", payload);

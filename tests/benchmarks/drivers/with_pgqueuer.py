@@ -1,4 +1,4 @@
-"""A seat of pgqueuer: enqueue one job, dequeue it, log it as done, by its own queries.
+"""A driver of pgqueuer: enqueue one job, dequeue it, log it as done, by its own queries.
 
 Its queue manager does the same three statements and more around them. The driver is asyncpg and
 the event loop uvloop, which its documentation names as the fast ones.

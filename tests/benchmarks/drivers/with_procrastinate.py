@@ -1,4 +1,4 @@
-"""A seat of procrastinate: defer one job, fetch it, finish it, by its own job manager.
+"""A driver of procrastinate: defer one job, fetch it, finish it, by its own job manager.
 
 Its worker does the same three statements and more around them. One connection in its pool; its
 finished jobs stay in its table, as they do by default.

@@ -1,8 +1,8 @@
-"""Seats that call SQL through psycopg: the bare commit, the ledger and parts of it, pgmq-style SQL.
+"""Drivers that call SQL through psycopg: the bare commit, the ledger and its parts, pgmq-style SQL.
 
     with_psycopg.py CONTENDER DSN NUMBER [CONFIG]
 
-The ledger's clock is a sequence that the seat's application_name names (see contenders.py).
+The ledger's clock is a sequence that the driver's application_name names (see contenders.py).
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def ledger_exit(dsn: str, number: str, config: str) -> Callable[[], float]:
     return item
 
 
-def floor(function: str, dsn: str, number: str, config: str) -> Callable[[], float]:
+def baseline(function: str, dsn: str, number: str, config: str) -> Callable[[], float]:
     execute = psycopg.connect(dsn, autocommit=True, prepare_threshold=None).execute
     run_id = run_ids(number)
     call = PASS.replace("record_ledger.store_new_and_pass_valid_record", f"bench.{function}")
@@ -122,7 +122,7 @@ CONTENDERS = {
     "ledger": ledger,
     "ledger_sql": ledger_sql,
     "ledger_exit": ledger_exit,
-    **{part: partial(floor, part) for part in ("empty", "look_ups", "rows")},
+    **{part: partial(baseline, part) for part in ("empty", "look_ups", "rows")},
     "pgmq_style": pgmq_style,
 }
 contender, dsn, number, config = [*sys.argv[1:], ""][:4]

@@ -63,7 +63,7 @@ def orders(routines):
     return "orders"
 
 
-def lives(ledger):
+def histories(ledger):
     return ledger.execute(
         "select r.status, array_agg(e.event order by e.event_no), "
         "array_remove(array_agg(e.detail ->> 'reason' order by e.event_no), null) "
@@ -77,7 +77,7 @@ def lives(ledger):
 def test_every_macro_does_what_its_routine_does_commits_once_and_takes_any_text(
     operations, orders, routines, ledger
 ):
-    assert [events for _, events, _ in lives(ledger)] == [["passed", "failed"], ["passed"]]
+    assert [events for _, events, _ in histories(ledger)] == [["passed", "failed"], ["passed"]]
     for text in NASTY:
         routines.register(text)
     counted = routines.register(
@@ -89,7 +89,7 @@ def test_every_macro_does_what_its_routine_does_commits_once_and_takes_any_text(
     outcome = operations("run-operation", "all_of_them", "--args", json.dumps(arguments))
 
     assert outcome.success, outcome.error
-    assert lives(ledger) == [
+    assert histories(ledger) == [
         (
             "PENDING",
             ["passed", "failed", "waived", "reopened"],
@@ -142,7 +142,7 @@ def test_every_macro_does_what_its_routine_does_commits_once_and_takes_any_text(
 def test_what_the_ledger_refuses_fails_the_operation_and_changes_nothing(
     dbt, orders, ledger, changes, says
 ):
-    before = lives(ledger)
+    before = histories(ledger)
     # Without quotes YAML takes these for a date and an instant, and so they reach the macro.
     day = {
         "pipeline_id": orders,
@@ -155,16 +155,16 @@ def test_what_the_ledger_refuses_fails_the_operation_and_changes_nothing(
 
     assert not outcome.success
     assert says in outcome.error
-    assert lives(ledger) == before
+    assert histories(ledger) == before
 
 
 def test_a_macro_is_refused_where_a_build_would_repeat_it(dbt, orders, ledger):
-    before = lives(ledger)
+    before = histories(ledger)
     call = "{{ record_ledger.pause_pipeline('orders', 'x') }}"
     outcome = dbt("show", "--inline", call)
     assert not outcome.success
     assert "dbt run-operation pause_pipeline" in outcome.error
-    assert lives(ledger) == before
+    assert histories(ledger) == before
 
 
 @pytest.mark.slow

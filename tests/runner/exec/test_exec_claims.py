@@ -13,7 +13,7 @@ import pytest
 
 from record_ledger import RecordLedger
 from record_ledger.deploy import deploy
-from tests.runner.processes import NOON, Exec, content, lives, shell, until
+from tests.runner.processes import NOON, Exec, content, is_alive, shell, until
 
 pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="commands are shell scripts"),
@@ -94,7 +94,7 @@ def test_a_lost_command_that_does_not_stop_is_killed_after_the_grace(
         other.pass_valid_record("orders", "r")
 
     assert done.ended() == 1
-    assert not lives(pid)
+    assert not is_alive(pid)
     assert (done.json["outcome"], done.json["exit_code"]) == ("lost", 128 + signal.SIGKILL)
 
 
@@ -210,12 +210,12 @@ def test_kill_9_of_exec_ends_the_command_and_what_it_started(started, orders, ru
     script = f"sleep 600 & echo $$ $! > {tmp_path}/on; wait"
     done = started("--config", orders("1h"), *shell(script))
     pids = [int(pid) for pid in content(tmp_path / "on").split()]
-    assert all(map(lives, pids))
+    assert all(map(is_alive, pids))
 
     done.signal(signal.SIGKILL)
     done.ended()
 
-    until(lambda: not any(map(lives, pids)), "the command's end")
+    until(lambda: not any(map(is_alive, pids)), "the command's end")
     assert first(runner)["status"] == "IN_PROGRESS"
 
 
@@ -232,7 +232,7 @@ def test_without_a_shell_kill_9_of_exec_still_ends_the_command(started, orders, 
     done.signal(signal.SIGKILL)
     done.ended()
 
-    until(lambda: not lives(pid), "the command's end")
+    until(lambda: not is_alive(pid), "the command's end")
 
 
 # ---------------------------------------------------------------- an exec that stands still
@@ -253,7 +253,7 @@ def test_a_frozen_exec_loses_its_command_when_the_lease_is_over(
     pids = [int(pid) for pid in content(tmp_path / "on").split()]
 
     done.signal(signal.SIGSTOP)
-    until(lambda: not any(map(lives, pids)), "the command's end")
+    until(lambda: not any(map(is_alive, pids)), "the command's end")
 
     assert first(runner)["status"] == "IN_PROGRESS"
     done.signal(signal.SIGCONT)
@@ -330,4 +330,6 @@ def test_the_guard_leaves_no_process_behind(started, orders, tmp_path):
     until(has_ended, "the drain")
 
     assert done.process.returncode == 0
-    until(lambda: not any(map(lives, [process.pid for process in seen])), "the end of all of them")
+    until(
+        lambda: not any(map(is_alive, [process.pid for process in seen])), "the end of all of them"
+    )

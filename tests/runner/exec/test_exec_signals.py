@@ -11,7 +11,7 @@ from tests.runner.processes import (
     NOON,
     blocks_after_the_pass,
     content,
-    lives,
+    is_alive,
     shell,
     until,
     waits_in_the_database,
@@ -75,7 +75,7 @@ def test_a_command_that_does_not_stop_is_killed_after_the_grace(run, runner, tmp
     done.signal(signal.SIGTERM)
 
     assert done.ended() == 143
-    assert not lives(pid)
+    assert not is_alive(pid)
     assert (done.json["exit_code"], done.json["reason"]) == (137, "stopped by SIGTERM")
     assert first(runner)["last_event"] == "failed"
 
@@ -86,11 +86,11 @@ def test_a_second_signal_kills_at_once(run, runner, tmp_path):
 
     done.signal(signal.SIGTERM)
     done.said("SIGTERM: stopping")
-    assert lives(pid)
+    assert is_alive(pid)
     done.signal(signal.SIGINT)
 
     assert done.ended() == 143
-    assert not lives(pid)
+    assert not is_alive(pid)
     assert done.json["reason"] == "stopped by SIGTERM"
     assert first(runner)["last_event"] == "failed"
 
@@ -123,7 +123,7 @@ def test_a_third_signal_leaves_a_record_that_cannot_be_ended(run, runner, connec
     done.signal(signal.SIGTERM)
 
     assert done.ended() == 143
-    assert not lives(pid)
+    assert not is_alive(pid)
     blocker.rollback()
 
 
@@ -176,7 +176,7 @@ def test_a_signal_stops_all_parallel_commands_and_begins_no_other(run, runner, t
     done.signal(signal.SIGTERM)
 
     assert done.ended() == 143
-    assert not any(map(lives, pids))
+    assert not any(map(is_alive, pids))
     assert (done.json["outcome"], done.json["failed"]) == ("failed", 2)
     errors = [event["detail"].get("error") for event in runner.record_events("orders")]
     assert sorted(errors, key=str) == [None, None] + ["stopped by SIGTERM"] * 2

@@ -13,7 +13,7 @@ import pytest
 
 from record_ledger import ClaimCancelled, ClaimLost, LedgerError, RecordLedger
 from record_ledger.heartbeat import Heartbeat
-from tests.runner.processes import NOON, content, lives, shell, until
+from tests.runner.processes import NOON, content, is_alive, shell, until
 
 pytestmark = pytest.mark.slow
 
@@ -389,7 +389,7 @@ def test_a_cancelled_command_that_does_not_stop_is_killed_with_all_it_started(
     cancel()
 
     assert done.ended() == 1
-    assert not any(map(lives, pids))
+    assert not any(map(is_alive, pids))
     assert (done.json["outcome"], done.json["exit_code"]) == ("cancelled", 128 + signal.SIGKILL)
     is_failed_as_cancelled(first(runner), user)
 
@@ -468,7 +468,7 @@ def test_of_commands_side_by_side_only_the_cancelled_one_is_stopped(
     start = first(runner)["window_start_time"]
     assert runner.cancel_records("orders", start, first(runner)["window_end_time"], WHY) == 1
     until(lambda: first(runner)["status"] == "FAILED", "the end of the cancelled one")
-    assert list(map(lives, pids)) == [False, True]
+    assert list(map(is_alive, pids)) == [False, True]
     (tmp_path / "go").write_text("on\n")
 
     assert done.ended() == 1
@@ -492,7 +492,7 @@ def test_a_signal_while_a_cancelled_command_stops_is_as_ever(
     done.signal(signal.SIGTERM)  # the second one kills
 
     assert done.ended() == 128 + signal.SIGINT
-    assert not lives(pid)
+    assert not is_alive(pid)
     assert done.json["outcome"] == "cancelled"
     is_failed_as_cancelled(first(runner), user)
 
@@ -507,7 +507,7 @@ def test_kill_9_of_exec_leaves_a_cancelled_record_to_its_lease(
     cancel()
     done.signal(signal.SIGKILL)
     done.ended()
-    until(lambda: not lives(pid), "the command's end")
+    until(lambda: not is_alive(pid), "the command's end")
 
     clock.advance("4s")
     final_config = json.loads(file.read_text())

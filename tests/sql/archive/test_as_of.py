@@ -48,7 +48,7 @@ def as_of(ledger, instant, pipeline_id=PIPELINE):
     return rows(ledger, AS_OF, [instant, pipeline_id])
 
 
-# ---------------------------------------------------------------- random lives
+# ---------------------------------------------------------------- random histories
 CONFIGS = [
     {"fields": {"key_x": "a"}, "check_fields": ["key_x"]},
     {"fields": {"key_x": ""}, "check_fields": ["key_x"]},
@@ -70,8 +70,8 @@ steps = st.one_of(
 CHANGED_FROM = {"waive": ["PENDING", "FAILED"], "reopen": ["COMPLETED", "FAILED", "WAIVED"]}
 
 
-class Life:
-    """One pipeline that lives at random, and what its views showed at the end of each step."""
+class History:
+    """One pipeline with a random history, and what its views showed at the end of each step."""
 
     def __init__(self, ledger, clock, make_config):
         self.ledger, self.clock, self.make_config = ledger, clock, make_config
@@ -125,29 +125,29 @@ class Life:
         self.clock.advance(duration)
 
 
-def live(ledger, clock, config, life):
-    one_life = Life(ledger, clock, config)
-    for name, *arguments in life:
-        getattr(one_life, {"pass": "pass_"}.get(name, name))(*arguments)
-        one_life.look()
-    while archive(ledger, EVER, pipeline_id=one_life.name):
+def take(ledger, clock, config, taken):
+    history = History(ledger, clock, config)
+    for name, *arguments in taken:
+        getattr(history, {"pass": "pass_"}.get(name, name))(*arguments)
+        history.look()
+    while archive(ledger, EVER, pipeline_id=history.name):
         pass
-    for instant, records in one_life.shown.items():
-        assert as_of(ledger, instant, one_life.name) == records
+    for instant, records in history.shown.items():
+        assert as_of(ledger, instant, history.name) == records
     audit(ledger)
 
 
 @settings(max_examples=6)
-@given(life=st.lists(steps, min_size=20, max_size=50))
-def test_it_is_what_the_views_showed_at_the_time(ledger, clock, config, life):
-    live(ledger, clock, config, life)
+@given(taken=st.lists(steps, min_size=20, max_size=50))
+def test_it_is_what_the_views_showed_at_the_time(ledger, clock, config, taken):
+    take(ledger, clock, config, taken)
 
 
 @pytest.mark.slow
 @settings(max_examples=100)
-@given(life=st.lists(steps, min_size=20, max_size=60))
-def test_it_is_what_the_views_showed_at_the_time_in_many_more_lives(ledger, clock, config, life):
-    live(ledger, clock, config, life)
+@given(taken=st.lists(steps, min_size=20, max_size=60))
+def test_it_is_what_the_views_showed_at_the_time_in_many_more_lives(ledger, clock, config, taken):
+    take(ledger, clock, config, taken)
 
 
 # ---------------------------------------------------------------- boundaries

@@ -13,7 +13,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from tests.benchmarks.bench import START, STEP
-from tests.benchmarks.filling import LANES, LIVES, Lane
+from tests.benchmarks.filling import HISTORIES, LANES, Lane
 from tests.sql.support import audit, cycle, one, rows
 from tests.support.databases import Connection
 
@@ -135,5 +135,5 @@ def test_what_fills_a_lane_is_what_the_routines_leave(ledger, clock):
 
 
 def test_every_life_is_in_a_lane_that_is_measured():
-    measured = {life for lane in LANES for life, _ in lane.lives}
-    assert measured == set(LIVES.values())
+    measured = {history for lane in LANES for history, _ in lane.histories}
+    assert measured == set(HISTORIES.values())

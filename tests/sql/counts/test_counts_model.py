@@ -77,7 +77,7 @@ class Model:
         return all(abs(counts[stage] - first) <= allowed for stage in stages)
 
 
-class Life:
+class History:
     """The one record of a pipeline, in the ledger and in the model."""
 
     def __init__(self, ledger, config, required):
@@ -180,8 +180,8 @@ class Life:
 
 
 @settings(max_examples=40)
-@given(required=configs, life=st.lists(steps, min_size=8, max_size=30))
-def test_the_ledger_goes_by_the_same_counts_as_the_model(ledger, clock, config, required, life):
+@given(required=configs, taken=st.lists(steps, min_size=8, max_size=30))
+def test_the_ledger_goes_by_the_same_counts_as_the_model(ledger, clock, config, required, taken):
     clock.set("2026-11-22T01:00:00Z")
 
     def make(name):
@@ -190,8 +190,8 @@ def test_the_ledger_goes_by_the_same_counts_as_the_model(ledger, clock, config, 
             max_attempts=1000,
         )  # fmt: skip
 
-    lived = Life(ledger, make, required)
-    for step, *arguments in life:
-        getattr(lived, step)(*arguments)
-        lived.compare()
+    history = History(ledger, make, required)
+    for step, *arguments in taken:
+        getattr(history, step)(*arguments)
+        history.compare()
     audit(ledger)

@@ -43,7 +43,7 @@ def suggest(ledger, max_missed=0, pipeline_id="orders"):
 def measure(ledger, clock, config):
     """Loads one window per entry and counts it again: each is (delay, count, [(age, count), ...])."""
 
-    def life(windows, name="orders", **changes):
+    def history(windows, name="orders", **changes):
         register(
             ledger,
             config(
@@ -71,7 +71,7 @@ def measure(ledger, clock, config):
             else:
                 observe(ledger, start, "source", row_count, pipeline_id=name)
 
-    return life
+    return history
 
 
 ON_TIME = (0 * HOUR, 100, [(HOUR, 100), (24 * HOUR, 100)])
@@ -176,16 +176,16 @@ _names = iter(range(10**6))
 
 @settings(max_examples=12)
 @given(
-    life=st.lists(window, min_size=20, max_size=24),
+    history=st.lists(window, min_size=20, max_size=24),
     on_time=st.integers(0, 20),
     max_missed=st.sampled_from([0, 0.01, 0.1, 0.5]),
 )
-def test_the_view_is_what_every_count_says_together(ledger, measure, life, on_time, max_missed):
-    life = life + [ON_TIME] * on_time
+def test_the_view_is_what_every_count_says_together(ledger, measure, history, on_time, max_missed):
+    history = history + [ON_TIME] * on_time
     name = f"p{next(_names)}"
-    measure(life, name)
+    measure(history, name)
     drawn = []
-    for delay, loaded, recounts in life:
+    for delay, loaded, recounts in history:
         taken = [(0 * HOUR, loaded), *sorted(recounts)]
         if delay < HOUR and taken[-1][0] >= AGES[-1]:
             drawn.append((delay, taken))

@@ -1,4 +1,4 @@
-"""Random lives of windows that are loaded, counted again and reopened, against naive rules about every count."""
+"""Random histories of windows that are loaded, counted again and reopened, against naive rules about every count."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Count:
     at: datetime
     row_count: int
     generation: int
-    # Of the claim that it was made under; a claim is named by its attempt in the life.
+    # Of the claim that it was made under; a claim is named by its attempt in the history.
     claim: int | None
     is_recount: bool
 
@@ -54,7 +54,7 @@ class Window:
         return [c for c in self.counts if c.generation == self.generation and c.is_recount]
 
 
-class Life:
+class History:
     """One pipeline in the database and its windows beside it, as the rules would have them."""
 
     def __init__(self, ledger, clock, config, *, tolerance, retention) -> None:
@@ -217,34 +217,34 @@ steps = st.one_of(
     st.tuples(st.just("reopen_changed")),
     st.tuples(st.just("store")),
 )
-lives = {
-    "life": st.lists(steps, min_size=20, max_size=50),
+histories = {
+    "taken": st.lists(steps, min_size=20, max_size=50),
     "tolerance": st.sampled_from([0, 0, 1]),
     "retention": st.sampled_from([None, None, 9]),
 }
 
 
-def live(ledger, clock, config, life, **kind):
-    one_life = Life(ledger, clock, config, **kind)
-    for name, *arguments in life:
-        getattr(one_life, name)(*arguments)
+def take(ledger, clock, config, taken, **kind):
+    history = History(ledger, clock, config, **kind)
+    for name, *arguments in taken:
+        getattr(history, name)(*arguments)
         # No two counts at one instant: which of them came before a completion could not be told.
-        one_life.advance("1us")
-        one_life.compare()
+        history.advance("1us")
+        history.compare()
     audit(ledger)
 
 
 @pytest.mark.slow
 @settings(max_examples=15)
-@given(**lives)
+@given(**histories)
 def test_what_is_due_changed_and_reopened_is_what_every_count_says(
-    ledger, clock, config, life, tolerance, retention
+    ledger, clock, config, taken, tolerance, retention
 ):
-    live(ledger, clock, config, life, tolerance=tolerance, retention=retention)
+    take(ledger, clock, config, taken, tolerance=tolerance, retention=retention)
 
 
 @pytest.mark.slow
 @settings(max_examples=250)
-@given(**lives)
-def test_it_is_so_in_many_more_lives(ledger, clock, config, life, tolerance, retention):
-    live(ledger, clock, config, life, tolerance=tolerance, retention=retention)
+@given(**histories)
+def test_it_is_so_in_many_more_lives(ledger, clock, config, taken, tolerance, retention):
+    take(ledger, clock, config, taken, tolerance=tolerance, retention=retention)

@@ -1,4 +1,4 @@
-"""The law of pass_order 'deadline', over random lives of one pipeline: what is at risk goes before any turn."""
+"""The law of pass_order 'deadline', over random histories of one pipeline: what is at risk goes before any turn."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.sql.passing.test_order import SHARES, Life, check_turns, lives
+from tests.sql.passing.test_order import SHARES, History, check_turns, histories
 from tests.sql.support import audit, one, rows
 
 AT_RISK = """
@@ -20,8 +20,8 @@ LOST = """
 """
 
 
-class LifeAtRisk(Life):
-    """A life whose passes are looked at for what was at risk before them, and what is lost after them."""
+class HistoryAtRisk(History):
+    """A history whose passes are looked at for what was at risk before them, and what is lost after them."""
 
     def __init__(self, *arguments, **changes):
         super().__init__(*arguments, source_retention="11h", **changes)
@@ -35,19 +35,19 @@ class LifeAtRisk(Life):
 
 @settings(max_examples=30)
 @given(
-    life=lives,
+    taken=histories,
     share=st.sampled_from(SHARES),
     at_risk_within=st.sampled_from(["0s", "2h", "5h", "11h"]),
 )
 def test_what_is_at_risk_goes_first_and_all_else_takes_turns(
-    ledger, clock, config, life, share, at_risk_within
+    ledger, clock, config, taken, share, at_risk_within
 ):
-    walk = LifeAtRisk(
+    history = HistoryAtRisk(
         ledger, clock, config, pass_order="deadline", backfill_share=share, at_risk_within=at_risk_within
     )  # fmt: skip
-    walk.live(life)
+    history.take(taken)
     turns = []
-    for (candidates, answer), at_risk in zip(walk.passes, walk.at_risk, strict=True):
+    for (candidates, answer), at_risk in zip(history.passes, history.at_risk, strict=True):
         if not candidates:
             assert answer.record is None
             continue
@@ -77,10 +77,10 @@ def test_what_is_at_risk_goes_first_and_all_else_takes_turns(
 def test_only_an_order_by_deadline_lets_what_is_at_risk_go_before_its_turn(
     ledger, clock, config, pass_order, expected
 ):
-    walk = LifeAtRisk(
+    history = HistoryAtRisk(
         ledger, clock, config, pass_order=pass_order, backfill_share=0.5, at_risk_within="4h"
     )  # fmt: skip
-    walk.backfill_()
+    history.backfill_()
     # 06:00: the windows until 19:00 are lost, and those until 23:00 at risk.
-    walk.live([("pass",)] * 6)
-    assert [answer.start.strftime("%d %H") for _, answer in walk.passes] == expected
+    history.take([("pass",)] * 6)
+    assert [answer.start.strftime("%d %H") for _, answer in history.passes] == expected

@@ -1,4 +1,4 @@
-"""The laws of order, over random lives of one pipeline: the past first, the capacity, the share.
+"""The laws of order, over random histories of one pipeline: the past first, the capacity, the share.
 
 Each law is stated about what the views show right before and right after a pass, never by how the
 ledger chooses.
@@ -29,7 +29,7 @@ steps = st.one_of(
     st.tuples(st.just("waive"), st.integers(0, 20), st.integers(1, 3)),
     st.tuples(st.just("backfill")),
 )  # fmt: skip
-lives = st.lists(steps, min_size=20, max_size=50)
+histories = st.lists(steps, min_size=20, max_size=50)
 SHARES = [0, 0.1, 0.25, 0.5, 2 / 3, 0.9, 1]
 
 # A record that a pass could hand out at this instant, whatever the order among them.
@@ -55,14 +55,14 @@ OPEN_BEFORE = """
 """
 
 
-class Life:
+class History:
     """One pipeline that operators and runs work on; every pass is looked at before and after."""
 
     number = 0
 
     def __init__(self, ledger, clock, config, **changes):
-        Life.number += 1
-        self.ledger, self.clock, self.name = ledger, clock, f"life{Life.number}"
+        History.number += 1
+        self.ledger, self.clock, self.name = ledger, clock, f"history{History.number}"
         clock.set("2026-11-22T06:00:00Z")
         register(
             ledger,
@@ -75,8 +75,8 @@ class Life:
         self.passes = []
         store(ledger, self.name)
 
-    def live(self, life):
-        for name, *arguments in life:
+    def take(self, taken):
+        for name, *arguments in taken:
             getattr(self, name + "_")(*arguments)
 
     def pass_(self):
@@ -129,46 +129,46 @@ class Life:
 
 
 @settings(max_examples=25)
-@given(life=lives)
+@given(taken=histories)
 def test_with_depends_on_past_nothing_is_passed_before_all_earlier_ones_are_done(
-    ledger, clock, config, life
+    ledger, clock, config, taken
 ):
-    walk = Life(ledger, clock, config, depends_on_past=True)
-    for step in life:
-        walk.live([step])
-        if step[0] == "pass" and walk.passes[-1][1].record:
-            start = walk.passes[-1][1].start
-            assert one(ledger, OPEN_BEFORE, [walk.name, start]) == 0
+    history = History(ledger, clock, config, depends_on_past=True)
+    for step in taken:
+        history.take([step])
+        if step[0] == "pass" and history.passes[-1][1].record:
+            start = history.passes[-1][1].start
+            assert one(ledger, OPEN_BEFORE, [history.name, start]) == 0
         elif step[0] == "pass":
-            assert walk.passes[-1][0] == []
+            assert history.passes[-1][0] == []
     audit(ledger)
 
 
 @settings(max_examples=25)
-@given(life=lives, capacity=st.integers(1, 3))
+@given(taken=histories, capacity=st.integers(1, 3))
 def test_never_more_are_in_progress_than_the_capacity_and_it_is_used(
-    ledger, clock, config, life, capacity
+    ledger, clock, config, taken, capacity
 ):
-    walk = Life(ledger, clock, config, max_active_records=capacity)
-    for step in life:
-        before = one(ledger, IN_PROGRESS, [walk.name])
-        walk.live([step])
+    history = History(ledger, clock, config, max_active_records=capacity)
+    for step in taken:
+        before = one(ledger, IN_PROGRESS, [history.name])
+        history.take([step])
         if step[0] == "pass":
-            candidates, answer = walk.passes[-1]
+            candidates, answer = history.passes[-1]
             assert bool(answer.record) == bool(candidates and before < capacity)
-            assert one(ledger, IN_PROGRESS, [walk.name]) <= capacity
+            assert one(ledger, IN_PROGRESS, [history.name]) <= capacity
     audit(ledger)
 
 
 @settings(max_examples=30)
-@given(life=lives, share=st.sampled_from(SHARES))
+@given(taken=histories, share=st.sampled_from(SHARES))
 def test_live_and_historical_records_each_get_their_share_and_each_kind_in_order(
-    ledger, clock, config, life, share
+    ledger, clock, config, taken, share
 ):
-    walk = Life(ledger, clock, config, backfill_share=share)
-    walk.live(life)
+    history = History(ledger, clock, config, backfill_share=share)
+    history.take(taken)
     turns = []
-    for candidates, answer in walk.passes:
+    for candidates, answer in history.passes:
         if not candidates:
             assert answer.record is None
             continue
@@ -196,22 +196,22 @@ def check_turns(turns, share):
 
 
 def test_a_share_passes_both_kinds_in_turns(ledger, clock, config):
-    walk = Life(ledger, clock, config, backfill_share=0.25)
-    walk.backfill_()
+    history = History(ledger, clock, config, backfill_share=0.25)
+    history.backfill_()
     for _ in range(6):
-        walk.pass_()
-    starts = [answer.start.strftime("%d %H") for _, answer in walk.passes]
+        history.pass_()
+    starts = [answer.start.strftime("%d %H") for _, answer in history.passes]
     # Three live windows for each backfilled one, and each kind by itself once the other has none.
     assert starts == ["22 00", "22 01", "22 02", "21 00", "22 03", "22 04"]
-    walk.live([("pass",)] * 3)
-    starts = [answer.start.strftime("%d %H") for _, answer in walk.passes[6:]]
+    history.take([("pass",)] * 3)
+    starts = [answer.start.strftime("%d %H") for _, answer in history.passes[6:]]
     assert starts == ["22 05", "21 01", "21 02"]
 
 
 def test_without_a_share_the_oldest_comes_first_whatever_its_kind(ledger, clock, config):
-    walk = Life(ledger, clock, config)
-    walk.live([("pass",), ("backfill",), ("pass",), ("pass",)])
-    starts = [answer.start.strftime("%d %H") for _, answer in walk.passes]
+    history = History(ledger, clock, config)
+    history.take([("pass",), ("backfill",), ("pass",), ("pass",)])
+    starts = [answer.start.strftime("%d %H") for _, answer in history.passes]
     assert starts == ["22 00", "21 00", "21 01"]
 
 

@@ -29,7 +29,7 @@ from tests.sql.support import (
     windows,
 )
 
-# Where each life starts: a day or so before the zone's clocks change, at midnight in some.
+# Where each history starts: a day or so before the zone's clocks change, at midnight in some.
 ZONES = {
     "UTC": "2026-11-22",
     "America/Los_Angeles": "2026-10-31",
@@ -56,7 +56,7 @@ configs = st.fixed_dictionaries(
         "max_attempts": st.sampled_from([1, 2, 4]),
         "retry_delay": st.sampled_from(["0s", "15m", "3h"]),
         "order": st.sampled_from(["any", 0.25, 0.5, 1, "past", "past"]),
-        # Windows are some hours old when a life begins: with the first of these some are lost before it goes on.
+        # Windows are some hours old when a history begins: with the first of these some are lost before it goes on.
         "source_retention": st.sampled_from([None, None, None, "9h", "16h", "25h"]),
         "at_risk_within": st.sampled_from(["0s", "3h", "8h"]),
         "pass_order": st.sampled_from(["oldest", "deadline"]),
@@ -85,7 +85,7 @@ plans = st.fixed_dictionaries(
 )
 
 
-class Life:
+class History:
     """One pipeline: what its workers do, and what happens to its claims."""
 
     def __init__(self, ledger, clock, zone, choice) -> None:
@@ -187,15 +187,15 @@ class Life:
 
 
 def live(ledger, clock, zone, choice, past, plan):
-    life = Life(ledger, clock, zone, choice)
+    history = History(ledger, clock, zone, choice)
     for name, *arguments in past:
-        getattr(life, name)(*arguments)
-    life.replay().comes_true(**plan)
+        getattr(history, name)(*arguments)
+    history.replay().comes_true(**plan)
     audit(ledger)
 
 
 def scene(*past, runs=6, workers=1, run_duration="7m", **choice):
-    """One life, told by what is special in it."""
+    """One history, described by what is special in it."""
     usual = {
         "fields": "plain", "check_fields": [], "granularity": "1h", "x_time_back": "0s", "max_active_records": None,
         "lease": "2h", "max_attempts": 4, "retry_delay": "15m", "order": "any",
@@ -257,7 +257,7 @@ def test_a_plan_comes_true_in_every_scene(ledger, clock):
             raise AssertionError(f"not where {name}") from error
 
 
-lives = {
+histories = {
     "zone": st.sampled_from(list(ZONES)),
     "choice": configs,
     "past": st.lists(steps, min_size=5, max_size=25),
@@ -266,7 +266,7 @@ lives = {
 
 
 @settings(max_examples=15)
-@given(**lives)
+@given(**histories)
 def test_what_is_planned_comes_true(ledger, clock, zone, choice, past, plan):
     live(ledger, clock, zone, choice, past, plan)
 
@@ -274,6 +274,6 @@ def test_what_is_planned_comes_true(ledger, clock, zone, choice, past, plan):
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(2))
 @settings(max_examples=40)
-@given(**lives)
+@given(**histories)
 def test_many_more_plans_come_true(ledger, clock, part, zone, choice, past, plan):
     live(ledger, clock, zone, choice, past, plan)
