@@ -93,7 +93,7 @@ class Ledger:
 
 def create_ledger(server: Server, name: str, template: str | None = None) -> Ledger:
     """Creates a database with a ledger and the benchmark's clock, or a copy of such a one."""
-    from record_ledger.deploy import deploy
+    from record_ledger.server.deploy import deploy
 
     dsn = in_database(server.dsn(), name)
     with open_connection(server.dsn()) as admin:

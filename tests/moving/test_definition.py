@@ -166,7 +166,7 @@ def test_a_driver_that_is_missing_names_what_to_install(ledger, monkeypatch):
 
 def test_importing_it_loads_no_driver():
     script = (
-        "import sys, record_ledger.moving, record_ledger.commands.pipeline\n"
+        "import sys, record_ledger.moving, record_ledger.cli.commands.pipeline\n"
         "print([n for n in ('elasticsearch', 'boto3', 'snowflake') if n in sys.modules])"
     )
     said = subprocess.run(

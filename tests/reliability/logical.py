@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from record_ledger.deploy import deploy
+from record_ledger.server.deploy import deploy
 from tests.reliability.chaos import (
     count_events,
     make_configs,

@@ -10,7 +10,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from record_ledger.deploy import deploy
+from record_ledger.server.deploy import deploy
 from tests.reliability.chaos import (
     count_events,
     make_configs,

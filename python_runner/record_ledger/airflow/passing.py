@@ -14,7 +14,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from record_ledger.errors import ClaimLost
-from record_ledger.records import claim_of, start_of
+from record_ledger.values import claim_of, start_of
 from record_ledger.visible import visible
 
 from .context import task_run_id
@@ -172,7 +172,7 @@ def as_mappable(limit: int, task: Any) -> int:
 
 def skip_message(result: PassResult | BatchResult, config: Mapping[str, Any]) -> str:
     """Returns why a task is skipped, and the way on where only somebody's decision helps."""
-    from record_ledger.ledger import pipeline_id_of  # noqa: PLC0415 - it has the driver loaded
+    from record_ledger.config import pipeline_id_of  # noqa: PLC0415 - it has the driver loaded
 
     message = f"{result.verdict}: {visible(result.reason or '')}"
     if result.verdict not in _UNTIL_REOPENED:

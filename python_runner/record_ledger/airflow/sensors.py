@@ -102,7 +102,7 @@ class ValidRecordSensor(LeavesConfigAlone, BaseSensorOperator):
                 f"no valid record within {self.timeout:g} s; "
                 f"{result.verdict}: {visible(result.reason or '')}"
             )
-        from record_ledger.ledger import pipeline_id_of  # noqa: PLC0415 - not for parsing
+        from record_ledger.config import pipeline_id_of  # noqa: PLC0415 - not for parsing
 
         from .triggers import ValidRecordTrigger  # noqa: PLC0415 - not for parsing
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from record_ledger import statements
+from record_ledger import queries
 from record_ledger.connection import connect, connect_options
 from record_ledger.errors import LedgerError
 from record_ledger.redaction import redact
@@ -18,8 +18,8 @@ from .errors import MoveFailed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from record_ledger.ledger import RecordLedger
-    from record_ledger.records import Record
+    from record_ledger.client import RecordLedger
+    from record_ledger.values import Record
 
     from .settings import Settings
 
@@ -97,7 +97,7 @@ def check_claim_in_ledger(connection: psycopg.Connection[Any], record: Record) -
     Until the transaction ends, the record can be passed to nobody else.
     """
     connection.execute(
-        statements.EXTEND_LEASE,
+        queries.EXTEND_LEASE,
         {
             "pipeline_id": record["pipeline_id"],
             "claim_token": record["claim_token"],

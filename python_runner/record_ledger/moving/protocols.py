@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from record_ledger.ledger import RecordLedger
-    from record_ledger.records import Record
+    from record_ledger.client import RecordLedger
+    from record_ledger.values import Record
 
     from .manifest import Manifest
     from .settings import Settings

@@ -9,8 +9,8 @@ import sys
 import psycopg
 import pytest
 
-from record_ledger.deploy import deploy
-from record_ledger.sql_files import deploy_script, package_release
+from record_ledger.server.deploy import deploy
+from record_ledger.server.sql_files import deploy_script, package_release
 from tests.dbt.support import PROJECT, Dbt, dbt_command, environment
 from tests.support.deploy_macro import COMMAND, MACRO_FILE, current_macro, macro
 

@@ -123,7 +123,7 @@ def test_two_databases_at_once_are_refused(command):
 def test_colours_are_for_terminals_only(command, runner, config, clock, monkeypatch):
     clock.set(NOON)
     runner.store_new_and_pass_valid_record(config("orders"))
-    monkeypatch.setattr("record_ledger.commands.terminal.has_colours", lambda: True)
+    monkeypatch.setattr("record_ledger.cli.terminal.has_colours", lambda: True)
 
     assert "\x1b[32mREADY\x1b[0m" in command("status").out
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from record_ledger import RecordLedger, logs
-from record_ledger.commands.tables import duration, local, print_table
+from record_ledger.cli.tables import duration, local, print_table
 
 
 @pytest.mark.parametrize(

@@ -12,26 +12,19 @@ import sys
 
 import pytest
 
-from record_ledger import (
-    observation_statements,
-    operator_statements,
-    statements,
-    trust_statements,
-)
+from record_ledger import queries
 from record_ledger.cli import main
-from record_ledger.deploy import deploy
-from record_ledger.doctor import examine
+from record_ledger.server.deploy import deploy
+from record_ledger.server.doctor import examine
 from tests.support.databases import open_connection
 from tests.support.releases import RELEASES, release_script
 from tests.support.traps import FOREIGN_REFERENCES, bound_names, plant, sprung
 
 pytestmark = pytest.mark.slow
 
-MODULES = (statements, operator_statements, observation_statements, trust_statements)
 STATEMENTS = {
-    f"{module.__name__.rsplit('.', maxsplit=1)[-1]}.{name}": text
-    for module in MODULES
-    for name, text in vars(module).items()
+    name: text
+    for name, text in vars(queries).items()
     if name.isupper() and not name.startswith("_") and isinstance(text, str)
 }
 

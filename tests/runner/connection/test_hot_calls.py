@@ -12,8 +12,8 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from record_ledger import ClaimLost, InvalidArgument, InvalidConfig, RecordLedger
-from record_ledger.doctor import examine
-from record_ledger.hot import PREPARE_AFTER
+from record_ledger.prepared import PREPARE_AFTER
+from record_ledger.server.doctor import examine
 from tests.reliability.support import socket_of
 from tests.runner.processes import waits_in_the_database
 from tests.support.held_network import FakePooler

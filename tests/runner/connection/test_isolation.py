@@ -10,9 +10,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from record_ledger import InvalidArgument, RecordLedger
 from record_ledger.connection import connect
-from record_ledger.deploy import deploy
-from record_ledger.doctor import examine
-from record_ledger.hot import PREPARE_AFTER
+from record_ledger.prepared import PREPARE_AFTER
+from record_ledger.server.deploy import deploy
+from record_ledger.server.doctor import examine
 from tests.reliability.support import socket_of
 from tests.reliability.tools import Bouncer, find_bouncer
 from tests.runner.connection.test_sessions_gone import set_for

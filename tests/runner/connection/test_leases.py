@@ -16,10 +16,9 @@ from record_ledger import InvalidArgument, LedgerError, LedgerUnavailable, Recor
 from record_ledger import clocks as clocks_module
 from record_ledger import connection as connection_module
 from record_ledger.clocks import elapsed
-from record_ledger.connection import Session
+from record_ledger.connection import Connection, Session
 from record_ledger.heartbeat import Heartbeat
 from record_ledger.leases import Leases
-from record_ledger.waiting import Connection
 from tests.reliability.support import socket_of
 from tests.runner.processes import until
 from tests.support.held_network import HeldNetwork

@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 
 from record_ledger import LedgerUnavailable, NotDeployed, RecordLedger, RetryPolicy
 from record_ledger.connection import Session, connect, connect_async
-from record_ledger.deploy import deploy
+from record_ledger.server.deploy import deploy
 from record_ledger.server_errors import is_retryable
 from tests.runner.processes import waits_in_the_database
 from tests.support.server import Server

@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from record_ledger import LedgerUnavailable, RecordLedger, RetryPolicy
 from record_ledger import waiting as waiting_module
 from record_ledger.connection import connect
-from record_ledger.doctor import examine
+from record_ledger.server.doctor import examine
 from tests.reliability.support import socket_of
 from tests.runner.processes import until, waits_in_the_database
 
@@ -163,7 +163,7 @@ def finding(dsn, name):
 
 
 def test_doctor_finds_a_transaction_that_was_forgotten(ledger_dsn, forgotten, monkeypatch):
-    monkeypatch.setattr("record_ledger.doctor._LONG_IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("record_ledger.server.doctor._LONG_IDLE_SECONDS", 0.0)
     (check,) = finding(ledger_dsn, "sessions")
 
     assert check.state == "warning"
@@ -175,7 +175,7 @@ def test_doctor_finds_a_transaction_that_was_forgotten(ledger_dsn, forgotten, mo
 def test_doctor_finds_who_blocks_though_it_may_not_see_what_it_does(
     role_dsn, runner, orders, forgotten, monkeypatch, ledger
 ):
-    monkeypatch.setattr("record_ledger.doctor._LONG_IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("record_ledger.server.doctor._LONG_IDLE_SECONDS", 0.0)
     thread, _ = in_thread(runner.store_new_and_pass_valid_record, orders, "run-1")
     waits_in_the_database(ledger, "transactionid")
     (check,) = finding(role_dsn("runner"), "sessions")

@@ -140,7 +140,7 @@ def test_an_unknown_database_or_user_is_not_tried_again(ledger_dsn, wrong, caplo
 @pytest.mark.kills_server
 @pytest.mark.own_server
 def test_a_call_outlives_a_killed_server(own_server, config, retried):
-    from record_ledger.deploy import deploy
+    from record_ledger.server.deploy import deploy
 
     deploy(own_server.dsn())
     answers = []

@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 from record_ledger import LedgerUnavailable, RecordLedger, RetryPolicy
 from record_ledger import waiting as waiting_module
 from record_ledger.connection import Session
-from record_ledger.deploy import deploy
+from record_ledger.server.deploy import deploy
 from record_ledger.server_errors import is_retryable, is_session_gone, may_have_been_done
 from tests.reliability.support import socket_of
 from tests.runner.processes import Exec, content, shell, until

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from record_ledger import LedgerError, RecordLedger, RetryPolicy
-from record_ledger.deploy import deploy
+from record_ledger.server.deploy import deploy
 from tests.support.databases import open_connection
 
 pytestmark = [pytest.mark.own_server, pytest.mark.slow]

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from record_ledger import RecordLedger
-from record_ledger.deploy import deploy
+from record_ledger.server.deploy import deploy
 from tests.runner.processes import NOON, Exec, content, is_alive, shell, until
 
 pytestmark = [

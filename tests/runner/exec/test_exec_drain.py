@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from record_ledger import RecordLedger
-from record_ledger.commands import jobs as jobs_module
-from record_ledger.commands.stopping import Stop
-from record_ledger.commands.turn import complete_and_pass
+from record_ledger.exec import pool as pool_module
+from record_ledger.exec.signals import Stop
+from record_ledger.exec.turn import complete_and_pass
 from tests.runner.processes import NOON, shell
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="commands are shell scripts")
@@ -80,7 +80,7 @@ def test_the_commit_that_completes_a_record_passes_the_next_one(run, runner, led
 def test_what_falls_due_while_a_backlog_is_drained_is_stored_within_a_minute(
     run, runner, ledger, monkeypatch
 ):
-    monkeypatch.setattr(jobs_module, "STORE_EVERY", 0.0)
+    monkeypatch.setattr(pool_module, "STORE_EVERY", 0.0)
     run("--drain", "--", "true")
 
     commits = ledger.execute("select count(distinct xmin::text) from record_ledger.record_event")
@@ -195,10 +195,10 @@ def test_numbers_of_runs_are_read_from_the_history(runner, config, clock):
     for run_id in ("R/2", "R/10", "R/x", "R/03", "R_/99", "RR/77"):
         assert runner.store_new_and_pass_valid_record(orders, run_id).record is not None
 
-    assert runner.last_run_number("orders", "R") == 10
-    assert runner.last_run_number("orders", "R_") == 99
-    assert runner.last_run_number("orders", "%") == 0
-    assert runner.last_run_number("others", "R") == 0
+    assert runner._last_run_number("orders", "R") == 10
+    assert runner._last_run_number("orders", "R_") == 99
+    assert runner._last_run_number("orders", "%") == 0
+    assert runner._last_run_number("others", "R") == 0
 
 
 # ---------------------------------------------------------------- jobs

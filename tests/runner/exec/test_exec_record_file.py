@@ -103,7 +103,7 @@ def test_a_field_that_is_too_long_for_a_variable_is_in_the_file(look, length):
 
 def test_many_fields_that_are_too_long_together_are_in_the_file(look, monkeypatch):
     fields = {f"f{number}": "x" * 2_500 for number in range(80)}
-    monkeypatch.setattr("record_ledger.commands.environment._MOST_TOGETHER", 128 * 1024)
+    monkeypatch.setattr("record_ledger.exec.environment._MOST_TOGETHER", 128 * 1024)
 
     found, done = look(fields)
 

@@ -8,7 +8,7 @@ import pendulum
 import pytest
 
 from record_ledger import InvalidArgument, UnknownPipeline
-from record_ledger.commands import keep
+from record_ledger.cli.commands import keep
 from tests.sql.archive.archiving import change
 
 NOON = "2026-11-22T20:00:00Z"  # in Los Angeles
@@ -90,7 +90,7 @@ def test_the_past_is_told_of_a_pipeline_or_of_all(runner, config, clock, orders)
     assert runner.records_as_of(dt.datetime(2026, 11, 22, 12), "orders") == then
     assert runner.records_as_of(dt.datetime(2026, 11, 22, 11, 59), "orders") == []
     assert {row["pipeline_id"] for row in runner.records_as_of(EVER)} == {"orders", "other"}
-    assert runner.counts_as_of(EVER) == {
+    assert runner._counts_as_of(EVER) == {
         "orders": {"COMPLETED": 4, "PENDING": 2},
         "other": {"PENDING": 7},
     }

@@ -18,7 +18,7 @@ from record_ledger import (
     UnknownPipeline,
 )
 from record_ledger.connection import Connection
-from record_ledger.records import claim_of, start_of
+from record_ledger.values import claim_of, start_of
 
 QUICK = RetryPolicy(tries=3, within=10.0, first_wait=0.001, longest_wait=0.002)
 

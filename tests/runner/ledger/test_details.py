@@ -221,7 +221,7 @@ def bushy(levels):
 def test_what_is_too_large_is_cut_and_the_rest_kept(runner, record, detail, caplog):
     runner.complete_record("orders", record["claim_token"], detail)
 
-    (size,) = runner._one_row(
+    (size,) = runner._calls.one_row(
         "size",
         "select octet_length(last_detail::text) from record_ledger.pipeline_records "
         "where status = 'COMPLETED'",

@@ -9,7 +9,7 @@ import pytest
 
 import record_ledger as steps
 from record_ledger import ClaimLost, InvalidArgument, InvalidConfig, RecordLedger, UnknownPipeline
-from record_ledger.records import json_from_record
+from record_ledger.values import json_from_record
 
 
 @pytest.fixture

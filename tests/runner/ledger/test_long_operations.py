@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from record_ledger.commands import progress, steps
+from record_ledger.cli import progress
+from record_ledger.cli.commands import operate
 from tests.runner.cli.test_command_usage import start
 from tests.sql.support import audit
 from tests.support.interleaving import DEADLINE
@@ -53,7 +54,7 @@ def test_a_long_history_is_added_in_steps_backwards(command, orders, runner, led
     )
     assert [d["to_time"] for d in added[1:]] == [d["from_time"] for d in added[:-1]]
     assert sum(d["record_count"] for d in added) == HOURS_OF_THREE_YEARS
-    assert max(d["record_count"] for d in added) <= steps.LARGEST_STEP
+    assert max(d["record_count"] for d in added) <= operate.LARGEST_STEP
     audit(ledger)
 
 
@@ -88,7 +89,7 @@ def test_what_is_stopped_has_kept_its_steps_and_says_how_to_go_on(
     assert process.returncode == code, err
     assert "Traceback" not in err
     kept = counted("WAIVED")
-    assert HOURS_OF_THREE_YEARS - steps.LARGEST_STEP <= kept < HOURS_OF_THREE_YEARS
+    assert HOURS_OF_THREE_YEARS - operate.LARGEST_STEP <= kept < HOURS_OF_THREE_YEARS
     printed = json.loads(out.splitlines()[-1])
     assert (printed["stopped"], printed["changed_count"]) == (True, kept)
     (going_on,) = [line for line in err.splitlines() if "go on with" in line]
@@ -101,10 +102,10 @@ def test_what_is_stopped_has_kept_its_steps_and_says_how_to_go_on(
 
 
 def test_the_steps_of_a_range_touch_each_record_once(command, orders, ledger, monkeypatch, counted):
-    monkeypatch.setattr(steps, "STEP_SIZE", 7)
+    monkeypatch.setattr(operate, "STEP_SIZE", 7)
     assert command("backfill", orders, "--from", "2025-12-31").json["changed_count"] == 24
     for size in (1, 5, 25, 26):
-        monkeypatch.setattr(steps, "STEP_SIZE", size)
+        monkeypatch.setattr(operate, "STEP_SIZE", size)
         day = ("--from", "2025-12-31", "--to", "2026-01-02", "--reason", "x", "-q")
         for verb, status in (("waive", "WAIVED"), ("reopen", "PENDING")):
             done = command(verb, orders, *day)
@@ -115,8 +116,8 @@ def test_the_steps_of_a_range_touch_each_record_once(command, orders, ledger, mo
 
 
 def test_a_terminal_gets_a_bar_and_others_a_line_now_and_then(command, orders, monkeypatch, capsys):
-    monkeypatch.setattr(steps, "STEP_SIZE", 10)
-    monkeypatch.setattr(steps, "LARGEST_STEP", 10)
+    monkeypatch.setattr(operate, "STEP_SIZE", 10)
+    monkeypatch.setattr(operate, "LARGEST_STEP", 10)
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
     command("backfill", orders, "--from", "2025-12-31")
     day = ("--from", "2025-12-31", "--to", "2026-01-02", "--reason", "x")
@@ -134,7 +135,7 @@ def test_a_terminal_gets_a_bar_and_others_a_line_now_and_then(command, orders, m
 
 
 def test_what_goes_wrong_in_a_step_says_what_is_done(command, orders, ledger, monkeypatch, counted):
-    monkeypatch.setattr(steps, "STEP_SIZE", 10)
+    monkeypatch.setattr(operate, "STEP_SIZE", 10)
     command("backfill", orders, "--from", "2025-12-31")
     # Stands for whatever may go wrong in the middle: the second step meets such a record.
     ledger.execute(

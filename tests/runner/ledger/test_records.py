@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from record_ledger import RecordLedger
 from record_ledger.errors import InvalidArgument
-from record_ledger.records import json_from_record, local_time, record_from_json, row_from_view
+from record_ledger.values import json_from_record, local_time, record_from_json, row_from_view
 
 
 @pytest.mark.parametrize(

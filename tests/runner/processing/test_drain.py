@@ -13,7 +13,7 @@ import pytest
 
 from record_ledger import ClaimCancelled, ClaimLost, CountsDisagree, InvalidArgument, RecordLedger
 from record_ledger import drain as drain_module
-from record_ledger.records import claim_of, start_of
+from record_ledger.values import claim_of, start_of
 from tests.runner.processes import until
 
 HOURS = [0, 4, 8]

@@ -14,7 +14,7 @@ import pytest
 
 from record_ledger import LedgerError
 from record_ledger.cli import main
-from record_ledger.embedded import embedded_server
+from record_ledger.server.embedded import embedded_server
 from tests.runner.processes import until
 
 pytestmark = pytest.mark.own_server
@@ -205,7 +205,9 @@ def test_a_folder_that_cannot_be_looked_into_is_one_message(elsewhere, monkeypat
     def refused(*_):
         raise PermissionError(13, "Permission denied", "folder")
 
-    monkeypatch.setattr("record_ledger.embedded._version_in", refused)  # to root all is permitted
+    monkeypatch.setattr(
+        "record_ledger.server.embedded._version_in", refused
+    )  # to root all is permitted
     (elsewhere / "folder").mkdir()
 
     assert main(["status", "--embedded", "folder"]) == 1

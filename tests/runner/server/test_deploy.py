@@ -13,8 +13,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from record_ledger import DeployRefused, LedgerError, RecordLedger
 from record_ledger.cli import main
-from record_ledger.deploy import deploy, deploy_if_missing
-from record_ledger.sql_files import deploy_script, package_release, sql_directory
+from record_ledger.server.deploy import deploy, deploy_if_missing
+from record_ledger.server.sql_files import deploy_script, package_release, sql_directory
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_the_command_prints_what_it_did(empty_dsn, capsys):
 def test_an_edited_migration_is_refused_and_nothing_is_changed(ledger_dsn, sql_copy, monkeypatch):
     migration = sql_copy / "migrations" / "0001_tables.sql"
     migration.write_text(migration.read_text(encoding="utf-8") + "\n-- edited\n", encoding="utf-8")
-    monkeypatch.setattr("record_ledger.sql_files.sql_directory", lambda: sql_copy)
+    monkeypatch.setattr("record_ledger.server.sql_files.sql_directory", lambda: sql_copy)
     before = objects(ledger_dsn)
 
     with pytest.raises(DeployRefused, match="0001_tables") as caught:
@@ -146,7 +146,7 @@ def test_an_edited_migration_is_refused_and_nothing_is_changed(ledger_dsn, sql_c
 def test_line_ends_of_windows_are_no_edit(ledger_dsn, sql_copy, monkeypatch):
     for path in sql_copy.rglob("*.sql"):
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-    monkeypatch.setattr("record_ledger.sql_files.sql_directory", lambda: sql_copy)
+    monkeypatch.setattr("record_ledger.server.sql_files.sql_directory", lambda: sql_copy)
 
     assert deploy(ledger_dsn).outcome == "unchanged"
 
@@ -159,7 +159,7 @@ def test_a_newer_release_in_the_database_is_refused(ledger_dsn, ledger):
 
 
 def test_a_new_migration_is_an_upgrade(ledger_dsn, sql_copy, monkeypatch):
-    monkeypatch.setattr("record_ledger.sql_files.sql_directory", lambda: sql_copy)
+    monkeypatch.setattr("record_ledger.server.sql_files.sql_directory", lambda: sql_copy)
     last = max(sql_copy.joinpath("migrations").glob("*.sql"))
     number = int(last.stem[:4]) + 1
     name = f"{number:04d}_quote"
@@ -187,7 +187,7 @@ def test_migrations_are_numbered_without_a_hole(sql_copy, name):
 
 def test_a_failing_file_leaves_nothing_of_the_deploy(empty_dsn, sql_copy, monkeypatch):
     (sql_copy / "views" / "zzz_broken.sql").write_text("select 1/0;\n", encoding="utf-8")
-    monkeypatch.setattr("record_ledger.sql_files.sql_directory", lambda: sql_copy)
+    monkeypatch.setattr("record_ledger.server.sql_files.sql_directory", lambda: sql_copy)
 
     with pytest.raises(LedgerError, match="division by zero"):
         deploy(empty_dsn)

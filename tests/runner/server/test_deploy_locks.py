@@ -10,9 +10,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from record_ledger import DeployRefused
 from record_ledger.cli import main
-from record_ledger.deploy import deploy
-from record_ledger.doctor import examine
-from record_ledger.sql_files import deploy_script, package_release
+from record_ledger.server.deploy import deploy
+from record_ledger.server.doctor import examine
+from record_ledger.server.sql_files import deploy_script, package_release
 from tests.support.databases import open_connection
 from tests.support.releases import release_script
 

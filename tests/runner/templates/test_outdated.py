@@ -137,8 +137,8 @@ def test_a_call_that_is_asked_for_more_and_more_ends(runner, config, monkeypatch
     asked["to_build"] = [window]
     calls = []
     monkeypatch.setattr(
-        runner,
-        "_value",
+        runner._calls,
+        "value",
         lambda *given, **options: calls.append(given) or json.dumps(asked).encode(),
     )
 

@@ -232,7 +232,7 @@ def test_a_deploy_waits_for_no_pass_and_no_pass_for_a_deploy(
 def test_a_pass_goes_on_beside_a_deploy_that_has_not_committed(
     ledger, ledger_dsn, connect, first, in_background, given
 ):
-    from record_ledger.sql_files import deploy_script, package_release
+    from record_ledger.server.sql_files import deploy_script, package_release
 
     register(ledger, given | {"start_at": None, "x_time_back": "2h"})
     store(ledger, PIPELINE)

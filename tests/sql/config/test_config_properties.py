@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
-from record_ledger.records import LEDGER_COLUMNS
+from record_ledger.values import LEDGER_COLUMNS
 from tests.sql.support import one, rows
 
 pytestmark = pytest.mark.slow

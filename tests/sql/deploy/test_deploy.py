@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from record_ledger.sql_files import deploy_script, package_release, sql_directory
+from record_ledger.server.sql_files import deploy_script, package_release, sql_directory
 from tests.sql.support import (
     PIPELINE,
     audit,

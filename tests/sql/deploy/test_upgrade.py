@@ -7,7 +7,7 @@ import json
 import psycopg
 import pytest
 
-from record_ledger.sql_files import package_release, sql_directory
+from record_ledger.server.sql_files import package_release, sql_directory
 from tests.sql.invariants import audit
 from tests.sql.support import entry
 from tests.support.databases import deploy, open_connection

@@ -19,10 +19,10 @@ from record_ledger.moving.retrying import POLICY, retry_after, retrying
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from record_ledger.client import RecordLedger
     from record_ledger.connection import RetryPolicy
-    from record_ledger.ledger import RecordLedger
     from record_ledger.moving.settings import Settings
-    from record_ledger.records import Record
+    from record_ledger.values import Record
 
 Result = TypeVar("Result")
 

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     import psycopg
     from psycopg.sql import Composed
 
-    from record_ledger.ledger import RecordLedger
+    from record_ledger.client import RecordLedger
     from record_ledger.moving.columns import Column
     from record_ledger.moving.settings import Settings
-    from record_ledger.records import Record
+    from record_ledger.values import Record
 
 # Written with its schema, each name is what it says, whatever a search_path holds.
 _COUNT = SQL("select pg_catalog.count(*) from {table} as t where {window}")

@@ -16,7 +16,7 @@ from record_ledger.moving.errors import READ_AGAIN, MoveFailed, StagedDataDamage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from record_ledger.ledger import RecordLedger
+    from record_ledger.client import RecordLedger
     from record_ledger.moving.settings import Settings
 
 _UNFINISHED = ".unfinished"

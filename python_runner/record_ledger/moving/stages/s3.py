@@ -18,7 +18,7 @@ from record_ledger.moving.retrying import retrying
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from record_ledger.ledger import RecordLedger
+    from record_ledger.client import RecordLedger
     from record_ledger.moving.settings import Settings
 
 # What is held in memory of a file that is written, and one part of its upload. S3 takes 10,000

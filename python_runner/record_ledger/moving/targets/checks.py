@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from record_ledger.moving.manifest import Manifest
-    from record_ledger.records import Record
+    from record_ledger.values import Record
 
 
 def window_of(record: Record) -> str:

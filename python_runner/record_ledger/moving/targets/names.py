@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from record_ledger.moving.manifest import Manifest
-    from record_ledger.records import Record
+    from record_ledger.values import Record
 
 _LOADED = re.compile(r"load_[0-9a-f]{16}_(?P<digest>[0-9a-f]{16})_(?P<claim_token>\d+)\Z")
 

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
-    from record_ledger.ledger import RecordLedger
+    from record_ledger.client import RecordLedger
     from record_ledger.moving.columns import Column
     from record_ledger.moving.manifest import Manifest, Part
     from record_ledger.moving.protocols import Stage
     from record_ledger.moving.settings import Settings
-    from record_ledger.records import Record
+    from record_ledger.values import Record
 
     Connection = psycopg.Connection[Any]
 

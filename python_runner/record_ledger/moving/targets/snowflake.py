@@ -24,11 +24,11 @@ from .snowflake_calls import SnowflakeCalls
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from record_ledger.ledger import RecordLedger
+    from record_ledger.client import RecordLedger
     from record_ledger.moving.manifest import Manifest, Part
     from record_ledger.moving.protocols import Stage
     from record_ledger.moving.settings import Settings
-    from record_ledger.records import Record
+    from record_ledger.values import Record
 
 # As many files as one COPY names.
 _FILES = 1000
