@@ -14,7 +14,8 @@ from tests.support.repository import files, text
 
 SQL_FILES = [path for path in files() if path.parts[0] == "sql" and path.suffix == ".sql"]
 # Each holds one object and is applied anew by every deploy.
-OBJECT_FILES = [path for path in SQL_FILES if path.parts[1] in ("rules", "routines", "views")]
+OBJECT_FOLDERS = ("api", "changes", "rules", "triggers", "views")
+OBJECT_FILES = [path for path in SQL_FILES if path.parts[1] in OBJECT_FOLDERS]
 
 CREATED = re.compile(
     r"^create (?:or replace )?(?:function|procedure|view|trigger|table|type)\s+"
