@@ -65,7 +65,7 @@ $$;
 set local check_function_bodies = off;
 set local client_min_messages = warning;
 set local record_ledger.owner = '';
-set local record_ledger.migrations = 10;
+set local record_ledger.migrations = 11;
 -- record_ledger roles: creates the two roles, and says what the deployer cannot do about them.
 -- Roles belong to the whole server: another database's deploy may have made them.
 -- Applied by: every deploy, as the user who deploys, before it acts as the ledger's owner.
@@ -744,16 +744,12 @@ create table if not exists record_ledger.migration (
     applied_at timestamptz not null default clock_timestamp(),
     applied_by text not null default session_user
 );
-comment on table record_ledger.migration is
-'Private. One row per applied migration, with the checksum of its text.';
 
 create table if not exists record_ledger.deployment (
     release text primary key,
     deployed_at timestamptz not null default clock_timestamp(),
     deployed_by text not null default session_user
 );
-comment on table record_ledger.deployment is
-'Private. One row per release of record_ledger that was deployed here; the newest one is in force.';
 
 create or replace function record_ledger.release_numbers(release text)
 returns integer[]
@@ -848,7 +844,7 @@ as $$
 $$;
 comment on function record_ledger.end_deploy(text) is
 'Private. Notes the release that was deployed.';
-select record_ledger.begin_deploy('0.5.0', 10);
+select record_ledger.begin_deploy('0.5.0', 11);
 select record_ledger.migrate(1, '0001_tables', $body$-- record_ledger migration 1: the tables, their constraints and their indexes.
 -- All of them are private: callers use the views and routines, and only the owner holds rights here.
 -- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
@@ -1660,11 +1656,20 @@ drop function if exists record_ledger.collect_expired_leases(
     record_ledger.pipeline, timestamptz, timestamptz
 );
 $body$);
+select record_ledger.migrate(11, '0011_unused', $body$-- record_ledger migration 11: a rule that nothing asks any more goes.
+-- The columns awaits_build and out_of_order of record stay: views of earlier releases, and views that others have built
+-- on these, hold the whole row, and PostgreSQL drops no column that a view depends on.
+-- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
+-- Rules kept here: none.
+drop function if exists record_ledger.is_complete(jsonb, text[]);
+$body$);
 -- record_ledger.attempt_ending: what ended the newest attempt of a record, as BACKOFF and FAILED say it.
 -- Of a cancelled claim it is the cancellation, whatever the run said of it. A record that was taken back only in
 -- thought still bears the event of its pass: then its lease has expired.
--- Read by: record_verdict.
--- Rules: shortened: a sentence stands in each answer and each row of why; the history has it whole.
+-- Shortened: a sentence stands in each answer and each row of why; the history has it whole.
+-- Called by: record_verdict.
+-- Uses: shortened.
+-- Tests: test_verdicts.py, test_cancelling.py.
 create or replace function record_ledger.attempt_ending(last_event text, last_detail jsonb)
 returns text
 language sql
@@ -1699,7 +1704,8 @@ comment on function record_ledger.attempt_ending(text, jsonb) is
 -- record_ledger.check_claim_tokens: raises RL005 unless a list names up to 10,000 claims of a pipeline, each once.
 -- The lists that go with it, of details and of windows, may be null; else they have one entry per token.
 -- Called by: complete_records.
--- Rules: check_detail.
+-- Uses: check_detail.
+-- Tests: test_complete_records.py.
 create or replace function record_ledger.check_claim_tokens(
     claim_tokens bigint[], details jsonb[], window_start_times timestamptz[]
 )
@@ -1767,8 +1773,9 @@ comment on function record_ledger.check_claim_tokens(bigint[], jsonb[], timestam
 -- record_ledger.claim_loss: why a claim token is not, or no longer, the one that decides about its record.
 -- That no record was passed with it, that its claim is on another window than the one named, or what ended the claim.
 -- Raises RL002 for an unknown pipeline, RL005 when no token was given.
--- Read by: raise_claim_lost, claim_state, complete_records.
--- Rules: none.
+-- Called by: claim_state, complete_records, raise_claim_lost.
+-- Uses: archived_record_events, local_time, raise_unknown_pipeline, record_events.
+-- Tests: test_claims.py, test_two_ledgers.py.
 create or replace function record_ledger.claim_loss(
     pipeline_id text, claim_token bigint, window_start_time timestamptz default null
 )
@@ -1855,8 +1862,9 @@ comment on function record_ledger.claim_loss(text, bigint, timestamptz) is
 -- record_ledger.expired_claims: the claims of a pipeline whose leases have run out; the ten that ended first at most.
 -- So many does a pass take back, whatever number has expired: it stays as fast as ever after an outage, and each pass
 -- adds one claim at most. A record whose lease has run out can be passed once it was taken back.
--- Read by: next_answer, next_candidate, deciding_record, lost_before, planned_passes, collect_expired_leases.
--- Rules: none.
+-- Called by: collect_expired_leases, deciding_record, lost_before, next_candidate.
+-- Uses: none.
+-- Tests: test_passing.py, test_lane_growth.py.
 create or replace function record_ledger.expired_claims(
     pipeline_id text,
     -- No lease ends before it; null when that is not known.
@@ -1879,8 +1887,10 @@ comment on function record_ledger.expired_claims(text, timestamptz, timestamptz)
 'Private. The claims of a pipeline whose leases have run out, those that ended first; ten at most.';
 -- record_ledger.half_of_time_left: half of the time, in whole seconds, for which a window's source data is still there.
 -- The longest that a record may be kept from its runs: a wait never loses a record. Null without a source_retention.
--- Read by: retry_time, postponement.
--- Rules: none. Types are exact and names qualified (README.md, Names).
+-- Types are exact and names qualified (docs/design.md, Names).
+-- Called by: postponement, retry_time.
+-- Uses: none.
+-- Tests: test_retention.py, test_postponing.py.
 create or replace function record_ledger.half_of_time_left(
     window_end_time timestamptz, p record_ledger.pipeline, as_of timestamptz
 )
@@ -1904,8 +1914,9 @@ comment on function record_ledger.half_of_time_left(
 'Half of the seconds for which a window''s source data is still there; null when nothing says how long it is kept.';
 -- record_ledger.is_completed_by: did this very claim complete its record, and that of the window when one is named?
 -- Also when the record was reopened, or archived, since.
--- Read by: complete_records.
--- Rules: none.
+-- Called by: complete_records.
+-- Uses: none.
+-- Tests: test_complete_records.py.
 create or replace function record_ledger.is_completed_by(
     pipeline_id text, claim_token bigint, window_start_time timestamptz
 )
@@ -1940,8 +1951,9 @@ comment on function record_ledger.is_completed_by(text, bigint, timestamptz) is
 'Private. Whether a claim completed its record, and that of the window when one is named.';
 -- record_ledger.is_run_id: can a run of this name be bound to a record?
 -- A text of 1 to 1024 bytes that is not blank; null too, and it binds nothing.
--- Read by: pass_valid_record, complete_and_pass, store_new_and_pass_valid_record.
--- Rules: none.
+-- Called by: complete_and_pass, pass_valid_record, pass_valid_records, store_new_and_pass_valid_record.
+-- Uses: none.
+-- Tests: test_run_ids.py.
 create or replace function record_ledger.is_run_id(run_id text)
 returns boolean
 language sql
@@ -1960,9 +1972,10 @@ comment on function record_ledger.is_run_id(text) is
 -- The greater of (the newest + 1) and (milliseconds since 2025-01-01 UTC, shifted by 12 bits), plus 12 random bits:
 -- later claims of a pipeline have greater tokens whatever the clock does, and two copies of a ledger draw different
 -- ones. The random bits are of the server's strong source; random() would repeat in sessions with the same seed.
--- A clock of 2094 or later gives 2^53 or more, which pass_record refuses.
--- Read by: pass_record, under the pipeline's lock.
--- Rules: none.
+-- A clock of 2094 or later gives 2^53 or more, which pass_record refuses. Drawn under the pipeline's lock.
+-- Called by: pass_record, store_new_and_pass_valid_record.
+-- Uses: none.
+-- Tests: test_claim_tokens.py.
 create or replace function record_ledger.next_claim_token(newest bigint, as_of timestamptz)
 returns bigint
 language sql
@@ -1981,8 +1994,9 @@ comment on function record_ledger.next_claim_token(bigint, timestamptz) is
 -- record_ledger.postponement: until when a record that is given back waits, and for whom; null when it does not wait.
 -- A time that is past keeps nobody from it. One after half of the time that its source data has left is brought forward
 -- to that, and the time that was asked for is kept beside it.
--- Read by: end_claim.
--- Rules: half_of_time_left.
+-- Called by: end_claim.
+-- Uses: half_of_time_left, local_time.
+-- Tests: test_postponing.py.
 create or replace function record_ledger.postponement(
     run_id text,
     window_end_time timestamptz,
@@ -2020,9 +2034,11 @@ comment on function record_ledger.postponement(
 -- record_ledger.retry_time: when a record that failed may be passed again.
 -- retry_delay after the first failed attempt, doubled after each further one, never more than a day (or retry_delay),
 -- and with a source_retention at most half of the time that is left: a backoff never loses a record.
--- Read by: end_claim, expire_leases, collect_expired_leases, next_candidate, deciding_record, record_verdict,
--- expected_claims, plan_runs.
--- Rules: half_of_time_left. Types are exact and names qualified (README.md, Names).
+-- Types are exact and names qualified (docs/design.md, Names).
+-- Called by: collect_expired_leases, deciding_record, end_claim, expected_claims, expire_range, next_candidate,
+--   plan_runs, record_verdict.
+-- Uses: half_of_time_left.
+-- Tests: test_starting_again.py, test_retention.py.
 create or replace function record_ledger.retry_time(
     failed_at timestamptz,
     attempt integer,
@@ -2049,8 +2065,9 @@ comment on function record_ledger.retry_time(
 'The end of the backoff after an attempt failed: retry_delay, doubled per attempt, at most a day or half of the time left.';
 -- record_ledger.config_keys: the keys of a config that the ledger reads.
 -- All others are ignored and never stored: a team's config holds much else, passwords included.
--- Read by: known_config, is_same_config, warn_of_misspelt_keys.
--- Rules: none.
+-- Called by: is_same_config, known_config, warn_of_misspelt_keys.
+-- Uses: none.
+-- Tests: test_config_rules.py.
 create or replace function record_ledger.config_keys()
 returns text[]
 language sql
@@ -2082,9 +2099,10 @@ comment on function record_ledger.config_keys() is
 'The keys of a config that the ledger reads; all others are ignored and not stored.';
 -- record_ledger.config_problems: everything that is wrong with a config, one sentence each.
 -- Each names the key, the value and what would be valid; empty when the config is valid.
--- Read by: read_config.
--- Rules: config_keys, ledger_columns, duration, near_names, required_counts_problems, retention_problems,
--- recount_problems, twofold_time, json_problem.
+-- Called by: read_config.
+-- Uses: duration, json_problem, ledger_columns, near_names, recount_problems, required_counts_problems,
+--   retention_problems, shortened, start_instant, twofold_time.
+-- Tests: test_config_rules.py, test_config_properties.py.
 create or replace function record_ledger.config_problems(
     config jsonb,
     -- The pipeline is registered: it keeps its name, also where a later release refuses such a name.
@@ -2408,8 +2426,9 @@ comment on function record_ledger.config_problems(jsonb, boolean, boolean) is
 -- All but the config stays: whether it is paused, when it was registered. Writes nothing.
 -- Once there are records, start_at is left as it was: it said where the first of them starts. Another one is answered
 -- with a notice, which is the same in each call, so that a program can give it once.
--- Read by: store_new_and_pass_valid_record, register_config.
--- Rules: known_config, read_config, missing_fields, last_window.
+-- Called by: batch_to_build, register_config, register_pipeline, store_new_and_pass_valid_record.
+-- Uses: known_config, last_window, missing_fields, note_start_at, read_config.
+-- Tests: test_registering.py.
 create or replace function record_ledger.configured(
     old record_ledger.pipeline, config jsonb
 )
@@ -2455,25 +2474,13 @@ end
 $$;
 comment on function record_ledger.configured(record_ledger.pipeline, jsonb) is
 'Private. The row that a pipeline has once a config is in force; raises RL001 with all problems in one error.';
--- record_ledger.is_complete: is every check_field filled?
--- A record without check_fields is complete.
--- Read by: analysts; the routines keep the names of what is missing instead.
--- Rules: missing_fields.
-create or replace function record_ledger.is_complete(fields jsonb, check_fields text[])
-returns boolean
-language sql
-immutable
-as $$
-    select record_ledger.missing_fields(fields, check_fields) is null
-$$;
-comment on function record_ledger.is_complete(jsonb, text[]) is
-'Whether every check_field is non-empty in the fields.';
 -- record_ledger.is_same_config: does a config mean what the one in force means?
 -- Only keys that are spelt otherwise are read: a duration as elapsed time, a number as a number, a key that is not
 -- given as its default. What cannot be read is not the same, and the validation says why. start_at means nothing any
 -- more once there are records. So a config in other words costs microseconds in each call, not a validation.
--- Read by: store_new_and_pass_valid_record, register_pipeline, register_config.
--- Rules: config_keys, duration, start_instant, is_same_counts, recount_ages, last_window.
+-- Called by: batch_to_build, register_config, register_pipeline, store_new_and_pass_valid_record.
+-- Uses: config_keys, duration, is_same_counts, last_window, recount_ages, start_instant.
+-- Tests: test_same_config.py.
 create or replace function record_ledger.is_same_config(
     p record_ledger.pipeline, config jsonb
 )
@@ -2548,8 +2555,9 @@ comment on function record_ledger.is_same_config(record_ledger.pipeline, jsonb) 
 'Private. Whether a config means what the one in force means.';
 -- record_ledger.is_same_counts: do required_counts mean the ones in force?
 -- A list of stages is short for an object; "5 rows" and "5rows" are one tolerance, "0.1%" and "0.10%" as well.
--- Read by: is_same_config.
--- Rules: count_tolerance.
+-- Called by: is_same_config.
+-- Uses: count_tolerance.
+-- Tests: test_same_config.py.
 create or replace function record_ledger.is_same_counts(given jsonb, in_force jsonb)
 returns boolean
 language plpgsql
@@ -2579,8 +2587,9 @@ comment on function record_ledger.is_same_counts(jsonb, jsonb) is
 'Private. Whether required_counts mean the ones in force.';
 -- record_ledger.known_config: a config without what the ledger ignores.
 -- Keys that are null count as not given.
--- Read by: configured.
--- Rules: config_keys.
+-- Called by: configured.
+-- Uses: config_keys.
+-- Tests: test_registering.py, test_same_config.py.
 create or replace function record_ledger.known_config(config jsonb)
 returns jsonb
 language sql
@@ -2601,8 +2610,9 @@ comment on function record_ledger.known_config(jsonb) is
 'A config without the keys that the ledger ignores, and without those that are null.';
 -- record_ledger.ledger_columns: the names in a record that belong to the ledger.
 -- A config's default_record may use none of them but pipeline_id.
--- Read by: config_problems, missing_fields.
--- Rules: none.
+-- Called by: config_problems, missing_fields.
+-- Uses: none.
+-- Tests: test_config_rules.py, test_record_shape.py.
 create or replace function record_ledger.ledger_columns()
 returns text[]
 language sql
@@ -2638,8 +2648,9 @@ comment on function record_ledger.ledger_columns() is
 'The names in a record that belong to the ledger and that default_record may not use (but pipeline_id).';
 -- record_ledger.note_start_at: raises a notice when a config of a pipeline with records gives another start_at.
 -- Its text is the same in each call, whatever the start_at: one that is computed is another one in each.
--- Read by: store_new_and_pass_valid_record, register_pipeline, configured.
--- Rules: start_instant.
+-- Called by: configured, register_pipeline, store_new_and_pass_valid_record.
+-- Uses: start_instant.
+-- Tests: test_registering.py.
 create or replace function record_ledger.note_start_at(p record_ledger.pipeline, config jsonb)
 returns void
 language plpgsql
@@ -2667,8 +2678,9 @@ comment on function record_ledger.note_start_at(record_ledger.pipeline, jsonb) i
 'Private. Raises a notice when a config of a pipeline with records gives another start_at.';
 -- record_ledger.read_config: a config as the row of the pipeline it describes, with every default filled in.
 -- Writes nothing; raises RL001 with all problems in one error.
--- Read by: configured.
--- Rules: config_problems, start_problem, duration, start_instant, recount_ages.
+-- Called by: configured.
+-- Uses: config_problems, duration, recount_ages, start_instant, start_problem.
+-- Tests: test_config_properties.py.
 create or replace function record_ledger.read_config(config jsonb)
 returns record_ledger.pipeline
 language plpgsql
@@ -2763,8 +2775,9 @@ comment on function record_ledger.read_config(jsonb) is
 'A config as the row of the pipeline it describes; raises RL001 with all problems in one error.';
 -- record_ledger.recount_ages: a config's recount_ages as elapsed time, each once, ascending; without any the default.
 -- Null when one of them is no duration.
--- Read by: read_config, is_same_config.
--- Rules: duration.
+-- Called by: is_same_config, read_config.
+-- Uses: duration.
+-- Tests: test_retention.py, test_same_config.py.
 create or replace function record_ledger.recount_ages(ages jsonb)
 returns interval[]
 language plpgsql
@@ -2789,8 +2802,9 @@ comment on function record_ledger.recount_ages(jsonb) is
 'Private. A config''s recount_ages as elapsed time, each once, ascending; null when one is no duration.';
 -- record_ledger.recount_problems: what is wrong with a config's recount_ages and reopen_budget.
 -- One sentence each, naming the key, the value and what would be valid.
--- Read by: config_problems.
--- Rules: duration.
+-- Called by: config_problems.
+-- Uses: duration.
+-- Tests: test_recounts.py.
 create or replace function record_ledger.recount_problems(config jsonb)
 returns text[]
 language plpgsql
@@ -2840,8 +2854,9 @@ comment on function record_ledger.recount_problems(jsonb) is
 'Private. What is wrong with a config''s recount_ages and reopen_budget, one sentence each.';
 -- record_ledger.required_counts_problems: everything that is wrong with a config's required_counts, one sentence each.
 -- A list of stages, or an object of "stages" and "tolerance". Empty when it is valid, or not given.
--- Read by: config_problems.
--- Rules: is_stage, count_tolerance, near_names.
+-- Called by: config_problems.
+-- Uses: count_tolerance, is_stage, near_names.
+-- Tests: test_required_counts.py.
 create or replace function record_ledger.required_counts_problems(required_counts jsonb)
 returns text[]
 language plpgsql
@@ -2947,8 +2962,9 @@ comment on function record_ledger.required_counts_problems(jsonb) is
 'Everything that is wrong with required_counts, one sentence each, naming the value and what would be valid.';
 -- record_ledger.retention_problems: what is wrong with a config's source_retention and what depends on it.
 -- That they are durations is said elsewhere: here it is about what they mean together, and with other keys.
--- Read by: config_problems.
--- Rules: duration.
+-- Called by: config_problems.
+-- Uses: duration.
+-- Tests: test_retention.py.
 create or replace function record_ledger.retention_problems(config jsonb)
 returns text[]
 language plpgsql
@@ -3007,8 +3023,9 @@ comment on function record_ledger.retention_problems(jsonb) is
 -- Without offset it is local time, a bare date its first instant, and a time that clocks skip the end of the gap. Of a
 -- time that comes twice it is the first one: those who take times from people refuse it (twofold_time). Null when the
 -- text is no such time.
--- Read by: config_problems, read_config, is_same_config, note_start_at, start_problem, pipeline_time.
--- Rules: instant, wall_time, local_instant.
+-- Called by: config_problems, is_same_config, note_start_at, pipeline_time, read_config, start_problem.
+-- Uses: instant, local_instant, wall_time.
+-- Tests: test_config_rules.py.
 create or replace function record_ledger.start_instant(start_at text, timezone text)
 returns timestamptz
 language plpgsql
@@ -3029,8 +3046,9 @@ comment on function record_ledger.start_instant(text, text) is
 -- record_ledger.start_problem: what is wrong with the start_at of a valid config; null when nothing is.
 -- A pipeline without records would store all windows from there on, and nothing takes them back. One with records has
 -- started already.
--- Read by: read_config.
--- Rules: start_instant, duration, last_window.
+-- Called by: read_config.
+-- Uses: clock, duration, last_window, start_instant.
+-- Tests: test_config_rules.py.
 create or replace function record_ledger.start_problem(config jsonb, pipeline_id text)
 returns text
 language plpgsql
@@ -3060,8 +3078,9 @@ comment on function record_ledger.start_problem(jsonb, text) is
 'Private. What is wrong with the start_at of a valid config; null when nothing is.';
 -- record_ledger.warn_of_misspelt_keys: raises a warning for each ignored key that looks like a misspelt one.
 -- 'chek_fields' would otherwise be ignored in silence, and incomplete records passed. Looks at the first 100 of them.
--- Read by: store_new_and_pass_valid_record, register_pipeline.
--- Rules: config_keys, near_names.
+-- Called by: register_pipeline, store_new_and_pass_valid_record.
+-- Uses: config_keys, near_names.
+-- Tests: test_config_rules.py.
 create or replace function record_ledger.warn_of_misspelt_keys(config jsonb)
 returns void
 language plpgsql
@@ -3092,8 +3111,9 @@ comment on function record_ledger.warn_of_misspelt_keys(jsonb) is
 'Raises a warning for each ignored key that looks like a misspelt one.';
 -- record_ledger.adoptable_observations: what a claim may take over from earlier claims of the same generation.
 -- Per stage that it has not counted itself, the newest observation that was written under a claim current at the time.
--- Read by: adopt_observations, counts_problem.
--- Rules: none.
+-- Called by: adopt_observations, counts_problem.
+-- Uses: none.
+-- Tests: test_observations.py, test_counts_model.py.
 create or replace function record_ledger.adoptable_observations(
     pipeline_id text, window_start_time timestamptz, claim_token bigint
 )
@@ -3125,8 +3145,9 @@ comment on function record_ledger.adoptable_observations(text, timestamptz, bigi
 'Private. The newest observation per stage that a claim may take over from earlier claims of its generation.';
 -- record_ledger.check_stage: raises RL005 unless a text can name a stage at which records are counted.
 -- Says which text it was, and what a stage's name is.
--- Called by: observe_record, adopt_observations.
--- Rules: is_stage.
+-- Called by: adopt_observations, observe_record.
+-- Uses: is_stage.
+-- Tests: test_observations.py.
 create or replace function record_ledger.check_stage(stage text)
 returns void
 language plpgsql
@@ -3143,8 +3164,10 @@ comment on function record_ledger.check_stage(text) is
 'Private. Raises RL005 for a text that can name no stage.';
 -- record_ledger.count_tolerance: by how many rows a count may be off, as a config's tolerance says.
 -- '5 rows' whatever the count, '0.1%' of the count it is compared with; null when the text is no tolerance.
--- Read by: required_counts_problems, counts_problem.
--- Rules: units are required, and 100% is the most. Types are exact (README.md, Names).
+-- Units are required, and 100% is the most. Types are exact (docs/design.md, Names).
+-- Called by: dbt, changed_records, counts_problem, is_same_counts, required_counts_problems.
+-- Uses: none.
+-- Tests: test_required_counts.py.
 create or replace function record_ledger.count_tolerance(tolerance text, row_count bigint)
 returns numeric
 language sql
@@ -3167,7 +3190,9 @@ comment on function record_ledger.count_tolerance(text, bigint) is
 -- Judged by the newest observation of each required stage that was written under this claim; an earlier claim's counts
 -- only once they are adopted: what a run counted before it lost its claim says nothing about what came after.
 -- Each stage may be off from the first one by the tolerance. By the config in force; null when it asks for nothing.
--- Read by: check_counts, open_counts_problem. Rules: count_tolerance.
+-- Called by: check_counts, open_counts_problem.
+-- Uses: adoptable_observations, count_tolerance.
+-- Tests: test_required_counts.py, test_counts_model.py.
 create or replace function record_ledger.counts_problem(
     pipeline_id text, window_start_time timestamptz, claim_token bigint
 )
@@ -3251,8 +3276,9 @@ comment on function record_ledger.counts_problem(text, timestamptz, bigint) is
 'Private. Why the counts of a claim do not suffice to complete its record, with the counts; null when they do, or none are required.';
 -- record_ledger.enough_windows: from how many windows on lateness is told as a share.
 -- Fewer say more about chance than about the source.
--- Read by: lateness, suggest_x_time_back.
--- Rules: none.
+-- Called by: lateness, suggest_x_time_back.
+-- Uses: none.
+-- Tests: test_lateness.py.
 create or replace function record_ledger.enough_windows()
 returns integer
 language sql
@@ -3264,8 +3290,9 @@ comment on function record_ledger.enough_windows() is
 'From how many windows on lateness is told as a share.';
 -- record_ledger.is_stage: can a text name a stage at which records are counted?
 -- Usual are source, stage and target; a team may have its own.
--- Read by: check_stage, required_counts_problems.
--- Rules: none.
+-- Called by: check_stage, required_counts_problems.
+-- Uses: none.
+-- Tests: test_observations.py, test_required_counts.py.
 create or replace function record_ledger.is_stage(stage text)
 returns boolean
 language sql
@@ -3279,7 +3306,9 @@ comment on function record_ledger.is_stage(text) is
 -- One row per age: 0, the count that a window was loaded with, and each of recount_ages. Drawn from the newest windows
 -- whose first generation was counted as soon as it had settled (before the first age) and again at the last age: the
 -- rows of the newest count are all there are. At each age the first count from then on, before the next age, tells.
--- Read by: pipeline_lateness, suggest_x_time_back. Rules: loaded_count; 20 windows are enough.
+-- Called by: pipeline_lateness, suggest_x_time_back.
+-- Uses: enough_windows, loaded_count.
+-- Tests: test_lateness.py.
 create or replace function record_ledger.lateness(p record_ledger.pipeline)
 returns table (
     recount_age interval,
@@ -3400,9 +3429,10 @@ comment on function record_ledger.lateness(record_ledger.pipeline) is
 'How late the rows of a pipeline''s windows came, one row per recount age; shares are null when drawn from less than 20 windows.';
 -- record_ledger.loaded_count: the count of its source that a completed generation of a record stands on.
 -- The newest one under the claim that completed it; else, without a claim, the newest one until its completion. No row
--- when the source was not counted by then.
--- Read by: observe_record, recount_due, lateness.
--- Rules: none; what is noted before a completion never changes after it.
+-- when the source was not counted by then. What is noted before a completion never changes after it.
+-- Called by: lateness, observe_record, recount_due.
+-- Uses: none.
+-- Tests: test_recount_model.py.
 create or replace function record_ledger.loaded_count(
     pipeline_id text, window_start_time timestamptz, generation integer
 )
@@ -3443,8 +3473,9 @@ comment on function record_ledger.loaded_count(text, timestamptz, integer) is
 'Private. The count of its source that a completed generation of a record stands on; no row when there is none.';
 -- record_ledger.observation_time: when an observation of a locked record is made, by the server's clock.
 -- Never before the record's newest change or observation: a clock that is set back would have history run backwards.
--- Read by: observe_record, adopt_observations.
--- Rules: clock.
+-- Called by: adopt_observations, observe_record.
+-- Uses: clock.
+-- Tests: test_observations.py.
 create or replace function record_ledger.observation_time(r record_ledger.record)
 returns timestamptz
 language sql
@@ -3458,8 +3489,9 @@ comment on function record_ledger.observation_time(record_ledger.record) is
 'Private. When an observation of a locked record is made: now, and not before its newest change or observation.';
 -- record_ledger.open_counts_problem: counts_problem of the claim that holds a record now; null when none holds it.
 -- Asked by the window, and not by the token: who tried tokens could else find out the current one by the answers.
--- Read by: record_verdicts.
--- Rules: counts_problem.
+-- Called by: record_verdicts.
+-- Uses: counts_problem.
+-- Tests: test_required_counts.py.
 create or replace function record_ledger.open_counts_problem(
     pipeline_id text, window_start_time timestamptz
 )
@@ -3479,8 +3511,9 @@ comment on function record_ledger.open_counts_problem(text, timestamptz) is
 'Why the counts of the claim that holds a record do not suffice to complete it; null when they do, or none are required.';
 -- record_ledger.check_detail: raises RL005 unless a detail can be kept and read.
 -- 64 KiB at most: it is kept in the history for good, and every reader of the history reads it.
--- Called by: complete_record, complete_and_pass, check_claim_tokens, observe_record.
--- Rules: json_problem.
+-- Called by: check_claim_tokens, complete_and_pass, complete_record, observe_record.
+-- Uses: json_problem.
+-- Tests: test_bounds.py, test_poison.py.
 create or replace function record_ledger.check_detail(detail jsonb)
 returns void
 language plpgsql
@@ -3500,8 +3533,9 @@ comment on function record_ledger.check_detail(jsonb) is
 'Private. Raises RL005 for a detail that is too large or too deep to be kept.';
 -- record_ledger.edit_distance: how many letters two words differ by, case ignored.
 -- Insertions, deletions, substitutions and swaps of neighbours count 1 each (optimal string alignment).
--- Read by: near_names.
--- Rules: none.
+-- Called by: near_names.
+-- Uses: none.
+-- Tests: test_config_rules.py.
 create or replace function record_ledger.edit_distance(left_word text, right_word text)
 returns integer
 language plpgsql
@@ -3541,8 +3575,11 @@ comment on function record_ledger.edit_distance(text, text) is
 -- record_ledger.is_safe_to_write: may this transaction change the ledger?
 -- After waiting for a lock a routine must see what the others did, and stricter levels would show it the past. And the
 -- triggers must fire, which keep the state machine and the history: as a replica the session would skip them.
--- Read by: every routine that takes a lock; refuse_call says which of both it was.
--- Rules: none.
+-- refuse_call says which of both it was.
+-- Called by: complete_and_pass, complete_record, complete_records, end_claim, extend_lease, lock_pipeline, lock_record,
+--   pass_valid_record, refuse_call, register_pipeline, store_new_and_pass_valid_record.
+-- Uses: none.
+-- Tests: test_replica_sessions.py, test_two_sessions.py.
 create or replace function record_ledger.is_safe_to_write()
 returns boolean
 language sql
@@ -3557,8 +3594,9 @@ comment on function record_ledger.is_safe_to_write() is
 -- Numbers of 300 digits and 400 decimals (a double has fewer), 100 levels and max_bytes at most: a driver refuses what
 -- is longer or deeper, and one row that cannot be read would break the overview of all pipelines. max_bytes keeps one
 -- call from storing gigabytes.
--- Read by: check_detail, config_problems, built_problem.
--- Rules: none.
+-- Called by: built_problem, check_detail, config_problems.
+-- Uses: none.
+-- Tests: test_bounds.py, test_poison.py.
 create or replace function record_ledger.json_problem(value jsonb, max_bytes integer)
 returns text
 language plpgsql
@@ -3598,8 +3636,9 @@ comment on function record_ledger.json_problem(jsonb, integer) is
 'Why a JSON value cannot be stored: too many bytes, levels or digits; null when it can.';
 -- record_ledger.near_names: the candidates that a misspelt name may have meant, nearest first, three at most.
 -- Near is a name that differs by few letters, or only in case, spaces, hyphens and underscores, or in its last part.
--- Read by: config_problems (time zones, check_fields), warn_of_misspelt_keys, raise_unknown_pipeline.
--- Rules: edit_distance.
+-- Called by: dbt, config_problems, raise_unknown_pipeline, required_counts_problems, warn_of_misspelt_keys.
+-- Uses: edit_distance.
+-- Tests: test_config_rules.py, test_bounds.py.
 create or replace function record_ledger.near_names(name text, candidates text[])
 returns text[]
 language sql
@@ -3641,8 +3680,9 @@ comment on function record_ledger.near_names(text, text[]) is
 'Up to three candidates that a misspelt name may have meant, nearest first.';
 -- record_ledger.raise_claim_lost: the one error for a claim token that is not current, with what became of the claim.
 -- Raises RL004; RL002 for an unknown pipeline, RL005 when no token was given.
--- Called by: end_claim, extend_lease, lock_record, adopt_observations.
--- Rules: claim_loss.
+-- Called by: adopt_observations, end_claim, extend_lease, lock_record.
+-- Uses: claim_loss.
+-- Tests: test_claims.py.
 create or replace function record_ledger.raise_claim_lost(
     pipeline_id text, claim_token bigint, window_start_time timestamptz default null
 )
@@ -3661,7 +3701,8 @@ comment on function record_ledger.raise_claim_lost(text, bigint, timestamptz) is
 -- record_ledger.raise_no_record: the one error for a window that the ledger holds no record of.
 -- Raises RL005, for one that was archived as well; RL002 for an unknown pipeline.
 -- Called by: lock_record.
--- Rules: none.
+-- Uses: local_time, raise_unknown_pipeline.
+-- Tests: test_observations.py.
 create or replace function record_ledger.raise_no_record(
     pipeline_id text, window_start_time timestamptz
 )
@@ -3714,9 +3755,11 @@ comment on function record_ledger.raise_no_record(text, timestamptz) is
 'Private. Raises RL005 for a window that the ledger holds no record of.';
 -- record_ledger.raise_unknown_pipeline: the one error for a pipeline that nobody registered.
 -- Raises RL002 with near names, or RL005 when no name was given.
--- Called by: lock_pipeline, new_windows, pass_valid_record, oldest_pending_record, raise_claim_lost, range_effects,
--- pipeline_time, archivable_records, plan_runs.
--- Rules: near_names.
+-- Called by: archivable_records, claim_loss, complete_records, is_day_sealed, lock_pipeline, new_windows,
+--   oldest_pending_record, pass_valid_record, pipeline_time, plan_runs, raise_no_record, range_effects, recount_due,
+--   suggest_x_time_back, window_time.
+-- Uses: near_names.
+-- Tests: test_poison.py.
 create or replace function record_ledger.raise_unknown_pipeline(pipeline_id text)
 returns void
 language plpgsql
@@ -3750,8 +3793,10 @@ comment on function record_ledger.raise_unknown_pipeline(text) is
 -- record_ledger.refuse_call: the errors for a call that no routine can serve, whatever the state of the ledger.
 -- Raises RL005 for a wrong isolation level, for a session whose triggers do not fire, else for a run id that cannot be
 -- bound.
--- Called by: every routine that takes a lock.
--- Rules: is_safe_to_write, is_run_id.
+-- Called by: complete_and_pass, complete_records, end_claim, extend_lease, lock_pipeline, lock_record,
+--   pass_valid_record, register_pipeline, store_new_and_pass_valid_record.
+-- Uses: is_safe_to_write.
+-- Tests: test_replica_sessions.py, test_run_ids.py.
 create or replace function record_ledger.refuse_call(run_id text default null)
 returns void
 language plpgsql
@@ -3781,7 +3826,8 @@ comment on function record_ledger.refuse_call(text) is
 -- record_ledger.refuse_token: the error for a claim token of 2^53 or more, which many callers would read as another.
 -- Raises RL005 and says whether the clock asks for it or an earlier claim.
 -- Called by: pass_record.
--- Rules: none.
+-- Uses: iso_time.
+-- Tests: test_claim_tokens.py.
 create or replace function record_ledger.refuse_token(
     pipeline_id text, newest_token bigint, as_of timestamptz
 )
@@ -3809,8 +3855,9 @@ comment on function record_ledger.refuse_token(text, bigint, timestamptz) is
 -- record_ledger.shortened: a text of max_bytes at most, with a mark that says how much is left out.
 -- What is told about a failure is never refused, however long it is: its beginning and its end are kept, because a
 -- traceback says at its end what went wrong.
--- Read by: fail_record, attempt_ending, record_verdict.
--- Rules: none.
+-- Called by: attempt_ending, built_problem, config_problems, fail_record, no_records_reason, plan_runs, record_verdict.
+-- Uses: none.
+-- Tests: test_bounds.py.
 create or replace function record_ledger.shortened(content text, max_bytes integer)
 returns text
 language plpgsql
@@ -3841,8 +3888,10 @@ comment on function record_ledger.shortened(text, integer) is
 -- record_ledger.batch_to_build: what a runner must render before a whole batch can be passed.
 -- Of a batch that was drawn before, those of its records that are outdated and could be passed again; else the due
 -- windows, and the outdated ones among the next record_limit of each kind.
--- Called by: pass_valid_records, in place of what its first pass alone would ask for.
--- Rules: is_same_config, configured, next_answer, windows_to_build.
+-- It stands in place of what the first pass of a batch alone would ask for.
+-- Called by: pass_valid_records.
+-- Uses: clock, configured, is_same_config, next_answer, windows_to_build.
+-- Tests: test_batches.py.
 create or replace function record_ledger.batch_to_build(
     config jsonb, run_id text, record_limit integer
 )
@@ -3895,8 +3944,9 @@ comment on function record_ledger.batch_to_build(jsonb, text, integer) is
 -- record_ledger.built_problem: what is wrong with the built windows that a caller sent; null when nothing is.
 -- Each must be {"window_start_time": ISO 8601 with offset, "window_end_time": the same, "config_version": the number
 -- that to_build gave, "fields": {...}}, and one of the config in force has exactly its fields.
--- Read by: store_new_records, store_new_and_pass_valid_record.
--- Rules: instant, json_problem, shortened.
+-- Called by: store_new_and_pass_valid_record, store_new_records.
+-- Uses: instant, json_problem, shortened.
+-- Tests: test_building.py, test_bounds.py.
 create or replace function record_ledger.built_problem(built jsonb, p record_ledger.pipeline)
 returns text
 language plpgsql
@@ -3968,8 +4018,10 @@ comment on function record_ledger.built_problem(jsonb, record_ledger.pipeline) i
 'What is wrong with the built windows that a caller sent; null when nothing is.';
 -- record_ledger.built_windows: the entries of built that were rendered with the config in force, one per window.
 -- One of another config_version is left out: its fields are another config's, whatever they are called.
--- Read by: store_windows, build_records, built_fields.
--- Rules: built_problem has read the array before.
+-- built_problem has read the array before.
+-- Called by: build_records, pass_record, store_windows.
+-- Uses: none.
+-- Tests: test_building.py.
 create or replace function record_ledger.built_windows(built jsonb, p record_ledger.pipeline)
 returns table (window_start_time timestamptz, window_end_time timestamptz, fields jsonb)
 language sql
@@ -3986,8 +4038,9 @@ comment on function record_ledger.built_windows(jsonb, record_ledger.pipeline) i
 'Private. The entries of built that were rendered with the config in force, one per window.';
 -- record_ledger.is_outdated: was a record built before default_record or check_fields last changed, or never?
 -- A pass builds it first.
--- Read by: next_answer.
--- Rules: none.
+-- Called by: next_answer.
+-- Uses: none.
+-- Tests: test_outdated.py.
 create or replace function record_ledger.is_outdated(
     p record_ledger.pipeline, window_start_time timestamptz
 )
@@ -4004,8 +4057,10 @@ comment on function record_ledger.is_outdated(record_ledger.pipeline, timestampt
 'Private. Whether a record was built before default_record or check_fields last changed, or never.';
 -- record_ledger.missing_fields: the check_fields that are empty in a record's fields.
 -- Empty is missing, null or "". Null, not an empty array, when nothing is missing: the record is complete.
--- Read by: is_complete, configured, store_windows, build_record.
--- Rules: the ledger's own columns are never empty. Names are qualified (README.md, Names).
+-- The ledger's own columns are never empty. Names are qualified (docs/design.md, Names).
+-- Called by: build_record, configured, store_windows.
+-- Uses: ledger_columns.
+-- Tests: test_building.py.
 create or replace function record_ledger.missing_fields(fields jsonb, check_fields text[])
 returns text[]
 language plpgsql
@@ -4029,8 +4084,9 @@ comment on function record_ledger.missing_fields(jsonb, text[]) is
 'The check_fields that are missing, null or "" in the fields; null when none is.';
 -- record_ledger.record_json: a record as callers get it, flat: its fields and the ledger's columns.
 -- Times are ISO 8601 with the offset that the server reckons for the pipeline's zone.
--- Read by: pass_record, oldest_pending_record.
--- Rules: record_object.
+-- Called by: oldest_pending_record, pass_record.
+-- Uses: record_object.
+-- Tests: test_record_shape.py.
 create or replace function record_ledger.record_json(r record_ledger.record, timezone text)
 returns jsonb
 language plpgsql
@@ -4049,9 +4105,10 @@ comment on function record_ledger.record_json(record_ledger.record, text) is
 'A record flat as JSON: its fields and the ledger''s columns, times in the pipeline''s zone.';
 -- record_ledger.record_object: a record as callers get it, flat: its fields and the ledger's columns.
 -- Times are ISO 8601 with the offset of the time zone in force, which the caller has set to the pipeline's: PostgreSQL
--- takes this expression into the statement around it.
--- Read by: record_json, store_new_and_pass_valid_record.
--- Rules: time_interval. Names are qualified (README.md, Names).
+-- takes this expression into the statement around it. Names are qualified (docs/design.md, Names).
+-- Called by: record_json, store_new_and_pass_valid_record.
+-- Uses: time_interval.
+-- Tests: test_record_shape.py.
 create or replace function record_ledger.record_object(r record_ledger.record)
 returns jsonb
 language sql
@@ -4079,8 +4136,9 @@ comment on function record_ledger.record_object(record_ledger.record) is
 'Private. A record flat as JSON: its fields and the ledger''s columns, times in the time zone in force.';
 -- record_ledger.to_build_reason: the sentence of an answer that asks for windows to be rendered.
 -- For callers that are no runner: it says what to do.
--- Read by: store_new_and_pass_valid_record, pass_valid_records.
--- Rules: none.
+-- Called by: pass_valid_records, store_new_and_pass_valid_record.
+-- Uses: none.
+-- Tests: test_building.py.
 create or replace function record_ledger.to_build_reason(to_build jsonb)
 returns text
 language sql
@@ -4095,8 +4153,9 @@ comment on function record_ledger.to_build_reason(jsonb) is
 'Private. The sentence of an answer that asks for windows to be rendered.';
 -- record_ledger.unbuilt_reason: why the next record of a pipeline with templates cannot be passed without its config.
 -- Its templates are rendered by the runner: SQL alone cannot build it.
--- Read by: pass_record, pass_valid_record.
--- Rules: local_time.
+-- Called by: pass_record, pass_valid_record.
+-- Uses: local_time.
+-- Tests: test_rebuilding.py.
 create or replace function record_ledger.unbuilt_reason(
     p record_ledger.pipeline, window_start_time timestamptz
 )
@@ -4123,8 +4182,10 @@ comment on function record_ledger.unbuilt_reason(record_ledger.pipeline, timesta
 -- it and the outdated ones among the next record_limit of each kind: other runs may be passed the first meanwhile.
 -- Each names the zone it was cut with, or will be, as timezone: its times have that zone's offsets, and templates see
 -- its clock. config_version is what an entry of built has to name.
--- Called by: store_new_and_pass_valid_record, pass_valid_records.
--- Rules: next_window_start, due_windows, is_stable, is_lost, incomplete_lanes, window_timezone, json_time.
+-- Called by: batch_to_build, store_new_and_pass_valid_record.
+-- Uses: due_windows, incomplete_lanes, is_lost, is_stable, json_time, next_window_start, time_interval,
+--   window_timezone.
+-- Tests: test_building.py, test_rebuilding.py.
 create or replace function record_ledger.windows_to_build(
     p record_ledger.pipeline,
     -- The record that the pass comes to next; null when neither it nor one after it can be outdated.
@@ -4264,7 +4325,9 @@ comment on function record_ledger.windows_to_build(
 -- The oldest pending one, else the oldest in progress, else the oldest failed one; null when none is open.
 -- A record whose lease has run out comes as the next pass will leave it: pending again, or failed. Lost ones are passed
 -- over, as the next pass waives them.
--- Read by: next_answer. Rules: stuck_heads, expired_claims, retry_time.
+-- Called by: next_answer.
+-- Uses: expired_claims, retry_time, stuck_heads.
+-- Tests: test_verdicts.py.
 create or replace function record_ledger.deciding_record(
     p record_ledger.pipeline,
     -- The oldest record that is pending and complete; null when there is none.
@@ -4354,8 +4417,9 @@ comment on function record_ledger.deciding_record(
 'Private. The open record whose verdict a pass exits with when it passes nothing.';
 -- record_ledger.earliest_open: the oldest open record of a pipeline, which holds up all later ones (depends_on_past).
 -- Lost records hold up nothing, as the next pass waives them; one in progress does for as long as its lease runs.
--- Read by: next_answer.
--- Rules: stuck_heads.
+-- Called by: next_answer.
+-- Uses: stuck_heads.
+-- Tests: test_order.py.
 create or replace function record_ledger.earliest_open(
     p record_ledger.pipeline,
     -- The oldest record that is pending and complete, of those that are not lost.
@@ -4397,8 +4461,9 @@ comment on function record_ledger.earliest_open(
 -- The newest claim with the marks that hold from now on, the record that the run is bound to, the first record that
 -- waits in order, and the first of the other lanes. Where there is none of these, that record comes next.
 -- A table of one row, which PostgreSQL takes into the statement around it.
--- Read by: store_new_and_pass_valid_record, next_answer.
--- Rules: lane says which lanes there are.
+-- Called by: next_answer, store_new_and_pass_valid_record.
+-- Uses: none.
+-- Tests: test_usual_call.py, test_usual_call_sessions.py.
 create or replace function record_ledger.first_look(
     pipeline_id text,
     -- Marks of claims up to this token say nothing any more.
@@ -4486,8 +4551,9 @@ comment on function record_ledger.first_look(text, bigint, interval, text) is
 'Private. What a pass looks at before anything else: the newest claim, the first waiting record, and whether others are open.';
 -- record_ledger.first_waiting: the bounds of the first record in a pipeline's lane 'waiting'.
 -- Null when there is none.
--- Read by: next_answer, store_new_and_pass_valid_record.
--- Rules: none.
+-- Called by: next_answer, store_new_and_pass_valid_record.
+-- Uses: none.
+-- Tests: test_usual_call_sessions.py.
 create or replace function record_ledger.first_waiting(
     pipeline_id text,
     -- No record of the lane starts before it; null when that is not known.
@@ -4507,9 +4573,10 @@ $$;
 comment on function record_ledger.first_waiting(text, timestamptz) is
 'Private. The bounds of the first record of a pipeline''s lane waiting; null when there is none.';
 -- record_ledger.incomplete_lanes: the lanes of a pipeline's incomplete records, one for each config that built some.
--- Each is found by one look-up in the index, however many records it holds; most pipelines have none.
--- Read by: stuck_heads, next_answer, next_candidate, windows_to_build, planned_passes, waive_lost_records.
--- Rules: lane names them.
+-- Each is found by one look-up in the index, however many records it holds; most pipelines have none. lane names them.
+-- Called by: next_answer, next_candidate, planned_passes, stuck_heads, waive_lost_records, windows_to_build.
+-- Uses: none.
+-- Tests: test_building.py, test_lane_growth.py.
 create or replace function record_ledger.incomplete_lanes(
     pipeline_id text,
     -- Only those of records that are outdated at this fields_version; null for all.
@@ -4541,8 +4608,9 @@ comment on function record_ledger.incomplete_lanes(text, integer) is
 'Private. The lanes of a pipeline''s incomplete records, one for each config that they were built with.';
 -- record_ledger.is_at_risk: will the source data of a window be gone soon?
 -- From at_risk_within before window_end_time + source_retention on; never without a source_retention.
--- Read by: next_candidate, planned_passes, records_at_risk, pipeline_progress.
--- Rules: none.
+-- Called by: next_candidate, pipeline_progress, planned_passes, records_at_risk.
+-- Uses: none.
+-- Tests: test_retention.py, test_deadline_order.py.
 create or replace function record_ledger.is_at_risk(
     window_end_time timestamptz, p record_ledger.pipeline, as_of timestamptz
 )
@@ -4559,8 +4627,10 @@ comment on function record_ledger.is_at_risk(
 'Whether a window''s source data is gone or will be within at_risk_within.';
 -- record_ledger.is_lost: is the source data of a window gone?
 -- From the very instant on at which window_end_time + source_retention is reached; never without a source_retention.
--- Read by: lost_before, record_verdict, record_verdicts, records_at_risk, planned_passes, status_after's callers.
--- Rules: none.
+-- Called by: cancel_range, expected_claims, expire_range, lost_before, planned_passes, range_effects, range_step,
+--   record_verdict, record_verdicts, recount_due, reopen_range, waive_range, windows_to_build.
+-- Uses: none.
+-- Tests: test_retention.py.
 create or replace function record_ledger.is_lost(
     window_end_time timestamptz, source_retention interval, as_of timestamptz
 )
@@ -4575,8 +4645,9 @@ comment on function record_ledger.is_lost(timestamptz, interval, timestamptz) is
 'Whether a window''s source data is gone: window_end_time + source_retention is not after as_of.';
 -- record_ledger.is_stable: has the data of a window settled?
 -- From the very instant on at which window_end_time + x_time_back is reached.
--- Read by: next_answer, next_candidate, record_verdict, windows_to_build, planned_passes, plan_runs.
--- Rules: none.
+-- Called by: next_answer, next_candidate, plan_runs, planned_passes, record_verdict, windows_to_build.
+-- Uses: none.
+-- Tests: test_passing.py, test_verdicts.py.
 create or replace function record_ledger.is_stable(
     window_end_time timestamptz, x_time_back interval, as_of timestamptz
 )
@@ -4599,8 +4670,10 @@ comment on function record_ledger.is_stable(timestamptz, interval, timestamptz) 
 --   returned   pending again, after a pass, or after it was incomplete
 --   waiting    pending, never passed, stored in order: passed strictly oldest first
 -- No lane is judged anew when the config changes: outdated records count by what default_record fills.
--- Read by: check_record_change, store_windows, backfill_range.
--- Rules: every open record is in exactly one lane, so one index of lanes finds whatever a pass asks for.
+-- Every open record is in exactly one lane, so one index of lanes finds whatever a pass asks for.
+-- Called by: backfill_range, check_record_change, store_windows.
+-- Uses: none.
+-- Tests: test_state_machine.py, test_lane_growth.py.
 create or replace function record_ledger.lane(
     status text,
     missing_fields text[],
@@ -4633,8 +4706,9 @@ comment on function record_ledger.lane(
 'Private. The lane of an open record: active, failed, historical, incomplete with a version, retry, returned or waiting; null when finished.';
 -- record_ledger.lane_heads: the oldest record in each lane of a pipeline; no row for an empty lane.
 -- What starts before lost_before is passed over, but for the records in progress.
--- Read by: next_answer, oldest_pending_record, archivable_records.
--- Rules: stuck_heads; lane says which lanes there are.
+-- Called by: archivable_records, next_answer, oldest_pending_record.
+-- Uses: stuck_heads.
+-- Tests: test_plans.py, test_lane_growth.py.
 create or replace function record_ledger.lane_heads(
     pipeline_id text, lost_before timestamptz default null
 )
@@ -4670,7 +4744,9 @@ comment on function record_ledger.lane_heads(text, timestamptz) is
 -- record_ledger.lost_before: up to where records are lost; null when none of them waits to be waived.
 -- All windows that start before it are past their deadline: they end in the order in which they start, so the lost ones
 -- are the first of every lane. A record in progress waits once its lease has run out, before that it is its holder's.
--- Read by: next_answer. Rules: is_lost, stuck_heads, expired_claims.
+-- Called by: next_answer.
+-- Uses: expired_claims, is_lost, stuck_heads.
+-- Tests: test_retention.py.
 create or replace function record_ledger.lost_before(
     p record_ledger.pipeline,
     -- The oldest record that is pending and complete; null when there is none.
@@ -4721,9 +4797,11 @@ comment on function record_ledger.lost_before(
 -- record_ledger.next_answer: what a pass would answer to a run at an instant, without passing anything.
 -- READY with the record's window, or why there is none; the routines that pass and the views ask here, so they agree.
 -- Where the first look finds none outside the lanes 'waiting' and 'active', the first waiting record comes next.
--- Read by: pass_record, pass_valid_record, store_new_and_pass_valid_record, batch_to_build, pipeline_answer.
--- Rules: first_look, first_waiting, is_outdated, is_stable, lost_before, earliest_open, next_candidate,
--- deciding_record, record_verdict.
+-- Called by: batch_to_build, pass_record, pass_valid_record, pipeline_answer, store_new_and_pass_valid_record.
+-- Uses: deciding_record, earliest_open, first_look, first_waiting, incomplete_lanes, is_outdated, is_stable,
+--   lane_heads, local_time, lost_before, next_candidate, next_window_start, no_records_reason, record_verdict,
+--   window_timezone.
+-- Tests: test_passing.py, test_verdicts.py, test_order.py.
 create or replace function record_ledger.next_answer(
     p record_ledger.pipeline,
     run_id text,
@@ -5018,7 +5096,9 @@ comment on function record_ledger.next_answer(
 -- floor(n * share) at least, and live windows floor(n * (1 - share)). With pass_order 'deadline', the older of both
 -- goes first while it is at risk, whosever turn it is; such a pass is nobody's turn.
 -- Outdated records are complete where default_record fills all check_fields, and only current ones may be elsewhere.
--- Read by: next_answer. Rules: oldest_due, incomplete_lanes, expired_claims, is_stable, is_at_risk, retry_time.
+-- Called by: next_answer.
+-- Uses: expired_claims, incomplete_lanes, is_at_risk, is_stable, oldest_due, retry_time.
+-- Tests: test_order.py, test_deadline_order.py.
 create or replace function record_ledger.next_candidate(
     p record_ledger.pipeline,
     -- The first record of the lane 'waiting', if default_record completes it.
@@ -5180,8 +5260,9 @@ comment on function record_ledger.next_candidate(
 'Private. Which of a pipeline''s pending records comes next: oldest first, or by the backfill_share.';
 -- record_ledger.no_records_reason: the sentence for a pipeline without any open record.
 -- Says when the next window is due, since that is when the next run has something to store.
--- Read by: next_answer, store_new_and_pass_valid_record.
--- Rules: shortened.
+-- Called by: next_answer, store_new_and_pass_valid_record.
+-- Uses: iso_time, shortened.
+-- Tests: test_verdicts.py.
 create or replace function record_ledger.no_records_reason(
     p record_ledger.pipeline,
     -- Where the first window that is not stored yet starts.
@@ -5222,8 +5303,10 @@ comment on function record_ledger.no_records_reason(
 -- Among those that wait for one, what is due is read by the index of ends: up to fifty, whatever their number. Where
 -- more are, it is the oldest of the first fifty of the lane if any of these is due, else the oldest of the fifty whose
 -- wait ended first. So a pass costs the same after an outage in which a million records failed.
--- Read by: next_candidate.
--- Rules: lane: only in 'retry' and 'retryh', and among the incomplete ones, is there a retry_at.
+-- Only in the lanes 'retry' and 'retryh', and among the incomplete ones, is there a retry_at.
+-- Called by: next_candidate.
+-- Uses: none.
+-- Tests: test_order.py, test_lane_growth.py.
 create or replace function record_ledger.oldest_due(
     pipeline_id text,
     lane text,
@@ -5294,8 +5377,9 @@ comment on function record_ledger.oldest_due(
 'Private. The oldest record of a lane that waits for no instant any more; null when there is none.';
 -- record_ledger.pipeline_answer: next_answer for readers, who hold no rights on the tables.
 -- What a new run would be answered at an instant.
--- Read by: oldest_valid_record, pipeline_progress.
--- Rules: next_answer, record_verdict.
+-- Called by: oldest_valid_record, pipeline_progress.
+-- Uses: next_answer, record_verdict.
+-- Tests: test_verdicts.py, test_roles.py.
 create or replace function record_ledger.pipeline_answer(
     p record_ledger.pipeline,
     as_of timestamptz,
@@ -5338,8 +5422,9 @@ comment on function record_ledger.pipeline_answer(record_ledger.pipeline, timest
 -- record_ledger.record_verdict: the one verdict on an open record at an instant, and a sentence that says why.
 -- Where several hold, the first of: LEASE_EXPIRED, LEASED, LOST, FAILED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF,
 -- BLOCKED, AT_CAPACITY, READY. ready_at: when it can be passed as things stand; null when that depends on somebody.
--- Read by: record_verdicts, next_answer, pipeline_answer.
--- Rules: is_stable, is_lost, retry_time, attempt_ending, unstable_reason, shortened.
+-- Called by: next_answer, pipeline_answer, record_verdicts.
+-- Uses: attempt_ending, is_lost, is_stable, iso_time, retry_time, shortened, unstable_reason, window_timezone.
+-- Tests: test_verdicts.py.
 create or replace function record_ledger.record_verdict(
     r record_ledger.record,
     p record_ledger.pipeline,
@@ -5509,8 +5594,9 @@ comment on function record_ledger.record_verdict(
 'The one verdict on an open record at an instant, a sentence that says why, and when the record can be passed.';
 -- record_ledger.stuck_heads: the oldest failed record of a pipeline, and the oldest of each lane of incomplete ones.
 -- No row for an empty lane. What starts before from_time is passed over. Reads no other lane.
--- Read by: lane_heads, earliest_open, lost_before, deciding_record, stuck_window.
--- Rules: incomplete_lanes; lane says which lanes there are.
+-- Called by: deciding_record, earliest_open, lane_heads, lost_before, stuck_window.
+-- Uses: incomplete_lanes.
+-- Tests: test_verdicts.py, test_lane_growth.py.
 create or replace function record_ledger.stuck_heads(
     pipeline_id text, from_time timestamptz default null
 )
@@ -5539,8 +5625,10 @@ comment on function record_ledger.stuck_heads(text, timestamptz) is
 'Private. The oldest failed record of a pipeline, and the oldest of each lane of incomplete ones.';
 -- record_ledger.unstable_reason: the sentence for a window whose data has not settled, in the time zone in force.
 -- The caller has set it to that of the window. PostgreSQL takes this expression into the one around it.
--- Read by: record_verdict, store_new_and_pass_valid_record.
--- Rules: iso_time. Names are qualified (README.md, Names).
+-- Names are qualified (docs/design.md, Names).
+-- Called by: record_verdict, store_new_and_pass_valid_record.
+-- Uses: iso_time.
+-- Tests: test_verdicts.py.
 create or replace function record_ledger.unstable_reason(
     window_start_time timestamptz,
     window_end_time timestamptz,
@@ -5567,8 +5655,10 @@ comment on function record_ledger.unstable_reason(
 -- Those that others have to wait for, and those whose lease has run out.
 -- While its lease runs, the run completes: run_duration after its pass, or where that is over already, with the lease.
 -- Where the lease has run out, the next pass takes the record back or marks it failed. A cancelled claim ends as a
--- failed record.
--- Read by: planned_passes. Rules: retry_time, is_lost; collect_expired_leases does what is said here of expired leases.
+-- failed record. collect_expired_leases does what is said here of expired leases.
+-- Called by: planned_passes.
+-- Uses: is_lost, retry_time.
+-- Tests: test_plan_agrees.py, test_plan_reads.py.
 create or replace function record_ledger.expected_claims(
     p record_ledger.pipeline,
     first_active timestamptz,
@@ -5648,7 +5738,9 @@ comment on function record_ledger.expected_claims(
 -- record_ledger.expected_duration: how long a run of a pipeline takes, as measured; null when none was completed.
 -- The median over the newest 100 completed passes, from the pass that drew the claim token to its completion.
 -- Looks at the newest 1,000 passes at most: a pipeline that failed that often has no duration worth to plan with.
--- Read by: plan_runs. Rules: none.
+-- Called by: plan_runs.
+-- Uses: none.
+-- Tests: test_plan_runs.py.
 create or replace function record_ledger.expected_duration(pipeline_id text)
 returns interval
 language sql
@@ -5694,7 +5786,9 @@ comment on function record_ledger.expected_duration(text) is
 -- Kind 1 are all but the historical ones, kind 2 the historical ones; with kinds 1, kind 1 are all.
 -- Reads only as far as it is asked to: each lane comes in the order of the index, and is merged, never sorted.
 -- Those in the lanes 'retry' and 'retryh' come when their wait is over: waiting_for_retry has them.
--- Read by: planned_passes. Rules: lane says which lanes there are.
+-- Called by: planned_passes.
+-- Uses: none.
+-- Tests: test_plan_agrees.py, test_plan_reads.py.
 create or replace function record_ledger.pending_in_order(
     pipeline_id text,
     kind integer,
@@ -5785,9 +5879,11 @@ comment on function record_ledger.pending_in_order(
 -- Workers ask whenever they are free, a run completes after run_duration, claims end as expected_claims says, and what
 -- is outdated is built and complete where default_record fills all check_fields. A last row without run_no ends a plan
 -- that cannot go on; blocked_by then says on what.
--- Read by: plan_runs.
--- Rules: next_answer and next_candidate, over the records that are still to be passed then; next_window, is_stable,
--- stuck_window, is_lost, is_at_risk, incomplete_lanes, expected_claims, waiting_for_retry.
+-- It follows next_answer and next_candidate, over the records that are still to be passed then.
+-- Called by: plan_runs.
+-- Uses: expected_claims, incomplete_lanes, is_at_risk, is_lost, is_stable, next_window, next_window_start,
+--   pending_in_order, stuck_window, waiting_for_retry.
+-- Tests: test_plan_agrees.py, test_plan_runs.py, test_plan_reads.py.
 create or replace function record_ledger.planned_passes(
     p record_ledger.pipeline,
     runs integer,
@@ -6126,8 +6222,9 @@ comment on function record_ledger.planned_passes(
 -- record_ledger.stuck_window: the oldest open record that no run will ever finish, from a window's start on.
 -- Failed, or incomplete and not outdated, or outdated where default_record leaves check_fields empty, or a claim that
 -- will come to that; null when there is none.
--- Read by: planned_passes.
--- Rules: stuck_heads.
+-- Called by: planned_passes.
+-- Uses: stuck_heads.
+-- Tests: test_plan_agrees.py.
 create or replace function record_ledger.stuck_window(
     p record_ledger.pipeline,
     from_time timestamptz,
@@ -6175,8 +6272,10 @@ comment on function record_ledger.stuck_window(
 'Private. The oldest open record, from an instant on, that no run will ever finish.';
 -- record_ledger.waiting_for_retry: the records of a pipeline that wait, or waited, for an instant before a next run.
 -- As far as they matter to its next runs: the oldest ones and those whose wait ends first, as oldest_due has it.
--- Read by: planned_passes.
--- Rules: oldest_due reads fifty of each.
+-- oldest_due reads fifty of each.
+-- Called by: planned_passes.
+-- Uses: none.
+-- Tests: test_plan_agrees.py, test_plan_reads.py.
 create or replace function record_ledger.waiting_for_retry(
     p record_ledger.pipeline,
     runs integer
@@ -6222,8 +6321,10 @@ comment on function record_ledger.waiting_for_retry(record_ledger.pipeline, inte
 -- record_ledger.backfill_start: where a backfill of about max_records windows begins that ends at first_start.
 -- At the start of a local day; within a day, where one of its windows starts, when the day has more than that.
 -- Not before the local day of from_time. Reads no ledger rows.
--- Read by: backfill_range.
--- Rules: day_start, local_day; windows_from: a day's windows start one granularity apart from its start on.
+-- A day's windows start one granularity apart from its start on, as windows_from says.
+-- Called by: backfill_range.
+-- Uses: day_start, local_day.
+-- Tests: test_backfill.py, test_range_steps.py.
 create or replace function record_ledger.backfill_start(
     p record_ledger.pipeline,
     from_time timestamptz,
@@ -6267,8 +6368,10 @@ comment on function record_ledger.backfill_start(
 'Private. Where a backfill of about so many windows begins that ends at an instant.';
 -- record_ledger.backfill_windows: the windows that a backfill adds before the first stored one, oldest first.
 -- From the first instant of from_time's local day on; the last one ends where the first stored one starts.
--- Read by: range_effects; backfill_range says the same in parts.
--- Rules: windows_from, day_start, local_day.
+-- backfill_range says the same in parts.
+-- Called by: range_effects.
+-- Uses: day_start, local_day, windows_from.
+-- Tests: test_range_effects.py.
 create or replace function record_ledger.backfill_windows(
     p record_ledger.pipeline, from_time timestamptz, first_start timestamptz
 )
@@ -6295,8 +6398,9 @@ comment on function record_ledger.backfill_windows(
 'Private. The windows that a backfill adds before the first stored one, oldest first.';
 -- record_ledger.check_backfill: raises RL005 unless a pipeline's history can be extended back to an instant.
 -- Returns where its first stored window starts.
--- Called by: backfill_records, range_step, range_effects.
--- Rules: archive_end.
+-- Called by: backfill_records, range_effects, range_step.
+-- Uses: archive_end, iso_time, local_time, time_interval.
+-- Tests: test_backfill.py.
 create or replace function record_ledger.check_backfill(
     p record_ledger.pipeline, from_time timestamptz
 )
@@ -6359,8 +6463,9 @@ comment on function record_ledger.check_backfill(record_ledger.pipeline, timesta
 'Private. Raises RL005 unless records can be added from an instant on; returns where the first stored window starts.';
 -- record_ledger.check_range: raises RL005 for a range that holds no time, or that is not said.
 -- -infinity and infinity are bounds like others: whoever means everything has to say so.
--- Called by: waive_records, reopen_records, expire_leases, cancel_records, range_step, range_effects.
--- Rules: none.
+-- Called by: cancel_records, expire_leases, range_effects, range_step, reopen_records, waive_records.
+-- Uses: iso_time.
+-- Tests: test_ranges.py.
 create or replace function record_ledger.check_range(from_time timestamptz, to_time timestamptz)
 returns void
 language plpgsql
@@ -6385,8 +6490,10 @@ comment on function record_ledger.check_range(timestamptz, timestamptz) is
 'Private. Raises RL005 for a range that is inverted, empty or null.';
 -- record_ledger.check_reason: raises RL005 unless an operator says why.
 -- The reason is kept in the history, where the next one who wonders will look for it.
--- Called by: the routines of operators, range_step.
--- Rules: none.
+-- Called by: backfill_records, cancel_records, expire_leases, pause_pipeline, range_step, reopen_records,
+--   resume_pipeline, retire_pipeline, waive_counts, waive_records.
+-- Uses: none.
+-- Tests: test_bounds.py, test_ranges.py.
 create or replace function record_ledger.check_reason(
     reason text, is_optional boolean default false
 )
@@ -6411,8 +6518,9 @@ comment on function record_ledger.check_reason(text, boolean) is
 'Private. Raises RL005 for a reason that is null or blank, unless it is optional, or of more than 8 KiB.';
 -- record_ledger.is_in_range: does a whole window lie in [from_time, to_time)?
 -- A window that only partly does is not the operator's, who said from when and until when.
--- Read by: waive_range, reopen_range, expire_range, cancel_range, range_step, range_effects.
--- Rules: none.
+-- Called by: cancel_range, expire_range, range_effects, range_step, reopen_range, waive_range.
+-- Uses: none.
+-- Tests: test_ranges.py.
 create or replace function record_ledger.is_in_range(
     window_start_time timestamptz,
     window_end_time timestamptz,
@@ -6437,8 +6545,10 @@ comment on function record_ledger.is_in_range(
 --   expire  a claim that is known to be dead ends as if its lease had run out: pending, or failed without attempts left
 --           or when it was cancelled
 --   cancel  a claim goes on until its run stops or its lease ends, and the record fails then
--- Read by: waive_range, reopen_range, expire_range, cancel_range, range_step, range_effects.
--- Rules: which records an operation changes is said here; check_record_change guards each change.
+-- check_record_change guards each change.
+-- Called by: cancel_range, expire_range, range_effects, range_step, reopen_range, waive_range.
+-- Uses: none.
+-- Tests: test_range_effects.py, test_ranges.py.
 create or replace function record_ledger.status_after(
     operation text, status text, has_attempts_left boolean, is_cancelled boolean, is_lost boolean
 )
@@ -6461,9 +6571,10 @@ comment on function record_ledger.status_after(text, text, boolean, boolean, boo
 'Private. What waive, reopen, expire or cancel makes of a record of a status; null when it leaves the record alone.';
 -- record_ledger.check_owner: raises 42501 when a pipeline belongs to a role that the session's user is not a member of.
 -- A pipeline without an owner is every runner's.
--- Called by: lock_pipeline, register_config, register_pipeline, store_new_and_pass_valid_record, pass_valid_record,
--- complete_records, check_owner_of.
--- Rules: may_act.
+-- Called by: check_owner_of, complete_records, lock_pipeline, pass_valid_record, register_config, register_pipeline,
+--   store_new_and_pass_valid_record.
+-- Uses: may_act.
+-- Tests: test_pipeline_owners.py.
 create or replace function record_ledger.check_owner(pipeline_id text, owner_role text)
 returns void
 language plpgsql
@@ -6490,8 +6601,9 @@ comment on function record_ledger.check_owner(text, text) is
 'Private. Raises 42501 when a pipeline belongs to a role that the session''s user is not a member of.';
 -- record_ledger.check_owner_of: check_owner for calls that name a pipeline and have not read it.
 -- An unknown pipeline is left to the caller, which has a better sentence about it.
--- Called by: end_claim, extend_lease, lock_record; check_counts, when a record is completed.
--- Rules: check_owner.
+-- Called by: check_counts, end_claim, extend_lease, lock_record.
+-- Uses: check_owner.
+-- Tests: test_pipeline_owners.py.
 create or replace function record_ledger.check_owner_of(pipeline_id text)
 returns void
 language plpgsql
@@ -6507,8 +6619,9 @@ comment on function record_ledger.check_owner_of(text) is
 'Private. Raises 42501 when the pipeline of that name belongs to a role that the session''s user is not a member of.';
 -- record_ledger.is_ledger_owner: is a role the owner of the ledger, or a member of it?
 -- Superusers are members of every role. Who owns the ledger may do anything in it.
--- Read by: may_act, sees_tokens.
--- Rules: none.
+-- Called by: may_act, sees_tokens.
+-- Uses: none.
+-- Tests: test_pipeline_owners.py.
 create or replace function record_ledger.is_ledger_owner(role name)
 returns boolean
 language sql
@@ -6523,8 +6636,10 @@ comment on function record_ledger.is_ledger_owner(name) is
 'Whether a role owns the ledger or is a member of the role that does.';
 -- record_ledger.may_act: may the session's user act in a pipeline that belongs to a role?
 -- Members of that role and owners of the ledger may; where the role is gone, only the latter.
--- Read by: check_owner, set_pipeline_owner. Asked only for pipelines that have an owner.
--- Rules: is_ledger_owner. By session_user: routines run with the rights of the ledger's owner.
+-- Asked only for pipelines that have an owner. By session_user: routines run with the rights of the ledger's owner.
+-- Called by: check_owner, set_pipeline_owner.
+-- Uses: is_ledger_owner.
+-- Tests: test_pipeline_owners.py.
 create or replace function record_ledger.may_act(owner_role text)
 returns boolean
 language sql
@@ -6541,8 +6656,10 @@ comment on function record_ledger.may_act(text) is
 -- record_ledger.sees_tokens: may the caller see the claim tokens of records in progress?
 -- Runners may, as whoever knows a token can end its claim; analysts, who only read, need none. Claims that have ended
 -- are seen by all: their tokens end nothing any more.
--- Read by: pipeline_records, record_events, record_observations, records_as_of; the dbt models of rules.
--- Rules: is_ledger_owner. By current_user, which is the ledger's owner inside of its routines.
+-- By current_user, which is the ledger's owner inside of its routines.
+-- Called by: dbt, pipeline_records, record_events, record_observations.
+-- Uses: is_ledger_owner.
+-- Tests: test_roles.py.
 create or replace function record_ledger.sees_tokens()
 returns boolean
 language sql
@@ -6559,8 +6676,15 @@ comment on function record_ledger.sees_tokens() is
 'Whether the caller may see the claim tokens of records in progress: runners may, readers may not.';
 -- record_ledger.clock: the ledger's only source of time.
 -- The server's clock at the moment of the call, not the transaction's start: leases must not begin in the past.
--- Read by: every routine and view, once per statement or per lock taken. Only a test database replaces it.
--- Rules: none.
+-- Asked once per statement or per lock taken. Only a test database replaces it.
+-- Called by: the Python runner, dbt, archive_records, backfill_records, batch_to_build, cancel_records,
+--   complete_and_pass, complete_record, complete_records, end_claim, expire_leases, extend_lease, new_windows,
+--   observation_time, oldest_valid_record, pass_valid_record, pass_valid_records, pause_pipeline, pipeline_progress,
+--   plan_runs, range_effects, range_step, record_verdicts, records_at_risk, recount_due, register_config,
+--   reopen_changed_records, reopen_records, resume_pipeline, retire_pipeline, set_pipeline_owner, start_problem,
+--   store_new_and_pass_valid_record, store_new_records, waive_counts, waive_records.
+-- Uses: none.
+-- Tests: test_two_sessions.py.
 create or replace function record_ledger.clock()
 returns timestamptz
 language sql
@@ -6572,8 +6696,10 @@ comment on function record_ledger.clock() is
 'The instant at which the ledger judges: the server''s clock.';
 -- record_ledger.day_start: the first instant of a local date, the ledger's local midnight.
 -- Also where 00:00 does not exist (Cairo, Beirut, Santiago, Havana), happens twice (Azores) or a whole date is skipped.
--- Read by: local_day, next_window, windows_from, backfill_windows, first_window_start.
--- Rules: local_instant.
+-- Called by: dbt, backfill_range, backfill_start, backfill_windows, day_coverage, first_window_start, local_day,
+--   next_window, range_step, window_time, windows_from.
+-- Uses: local_instant.
+-- Tests: test_days.py.
 create or replace function record_ledger.day_start(local_date date, timezone text)
 returns timestamptz
 language sql
@@ -6586,8 +6712,11 @@ comment on function record_ledger.day_start(date, text) is
 -- record_ledger.duration: reads a config's duration ('1d', '1d2h30m20s', 'PT26H') as elapsed time.
 -- Null when the text is no duration: bare numbers, months, years and infinity are none. 1d is 24 h on every day.
 -- Units may be in any case but for M and MS, which others read as months: minutes are m, milliseconds ms.
--- Read by: config_problems, read_config, is_same_config, recount_ages, start_problem; status --fail-on of the runner.
--- Rules: units are required; a sign is read, and judged by the caller.
+-- Units are required; a sign is read, and judged by the caller.
+-- Called by: the Python runner, dbt, config_problems, is_same_config, read_config, recount_ages, recount_problems,
+--   retention_problems, start_problem.
+-- Uses: none.
+-- Tests: test_config_rules.py.
 create or replace function record_ledger.duration(duration_text text)
 returns interval
 language plpgsql
@@ -6628,8 +6757,9 @@ comment on function record_ledger.duration(text) is
 -- record_ledger.instant: reads an ISO 8601 time with an offset; null when the text is none.
 -- Of the years 1900 to 9000: what is built on a time is a window, and drivers read no time of a year after 9999.
 -- No other form: PostgreSQL would read 'tomorrow' and 'infinity' too, and '01/02/03' as the session's DateStyle says.
--- Read by: start_instant, built_problem.
--- Rules: none.
+-- Called by: built_problem, start_instant.
+-- Uses: none.
+-- Tests: test_poison.py, test_building.py.
 create or replace function record_ledger.instant(instant_text text)
 returns timestamptz
 language plpgsql
@@ -6657,8 +6787,11 @@ comment on function record_ledger.instant(text) is
 'An ISO 8601 time with an offset as an instant; null when the text is none.';
 -- record_ledger.iso_time: an instant in ISO 8601 with the offset of the time zone in force.
 -- For functions that have set a pipeline's time zone, and errors about a time of the caller; else there is local_time.
--- Read by: record_verdict, no_records_reason, check_range, check_backfill.
--- Rules: none. Names are qualified (README.md, Names).
+-- Names are qualified (docs/design.md, Names).
+-- Called by: dbt, check_backfill, check_range, no_records_reason, record_verdict, refuse_token, release_record,
+--   unstable_reason.
+-- Uses: none.
+-- Tests: test_record_shape.py.
 create or replace function record_ledger.iso_time(instant timestamptz)
 returns text
 language sql
@@ -6670,8 +6803,9 @@ comment on function record_ledger.iso_time(timestamptz) is
 'An instant in ISO 8601 with the offset of the session''s time zone.';
 -- record_ledger.json_time: an instant as JSON holds it, ISO 8601 with the offset of a zone.
 -- Where the zone is null that of the session, for functions that have set a pipeline's: many times faster.
--- Read by: windows_to_build.
--- Rules: local_time.
+-- Called by: windows_to_build.
+-- Uses: local_time.
+-- Tests: test_record_shape.py, test_building.py.
 create or replace function record_ledger.json_time(instant timestamptz, timezone text)
 returns jsonb
 language sql
@@ -6686,8 +6820,10 @@ comment on function record_ledger.json_time(timestamptz, text) is
 'Private. An instant as JSON: ISO 8601 with the offset of a zone, or of the session''s where the zone is null.';
 -- record_ledger.local_day: the local day an instant belongs to.
 -- The last day that has started. Not always the date on the wall: clocks set back across midnight show yesterday again.
--- Read by: windows_from, backfill_windows, first_window_start.
--- Rules: day_start.
+-- Called by: dbt, backfill_range, backfill_start, backfill_windows, days_with_windows, first_window_start, range_step,
+--   reopen_changed_records, windows_from.
+-- Uses: day_start.
+-- Tests: test_days.py.
 create or replace function record_ledger.local_day(instant timestamptz, timezone text)
 returns date
 language plpgsql
@@ -6706,8 +6842,10 @@ comment on function record_ledger.local_day(timestamptz, text) is
 'The local day an instant belongs to: the last one whose day_start is not after it.';
 -- record_ledger.local_instant: the first instant at which a zone's clocks show a local time or a later one.
 -- Where the local time happens twice, the first of both; where it is skipped, the end of the gap.
--- Read by: day_start, start_instant, the runner for local times that people give.
--- Rules: none. Types are exact (README.md, Names).
+-- Types are exact (docs/design.md, Names).
+-- Called by: day_start, local_instants, start_instant, window_time.
+-- Uses: none.
+-- Tests: test_days.py.
 create or replace function record_ledger.local_instant(local_time timestamp, timezone text)
 returns timestamptz
 language plpgsql
@@ -6752,8 +6890,9 @@ comment on function record_ledger.local_instant(timestamp, text) is
 'The first instant at which the zone''s clocks show the local time or a later one.';
 -- record_ledger.local_instants: the instants at which a zone's clocks show exactly a local time.
 -- One as a rule, none where clocks skip it, two where they show it twice; the earlier one first.
--- Read by: twofold_time, window_time.
--- Rules: local_instant.
+-- Called by: twofold_time, window_time.
+-- Uses: local_instant.
+-- Tests: test_zones.py.
 create or replace function record_ledger.local_instants(local_time timestamp, timezone text)
 returns timestamptz[]
 language plpgsql
@@ -6779,8 +6918,13 @@ comment on function record_ledger.local_instants(timestamp, text) is
 'The instants at which the zone''s clocks show a local time: none, one or two.';
 -- record_ledger.local_time: an instant as people of a zone write it, ISO 8601 with the offset in force.
 -- As the server reckons it: '2026-03-08T03:00:00-07:00'; fractions of a second only where there are any.
--- Read by: every sentence that names an instant.
--- Rules: none. Types are exact (README.md, Names).
+-- Every sentence that names an instant takes it from here. Types are exact (docs/design.md, Names).
+-- Called by: the Python runner, dbt, archivable_records, archive_records, backfill_range, cancel_range, check_backfill,
+--   check_counts, claim_loss, collect_expired_leases, expire_range, json_time, next_answer, plan_runs, postponement,
+--   raise_no_record, reopen_changed_records, twofold_time, unbuilt_reason, waive_counts, waive_lost_records,
+--   window_time.
+-- Uses: none.
+-- Tests: test_record_shape.py, test_zones.py.
 create or replace function record_ledger.local_time(instant timestamptz, timezone text)
 returns text
 language plpgsql
@@ -6807,9 +6951,11 @@ comment on function record_ledger.local_time(timestamptz, text) is
 'An instant in ISO 8601 with the zone''s offset at that instant.';
 -- record_ledger.time_interval: a window's actual length as text: '2h', '1h30m', '25h'.
 -- Hours are the largest unit, because a local day has 23, 24 or 25 of them.
--- Read by: record_json, new_windows, windows_to_build, pipeline_records, oldest_valid_record,
--- archived_records, plan_runs.
--- Rules: none. Types are exact and names qualified (README.md, Names).
+-- Types are exact and names qualified (docs/design.md, Names).
+-- Called by: archived_records, check_backfill, new_windows, oldest_valid_record, pipeline_records, plan_runs,
+--   record_object, suggest_x_time_back, windows_to_build.
+-- Uses: none.
+-- Tests: test_windows.py.
 create or replace function record_ledger.time_interval(
     window_start_time timestamptz, window_end_time timestamptz
 )
@@ -6838,8 +6984,9 @@ comment on function record_ledger.time_interval(timestamptz, timestamptz) is
 'A window''s actual length, hours the largest unit: 2h, 1h30m, 25h.';
 -- record_ledger.twofold_time: a sentence about a text whose local time comes twice in a zone; null for any other text.
 -- Clocks that are set back show an hour again: such a text is no instant. A bare date is: it is its first one.
--- Read by: pipeline_time, config_problems.
--- Rules: wall_time, local_instants, local_time.
+-- Called by: config_problems, pipeline_time.
+-- Uses: local_instants, local_time, wall_time.
+-- Tests: test_zones.py.
 create or replace function record_ledger.twofold_time(time_text text, timezone text)
 returns text
 language plpgsql
@@ -6871,8 +7018,9 @@ comment on function record_ledger.twofold_time(text, text) is
 -- record_ledger.wall_time: the local time that an ISO 8601 text without an offset states.
 -- A bare date is its midnight, whether clocks show that or not. Null when the text has an offset, is no such time, or
 -- is not of the years 1900 to 9000.
--- Read by: start_instant, twofold_time, window_time.
--- Rules: none.
+-- Called by: start_instant, twofold_time, window_time.
+-- Uses: none.
+-- Tests: test_zones.py.
 create or replace function record_ledger.wall_time(time_text text)
 returns timestamp
 language plpgsql
@@ -6899,8 +7047,9 @@ comment on function record_ledger.wall_time(text) is
 'The local time that an ISO 8601 text without an offset states; null when it is none.';
 -- record_ledger.archive_end: where the archive of a pipeline ends; null when nothing is archived.
 -- Its first record that is not archived starts exactly there, so no window before it can ever be added.
--- Read by: archivable_records, check_backfill.
--- Rules: none.
+-- Called by: archivable_records, check_backfill.
+-- Uses: none.
+-- Tests: test_archive.py, test_backfill.py.
 create or replace function record_ledger.archive_end(pipeline_id text)
 returns timestamptz
 language sql
@@ -6922,8 +7071,10 @@ comment on function record_ledger.archive_end(text) is
 -- The day is [its midnight, the next one) of the zone in force, and windows cover it wherever they begin and end. One
 -- is published when a generation of it was completed, also while a later one is under way; done when it is COMPLETED or
 -- WAIVED. All counts are of windows that begin in the day; counts of rows are those of published generations.
--- Read by: is_day_sealed, daily_coverage.
--- Rules: day_start. Windows never overlap, so they cover the day when their lengths within it add up to its own.
+-- Windows never overlap, so they cover the day when their lengths within it add up to its own.
+-- Called by: daily_coverage, is_day_sealed.
+-- Uses: archived_records, day_start, pipeline_records.
+-- Tests: test_sealed_days.py.
 create or replace function record_ledger.day_coverage(
     p record_ledger.pipeline,
     local_date date,
@@ -7118,8 +7269,9 @@ comment on function record_ledger.day_coverage(record_ledger.pipeline, date) is
 'How the windows of a pipeline cover a local day, archived ones included.';
 -- record_ledger.days_with_windows: the local days of a pipeline, from its first window's to the last of its newest one.
 -- Every date between them, whether its windows are in the ledger or in the archive.
--- Read by: daily_coverage.
--- Rules: local_day.
+-- Called by: daily_coverage.
+-- Uses: last_window, local_day.
+-- Tests: test_sealed_days.py.
 create or replace function record_ledger.days_with_windows(p record_ledger.pipeline)
 returns table (local_date date)
 language plpgsql
@@ -7162,8 +7314,9 @@ comment on function record_ledger.days_with_windows(record_ledger.pipeline) is
 'The local days of a pipeline from its first window to its newest one, archived ones included.';
 -- record_ledger.due_windows: all windows from an instant on that are due, oldest first.
 -- Due is a window that began before as_of - x_time_back; a retired pipeline has none. Reads no ledger rows.
--- Read by: new_windows, store_windows, windows_to_build.
--- Rules: windows_from.
+-- Called by: new_windows, open_windows, store_windows, windows_to_build.
+-- Uses: windows_from.
+-- Tests: test_windows.py, test_windows_stored.py.
 create or replace function record_ledger.due_windows(
     p record_ledger.pipeline, from_time timestamptz, as_of timestamptz, max_windows integer
 )
@@ -7184,8 +7337,9 @@ comment on function record_ledger.due_windows(
 'Private. The windows from an instant on that began before as_of - x_time_back, oldest first.';
 -- record_ledger.first_window_start: where the first window of a pipeline without records starts.
 -- At start_at; without one at the first instant of the target day of (as_of - x_time_back).
--- Read by: next_window_start, store_windows, store_new_and_pass_valid_record, pipeline_progress.
--- Rules: local_day, day_start.
+-- Called by: next_window_start, pipeline_progress, store_new_and_pass_valid_record, store_windows.
+-- Uses: day_start, local_day.
+-- Tests: test_windows_stored.py.
 create or replace function record_ledger.first_window_start(
     p record_ledger.pipeline, as_of timestamptz
 )
@@ -7207,9 +7361,10 @@ comment on function record_ledger.first_window_start(record_ledger.pipeline, tim
 'Where the first window of a pipeline without records starts.';
 -- record_ledger.last_window: the newest stored window of a pipeline; no row when none is stored.
 -- The next one starts at its end: no gap, no overlap. A set, so that statements which read it are planned as one.
--- Read by: next_window_start, store_windows, store_new_and_pass_valid_record, archivable_records, is_same_config,
--- configured, start_problem.
--- Rules: none.
+-- Called by: archivable_records, configured, days_with_windows, is_same_config, next_window_start, start_problem,
+--   store_new_and_pass_valid_record, store_windows, window_time.
+-- Uses: none.
+-- Tests: test_windows_stored.py.
 create or replace function record_ledger.last_window(pipeline_id text)
 returns table (window_start_time timestamptz, window_end_time timestamptz)
 language sql
@@ -7225,8 +7380,10 @@ comment on function record_ledger.last_window(text) is
 'Private. The newest stored window of a pipeline; no row when none is stored.';
 -- record_ledger.next_window: the one window that starts at a given instant.
 -- Ends at the earlier of start + granularity (elapsed) and the next local midnight; from 1d on it is the local day.
--- Read by: store_windows (the usual case: one window is due), pipeline_progress, planned_passes.
--- Rules: day_start; windows_from says the same in bulk.
+-- windows_from says the same in bulk.
+-- Called by: pipeline_progress, planned_passes, store_new_and_pass_valid_record, store_windows.
+-- Uses: day_start.
+-- Tests: test_windows.py.
 create or replace function record_ledger.next_window(
     window_start_time timestamptz,
     granularity interval,
@@ -7265,9 +7422,9 @@ comment on function record_ledger.next_window(timestamptz, interval, text) is
 'The target day and the end of the window that starts at an instant.';
 -- record_ledger.next_window_start: where the first window that is not stored yet starts.
 -- At the end of the last stored window; before there is one, at the first window's start.
--- Read by: new_windows, windows_to_build, store_new_and_pass_valid_record, next_answer,
--- planned_passes.
--- Rules: last_window, first_window_start.
+-- Called by: new_windows, next_answer, open_windows, planned_passes, windows_to_build.
+-- Uses: first_window_start, last_window.
+-- Tests: test_windows_stored.py.
 create or replace function record_ledger.next_window_start(
     p record_ledger.pipeline, as_of timestamptz
 )
@@ -7284,8 +7441,9 @@ comment on function record_ledger.next_window_start(record_ledger.pipeline, time
 'Where the first window of a pipeline that is not stored yet starts.';
 -- record_ledger.open_windows: the windows of a pipeline that are not done, stored or not.
 -- Its open records, and the windows that are due and not stored yet (10,000 of them at most), whose status is null.
--- Read by: records_at_risk, pipeline_progress.
--- Rules: due_windows, next_window_start.
+-- Called by: pipeline_progress, records_at_risk.
+-- Uses: due_windows, next_window_start.
+-- Tests: test_retention.py.
 create or replace function record_ledger.open_windows(
     p record_ledger.pipeline, as_of timestamptz
 )
@@ -7310,9 +7468,10 @@ comment on function record_ledger.open_windows(record_ledger.pipeline, timestamp
 'The open records of a pipeline, and the windows that are due and not stored yet.';
 -- record_ledger.stretch_timezone: the time zone of the stretch of windows that an instant of a pipeline lies in.
 -- Before the first stretch that of the first one; of a pipeline that has stored no window the one in force.
--- Read by: window_timezone, window_time, the runner for rows of windows that have no such column; pipeline_records
--- and archived_records have the look-up as a subquery, which costs a row a fraction of a call.
--- Rules: none.
+-- pipeline_records and archived_records have the look-up as a subquery, which costs a row a fraction of a call.
+-- Called by: the Python runner, archivable_records, check_counts, window_timezone.
+-- Uses: none.
+-- Tests: test_zones.py.
 create or replace function record_ledger.stretch_timezone(
     pipeline_id text, window_start_time timestamptz
 )
@@ -7352,10 +7511,11 @@ comment on function record_ledger.stretch_timezone(text, timestamptz) is
 'The time zone of the stretch of windows that an instant of a pipeline lies in.';
 -- record_ledger.window_timezone: the time zone that a stored window of a pipeline was cut with.
 -- Mostly the one in force, which the pipeline's row says; PostgreSQL takes this expression into the one around it. A
--- window that is not stored yet is cut with p.timezone.
--- Read by: whatever shows a window to people: pass_record, windows_to_build, record_verdict, next_answer, plan_runs,
--- the views that have a column window_timezone.
--- Rules: stretch_timezone. Types are exact and names qualified (README.md, Names).
+-- window that is not stored yet is cut with p.timezone. Types are exact and names qualified (docs/design.md, Names).
+-- Called by: changed_records, next_answer, oldest_pending_record, oldest_valid_record, pass_record, plan_runs,
+--   record_verdict, record_verdicts, records_at_risk, waive_counts, windows_to_build.
+-- Uses: stretch_timezone.
+-- Tests: test_zones.py.
 create or replace function record_ledger.window_timezone(
     p record_ledger.pipeline, window_start_time timestamptz
 )
@@ -7372,8 +7532,10 @@ comment on function record_ledger.window_timezone(record_ledger.pipeline, timest
 'The time zone that a stored window of a pipeline was cut with.';
 -- record_ledger.windows_from: the windows that tile time from an instant on.
 -- Those that begin before to_time, the first max_windows of them (null: all), in any order. Reads no ledger rows.
--- Read by: due_windows, backfill_windows, backfill_range.
--- Rules: day_start, local_day; next_window says the same of one window.
+-- next_window says the same of one window.
+-- Called by: backfill_range, backfill_windows, due_windows.
+-- Uses: day_start, local_day.
+-- Tests: test_windows.py.
 create or replace function record_ledger.windows_from(
     from_time timestamptz,
     to_time timestamptz,
@@ -7466,8 +7628,10 @@ comment on function record_ledger.windows_from(
 'Private. The windows that tile time from an instant on and begin before another.';
 -- record_ledger.append_pipeline_event: notes what happened to a pipeline as a whole, with who did it and when.
 -- Numbered per pipeline, so its row must be locked.
--- Called by: register_config, backfill_range, pause_pipeline, resume_pipeline, retire_pipeline.
--- Rules: none.
+-- Called by: archive_records, backfill_range, pause_pipeline, register_config, reopen_changed_records, resume_pipeline,
+--   retire_pipeline, set_pipeline_owner, waive_lost_records.
+-- Uses: none.
+-- Tests: test_registering.py, test_pausing.py.
 create or replace function record_ledger.append_pipeline_event(
     pipeline_id text, event text, detail jsonb, event_time timestamptz
 )
@@ -7492,9 +7656,11 @@ comment on function record_ledger.append_pipeline_event(text, text, jsonb, times
 -- record_ledger.backfill_range: adds records before the first one of a locked pipeline; returns how many.
 -- Back to the local day of from_time. With max_records only the newest of them, as many and 10,000 at most: whole days,
 -- or a part of one that has more. first_start says where the first record starts then. All are historical; those of a
--- pipeline with templates are stored unbuilt.
--- Called by: backfill_records, range_step, with what check_backfill has let pass.
--- Rules: backfill_start, windows_from, lane, void_marks, begin_stretch.
+-- pipeline with templates are stored unbuilt. check_backfill has let pass what the caller gives.
+-- Called by: backfill_records, range_step.
+-- Uses: append_pipeline_event, backfill_start, begin_stretch, day_start, lane, local_day, local_time, void_marks,
+--   windows_from.
+-- Tests: test_backfill.py, test_range_steps.py.
 create or replace function record_ledger.backfill_range(
     p record_ledger.pipeline,
     from_time timestamptz,
@@ -7610,8 +7776,10 @@ comment on function record_ledger.backfill_range(
 'Private. Adds records before the first one of a locked pipeline, the newest first; returns how many, and where the first one starts then.';
 -- record_ledger.begin_stretch: notes that windows from an instant on were cut with the zone in force.
 -- Up to where the next stretch begins, if there is one. Two stretches of one zone beside each other are one.
--- Called by: store_windows, for the first window that a zone has cut; backfill_range. Both hold the pipeline's lock.
--- Rules: none.
+-- Its callers hold the pipeline's lock.
+-- Called by: backfill_range, store_windows.
+-- Uses: none.
+-- Tests: test_zones.py.
 create or replace function record_ledger.begin_stretch(
     p record_ledger.pipeline, from_time timestamptz
 )
@@ -7664,7 +7832,10 @@ comment on function record_ledger.begin_stretch(record_ledger.pipeline, timestam
 -- record_ledger.build_record: gives an outdated record the fields of the config in force; returns what it then lacks.
 -- It stays in its lane, so that a record that waits in order goes on doing so. An event only when a field differs, with
 -- what was there before of those that do: fields_before holds their values, fields_added the names of new ones.
--- Called by: pass_record, build_records. Rules: missing_fields; check_record_change guards the change.
+-- check_record_change guards the change.
+-- Called by: build_records, pass_record.
+-- Uses: missing_fields, note_filled.
+-- Tests: test_rebuilding.py, test_outdated.py.
 create or replace function record_ledger.build_record(
     p record_ledger.pipeline,
     window_start_time timestamptz,
@@ -7729,8 +7900,9 @@ comment on function record_ledger.build_record(
 -- record_ledger.build_records: builds outdated pending records from what a caller rendered with the config in force.
 -- One that is current stays as it is: it is built once for each change of the fields, even when something is missing
 -- then. What is in progress, failed or finished is left alone.
--- Called by: store_new_records.
--- Rules: built_windows, build_record.
+-- Called by: pass_valid_records, store_new_records.
+-- Uses: build_record, built_windows.
+-- Tests: test_rebuilding.py.
 create or replace function record_ledger.build_records(
     p record_ledger.pipeline, built jsonb, as_of timestamptz
 )
@@ -7758,8 +7930,10 @@ comment on function record_ledger.build_records(record_ledger.pipeline, jsonb, t
 'Private. Builds outdated pending records from what a caller rendered with the config in force.';
 -- record_ledger.cancel_range: cancels the claims on records of a locked pipeline; returns how many.
 -- Those of a range, whose whole window lies in it, that status_after lets be changed; others are left alone.
+-- check_record_change guards the change.
 -- Called by: change_range.
--- Rules: status_after, is_in_range; check_record_change guards the change.
+-- Uses: is_in_range, is_lost, local_time, status_after.
+-- Tests: test_cancelling.py.
 create or replace function record_ledger.cancel_range(
     p record_ledger.pipeline,
     from_time timestamptz,
@@ -7803,8 +7977,9 @@ comment on function record_ledger.cancel_range(
 'Private. Cancels the claims on the records of a range of a locked pipeline; returns how many.';
 -- record_ledger.change_range: waives, reopens, expires or cancels records of a locked pipeline; returns how many.
 -- Those whose whole window lies in [from_time, to_time); others are left alone. It is one statement.
--- Called by: waive_records, reopen_records, expire_leases, cancel_records, range_step.
--- Rules: waive_range, reopen_range, expire_range, cancel_range.
+-- Called by: cancel_records, expire_leases, range_step, reopen_records, waive_records.
+-- Uses: cancel_range, expire_range, reopen_range, waive_range.
+-- Tests: test_ranges.py.
 create or replace function record_ledger.change_range(
     operation text,
     p record_ledger.pipeline,
@@ -7836,7 +8011,8 @@ comment on function record_ledger.change_range(
 -- Pending again with a backoff from the expiry on, or failed when no attempt is left or the claim was cancelled, as
 -- check_record_change says. No daemon: each pass does it.
 -- Called by: pass_record.
--- Rules: expired_claims, retry_time.
+-- Uses: expired_claims, local_time, retry_time.
+-- Tests: test_passing.py, test_starting_again.py.
 create or replace function record_ledger.collect_expired_leases(
     p record_ledger.pipeline, lease_mark timestamptz, as_of timestamptz
 )
@@ -7882,8 +8058,10 @@ comment on function record_ledger.collect_expired_leases(
 'Private. Takes back records of a locked pipeline whose lease has run out, ten at most.';
 -- record_ledger.complete_locked_records: completes records whose claims the caller holds locked and has found current.
 -- Where one of them needs counts and they do not agree, RL007, and none is completed.
+-- check_record_change guards each change, and asks for the counts.
 -- Called by: complete_records.
--- Rules: check_record_change guards each change, and asks for the counts.
+-- Uses: none.
+-- Tests: test_complete_records.py.
 create or replace function record_ledger.complete_locked_records(
     pipeline_id text,
     -- Sorted.
@@ -7918,8 +8096,10 @@ comment on function record_ledger.complete_locked_records(
 -- record_ledger.confirm_repeated: has the answer to a repeated call wait for the standbys that confirm commits.
 -- What the first call did may have been committed on this server alone: its session may have ended while it waited for
 -- a standby. A call that only reads waits for none, and would acknowledge what a failover takes back.
--- Called by: end_claim, complete_records, when the claim was ended so before.
--- Rules: none.
+-- Called when the claim was ended so before.
+-- Called by: complete_records, end_claim.
+-- Uses: none.
+-- Tests: test_claims.py, test_complete_records.py.
 create or replace function record_ledger.confirm_repeated()
 returns void
 language plpgsql
@@ -7934,7 +8114,8 @@ comment on function record_ledger.confirm_repeated() is
 -- record_ledger.create_archive_partitions: makes room in the archive for the windows between two instants.
 -- One partition per year (UTC) and archive table; nothing when they are there. Blocks no reader and no other writer.
 -- Called by: archive_records.
--- Rules: none.
+-- Uses: refuse_change.
+-- Tests: test_archive.py, test_archive_sessions.py.
 create or replace function record_ledger.create_archive_partitions(
     first_start timestamptz, last_start timestamptz
 )
@@ -8012,9 +8193,11 @@ comment on function record_ledger.create_archive_partitions(timestamptz, timesta
 'Private. Creates the partitions of the archive tables that windows between two instants need.';
 -- record_ledger.end_claim: ends a claim with its current token, in one of three ways.
 -- Repeating the call that ended it changes nothing; with a token that is not current, or not of the window that is
--- named, it raises RL004.
--- Called by: complete_record, fail_record, release_record, complete_and_pass.
--- Rules: retry_time, postponement, confirm_repeated; check_record_change guards it, and fails what was cancelled.
+-- named, it raises RL004. check_record_change guards the change, and fails what was cancelled.
+-- Called by: complete_and_pass, complete_record, fail_record, release_record.
+-- Uses: check_owner_of, clock, confirm_repeated, is_safe_to_write, postponement, raise_claim_lost, refuse_call,
+--   retry_time.
+-- Tests: test_claims.py, test_two_endings.py.
 create or replace function record_ledger.end_claim(
     pipeline_id text,
     claim_token bigint,
@@ -8134,8 +8317,10 @@ comment on function record_ledger.end_claim(
 'Private. Ends a claim with its current token; RL004 when the token is not current.';
 -- record_ledger.expire_range: takes back records of a locked pipeline that runs hold; returns how many.
 -- Those of a range, whose whole window lies in it, that status_after lets be changed; others are left alone.
+-- check_record_change guards the change.
 -- Called by: change_range.
--- Rules: status_after, is_in_range, retry_time; check_record_change guards the change.
+-- Uses: is_in_range, is_lost, local_time, retry_time, status_after.
+-- Tests: test_ranges.py.
 create or replace function record_ledger.expire_range(
     p record_ledger.pipeline,
     from_time timestamptz,
@@ -8185,9 +8370,11 @@ comment on function record_ledger.expire_range(
 'Private. Takes back the records of a range of a locked pipeline that runs hold; returns how many.';
 -- record_ledger.lock_pipeline: locks a pipeline's row for this transaction and returns it as it then is.
 -- In a statement of its own: whatever is read next sees all that was committed before the lock was granted.
--- Called by: store_new_records, pass_valid_record, pass_valid_records, complete_and_pass, archive_records, operators'
--- routines.
--- Rules: check_owner.
+-- Called by: archive_records, backfill_records, cancel_records, complete_and_pass, expire_leases, extend_lease,
+--   pass_valid_record, pass_valid_records, pause_pipeline, range_step, reopen_changed_records, reopen_records,
+--   resume_pipeline, retire_pipeline, set_pipeline_owner, store_new_records, waive_counts, waive_records.
+-- Uses: check_owner, is_safe_to_write, raise_unknown_pipeline, refuse_call.
+-- Tests: test_two_sessions.py, test_two_operators.py.
 create or replace function record_ledger.lock_pipeline(pipeline_id text)
 returns record_ledger.pipeline
 language plpgsql
@@ -8214,8 +8401,9 @@ comment on function record_ledger.lock_pipeline(text) is
 'Private. Locks a pipeline''s row and returns it; RL002 when there is none, 42501 when it belongs to a role of others.';
 -- record_ledger.lock_record: locks a record for this transaction and returns it as it then is.
 -- With a claim token, only when that is the current one of this very record (RL004 else).
--- Called by: observe_record, adopt_observations, waive_counts.
--- Rules: check_owner_of.
+-- Called by: adopt_observations, observe_record, waive_counts.
+-- Uses: check_owner_of, is_safe_to_write, raise_claim_lost, raise_no_record, refuse_call.
+-- Tests: test_two_counters.py.
 create or replace function record_ledger.lock_record(
     pipeline_id text, window_start_time timestamptz, claim_token bigint default null
 )
@@ -8263,8 +8451,10 @@ comment on function record_ledger.lock_record(text, timestamptz, bigint) is
 'Private. Locks a record and returns it; RL005 when there is none, RL004 when a token is given that is not current.';
 -- record_ledger.note_filled: notes that a record was filled by a caller where default_record leaves check_fields empty.
 -- No other record of such a pipeline can be passed, so passes look for one from the first that was filled on.
--- Called by: store_windows, build_record.
--- Rules: none; register_config forgets it when the fields change.
+-- register_config forgets it when the fields change.
+-- Called by: build_record, store_windows.
+-- Uses: none.
+-- Tests: test_building.py, test_rebuilding.py.
 create or replace function record_ledger.note_filled(
     p record_ledger.pipeline, window_start_time timestamptz
 )
@@ -8283,8 +8473,11 @@ comment on function record_ledger.note_filled(record_ledger.pipeline, timestampt
 -- record_ledger.pass_record: hands the oldest valid record of a locked pipeline to a run, or says why there is none.
 -- Collects expired leases and waives lost records first. A passed record has the fields of the config in force, a new
 -- claim token and lease; a run keeps its record for good.
--- Called by: pass_valid_record, pass_valid_records, store_new_and_pass_valid_record, complete_and_pass.
--- Rules: next_answer decides, next_claim_token draws; this writes it down. built_windows, build_record, unbuilt_reason.
+-- next_answer decides, next_claim_token draws; this writes it down.
+-- Called by: complete_and_pass, pass_valid_record, pass_valid_records, store_new_and_pass_valid_record.
+-- Uses: build_record, built_windows, collect_expired_leases, next_answer, next_claim_token, record_json, refuse_token,
+--   unbuilt_reason, waive_lost_records, window_timezone.
+-- Tests: test_passing.py, test_order.py.
 create or replace function record_ledger.pass_record(
     p record_ledger.pipeline,
     run_id text,
@@ -8429,8 +8622,9 @@ comment on function record_ledger.pass_record(record_ledger.pipeline, text, time
 -- record_ledger.register_config: makes a config the one in force, and leaves its pipeline's row locked.
 -- Writes nothing when one of the same meaning is in force already; validates only what is new. No record is touched:
 -- the pipeline's fields_version says which are outdated, and the pass of each builds it.
--- Called by: register_pipeline, store_new_and_pass_valid_record.
--- Rules: is_same_config, configured, check_owner.
+-- Called by: pass_valid_records, register_pipeline, store_new_and_pass_valid_record.
+-- Uses: append_pipeline_event, check_owner, clock, configured, is_same_config.
+-- Tests: test_registering.py, test_same_config.py.
 create or replace function record_ledger.register_config(config jsonb)
 returns record_ledger.pipeline
 language plpgsql
@@ -8556,8 +8750,10 @@ comment on function record_ledger.register_config(jsonb) is
 'Private. Makes a config the one in force (RL001 when it is invalid) and leaves its pipeline locked.';
 -- record_ledger.reopen_range: makes the records of a range of a locked pipeline pending once more; returns how many.
 -- Those whose whole window lies in it and that status_after lets be reopened; others are left alone.
+-- check_record_change guards the change.
 -- Called by: change_range, reopen_changed_records.
--- Rules: status_after, is_in_range, is_lost, void_marks; check_record_change guards the change.
+-- Uses: is_in_range, is_lost, status_after, void_marks.
+-- Tests: test_ranges.py, test_starting_again.py.
 create or replace function record_ledger.reopen_range(
     p record_ledger.pipeline,
     from_time timestamptz,
@@ -8605,8 +8801,10 @@ comment on function record_ledger.reopen_range(
 -- built null: fields come from a config without templates, else windows are stored unbuilt.
 -- built given: each window takes its fields from there, up to the first window that is missing from it. An entry of
 -- another window or version of the config is none: what it holds was rendered for something else.
--- Called by: store_new_records, store_new_and_pass_valid_record.
--- Rules: first_window_start, next_window, due_windows, built_windows, missing_fields, lane, begin_stretch.
+-- Called by: pass_valid_records, store_new_and_pass_valid_record, store_new_records.
+-- Uses: begin_stretch, built_windows, due_windows, first_window_start, lane, last_window, missing_fields, next_window,
+--   note_filled.
+-- Tests: test_windows_stored.py.
 create or replace function record_ledger.store_windows(
     p record_ledger.pipeline, built jsonb, as_of timestamptz, out stored_count integer
 )
@@ -8747,8 +8945,10 @@ comment on function record_ledger.store_windows(record_ledger.pipeline, jsonb, t
 -- record_ledger.void_marks: what the claims of a pipeline note of its lanes and leases does not hold any more.
 -- Records have come to lanes other than by the end of a claim, or a lease ends earlier than it did: the next pass looks
 -- from the beginning, and notes it anew. A pass that looked before it had the lock sees that the row has changed.
--- Called by: check_record_change, for every change of this kind; backfill_range, which inserts.
--- Rules: first_look says when the marks of a claim hold.
+-- first_look says when the marks of a claim hold.
+-- Called by: backfill_range, check_record_change, reopen_range.
+-- Uses: none.
+-- Tests: test_backfill.py, test_starting_again.py.
 create or replace function record_ledger.void_marks(pipeline_id text)
 returns void
 language plpgsql
@@ -8775,7 +8975,9 @@ comment on function record_ledger.void_marks(text) is
 -- record_ledger.waive_lost_records: waives records of a locked pipeline whose source data is gone, 1,000 at most.
 -- No run could process them: they are WAIVED with the reason 'lost', and the pipeline's history says how many.
 -- What is left over waits for the next pass, and is passed over until then. Claims are left to their holders.
--- Called by: pass_record. Rules: lost_before says which.
+-- Called by: pass_record.
+-- Uses: append_pipeline_event, incomplete_lanes, local_time.
+-- Tests: test_retention.py.
 create or replace function record_ledger.waive_lost_records(
     p record_ledger.pipeline, lost_before timestamptz, as_of timestamptz
 )
@@ -8839,8 +9041,10 @@ comment on function record_ledger.waive_lost_records(
 'Private. Waives records of a locked pipeline whose source data is gone, 1,000 at most, with the reason ''lost''.';
 -- record_ledger.waive_range: marks pending and failed records of a locked pipeline WAIVED; returns how many.
 -- Those of a range, whose whole window lies in it, that status_after lets be changed; others are left alone.
+-- check_record_change guards the change.
 -- Called by: change_range.
--- Rules: status_after, is_in_range; check_record_change guards the change.
+-- Uses: is_in_range, is_lost, status_after.
+-- Tests: test_ranges.py.
 create or replace function record_ledger.waive_range(
     p record_ledger.pipeline,
     from_time timestamptz,
@@ -8880,8 +9084,10 @@ comment on function record_ledger.waive_range(
 -- record_ledger.check_bounds: a window ends after it starts.
 -- A trigger and no check constraint: PostgreSQL reads a constraint's text anew in every statement, updates included,
 -- and fires this one only for a window that is wrong. check_record_change keeps the bounds as they were stored.
--- Called by: the trigger of the same name on record, for an insert that breaks it.
--- Rules: none.
+-- It fires for an insert that breaks the rule.
+-- Called by: its own trigger.
+-- Uses: none.
+-- Tests: test_windows_stored.py.
 create or replace function record_ledger.check_bounds()
 returns trigger
 language plpgsql
@@ -8911,9 +9117,10 @@ $$;
 -- record_ledger.check_counts: true when the counts of a record in progress let it be completed; raises RL007 else.
 -- They agree, an operator waived them for this generation, or the config in force asks for none. Raises 42501 when the
 -- pipeline belongs to a role that the session's user is not a member of.
--- Called by: check_record_change, only for records whose pipeline asked for counts, or had an owner, when they were
--- passed, or since.
--- Rules: counts_problem, check_owner_of.
+-- Asked only for records whose pipeline asked for counts, or had an owner, when they were passed, or since.
+-- Called by: check_record_change.
+-- Uses: check_owner_of, counts_problem, local_time, stretch_timezone.
+-- Tests: test_required_counts.py.
 create or replace function record_ledger.check_counts(r record_ledger.record)
 returns boolean
 language plpgsql
@@ -8946,8 +9153,10 @@ comment on function record_ledger.check_counts(record_ledger.record) is
 'Private. True when the counts of a record let it be completed; RL007 else.';
 -- record_ledger.check_events_archived: events are deleted only when the archive has the same rows.
 -- Judges by what the tables hold: there is no setting that would let anybody delete. Refuses with RL003.
--- Called by: the trigger of the same name on record_event, once per statement: one by one, events take thrice as long.
--- Rules: none.
+-- Once per statement: one by one, events take thrice as long.
+-- Called by: its own trigger.
+-- Uses: none.
+-- Tests: test_archive_refusals.py.
 create or replace function record_ledger.check_events_archived()
 returns trigger
 language plpgsql
@@ -9008,8 +9217,9 @@ $$;
 -- Fires only for updates that name one of these columns, so the two changes that nearly all are pay nothing for it; an
 -- update cannot change what it does not name. For all other changes check_record_change looks at these columns itself.
 -- Named to fire before that one, which writes some of them.
--- Called by: the trigger of the same name on record.
--- Rules: check_record_change has the list of legal changes.
+-- Called by: its own trigger.
+-- Uses: none.
+-- Tests: test_state_machine.py.
 create or replace function record_ledger.check_kept_columns()
 returns trigger
 language plpgsql
@@ -9088,8 +9298,10 @@ end
 $$;
 -- record_ledger.check_observations_archived: observations are deleted only when the archive has the same rows.
 -- Judges by what the tables hold: there is no setting that would let anybody delete. Refuses with RL003.
--- Called by: the trigger of the same name on record_observation, once per statement.
--- Rules: none.
+-- Once per statement.
+-- Called by: its own trigger.
+-- Uses: none.
+-- Tests: test_archive_refusals.py.
 create or replace function record_ledger.check_observations_archived()
 returns trigger
 language plpgsql
@@ -9144,8 +9356,10 @@ end
 $$;
 -- record_ledger.check_record_archived: a record is deleted only when the archive has the same row.
 -- Judges by what the tables hold: there is no setting that would let anybody delete. Refuses with RL003.
--- Called by: the trigger of the same name on record.
--- Rules: none. Before each row, so that this error comes before the foreign key's.
+-- Before each row, so that this error comes before the foreign key's.
+-- Called by: its own trigger.
+-- Uses: none.
+-- Tests: test_archive_refusals.py.
 create or replace function record_ledger.check_record_archived()
 returns trigger
 language plpgsql
@@ -9197,8 +9411,10 @@ $$;
 -- record_ledger.check_record_change: the state machine, on every update of a record, whoever makes it.
 -- A change names its event (last_event); the status that follows is written here, the event appended, and whatever the
 -- diagram in README.md does not show is refused (RL003), or RL007 where it is the counts that keep it from completion.
--- Called by: the trigger of the same name on record.
--- Rules: the one list of legal changes is here, but for what check_kept_columns keeps; check_counts, void_marks.
+-- The one list of legal changes is here, but for what check_kept_columns keeps.
+-- Called by: its own trigger.
+-- Uses: check_counts, lane, void_marks.
+-- Tests: test_state_machine.py.
 create or replace function record_ledger.check_record_change()
 returns trigger
 language plpgsql
@@ -9486,9 +9702,12 @@ end
 $$;
 -- record_ledger.refuse_change: history is only ever appended, and pipelines are never deleted.
 -- Whoever tries gets RL003, the owner of the tables included.
--- Called by: triggers on all ledger tables, for truncates, and for updates and deletes where rows are append-only.
--- Rules: none. Deletes of what goes to the archive: check_record_archived, check_events_archived,
+-- Its triggers are on all ledger tables, for truncates, and for updates and deletes where rows are append-only. Deletes
+-- of what goes to the archive are judged by check_record_archived, check_events_archived and
 -- check_observations_archived.
+-- Called by: its own triggers, create_archive_partitions.
+-- Uses: none.
+-- Tests: test_state_machine.py, test_archive_refusals.py.
 create or replace function record_ledger.refuse_change()
 returns trigger
 language plpgsql
@@ -9549,9 +9768,11 @@ $$;
 -- record_ledger.adopt_observations: takes over what earlier claims of the same generation counted, as this claim's own.
 -- Of each stage, or of the given one, that this claim has not counted itself. The caller answers for it: a later claim
 -- adopts the count of a source that it did not read anew, and not that of a target which it loads again.
--- Called by: runs, with their current claim token, and that of the window when one is named (RL004 else). Returns how
--- many; repeating it adds nothing.
--- Rules: adoptable_observations, check_stage, lock_record, observation_time.
+-- Needs the current claim token, and the claim's window when one is named (RL004 else). Returns how many; repeating it
+-- adds nothing.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: adoptable_observations, check_stage, lock_record, observation_time, raise_claim_lost.
+-- Tests: test_observations.py, test_counts_model.py.
 create or replace function record_ledger.adopt_observations(
     pipeline_id text,
     claim_token bigint,
@@ -9629,8 +9850,9 @@ comment on function record_ledger.adopt_observations(text, bigint, text, timesta
 'Takes over what earlier claims of the same generation counted, as evidence of the current claim (RL004 else); returns how many.';
 -- record_ledger.archivable_records: which records archive_records would move, and why it would stop there; reads only.
 -- The oldest ones in an unbroken row: up to the first open record, none that ends after before, never the newest one.
--- Called by: archive_records, the dry run of the runner, analysts.
--- Rules: archive_end, lane_heads, last_window.
+-- Called by: record_ledger_reader, the Python runner, archive_records.
+-- Uses: archive_end, lane_heads, last_window, local_time, raise_unknown_pipeline, stretch_timezone.
+-- Tests: test_archive.py, test_archive_refusals.py.
 create or replace function record_ledger.archivable_records(
     pipeline_id text,
     before timestamptz,
@@ -9747,7 +9969,10 @@ comment on function record_ledger.archivable_records(text, timestamptz, integer)
 -- record_ledger.archive_records: moves a pipeline's oldest finished records, with all that is told of them, away.
 -- Those whose window ends at or before an instant, oldest first, up to the first open record; the newest one stays, and
 -- so does every claim: a run keeps its record and a token its window. Returns how many; call it until that is 0.
--- Called by: `record-ledger archive`, psql. Rules: archivable_records; check_record_archived guards the deletes.
+-- check_record_archived guards the deletes.
+-- Called by: record_ledger_runner, the Python runner.
+-- Uses: append_pipeline_event, archivable_records, clock, create_archive_partitions, local_time, lock_pipeline.
+-- Tests: test_archive.py, test_archive_refusals.py, test_archive_sessions.py, test_archive_plans.py.
 create or replace function record_ledger.archive_records(
     pipeline_id text, before timestamptz, max_records integer default 100000
 )
@@ -9915,8 +10140,9 @@ comment on function record_ledger.archive_records(text, timestamptz, integer) is
 -- record_ledger.backfill_records: adds records before a pipeline's first one, back to the local day of from_time.
 -- All of them in one call; returns how many, 0 when the first one starts at from_time or before it. They are
 -- historical; those of a pipeline with templates are stored unbuilt, and the pass of each builds it.
--- Called by: operators, through the runner's command backfill, the dbt macro of the same name, or psql.
--- Rules: check_backfill, backfill_range.
+-- Called by: record_ledger_runner, the Python runner.
+-- Uses: backfill_range, check_backfill, check_reason, clock, lock_pipeline.
+-- Tests: test_backfill.py.
 create or replace function record_ledger.backfill_records(
     pipeline_id text, from_time timestamptz, reason text default null
 )
@@ -9953,8 +10179,9 @@ comment on function record_ledger.backfill_records(text, timestamptz, text) is
 -- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed. A run learns
 -- of it from claim_state, and keeps its claim until it has stopped, so no second run begins beside it. However the
 -- claim ends then, the record is FAILED, unless the run completes it; no run is passed it before it is reopened.
--- Called by: operators, through the runner's command cancel, the dbt macro of the same name, or psql.
--- Rules: change_range.
+-- Called by: record_ledger_runner, the Python runner.
+-- Uses: change_range, check_range, check_reason, clock, lock_pipeline.
+-- Tests: test_cancelling.py.
 create or replace function record_ledger.cancel_records(
     pipeline_id text, from_time timestamptz, to_time timestamptz, reason text
 )
@@ -9983,8 +10210,10 @@ comment on function record_ledger.cancel_records(text, timestamptz, timestamptz,
 --   current    the record is this claim's; reason is null
 --   cancelled  it still is, and an operator wants the work to stop: fail it without a retry; reason is the operator's
 --   lost       it is not; reason says what ended the claim, or that no record was passed with this token
--- Called by: runs that work for long, at least every 30 seconds: heartbeats go on, and tell of no cancellation.
--- Rules: claim_loss.
+-- Runs that work for long ask at least every 30 seconds: heartbeats go on, and tell of no cancellation.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: claim_loss.
+-- Tests: test_cancelling.py, test_two_ledgers.py.
 create or replace function record_ledger.claim_state(
     pipeline_id text,
     claim_token bigint,
@@ -10026,8 +10255,9 @@ comment on function record_ledger.claim_state(text, bigint) is
 -- Safe to repeat with the same run_id: the completion is confirmed, and the run gets the record that it is bound to.
 -- Without the current token (RL004), or where the counts do not agree (RL007), nothing is done.
 -- exit_dag true: the record is completed, and none was passed; the verdict says why.
--- Called by: runs that process one record after another; the runner's drain, exec --drain.
--- Rules: end_claim, pass_record, check_detail.
+-- Called by: record_ledger_runner, the Python runner.
+-- Uses: check_detail, clock, end_claim, is_run_id, is_safe_to_write, lock_pipeline, pass_record, refuse_call.
+-- Tests: test_complete_and_pass.py.
 create or replace function record_ledger.complete_and_pass(
     pipeline_id text,
     claim_token bigint,
@@ -10076,8 +10306,9 @@ comment on function record_ledger.complete_and_pass(text, bigint, text, jsonb, t
 -- record_ledger.complete_record: marks a passed record COMPLETED.
 -- Needs the current claim token (RL004 else), and when a window is named, that of the claim. Repeating it with the
 -- token that completed changes nothing.
--- Called by: everyone who was passed a record.
--- Rules: end_claim, check_detail.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: check_detail, clock, end_claim, is_safe_to_write.
+-- Tests: test_claims.py, test_required_counts.py.
 create or replace function record_ledger.complete_record(
     pipeline_id text,
     claim_token bigint,
@@ -10133,8 +10364,10 @@ comment on function record_ledger.complete_record(text, bigint, jsonb, timestamp
 --   refused    its counts do not agree, and the record stays claimed; reason is the sentence of RL007
 -- details and window_start_times have one entry per token where they are given; null among them is an empty detail, and
 -- a window that is not named. RL005 for what is no such list; nothing is changed then.
--- Called by: runs that were passed a batch (pass_valid_records).
--- Rules: check_claim_tokens, complete_locked_records, claim_loss, confirm_repeated.
+-- Called by: record_ledger_runner, the Python runner.
+-- Uses: check_claim_tokens, check_owner, claim_loss, clock, complete_locked_records, confirm_repeated, is_completed_by,
+--   is_safe_to_write, raise_unknown_pipeline, refuse_call.
+-- Tests: test_complete_records.py.
 create or replace function record_ledger.complete_records(
     pipeline_id text,
     claim_tokens bigint[],
@@ -10296,8 +10529,9 @@ comment on function record_ledger.complete_records(text, bigint[], jsonb[], time
 'Marks many passed records COMPLETED in one commit. One row per token, in the order given: completed, lost (the claim token is not current) or refused (its counts do not agree), and why.';
 -- record_ledger.deployed_release: the release of the ledger that is deployed here.
 -- The newest one that was ever deployed: a deploy never goes back.
--- Read by: the doctor of the runner, analysts.
--- Rules: release_numbers.
+-- Called by: record_ledger_reader, the Python runner.
+-- Uses: release_numbers.
+-- Tests: test_deploy.py, test_deploy_trust.py.
 create or replace function record_ledger.deployed_release()
 returns text
 language sql
@@ -10316,8 +10550,9 @@ comment on function record_ledger.deployed_release() is
 -- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed. Pending again
 -- with a backoff from now on, or failed when no attempt is left or the claim was cancelled: as when the lease had run
 -- out, without the wait.
--- Called by: operators, through the runner's command expire, the dbt macro of the same name, or psql.
--- Rules: change_range.
+-- Called by: record_ledger_runner, the Python runner.
+-- Uses: change_range, check_range, check_reason, clock, lock_pipeline.
+-- Tests: test_ranges.py, test_two_operators.py.
 create or replace function record_ledger.expire_leases(
     pipeline_id text, from_time timestamptz, to_time timestamptz, reason text
 )
@@ -10345,8 +10580,9 @@ comment on function record_ledger.expire_leases(text, timestamptz, timestamptz, 
 -- record_ledger.extend_lease: the heartbeat of a run; its lease now ends one lease length from now.
 -- Returns that instant; RL004 unless the claim token is current, and that of the window when one is named. A cancelled
 -- claim is extended as well: no second run begins beside one that still writes. Appends no event.
--- Called by: runs that work for long.
--- Rules: check_owner_of.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: check_owner_of, clock, is_safe_to_write, lock_pipeline, raise_claim_lost, refuse_call.
+-- Tests: test_claims.py.
 create or replace function record_ledger.extend_lease(
     pipeline_id text, claim_token bigint, window_start_time timestamptz default null
 )
@@ -10414,8 +10650,9 @@ comment on function record_ledger.extend_lease(text, bigint, timestamptz) is
 -- record_ledger.fail_record: gives a passed record back after a failure.
 -- Pending again after a backoff while attempts are left; FAILED when none is, when retry is false, or when the claim
 -- was cancelled. When a window is named, it must be the claim's (RL004 else).
--- Called by: everyone who was passed a record.
--- Rules: end_claim, retry_time, shortened.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: end_claim, shortened.
+-- Tests: test_claims.py, test_bounds.py.
 create or replace function record_ledger.fail_record(
     pipeline_id text,
     claim_token bigint,
@@ -10453,8 +10690,9 @@ comment on function record_ledger.fail_record(text, bigint, text, boolean, times
 -- True only when windows that are done cover [its midnight, the next one) of the zone in force, whatever zone they were
 -- cut with and wherever they begin and end. A day that is being loaded anew is published still, and sealed again when
 -- that is done.
--- Called by: is-day-sealed of the runner, the dbt test sealed_through, whoever waits for a day.
--- Rules: day_coverage.
+-- Called by: record_ledger_reader, the Python runner.
+-- Uses: day_coverage, raise_unknown_pipeline.
+-- Tests: test_sealed_days.py.
 create or replace function record_ledger.is_day_sealed(pipeline_id text, local_date date)
 returns boolean
 language plpgsql
@@ -10485,8 +10723,9 @@ comment on function record_ledger.is_day_sealed(text, date) is
 'Whether completed or waived windows cover a local day of a pipeline from its first to its last instant, archived ones included.';
 -- record_ledger.new_windows: the windows of a pipeline that are due and not stored, oldest first.
 -- Reads only. Each starts where the one before it ended; all of them when max_windows is null.
--- Called by: build_complete_pipeline_record of the runner, analysts.
--- Rules: next_window_start, due_windows.
+-- Called by: record_ledger_reader, the Python runner, dbt.
+-- Uses: clock, due_windows, next_window_start, raise_unknown_pipeline, time_interval.
+-- Tests: test_windows_stored.py, test_days.py.
 create or replace function record_ledger.new_windows(
     pipeline_id text,
     as_of timestamptz default record_ledger.clock(),
@@ -10534,8 +10773,10 @@ comment on function record_ledger.new_windows(text, timestamptz, integer) is
 -- record_ledger.observe_record: notes what was counted of a record, at a stage such as source or target.
 -- At any time, also after completion. With the current claim token it is evidence for completing (RL004 with another
 -- one, and nothing is noted); without a token it is none. Never updated. Returns its number.
--- Called by: whoever counts: runs, and tasks that count again later.
--- Rules: check_stage, check_detail, lock_record, observation_time; counts_problem judges by it.
+-- counts_problem judges by it.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: check_detail, check_stage, loaded_count, lock_record, observation_time.
+-- Tests: test_observations.py, test_two_counters.py.
 create or replace function record_ledger.observe_record(
     pipeline_id text,
     window_start_time timestamptz,
@@ -10618,8 +10859,9 @@ comment on function record_ledger.observe_record(text, timestamptz, text, bigint
 'Notes a count of a record at a stage; evidence for completing when the claim token is current (RL004 else). Returns its number.';
 -- record_ledger.oldest_pending_record: the oldest pending record, of one pipeline or of all; passes nothing.
 -- Flat as a pass gives it; null when nothing is pending. Whether it is valid, record_verdicts tells.
--- Called by: download_oldest_pending_record of the runner.
--- Rules: lane_heads, record_json.
+-- Called by: record_ledger_reader, the Python runner.
+-- Uses: lane_heads, raise_unknown_pipeline, record_json, window_timezone.
+-- Tests: test_passing.py, test_record_shape.py.
 create or replace function record_ledger.oldest_pending_record(pipeline_id text default null)
 returns jsonb
 language plpgsql
@@ -10657,7 +10899,10 @@ comment on function record_ledger.oldest_pending_record(text) is
 -- Asked again with the same run_id it answers with the same record; a null run_id binds nothing.
 -- exit_dag true comes with a verdict and a reason, and has written nothing unless a lease had expired or a record was
 -- lost.
--- Called by: psql and dbt users. Rules: next_answer.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: check_owner, clock, is_run_id, is_safe_to_write, lock_pipeline, next_answer, pass_record,
+--   raise_unknown_pipeline, refuse_call, unbuilt_reason.
+-- Tests: test_passing.py, test_run_ids.py.
 create or replace function record_ledger.pass_valid_record(
     pipeline_id text,
     run_id text,
@@ -10726,7 +10971,10 @@ comment on function record_ledger.pass_valid_record(text, text) is
 -- Registers, stores and passes as store_new_and_pass_valid_record does, then passes on, oldest first, up to the limit.
 -- The k-th record is bound to run_id/k and has a claim of its own. A batch is drawn once: asked again with the same
 -- run_id it answers with the same records, without those that are finished or held by others, and with no other.
--- Called by: the runner (Airflow's dynamic task mapping, draining a backlog), psql. Rules: next_answer.
+-- Called by: record_ledger_runner, the Python runner.
+-- Uses: batch_to_build, build_records, clock, is_run_id, lock_pipeline, pass_record, register_config,
+--   store_new_and_pass_valid_record, store_windows, to_build_reason.
+-- Tests: test_batches.py.
 create or replace function record_ledger.pass_valid_records(
     config jsonb,
     run_id text,
@@ -10843,8 +11091,9 @@ comment on function record_ledger.pass_valid_records(jsonb, text, integer, jsonb
 -- record_ledger.pause_pipeline: no record of the pipeline is passed until it is resumed.
 -- Claims in progress go on and may end in any way; new windows are stored. Pausing again replaces the reason; a retired
 -- pipeline stays retired.
--- Called by: operators, through the runner's command pause, the dbt macro of the same name, or psql.
--- Rules: none.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: append_pipeline_event, check_reason, clock, lock_pipeline.
+-- Tests: test_pausing.py.
 create or replace function record_ledger.pause_pipeline(pipeline_id text, reason text)
 returns void
 language plpgsql
@@ -10872,8 +11121,9 @@ comment on function record_ledger.pause_pipeline(text, text) is
 -- record_ledger.pipeline_time: reads an ISO 8601 time as people of a pipeline write it.
 -- Without an offset it is the local time of the zone in force, a bare date its first instant, a time that clocks skip
 -- the end of the gap. RL005 when the text is no time, or when clocks show it twice.
--- Called by: operators, through the runner and dbt; psql users who think in local time.
--- Rules: start_instant, twofold_time.
+-- Called by: record_ledger_reader, the Python runner, dbt, window_time.
+-- Uses: raise_unknown_pipeline, start_instant, twofold_time.
+-- Tests: test_zones.py, test_ranges.py.
 create or replace function record_ledger.pipeline_time(pipeline_id text, time_text text)
 returns timestamptz
 language plpgsql
@@ -10914,8 +11164,10 @@ comment on function record_ledger.pipeline_time(text, text) is
 -- The rules of a pass played forward from an instant, with workers that ask whenever they are free, and runs that each
 -- take run_duration (by default the median of the newest completed ones) and complete.
 -- One row per run. Where fewer can be foreseen than were asked for, a last row without run_no says why.
--- Called by: plan and why of the runner, analysts. Rules: planned_passes, expected_duration,
--- shortened.
+-- Called by: record_ledger_reader, the Python runner.
+-- Uses: clock, expected_duration, is_stable, local_time, planned_passes, raise_unknown_pipeline, retry_time, shortened,
+--   time_interval, window_timezone.
+-- Tests: test_plan_runs.py, test_plan_agrees.py.
 create or replace function record_ledger.plan_runs(
     pipeline_id text,
     runs integer default 10,
@@ -11073,7 +11325,10 @@ comment on function record_ledger.plan_runs(text, integer, timestamptz, integer,
 -- backfill.
 -- A backfill adds windows whatever to_time is; what is stored already in the range (all that comes, when it is null) is
 -- left alone. So is whatever is archived: nothing changes it any more.
--- Called by: the runner's commands of these names, analysts. Rules: status_after, is_in_range, backfill_windows.
+-- Called by: record_ledger_reader, the Python runner.
+-- Uses: backfill_windows, check_backfill, check_range, clock, is_in_range, is_lost, raise_unknown_pipeline,
+--   status_after.
+-- Tests: test_range_effects.py.
 create or replace function record_ledger.range_effects(
     operation text, pipeline_id text, from_time timestamptz, to_time timestamptz default null
 )
@@ -11254,7 +11509,10 @@ comment on function record_ledger.range_effects(text, text, timestamptz, timesta
 -- For ranges of many records: runs of the pipeline get their turn between two steps, and no step holds its lock for
 -- long. What stops it leaves a valid ledger; called again, it does the rest. changed_count says how many changed. A
 -- notice tells every ten seconds how far it is. It commits, so it cannot be called in a transaction block.
--- Called by: operators, through psql. Rules: range_step.
+-- For operators in psql.
+-- Called by: record_ledger_runner.
+-- Uses: range_step.
+-- Tests: test_range_steps.py.
 create or replace procedure record_ledger.range_in_steps(
     operation text,
     pipeline_id text,
@@ -11303,7 +11561,10 @@ comment on procedure record_ledger.range_in_steps(
 --   next_max_records   how many that one can change in 40 ms under the pipeline's lock, by what this one took
 -- It walks over 10,000 records at most, so it may change none and not be the last. Each call is a transaction of its
 -- own: what earlier steps did stays, and a step that is called twice changes only what is left.
--- Called by: range_in_steps, the runner's commands of these names, the dbt macros. Rules: change_range, backfill_range.
+-- Called by: record_ledger_runner, the Python runner, dbt, range_in_steps.
+-- Uses: backfill_range, change_range, check_backfill, check_range, check_reason, clock, day_start, is_in_range,
+--   is_lost, local_day, lock_pipeline, status_after.
+-- Tests: test_range_steps.py.
 create or replace function record_ledger.range_step(
     operation text,
     pipeline_id text,
@@ -11436,8 +11697,10 @@ comment on function record_ledger.range_step(
 -- One row per record that was stored by then, as its newest event until then left it. By the ledger's own times: a
 -- change made before the instant and committed after it is in. PostgreSQL takes the query below into the one around
 -- it, so what is asked of one pipeline or one window is looked up for that one only.
--- Read by: as-of of the runner, analysts. Rules: none; it undoes what check_record_change did with each event.
--- Types are exact (README.md, Names).
+-- It undoes what check_record_change did with each event. Types are exact (docs/design.md, Names).
+-- Called by: record_ledger_reader, the Python runner.
+-- Uses: archived_record_events, archived_records, pipeline_records, record_events.
+-- Tests: test_as_of.py.
 create or replace function record_ledger.records_as_of(at timestamptz)
 returns table (
     pipeline_id text,
@@ -11602,7 +11865,9 @@ comment on function record_ledger.records_as_of(timestamptz) is
 -- A completed record, at each age of recount_ages since the count that its generation stands on, until a count of its
 -- source has been noted at that age or later. Several missed ages are one count. Not when its source data is gone, nor
 -- when twice the last age has passed: what nobody counted by then is let go. A retired pipeline has none.
--- Called by: recount-due of the runner, any task that counts and calls observe_record. Rules: loaded_count, is_lost.
+-- Called by: record_ledger_reader, the Python runner.
+-- Uses: clock, is_lost, loaded_count, raise_unknown_pipeline.
+-- Tests: test_recounts.py, test_recount_plans.py.
 create or replace function record_ledger.recount_due(pipeline_id text)
 returns table (
     window_start_time timestamptz,
@@ -11684,8 +11949,10 @@ comment on function record_ledger.recount_due(text) is
 'The completed windows of a pipeline whose source should be counted again by now, longest due first.';
 -- record_ledger.register_pipeline: validates a config and makes it the one in force; returns the pipeline_id.
 -- Inserts or updates; writes nothing when one of the same meaning is in force. All problems come in one error, RL001.
--- Called by: build_complete_pipeline_record and validate_record_timing of the runner, psql users.
--- Rules: is_same_config, configured, check_owner.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: check_owner, configured, is_safe_to_write, is_same_config, note_start_at, refuse_call, register_config,
+--   warn_of_misspelt_keys.
+-- Tests: test_registering.py, test_config_rules.py.
 create or replace function record_ledger.register_pipeline(config jsonb)
 returns text
 language plpgsql
@@ -11722,8 +11989,10 @@ comment on function record_ledger.register_pipeline(jsonb) is
 -- Pending again immediately, or with not_before passed to no run before that instant, this one included. A cancelled
 -- claim ends as FAILED instead. Needs the current claim token, and when a window is named, that of the claim (RL004
 -- else); repeating it changes nothing.
--- Called by: a run that was stopped before it began, or that finds that its source is not ready.
--- Rules: end_claim, iso_time.
+-- For a run that was stopped before it began, or that finds that its source is not ready.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: end_claim, iso_time.
+-- Tests: test_claims.py, test_postponing.py.
 create or replace function record_ledger.release_record(
     pipeline_id text,
     claim_token bigint,
@@ -11760,8 +12029,10 @@ comment on function record_ledger.release_record(text, bigint, timestamptz, time
 -- record_ledger.reopen_changed_records: reopens completed records whose source has changed beyond the tolerance.
 -- Oldest first, no more than the reopen_budget in one local day of the pipeline: the rest waits for the next day, in
 -- changed_records. A record whose source data is gone is left alone. Returns how many it reopened.
--- Called by: a daily task, reopen-changed of the runner, the dbt macro of the same name, psql.
--- Rules: changed_records, reopen_range, local_day.
+-- Meant for a daily task.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: append_pipeline_event, changed_records, clock, local_day, local_time, lock_pipeline, reopen_range.
+-- Tests: test_recounts.py, test_recount_sessions.py.
 create or replace function record_ledger.reopen_changed_records(pipeline_id text)
 returns integer
 language plpgsql
@@ -11824,8 +12095,9 @@ comment on function record_ledger.reopen_changed_records(text) is
 -- record_ledger.reopen_records: makes the finished and failed records of a range pending once more.
 -- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed. A new
 -- generation begins with no attempt made; what earlier ones did stays in record_events, and runs stay bound.
--- Called by: operators, through the runner's command reopen, the dbt macro of the same name, or psql.
--- Rules: change_range.
+-- Called by: record_ledger_runner, the Python runner.
+-- Uses: change_range, check_range, check_reason, clock, lock_pipeline.
+-- Tests: test_ranges.py, test_starting_again.py.
 create or replace function record_ledger.reopen_records(
     pipeline_id text, from_time timestamptz, to_time timestamptz, reason text
 )
@@ -11852,8 +12124,9 @@ comment on function record_ledger.reopen_records(text, timestamptz, timestamptz,
 'Makes the completed, failed and waived records whose whole window lies in a range PENDING once more, with a reason; returns how many.';
 -- record_ledger.resume_pipeline: lets a paused or retired pipeline run again; returns whether it was one.
 -- What is neither paused nor retired stays as it is, and nothing is noted.
--- Called by: operators, through the runner's command resume, the dbt macro of the same name, or psql.
--- Rules: none.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: append_pipeline_event, check_reason, clock, lock_pipeline.
+-- Tests: test_pausing.py.
 create or replace function record_ledger.resume_pipeline(
     pipeline_id text, reason text default null
 )
@@ -11893,8 +12166,9 @@ comment on function record_ledger.resume_pipeline(text, text) is
 'Lets a paused or retired pipeline run again; returns whether it was one.';
 -- record_ledger.retire_pipeline: pauses a pipeline for good; no window is stored any more, and no status speaks of it.
 -- Its history stays, and claims in progress may end in any way. Retiring again replaces the reason.
--- Called by: operators, through the runner's command retire, the dbt macro of the same name, or psql.
--- Rules: none.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: append_pipeline_event, check_reason, clock, lock_pipeline.
+-- Tests: test_pausing.py.
 create or replace function record_ledger.retire_pipeline(pipeline_id text, reason text)
 returns void
 language plpgsql
@@ -11928,8 +12202,9 @@ comment on function record_ledger.retire_pipeline(text, text) is
 -- null gives it back to all runners. Returns whether that changed anything. Who registered a pipeline may take it for a
 -- role, members of its owner may give it away, each to a role that they are members of; owners of the ledger may do all
 -- of it.
--- Called by: teams that share a ledger, through the runner's command set-owner, or psql.
--- Rules: may_act, is_ledger_owner.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: append_pipeline_event, clock, lock_pipeline, may_act.
+-- Tests: test_pipeline_owners.py.
 create or replace function record_ledger.set_pipeline_owner(pipeline_id text, role text)
 returns boolean
 language plpgsql
@@ -11999,8 +12274,12 @@ comment on function record_ledger.set_pipeline_owner(text, text) is
 -- order. Such a call costs what a session sets up for it: statements, look-ups, expressions. It is made of the fewest
 -- here: first_look tells that the first waiting record comes next. Whatever is otherwise goes the long way, through
 -- register_config, store_windows and pass_record.
--- Called by: store_new_and_pass_valid_record of the runner.
--- Rules: first_look, is_stable, next_window; is_same_config, configured, next_answer.
+-- Called by: record_ledger_runner, the Python runner, dbt, pass_valid_records.
+-- Uses: built_problem, check_owner, clock, configured, first_look, first_waiting, first_window_start, is_run_id,
+--   is_safe_to_write, is_same_config, last_window, next_answer, next_claim_token, next_window, no_records_reason,
+--   note_start_at, pass_record, record_object, refuse_call, register_config, store_windows, to_build_reason,
+--   unstable_reason, warn_of_misspelt_keys, windows_to_build.
+-- Tests: test_passing.py, test_usual_call.py, test_usual_call_sessions.py.
 create or replace function record_ledger.store_new_and_pass_valid_record(
     config jsonb,
     run_id text,
@@ -12432,7 +12711,9 @@ comment on function record_ledger.store_new_and_pass_valid_record(jsonb, text, j
 -- Without built, the windows of a pipeline with templates are stored unbuilt; with built, up to the first one missing
 -- from it, and outdated pending records take their fields from it. An entry that fits no window, or was rendered with
 -- another config_version than the one in force, is ignored. stored_count says how many are new.
--- Called by: upload_record_to_database of the runner, psql users. Rules: store_windows, build_records.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: build_records, built_problem, clock, lock_pipeline, store_windows.
+-- Tests: test_windows_stored.py, test_building.py.
 create or replace procedure record_ledger.store_new_records(
     pipeline_id text, built jsonb default '[]', inout stored_count integer default 0
 )
@@ -12465,7 +12746,9 @@ comment on procedure record_ledger.store_new_records(text, jsonb, integer) is
 -- The present one when it does; else how long after a window's end the counts of the first recount age came that do.
 -- What comes later than the last age nobody knows, so it is no answer: null then, as when too few windows are counted.
 -- Never shorter than the present one: what it missed less would have been counted before windows had settled.
--- Called by: suggest-x-time-back of the runner, analysts. Rules: lateness, enough_windows.
+-- Called by: record_ledger_reader, the Python runner.
+-- Uses: enough_windows, lateness, raise_unknown_pipeline, time_interval.
+-- Tests: test_lateness.py.
 create or replace function record_ledger.suggest_x_time_back(
     pipeline_id text,
     max_missed numeric default 0,
@@ -12544,9 +12827,10 @@ comment on function record_ledger.suggest_x_time_back(text, numeric) is
 'The shortest measured x_time_back that misses no more than a share of the rows, from how many windows, and why: (x_time_back, missed_share, window_count, reason).';
 -- record_ledger.waive_counts: lets a record be completed although its counts do not agree; the only way round.
 -- For its present generation, while it is pending or in progress (RL003 else), with a reason, kept in its history.
--- Returns whether that is new: false when they were waived already.
--- Called by: operators, through the runner's command waive-counts, the dbt macro of the same name, or psql.
--- Rules: check_reason; check_record_change guards the change.
+-- Returns whether that is new: false when they were waived already. check_record_change guards the change.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: check_reason, clock, local_time, lock_pipeline, lock_record, window_timezone.
+-- Tests: test_waived_counts.py.
 create or replace function record_ledger.waive_counts(
     pipeline_id text, window_start_time timestamptz, reason text
 )
@@ -12596,8 +12880,9 @@ comment on function record_ledger.waive_counts(text, timestamptz, text) is
 'Lets the present generation of a record be completed whatever its counts are, with a reason; returns whether that is new.';
 -- record_ledger.waive_records: marks the pending and failed records of a range WAIVED: no run is needed for them.
 -- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed.
--- Called by: operators, through the runner's command waive, the dbt macro of the same name, or psql.
--- Rules: change_range.
+-- Called by: record_ledger_runner, the Python runner.
+-- Uses: change_range, check_range, check_reason, clock, lock_pipeline.
+-- Tests: test_ranges.py.
 create or replace function record_ledger.waive_records(
     pipeline_id text, from_time timestamptz, to_time timestamptz, reason text
 )
@@ -12625,8 +12910,10 @@ comment on function record_ledger.waive_records(text, timestamptz, timestamptz, 
 -- record_ledger.window_time: the start of the window that people of a pipeline name by a local time or a date.
 -- A window is named by the clock that it was cut with, which is how tables show it; where none has that clock, the
 -- text is read as a time of the zone in force. RL005 when it could be two windows, or when clocks skip it.
--- Called by: the runner and dbt for every window that a person names; psql users who think in local time.
--- Rules: wall_time, local_instants, day_start, pipeline_time.
+-- Called by: record_ledger_reader, the Python runner.
+-- Uses: day_start, last_window, local_instant, local_instants, local_time, pipeline_time, raise_unknown_pipeline,
+--   wall_time.
+-- Tests: test_zones.py.
 create or replace function record_ledger.window_time(pipeline_id text, time_text text)
 returns timestamptz
 language plpgsql
@@ -12723,8 +13010,9 @@ comment on function record_ledger.window_time(text, text) is
 'The start of the window that people name by a local time or a date, by the clock that it was cut with; RL005 when it could be two.';
 -- record_ledger.archived_record_events: the life of each archived record, one row per change of its state.
 -- The columns of record_events; the rows went to the archive with their record, unchanged.
--- Read by: history of the runner, records_as_of, the dbt source of the same name, analysts.
--- Rules: none.
+-- Read by: record_ledger_reader, the Python runner, dbt, claim_loss, records_as_of.
+-- Uses: none.
+-- Tests: test_archive.py.
 create or replace view record_ledger.archived_record_events as
 select
     e.pipeline_id,
@@ -12759,8 +13047,9 @@ comment on column record_ledger.archived_record_events.actor is 'The database ro
 comment on column record_ledger.archived_record_events.detail is 'What the change says: an error, a reason, counts, the fields before.';
 -- record_ledger.archived_record_observations: what was counted of each archived record, at each stage.
 -- The columns of record_observations; the rows went to the archive with their record, unchanged.
--- Read by: history of the runner, the dbt source of the same name, analysts.
--- Rules: none.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: none.
+-- Tests: test_archive.py, test_observations.py.
 create or replace view record_ledger.archived_record_observations as
 select
     o.pipeline_id,
@@ -12811,8 +13100,9 @@ comment on column record_ledger.archived_record_observations.is_evidence is
 'Whether completing goes by it, or went by it: the newest of its stage under the claim that holds or completed the generation.';
 -- record_ledger.archived_records: the finished records that archive_records has moved out of the ledger, for analysts.
 -- One row per archived record, with the columns of pipeline_records and when it was archived.
--- Read by: history of the runner, records_as_of, the dbt source of the same name, analysts.
--- Rules: time_interval.
+-- Read by: record_ledger_reader, the Python runner, dbt, day_coverage, records_as_of.
+-- Uses: time_interval.
+-- Tests: test_archive.py.
 create or replace view record_ledger.archived_records as
 select
     r.pipeline_id,
@@ -12891,8 +13181,9 @@ comment on column record_ledger.archived_records.window_timezone is 'The IANA ti
 -- record_ledger.changed_records: the completed records whose source has changed since they were loaded.
 -- One row per completed record whose newest count of the source differs from the one that its generation stands on.
 -- None of retired pipelines: nothing would load them anew.
--- Read by: reopen_changed_records, changed of the runner, the dbt source of the same name, analysts.
--- Rules: count_tolerance.
+-- Read by: record_ledger_reader, the Python runner, dbt, reopen_changed_records.
+-- Uses: count_tolerance, window_timezone.
+-- Tests: test_recounts.py.
 create or replace view record_ledger.changed_records as
 select
     p.pipeline_id,
@@ -12954,8 +13245,9 @@ comment on column record_ledger.changed_records.window_timezone is 'The IANA tim
 -- record_ledger.daily_coverage: how the windows of each pipeline cover each local day, from the first to the newest.
 -- Days are those of the zone in force, whatever zone the windows were cut with.
 -- One row per pipeline and local day, archived windows included; a date that the zone has skipped has no row.
--- Read by: coverage of the runner, the dbt source of the same name, analysts.
--- Rules: days_with_windows, day_coverage.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: day_coverage, days_with_windows.
+-- Tests: test_sealed_days.py.
 create or replace view record_ledger.daily_coverage as
 select
     p.pipeline_id,
@@ -13000,7 +13292,10 @@ comment on column record_ledger.daily_coverage.counts is
 -- record_ledger.oldest_valid_record: the record that each pipeline would be passed next.
 -- One row per pipeline: its oldest pending record that is stable and complete; no row when there is none.
 -- A record whose lease has expired counts when the next pass would hand it out.
--- Read by: its dbt source, analysts. Rules: pipeline_answer, that is next_answer, which the passing routines ask too.
+-- It asks what the passing routines ask: next_answer.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: clock, pipeline_answer, time_interval, window_timezone.
+-- Tests: test_passing.py.
 create or replace view record_ledger.oldest_valid_record as
 select
     p.pipeline_id,
@@ -13045,8 +13340,9 @@ comment on column record_ledger.oldest_valid_record.is_outdated is
 'Whether the fields were built before default_record or check_fields last changed, or never; the pass builds the record first.';
 -- record_ledger.pipeline_events: what happened to each pipeline as a whole: what was done to it, by whom and when.
 -- One row per change, never updated or deleted.
--- Read by: analysts.
--- Rules: none.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: none.
+-- Tests: test_registering.py, test_pausing.py.
 create or replace view record_ledger.pipeline_events as
 select
     e.pipeline_id,
@@ -13066,8 +13362,9 @@ comment on column record_ledger.pipeline_events.actor is 'The database role that
 comment on column record_ledger.pipeline_events.detail is 'What the change says: the config and its version, or same_config_as_version where a config returns, a reason, what a backfill added, what was archived, lost or reopened.';
 -- record_ledger.pipeline_lateness: how late data came, per pipeline and recount age.
 -- One row per pipeline and age, 0 (the count that windows were loaded with) included; lateness says what is drawn on.
--- Read by: lateness of the runner, the dbt source of the same name, analysts.
--- Rules: lateness.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: lateness.
+-- Tests: test_lateness.py.
 create or replace view record_ledger.pipeline_lateness as
 select
     p.pipeline_id,
@@ -13097,8 +13394,9 @@ comment on column record_ledger.pipeline_lateness.missed_share is 'The share of 
 comment on column record_ledger.pipeline_lateness.worst_missed_share is 'The same of the window that missed most.';
 -- record_ledger.pipeline_progress: where each pipeline stands, right now.
 -- One row per pipeline that is not retired: its answer to a run, its open records by state, how far behind it is.
--- Read by: status of the runner, the dbt source of the same name, analysts.
--- Rules: pipeline_answer, first_window_start, next_window, open_windows, is_at_risk.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: clock, first_window_start, is_at_risk, next_window, open_windows, pipeline_answer.
+-- Tests: test_verdicts.py, test_pausing.py.
 create or replace view record_ledger.pipeline_progress as
 select
     p.pipeline_id,
@@ -13222,8 +13520,9 @@ comment on column record_ledger.pipeline_progress.at_risk_count is 'How many win
 comment on column record_ledger.pipeline_progress.lost_count is 'How many records passes have waived as lost so far.';
 -- record_ledger.pipeline_records: the ledger itself, for analysts.
 -- One row per record: its window, its status and its fields; key_x, key_y and key_z are the fields of those names.
--- Read by: the dbt source of the same name, analysts.
--- Rules: time_interval, sees_tokens.
+-- Read by: record_ledger_reader, the Python runner, dbt, day_coverage, records_as_of.
+-- Uses: sees_tokens, time_interval.
+-- Tests: test_passing.py, test_zones.py.
 create or replace view record_ledger.pipeline_records as
 select
     r.pipeline_id,
@@ -13323,8 +13622,9 @@ comment on column record_ledger.pipeline_records.is_outdated is
 'Whether the fields were built before default_record or check_fields last changed, or never; a pass builds a pending record first.';
 -- record_ledger.pipelines: the registered pipelines and the config each has in force.
 -- One row per pipeline, durations as intervals, defaults filled in.
--- Read by: the doctor of the runner, the dbt source of the same name, analysts.
--- Rules: none.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: none.
+-- Tests: test_registering.py.
 create or replace view record_ledger.pipelines as
 select
     p.pipeline_id,
@@ -13390,8 +13690,9 @@ comment on column record_ledger.pipelines.owner_role is 'The role whose members 
 -- record_ledger.record_events: the life of each record, one row per change of its state.
 -- Rows are numbered per record and never rewritten; they leave for the archive only with their record. Storing a record
 -- and heartbeats are no events.
--- Read by: history and why of the runner, the dbt source of the same name, analysts.
--- Rules: sees_tokens.
+-- Read by: record_ledger_reader, the Python runner, dbt, claim_loss, records_as_of.
+-- Uses: sees_tokens.
+-- Tests: test_state_machine.py.
 create or replace view record_ledger.record_events as
 select
     e.pipeline_id,
@@ -13437,8 +13738,9 @@ comment on column record_ledger.record_events.actor is 'The database role that m
 comment on column record_ledger.record_events.detail is 'What the change says: an error, a reason, counts, the fields before.';
 -- record_ledger.record_observations: what was counted of each record, at each stage, whenever it was.
 -- Rows are numbered per record and never rewritten; they leave for the archive only with their record.
--- Read by: history of the runner, the dbt source of the same name, analysts.
--- Rules: sees_tokens.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: sees_tokens.
+-- Tests: test_observations.py.
 create or replace view record_ledger.record_observations as
 select
     o.pipeline_id,
@@ -13510,8 +13812,9 @@ comment on column record_ledger.record_observations.is_evidence is
 'Whether completing goes by it, or went by it: the newest of its stage under the claim that holds or completed the generation.';
 -- record_ledger.record_verdicts: why each open record is passed or not, right now.
 -- One row per open record (PENDING, IN_PROGRESS or FAILED) with exactly one verdict and a sentence that says why.
--- Read by: why of the runner, validate_record_timing, the dbt source of the same name, analysts.
--- Rules: record_verdict, open_counts_problem, is_lost.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: clock, is_lost, open_counts_problem, record_verdict, window_timezone.
+-- Tests: test_verdicts.py.
 create or replace view record_ledger.record_verdicts as
 select
     p.pipeline_id,
@@ -13584,8 +13887,9 @@ comment on column record_ledger.record_verdicts.is_outdated is
 'Whether the fields were built before default_record or check_fields last changed, or never; a pass builds a pending record first.';
 -- record_ledger.records_at_risk: how long the source data of each open window is still there, right now.
 -- One row per open record, and per window that is due and not stored yet, of the pipelines with a source_retention.
--- Read by: at-risk of the runner, the dbt source of the same name, analysts.
--- Rules: open_windows, is_at_risk.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: clock, is_at_risk, open_windows, window_timezone.
+-- Tests: test_retention.py.
 create or replace view record_ledger.records_at_risk as
 select
     p.pipeline_id,
@@ -13618,10 +13922,194 @@ comment on column record_ledger.records_at_risk.source_kept_until is 'The first 
 comment on column record_ledger.records_at_risk.time_left is 'How long until then; below 0 when it is gone, and the next pass waives what no run holds.';
 comment on column record_ledger.records_at_risk.is_at_risk is 'Whether no more than at_risk_within is left.';
 comment on column record_ledger.records_at_risk.window_timezone is 'The IANA time zone that the window was cut with, or will be.';
+-- record_ledger comments: what each private table is, as the catalogue says it.
+-- Migrations are never edited, so what they said of a table would stay as it was: all of it stands here, and nothing
+-- else does. Views and functions are described in their own files.
+-- Applied by: every deploy. A comment is written only where it differs: it waits for what cleans up the table.
+-- Rules: a column has a comment where its name does not say what it is to a reader of the catalogue.
+do $$
+declare
+    v_changed record;
+begin
+    for v_changed in
+        with wanted (relation, field, description) as (
+            values
+                (
+                    'archived_record', null,
+                    'Private. Append-only: one row per record that archive_records has moved here. '
+                    'Read through archived_records.'
+                ),
+                (
+                    'archived_record_event', null,
+                    'Private. Append-only: the events of archived records. Read through '
+                    'archived_record_events.'
+                ),
+                (
+                    'archived_record_observation', null,
+                    'Private. Append-only: the observations of archived records. Read through '
+                    'archived_record_observations.'
+                ),
+                (
+                    'claim', null,
+                    'Private. Append-only: one row per pass: which token is for which record, '
+                    'which run is bound to it, and where the next pass may start to look.'
+                ),
+                (
+                    'claim', 'historical_credit',
+                    'Private. Grows by backfill_share per pass while both kinds wait; at 1 a '
+                    'historical record is due.'
+                ),
+                (
+                    'deployment', null,
+                    'Private. One row per release of record_ledger that was deployed here; the '
+                    'newest one is in force.'
+                ),
+                (
+                    'migration', null,
+                    'Private. One row per applied migration, with the checksum of its text.'
+                ),
+                (
+                    'pipeline', null,
+                    'Private. One row per pipeline: its config as given and as read. Its row lock '
+                    'orders all passes of the pipeline.'
+                ),
+                (
+                    'pipeline_event', null,
+                    'Private. Append-only: one row per change of a pipeline as a whole. Read '
+                    'through pipeline_events.'
+                ),
+                (
+                    'pipeline_zone', null,
+                    'Private. One row per stretch of windows of a pipeline that were cut with one '
+                    'time zone.'
+                ),
+                (
+                    'record', null,
+                    'Private. The ledger: one row per window of a pipeline. Read through '
+                    'pipeline_records.'
+                ),
+                (
+                    'record', 'awaits_build',
+                    'Private. Not used any more: the lane and the config_version say which record '
+                    'is to be built.'
+                ),
+                (
+                    'record', 'out_of_order',
+                    'Private. Not used any more: a record that has left the lane ''waiting'' never '
+                    'comes back to it.'
+                ),
+                (
+                    'record_event', null,
+                    'Private. Append-only: one row per change of a record, numbered per record. '
+                    'Read through record_events.'
+                ),
+                (
+                    'record_observation', null,
+                    'Private. Append-only: one row per count of a record, numbered per record. '
+                    'Read through record_observations.'
+                )
+        ),
+
+        found as (
+            select c.relname::text as relation, a.attname::text as field, d.description
+            from pg_description as d
+            join pg_class as c on c.oid = d.objoid and d.classoid = 'pg_class'::regclass
+            left join pg_attribute as a on a.attrelid = c.oid and a.attnum = nullif(d.objsubid, 0)
+            where c.relnamespace = 'record_ledger'::regnamespace
+                and c.relkind in ('r', 'p')
+                and not c.relispartition
+        )
+
+        select
+            case
+                when coalesce(w.field, f.field) is null then format('table record_ledger.%I', n)
+                else format('column record_ledger.%I.%I', n, coalesce(w.field, f.field))
+            end as object,
+            w.description
+        from wanted as w
+        full join found as f
+            on f.relation = w.relation and coalesce(f.field, '') = coalesce(w.field, '')
+        cross join coalesce(w.relation, f.relation) as n
+        where w.description is distinct from f.description
+    loop
+        execute format('comment on %s is %L', v_changed.object, v_changed.description);
+    end loop;
+end
+$$;
+-- record_ledger.public_objects: the one list of what callers may use; all else is private.
+-- One row per object of api/ and views/: its kind, its name with the types of its arguments, and the role that may use
+-- it: 'reader' is record_ledger_reader, and record_ledger_runner too. A new object is added here: grants.sql grants it,
+-- verify.sql looks for it, and tests compare the list with the folders and with README.md.
+-- Applied by: every deploy, before grants.sql and verify.sql, which read it.
+-- Rules: names, arguments and result columns stay as they are within a major release.
+create or replace function record_ledger.public_objects()
+returns table (kind text, object text, role text)
+language sql
+immutable
+as $$
+    values
+    ('function', 'adopt_observations(text, bigint, text, timestamptz)', 'runner'),
+    ('function', 'archivable_records(text, timestamptz, integer)', 'reader'),
+    ('function', 'archive_records(text, timestamptz, integer)', 'runner'),
+    ('function', 'backfill_records(text, timestamptz, text)', 'runner'),
+    ('function', 'cancel_records(text, timestamptz, timestamptz, text)', 'runner'),
+    ('function', 'claim_state(text, bigint)', 'runner'),
+    ('function', 'complete_and_pass(text, bigint, text, jsonb, timestamptz)', 'runner'),
+    ('function', 'complete_record(text, bigint, jsonb, timestamptz)', 'runner'),
+    ('function', 'complete_records(text, bigint[], jsonb[], timestamptz[])', 'runner'),
+    ('function', 'deployed_release()', 'reader'),
+    ('function', 'expire_leases(text, timestamptz, timestamptz, text)', 'runner'),
+    ('function', 'extend_lease(text, bigint, timestamptz)', 'runner'),
+    ('function', 'fail_record(text, bigint, text, boolean, timestamptz)', 'runner'),
+    ('function', 'is_day_sealed(text, date)', 'reader'),
+    ('function', 'new_windows(text, timestamptz, integer)', 'reader'),
+    ('function', 'observe_record(text, timestamptz, text, bigint, jsonb, bigint)', 'runner'),
+    ('function', 'oldest_pending_record(text)', 'reader'),
+    ('function', 'pass_valid_record(text, text)', 'runner'),
+    ('function', 'pass_valid_records(jsonb, text, integer, jsonb)', 'runner'),
+    ('function', 'pause_pipeline(text, text)', 'runner'),
+    ('function', 'pipeline_time(text, text)', 'reader'),
+    ('function', 'plan_runs(text, integer, timestamptz, integer, interval)', 'reader'),
+    ('function', 'range_effects(text, text, timestamptz, timestamptz)', 'reader'),
+    ('procedure', 'range_in_steps(text, text, timestamptz, timestamptz, text, bigint)', 'runner'),
+    ('function', 'range_step(text, text, timestamptz, timestamptz, text, integer)', 'runner'),
+    ('function', 'records_as_of(timestamptz)', 'reader'),
+    ('function', 'recount_due(text)', 'reader'),
+    ('function', 'register_pipeline(jsonb)', 'runner'),
+    ('function', 'release_record(text, bigint, timestamptz, timestamptz)', 'runner'),
+    ('function', 'reopen_changed_records(text)', 'runner'),
+    ('function', 'reopen_records(text, timestamptz, timestamptz, text)', 'runner'),
+    ('function', 'resume_pipeline(text, text)', 'runner'),
+    ('function', 'retire_pipeline(text, text)', 'runner'),
+    ('function', 'set_pipeline_owner(text, text)', 'runner'),
+    ('function', 'store_new_and_pass_valid_record(jsonb, text, jsonb)', 'runner'),
+    ('procedure', 'store_new_records(text, jsonb, integer)', 'runner'),
+    ('function', 'suggest_x_time_back(text, numeric)', 'reader'),
+    ('function', 'waive_counts(text, timestamptz, text)', 'runner'),
+    ('function', 'waive_records(text, timestamptz, timestamptz, text)', 'runner'),
+    ('function', 'window_time(text, text)', 'reader'),
+    ('view', 'archived_record_events', 'reader'),
+    ('view', 'archived_record_observations', 'reader'),
+    ('view', 'archived_records', 'reader'),
+    ('view', 'changed_records', 'reader'),
+    ('view', 'daily_coverage', 'reader'),
+    ('view', 'oldest_valid_record', 'reader'),
+    ('view', 'pipeline_events', 'reader'),
+    ('view', 'pipeline_lateness', 'reader'),
+    ('view', 'pipeline_progress', 'reader'),
+    ('view', 'pipeline_records', 'reader'),
+    ('view', 'pipelines', 'reader'),
+    ('view', 'record_events', 'reader'),
+    ('view', 'record_observations', 'reader'),
+    ('view', 'record_verdicts', 'reader'),
+    ('view', 'records_at_risk', 'reader')
+$$;
+comment on function record_ledger.public_objects() is
+'Private. The objects that callers may use: kind, name with the types of its arguments, and the role that may use it.';
 -- record_ledger grants: who may do what; applied on every deploy.
 -- record_ledger_reader reads the public views and asks the rules; record_ledger_runner also runs the routines.
 -- Applied by: every deploy. Nobody but the owner has rights on the tables.
--- Rules: every function that a view calls must be executable by the view's readers.
+-- Rules: public_objects() is the list; every function that a view calls must be executable by the view's readers.
 do $$
 declare
     v_right record;
@@ -13673,7 +14161,8 @@ $$;
 do $$
 declare
     v_role text;
-    v_object text;
+    v_object record;
+    v_rule text;
 begin
     -- What earlier releases granted and this one does not must not stay.
     revoke all on all tables in schema record_ledger from public;
@@ -13685,26 +14174,21 @@ begin
         execute format('revoke all on all tables in schema record_ledger from %I', v_role);
         execute format('revoke all on all routines in schema record_ledger from %I', v_role);
         execute format('grant usage on schema record_ledger to %I', v_role);
-        foreach v_object in array array[
-            'archived_record_events',
-            'archived_record_observations',
-            'archived_records',
-            'changed_records',
-            'daily_coverage',
-            'oldest_valid_record',
-            'pipeline_events',
-            'pipeline_lateness',
-            'pipeline_progress',
-            'pipeline_records',
-            'pipelines',
-            'record_events',
-            'record_observations',
-            'record_verdicts',
-            'records_at_risk'
-        ] loop
-            execute format('grant select on record_ledger.%I to %I', v_object, v_role);
+        for v_object in
+            select
+                case q.kind when 'view' then 'select' else 'execute' end as right_name,
+                case q.kind when 'view' then 'table' else 'routine' end as kind,
+                q.object
+            from record_ledger.public_objects() as q
+            where v_role in ('record_ledger_runner', 'record_ledger_' || q.role)
+        loop
+            execute format(
+                'grant %s on %s record_ledger.%s to %I',
+                v_object.right_name, v_object.kind, v_object.object, v_role
+            );
         end loop;
-        foreach v_object in array array[
+        -- The rules that views ask run with the rights of whoever reads the view. Others are harmless to ask.
+        foreach v_rule in array array[
             'attempt_ending(text, jsonb)',
             'clock()',
             'config_keys()',
@@ -13713,17 +14197,18 @@ begin
             'day_coverage(record_ledger.pipeline, date)',
             'day_start(date, text)',
             'days_with_windows(record_ledger.pipeline)',
-            'deployed_release()',
             'duration(text)',
             'edit_distance(text, text)',
-            'is_complete(jsonb, text[])',
-            'is_stage(text)',
+            'first_window_start(record_ledger.pipeline, timestamptz)',
+            'half_of_time_left(timestamptz, record_ledger.pipeline, timestamptz)',
+            'instant(text)',
             'is_at_risk(timestamptz, record_ledger.pipeline, timestamptz)',
+            'is_ledger_owner(name)',
             'is_lost(timestamptz, interval, timestamptz)',
             'is_stable(timestamptz, interval, timestamptz)',
-            'instant(text)',
-            'half_of_time_left(timestamptz, record_ledger.pipeline, timestamptz)',
+            'is_stage(text)',
             'iso_time(timestamptz)',
+            'json_problem(jsonb, integer)',
             'known_config(jsonb)',
             'lateness(record_ledger.pipeline)',
             'ledger_columns()',
@@ -13733,160 +14218,56 @@ begin
             'local_time(timestamptz, text)',
             'missing_fields(jsonb, text[])',
             'near_names(text, text[])',
-            'pipeline_answer(record_ledger.pipeline, timestamptz)',
-            'first_window_start(record_ledger.pipeline, timestamptz)',
             'next_window(timestamptz, interval, text)',
-            'required_counts_problems(jsonb)',
             'open_counts_problem(text, timestamptz)',
             'open_windows(record_ledger.pipeline, timestamptz)',
-            'record_verdict(record_ledger.record, record_ledger.pipeline, timestamptz, bigint, '
-            'timestamptz)',
+            'pipeline_answer(record_ledger.pipeline, timestamptz)',
+            'public_objects()',
+            'record_verdict(record_ledger.record, record_ledger.pipeline, timestamptz, '
+            'bigint, timestamptz)',
             'recount_problems(jsonb)',
+            'required_counts_problems(jsonb)',
             'retention_problems(jsonb)',
             'retry_time(timestamptz, integer, timestamptz, record_ledger.pipeline)',
             'sees_tokens()',
-            'is_ledger_owner(name)',
             'shortened(text, integer)',
-            'json_problem(jsonb, integer)',
             'start_instant(text, text)',
             'stretch_timezone(text, timestamptz)',
             'time_interval(timestamptz, timestamptz)',
             'twofold_time(text, text)',
             'unstable_reason(timestamptz, timestamptz, interval, text)',
             'wall_time(text)',
-            'window_timezone(record_ledger.pipeline, timestamptz)',
-            'archivable_records(text, timestamptz, integer)',
-            'new_windows(text, timestamptz, integer)',
-            'oldest_pending_record(text)',
-            'plan_runs(text, integer, timestamptz, integer, interval)',
-            'pipeline_time(text, text)',
-            'window_time(text, text)',
-            'range_effects(text, text, timestamptz, timestamptz)',
-            'is_day_sealed(text, date)',
-            'recount_due(text)',
-            'suggest_x_time_back(text, numeric)',
-            'records_as_of(timestamptz)'
+            'window_timezone(record_ledger.pipeline, timestamptz)'
         ] loop
-            execute format('grant execute on function record_ledger.%s to %I', v_object, v_role);
+            execute format('grant execute on function record_ledger.%s to %I', v_rule, v_role);
         end loop;
     end loop;
-    if to_regrole('record_ledger_runner') is not null then
-        grant execute on routine
-        record_ledger.register_pipeline(jsonb),
-        record_ledger.store_new_records(text, jsonb, integer),
-        record_ledger.pass_valid_record(text, text),
-        record_ledger.store_new_and_pass_valid_record(jsonb, text, jsonb),
-        record_ledger.pass_valid_records(jsonb, text, integer, jsonb),
-        record_ledger.complete_record(text, bigint, jsonb, timestamptz),
-        record_ledger.complete_and_pass(text, bigint, text, jsonb, timestamptz),
-        record_ledger.complete_records(text, bigint[], jsonb[], timestamptz[]),
-        record_ledger.fail_record(text, bigint, text, boolean, timestamptz),
-        record_ledger.release_record(text, bigint, timestamptz, timestamptz),
-        record_ledger.extend_lease(text, bigint, timestamptz),
-        record_ledger.claim_state(text, bigint),
-        record_ledger.observe_record(text, timestamptz, text, bigint, jsonb, bigint),
-        record_ledger.adopt_observations(text, bigint, text, timestamptz),
-        record_ledger.waive_counts(text, timestamptz, text),
-        record_ledger.waive_records(text, timestamptz, timestamptz, text),
-        record_ledger.reopen_records(text, timestamptz, timestamptz, text),
-        record_ledger.expire_leases(text, timestamptz, timestamptz, text),
-        record_ledger.cancel_records(text, timestamptz, timestamptz, text),
-        record_ledger.reopen_changed_records(text),
-        record_ledger.backfill_records(text, timestamptz, text),
-        record_ledger.range_step(text, text, timestamptz, timestamptz, text, integer),
-        record_ledger.range_in_steps(text, text, timestamptz, timestamptz, text, bigint),
-        record_ledger.pause_pipeline(text, text),
-        record_ledger.set_pipeline_owner(text, text),
-        record_ledger.resume_pipeline(text, text),
-        record_ledger.retire_pipeline(text, text),
-        record_ledger.archive_records(text, timestamptz, integer)
-        to record_ledger_runner;
-    end if;
 end
 $$;
 -- record_ledger verify: raises unless every public object is there and described.
 -- The last step of every deploy: what callers rely on exists, or nothing of the deploy remains.
 -- Applied by: every deploy; anyone may run it again.
--- Rules: the list below is the public surface; sql/README.md describes it.
+-- Rules: public_objects() is the list.
 do $$
 declare
-    v_object text;
-    v_missing text[] := '{}';
+    v_missing text;
 begin
-    foreach v_object in array array[
-        'archived_record_events',
-        'archived_record_observations',
-        'archived_records',
-        'changed_records',
-        'daily_coverage',
-        'oldest_valid_record',
-        'pipeline_events',
-        'pipeline_lateness',
-        'pipeline_progress',
-        'pipeline_records',
-        'pipelines',
-        'record_events',
-        'record_observations',
-        'record_verdicts',
-        'records_at_risk'
-    ] loop
-        if to_regclass('record_ledger.' || v_object) is null
-            or obj_description(to_regclass('record_ledger.' || v_object), 'pg_class') is null
-        then
-            v_missing := v_missing || ('view ' || v_object);
-        end if;
-    end loop;
-    foreach v_object in array array[
-        'register_pipeline(jsonb)',
-        'new_windows(text, timestamptz, integer)',
-        'store_new_records(text, jsonb, integer)',
-        'pass_valid_record(text, text)',
-        'store_new_and_pass_valid_record(jsonb, text, jsonb)',
-        'pass_valid_records(jsonb, text, integer, jsonb)',
-        'complete_record(text, bigint, jsonb, timestamptz)',
-        'complete_and_pass(text, bigint, text, jsonb, timestamptz)',
-        'complete_records(text, bigint[], jsonb[], timestamptz[])',
-        'fail_record(text, bigint, text, boolean, timestamptz)',
-        'release_record(text, bigint, timestamptz, timestamptz)',
-        'extend_lease(text, bigint, timestamptz)',
-        'claim_state(text, bigint)',
-        'observe_record(text, timestamptz, text, bigint, jsonb, bigint)',
-        'adopt_observations(text, bigint, text, timestamptz)',
-        'waive_counts(text, timestamptz, text)',
-        'archive_records(text, timestamptz, integer)',
-        'archivable_records(text, timestamptz, integer)',
-        'records_as_of(timestamptz)',
-        'oldest_pending_record(text)',
-        'plan_runs(text, integer, timestamptz, integer, interval)',
-        'waive_records(text, timestamptz, timestamptz, text)',
-        'reopen_records(text, timestamptz, timestamptz, text)',
-        'expire_leases(text, timestamptz, timestamptz, text)',
-        'cancel_records(text, timestamptz, timestamptz, text)',
-        'backfill_records(text, timestamptz, text)',
-        'range_step(text, text, timestamptz, timestamptz, text, integer)',
-        'range_in_steps(text, text, timestamptz, timestamptz, text, bigint)',
-        'pause_pipeline(text, text)',
-        'set_pipeline_owner(text, text)',
-        'resume_pipeline(text, text)',
-        'retire_pipeline(text, text)',
-        'range_effects(text, text, timestamptz, timestamptz)',
-        'recount_due(text)',
-        'reopen_changed_records(text)',
-        'suggest_x_time_back(text, numeric)',
-        'is_day_sealed(text, date)',
-        'pipeline_time(text, text)',
-        'window_time(text, text)',
-        'deployed_release()'
-    ] loop
-        if to_regprocedure('record_ledger.' || v_object) is null
-            or obj_description(to_regprocedure('record_ledger.' || v_object), 'pg_proc') is null
-        then
-            v_missing := v_missing || ('routine ' || v_object);
-        end if;
-    end loop;
-    if cardinality(v_missing) > 0 then
-        raise exception 'the ledger is not whole: % missing or without description',
-            array_to_string(v_missing, ', ')
+    select string_agg(format('%s %s', o.kind, o.object), ', ' order by o.kind, o.object)
+    into v_missing
+    from (
+        select
+            q.kind,
+            q.object,
+            case q.kind when 'view' then 'pg_class' else 'pg_proc' end as catalogue,
+            case q.kind
+                when 'view' then to_regclass('record_ledger.' || q.object)::oid
+                else to_regprocedure('record_ledger.' || q.object)::oid
+            end as id
+        from record_ledger.public_objects() as q
+    ) as o
+    where obj_description(o.id, o.catalogue) is null;
+    if v_missing is not null then
+        raise exception 'the ledger is not whole: % missing or without description', v_missing
             using errcode = 'RL006';
     end if;
 end

@@ -1,9 +1,11 @@
 -- record_ledger.adopt_observations: takes over what earlier claims of the same generation counted, as this claim's own.
 -- Of each stage, or of the given one, that this claim has not counted itself. The caller answers for it: a later claim
 -- adopts the count of a source that it did not read anew, and not that of a target which it loads again.
--- Called by: runs, with their current claim token, and that of the window when one is named (RL004 else). Returns how
--- many; repeating it adds nothing.
--- Rules: adoptable_observations, check_stage, lock_record, observation_time.
+-- Needs the current claim token, and the claim's window when one is named (RL004 else). Returns how many; repeating it
+-- adds nothing.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: adoptable_observations, check_stage, lock_record, observation_time, raise_claim_lost.
+-- Tests: test_observations.py, test_counts_model.py.
 create or replace function record_ledger.adopt_observations(
     pipeline_id text,
     claim_token bigint,

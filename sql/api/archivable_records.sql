@@ -1,7 +1,8 @@
 -- record_ledger.archivable_records: which records archive_records would move, and why it would stop there; reads only.
 -- The oldest ones in an unbroken row: up to the first open record, none that ends after before, never the newest one.
--- Called by: archive_records, the dry run of the runner, analysts.
--- Rules: archive_end, lane_heads, last_window.
+-- Called by: record_ledger_reader, the Python runner, archive_records.
+-- Uses: archive_end, lane_heads, last_window, local_time, raise_unknown_pipeline, stretch_timezone.
+-- Tests: test_archive.py, test_archive_refusals.py.
 create or replace function record_ledger.archivable_records(
     pipeline_id text,
     before timestamptz,

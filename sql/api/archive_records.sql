@@ -1,7 +1,10 @@
 -- record_ledger.archive_records: moves a pipeline's oldest finished records, with all that is told of them, away.
 -- Those whose window ends at or before an instant, oldest first, up to the first open record; the newest one stays, and
 -- so does every claim: a run keeps its record and a token its window. Returns how many; call it until that is 0.
--- Called by: `record-ledger archive`, psql. Rules: archivable_records; check_record_archived guards the deletes.
+-- check_record_archived guards the deletes.
+-- Called by: record_ledger_runner, the Python runner.
+-- Uses: append_pipeline_event, archivable_records, clock, create_archive_partitions, local_time, lock_pipeline.
+-- Tests: test_archive.py, test_archive_refusals.py, test_archive_sessions.py, test_archive_plans.py.
 create or replace function record_ledger.archive_records(
     pipeline_id text, before timestamptz, max_records integer default 100000
 )

@@ -1,8 +1,9 @@
 -- record_ledger.backfill_records: adds records before a pipeline's first one, back to the local day of from_time.
 -- All of them in one call; returns how many, 0 when the first one starts at from_time or before it. They are
 -- historical; those of a pipeline with templates are stored unbuilt, and the pass of each builds it.
--- Called by: operators, through the runner's command backfill, the dbt macro of the same name, or psql.
--- Rules: check_backfill, backfill_range.
+-- Called by: record_ledger_runner, the Python runner.
+-- Uses: backfill_range, check_backfill, check_reason, clock, lock_pipeline.
+-- Tests: test_backfill.py.
 create or replace function record_ledger.backfill_records(
     pipeline_id text, from_time timestamptz, reason text default null
 )

@@ -2,8 +2,9 @@
 -- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed. A run learns
 -- of it from claim_state, and keeps its claim until it has stopped, so no second run begins beside it. However the
 -- claim ends then, the record is FAILED, unless the run completes it; no run is passed it before it is reopened.
--- Called by: operators, through the runner's command cancel, the dbt macro of the same name, or psql.
--- Rules: change_range.
+-- Called by: record_ledger_runner, the Python runner.
+-- Uses: change_range, check_range, check_reason, clock, lock_pipeline.
+-- Tests: test_cancelling.py.
 create or replace function record_ledger.cancel_records(
     pipeline_id text, from_time timestamptz, to_time timestamptz, reason text
 )

@@ -2,8 +2,10 @@
 --   current    the record is this claim's; reason is null
 --   cancelled  it still is, and an operator wants the work to stop: fail it without a retry; reason is the operator's
 --   lost       it is not; reason says what ended the claim, or that no record was passed with this token
--- Called by: runs that work for long, at least every 30 seconds: heartbeats go on, and tell of no cancellation.
--- Rules: claim_loss.
+-- Runs that work for long ask at least every 30 seconds: heartbeats go on, and tell of no cancellation.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: claim_loss.
+-- Tests: test_cancelling.py, test_two_ledgers.py.
 create or replace function record_ledger.claim_state(
     pipeline_id text,
     claim_token bigint,

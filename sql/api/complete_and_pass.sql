@@ -4,8 +4,9 @@
 -- Safe to repeat with the same run_id: the completion is confirmed, and the run gets the record that it is bound to.
 -- Without the current token (RL004), or where the counts do not agree (RL007), nothing is done.
 -- exit_dag true: the record is completed, and none was passed; the verdict says why.
--- Called by: runs that process one record after another; the runner's drain, exec --drain.
--- Rules: end_claim, pass_record, check_detail.
+-- Called by: record_ledger_runner, the Python runner.
+-- Uses: check_detail, clock, end_claim, is_run_id, is_safe_to_write, lock_pipeline, pass_record, refuse_call.
+-- Tests: test_complete_and_pass.py.
 create or replace function record_ledger.complete_and_pass(
     pipeline_id text,
     claim_token bigint,

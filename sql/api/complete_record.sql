@@ -1,8 +1,9 @@
 -- record_ledger.complete_record: marks a passed record COMPLETED.
 -- Needs the current claim token (RL004 else), and when a window is named, that of the claim. Repeating it with the
 -- token that completed changes nothing.
--- Called by: everyone who was passed a record.
--- Rules: end_claim, check_detail.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: check_detail, clock, end_claim, is_safe_to_write.
+-- Tests: test_claims.py, test_required_counts.py.
 create or replace function record_ledger.complete_record(
     pipeline_id text,
     claim_token bigint,

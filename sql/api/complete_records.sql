@@ -5,8 +5,10 @@
 --   refused    its counts do not agree, and the record stays claimed; reason is the sentence of RL007
 -- details and window_start_times have one entry per token where they are given; null among them is an empty detail, and
 -- a window that is not named. RL005 for what is no such list; nothing is changed then.
--- Called by: runs that were passed a batch (pass_valid_records).
--- Rules: check_claim_tokens, complete_locked_records, claim_loss, confirm_repeated.
+-- Called by: record_ledger_runner, the Python runner.
+-- Uses: check_claim_tokens, check_owner, claim_loss, clock, complete_locked_records, confirm_repeated, is_completed_by,
+--   is_safe_to_write, raise_unknown_pipeline, refuse_call.
+-- Tests: test_complete_records.py.
 create or replace function record_ledger.complete_records(
     pipeline_id text,
     claim_tokens bigint[],

@@ -1,7 +1,8 @@
 -- record_ledger.deployed_release: the release of the ledger that is deployed here.
 -- The newest one that was ever deployed: a deploy never goes back.
--- Read by: the doctor of the runner, analysts.
--- Rules: release_numbers.
+-- Called by: record_ledger_reader, the Python runner.
+-- Uses: release_numbers.
+-- Tests: test_deploy.py, test_deploy_trust.py.
 create or replace function record_ledger.deployed_release()
 returns text
 language sql

@@ -2,8 +2,9 @@
 -- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed. Pending again
 -- with a backoff from now on, or failed when no attempt is left or the claim was cancelled: as when the lease had run
 -- out, without the wait.
--- Called by: operators, through the runner's command expire, the dbt macro of the same name, or psql.
--- Rules: change_range.
+-- Called by: record_ledger_runner, the Python runner.
+-- Uses: change_range, check_range, check_reason, clock, lock_pipeline.
+-- Tests: test_ranges.py, test_two_operators.py.
 create or replace function record_ledger.expire_leases(
     pipeline_id text, from_time timestamptz, to_time timestamptz, reason text
 )

@@ -1,8 +1,9 @@
 -- record_ledger.extend_lease: the heartbeat of a run; its lease now ends one lease length from now.
 -- Returns that instant; RL004 unless the claim token is current, and that of the window when one is named. A cancelled
 -- claim is extended as well: no second run begins beside one that still writes. Appends no event.
--- Called by: runs that work for long.
--- Rules: check_owner_of.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: check_owner_of, clock, is_safe_to_write, lock_pipeline, raise_claim_lost, refuse_call.
+-- Tests: test_claims.py.
 create or replace function record_ledger.extend_lease(
     pipeline_id text, claim_token bigint, window_start_time timestamptz default null
 )

@@ -1,8 +1,9 @@
 -- record_ledger.fail_record: gives a passed record back after a failure.
 -- Pending again after a backoff while attempts are left; FAILED when none is, when retry is false, or when the claim
 -- was cancelled. When a window is named, it must be the claim's (RL004 else).
--- Called by: everyone who was passed a record.
--- Rules: end_claim, retry_time, shortened.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: end_claim, shortened.
+-- Tests: test_claims.py, test_bounds.py.
 create or replace function record_ledger.fail_record(
     pipeline_id text,
     claim_token bigint,

@@ -2,8 +2,9 @@
 -- True only when windows that are done cover [its midnight, the next one) of the zone in force, whatever zone they were
 -- cut with and wherever they begin and end. A day that is being loaded anew is published still, and sealed again when
 -- that is done.
--- Called by: is-day-sealed of the runner, the dbt test sealed_through, whoever waits for a day.
--- Rules: day_coverage.
+-- Called by: record_ledger_reader, the Python runner.
+-- Uses: day_coverage, raise_unknown_pipeline.
+-- Tests: test_sealed_days.py.
 create or replace function record_ledger.is_day_sealed(pipeline_id text, local_date date)
 returns boolean
 language plpgsql

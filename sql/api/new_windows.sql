@@ -1,7 +1,8 @@
 -- record_ledger.new_windows: the windows of a pipeline that are due and not stored, oldest first.
 -- Reads only. Each starts where the one before it ended; all of them when max_windows is null.
--- Called by: build_complete_pipeline_record of the runner, analysts.
--- Rules: next_window_start, due_windows.
+-- Called by: record_ledger_reader, the Python runner, dbt.
+-- Uses: clock, due_windows, next_window_start, raise_unknown_pipeline, time_interval.
+-- Tests: test_windows_stored.py, test_days.py.
 create or replace function record_ledger.new_windows(
     pipeline_id text,
     as_of timestamptz default record_ledger.clock(),

@@ -1,8 +1,10 @@
 -- record_ledger.observe_record: notes what was counted of a record, at a stage such as source or target.
 -- At any time, also after completion. With the current claim token it is evidence for completing (RL004 with another
 -- one, and nothing is noted); without a token it is none. Never updated. Returns its number.
--- Called by: whoever counts: runs, and tasks that count again later.
--- Rules: check_stage, check_detail, lock_record, observation_time; counts_problem judges by it.
+-- counts_problem judges by it.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: check_detail, check_stage, loaded_count, lock_record, observation_time.
+-- Tests: test_observations.py, test_two_counters.py.
 create or replace function record_ledger.observe_record(
     pipeline_id text,
     window_start_time timestamptz,

@@ -1,7 +1,8 @@
 -- record_ledger.oldest_pending_record: the oldest pending record, of one pipeline or of all; passes nothing.
 -- Flat as a pass gives it; null when nothing is pending. Whether it is valid, record_verdicts tells.
--- Called by: download_oldest_pending_record of the runner.
--- Rules: lane_heads, record_json.
+-- Called by: record_ledger_reader, the Python runner.
+-- Uses: lane_heads, raise_unknown_pipeline, record_json, window_timezone.
+-- Tests: test_passing.py, test_record_shape.py.
 create or replace function record_ledger.oldest_pending_record(pipeline_id text default null)
 returns jsonb
 language plpgsql

@@ -3,7 +3,10 @@
 -- Asked again with the same run_id it answers with the same record; a null run_id binds nothing.
 -- exit_dag true comes with a verdict and a reason, and has written nothing unless a lease had expired or a record was
 -- lost.
--- Called by: psql and dbt users. Rules: next_answer.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: check_owner, clock, is_run_id, is_safe_to_write, lock_pipeline, next_answer, pass_record,
+--   raise_unknown_pipeline, refuse_call, unbuilt_reason.
+-- Tests: test_passing.py, test_run_ids.py.
 create or replace function record_ledger.pass_valid_record(
     pipeline_id text,
     run_id text,

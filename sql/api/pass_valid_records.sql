@@ -2,7 +2,10 @@
 -- Registers, stores and passes as store_new_and_pass_valid_record does, then passes on, oldest first, up to the limit.
 -- The k-th record is bound to run_id/k and has a claim of its own. A batch is drawn once: asked again with the same
 -- run_id it answers with the same records, without those that are finished or held by others, and with no other.
--- Called by: the runner (Airflow's dynamic task mapping, draining a backlog), psql. Rules: next_answer.
+-- Called by: record_ledger_runner, the Python runner.
+-- Uses: batch_to_build, build_records, clock, is_run_id, lock_pipeline, pass_record, register_config,
+--   store_new_and_pass_valid_record, store_windows, to_build_reason.
+-- Tests: test_batches.py.
 create or replace function record_ledger.pass_valid_records(
     config jsonb,
     run_id text,

@@ -1,8 +1,9 @@
 -- record_ledger.pause_pipeline: no record of the pipeline is passed until it is resumed.
 -- Claims in progress go on and may end in any way; new windows are stored. Pausing again replaces the reason; a retired
 -- pipeline stays retired.
--- Called by: operators, through the runner's command pause, the dbt macro of the same name, or psql.
--- Rules: none.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: append_pipeline_event, check_reason, clock, lock_pipeline.
+-- Tests: test_pausing.py.
 create or replace function record_ledger.pause_pipeline(pipeline_id text, reason text)
 returns void
 language plpgsql

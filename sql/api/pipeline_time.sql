@@ -1,8 +1,9 @@
 -- record_ledger.pipeline_time: reads an ISO 8601 time as people of a pipeline write it.
 -- Without an offset it is the local time of the zone in force, a bare date its first instant, a time that clocks skip
 -- the end of the gap. RL005 when the text is no time, or when clocks show it twice.
--- Called by: operators, through the runner and dbt; psql users who think in local time.
--- Rules: start_instant, twofold_time.
+-- Called by: record_ledger_reader, the Python runner, dbt, window_time.
+-- Uses: raise_unknown_pipeline, start_instant, twofold_time.
+-- Tests: test_zones.py, test_ranges.py.
 create or replace function record_ledger.pipeline_time(pipeline_id text, time_text text)
 returns timestamptz
 language plpgsql

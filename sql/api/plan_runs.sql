@@ -2,8 +2,10 @@
 -- The rules of a pass played forward from an instant, with workers that ask whenever they are free, and runs that each
 -- take run_duration (by default the median of the newest completed ones) and complete.
 -- One row per run. Where fewer can be foreseen than were asked for, a last row without run_no says why.
--- Called by: plan and why of the runner, analysts. Rules: planned_passes, expected_duration,
--- shortened.
+-- Called by: record_ledger_reader, the Python runner.
+-- Uses: clock, expected_duration, is_stable, local_time, planned_passes, raise_unknown_pipeline, retry_time, shortened,
+--   time_interval, window_timezone.
+-- Tests: test_plan_runs.py, test_plan_agrees.py.
 create or replace function record_ledger.plan_runs(
     pipeline_id text,
     runs integer default 10,

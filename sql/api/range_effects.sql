@@ -3,7 +3,10 @@
 -- backfill.
 -- A backfill adds windows whatever to_time is; what is stored already in the range (all that comes, when it is null) is
 -- left alone. So is whatever is archived: nothing changes it any more.
--- Called by: the runner's commands of these names, analysts. Rules: status_after, is_in_range, backfill_windows.
+-- Called by: record_ledger_reader, the Python runner.
+-- Uses: backfill_windows, check_backfill, check_range, clock, is_in_range, is_lost, raise_unknown_pipeline,
+--   status_after.
+-- Tests: test_range_effects.py.
 create or replace function record_ledger.range_effects(
     operation text, pipeline_id text, from_time timestamptz, to_time timestamptz default null
 )

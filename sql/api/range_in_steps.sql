@@ -2,7 +2,10 @@
 -- For ranges of many records: runs of the pipeline get their turn between two steps, and no step holds its lock for
 -- long. What stops it leaves a valid ledger; called again, it does the rest. changed_count says how many changed. A
 -- notice tells every ten seconds how far it is. It commits, so it cannot be called in a transaction block.
--- Called by: operators, through psql. Rules: range_step.
+-- For operators in psql.
+-- Called by: record_ledger_runner.
+-- Uses: range_step.
+-- Tests: test_range_steps.py.
 create or replace procedure record_ledger.range_in_steps(
     operation text,
     pipeline_id text,

@@ -5,7 +5,10 @@
 --   next_max_records   how many that one can change in 40 ms under the pipeline's lock, by what this one took
 -- It walks over 10,000 records at most, so it may change none and not be the last. Each call is a transaction of its
 -- own: what earlier steps did stays, and a step that is called twice changes only what is left.
--- Called by: range_in_steps, the runner's commands of these names, the dbt macros. Rules: change_range, backfill_range.
+-- Called by: record_ledger_runner, the Python runner, dbt, range_in_steps.
+-- Uses: backfill_range, change_range, check_backfill, check_range, check_reason, clock, day_start, is_in_range,
+--   is_lost, local_day, lock_pipeline, status_after.
+-- Tests: test_range_steps.py.
 create or replace function record_ledger.range_step(
     operation text,
     pipeline_id text,

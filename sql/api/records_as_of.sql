@@ -2,8 +2,10 @@
 -- One row per record that was stored by then, as its newest event until then left it. By the ledger's own times: a
 -- change made before the instant and committed after it is in. PostgreSQL takes the query below into the one around
 -- it, so what is asked of one pipeline or one window is looked up for that one only.
--- Read by: as-of of the runner, analysts. Rules: none; it undoes what check_record_change did with each event.
--- Types are exact (README.md, Names).
+-- It undoes what check_record_change did with each event. Types are exact (docs/design.md, Names).
+-- Called by: record_ledger_reader, the Python runner.
+-- Uses: archived_record_events, archived_records, pipeline_records, record_events.
+-- Tests: test_as_of.py.
 create or replace function record_ledger.records_as_of(at timestamptz)
 returns table (
     pipeline_id text,

@@ -2,7 +2,9 @@
 -- A completed record, at each age of recount_ages since the count that its generation stands on, until a count of its
 -- source has been noted at that age or later. Several missed ages are one count. Not when its source data is gone, nor
 -- when twice the last age has passed: what nobody counted by then is let go. A retired pipeline has none.
--- Called by: recount-due of the runner, any task that counts and calls observe_record. Rules: loaded_count, is_lost.
+-- Called by: record_ledger_reader, the Python runner.
+-- Uses: clock, is_lost, loaded_count, raise_unknown_pipeline.
+-- Tests: test_recounts.py, test_recount_plans.py.
 create or replace function record_ledger.recount_due(pipeline_id text)
 returns table (
     window_start_time timestamptz,

@@ -1,7 +1,9 @@
 -- record_ledger.register_pipeline: validates a config and makes it the one in force; returns the pipeline_id.
 -- Inserts or updates; writes nothing when one of the same meaning is in force. All problems come in one error, RL001.
--- Called by: build_complete_pipeline_record and validate_record_timing of the runner, psql users.
--- Rules: is_same_config, configured, check_owner.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: check_owner, configured, is_safe_to_write, is_same_config, note_start_at, refuse_call, register_config,
+--   warn_of_misspelt_keys.
+-- Tests: test_registering.py, test_config_rules.py.
 create or replace function record_ledger.register_pipeline(config jsonb)
 returns text
 language plpgsql

@@ -2,8 +2,10 @@
 -- Pending again immediately, or with not_before passed to no run before that instant, this one included. A cancelled
 -- claim ends as FAILED instead. Needs the current claim token, and when a window is named, that of the claim (RL004
 -- else); repeating it changes nothing.
--- Called by: a run that was stopped before it began, or that finds that its source is not ready.
--- Rules: end_claim, iso_time.
+-- For a run that was stopped before it began, or that finds that its source is not ready.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: end_claim, iso_time.
+-- Tests: test_claims.py, test_postponing.py.
 create or replace function record_ledger.release_record(
     pipeline_id text,
     claim_token bigint,

@@ -1,8 +1,10 @@
 -- record_ledger.reopen_changed_records: reopens completed records whose source has changed beyond the tolerance.
 -- Oldest first, no more than the reopen_budget in one local day of the pipeline: the rest waits for the next day, in
 -- changed_records. A record whose source data is gone is left alone. Returns how many it reopened.
--- Called by: a daily task, reopen-changed of the runner, the dbt macro of the same name, psql.
--- Rules: changed_records, reopen_range, local_day.
+-- Meant for a daily task.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: append_pipeline_event, changed_records, clock, local_day, local_time, lock_pipeline, reopen_range.
+-- Tests: test_recounts.py, test_recount_sessions.py.
 create or replace function record_ledger.reopen_changed_records(pipeline_id text)
 returns integer
 language plpgsql

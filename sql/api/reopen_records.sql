@@ -1,8 +1,9 @@
 -- record_ledger.reopen_records: makes the finished and failed records of a range pending once more.
 -- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed. A new
 -- generation begins with no attempt made; what earlier ones did stays in record_events, and runs stay bound.
--- Called by: operators, through the runner's command reopen, the dbt macro of the same name, or psql.
--- Rules: change_range.
+-- Called by: record_ledger_runner, the Python runner.
+-- Uses: change_range, check_range, check_reason, clock, lock_pipeline.
+-- Tests: test_ranges.py, test_starting_again.py.
 create or replace function record_ledger.reopen_records(
     pipeline_id text, from_time timestamptz, to_time timestamptz, reason text
 )

@@ -1,7 +1,8 @@
 -- record_ledger.resume_pipeline: lets a paused or retired pipeline run again; returns whether it was one.
 -- What is neither paused nor retired stays as it is, and nothing is noted.
--- Called by: operators, through the runner's command resume, the dbt macro of the same name, or psql.
--- Rules: none.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: append_pipeline_event, check_reason, clock, lock_pipeline.
+-- Tests: test_pausing.py.
 create or replace function record_ledger.resume_pipeline(
     pipeline_id text, reason text default null
 )

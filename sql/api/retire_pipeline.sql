@@ -1,7 +1,8 @@
 -- record_ledger.retire_pipeline: pauses a pipeline for good; no window is stored any more, and no status speaks of it.
 -- Its history stays, and claims in progress may end in any way. Retiring again replaces the reason.
--- Called by: operators, through the runner's command retire, the dbt macro of the same name, or psql.
--- Rules: none.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: append_pipeline_event, check_reason, clock, lock_pipeline.
+-- Tests: test_pausing.py.
 create or replace function record_ledger.retire_pipeline(pipeline_id text, reason text)
 returns void
 language plpgsql

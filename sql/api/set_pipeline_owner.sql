@@ -3,8 +3,9 @@
 -- null gives it back to all runners. Returns whether that changed anything. Who registered a pipeline may take it for a
 -- role, members of its owner may give it away, each to a role that they are members of; owners of the ledger may do all
 -- of it.
--- Called by: teams that share a ledger, through the runner's command set-owner, or psql.
--- Rules: may_act, is_ledger_owner.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: append_pipeline_event, clock, lock_pipeline, may_act.
+-- Tests: test_pipeline_owners.py.
 create or replace function record_ledger.set_pipeline_owner(pipeline_id text, role text)
 returns boolean
 language plpgsql

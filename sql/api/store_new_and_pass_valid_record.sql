@@ -5,8 +5,12 @@
 -- order. Such a call costs what a session sets up for it: statements, look-ups, expressions. It is made of the fewest
 -- here: first_look tells that the first waiting record comes next. Whatever is otherwise goes the long way, through
 -- register_config, store_windows and pass_record.
--- Called by: store_new_and_pass_valid_record of the runner.
--- Rules: first_look, is_stable, next_window; is_same_config, configured, next_answer.
+-- Called by: record_ledger_runner, the Python runner, dbt, pass_valid_records.
+-- Uses: built_problem, check_owner, clock, configured, first_look, first_waiting, first_window_start, is_run_id,
+--   is_safe_to_write, is_same_config, last_window, next_answer, next_claim_token, next_window, no_records_reason,
+--   note_start_at, pass_record, record_object, refuse_call, register_config, store_windows, to_build_reason,
+--   unstable_reason, warn_of_misspelt_keys, windows_to_build.
+-- Tests: test_passing.py, test_usual_call.py, test_usual_call_sessions.py.
 create or replace function record_ledger.store_new_and_pass_valid_record(
     config jsonb,
     run_id text,

@@ -2,7 +2,9 @@
 -- Without built, the windows of a pipeline with templates are stored unbuilt; with built, up to the first one missing
 -- from it, and outdated pending records take their fields from it. An entry that fits no window, or was rendered with
 -- another config_version than the one in force, is ignored. stored_count says how many are new.
--- Called by: upload_record_to_database of the runner, psql users. Rules: store_windows, build_records.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: build_records, built_problem, clock, lock_pipeline, store_windows.
+-- Tests: test_windows_stored.py, test_building.py.
 create or replace procedure record_ledger.store_new_records(
     pipeline_id text, built jsonb default '[]', inout stored_count integer default 0
 )

@@ -2,7 +2,9 @@
 -- The present one when it does; else how long after a window's end the counts of the first recount age came that do.
 -- What comes later than the last age nobody knows, so it is no answer: null then, as when too few windows are counted.
 -- Never shorter than the present one: what it missed less would have been counted before windows had settled.
--- Called by: suggest-x-time-back of the runner, analysts. Rules: lateness, enough_windows.
+-- Called by: record_ledger_reader, the Python runner.
+-- Uses: enough_windows, lateness, raise_unknown_pipeline, time_interval.
+-- Tests: test_lateness.py.
 create or replace function record_ledger.suggest_x_time_back(
     pipeline_id text,
     max_missed numeric default 0,

@@ -1,8 +1,9 @@
 -- record_ledger.waive_counts: lets a record be completed although its counts do not agree; the only way round.
 -- For its present generation, while it is pending or in progress (RL003 else), with a reason, kept in its history.
--- Returns whether that is new: false when they were waived already.
--- Called by: operators, through the runner's command waive-counts, the dbt macro of the same name, or psql.
--- Rules: check_reason; check_record_change guards the change.
+-- Returns whether that is new: false when they were waived already. check_record_change guards the change.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: check_reason, clock, local_time, lock_pipeline, lock_record, window_timezone.
+-- Tests: test_waived_counts.py.
 create or replace function record_ledger.waive_counts(
     pipeline_id text, window_start_time timestamptz, reason text
 )

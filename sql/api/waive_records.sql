@@ -1,7 +1,8 @@
 -- record_ledger.waive_records: marks the pending and failed records of a range WAIVED: no run is needed for them.
 -- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed.
--- Called by: operators, through the runner's command waive, the dbt macro of the same name, or psql.
--- Rules: change_range.
+-- Called by: record_ledger_runner, the Python runner.
+-- Uses: change_range, check_range, check_reason, clock, lock_pipeline.
+-- Tests: test_ranges.py.
 create or replace function record_ledger.waive_records(
     pipeline_id text, from_time timestamptz, to_time timestamptz, reason text
 )

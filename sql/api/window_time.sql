@@ -1,8 +1,10 @@
 -- record_ledger.window_time: the start of the window that people of a pipeline name by a local time or a date.
 -- A window is named by the clock that it was cut with, which is how tables show it; where none has that clock, the
 -- text is read as a time of the zone in force. RL005 when it could be two windows, or when clocks skip it.
--- Called by: the runner and dbt for every window that a person names; psql users who think in local time.
--- Rules: wall_time, local_instants, day_start, pipeline_time.
+-- Called by: record_ledger_reader, the Python runner.
+-- Uses: day_start, last_window, local_instant, local_instants, local_time, pipeline_time, raise_unknown_pipeline,
+--   wall_time.
+-- Tests: test_zones.py.
 create or replace function record_ledger.window_time(pipeline_id text, time_text text)
 returns timestamptz
 language plpgsql

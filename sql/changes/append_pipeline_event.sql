@@ -1,7 +1,9 @@
 -- record_ledger.append_pipeline_event: notes what happened to a pipeline as a whole, with who did it and when.
 -- Numbered per pipeline, so its row must be locked.
--- Called by: register_config, backfill_range, pause_pipeline, resume_pipeline, retire_pipeline.
--- Rules: none.
+-- Called by: archive_records, backfill_range, pause_pipeline, register_config, reopen_changed_records, resume_pipeline,
+--   retire_pipeline, set_pipeline_owner, waive_lost_records.
+-- Uses: none.
+-- Tests: test_registering.py, test_pausing.py.
 create or replace function record_ledger.append_pipeline_event(
     pipeline_id text, event text, detail jsonb, event_time timestamptz
 )

@@ -1,9 +1,11 @@
 -- record_ledger.backfill_range: adds records before the first one of a locked pipeline; returns how many.
 -- Back to the local day of from_time. With max_records only the newest of them, as many and 10,000 at most: whole days,
 -- or a part of one that has more. first_start says where the first record starts then. All are historical; those of a
--- pipeline with templates are stored unbuilt.
--- Called by: backfill_records, range_step, with what check_backfill has let pass.
--- Rules: backfill_start, windows_from, lane, void_marks, begin_stretch.
+-- pipeline with templates are stored unbuilt. check_backfill has let pass what the caller gives.
+-- Called by: backfill_records, range_step.
+-- Uses: append_pipeline_event, backfill_start, begin_stretch, day_start, lane, local_day, local_time, void_marks,
+--   windows_from.
+-- Tests: test_backfill.py, test_range_steps.py.
 create or replace function record_ledger.backfill_range(
     p record_ledger.pipeline,
     from_time timestamptz,

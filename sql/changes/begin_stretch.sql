@@ -1,7 +1,9 @@
 -- record_ledger.begin_stretch: notes that windows from an instant on were cut with the zone in force.
 -- Up to where the next stretch begins, if there is one. Two stretches of one zone beside each other are one.
--- Called by: store_windows, for the first window that a zone has cut; backfill_range. Both hold the pipeline's lock.
--- Rules: none.
+-- Its callers hold the pipeline's lock.
+-- Called by: backfill_range, store_windows.
+-- Uses: none.
+-- Tests: test_zones.py.
 create or replace function record_ledger.begin_stretch(
     p record_ledger.pipeline, from_time timestamptz
 )

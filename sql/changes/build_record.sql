@@ -1,7 +1,10 @@
 -- record_ledger.build_record: gives an outdated record the fields of the config in force; returns what it then lacks.
 -- It stays in its lane, so that a record that waits in order goes on doing so. An event only when a field differs, with
 -- what was there before of those that do: fields_before holds their values, fields_added the names of new ones.
--- Called by: pass_record, build_records. Rules: missing_fields; check_record_change guards the change.
+-- check_record_change guards the change.
+-- Called by: build_records, pass_record.
+-- Uses: missing_fields, note_filled.
+-- Tests: test_rebuilding.py, test_outdated.py.
 create or replace function record_ledger.build_record(
     p record_ledger.pipeline,
     window_start_time timestamptz,

@@ -1,8 +1,9 @@
 -- record_ledger.build_records: builds outdated pending records from what a caller rendered with the config in force.
 -- One that is current stays as it is: it is built once for each change of the fields, even when something is missing
 -- then. What is in progress, failed or finished is left alone.
--- Called by: store_new_records.
--- Rules: built_windows, build_record.
+-- Called by: pass_valid_records, store_new_records.
+-- Uses: build_record, built_windows.
+-- Tests: test_rebuilding.py.
 create or replace function record_ledger.build_records(
     p record_ledger.pipeline, built jsonb, as_of timestamptz
 )

@@ -1,7 +1,8 @@
 -- record_ledger.change_range: waives, reopens, expires or cancels records of a locked pipeline; returns how many.
 -- Those whose whole window lies in [from_time, to_time); others are left alone. It is one statement.
--- Called by: waive_records, reopen_records, expire_leases, cancel_records, range_step.
--- Rules: waive_range, reopen_range, expire_range, cancel_range.
+-- Called by: cancel_records, expire_leases, range_step, reopen_records, waive_records.
+-- Uses: cancel_range, expire_range, reopen_range, waive_range.
+-- Tests: test_ranges.py.
 create or replace function record_ledger.change_range(
     operation text,
     p record_ledger.pipeline,

@@ -2,7 +2,8 @@
 -- Pending again with a backoff from the expiry on, or failed when no attempt is left or the claim was cancelled, as
 -- check_record_change says. No daemon: each pass does it.
 -- Called by: pass_record.
--- Rules: expired_claims, retry_time.
+-- Uses: expired_claims, local_time, retry_time.
+-- Tests: test_passing.py, test_starting_again.py.
 create or replace function record_ledger.collect_expired_leases(
     p record_ledger.pipeline, lease_mark timestamptz, as_of timestamptz
 )

@@ -1,7 +1,9 @@
 -- record_ledger.complete_locked_records: completes records whose claims the caller holds locked and has found current.
 -- Where one of them needs counts and they do not agree, RL007, and none is completed.
+-- check_record_change guards each change, and asks for the counts.
 -- Called by: complete_records.
--- Rules: check_record_change guards each change, and asks for the counts.
+-- Uses: none.
+-- Tests: test_complete_records.py.
 create or replace function record_ledger.complete_locked_records(
     pipeline_id text,
     -- Sorted.

@@ -1,7 +1,8 @@
 -- record_ledger.create_archive_partitions: makes room in the archive for the windows between two instants.
 -- One partition per year (UTC) and archive table; nothing when they are there. Blocks no reader and no other writer.
 -- Called by: archive_records.
--- Rules: none.
+-- Uses: refuse_change.
+-- Tests: test_archive.py, test_archive_sessions.py.
 create or replace function record_ledger.create_archive_partitions(
     first_start timestamptz, last_start timestamptz
 )

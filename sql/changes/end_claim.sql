@@ -1,8 +1,10 @@
 -- record_ledger.end_claim: ends a claim with its current token, in one of three ways.
 -- Repeating the call that ended it changes nothing; with a token that is not current, or not of the window that is
--- named, it raises RL004.
--- Called by: complete_record, fail_record, release_record, complete_and_pass.
--- Rules: retry_time, postponement, confirm_repeated; check_record_change guards it, and fails what was cancelled.
+-- named, it raises RL004. check_record_change guards the change, and fails what was cancelled.
+-- Called by: complete_and_pass, complete_record, fail_record, release_record.
+-- Uses: check_owner_of, clock, confirm_repeated, is_safe_to_write, postponement, raise_claim_lost, refuse_call,
+--   retry_time.
+-- Tests: test_claims.py, test_two_endings.py.
 create or replace function record_ledger.end_claim(
     pipeline_id text,
     claim_token bigint,

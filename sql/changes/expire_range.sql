@@ -1,7 +1,9 @@
 -- record_ledger.expire_range: takes back records of a locked pipeline that runs hold; returns how many.
 -- Those of a range, whose whole window lies in it, that status_after lets be changed; others are left alone.
+-- check_record_change guards the change.
 -- Called by: change_range.
--- Rules: status_after, is_in_range, retry_time; check_record_change guards the change.
+-- Uses: is_in_range, is_lost, local_time, retry_time, status_after.
+-- Tests: test_ranges.py.
 create or replace function record_ledger.expire_range(
     p record_ledger.pipeline,
     from_time timestamptz,

@@ -1,8 +1,10 @@
 -- record_ledger.lock_pipeline: locks a pipeline's row for this transaction and returns it as it then is.
 -- In a statement of its own: whatever is read next sees all that was committed before the lock was granted.
--- Called by: store_new_records, pass_valid_record, pass_valid_records, complete_and_pass, archive_records, operators'
--- routines.
--- Rules: check_owner.
+-- Called by: archive_records, backfill_records, cancel_records, complete_and_pass, expire_leases, extend_lease,
+--   pass_valid_record, pass_valid_records, pause_pipeline, range_step, reopen_changed_records, reopen_records,
+--   resume_pipeline, retire_pipeline, set_pipeline_owner, store_new_records, waive_counts, waive_records.
+-- Uses: check_owner, is_safe_to_write, raise_unknown_pipeline, refuse_call.
+-- Tests: test_two_sessions.py, test_two_operators.py.
 create or replace function record_ledger.lock_pipeline(pipeline_id text)
 returns record_ledger.pipeline
 language plpgsql

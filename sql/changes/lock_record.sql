@@ -1,7 +1,8 @@
 -- record_ledger.lock_record: locks a record for this transaction and returns it as it then is.
 -- With a claim token, only when that is the current one of this very record (RL004 else).
--- Called by: observe_record, adopt_observations, waive_counts.
--- Rules: check_owner_of.
+-- Called by: adopt_observations, observe_record, waive_counts.
+-- Uses: check_owner_of, is_safe_to_write, raise_claim_lost, raise_no_record, refuse_call.
+-- Tests: test_two_counters.py.
 create or replace function record_ledger.lock_record(
     pipeline_id text, window_start_time timestamptz, claim_token bigint default null
 )

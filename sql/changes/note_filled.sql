@@ -1,7 +1,9 @@
 -- record_ledger.note_filled: notes that a record was filled by a caller where default_record leaves check_fields empty.
 -- No other record of such a pipeline can be passed, so passes look for one from the first that was filled on.
--- Called by: store_windows, build_record.
--- Rules: none; register_config forgets it when the fields change.
+-- register_config forgets it when the fields change.
+-- Called by: build_record, store_windows.
+-- Uses: none.
+-- Tests: test_building.py, test_rebuilding.py.
 create or replace function record_ledger.note_filled(
     p record_ledger.pipeline, window_start_time timestamptz
 )

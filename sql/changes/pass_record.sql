@@ -1,8 +1,11 @@
 -- record_ledger.pass_record: hands the oldest valid record of a locked pipeline to a run, or says why there is none.
 -- Collects expired leases and waives lost records first. A passed record has the fields of the config in force, a new
 -- claim token and lease; a run keeps its record for good.
--- Called by: pass_valid_record, pass_valid_records, store_new_and_pass_valid_record, complete_and_pass.
--- Rules: next_answer decides, next_claim_token draws; this writes it down. built_windows, build_record, unbuilt_reason.
+-- next_answer decides, next_claim_token draws; this writes it down.
+-- Called by: complete_and_pass, pass_valid_record, pass_valid_records, store_new_and_pass_valid_record.
+-- Uses: build_record, built_windows, collect_expired_leases, next_answer, next_claim_token, record_json, refuse_token,
+--   unbuilt_reason, waive_lost_records, window_timezone.
+-- Tests: test_passing.py, test_order.py.
 create or replace function record_ledger.pass_record(
     p record_ledger.pipeline,
     run_id text,

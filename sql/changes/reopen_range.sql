@@ -1,7 +1,9 @@
 -- record_ledger.reopen_range: makes the records of a range of a locked pipeline pending once more; returns how many.
 -- Those whose whole window lies in it and that status_after lets be reopened; others are left alone.
+-- check_record_change guards the change.
 -- Called by: change_range, reopen_changed_records.
--- Rules: status_after, is_in_range, is_lost, void_marks; check_record_change guards the change.
+-- Uses: is_in_range, is_lost, status_after, void_marks.
+-- Tests: test_ranges.py, test_starting_again.py.
 create or replace function record_ledger.reopen_range(
     p record_ledger.pipeline,
     from_time timestamptz,

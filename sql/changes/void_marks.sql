@@ -1,8 +1,10 @@
 -- record_ledger.void_marks: what the claims of a pipeline note of its lanes and leases does not hold any more.
 -- Records have come to lanes other than by the end of a claim, or a lease ends earlier than it did: the next pass looks
 -- from the beginning, and notes it anew. A pass that looked before it had the lock sees that the row has changed.
--- Called by: check_record_change, for every change of this kind; backfill_range, which inserts.
--- Rules: first_look says when the marks of a claim hold.
+-- first_look says when the marks of a claim hold.
+-- Called by: backfill_range, check_record_change, reopen_range.
+-- Uses: none.
+-- Tests: test_backfill.py, test_starting_again.py.
 create or replace function record_ledger.void_marks(pipeline_id text)
 returns void
 language plpgsql

@@ -1,7 +1,9 @@
 -- record_ledger.waive_lost_records: waives records of a locked pipeline whose source data is gone, 1,000 at most.
 -- No run could process them: they are WAIVED with the reason 'lost', and the pipeline's history says how many.
 -- What is left over waits for the next pass, and is passed over until then. Claims are left to their holders.
--- Called by: pass_record. Rules: lost_before says which.
+-- Called by: pass_record.
+-- Uses: append_pipeline_event, incomplete_lanes, local_time.
+-- Tests: test_retention.py.
 create or replace function record_ledger.waive_lost_records(
     p record_ledger.pipeline, lost_before timestamptz, as_of timestamptz
 )

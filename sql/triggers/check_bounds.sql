@@ -1,8 +1,10 @@
 -- record_ledger.check_bounds: a window ends after it starts.
 -- A trigger and no check constraint: PostgreSQL reads a constraint's text anew in every statement, updates included,
 -- and fires this one only for a window that is wrong. check_record_change keeps the bounds as they were stored.
--- Called by: the trigger of the same name on record, for an insert that breaks it.
--- Rules: none.
+-- It fires for an insert that breaks the rule.
+-- Called by: its own trigger.
+-- Uses: none.
+-- Tests: test_windows_stored.py.
 create or replace function record_ledger.check_bounds()
 returns trigger
 language plpgsql

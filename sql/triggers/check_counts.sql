@@ -1,9 +1,10 @@
 -- record_ledger.check_counts: true when the counts of a record in progress let it be completed; raises RL007 else.
 -- They agree, an operator waived them for this generation, or the config in force asks for none. Raises 42501 when the
 -- pipeline belongs to a role that the session's user is not a member of.
--- Called by: check_record_change, only for records whose pipeline asked for counts, or had an owner, when they were
--- passed, or since.
--- Rules: counts_problem, check_owner_of.
+-- Asked only for records whose pipeline asked for counts, or had an owner, when they were passed, or since.
+-- Called by: check_record_change.
+-- Uses: check_owner_of, counts_problem, local_time, stretch_timezone.
+-- Tests: test_required_counts.py.
 create or replace function record_ledger.check_counts(r record_ledger.record)
 returns boolean
 language plpgsql

@@ -1,7 +1,9 @@
 -- record_ledger.check_events_archived: events are deleted only when the archive has the same rows.
 -- Judges by what the tables hold: there is no setting that would let anybody delete. Refuses with RL003.
--- Called by: the trigger of the same name on record_event, once per statement: one by one, events take thrice as long.
--- Rules: none.
+-- Once per statement: one by one, events take thrice as long.
+-- Called by: its own trigger.
+-- Uses: none.
+-- Tests: test_archive_refusals.py.
 create or replace function record_ledger.check_events_archived()
 returns trigger
 language plpgsql

@@ -2,8 +2,9 @@
 -- Fires only for updates that name one of these columns, so the two changes that nearly all are pay nothing for it; an
 -- update cannot change what it does not name. For all other changes check_record_change looks at these columns itself.
 -- Named to fire before that one, which writes some of them.
--- Called by: the trigger of the same name on record.
--- Rules: check_record_change has the list of legal changes.
+-- Called by: its own trigger.
+-- Uses: none.
+-- Tests: test_state_machine.py.
 create or replace function record_ledger.check_kept_columns()
 returns trigger
 language plpgsql

@@ -1,7 +1,9 @@
 -- record_ledger.check_observations_archived: observations are deleted only when the archive has the same rows.
 -- Judges by what the tables hold: there is no setting that would let anybody delete. Refuses with RL003.
--- Called by: the trigger of the same name on record_observation, once per statement.
--- Rules: none.
+-- Once per statement.
+-- Called by: its own trigger.
+-- Uses: none.
+-- Tests: test_archive_refusals.py.
 create or replace function record_ledger.check_observations_archived()
 returns trigger
 language plpgsql

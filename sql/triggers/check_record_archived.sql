@@ -1,7 +1,9 @@
 -- record_ledger.check_record_archived: a record is deleted only when the archive has the same row.
 -- Judges by what the tables hold: there is no setting that would let anybody delete. Refuses with RL003.
--- Called by: the trigger of the same name on record.
--- Rules: none. Before each row, so that this error comes before the foreign key's.
+-- Before each row, so that this error comes before the foreign key's.
+-- Called by: its own trigger.
+-- Uses: none.
+-- Tests: test_archive_refusals.py.
 create or replace function record_ledger.check_record_archived()
 returns trigger
 language plpgsql

@@ -1,8 +1,10 @@
 -- record_ledger.check_record_change: the state machine, on every update of a record, whoever makes it.
 -- A change names its event (last_event); the status that follows is written here, the event appended, and whatever the
 -- diagram in README.md does not show is refused (RL003), or RL007 where it is the counts that keep it from completion.
--- Called by: the trigger of the same name on record.
--- Rules: the one list of legal changes is here, but for what check_kept_columns keeps; check_counts, void_marks.
+-- The one list of legal changes is here, but for what check_kept_columns keeps.
+-- Called by: its own trigger.
+-- Uses: check_counts, lane, void_marks.
+-- Tests: test_state_machine.py.
 create or replace function record_ledger.check_record_change()
 returns trigger
 language plpgsql

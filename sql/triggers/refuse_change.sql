@@ -1,8 +1,11 @@
 -- record_ledger.refuse_change: history is only ever appended, and pipelines are never deleted.
 -- Whoever tries gets RL003, the owner of the tables included.
--- Called by: triggers on all ledger tables, for truncates, and for updates and deletes where rows are append-only.
--- Rules: none. Deletes of what goes to the archive: check_record_archived, check_events_archived,
+-- Its triggers are on all ledger tables, for truncates, and for updates and deletes where rows are append-only. Deletes
+-- of what goes to the archive are judged by check_record_archived, check_events_archived and
 -- check_observations_archived.
+-- Called by: its own triggers, create_archive_partitions.
+-- Uses: none.
+-- Tests: test_state_machine.py, test_archive_refusals.py.
 create or replace function record_ledger.refuse_change()
 returns trigger
 language plpgsql

@@ -1,8 +1,10 @@
 -- record_ledger.attempt_ending: what ended the newest attempt of a record, as BACKOFF and FAILED say it.
 -- Of a cancelled claim it is the cancellation, whatever the run said of it. A record that was taken back only in
 -- thought still bears the event of its pass: then its lease has expired.
--- Read by: record_verdict.
--- Rules: shortened: a sentence stands in each answer and each row of why; the history has it whole.
+-- Shortened: a sentence stands in each answer and each row of why; the history has it whole.
+-- Called by: record_verdict.
+-- Uses: shortened.
+-- Tests: test_verdicts.py, test_cancelling.py.
 create or replace function record_ledger.attempt_ending(last_event text, last_detail jsonb)
 returns text
 language sql

@@ -1,7 +1,8 @@
 -- record_ledger.check_claim_tokens: raises RL005 unless a list names up to 10,000 claims of a pipeline, each once.
 -- The lists that go with it, of details and of windows, may be null; else they have one entry per token.
 -- Called by: complete_records.
--- Rules: check_detail.
+-- Uses: check_detail.
+-- Tests: test_complete_records.py.
 create or replace function record_ledger.check_claim_tokens(
     claim_tokens bigint[], details jsonb[], window_start_times timestamptz[]
 )

@@ -1,8 +1,9 @@
 -- record_ledger.claim_loss: why a claim token is not, or no longer, the one that decides about its record.
 -- That no record was passed with it, that its claim is on another window than the one named, or what ended the claim.
 -- Raises RL002 for an unknown pipeline, RL005 when no token was given.
--- Read by: raise_claim_lost, claim_state, complete_records.
--- Rules: none.
+-- Called by: claim_state, complete_records, raise_claim_lost.
+-- Uses: archived_record_events, local_time, raise_unknown_pipeline, record_events.
+-- Tests: test_claims.py, test_two_ledgers.py.
 create or replace function record_ledger.claim_loss(
     pipeline_id text, claim_token bigint, window_start_time timestamptz default null
 )

@@ -1,8 +1,9 @@
 -- record_ledger.expired_claims: the claims of a pipeline whose leases have run out; the ten that ended first at most.
 -- So many does a pass take back, whatever number has expired: it stays as fast as ever after an outage, and each pass
 -- adds one claim at most. A record whose lease has run out can be passed once it was taken back.
--- Read by: next_answer, next_candidate, deciding_record, lost_before, planned_passes, collect_expired_leases.
--- Rules: none.
+-- Called by: collect_expired_leases, deciding_record, lost_before, next_candidate.
+-- Uses: none.
+-- Tests: test_passing.py, test_lane_growth.py.
 create or replace function record_ledger.expired_claims(
     pipeline_id text,
     -- No lease ends before it; null when that is not known.

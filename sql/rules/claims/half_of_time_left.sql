@@ -1,7 +1,9 @@
 -- record_ledger.half_of_time_left: half of the time, in whole seconds, for which a window's source data is still there.
 -- The longest that a record may be kept from its runs: a wait never loses a record. Null without a source_retention.
--- Read by: retry_time, postponement.
--- Rules: none. Types are exact and names qualified (README.md, Names).
+-- Types are exact and names qualified (docs/design.md, Names).
+-- Called by: postponement, retry_time.
+-- Uses: none.
+-- Tests: test_retention.py, test_postponing.py.
 create or replace function record_ledger.half_of_time_left(
     window_end_time timestamptz, p record_ledger.pipeline, as_of timestamptz
 )

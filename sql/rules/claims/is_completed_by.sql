@@ -1,7 +1,8 @@
 -- record_ledger.is_completed_by: did this very claim complete its record, and that of the window when one is named?
 -- Also when the record was reopened, or archived, since.
--- Read by: complete_records.
--- Rules: none.
+-- Called by: complete_records.
+-- Uses: none.
+-- Tests: test_complete_records.py.
 create or replace function record_ledger.is_completed_by(
     pipeline_id text, claim_token bigint, window_start_time timestamptz
 )

@@ -1,7 +1,8 @@
 -- record_ledger.is_run_id: can a run of this name be bound to a record?
 -- A text of 1 to 1024 bytes that is not blank; null too, and it binds nothing.
--- Read by: pass_valid_record, complete_and_pass, store_new_and_pass_valid_record.
--- Rules: none.
+-- Called by: complete_and_pass, pass_valid_record, pass_valid_records, store_new_and_pass_valid_record.
+-- Uses: none.
+-- Tests: test_run_ids.py.
 create or replace function record_ledger.is_run_id(run_id text)
 returns boolean
 language sql

@@ -2,9 +2,10 @@
 -- The greater of (the newest + 1) and (milliseconds since 2025-01-01 UTC, shifted by 12 bits), plus 12 random bits:
 -- later claims of a pipeline have greater tokens whatever the clock does, and two copies of a ledger draw different
 -- ones. The random bits are of the server's strong source; random() would repeat in sessions with the same seed.
--- A clock of 2094 or later gives 2^53 or more, which pass_record refuses.
--- Read by: pass_record, under the pipeline's lock.
--- Rules: none.
+-- A clock of 2094 or later gives 2^53 or more, which pass_record refuses. Drawn under the pipeline's lock.
+-- Called by: pass_record, store_new_and_pass_valid_record.
+-- Uses: none.
+-- Tests: test_claim_tokens.py.
 create or replace function record_ledger.next_claim_token(newest bigint, as_of timestamptz)
 returns bigint
 language sql

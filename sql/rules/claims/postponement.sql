@@ -1,8 +1,9 @@
 -- record_ledger.postponement: until when a record that is given back waits, and for whom; null when it does not wait.
 -- A time that is past keeps nobody from it. One after half of the time that its source data has left is brought forward
 -- to that, and the time that was asked for is kept beside it.
--- Read by: end_claim.
--- Rules: half_of_time_left.
+-- Called by: end_claim.
+-- Uses: half_of_time_left, local_time.
+-- Tests: test_postponing.py.
 create or replace function record_ledger.postponement(
     run_id text,
     window_end_time timestamptz,

@@ -1,9 +1,11 @@
 -- record_ledger.retry_time: when a record that failed may be passed again.
 -- retry_delay after the first failed attempt, doubled after each further one, never more than a day (or retry_delay),
 -- and with a source_retention at most half of the time that is left: a backoff never loses a record.
--- Read by: end_claim, expire_leases, collect_expired_leases, next_candidate, deciding_record, record_verdict,
--- expected_claims, plan_runs.
--- Rules: half_of_time_left. Types are exact and names qualified (README.md, Names).
+-- Types are exact and names qualified (docs/design.md, Names).
+-- Called by: collect_expired_leases, deciding_record, end_claim, expected_claims, expire_range, next_candidate,
+--   plan_runs, record_verdict.
+-- Uses: half_of_time_left.
+-- Tests: test_starting_again.py, test_retention.py.
 create or replace function record_ledger.retry_time(
     failed_at timestamptz,
     attempt integer,

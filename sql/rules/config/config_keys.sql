@@ -1,7 +1,8 @@
 -- record_ledger.config_keys: the keys of a config that the ledger reads.
 -- All others are ignored and never stored: a team's config holds much else, passwords included.
--- Read by: known_config, is_same_config, warn_of_misspelt_keys.
--- Rules: none.
+-- Called by: is_same_config, known_config, warn_of_misspelt_keys.
+-- Uses: none.
+-- Tests: test_config_rules.py.
 create or replace function record_ledger.config_keys()
 returns text[]
 language sql

@@ -1,8 +1,9 @@
 -- record_ledger.config_problems: everything that is wrong with a config, one sentence each.
 -- Each names the key, the value and what would be valid; empty when the config is valid.
--- Read by: read_config.
--- Rules: config_keys, ledger_columns, duration, near_names, required_counts_problems, retention_problems,
--- recount_problems, twofold_time, json_problem.
+-- Called by: read_config.
+-- Uses: duration, json_problem, ledger_columns, near_names, recount_problems, required_counts_problems,
+--   retention_problems, shortened, start_instant, twofold_time.
+-- Tests: test_config_rules.py, test_config_properties.py.
 create or replace function record_ledger.config_problems(
     config jsonb,
     -- The pipeline is registered: it keeps its name, also where a later release refuses such a name.

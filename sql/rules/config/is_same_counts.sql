@@ -1,7 +1,8 @@
 -- record_ledger.is_same_counts: do required_counts mean the ones in force?
 -- A list of stages is short for an object; "5 rows" and "5rows" are one tolerance, "0.1%" and "0.10%" as well.
--- Read by: is_same_config.
--- Rules: count_tolerance.
+-- Called by: is_same_config.
+-- Uses: count_tolerance.
+-- Tests: test_same_config.py.
 create or replace function record_ledger.is_same_counts(given jsonb, in_force jsonb)
 returns boolean
 language plpgsql

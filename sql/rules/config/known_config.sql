@@ -1,7 +1,8 @@
 -- record_ledger.known_config: a config without what the ledger ignores.
 -- Keys that are null count as not given.
--- Read by: configured.
--- Rules: config_keys.
+-- Called by: configured.
+-- Uses: config_keys.
+-- Tests: test_registering.py, test_same_config.py.
 create or replace function record_ledger.known_config(config jsonb)
 returns jsonb
 language sql

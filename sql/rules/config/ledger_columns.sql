@@ -1,7 +1,8 @@
 -- record_ledger.ledger_columns: the names in a record that belong to the ledger.
 -- A config's default_record may use none of them but pipeline_id.
--- Read by: config_problems, missing_fields.
--- Rules: none.
+-- Called by: config_problems, missing_fields.
+-- Uses: none.
+-- Tests: test_config_rules.py, test_record_shape.py.
 create or replace function record_ledger.ledger_columns()
 returns text[]
 language sql

@@ -1,7 +1,8 @@
 -- record_ledger.read_config: a config as the row of the pipeline it describes, with every default filled in.
 -- Writes nothing; raises RL001 with all problems in one error.
--- Read by: configured.
--- Rules: config_problems, start_problem, duration, start_instant, recount_ages.
+-- Called by: configured.
+-- Uses: config_problems, duration, recount_ages, start_instant, start_problem.
+-- Tests: test_config_properties.py.
 create or replace function record_ledger.read_config(config jsonb)
 returns record_ledger.pipeline
 language plpgsql

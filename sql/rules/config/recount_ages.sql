@@ -1,7 +1,8 @@
 -- record_ledger.recount_ages: a config's recount_ages as elapsed time, each once, ascending; without any the default.
 -- Null when one of them is no duration.
--- Read by: read_config, is_same_config.
--- Rules: duration.
+-- Called by: is_same_config, read_config.
+-- Uses: duration.
+-- Tests: test_retention.py, test_same_config.py.
 create or replace function record_ledger.recount_ages(ages jsonb)
 returns interval[]
 language plpgsql

@@ -1,7 +1,8 @@
 -- record_ledger.recount_problems: what is wrong with a config's recount_ages and reopen_budget.
 -- One sentence each, naming the key, the value and what would be valid.
--- Read by: config_problems.
--- Rules: duration.
+-- Called by: config_problems.
+-- Uses: duration.
+-- Tests: test_recounts.py.
 create or replace function record_ledger.recount_problems(config jsonb)
 returns text[]
 language plpgsql

@@ -1,7 +1,8 @@
 -- record_ledger.required_counts_problems: everything that is wrong with a config's required_counts, one sentence each.
 -- A list of stages, or an object of "stages" and "tolerance". Empty when it is valid, or not given.
--- Read by: config_problems.
--- Rules: is_stage, count_tolerance, near_names.
+-- Called by: config_problems.
+-- Uses: count_tolerance, is_stage, near_names.
+-- Tests: test_required_counts.py.
 create or replace function record_ledger.required_counts_problems(required_counts jsonb)
 returns text[]
 language plpgsql

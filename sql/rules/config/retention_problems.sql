@@ -1,7 +1,8 @@
 -- record_ledger.retention_problems: what is wrong with a config's source_retention and what depends on it.
 -- That they are durations is said elsewhere: here it is about what they mean together, and with other keys.
--- Read by: config_problems.
--- Rules: duration.
+-- Called by: config_problems.
+-- Uses: duration.
+-- Tests: test_retention.py.
 create or replace function record_ledger.retention_problems(config jsonb)
 returns text[]
 language plpgsql

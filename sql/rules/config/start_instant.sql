@@ -2,8 +2,9 @@
 -- Without offset it is local time, a bare date its first instant, and a time that clocks skip the end of the gap. Of a
 -- time that comes twice it is the first one: those who take times from people refuse it (twofold_time). Null when the
 -- text is no such time.
--- Read by: config_problems, read_config, is_same_config, note_start_at, start_problem, pipeline_time.
--- Rules: instant, wall_time, local_instant.
+-- Called by: config_problems, is_same_config, note_start_at, pipeline_time, read_config, start_problem.
+-- Uses: instant, local_instant, wall_time.
+-- Tests: test_config_rules.py.
 create or replace function record_ledger.start_instant(start_at text, timezone text)
 returns timestamptz
 language plpgsql

@@ -1,8 +1,9 @@
 -- record_ledger.start_problem: what is wrong with the start_at of a valid config; null when nothing is.
 -- A pipeline without records would store all windows from there on, and nothing takes them back. One with records has
 -- started already.
--- Read by: read_config.
--- Rules: start_instant, duration, last_window.
+-- Called by: read_config.
+-- Uses: clock, duration, last_window, start_instant.
+-- Tests: test_config_rules.py.
 create or replace function record_ledger.start_problem(config jsonb, pipeline_id text)
 returns text
 language plpgsql

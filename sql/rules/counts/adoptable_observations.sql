@@ -1,7 +1,8 @@
 -- record_ledger.adoptable_observations: what a claim may take over from earlier claims of the same generation.
 -- Per stage that it has not counted itself, the newest observation that was written under a claim current at the time.
--- Read by: adopt_observations, counts_problem.
--- Rules: none.
+-- Called by: adopt_observations, counts_problem.
+-- Uses: none.
+-- Tests: test_observations.py, test_counts_model.py.
 create or replace function record_ledger.adoptable_observations(
     pipeline_id text, window_start_time timestamptz, claim_token bigint
 )

@@ -1,7 +1,8 @@
 -- record_ledger.check_stage: raises RL005 unless a text can name a stage at which records are counted.
 -- Says which text it was, and what a stage's name is.
--- Called by: observe_record, adopt_observations.
--- Rules: is_stage.
+-- Called by: adopt_observations, observe_record.
+-- Uses: is_stage.
+-- Tests: test_observations.py.
 create or replace function record_ledger.check_stage(stage text)
 returns void
 language plpgsql

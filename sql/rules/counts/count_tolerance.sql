@@ -1,7 +1,9 @@
 -- record_ledger.count_tolerance: by how many rows a count may be off, as a config's tolerance says.
 -- '5 rows' whatever the count, '0.1%' of the count it is compared with; null when the text is no tolerance.
--- Read by: required_counts_problems, counts_problem.
--- Rules: units are required, and 100% is the most. Types are exact (README.md, Names).
+-- Units are required, and 100% is the most. Types are exact (docs/design.md, Names).
+-- Called by: dbt, changed_records, counts_problem, is_same_counts, required_counts_problems.
+-- Uses: none.
+-- Tests: test_required_counts.py.
 create or replace function record_ledger.count_tolerance(tolerance text, row_count bigint)
 returns numeric
 language sql

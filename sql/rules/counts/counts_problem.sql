@@ -2,7 +2,9 @@
 -- Judged by the newest observation of each required stage that was written under this claim; an earlier claim's counts
 -- only once they are adopted: what a run counted before it lost its claim says nothing about what came after.
 -- Each stage may be off from the first one by the tolerance. By the config in force; null when it asks for nothing.
--- Read by: check_counts, open_counts_problem. Rules: count_tolerance.
+-- Called by: check_counts, open_counts_problem.
+-- Uses: adoptable_observations, count_tolerance.
+-- Tests: test_required_counts.py, test_counts_model.py.
 create or replace function record_ledger.counts_problem(
     pipeline_id text, window_start_time timestamptz, claim_token bigint
 )

@@ -1,7 +1,8 @@
 -- record_ledger.is_stage: can a text name a stage at which records are counted?
 -- Usual are source, stage and target; a team may have its own.
--- Read by: check_stage, required_counts_problems.
--- Rules: none.
+-- Called by: check_stage, required_counts_problems.
+-- Uses: none.
+-- Tests: test_observations.py, test_required_counts.py.
 create or replace function record_ledger.is_stage(stage text)
 returns boolean
 language sql

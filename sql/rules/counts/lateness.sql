@@ -2,7 +2,9 @@
 -- One row per age: 0, the count that a window was loaded with, and each of recount_ages. Drawn from the newest windows
 -- whose first generation was counted as soon as it had settled (before the first age) and again at the last age: the
 -- rows of the newest count are all there are. At each age the first count from then on, before the next age, tells.
--- Read by: pipeline_lateness, suggest_x_time_back. Rules: loaded_count; 20 windows are enough.
+-- Called by: pipeline_lateness, suggest_x_time_back.
+-- Uses: enough_windows, loaded_count.
+-- Tests: test_lateness.py.
 create or replace function record_ledger.lateness(p record_ledger.pipeline)
 returns table (
     recount_age interval,

@@ -1,8 +1,9 @@
 -- record_ledger.loaded_count: the count of its source that a completed generation of a record stands on.
 -- The newest one under the claim that completed it; else, without a claim, the newest one until its completion. No row
--- when the source was not counted by then.
--- Read by: observe_record, recount_due, lateness.
--- Rules: none; what is noted before a completion never changes after it.
+-- when the source was not counted by then. What is noted before a completion never changes after it.
+-- Called by: lateness, observe_record, recount_due.
+-- Uses: none.
+-- Tests: test_recount_model.py.
 create or replace function record_ledger.loaded_count(
     pipeline_id text, window_start_time timestamptz, generation integer
 )

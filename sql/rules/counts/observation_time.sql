@@ -1,7 +1,8 @@
 -- record_ledger.observation_time: when an observation of a locked record is made, by the server's clock.
 -- Never before the record's newest change or observation: a clock that is set back would have history run backwards.
--- Read by: observe_record, adopt_observations.
--- Rules: clock.
+-- Called by: adopt_observations, observe_record.
+-- Uses: clock.
+-- Tests: test_observations.py.
 create or replace function record_ledger.observation_time(r record_ledger.record)
 returns timestamptz
 language sql

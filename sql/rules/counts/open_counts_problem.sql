@@ -1,7 +1,8 @@
 -- record_ledger.open_counts_problem: counts_problem of the claim that holds a record now; null when none holds it.
 -- Asked by the window, and not by the token: who tried tokens could else find out the current one by the answers.
--- Read by: record_verdicts.
--- Rules: counts_problem.
+-- Called by: record_verdicts.
+-- Uses: counts_problem.
+-- Tests: test_required_counts.py.
 create or replace function record_ledger.open_counts_problem(
     pipeline_id text, window_start_time timestamptz
 )

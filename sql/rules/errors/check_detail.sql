@@ -1,7 +1,8 @@
 -- record_ledger.check_detail: raises RL005 unless a detail can be kept and read.
 -- 64 KiB at most: it is kept in the history for good, and every reader of the history reads it.
--- Called by: complete_record, complete_and_pass, check_claim_tokens, observe_record.
--- Rules: json_problem.
+-- Called by: check_claim_tokens, complete_and_pass, complete_record, observe_record.
+-- Uses: json_problem.
+-- Tests: test_bounds.py, test_poison.py.
 create or replace function record_ledger.check_detail(detail jsonb)
 returns void
 language plpgsql

@@ -1,7 +1,8 @@
 -- record_ledger.edit_distance: how many letters two words differ by, case ignored.
 -- Insertions, deletions, substitutions and swaps of neighbours count 1 each (optimal string alignment).
--- Read by: near_names.
--- Rules: none.
+-- Called by: near_names.
+-- Uses: none.
+-- Tests: test_config_rules.py.
 create or replace function record_ledger.edit_distance(left_word text, right_word text)
 returns integer
 language plpgsql

@@ -2,8 +2,9 @@
 -- Numbers of 300 digits and 400 decimals (a double has fewer), 100 levels and max_bytes at most: a driver refuses what
 -- is longer or deeper, and one row that cannot be read would break the overview of all pipelines. max_bytes keeps one
 -- call from storing gigabytes.
--- Read by: check_detail, config_problems, built_problem.
--- Rules: none.
+-- Called by: built_problem, check_detail, config_problems.
+-- Uses: none.
+-- Tests: test_bounds.py, test_poison.py.
 create or replace function record_ledger.json_problem(value jsonb, max_bytes integer)
 returns text
 language plpgsql

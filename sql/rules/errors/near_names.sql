@@ -1,7 +1,8 @@
 -- record_ledger.near_names: the candidates that a misspelt name may have meant, nearest first, three at most.
 -- Near is a name that differs by few letters, or only in case, spaces, hyphens and underscores, or in its last part.
--- Read by: config_problems (time zones, check_fields), warn_of_misspelt_keys, raise_unknown_pipeline.
--- Rules: edit_distance.
+-- Called by: dbt, config_problems, raise_unknown_pipeline, required_counts_problems, warn_of_misspelt_keys.
+-- Uses: edit_distance.
+-- Tests: test_config_rules.py, test_bounds.py.
 create or replace function record_ledger.near_names(name text, candidates text[])
 returns text[]
 language sql

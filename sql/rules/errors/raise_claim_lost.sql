@@ -1,7 +1,8 @@
 -- record_ledger.raise_claim_lost: the one error for a claim token that is not current, with what became of the claim.
 -- Raises RL004; RL002 for an unknown pipeline, RL005 when no token was given.
--- Called by: end_claim, extend_lease, lock_record, adopt_observations.
--- Rules: claim_loss.
+-- Called by: adopt_observations, end_claim, extend_lease, lock_record.
+-- Uses: claim_loss.
+-- Tests: test_claims.py.
 create or replace function record_ledger.raise_claim_lost(
     pipeline_id text, claim_token bigint, window_start_time timestamptz default null
 )

@@ -1,7 +1,8 @@
 -- record_ledger.raise_no_record: the one error for a window that the ledger holds no record of.
 -- Raises RL005, for one that was archived as well; RL002 for an unknown pipeline.
 -- Called by: lock_record.
--- Rules: none.
+-- Uses: local_time, raise_unknown_pipeline.
+-- Tests: test_observations.py.
 create or replace function record_ledger.raise_no_record(
     pipeline_id text, window_start_time timestamptz
 )

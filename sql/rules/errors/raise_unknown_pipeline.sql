@@ -1,8 +1,10 @@
 -- record_ledger.raise_unknown_pipeline: the one error for a pipeline that nobody registered.
 -- Raises RL002 with near names, or RL005 when no name was given.
--- Called by: lock_pipeline, new_windows, pass_valid_record, oldest_pending_record, raise_claim_lost, range_effects,
--- pipeline_time, archivable_records, plan_runs.
--- Rules: near_names.
+-- Called by: archivable_records, claim_loss, complete_records, is_day_sealed, lock_pipeline, new_windows,
+--   oldest_pending_record, pass_valid_record, pipeline_time, plan_runs, raise_no_record, range_effects, recount_due,
+--   suggest_x_time_back, window_time.
+-- Uses: near_names.
+-- Tests: test_poison.py.
 create or replace function record_ledger.raise_unknown_pipeline(pipeline_id text)
 returns void
 language plpgsql

@@ -1,7 +1,8 @@
 -- record_ledger.refuse_token: the error for a claim token of 2^53 or more, which many callers would read as another.
 -- Raises RL005 and says whether the clock asks for it or an earlier claim.
 -- Called by: pass_record.
--- Rules: none.
+-- Uses: iso_time.
+-- Tests: test_claim_tokens.py.
 create or replace function record_ledger.refuse_token(
     pipeline_id text, newest_token bigint, as_of timestamptz
 )

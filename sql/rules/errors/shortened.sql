@@ -1,8 +1,9 @@
 -- record_ledger.shortened: a text of max_bytes at most, with a mark that says how much is left out.
 -- What is told about a failure is never refused, however long it is: its beginning and its end are kept, because a
 -- traceback says at its end what went wrong.
--- Read by: fail_record, attempt_ending, record_verdict.
--- Rules: none.
+-- Called by: attempt_ending, built_problem, config_problems, fail_record, no_records_reason, plan_runs, record_verdict.
+-- Uses: none.
+-- Tests: test_bounds.py.
 create or replace function record_ledger.shortened(content text, max_bytes integer)
 returns text
 language plpgsql

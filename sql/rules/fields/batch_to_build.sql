@@ -1,8 +1,10 @@
 -- record_ledger.batch_to_build: what a runner must render before a whole batch can be passed.
 -- Of a batch that was drawn before, those of its records that are outdated and could be passed again; else the due
 -- windows, and the outdated ones among the next record_limit of each kind.
--- Called by: pass_valid_records, in place of what its first pass alone would ask for.
--- Rules: is_same_config, configured, next_answer, windows_to_build.
+-- It stands in place of what the first pass of a batch alone would ask for.
+-- Called by: pass_valid_records.
+-- Uses: clock, configured, is_same_config, next_answer, windows_to_build.
+-- Tests: test_batches.py.
 create or replace function record_ledger.batch_to_build(
     config jsonb, run_id text, record_limit integer
 )

@@ -1,7 +1,9 @@
 -- record_ledger.built_windows: the entries of built that were rendered with the config in force, one per window.
 -- One of another config_version is left out: its fields are another config's, whatever they are called.
--- Read by: store_windows, build_records, built_fields.
--- Rules: built_problem has read the array before.
+-- built_problem has read the array before.
+-- Called by: build_records, pass_record, store_windows.
+-- Uses: none.
+-- Tests: test_building.py.
 create or replace function record_ledger.built_windows(built jsonb, p record_ledger.pipeline)
 returns table (window_start_time timestamptz, window_end_time timestamptz, fields jsonb)
 language sql

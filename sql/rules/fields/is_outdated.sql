@@ -1,7 +1,8 @@
 -- record_ledger.is_outdated: was a record built before default_record or check_fields last changed, or never?
 -- A pass builds it first.
--- Read by: next_answer.
--- Rules: none.
+-- Called by: next_answer.
+-- Uses: none.
+-- Tests: test_outdated.py.
 create or replace function record_ledger.is_outdated(
     p record_ledger.pipeline, window_start_time timestamptz
 )

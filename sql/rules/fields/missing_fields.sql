@@ -1,7 +1,9 @@
 -- record_ledger.missing_fields: the check_fields that are empty in a record's fields.
 -- Empty is missing, null or "". Null, not an empty array, when nothing is missing: the record is complete.
--- Read by: is_complete, configured, store_windows, build_record.
--- Rules: the ledger's own columns are never empty. Names are qualified (README.md, Names).
+-- The ledger's own columns are never empty. Names are qualified (docs/design.md, Names).
+-- Called by: build_record, configured, store_windows.
+-- Uses: ledger_columns.
+-- Tests: test_building.py.
 create or replace function record_ledger.missing_fields(fields jsonb, check_fields text[])
 returns text[]
 language plpgsql

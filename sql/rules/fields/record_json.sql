@@ -1,7 +1,8 @@
 -- record_ledger.record_json: a record as callers get it, flat: its fields and the ledger's columns.
 -- Times are ISO 8601 with the offset that the server reckons for the pipeline's zone.
--- Read by: pass_record, oldest_pending_record.
--- Rules: record_object.
+-- Called by: oldest_pending_record, pass_record.
+-- Uses: record_object.
+-- Tests: test_record_shape.py.
 create or replace function record_ledger.record_json(r record_ledger.record, timezone text)
 returns jsonb
 language plpgsql

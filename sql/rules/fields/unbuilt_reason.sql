@@ -1,7 +1,8 @@
 -- record_ledger.unbuilt_reason: why the next record of a pipeline with templates cannot be passed without its config.
 -- Its templates are rendered by the runner: SQL alone cannot build it.
--- Read by: pass_record, pass_valid_record.
--- Rules: local_time.
+-- Called by: pass_record, pass_valid_record.
+-- Uses: local_time.
+-- Tests: test_rebuilding.py.
 create or replace function record_ledger.unbuilt_reason(
     p record_ledger.pipeline, window_start_time timestamptz
 )

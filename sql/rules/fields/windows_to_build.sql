@@ -3,8 +3,10 @@
 -- it and the outdated ones among the next record_limit of each kind: other runs may be passed the first meanwhile.
 -- Each names the zone it was cut with, or will be, as timezone: its times have that zone's offsets, and templates see
 -- its clock. config_version is what an entry of built has to name.
--- Called by: store_new_and_pass_valid_record, pass_valid_records.
--- Rules: next_window_start, due_windows, is_stable, is_lost, incomplete_lanes, window_timezone, json_time.
+-- Called by: batch_to_build, store_new_and_pass_valid_record.
+-- Uses: due_windows, incomplete_lanes, is_lost, is_stable, json_time, next_window_start, time_interval,
+--   window_timezone.
+-- Tests: test_building.py, test_rebuilding.py.
 create or replace function record_ledger.windows_to_build(
     p record_ledger.pipeline,
     -- The record that the pass comes to next; null when neither it nor one after it can be outdated.

@@ -2,7 +2,9 @@
 -- The oldest pending one, else the oldest in progress, else the oldest failed one; null when none is open.
 -- A record whose lease has run out comes as the next pass will leave it: pending again, or failed. Lost ones are passed
 -- over, as the next pass waives them.
--- Read by: next_answer. Rules: stuck_heads, expired_claims, retry_time.
+-- Called by: next_answer.
+-- Uses: expired_claims, retry_time, stuck_heads.
+-- Tests: test_verdicts.py.
 create or replace function record_ledger.deciding_record(
     p record_ledger.pipeline,
     -- The oldest record that is pending and complete; null when there is none.

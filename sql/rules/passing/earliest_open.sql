@@ -1,7 +1,8 @@
 -- record_ledger.earliest_open: the oldest open record of a pipeline, which holds up all later ones (depends_on_past).
 -- Lost records hold up nothing, as the next pass waives them; one in progress does for as long as its lease runs.
--- Read by: next_answer.
--- Rules: stuck_heads.
+-- Called by: next_answer.
+-- Uses: stuck_heads.
+-- Tests: test_order.py.
 create or replace function record_ledger.earliest_open(
     p record_ledger.pipeline,
     -- The oldest record that is pending and complete, of those that are not lost.

@@ -2,8 +2,9 @@
 -- The newest claim with the marks that hold from now on, the record that the run is bound to, the first record that
 -- waits in order, and the first of the other lanes. Where there is none of these, that record comes next.
 -- A table of one row, which PostgreSQL takes into the statement around it.
--- Read by: store_new_and_pass_valid_record, next_answer.
--- Rules: lane says which lanes there are.
+-- Called by: next_answer, store_new_and_pass_valid_record.
+-- Uses: none.
+-- Tests: test_usual_call.py, test_usual_call_sessions.py.
 create or replace function record_ledger.first_look(
     pipeline_id text,
     -- Marks of claims up to this token say nothing any more.

@@ -1,7 +1,8 @@
 -- record_ledger.first_waiting: the bounds of the first record in a pipeline's lane 'waiting'.
 -- Null when there is none.
--- Read by: next_answer, store_new_and_pass_valid_record.
--- Rules: none.
+-- Called by: next_answer, store_new_and_pass_valid_record.
+-- Uses: none.
+-- Tests: test_usual_call_sessions.py.
 create or replace function record_ledger.first_waiting(
     pipeline_id text,
     -- No record of the lane starts before it; null when that is not known.

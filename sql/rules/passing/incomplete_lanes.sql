@@ -1,7 +1,8 @@
 -- record_ledger.incomplete_lanes: the lanes of a pipeline's incomplete records, one for each config that built some.
--- Each is found by one look-up in the index, however many records it holds; most pipelines have none.
--- Read by: stuck_heads, next_answer, next_candidate, windows_to_build, planned_passes, waive_lost_records.
--- Rules: lane names them.
+-- Each is found by one look-up in the index, however many records it holds; most pipelines have none. lane names them.
+-- Called by: next_answer, next_candidate, planned_passes, stuck_heads, waive_lost_records, windows_to_build.
+-- Uses: none.
+-- Tests: test_building.py, test_lane_growth.py.
 create or replace function record_ledger.incomplete_lanes(
     pipeline_id text,
     -- Only those of records that are outdated at this fields_version; null for all.

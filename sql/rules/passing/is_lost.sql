@@ -1,7 +1,9 @@
 -- record_ledger.is_lost: is the source data of a window gone?
 -- From the very instant on at which window_end_time + source_retention is reached; never without a source_retention.
--- Read by: lost_before, record_verdict, record_verdicts, records_at_risk, planned_passes, status_after's callers.
--- Rules: none.
+-- Called by: cancel_range, expected_claims, expire_range, lost_before, planned_passes, range_effects, range_step,
+--   record_verdict, record_verdicts, recount_due, reopen_range, waive_range, windows_to_build.
+-- Uses: none.
+-- Tests: test_retention.py.
 create or replace function record_ledger.is_lost(
     window_end_time timestamptz, source_retention interval, as_of timestamptz
 )

@@ -1,7 +1,8 @@
 -- record_ledger.is_stable: has the data of a window settled?
 -- From the very instant on at which window_end_time + x_time_back is reached.
--- Read by: next_answer, next_candidate, record_verdict, windows_to_build, planned_passes, plan_runs.
--- Rules: none.
+-- Called by: next_answer, next_candidate, plan_runs, planned_passes, record_verdict, windows_to_build.
+-- Uses: none.
+-- Tests: test_passing.py, test_verdicts.py.
 create or replace function record_ledger.is_stable(
     window_end_time timestamptz, x_time_back interval, as_of timestamptz
 )

@@ -8,8 +8,10 @@
 --   returned   pending again, after a pass, or after it was incomplete
 --   waiting    pending, never passed, stored in order: passed strictly oldest first
 -- No lane is judged anew when the config changes: outdated records count by what default_record fills.
--- Read by: check_record_change, store_windows, backfill_range.
--- Rules: every open record is in exactly one lane, so one index of lanes finds whatever a pass asks for.
+-- Every open record is in exactly one lane, so one index of lanes finds whatever a pass asks for.
+-- Called by: backfill_range, check_record_change, store_windows.
+-- Uses: none.
+-- Tests: test_state_machine.py, test_lane_growth.py.
 create or replace function record_ledger.lane(
     status text,
     missing_fields text[],

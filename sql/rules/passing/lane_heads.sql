@@ -1,7 +1,8 @@
 -- record_ledger.lane_heads: the oldest record in each lane of a pipeline; no row for an empty lane.
 -- What starts before lost_before is passed over, but for the records in progress.
--- Read by: next_answer, oldest_pending_record, archivable_records.
--- Rules: stuck_heads; lane says which lanes there are.
+-- Called by: archivable_records, next_answer, oldest_pending_record.
+-- Uses: stuck_heads.
+-- Tests: test_plans.py, test_lane_growth.py.
 create or replace function record_ledger.lane_heads(
     pipeline_id text, lost_before timestamptz default null
 )

@@ -1,7 +1,9 @@
 -- record_ledger.lost_before: up to where records are lost; null when none of them waits to be waived.
 -- All windows that start before it are past their deadline: they end in the order in which they start, so the lost ones
 -- are the first of every lane. A record in progress waits once its lease has run out, before that it is its holder's.
--- Read by: next_answer. Rules: is_lost, stuck_heads, expired_claims.
+-- Called by: next_answer.
+-- Uses: expired_claims, is_lost, stuck_heads.
+-- Tests: test_retention.py.
 create or replace function record_ledger.lost_before(
     p record_ledger.pipeline,
     -- The oldest record that is pending and complete; null when there is none.

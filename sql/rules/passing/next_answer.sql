@@ -1,9 +1,11 @@
 -- record_ledger.next_answer: what a pass would answer to a run at an instant, without passing anything.
 -- READY with the record's window, or why there is none; the routines that pass and the views ask here, so they agree.
 -- Where the first look finds none outside the lanes 'waiting' and 'active', the first waiting record comes next.
--- Read by: pass_record, pass_valid_record, store_new_and_pass_valid_record, batch_to_build, pipeline_answer.
--- Rules: first_look, first_waiting, is_outdated, is_stable, lost_before, earliest_open, next_candidate,
--- deciding_record, record_verdict.
+-- Called by: batch_to_build, pass_record, pass_valid_record, pipeline_answer, store_new_and_pass_valid_record.
+-- Uses: deciding_record, earliest_open, first_look, first_waiting, incomplete_lanes, is_outdated, is_stable,
+--   lane_heads, local_time, lost_before, next_candidate, next_window_start, no_records_reason, record_verdict,
+--   window_timezone.
+-- Tests: test_passing.py, test_verdicts.py, test_order.py.
 create or replace function record_ledger.next_answer(
     p record_ledger.pipeline,
     run_id text,

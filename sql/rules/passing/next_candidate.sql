@@ -4,7 +4,9 @@
 -- floor(n * share) at least, and live windows floor(n * (1 - share)). With pass_order 'deadline', the older of both
 -- goes first while it is at risk, whosever turn it is; such a pass is nobody's turn.
 -- Outdated records are complete where default_record fills all check_fields, and only current ones may be elsewhere.
--- Read by: next_answer. Rules: oldest_due, incomplete_lanes, expired_claims, is_stable, is_at_risk, retry_time.
+-- Called by: next_answer.
+-- Uses: expired_claims, incomplete_lanes, is_at_risk, is_stable, oldest_due, retry_time.
+-- Tests: test_order.py, test_deadline_order.py.
 create or replace function record_ledger.next_candidate(
     p record_ledger.pipeline,
     -- The first record of the lane 'waiting', if default_record completes it.

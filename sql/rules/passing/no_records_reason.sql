@@ -1,7 +1,8 @@
 -- record_ledger.no_records_reason: the sentence for a pipeline without any open record.
 -- Says when the next window is due, since that is when the next run has something to store.
--- Read by: next_answer, store_new_and_pass_valid_record.
--- Rules: shortened.
+-- Called by: next_answer, store_new_and_pass_valid_record.
+-- Uses: iso_time, shortened.
+-- Tests: test_verdicts.py.
 create or replace function record_ledger.no_records_reason(
     p record_ledger.pipeline,
     -- Where the first window that is not stored yet starts.

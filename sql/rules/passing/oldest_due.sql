@@ -2,8 +2,10 @@
 -- Among those that wait for one, what is due is read by the index of ends: up to fifty, whatever their number. Where
 -- more are, it is the oldest of the first fifty of the lane if any of these is due, else the oldest of the fifty whose
 -- wait ended first. So a pass costs the same after an outage in which a million records failed.
--- Read by: next_candidate.
--- Rules: lane: only in 'retry' and 'retryh', and among the incomplete ones, is there a retry_at.
+-- Only in the lanes 'retry' and 'retryh', and among the incomplete ones, is there a retry_at.
+-- Called by: next_candidate.
+-- Uses: none.
+-- Tests: test_order.py, test_lane_growth.py.
 create or replace function record_ledger.oldest_due(
     pipeline_id text,
     lane text,

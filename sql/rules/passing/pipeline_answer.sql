@@ -1,7 +1,8 @@
 -- record_ledger.pipeline_answer: next_answer for readers, who hold no rights on the tables.
 -- What a new run would be answered at an instant.
--- Read by: oldest_valid_record, pipeline_progress.
--- Rules: next_answer, record_verdict.
+-- Called by: oldest_valid_record, pipeline_progress.
+-- Uses: next_answer, record_verdict.
+-- Tests: test_verdicts.py, test_roles.py.
 create or replace function record_ledger.pipeline_answer(
     p record_ledger.pipeline,
     as_of timestamptz,

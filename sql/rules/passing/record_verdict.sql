@@ -1,8 +1,9 @@
 -- record_ledger.record_verdict: the one verdict on an open record at an instant, and a sentence that says why.
 -- Where several hold, the first of: LEASE_EXPIRED, LEASED, LOST, FAILED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF,
 -- BLOCKED, AT_CAPACITY, READY. ready_at: when it can be passed as things stand; null when that depends on somebody.
--- Read by: record_verdicts, next_answer, pipeline_answer.
--- Rules: is_stable, is_lost, retry_time, attempt_ending, unstable_reason, shortened.
+-- Called by: next_answer, pipeline_answer, record_verdicts.
+-- Uses: attempt_ending, is_lost, is_stable, iso_time, retry_time, shortened, unstable_reason, window_timezone.
+-- Tests: test_verdicts.py.
 create or replace function record_ledger.record_verdict(
     r record_ledger.record,
     p record_ledger.pipeline,

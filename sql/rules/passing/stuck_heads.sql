@@ -1,7 +1,8 @@
 -- record_ledger.stuck_heads: the oldest failed record of a pipeline, and the oldest of each lane of incomplete ones.
 -- No row for an empty lane. What starts before from_time is passed over. Reads no other lane.
--- Read by: lane_heads, earliest_open, lost_before, deciding_record, stuck_window.
--- Rules: incomplete_lanes; lane says which lanes there are.
+-- Called by: deciding_record, earliest_open, lane_heads, lost_before, stuck_window.
+-- Uses: incomplete_lanes.
+-- Tests: test_verdicts.py, test_lane_growth.py.
 create or replace function record_ledger.stuck_heads(
     pipeline_id text, from_time timestamptz default null
 )

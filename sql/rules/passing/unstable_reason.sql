@@ -1,7 +1,9 @@
 -- record_ledger.unstable_reason: the sentence for a window whose data has not settled, in the time zone in force.
 -- The caller has set it to that of the window. PostgreSQL takes this expression into the one around it.
--- Read by: record_verdict, store_new_and_pass_valid_record.
--- Rules: iso_time. Names are qualified (README.md, Names).
+-- Names are qualified (docs/design.md, Names).
+-- Called by: record_verdict, store_new_and_pass_valid_record.
+-- Uses: iso_time.
+-- Tests: test_verdicts.py.
 create or replace function record_ledger.unstable_reason(
     window_start_time timestamptz,
     window_end_time timestamptz,

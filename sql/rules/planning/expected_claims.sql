@@ -2,8 +2,10 @@
 -- Those that others have to wait for, and those whose lease has run out.
 -- While its lease runs, the run completes: run_duration after its pass, or where that is over already, with the lease.
 -- Where the lease has run out, the next pass takes the record back or marks it failed. A cancelled claim ends as a
--- failed record.
--- Read by: planned_passes. Rules: retry_time, is_lost; collect_expired_leases does what is said here of expired leases.
+-- failed record. collect_expired_leases does what is said here of expired leases.
+-- Called by: planned_passes.
+-- Uses: is_lost, retry_time.
+-- Tests: test_plan_agrees.py, test_plan_reads.py.
 create or replace function record_ledger.expected_claims(
     p record_ledger.pipeline,
     first_active timestamptz,

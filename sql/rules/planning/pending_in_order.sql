@@ -2,7 +2,9 @@
 -- Kind 1 are all but the historical ones, kind 2 the historical ones; with kinds 1, kind 1 are all.
 -- Reads only as far as it is asked to: each lane comes in the order of the index, and is merged, never sorted.
 -- Those in the lanes 'retry' and 'retryh' come when their wait is over: waiting_for_retry has them.
--- Read by: planned_passes. Rules: lane says which lanes there are.
+-- Called by: planned_passes.
+-- Uses: none.
+-- Tests: test_plan_agrees.py, test_plan_reads.py.
 create or replace function record_ledger.pending_in_order(
     pipeline_id text,
     kind integer,

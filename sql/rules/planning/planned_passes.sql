@@ -2,9 +2,11 @@
 -- Workers ask whenever they are free, a run completes after run_duration, claims end as expected_claims says, and what
 -- is outdated is built and complete where default_record fills all check_fields. A last row without run_no ends a plan
 -- that cannot go on; blocked_by then says on what.
--- Read by: plan_runs.
--- Rules: next_answer and next_candidate, over the records that are still to be passed then; next_window, is_stable,
--- stuck_window, is_lost, is_at_risk, incomplete_lanes, expected_claims, waiting_for_retry.
+-- It follows next_answer and next_candidate, over the records that are still to be passed then.
+-- Called by: plan_runs.
+-- Uses: expected_claims, incomplete_lanes, is_at_risk, is_lost, is_stable, next_window, next_window_start,
+--   pending_in_order, stuck_window, waiting_for_retry.
+-- Tests: test_plan_agrees.py, test_plan_runs.py, test_plan_reads.py.
 create or replace function record_ledger.planned_passes(
     p record_ledger.pipeline,
     runs integer,

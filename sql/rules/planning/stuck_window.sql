@@ -1,8 +1,9 @@
 -- record_ledger.stuck_window: the oldest open record that no run will ever finish, from a window's start on.
 -- Failed, or incomplete and not outdated, or outdated where default_record leaves check_fields empty, or a claim that
 -- will come to that; null when there is none.
--- Read by: planned_passes.
--- Rules: stuck_heads.
+-- Called by: planned_passes.
+-- Uses: stuck_heads.
+-- Tests: test_plan_agrees.py.
 create or replace function record_ledger.stuck_window(
     p record_ledger.pipeline,
     from_time timestamptz,

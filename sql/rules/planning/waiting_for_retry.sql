@@ -1,7 +1,9 @@
 -- record_ledger.waiting_for_retry: the records of a pipeline that wait, or waited, for an instant before a next run.
 -- As far as they matter to its next runs: the oldest ones and those whose wait ends first, as oldest_due has it.
--- Read by: planned_passes.
--- Rules: oldest_due reads fifty of each.
+-- oldest_due reads fifty of each.
+-- Called by: planned_passes.
+-- Uses: none.
+-- Tests: test_plan_agrees.py, test_plan_reads.py.
 create or replace function record_ledger.waiting_for_retry(
     p record_ledger.pipeline,
     runs integer

@@ -1,8 +1,10 @@
 -- record_ledger.backfill_start: where a backfill of about max_records windows begins that ends at first_start.
 -- At the start of a local day; within a day, where one of its windows starts, when the day has more than that.
 -- Not before the local day of from_time. Reads no ledger rows.
--- Read by: backfill_range.
--- Rules: day_start, local_day; windows_from: a day's windows start one granularity apart from its start on.
+-- A day's windows start one granularity apart from its start on, as windows_from says.
+-- Called by: backfill_range.
+-- Uses: day_start, local_day.
+-- Tests: test_backfill.py, test_range_steps.py.
 create or replace function record_ledger.backfill_start(
     p record_ledger.pipeline,
     from_time timestamptz,

@@ -1,7 +1,9 @@
 -- record_ledger.backfill_windows: the windows that a backfill adds before the first stored one, oldest first.
 -- From the first instant of from_time's local day on; the last one ends where the first stored one starts.
--- Read by: range_effects; backfill_range says the same in parts.
--- Rules: windows_from, day_start, local_day.
+-- backfill_range says the same in parts.
+-- Called by: range_effects.
+-- Uses: day_start, local_day, windows_from.
+-- Tests: test_range_effects.py.
 create or replace function record_ledger.backfill_windows(
     p record_ledger.pipeline, from_time timestamptz, first_start timestamptz
 )

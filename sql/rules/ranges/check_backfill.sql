@@ -1,7 +1,8 @@
 -- record_ledger.check_backfill: raises RL005 unless a pipeline's history can be extended back to an instant.
 -- Returns where its first stored window starts.
--- Called by: backfill_records, range_step, range_effects.
--- Rules: archive_end.
+-- Called by: backfill_records, range_effects, range_step.
+-- Uses: archive_end, iso_time, local_time, time_interval.
+-- Tests: test_backfill.py.
 create or replace function record_ledger.check_backfill(
     p record_ledger.pipeline, from_time timestamptz
 )

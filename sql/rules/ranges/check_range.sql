@@ -1,7 +1,8 @@
 -- record_ledger.check_range: raises RL005 for a range that holds no time, or that is not said.
 -- -infinity and infinity are bounds like others: whoever means everything has to say so.
--- Called by: waive_records, reopen_records, expire_leases, cancel_records, range_step, range_effects.
--- Rules: none.
+-- Called by: cancel_records, expire_leases, range_effects, range_step, reopen_records, waive_records.
+-- Uses: iso_time.
+-- Tests: test_ranges.py.
 create or replace function record_ledger.check_range(from_time timestamptz, to_time timestamptz)
 returns void
 language plpgsql

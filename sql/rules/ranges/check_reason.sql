@@ -1,7 +1,9 @@
 -- record_ledger.check_reason: raises RL005 unless an operator says why.
 -- The reason is kept in the history, where the next one who wonders will look for it.
--- Called by: the routines of operators, range_step.
--- Rules: none.
+-- Called by: backfill_records, cancel_records, expire_leases, pause_pipeline, range_step, reopen_records,
+--   resume_pipeline, retire_pipeline, waive_counts, waive_records.
+-- Uses: none.
+-- Tests: test_bounds.py, test_ranges.py.
 create or replace function record_ledger.check_reason(
     reason text, is_optional boolean default false
 )

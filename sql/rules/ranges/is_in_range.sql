@@ -1,7 +1,8 @@
 -- record_ledger.is_in_range: does a whole window lie in [from_time, to_time)?
 -- A window that only partly does is not the operator's, who said from when and until when.
--- Read by: waive_range, reopen_range, expire_range, cancel_range, range_step, range_effects.
--- Rules: none.
+-- Called by: cancel_range, expire_range, range_effects, range_step, reopen_range, waive_range.
+-- Uses: none.
+-- Tests: test_ranges.py.
 create or replace function record_ledger.is_in_range(
     window_start_time timestamptz,
     window_end_time timestamptz,

@@ -4,8 +4,10 @@
 --   expire  a claim that is known to be dead ends as if its lease had run out: pending, or failed without attempts left
 --           or when it was cancelled
 --   cancel  a claim goes on until its run stops or its lease ends, and the record fails then
--- Read by: waive_range, reopen_range, expire_range, cancel_range, range_step, range_effects.
--- Rules: which records an operation changes is said here; check_record_change guards each change.
+-- check_record_change guards each change.
+-- Called by: cancel_range, expire_range, range_effects, range_step, reopen_range, waive_range.
+-- Uses: none.
+-- Tests: test_range_effects.py, test_ranges.py.
 create or replace function record_ledger.status_after(
     operation text, status text, has_attempts_left boolean, is_cancelled boolean, is_lost boolean
 )

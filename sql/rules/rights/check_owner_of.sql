@@ -1,7 +1,8 @@
 -- record_ledger.check_owner_of: check_owner for calls that name a pipeline and have not read it.
 -- An unknown pipeline is left to the caller, which has a better sentence about it.
--- Called by: end_claim, extend_lease, lock_record; check_counts, when a record is completed.
--- Rules: check_owner.
+-- Called by: check_counts, end_claim, extend_lease, lock_record.
+-- Uses: check_owner.
+-- Tests: test_pipeline_owners.py.
 create or replace function record_ledger.check_owner_of(pipeline_id text)
 returns void
 language plpgsql

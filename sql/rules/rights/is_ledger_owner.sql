@@ -1,7 +1,8 @@
 -- record_ledger.is_ledger_owner: is a role the owner of the ledger, or a member of it?
 -- Superusers are members of every role. Who owns the ledger may do anything in it.
--- Read by: may_act, sees_tokens.
--- Rules: none.
+-- Called by: may_act, sees_tokens.
+-- Uses: none.
+-- Tests: test_pipeline_owners.py.
 create or replace function record_ledger.is_ledger_owner(role name)
 returns boolean
 language sql

@@ -1,7 +1,9 @@
 -- record_ledger.may_act: may the session's user act in a pipeline that belongs to a role?
 -- Members of that role and owners of the ledger may; where the role is gone, only the latter.
--- Read by: check_owner, set_pipeline_owner. Asked only for pipelines that have an owner.
--- Rules: is_ledger_owner. By session_user: routines run with the rights of the ledger's owner.
+-- Asked only for pipelines that have an owner. By session_user: routines run with the rights of the ledger's owner.
+-- Called by: check_owner, set_pipeline_owner.
+-- Uses: is_ledger_owner.
+-- Tests: test_pipeline_owners.py.
 create or replace function record_ledger.may_act(owner_role text)
 returns boolean
 language sql

@@ -1,8 +1,10 @@
 -- record_ledger.sees_tokens: may the caller see the claim tokens of records in progress?
 -- Runners may, as whoever knows a token can end its claim; analysts, who only read, need none. Claims that have ended
 -- are seen by all: their tokens end nothing any more.
--- Read by: pipeline_records, record_events, record_observations, records_as_of; the dbt models of rules.
--- Rules: is_ledger_owner. By current_user, which is the ledger's owner inside of its routines.
+-- By current_user, which is the ledger's owner inside of its routines.
+-- Called by: dbt, pipeline_records, record_events, record_observations.
+-- Uses: is_ledger_owner.
+-- Tests: test_roles.py.
 create or replace function record_ledger.sees_tokens()
 returns boolean
 language sql

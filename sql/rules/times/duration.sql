@@ -1,8 +1,11 @@
 -- record_ledger.duration: reads a config's duration ('1d', '1d2h30m20s', 'PT26H') as elapsed time.
 -- Null when the text is no duration: bare numbers, months, years and infinity are none. 1d is 24 h on every day.
 -- Units may be in any case but for M and MS, which others read as months: minutes are m, milliseconds ms.
--- Read by: config_problems, read_config, is_same_config, recount_ages, start_problem; status --fail-on of the runner.
--- Rules: units are required; a sign is read, and judged by the caller.
+-- Units are required; a sign is read, and judged by the caller.
+-- Called by: the Python runner, dbt, config_problems, is_same_config, read_config, recount_ages, recount_problems,
+--   retention_problems, start_problem.
+-- Uses: none.
+-- Tests: test_config_rules.py.
 create or replace function record_ledger.duration(duration_text text)
 returns interval
 language plpgsql

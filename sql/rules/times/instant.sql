@@ -1,8 +1,9 @@
 -- record_ledger.instant: reads an ISO 8601 time with an offset; null when the text is none.
 -- Of the years 1900 to 9000: what is built on a time is a window, and drivers read no time of a year after 9999.
 -- No other form: PostgreSQL would read 'tomorrow' and 'infinity' too, and '01/02/03' as the session's DateStyle says.
--- Read by: start_instant, built_problem.
--- Rules: none.
+-- Called by: built_problem, start_instant.
+-- Uses: none.
+-- Tests: test_poison.py, test_building.py.
 create or replace function record_ledger.instant(instant_text text)
 returns timestamptz
 language plpgsql

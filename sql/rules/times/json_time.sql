@@ -1,7 +1,8 @@
 -- record_ledger.json_time: an instant as JSON holds it, ISO 8601 with the offset of a zone.
 -- Where the zone is null that of the session, for functions that have set a pipeline's: many times faster.
--- Read by: windows_to_build.
--- Rules: local_time.
+-- Called by: windows_to_build.
+-- Uses: local_time.
+-- Tests: test_record_shape.py, test_building.py.
 create or replace function record_ledger.json_time(instant timestamptz, timezone text)
 returns jsonb
 language sql

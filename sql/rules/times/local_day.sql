@@ -1,7 +1,9 @@
 -- record_ledger.local_day: the local day an instant belongs to.
 -- The last day that has started. Not always the date on the wall: clocks set back across midnight show yesterday again.
--- Read by: windows_from, backfill_windows, first_window_start.
--- Rules: day_start.
+-- Called by: dbt, backfill_range, backfill_start, backfill_windows, days_with_windows, first_window_start, range_step,
+--   reopen_changed_records, windows_from.
+-- Uses: day_start.
+-- Tests: test_days.py.
 create or replace function record_ledger.local_day(instant timestamptz, timezone text)
 returns date
 language plpgsql

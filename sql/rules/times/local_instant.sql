@@ -1,7 +1,9 @@
 -- record_ledger.local_instant: the first instant at which a zone's clocks show a local time or a later one.
 -- Where the local time happens twice, the first of both; where it is skipped, the end of the gap.
--- Read by: day_start, start_instant, the runner for local times that people give.
--- Rules: none. Types are exact (README.md, Names).
+-- Types are exact (docs/design.md, Names).
+-- Called by: day_start, local_instants, start_instant, window_time.
+-- Uses: none.
+-- Tests: test_days.py.
 create or replace function record_ledger.local_instant(local_time timestamp, timezone text)
 returns timestamptz
 language plpgsql

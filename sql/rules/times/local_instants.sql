@@ -1,7 +1,8 @@
 -- record_ledger.local_instants: the instants at which a zone's clocks show exactly a local time.
 -- One as a rule, none where clocks skip it, two where they show it twice; the earlier one first.
--- Read by: twofold_time, window_time.
--- Rules: local_instant.
+-- Called by: twofold_time, window_time.
+-- Uses: local_instant.
+-- Tests: test_zones.py.
 create or replace function record_ledger.local_instants(local_time timestamp, timezone text)
 returns timestamptz[]
 language plpgsql

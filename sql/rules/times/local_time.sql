@@ -1,7 +1,12 @@
 -- record_ledger.local_time: an instant as people of a zone write it, ISO 8601 with the offset in force.
 -- As the server reckons it: '2026-03-08T03:00:00-07:00'; fractions of a second only where there are any.
--- Read by: every sentence that names an instant.
--- Rules: none. Types are exact (README.md, Names).
+-- Every sentence that names an instant takes it from here. Types are exact (docs/design.md, Names).
+-- Called by: the Python runner, dbt, archivable_records, archive_records, backfill_range, cancel_range, check_backfill,
+--   check_counts, claim_loss, collect_expired_leases, expire_range, json_time, next_answer, plan_runs, postponement,
+--   raise_no_record, reopen_changed_records, twofold_time, unbuilt_reason, waive_counts, waive_lost_records,
+--   window_time.
+-- Uses: none.
+-- Tests: test_record_shape.py, test_zones.py.
 create or replace function record_ledger.local_time(instant timestamptz, timezone text)
 returns text
 language plpgsql

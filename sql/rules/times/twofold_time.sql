@@ -1,7 +1,8 @@
 -- record_ledger.twofold_time: a sentence about a text whose local time comes twice in a zone; null for any other text.
 -- Clocks that are set back show an hour again: such a text is no instant. A bare date is: it is its first one.
--- Read by: pipeline_time, config_problems.
--- Rules: wall_time, local_instants, local_time.
+-- Called by: config_problems, pipeline_time.
+-- Uses: local_instants, local_time, wall_time.
+-- Tests: test_zones.py.
 create or replace function record_ledger.twofold_time(time_text text, timezone text)
 returns text
 language plpgsql

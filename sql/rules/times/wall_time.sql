@@ -1,8 +1,9 @@
 -- record_ledger.wall_time: the local time that an ISO 8601 text without an offset states.
 -- A bare date is its midnight, whether clocks show that or not. Null when the text has an offset, is no such time, or
 -- is not of the years 1900 to 9000.
--- Read by: start_instant, twofold_time, window_time.
--- Rules: none.
+-- Called by: start_instant, twofold_time, window_time.
+-- Uses: none.
+-- Tests: test_zones.py.
 create or replace function record_ledger.wall_time(time_text text)
 returns timestamp
 language plpgsql

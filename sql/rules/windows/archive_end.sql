@@ -1,7 +1,8 @@
 -- record_ledger.archive_end: where the archive of a pipeline ends; null when nothing is archived.
 -- Its first record that is not archived starts exactly there, so no window before it can ever be added.
--- Read by: archivable_records, check_backfill.
--- Rules: none.
+-- Called by: archivable_records, check_backfill.
+-- Uses: none.
+-- Tests: test_archive.py, test_backfill.py.
 create or replace function record_ledger.archive_end(pipeline_id text)
 returns timestamptz
 language sql

@@ -2,8 +2,10 @@
 -- The day is [its midnight, the next one) of the zone in force, and windows cover it wherever they begin and end. One
 -- is published when a generation of it was completed, also while a later one is under way; done when it is COMPLETED or
 -- WAIVED. All counts are of windows that begin in the day; counts of rows are those of published generations.
--- Read by: is_day_sealed, daily_coverage.
--- Rules: day_start. Windows never overlap, so they cover the day when their lengths within it add up to its own.
+-- Windows never overlap, so they cover the day when their lengths within it add up to its own.
+-- Called by: daily_coverage, is_day_sealed.
+-- Uses: archived_records, day_start, pipeline_records.
+-- Tests: test_sealed_days.py.
 create or replace function record_ledger.day_coverage(
     p record_ledger.pipeline,
     local_date date,

@@ -1,7 +1,8 @@
 -- record_ledger.days_with_windows: the local days of a pipeline, from its first window's to the last of its newest one.
 -- Every date between them, whether its windows are in the ledger or in the archive.
--- Read by: daily_coverage.
--- Rules: local_day.
+-- Called by: daily_coverage.
+-- Uses: last_window, local_day.
+-- Tests: test_sealed_days.py.
 create or replace function record_ledger.days_with_windows(p record_ledger.pipeline)
 returns table (local_date date)
 language plpgsql

@@ -1,7 +1,8 @@
 -- record_ledger.due_windows: all windows from an instant on that are due, oldest first.
 -- Due is a window that began before as_of - x_time_back; a retired pipeline has none. Reads no ledger rows.
--- Read by: new_windows, store_windows, windows_to_build.
--- Rules: windows_from.
+-- Called by: new_windows, open_windows, store_windows, windows_to_build.
+-- Uses: windows_from.
+-- Tests: test_windows.py, test_windows_stored.py.
 create or replace function record_ledger.due_windows(
     p record_ledger.pipeline, from_time timestamptz, as_of timestamptz, max_windows integer
 )

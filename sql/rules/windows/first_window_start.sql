@@ -1,7 +1,8 @@
 -- record_ledger.first_window_start: where the first window of a pipeline without records starts.
 -- At start_at; without one at the first instant of the target day of (as_of - x_time_back).
--- Read by: next_window_start, store_windows, store_new_and_pass_valid_record, pipeline_progress.
--- Rules: local_day, day_start.
+-- Called by: next_window_start, pipeline_progress, store_new_and_pass_valid_record, store_windows.
+-- Uses: day_start, local_day.
+-- Tests: test_windows_stored.py.
 create or replace function record_ledger.first_window_start(
     p record_ledger.pipeline, as_of timestamptz
 )

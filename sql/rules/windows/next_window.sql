@@ -1,7 +1,9 @@
 -- record_ledger.next_window: the one window that starts at a given instant.
 -- Ends at the earlier of start + granularity (elapsed) and the next local midnight; from 1d on it is the local day.
--- Read by: store_windows (the usual case: one window is due), pipeline_progress, planned_passes.
--- Rules: day_start; windows_from says the same in bulk.
+-- windows_from says the same in bulk.
+-- Called by: pipeline_progress, planned_passes, store_new_and_pass_valid_record, store_windows.
+-- Uses: day_start.
+-- Tests: test_windows.py.
 create or replace function record_ledger.next_window(
     window_start_time timestamptz,
     granularity interval,

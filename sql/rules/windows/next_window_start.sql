@@ -1,8 +1,8 @@
 -- record_ledger.next_window_start: where the first window that is not stored yet starts.
 -- At the end of the last stored window; before there is one, at the first window's start.
--- Read by: new_windows, windows_to_build, store_new_and_pass_valid_record, next_answer,
--- planned_passes.
--- Rules: last_window, first_window_start.
+-- Called by: new_windows, next_answer, open_windows, planned_passes, windows_to_build.
+-- Uses: first_window_start, last_window.
+-- Tests: test_windows_stored.py.
 create or replace function record_ledger.next_window_start(
     p record_ledger.pipeline, as_of timestamptz
 )

@@ -1,7 +1,8 @@
 -- record_ledger.open_windows: the windows of a pipeline that are not done, stored or not.
 -- Its open records, and the windows that are due and not stored yet (10,000 of them at most), whose status is null.
--- Read by: records_at_risk, pipeline_progress.
--- Rules: due_windows, next_window_start.
+-- Called by: pipeline_progress, records_at_risk.
+-- Uses: due_windows, next_window_start.
+-- Tests: test_retention.py.
 create or replace function record_ledger.open_windows(
     p record_ledger.pipeline, as_of timestamptz
 )

@@ -1,8 +1,9 @@
 -- record_ledger.stretch_timezone: the time zone of the stretch of windows that an instant of a pipeline lies in.
 -- Before the first stretch that of the first one; of a pipeline that has stored no window the one in force.
--- Read by: window_timezone, window_time, the runner for rows of windows that have no such column; pipeline_records
--- and archived_records have the look-up as a subquery, which costs a row a fraction of a call.
--- Rules: none.
+-- pipeline_records and archived_records have the look-up as a subquery, which costs a row a fraction of a call.
+-- Called by: the Python runner, archivable_records, check_counts, window_timezone.
+-- Uses: none.
+-- Tests: test_zones.py.
 create or replace function record_ledger.stretch_timezone(
     pipeline_id text, window_start_time timestamptz
 )

@@ -1,9 +1,10 @@
 -- record_ledger.window_timezone: the time zone that a stored window of a pipeline was cut with.
 -- Mostly the one in force, which the pipeline's row says; PostgreSQL takes this expression into the one around it. A
--- window that is not stored yet is cut with p.timezone.
--- Read by: whatever shows a window to people: pass_record, windows_to_build, record_verdict, next_answer, plan_runs,
--- the views that have a column window_timezone.
--- Rules: stretch_timezone. Types are exact and names qualified (README.md, Names).
+-- window that is not stored yet is cut with p.timezone. Types are exact and names qualified (docs/design.md, Names).
+-- Called by: changed_records, next_answer, oldest_pending_record, oldest_valid_record, pass_record, plan_runs,
+--   record_verdict, record_verdicts, records_at_risk, waive_counts, windows_to_build.
+-- Uses: stretch_timezone.
+-- Tests: test_zones.py.
 create or replace function record_ledger.window_timezone(
     p record_ledger.pipeline, window_start_time timestamptz
 )

@@ -1,7 +1,9 @@
 -- record_ledger.windows_from: the windows that tile time from an instant on.
 -- Those that begin before to_time, the first max_windows of them (null: all), in any order. Reads no ledger rows.
--- Read by: due_windows, backfill_windows, backfill_range.
--- Rules: day_start, local_day; next_window says the same of one window.
+-- next_window says the same of one window.
+-- Called by: backfill_range, backfill_windows, due_windows.
+-- Uses: day_start, local_day.
+-- Tests: test_windows.py.
 create or replace function record_ledger.windows_from(
     from_time timestamptz,
     to_time timestamptz,
