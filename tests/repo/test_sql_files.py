@@ -18,6 +18,7 @@ from tests.support.sql_headers import (
     object_files,
     public_objects,
     untrue_files,
+    uses,
 )
 
 SQL_FILES = [path for path in files() if path.parts[0] == "sql" and path.suffix == ".sql"]
@@ -76,6 +77,21 @@ def test_headers_name_tests_that_are_there():
         if not (found := header(path).tests) or any(there.count(name) != 1 for name in found)
     }
     assert wrong == {}
+
+
+def test_the_drawing_of_the_one_call_names_what_the_call_reaches():
+    call = "store_new_and_pass_valid_record"
+    _, _, drawing = text(Path("sql/docs/design.md")).partition(f"```text\n{call}(")
+    named = re.findall(r"  ([a-z_]+(?:, [a-z_]+)*)$", drawing.partition("```")[0], re.MULTILINE)
+    drawn = set(", ".join(named).split(", "))
+    reached = {call}
+    while more := {name for user in reached for name in uses().get(user, ())} - reached:
+        reached |= more
+    assert len(drawn) > 20
+    assert drawn <= reached
+    # What the call and the pass change, they change by these.
+    changes = {path.stem for path in OBJECT_FILES if path.parts[1] == "changes"}
+    assert {name for user in (call, "pass_record") for name in uses()[user]} & changes <= drawn
 
 
 def test_the_public_list_is_what_lies_in_api_and_views():
