@@ -19,8 +19,12 @@ declare
     v_fields jsonb := case when v_unbuilt then '{}' else p.fields end;
     v_missing text[] := case when not v_unbuilt then p.missing_fields end;
     v_config_version integer := case when not v_unbuilt then p.config_version end;
-    v_filled_from timestamptz;
     v_window record;
+    -- The windows to store, oldest first, and their fields where built is given.
+    v_days date[];
+    v_starts timestamptz[];
+    v_ends timestamptz[];
+    v_built jsonb[];
 begin
     stored_count := 0;
     select l.window_start_time, l.window_end_time into v_previous_start, v_start
@@ -35,81 +39,22 @@ begin
     v_window := record_ledger.next_window(v_start, p.granularity, p.timezone);
     if built is null and v_window.window_end_time >= v_horizon then
         -- The usual case, spared the set-based reckoning: the pipeline runs on time, one window is due.
-        insert into record_ledger.record (
-            pipeline_id,
-            window_start_time,
-            window_end_time,
-            previous_window_start_time,
-            target_day,
-            fields,
-            config_version,
-            missing_fields,
-            lane,
-            open_pipeline_id,
-            created_at,
-            updated_at
-        )
-        values (
-            p.pipeline_id,
-            v_start,
-            v_window.window_end_time,
-            v_previous_start,
-            v_window.target_day,
-            v_fields,
-            v_config_version,
-            v_missing,
-            record_ledger.lane('PENDING', v_missing, v_config_version, true, false, null),
-            p.pipeline_id,
-            as_of,
-            as_of
-        );
-        stored_count := 1;
-        if p.zone_since is null then
-            perform record_ledger.begin_stretch(p, v_start);
-        end if;
-        return;
-    end if;
-    with stored as (
-        insert into record_ledger.record (
-            pipeline_id,
-            window_start_time,
-            window_end_time,
-            previous_window_start_time,
-            target_day,
-            fields,
-            config_version,
-            missing_fields,
-            lane,
-            open_pipeline_id,
-            created_at,
-            updated_at
-        )
+        v_days := array[v_window.target_day];
+        v_starts := array[v_start];
+        v_ends := array[v_window.window_end_time];
+    else
         select
-            p.pipeline_id,
-            w.window_start_time,
-            w.window_end_time,
-            w.previous_window_start_time,
-            w.target_day,
-            w.fields,
-            v_config_version,
-            w.missing_fields,
-            record_ledger.lane('PENDING', w.missing_fields, v_config_version, true, false, null),
-            p.pipeline_id,
-            as_of,
-            as_of
+            array_agg(w.target_day order by w.window_start_time),
+            array_agg(w.window_start_time order by w.window_start_time),
+            array_agg(w.window_end_time order by w.window_start_time),
+            array_agg(w.fields order by w.window_start_time)
+        into v_days, v_starts, v_ends, v_built
         from (
             select
                 d.target_day,
                 d.window_start_time,
                 d.window_end_time,
-                lag(d.window_start_time, 1, v_previous_start) over (
-                    order by d.window_start_time
-                ) as previous_window_start_time,
-                case when built is null then v_fields else b.fields end as fields,
-                case
-                    when built is null then v_missing
-                    else record_ledger.missing_fields(b.fields, p.check_fields)
-                end as missing_fields,
+                b.fields,
                 built is null
                 or bool_and(b.fields is not null) over (order by d.window_start_time) as is_known
             -- So many that one call stores 64 MiB of fields at most; the next call goes on.
@@ -123,20 +68,59 @@ begin
                 on b.window_start_time = d.window_start_time
                 and b.window_end_time = d.window_end_time
         ) as w
-        where w.is_known
-        order by w.window_start_time
-        returning window_start_time, missing_fields
-    )
-
-    select
-        count(*),
-        min(s.window_start_time) filter (where s.missing_fields is null)
-    into stored_count, v_filled_from
-    from stored as s;
-    if p.missing_fields is not null and built is not null then
-        perform record_ledger.note_filled(p, v_filled_from);
+        where w.is_known;
+        if v_starts is null then
+            return;
+        end if;
     end if;
-    if p.zone_since is null and stored_count > 0 then
+    insert into record_ledger.record (
+        pipeline_id,
+        window_start_time,
+        window_end_time,
+        previous_window_start_time,
+        target_day,
+        fields,
+        config_version,
+        missing_fields,
+        lane,
+        open_pipeline_id,
+        created_at,
+        updated_at
+    )
+    select
+        p.pipeline_id,
+        w.window_start_time,
+        w.window_end_time,
+        w.previous_window_start_time,
+        w.target_day,
+        coalesce(w.fields, v_fields),
+        v_config_version,
+        m.missing_fields,
+        record_ledger.lane('PENDING', m.missing_fields, v_config_version, true, false, null),
+        p.pipeline_id,
+        as_of,
+        as_of
+    from unnest(
+        v_days, v_starts, v_ends, v_previous_start || v_starts[:cardinality(v_starts) - 1], v_built
+    ) as w (target_day, window_start_time, window_end_time, previous_window_start_time, fields)
+    cross join lateral (
+        select case
+                when built is null then v_missing
+                else record_ledger.missing_fields(w.fields, p.check_fields)
+            end as missing_fields
+    ) as m;
+    stored_count := cardinality(v_starts);
+    if p.missing_fields is not null and built is not null then
+        perform record_ledger.note_filled(
+            p,
+            (
+                select min(w.window_start_time)
+                from unnest(v_starts, v_built) as w (window_start_time, fields)
+                where record_ledger.missing_fields(w.fields, p.check_fields) is null
+            )
+        );
+    end if;
+    if p.zone_since is null then
         perform record_ledger.begin_stretch(p, v_start);
     end if;
 end
