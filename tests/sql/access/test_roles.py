@@ -27,32 +27,29 @@ from tests.sql.support import (
     rows,
     store,
 )
+from tests.support.sql_headers import public_objects
 
-VIEWS = {
-    "archived_record_events", "archived_record_observations", "archived_records", "changed_records", "daily_coverage",
-    "oldest_valid_record", "pipeline_events", "pipeline_lateness", "pipeline_progress", "pipeline_records", "pipelines",
-    "record_events", "record_observations", "record_verdicts", "records_at_risk",
-}  # fmt: skip
+PUBLIC = public_objects()
+VIEWS = {name for name, (kind, _, _) in PUBLIC.items() if kind == "view"}
 TOKENS_OF_CLAIMS = {"pipeline_records", "record_events", "record_observations"}
-READS = {
-    "archivable_records", "deployed_release", "is_day_sealed", "new_windows", "oldest_pending_record", "pipeline_time",
-    "plan_runs", "range_effects", "recount_due", "suggest_x_time_back", "window_time",
-}  # fmt: skip
-WRITES = {
-    "register_pipeline", "store_new_records", "pass_valid_record", "pass_valid_records",
-    "store_new_and_pass_valid_record", "complete_record", "complete_and_pass", "complete_records", "fail_record",
-    "release_record", "extend_lease", "claim_state", "cancel_records", "waive_records", "reopen_records", "expire_leases", "backfill_records", "pause_pipeline", "resume_pipeline",
-    "retire_pipeline", "archive_records", "observe_record", "adopt_observations", "waive_counts",
-    "reopen_changed_records", "set_pipeline_owner", "range_step",
-}  # fmt: skip
 # It commits, so it runs as its caller.
 COMMITS = {"range_in_steps"}
+# It is taken into its caller's query, and runs as its caller.
+INLINED = {"records_as_of"}
+ROUTINES_OF = {
+    role: {
+        name for name, (kind, _, for_role) in PUBLIC.items() if kind != "view" and for_role == role
+    }
+    for role in ("reader", "runner")
+}
+READS = ROUTINES_OF["reader"] - INLINED
+WRITES = ROUTINES_OF["runner"] - COMMITS
 # What the views and analysts ask. All but the last ones run as their caller.
 RULES = {
     "attempt_ending", "clock", "config_keys", "config_problems", "count_tolerance", "day_start", "duration",
-    "edit_distance", "first_window_start", "instant", "is_complete", "is_stable", "is_stage", "iso_time",
+    "edit_distance", "first_window_start", "instant", "is_stable", "is_stage", "iso_time",
     "known_config", "ledger_columns", "local_day", "local_instant", "local_instants", "local_time", "missing_fields",
-    "half_of_time_left", "near_names", "next_window", "record_verdict", "required_counts_problems", "retry_time", "start_instant", "records_as_of",
+    "half_of_time_left", "near_names", "next_window", "record_verdict", "required_counts_problems", "retry_time", "start_instant", "records_as_of", "public_objects",
     "time_interval", "twofold_time", "wall_time", "window_timezone", "is_lost", "is_at_risk", "recount_problems",
     "retention_problems",
     "is_ledger_owner", "json_problem", "sees_tokens", "shortened",

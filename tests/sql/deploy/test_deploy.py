@@ -107,7 +107,7 @@ def test_an_edited_migration_is_refused_and_nothing_of_the_deploy_remains(ledger
     before = rows(ledger, CATALOGUE)
     migration = next((sql_copy / "migrations").glob("0001*"))
     migration.write_text(migration.read_text() + "-- one more line\n")
-    rule = sql_copy / "rules" / "is_stable.sql"
+    rule = sql_copy / "rules" / "passing" / "is_stable.sql"
     rule.write_text(rule.read_text().replace("<= as_of", "< as_of"))
     with refused("RL006", "0001_.* was edited") as caught:
         ledger.execute(script(sql_copy))
