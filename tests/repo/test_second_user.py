@@ -11,7 +11,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from record_ledger import PermissionDenied, RecordLedger
-from record_ledger.deploy import deploy
+from record_ledger.server.deploy import deploy
 from tests.support.databases import GROUP_ROLES, open_connection
 from tests.support.documents import read_blocks
 from tests.support.repository import ROOT
