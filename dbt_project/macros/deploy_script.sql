@@ -65,7 +65,7 @@ $$;
 set local check_function_bodies = off;
 set local client_min_messages = warning;
 set local record_ledger.owner = '';
-set local record_ledger.migrations = 10;
+set local record_ledger.migrations = 11;
 -- record_ledger roles: creates the two roles, and says what the deployer cannot do about them.
 -- Roles belong to the whole server: another database's deploy may have made them.
 -- Applied by: every deploy, as the user who deploys, before it acts as the ledger's owner.
@@ -744,16 +744,12 @@ create table if not exists record_ledger.migration (
     applied_at timestamptz not null default clock_timestamp(),
     applied_by text not null default session_user
 );
-comment on table record_ledger.migration is
-'Private. One row per applied migration, with the checksum of its text.';
 
 create table if not exists record_ledger.deployment (
     release text primary key,
     deployed_at timestamptz not null default clock_timestamp(),
     deployed_by text not null default session_user
 );
-comment on table record_ledger.deployment is
-'Private. One row per release of record_ledger that was deployed here; the newest one is in force.';
 
 create or replace function record_ledger.release_numbers(release text)
 returns integer[]
@@ -848,7 +844,7 @@ as $$
 $$;
 comment on function record_ledger.end_deploy(text) is
 'Private. Notes the release that was deployed.';
-select record_ledger.begin_deploy('0.5.0', 10);
+select record_ledger.begin_deploy('0.5.0', 11);
 select record_ledger.migrate(1, '0001_tables', $body$-- record_ledger migration 1: the tables, their constraints and their indexes.
 -- All of them are private: callers use the views and routines, and only the owner holds rights here.
 -- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
@@ -1660,65 +1656,20 @@ drop function if exists record_ledger.collect_expired_leases(
     record_ledger.pipeline, timestamptz, timestamptz
 );
 $body$);
--- record_ledger.adoptable_observations: what a claim may take over from earlier claims of the same generation.
--- Per stage that it has not counted itself, the newest observation that was written under a claim current at the time.
--- Read by: adopt_observations, counts_problem.
--- Rules: none.
-create or replace function record_ledger.adoptable_observations(
-    pipeline_id text, window_start_time timestamptz, claim_token bigint
-)
-returns setof record_ledger.record_observation
-language sql
-stable
-as $$
-    select distinct on (o.stage) o.*
-    from record_ledger.record_observation as o
-    where o.pipeline_id = adoptable_observations.pipeline_id
-        and o.window_start_time = adoptable_observations.window_start_time
-        and o.claim_token < adoptable_observations.claim_token
-        and o.generation = (
-            select r.generation
-            from record_ledger.record as r
-            where r.pipeline_id = o.pipeline_id and r.window_start_time = o.window_start_time
-        )
-        and not exists (
-            select
-            from record_ledger.record_observation as n
-            where n.pipeline_id = o.pipeline_id
-                and n.window_start_time = o.window_start_time
-                and n.claim_token = adoptable_observations.claim_token
-                and n.stage = o.stage
-        )
-    order by o.stage, o.observation_no desc
-$$;
-comment on function record_ledger.adoptable_observations(text, timestamptz, bigint) is
-'Private. The newest observation per stage that a claim may take over from earlier claims of its generation.';
--- record_ledger.archive_end: where the archive of a pipeline ends; null when nothing is archived.
--- Its first record that is not archived starts exactly there, so no window before it can ever be added.
--- Read by: archivable_records, check_backfill.
--- Rules: none.
-create or replace function record_ledger.archive_end(pipeline_id text)
-returns timestamptz
-language sql
-stable
--- One look into the index of each year, however many rows it has.
-set enable_seqscan = off
-set enable_bitmapscan = off
-set enable_sort = off
-as $$
-    select a.window_end_time
-    from record_ledger.archived_record as a
-    where a.pipeline_id = archive_end.pipeline_id
-    order by a.window_start_time desc
-    limit 1
-$$;
-comment on function record_ledger.archive_end(text) is
-'Private. The end of the newest archived window of a pipeline; null when nothing is archived.';
+select record_ledger.migrate(11, '0011_unused', $body$-- record_ledger migration 11: a rule that nothing asks any more goes.
+-- The columns awaits_build and out_of_order of record stay: views of earlier releases, and views that others have built
+-- on these, hold the whole row, and PostgreSQL drops no column that a view depends on.
+-- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
+-- Rules kept here: none.
+drop function if exists record_ledger.is_complete(jsonb, text[]);
+$body$);
 -- record_ledger.attempt_ending: what ended the newest attempt of a record, as BACKOFF and FAILED say it.
 -- Of a cancelled claim it is the cancellation, whatever the run said of it. A record that was taken back only in
 -- thought still bears the event of its pass: then its lease has expired.
--- Read by: record_verdict.
--- Rules: shortened: a sentence stands in each answer and each row of why; the history has it whole.
+-- Shortened: a sentence stands in each answer and each row of why; the history has it whole.
+-- Called by: record_verdict.
+-- Uses: shortened.
+-- Tests: test_verdicts.py, test_cancelling.py.
 create or replace function record_ledger.attempt_ending(last_event text, last_detail jsonb)
 returns text
 language sql
@@ -1750,784 +1701,81 @@ as $$
 $$;
 comment on function record_ledger.attempt_ending(text, jsonb) is
 'What ended the newest attempt of a record: the error, the operator''s reason, or that its lease expired.';
--- record_ledger.backfill_start: where a backfill of about max_records windows begins that ends at first_start.
--- At the start of a local day; within a day, where one of its windows starts, when the day has more than that.
--- Not before the local day of from_time. Reads no ledger rows.
--- Read by: backfill_range.
--- Rules: day_start, local_day; windows_from: a day's windows start one granularity apart from its start on.
-create or replace function record_ledger.backfill_start(
-    p record_ledger.pipeline,
-    from_time timestamptz,
-    first_start timestamptz,
-    max_records integer
+-- record_ledger.check_claim_tokens: raises RL005 unless a list names up to 10,000 claims of a pipeline, each once.
+-- The lists that go with it, of details and of windows, may be null; else they have one entry per token.
+-- Called by: complete_records.
+-- Uses: check_detail.
+-- Tests: test_complete_records.py.
+create or replace function record_ledger.check_claim_tokens(
+    claim_tokens bigint[], details jsonb[], window_start_times timestamptz[]
 )
-returns timestamptz
+returns void
 language plpgsql
 immutable
 as $$
 declare
-    v_start timestamptz := record_ledger.day_start(
-        record_ledger.local_day(from_time, p.timezone), p.timezone
-    );
-    v_day date := record_ledger.local_day(first_start - interval '1 microsecond', p.timezone);
-    v_day_start timestamptz := record_ledger.day_start(v_day, p.timezone);
-    v_is_daily boolean := p.granularity >= interval '24:00:00';
-    v_windows integer := case
-        when v_is_daily then 1
-        else ceil(extract(epoch from first_start - v_day_start) / extract(epoch from p.granularity))
-    end;
-    -- Clocks that are set back make a day longer, by some hours at most.
-    v_windows_per_day integer := case
-        when v_is_daily then 1 else ceil(97200 / extract(epoch from p.granularity))
-    end;
-begin
-    if v_windows > max_records then
-        return greatest(v_start, v_day_start + (v_windows - max_records) * p.granularity);
-    end if;
-    return greatest(
-        v_start,
-        record_ledger.day_start(
-            v_day - (max_records - v_windows) / v_windows_per_day, p.timezone
-        )
-    );
-end
-$$;
-comment on function record_ledger.backfill_start(
-    record_ledger.pipeline, timestamptz, timestamptz, integer
-) is
-'Private. Where a backfill of about so many windows begins that ends at an instant.';
--- record_ledger.backfill_windows: the windows that a backfill adds before the first stored one, oldest first.
--- From the first instant of from_time's local day on; the last one ends where the first stored one starts.
--- Read by: range_effects; backfill_range says the same in parts.
--- Rules: windows_from, day_start, local_day.
-create or replace function record_ledger.backfill_windows(
-    p record_ledger.pipeline, from_time timestamptz, first_start timestamptz
-)
-returns table (target_day date, window_start_time timestamptz, window_end_time timestamptz)
-language sql
-immutable
-as $$
-    select w.target_day, w.window_start_time, least(w.window_end_time, first_start)
-    from record_ledger.windows_from(
-        record_ledger.day_start(
-            record_ledger.local_day(from_time, (p).timezone), (p).timezone
-        ),
-        first_start,
-        (p).granularity,
-        (p).timezone,
-        null
-    ) as w
-    where from_time < first_start
-    order by w.window_start_time
-$$;
-comment on function record_ledger.backfill_windows(
-    record_ledger.pipeline, timestamptz, timestamptz
-) is
-'Private. The windows that a backfill adds before the first stored one, oldest first.';
--- record_ledger.built_problem: what is wrong with the built windows that a caller sent; null when nothing is.
--- Each must be {"window_start_time": ISO 8601 with offset, "window_end_time": the same, "config_version": the number
--- that to_build gave, "fields": {...}}, and one of the config in force has exactly its fields.
--- Read by: store_new_records, store_new_and_pass_valid_record.
--- Rules: instant, json_problem, shortened.
-create or replace function record_ledger.built_problem(built jsonb, p record_ledger.pipeline)
-returns text
-language plpgsql
-stable
-as $$
-declare
-    v_entry jsonb;
-    v_name text;
+    v_count constant integer := cardinality(claim_tokens);
     v_problem text;
-    v_fields constant text[] := array(select k from jsonb_object_keys(p.fields) as k order by k);
+    v_hint text;
+    v_entry record;
 begin
-    if jsonb_typeof(built) is distinct from 'array' then
-        return format('built: %s is no array', coalesce(left(built::text, 80), 'null'));
+    if claim_tokens is null or v_count > 10000 then
+        raise exception 'claim_tokens: %',
+            coalesce(v_count || ' tokens are too many', 'null is no list of tokens')
+            using errcode = 'RL005',
+            hint = 'Give the claim tokens of 10000 records at most, in an array.';
     end if;
-    for v_entry in select e.element from jsonb_array_elements(built) as e (element) loop
-        foreach v_name in array array['window_start_time', 'window_end_time'] loop
-            if jsonb_typeof(v_entry) <> 'object'
-                or record_ledger.instant(v_entry ->> v_name) is null
-            then
-                return format(
-                    'built: %s has no %s in ISO 8601 with an offset; '
-                    'send back what to_build names',
-                    left(v_entry::text, 160),
-                    v_name
-                );
-            end if;
+    v_problem := case
+        when cardinality(details) <> v_count then format('details: it has %s', cardinality(details))
+        when cardinality(window_start_times) <> v_count
+            then format('window_start_times: it has %s', cardinality(window_start_times))
+    end;
+    if v_problem is not null then
+        raise exception '% entries, and claim_tokens %', v_problem, v_count
+            using errcode = 'RL005',
+            hint = 'Give one entry for each claim token, in the same order, or null for the whole.';
+    end if;
+    if v_count <> (select count(distinct t) from unnest(claim_tokens) as t) then
+        select t.claim_token, min(t.entry_no) as entry_no into v_entry
+        from unnest(claim_tokens) with ordinality as t (claim_token, entry_no)
+        group by t.claim_token
+        having t.claim_token is null or count(*) > 1
+        order by 2
+        limit 1;
+        raise exception 'claim_tokens: entry % is %',
+            v_entry.entry_no,
+            coalesce(v_entry.claim_token || ', which is given more than once', 'null')
+            using errcode = 'RL005',
+            hint = 'Give each claim token once, as in the records that were passed.';
+    end if;
+    if details is null then
+        return;
+    end if;
+    begin
+        for v_entry in
+            select t.claim_token, t.detail
+            from unnest(claim_tokens, details) as t (claim_token, detail)
+            where t.detail <> '{}'
+        loop
+            perform record_ledger.check_detail(v_entry.detail);
         end loop;
-        if jsonb_typeof(v_entry -> 'config_version') is distinct from 'number'
-            or v_entry ->> 'config_version' !~ '^[0-9]{1,9}$'
-        then
-            return format(
-                'built: window %s has no config_version; send back the one that to_build names',
-                v_entry ->> 'window_start_time'
-            );
-        end if;
-        if jsonb_typeof(v_entry -> 'fields') is distinct from 'object' then
-            return format(
-                'built: window %s has no object "fields"', v_entry ->> 'window_start_time'
-            );
-        end if;
-        v_problem := record_ledger.json_problem(v_entry -> 'fields', 262144);
-        if v_problem is not null then
-            return format(
-                'built: the fields of window %s are not valid: their JSON %s',
-                v_entry ->> 'window_start_time', v_problem
-            );
-        end if;
-        if (v_entry ->> 'config_version')::integer = p.config_version
-            and array(select k from jsonb_object_keys(v_entry -> 'fields') as k order by k)
-                <> v_fields
-        then
-            return format(
-                'built: the fields of window %s are %s; the config''s default_record has %s',
-                v_entry ->> 'window_start_time',
-                record_ledger.shortened(
-                    array(
-                        select k from jsonb_object_keys(v_entry -> 'fields') as k order by k
-                    )::text,
-                    2000
-                ),
-                record_ledger.shortened(v_fields::text, 2000)
-            );
-        end if;
-    end loop;
-    return null;
+    exception
+        when sqlstate 'RL005' then
+            -- Whose detail it is, the check does not know.
+            get stacked diagnostics v_problem = message_text, v_hint = pg_exception_hint;
+            raise exception '% (that of claim token %)', v_problem, v_entry.claim_token
+                using errcode = 'RL005', hint = v_hint;
+    end;
 end
 $$;
-comment on function record_ledger.built_problem(jsonb, record_ledger.pipeline) is
-'What is wrong with the built windows that a caller sent; null when nothing is.';
--- record_ledger.built_windows: the entries of built that were rendered with the config in force, one per window.
--- One of another config_version is left out: its fields are another config's, whatever they are called.
--- Read by: store_windows, build_records, built_fields.
--- Rules: built_problem has read the array before.
-create or replace function record_ledger.built_windows(built jsonb, p record_ledger.pipeline)
-returns table (window_start_time timestamptz, window_end_time timestamptz, fields jsonb)
-language sql
-stable
-as $$
-    select distinct on (1, 2)
-        (e.element ->> 'window_start_time')::timestamptz as window_start_time,
-        (e.element ->> 'window_end_time')::timestamptz as window_end_time,
-        e.element -> 'fields' as fields
-    from jsonb_array_elements(built) as e (element)
-    where (e.element -> 'config_version') = to_jsonb((p).config_version)
-$$;
-comment on function record_ledger.built_windows(jsonb, record_ledger.pipeline) is
-'Private. The entries of built that were rendered with the config in force, one per window.';
--- record_ledger.check_bounds: a window ends after it starts.
--- A trigger and no check constraint: PostgreSQL reads a constraint's text anew in every statement, updates included,
--- and fires this one only for a window that is wrong. check_record_change keeps the bounds as they were stored.
--- Called by: the trigger of the same name on record, for an insert that breaks it.
--- Rules: none.
-create or replace function record_ledger.check_bounds()
-returns trigger
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    raise exception 'illegal window: % of pipeline % ends at %, which is not after its start',
-        new.window_start_time, new.pipeline_id, new.window_end_time
-        using errcode = 'check_violation', constraint = 'window_ends_after_it_starts';
-end
-$$;
-comment on function record_ledger.check_bounds() is
-'Private. Trigger: refuses a window that does not end after its start.';
-
-do $$
-begin
-    if not exists (
-        select from pg_catalog.pg_trigger as t
-        where t.tgrelid = 'record_ledger.record'::regclass and t.tgname = 'check_bounds'
-    ) then
-        create trigger check_bounds before insert on record_ledger.record
-        for each row when (new.window_end_time <= new.window_start_time)
-        execute function record_ledger.check_bounds();
-    end if;
-end
-$$;
--- record_ledger.check_counts: true when the counts of a record in progress let it be completed; raises RL007 else.
--- They agree, an operator waived them for this generation, or the config in force asks for none. Raises 42501 when the
--- pipeline belongs to a role that the session's user is not a member of.
--- Called by: check_record_change, only for records whose pipeline asked for counts, or had an owner, when they were
--- passed, or since.
--- Rules: counts_problem, check_owner_of.
-create or replace function record_ledger.check_counts(r record_ledger.record)
-returns boolean
-language plpgsql
-as $$
-declare
-    v_problem text;
-begin
-    perform record_ledger.check_owner_of(r.pipeline_id);
-    if r.counts_waived then
-        return true;
-    end if;
-    -- Volatile, in a statement of its own: it sees what was counted until the record was locked.
-    v_problem := record_ledger.counts_problem(r.pipeline_id, r.window_start_time, r.claim_token);
-    if v_problem is null then
-        return true;
-    end if;
-    raise exception 'counts do not agree: window % of pipeline % is not completed: %',
-        record_ledger.local_time(
-            r.window_start_time,
-            record_ledger.stretch_timezone(r.pipeline_id, r.window_start_time)
-        ),
-        r.pipeline_id,
-        v_problem
-        using errcode = 'RL007',
-        hint = 'Count again with observe_record and this claim token, fail the record, '
-            'or have its counts waived: waive_counts, with a reason.';
-end
-$$;
-comment on function record_ledger.check_counts(record_ledger.record) is
-'Private. True when the counts of a record let it be completed; RL007 else.';
--- record_ledger.check_events_archived: events are deleted only when the archive has the same rows.
--- Judges by what the tables hold: there is no setting that would let anybody delete. Refuses with RL003.
--- Called by: the trigger of the same name on record_event, once per statement: one by one, events take thrice as long.
--- Rules: none.
-create or replace function record_ledger.check_events_archived()
-returns trigger
-language plpgsql
-set search_path = pg_catalog, pg_temp
--- One look-up by key for each event, however large the archive is.
-set enable_seqscan = off
-set enable_hashjoin = off
-set enable_mergejoin = off
-as $$
-declare
-    v_event record_ledger.record_event;
-begin
-    select g.* into v_event
-    from gone as g
-    where not exists (
-        select
-        from record_ledger.archived_record_event as a
-        where a.pipeline_id = g.pipeline_id and a.window_start_time = g.window_start_time
-            and a.event_no = g.event_no
-            and (
-                a.event_time, a.event, a.from_status, a.to_status, a.generation, a.attempt,
-                a.claim_token, a.run_id, a.actor, a.detail
-            ) is not distinct from (
-                g.event_time, g.event, g.from_status, g.to_status, g.generation, g.attempt,
-                g.claim_token, g.run_id, g.actor, g.detail
-            )
-    )
-    limit 1;
-    if found then
-        raise exception
-            'illegal change: delete of record_ledger.record_event is refused, '
-            'the archive does not have event % of the record % of pipeline %',
-            v_event.event_no, v_event.window_start_time, v_event.pipeline_id
-            using errcode = 'RL003',
-            hint = 'archive_records(pipeline_id, before) moves finished records to the archive.';
-    end if;
-    return null;
-end
-$$;
-comment on function record_ledger.check_events_archived() is
-'Private. Trigger: refuses (RL003) to delete events that the archive does not have.';
-
--- Only when it is missing: creating a trigger waits for every writer of the table, and a deploy should not.
-do $$
-begin
-    if not exists (
-        select from pg_catalog.pg_trigger as t
-        where t.tgrelid = 'record_ledger.record_event'::regclass
-            and t.tgname = 'check_events_archived'
-    ) then
-        create trigger check_events_archived after delete on record_ledger.record_event
-        referencing old table as gone
-        for each statement execute function record_ledger.check_events_archived();
-    end if;
-end
-$$;
--- record_ledger.check_kept_columns: what a pass and a completion leave as it is in a record.
--- Fires only for updates that name one of these columns, so the two changes that nearly all are pay nothing for it; an
--- update cannot change what it does not name. For all other changes check_record_change looks at these columns itself.
--- Named to fire before that one, which writes some of them.
--- Called by: the trigger of the same name on record.
--- Rules: check_record_change has the list of legal changes.
-create or replace function record_ledger.check_kept_columns()
-returns trigger
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    if (
-        new.last_event = 'passed' and old.status = 'PENDING'
-        or new.last_event = 'completed' and old.status = 'IN_PROGRESS'
-    ) and (
-        new.pipeline_id,
-        new.window_start_time,
-        new.window_end_time,
-        new.target_day,
-        new.created_at,
-        new.previous_window_start_time,
-        new.event_count,
-        new.generation,
-        new.fields,
-        new.is_historical,
-        new.counts_waived,
-        new.open_pipeline_id
-    ) is distinct from (
-        old.pipeline_id,
-        old.window_start_time,
-        old.window_end_time,
-        old.target_day,
-        old.created_at,
-        old.previous_window_start_time,
-        old.event_count,
-        old.generation,
-        old.fields,
-        old.is_historical,
-        old.counts_waived,
-        old.open_pipeline_id
-    ) then
-        raise exception 'illegal change of the record % of pipeline %: % from % to %',
-            old.window_start_time,
-            old.pipeline_id,
-            new.last_event,
-            old.status,
-            new.status
-            using errcode = 'RL003',
-            hint = 'Use the routines of schema record_ledger; '
-                'sql/README.md shows the legal changes.';
-    end if;
-    return new;
-end
-$$;
-comment on function record_ledger.check_kept_columns() is
-'Private. Trigger: refuses passes and completions of a record that change what they must keep (RL003).';
-
-do $$
-begin
-    if not exists (
-        select from pg_catalog.pg_trigger as t
-        where t.tgrelid = 'record_ledger.record'::regclass and t.tgname = 'check_kept_columns'
-    ) then
-        create trigger check_kept_columns before update of
-        pipeline_id,
-        window_start_time,
-        window_end_time,
-        target_day,
-        created_at,
-        previous_window_start_time,
-        event_count,
-        generation,
-        fields,
-        is_historical,
-        counts_waived,
-        open_pipeline_id
-        on record_ledger.record
-        for each row execute function record_ledger.check_kept_columns();
-    end if;
-end
-$$;
--- record_ledger.check_observations_archived: observations are deleted only when the archive has the same rows.
--- Judges by what the tables hold: there is no setting that would let anybody delete. Refuses with RL003.
--- Called by: the trigger of the same name on record_observation, once per statement.
--- Rules: none.
-create or replace function record_ledger.check_observations_archived()
-returns trigger
-language plpgsql
-set search_path = pg_catalog, pg_temp
--- One look-up by key for each observation, however large the archive is.
-set enable_seqscan = off
-set enable_hashjoin = off
-set enable_mergejoin = off
-as $$
-declare
-    v_observation record_ledger.record_observation;
-begin
-    select g.* into v_observation
-    from gone as g
-    where not exists (
-        select
-        from record_ledger.archived_record_observation as a
-        where a.pipeline_id = g.pipeline_id and a.window_start_time = g.window_start_time
-            and a.observation_no = g.observation_no
-            and row(a.*) is not distinct from row(g.*)
-    )
-    limit 1;
-    if found then
-        raise exception
-            'illegal change: delete of record_ledger.record_observation is refused, '
-            'the archive does not have observation % of the record % of pipeline %',
-            v_observation.observation_no,
-            v_observation.window_start_time,
-            v_observation.pipeline_id
-            using errcode = 'RL003',
-            hint = 'archive_records(pipeline_id, before) moves finished records to the archive.';
-    end if;
-    return null;
-end
-$$;
-comment on function record_ledger.check_observations_archived() is
-'Private. Trigger: refuses (RL003) to delete observations that the archive does not have.';
-
--- Only when it is missing: creating a trigger waits for every writer of the table, and a deploy should not.
-do $$
-begin
-    if not exists (
-        select from pg_catalog.pg_trigger as t
-        where t.tgrelid = 'record_ledger.record_observation'::regclass
-            and t.tgname = 'check_observations_archived'
-    ) then
-        create trigger check_observations_archived after delete on record_ledger.record_observation
-        referencing old table as gone
-        for each statement execute function record_ledger.check_observations_archived();
-    end if;
-end
-$$;
--- record_ledger.check_record_archived: a record is deleted only when the archive has the same row.
--- Judges by what the tables hold: there is no setting that would let anybody delete. Refuses with RL003.
--- Called by: the trigger of the same name on record.
--- Rules: none. Before each row, so that this error comes before the foreign key's.
-create or replace function record_ledger.check_record_archived()
-returns trigger
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    if not exists (
-        select
-        from record_ledger.archived_record as a
-        where a.pipeline_id = old.pipeline_id
-            and a.window_start_time = old.window_start_time
-            and (
-                a.window_end_time, a.target_day, a.status, a.generation, a.attempt, a.claim_token,
-                a.run_id, a.fields, a.config_version, a.missing_fields, a.is_historical,
-                a.event_count, a.last_event, a.last_detail, a.created_at, a.updated_at,
-                a.counts_waived
-            ) is not distinct from (
-                old.window_end_time, old.target_day, old.status, old.generation, old.attempt,
-                old.claim_token, old.run_id, old.fields, old.config_version, old.missing_fields,
-                old.is_historical, old.event_count, old.last_event, old.last_detail, old.created_at,
-                old.updated_at, old.counts_waived
-            )
-    ) then
-        raise exception
-            'illegal change: delete of record_ledger.record is refused, '
-            'the archive does not have the record % of pipeline %',
-            old.window_start_time, old.pipeline_id
-            using errcode = 'RL003',
-            hint = 'archive_records(pipeline_id, before) moves finished records to the archive.';
-    end if;
-    return old;
-end
-$$;
-comment on function record_ledger.check_record_archived() is
-'Private. Trigger: refuses (RL003) to delete a record that the archive does not have.';
-
--- Only when it is missing: creating a trigger waits for every writer of the table, and a deploy should not.
-do $$
-begin
-    if not exists (
-        select from pg_catalog.pg_trigger as t
-        where t.tgrelid = 'record_ledger.record'::regclass and t.tgname = 'check_record_archived'
-    ) then
-        create trigger check_record_archived before delete on record_ledger.record
-        for each row execute function record_ledger.check_record_archived();
-    end if;
-end
-$$;
--- record_ledger.check_record_change: the state machine, on every update of a record, whoever makes it.
--- A change names its event (last_event); the status that follows is written here, the event appended, and whatever the
--- diagram in README.md does not show is refused (RL003), or RL007 where it is the counts that keep it from completion.
--- Called by: the trigger of the same name on record.
--- Rules: the one list of legal changes is here, but for what check_kept_columns keeps; check_counts, void_marks.
-create or replace function record_ledger.check_record_change()
-returns trigger
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    v_is_event boolean;
-    v_is_legal boolean;
-    v_status text;
-begin
-    -- Small expressions on purpose: a session sets up each of them anew in every transaction that comes to it.
-    -- Nearly all changes are these two. What they must keep besides is said in check_kept_columns, which an update that
-    -- names no such column does not pay for.
-    if new.last_event = 'passed' and old.status = 'PENDING' then
-        if new.status = 'PENDING' and new.attempt = old.attempt + 1
-            and new.claim_token is not null and new.lease_expires_at is not null
-            and new.retry_at is null
-            and coalesce(new.cancellation, new.postponement) is null
-        then
-            v_status := 'IN_PROGRESS';
-            new.lane := 'active';
-        end if;
-    elsif new.last_event = 'completed' and old.status = 'IN_PROGRESS' and not old.needs_counts then
-        if new.status = 'IN_PROGRESS' and new.claim_token = old.claim_token
-            and new.attempt = old.attempt and new.lease_expires_at is null
-            and new.retry_at is null
-            and coalesce(new.cancellation, new.postponement) is null
-        then
-            v_status := 'COMPLETED';
-            new.lane := null;
-            new.open_pipeline_id := null;
-        end if;
-    end if;
-    if v_status is not null then
-        new.status := v_status;
-        new.event_count := old.event_count + 1;
-        -- A pass takes its time after its lock, and may then wait for a record that is released at a later one.
-        new.updated_at := greatest(new.updated_at, old.updated_at);
-        insert into record_ledger.record_event (
-            pipeline_id,
-            window_start_time,
-            event_no,
-            event_time,
-            event,
-            from_status,
-            to_status,
-            generation,
-            attempt,
-            claim_token,
-            run_id,
-            detail
-        )
-        values (
-            new.pipeline_id,
-            new.window_start_time,
-            new.event_count,
-            new.updated_at,
-            new.last_event,
-            old.status,
-            v_status,
-            new.generation,
-            new.attempt,
-            new.claim_token,
-            coalesce(new.run_id, old.run_id),
-            coalesce(new.last_detail, '{}')
-        );
-        return new;
-    end if;
-
-    if new.pipeline_id <> old.pipeline_id or new.window_start_time <> old.window_start_time
-        or new.window_end_time <> old.window_end_time or new.target_day <> old.target_day
-        or new.created_at <> old.created_at
-    then
-        raise exception 'illegal change: the window % of pipeline % is stored and never moves',
-            old.window_start_time, old.pipeline_id using errcode = 'RL003';
-    end if;
-
-    v_is_event := new.status <> old.status
-        or new.last_event is distinct from old.last_event
-        or new.claim_token is distinct from old.claim_token
-        or new.last_detail is distinct from old.last_detail;
-    if not v_is_event then
-        -- A heartbeat, a link, or built anew with the same fields: no event, so nothing else may differ.
-        v_is_legal := new.generation = old.generation and new.attempt = old.attempt
-            and new.fields = old.fields and new.event_count = old.event_count
-            and new.run_id is not distinct from old.run_id
-            and new.retry_at is not distinct from old.retry_at
-            and new.updated_at = old.updated_at
-            and (new.lease_expires_at is null) = (old.lease_expires_at is null)
-            and new.cancellation is not distinct from old.cancellation
-            and new.postponement is not distinct from old.postponement
-            and new.is_historical = old.is_historical
-            and new.counts_waived = old.counts_waived and new.needs_counts >= old.needs_counts;
-        -- A record is linked anew only while none is before it (the schema then checks the link), or none any more.
-        if new.previous_window_start_time is distinct from old.previous_window_start_time
-            and exists (
-                select
-                from record_ledger.record as r
-                where r.pipeline_id = old.pipeline_id
-                    and r.window_start_time = old.previous_window_start_time
-            )
-        then
-            v_is_legal := false;
-        end if;
-    else
-        case new.last_event
-            when 'passed' then
-                v_status := 'IN_PROGRESS';
-                v_is_legal := old.status = 'PENDING' and new.attempt = old.attempt + 1;
-            when 'completed' then
-                v_status := 'COMPLETED';
-                -- The counts come last: they are looked up only where the config asks for any.
-                v_is_legal := old.status = 'IN_PROGRESS' and new.claim_token = old.claim_token
-                    and (not old.needs_counts or record_ledger.check_counts(old));
-            when 'passed_again' then
-                v_status := 'IN_PROGRESS';
-                v_is_legal := old.status = 'IN_PROGRESS' and old.cancellation is null
-                    and new.claim_token > old.claim_token
-                    and new.run_id is not distinct from old.run_id;
-            when 'failed', 'lease_expired', 'released' then
-                v_is_legal := old.status = 'IN_PROGRESS'
-                    and new.attempt = old.attempt - (new.last_event = 'released')::integer;
-                if old.cancellation is not null then
-                    -- However the run ends it, or does not: no run is passed a cancelled record again.
-                    v_status := 'FAILED';
-                    new.claim_token := old.claim_token;
-                    new.run_id := old.run_id;
-                    new.retry_at := null;
-                    new.postponement := null;
-                    new.last_detail := coalesce(new.last_detail, '{}') || old.cancellation;
-                elsif new.retry_at is null and new.last_event <> 'released' then
-                    -- With a time to try again there is an attempt left.
-                    v_status := 'FAILED';
-                else
-                    v_status := 'PENDING';
-                end if;
-            when 'cancelled' then
-                v_status := 'IN_PROGRESS';
-                v_is_legal := old.status = 'IN_PROGRESS' and old.cancellation is null
-                    and new.cancellation ?& array['cancelled_by', 'cancelled_at', 'cancel_reason']
-                    and new.claim_token = old.claim_token
-                    and new.run_id is not distinct from old.run_id;
-            when 'waived' then
-                v_status := 'WAIVED';
-                v_is_legal := old.status in ('PENDING', 'FAILED');
-            when 'reopened' then
-                v_status := 'PENDING';
-                new.is_historical := true;
-                new.counts_waived := false;
-                v_is_legal := old.status in ('COMPLETED', 'FAILED', 'WAIVED') and new.attempt = 0;
-            when 'rebuilt' then
-                v_status := 'PENDING';
-                v_is_legal := old.status = 'PENDING'
-                    and new.postponement is not distinct from old.postponement;
-            when 'counts_waived' then
-                v_status := old.status;
-                new.counts_waived := true;
-                v_is_legal := old.status in ('PENDING', 'IN_PROGRESS') and not old.counts_waived
-                    and new.claim_token is not distinct from old.claim_token
-                    and new.run_id is not distinct from old.run_id
-                    and new.retry_at is not distinct from old.retry_at
-                    and new.cancellation is not distinct from old.cancellation
-                    and new.postponement is not distinct from old.postponement;
-            else
-                v_is_legal := false;
-        end case;
-        -- The one place that writes a status; whoever writes another one is refused.
-        v_is_legal := v_is_legal and new.status in (old.status, v_status);
-        new.status := coalesce(v_status, new.status);
-        -- What each status needs: a claim with a lease while in progress, neither while pending.
-        v_is_legal := v_is_legal
-            and new.event_count = old.event_count
-            and new.generation = old.generation + (new.last_event = 'reopened')::integer
-            and (new.attempt = old.attempt or new.last_event in ('passed', 'released', 'reopened'))
-            and new.is_historical = (old.is_historical or new.last_event = 'reopened')
-            and (new.fields = old.fields or new.last_event = 'rebuilt')
-            and (
-                new.counts_waived = old.counts_waived
-                or new.last_event in ('counts_waived', 'reopened')
-            )
-            -- Only a pass, which has the config at hand, finds that no counts are needed.
-            and (new.needs_counts >= old.needs_counts or v_status = 'IN_PROGRESS')
-            and new.previous_window_start_time is not distinct from old.previous_window_start_time
-            and (v_status = 'IN_PROGRESS') = (new.lease_expires_at is not null)
-            and (v_status <> 'IN_PROGRESS' or new.claim_token is not null)
-            and (v_status <> 'PENDING' or (new.claim_token is null and new.run_id is null))
-            and (v_status = 'PENDING' or new.retry_at is null);
-        -- A cancellation is of a record in progress, a postponement of one that waits.
-        if new.cancellation is not null or new.postponement is not null then
-            v_is_legal := v_is_legal
-                and (
-                    new.cancellation is null
-                    or new.last_event = 'cancelled'
-                    or v_status = 'IN_PROGRESS' and new.cancellation = old.cancellation
-                )
-                and (new.postponement is null or v_status = 'PENDING' and new.retry_at is not null);
-        end if;
-    end if;
-    if v_is_legal is not true then
-        raise exception 'illegal change of the record % of pipeline %: % from % to %',
-            old.window_start_time,
-            old.pipeline_id,
-            coalesce(new.last_event, 'no event'),
-            old.status,
-            new.status
-            using errcode = 'RL003',
-            hint = 'Use the routines of schema record_ledger; '
-                'sql/README.md shows the legal changes.';
-    end if;
-
-    new.event_count := old.event_count + v_is_event::integer;
-    new.lane := record_ledger.lane(
-        new.status,
-        new.missing_fields,
-        new.config_version,
-        -- Once out of the lane 'waiting', whose mark may have gone by it, a record does not come back to it.
-        old.lane = 'waiting',
-        new.is_historical,
-        new.retry_at
-    );
-    new.open_pipeline_id := case when new.lane is not null then new.pipeline_id end;
-    -- Claims note where lanes begin and before which instant no lease ends. What ends a claim keeps that true.
-    if (
-        new.lane is distinct from old.lane and old.lane is distinct from 'active'
-        and new.lane in ('historical', 'retry', 'retryh', 'returned', 'waiting')
-        or new.lease_expires_at < old.lease_expires_at
-    ) and (
-        -- Only reopenings are done for all at once: any session can have that setting.
-        old.status in ('PENDING', 'IN_PROGRESS')
-        or current_setting('record_ledger.voids_marks', true) is distinct from 'on'
-    ) then
-        perform record_ledger.void_marks(new.pipeline_id);
-    end if;
-    if not v_is_event then
-        return new;
-    end if;
-    -- A pass takes its time after its lock, and may then wait for a record that is released at a later one.
-    new.updated_at := greatest(new.updated_at, old.updated_at);
-    insert into record_ledger.record_event (
-        pipeline_id,
-        window_start_time,
-        event_no,
-        event_time,
-        event,
-        from_status,
-        to_status,
-        generation,
-        attempt,
-        claim_token,
-        run_id,
-        detail
-    )
-    values (
-        new.pipeline_id,
-        new.window_start_time,
-        new.event_count,
-        new.updated_at,
-        new.last_event,
-        old.status,
-        new.status,
-        new.generation,
-        -- A released attempt is not counted, but it is the one that was released.
-        case when new.last_event = 'released' then old.attempt else new.attempt end,
-        coalesce(new.claim_token, old.claim_token),
-        coalesce(new.run_id, old.run_id),
-        coalesce(new.last_detail, '{}')
-    );
-    return new;
-end
-$$;
-comment on function record_ledger.check_record_change() is
-'Private. Trigger: refuses illegal changes of a record (RL003, RL007) and appends the event of each legal one.';
-
--- Only when it is missing: creating a trigger waits for every writer of the table, and a deploy should not.
-do $$
-begin
-    if not exists (
-        select from pg_catalog.pg_trigger as t
-        where t.tgrelid = 'record_ledger.record'::regclass and t.tgname = 'check_record_change'
-    ) then
-        create trigger check_record_change before update on record_ledger.record
-        for each row execute function record_ledger.check_record_change();
-    end if;
-end
-$$;
+comment on function record_ledger.check_claim_tokens(bigint[], jsonb[], timestamptz[]) is
+'Private. Raises RL005 unless a list names up to 10,000 claims, each once, and what goes with it has one entry per token.';
 -- record_ledger.claim_loss: why a claim token is not, or no longer, the one that decides about its record.
 -- That no record was passed with it, that its claim is on another window than the one named, or what ended the claim.
 -- Raises RL002 for an unknown pipeline, RL005 when no token was given.
--- Read by: raise_claim_lost, claim_state, complete_records.
--- Rules: none.
+-- Called by: claim_state, complete_records, raise_claim_lost.
+-- Uses: archived_record_events, local_time, raise_unknown_pipeline, record_events.
+-- Tests: test_claims.py, test_two_ledgers.py.
 create or replace function record_ledger.claim_loss(
     pipeline_id text, claim_token bigint, window_start_time timestamptz default null
 )
@@ -2611,23 +1859,215 @@ end
 $$;
 comment on function record_ledger.claim_loss(text, bigint, timestamptz) is
 'Private. Why a claim token is not the current one of a record: one sentence.';
--- record_ledger.clock: the ledger's only source of time.
--- The server's clock at the moment of the call, not the transaction's start: leases must not begin in the past.
--- Read by: every routine and view, once per statement or per lock taken. Only a test database replaces it.
--- Rules: none.
-create or replace function record_ledger.clock()
-returns timestamptz
+-- record_ledger.expired_claims: the claims of a pipeline whose leases have run out; the ten that ended first at most.
+-- So many does a pass take back, whatever number has expired: it stays as fast as ever after an outage, and each pass
+-- adds one claim at most. A record whose lease has run out can be passed once it was taken back.
+-- Called by: collect_expired_leases, deciding_record, lost_before, next_candidate.
+-- Uses: none.
+-- Tests: test_passing.py, test_lane_growth.py.
+create or replace function record_ledger.expired_claims(
+    pipeline_id text,
+    -- No lease ends before it; null when that is not known.
+    lease_mark timestamptz,
+    as_of timestamptz
+)
+returns setof record_ledger.record
+language sql
+stable
+as $$
+    select r.*
+    from record_ledger.record as r
+    where r.open_pipeline_id = expired_claims.pipeline_id and r.lane = 'active'
+        and r.lease_expires_at >= coalesce(expired_claims.lease_mark, '-infinity')
+        and r.lease_expires_at <= expired_claims.as_of
+    order by r.lease_expires_at
+    limit 10
+$$;
+comment on function record_ledger.expired_claims(text, timestamptz, timestamptz) is
+'Private. The claims of a pipeline whose leases have run out, those that ended first; ten at most.';
+-- record_ledger.half_of_time_left: half of the time, in whole seconds, for which a window's source data is still there.
+-- The longest that a record may be kept from its runs: a wait never loses a record. Null without a source_retention.
+-- Types are exact and names qualified (docs/design.md, Names).
+-- Called by: postponement, retry_time.
+-- Uses: none.
+-- Tests: test_retention.py, test_postponing.py.
+create or replace function record_ledger.half_of_time_left(
+    window_end_time timestamptz, p record_ledger.pipeline, as_of timestamptz
+)
+returns numeric
+language sql
+-- Not immutable, though elapsed time is: adding to an instant counts as stable, and only then is the call inlined.
+stable
+as $$
+    select case
+        when (p).source_retention is not null then greatest(
+            pg_catalog.floor(
+                extract(epoch from window_end_time + (p).source_retention - as_of) / 2::numeric
+            ),
+            0
+        )
+    end
+$$;
+comment on function record_ledger.half_of_time_left(
+    timestamptz, record_ledger.pipeline, timestamptz
+) is
+'Half of the seconds for which a window''s source data is still there; null when nothing says how long it is kept.';
+-- record_ledger.is_completed_by: did this very claim complete its record, and that of the window when one is named?
+-- Also when the record was reopened, or archived, since.
+-- Called by: complete_records.
+-- Uses: none.
+-- Tests: test_complete_records.py.
+create or replace function record_ledger.is_completed_by(
+    pipeline_id text, claim_token bigint, window_start_time timestamptz
+)
+returns boolean
+language plpgsql
+stable
+as $$
+declare
+    v_start timestamptz;
+begin
+    select c.window_start_time into v_start
+    from record_ledger.claim as c
+    where c.pipeline_id = is_completed_by.pipeline_id
+        and c.claim_token = is_completed_by.claim_token;
+    if v_start is null or v_start <> is_completed_by.window_start_time then
+        return false;
+    end if;
+    return exists (
+        select
+        from record_ledger.record_event as e
+        where e.pipeline_id = is_completed_by.pipeline_id and e.window_start_time = v_start
+            and e.claim_token = is_completed_by.claim_token and e.event = 'completed'
+    ) or exists (
+        select
+        from record_ledger.archived_record_event as e
+        where e.pipeline_id = is_completed_by.pipeline_id and e.window_start_time = v_start
+            and e.claim_token = is_completed_by.claim_token and e.event = 'completed'
+    );
+end
+$$;
+comment on function record_ledger.is_completed_by(text, bigint, timestamptz) is
+'Private. Whether a claim completed its record, and that of the window when one is named.';
+-- record_ledger.is_run_id: can a run of this name be bound to a record?
+-- A text of 1 to 1024 bytes that is not blank; null too, and it binds nothing.
+-- Called by: complete_and_pass, pass_valid_record, pass_valid_records, store_new_and_pass_valid_record.
+-- Uses: none.
+-- Tests: test_run_ids.py.
+create or replace function record_ledger.is_run_id(run_id text)
+returns boolean
+language sql
+immutable
+as $$
+    -- Nearly all begin with an ASCII character that is not a space: no pattern has to be matched.
+    select coalesce(
+        (ascii(run_id) between 33 and 126 or run_id ~ '[^[:space:]]')
+        and octet_length(run_id) <= 1024,
+        true
+    )
+$$;
+comment on function record_ledger.is_run_id(text) is
+'Whether a text can be a run id: 1 to 1024 bytes and not blank, or null.';
+-- record_ledger.next_claim_token: the token of a pipeline's next claim, from its newest one and the time.
+-- The greater of (the newest + 1) and (milliseconds since 2025-01-01 UTC, shifted by 12 bits), plus 12 random bits:
+-- later claims of a pipeline have greater tokens whatever the clock does, and two copies of a ledger draw different
+-- ones. The random bits are of the server's strong source; random() would repeat in sessions with the same seed.
+-- A clock of 2094 or later gives 2^53 or more, which pass_record refuses. Drawn under the pipeline's lock.
+-- Called by: pass_record, store_new_and_pass_valid_record.
+-- Uses: none.
+-- Tests: test_claim_tokens.py.
+create or replace function record_ledger.next_claim_token(newest bigint, as_of timestamptz)
+returns bigint
 language sql
 volatile
 as $$
-    select pg_catalog.clock_timestamp()
+    select greatest(
+        coalesce(newest, 0) + 1,
+        least(
+            -- Half a microsecond: a whole millisecond may be a little less as a float.
+            floor((date_part('epoch', as_of) - 1735689600) * 1000 + 0.0005), 2199023255552
+        )::bigint << 12
+    ) + ('x' || left(gen_random_uuid()::text, 3))::bit(12)::bigint
 $$;
-comment on function record_ledger.clock() is
-'The instant at which the ledger judges: the server''s clock.';
+comment on function record_ledger.next_claim_token(bigint, timestamptz) is
+'Private. The token of a pipeline''s next claim: greater than its newest one, and different in each copy of the ledger.';
+-- record_ledger.postponement: until when a record that is given back waits, and for whom; null when it does not wait.
+-- A time that is past keeps nobody from it. One after half of the time that its source data has left is brought forward
+-- to that, and the time that was asked for is kept beside it.
+-- Called by: end_claim.
+-- Uses: half_of_time_left, local_time.
+-- Tests: test_postponing.py.
+create or replace function record_ledger.postponement(
+    run_id text,
+    window_end_time timestamptz,
+    p record_ledger.pipeline,
+    asked timestamptz,
+    as_of timestamptz
+)
+returns jsonb
+language plpgsql
+stable
+as $$
+declare
+    v_until constant timestamptz := least(
+        asked,
+        as_of + interval '1 second' * record_ledger.half_of_time_left(window_end_time, p, as_of)
+    );
+begin
+    if v_until <= as_of then
+        return null;
+    end if;
+    return jsonb_strip_nulls(jsonb_build_object(
+        'not_before', record_ledger.local_time(v_until, p.timezone),
+        'asked_not_before', case
+            when v_until < asked then record_ledger.local_time(asked, p.timezone)
+        end,
+        'released_by', session_user,
+        'run_id', run_id
+    ));
+end
+$$;
+comment on function record_ledger.postponement(
+    text, timestamptz, record_ledger.pipeline, timestamptz, timestamptz
+) is
+'Private. Until when a record that is given back with not_before waits, and who gave it back; null when it does not wait.';
+-- record_ledger.retry_time: when a record that failed may be passed again.
+-- retry_delay after the first failed attempt, doubled after each further one, never more than a day (or retry_delay),
+-- and with a source_retention at most half of the time that is left: a backoff never loses a record.
+-- Types are exact and names qualified (docs/design.md, Names).
+-- Called by: collect_expired_leases, deciding_record, end_claim, expected_claims, expire_range, next_candidate,
+--   plan_runs, record_verdict.
+-- Uses: half_of_time_left.
+-- Tests: test_starting_again.py, test_retention.py.
+create or replace function record_ledger.retry_time(
+    failed_at timestamptz,
+    attempt integer,
+    window_end_time timestamptz,
+    p record_ledger.pipeline
+)
+returns timestamptz
+language sql
+-- Not immutable, though elapsed time is: adding to an instant counts as stable, and only then is the call inlined.
+stable
+as $$
+    -- Reckoned in seconds: an interval that is doubled goes out of range after some thirty attempts, and the difference
+    -- of two instants has a day part.
+    select failed_at + interval '1 second' * least(
+        extract(epoch from (p).retry_delay)::double precision
+        * pg_catalog.power(2::double precision, least(attempt - 1, 60)::double precision),
+        greatest(86400, extract(epoch from (p).retry_delay)),
+        record_ledger.half_of_time_left(window_end_time, p, failed_at)
+    )
+$$;
+comment on function record_ledger.retry_time(
+    timestamptz, integer, timestamptz, record_ledger.pipeline
+) is
+'The end of the backoff after an attempt failed: retry_delay, doubled per attempt, at most a day or half of the time left.';
 -- record_ledger.config_keys: the keys of a config that the ledger reads.
 -- All others are ignored and never stored: a team's config holds much else, passwords included.
--- Read by: known_config, is_same_config, warn_of_misspelt_keys.
--- Rules: none.
+-- Called by: is_same_config, known_config, warn_of_misspelt_keys.
+-- Uses: none.
+-- Tests: test_config_rules.py.
 create or replace function record_ledger.config_keys()
 returns text[]
 language sql
@@ -2659,9 +2099,10 @@ comment on function record_ledger.config_keys() is
 'The keys of a config that the ledger reads; all others are ignored and not stored.';
 -- record_ledger.config_problems: everything that is wrong with a config, one sentence each.
 -- Each names the key, the value and what would be valid; empty when the config is valid.
--- Read by: read_config.
--- Rules: config_keys, ledger_columns, duration, near_names, required_counts_problems, retention_problems,
--- recount_problems, twofold_time, json_problem.
+-- Called by: read_config.
+-- Uses: duration, json_problem, ledger_columns, near_names, recount_problems, required_counts_problems,
+--   retention_problems, shortened, start_instant, twofold_time.
+-- Tests: test_config_rules.py, test_config_properties.py.
 create or replace function record_ledger.config_problems(
     config jsonb,
     -- The pipeline is registered: it keeps its name, also where a later release refuses such a name.
@@ -2985,8 +2426,9 @@ comment on function record_ledger.config_problems(jsonb, boolean, boolean) is
 -- All but the config stays: whether it is paused, when it was registered. Writes nothing.
 -- Once there are records, start_at is left as it was: it said where the first of them starts. Another one is answered
 -- with a notice, which is the same in each call, so that a program can give it once.
--- Read by: store_new_and_pass_valid_record, register_config.
--- Rules: known_config, read_config, missing_fields, last_window.
+-- Called by: batch_to_build, register_config, register_pipeline, store_new_and_pass_valid_record.
+-- Uses: known_config, last_window, missing_fields, note_start_at, read_config.
+-- Tests: test_registering.py.
 create or replace function record_ledger.configured(
     old record_ledger.pipeline, config jsonb
 )
@@ -3032,10 +2474,700 @@ end
 $$;
 comment on function record_ledger.configured(record_ledger.pipeline, jsonb) is
 'Private. The row that a pipeline has once a config is in force; raises RL001 with all problems in one error.';
+-- record_ledger.is_same_config: does a config mean what the one in force means?
+-- Only keys that are spelt otherwise are read: a duration as elapsed time, a number as a number, a key that is not
+-- given as its default. What cannot be read is not the same, and the validation says why. start_at means nothing any
+-- more once there are records. So a config in other words costs microseconds in each call, not a validation.
+-- Called by: batch_to_build, register_config, register_pipeline, store_new_and_pass_valid_record.
+-- Uses: config_keys, duration, is_same_counts, last_window, recount_ages, start_instant.
+-- Tests: test_same_config.py.
+create or replace function record_ledger.is_same_config(
+    p record_ledger.pipeline, config jsonb
+)
+returns boolean
+language plpgsql
+stable
+as $$
+declare
+    v_key text;
+    v_value jsonb;
+    v_text text;
+    v_is_same boolean;
+begin
+    if p.pipeline_id is null or jsonb_typeof(config) <> 'object' then
+        return false;
+    end if;
+    for v_key in
+        select k.key
+        from unnest(record_ledger.config_keys()) as k (key)
+        where nullif(config -> k.key, 'null') is distinct from (p.config -> k.key)
+    loop
+        v_value := nullif(config -> v_key, 'null');
+        v_text := v_value #>> '{}';
+        -- A text with units; whatever else JSON holds is no duration.
+        v_is_same := case v_key
+            when 'pipeline_id' then coalesce(
+                v_value = to_jsonb(p.pipeline_id),
+                (config #> '{default_record,pipeline_id}') is not null
+            )
+            when 'default_record' then case jsonb_typeof(v_value)
+                when 'object' then v_value - 'pipeline_id' = p.fields and coalesce(
+                    (v_value -> 'pipeline_id') = to_jsonb(p.pipeline_id),
+                    nullif(config -> 'pipeline_id', 'null') is not null
+                )
+            end
+            when 'x_time_back' then record_ledger.duration(v_text) = p.x_time_back
+            when 'granularity' then record_ledger.duration(v_text) = p.granularity
+            when 'lease' then record_ledger.duration(coalesce(v_text, '1h')) = p.lease
+            when 'retry_delay' then record_ledger.duration(coalesce(v_text, '5m')) = p.retry_delay
+            when 'source_retention' then record_ledger.duration(v_text) = p.source_retention
+            when 'at_risk_within' then case
+                when v_value is null then p.source_retention / 4
+                else record_ledger.duration(v_text)
+            end = p.at_risk_within
+            when 'check_fields' then coalesce(v_value, '[]') = to_jsonb(p.check_fields)
+            when 'max_active_records' then v_value = to_jsonb(p.max_active_records)
+            when 'max_attempts' then coalesce(v_value, '3') = to_jsonb(p.max_attempts)
+            when 'depends_on_past' then coalesce(v_value, 'false') = to_jsonb(p.depends_on_past)
+            when 'backfill_share' then coalesce(v_value, '0') = to_jsonb(p.backfill_share)
+            when 'pass_order' then coalesce(v_value, '"oldest"') = to_jsonb(p.pass_order)
+            when 'reopen_budget' then coalesce(v_value, '10') = to_jsonb(p.reopen_budget)
+            when 'required_counts' then record_ledger.is_same_counts(v_value, p.required_counts)
+            when 'recount_ages' then record_ledger.recount_ages(v_value) = p.recount_ages
+            when 'start_at' then
+                (
+                    v_value is null
+                    or record_ledger.start_instant(v_text, p.timezone) is not null
+                )
+                and (
+                    record_ledger.start_instant(v_text, p.timezone) = p.start_at
+                    or exists (select from record_ledger.last_window(p.pipeline_id))
+                )
+        end;
+        if v_is_same is not true then
+            return false;
+        end if;
+    end loop;
+    return true;
+end
+$$;
+comment on function record_ledger.is_same_config(record_ledger.pipeline, jsonb) is
+'Private. Whether a config means what the one in force means.';
+-- record_ledger.is_same_counts: do required_counts mean the ones in force?
+-- A list of stages is short for an object; "5 rows" and "5rows" are one tolerance, "0.1%" and "0.10%" as well.
+-- Called by: is_same_config.
+-- Uses: count_tolerance.
+-- Tests: test_same_config.py.
+create or replace function record_ledger.is_same_counts(given jsonb, in_force jsonb)
+returns boolean
+language plpgsql
+immutable
+as $$
+declare
+    v_given jsonb := case jsonb_typeof(given)
+        when 'array' then jsonb_build_object('stages', given)
+        else given
+    end;
+    v_tolerance text := coalesce(v_given ->> 'tolerance', '0 rows');
+begin
+    if given is null or in_force is null then
+        return given is null and in_force is null;
+    end if;
+    return jsonb_typeof(v_given) = 'object'
+        and v_given - array['stages', 'tolerance'] = '{}'
+        and jsonb_typeof(coalesce(v_given -> 'tolerance', '""')) in ('string', 'null')
+        and (v_given -> 'stages') = (in_force -> 'stages')
+        -- Read for one count they differ where they differ at all: only percentages grow with it.
+        and (strpos(v_tolerance, '%') = 0) = (strpos(in_force ->> 'tolerance', '%') = 0)
+        and record_ledger.count_tolerance(v_tolerance, 1)
+            = record_ledger.count_tolerance(in_force ->> 'tolerance', 1);
+end
+$$;
+comment on function record_ledger.is_same_counts(jsonb, jsonb) is
+'Private. Whether required_counts mean the ones in force.';
+-- record_ledger.known_config: a config without what the ledger ignores.
+-- Keys that are null count as not given.
+-- Called by: configured.
+-- Uses: config_keys.
+-- Tests: test_registering.py, test_same_config.py.
+create or replace function record_ledger.known_config(config jsonb)
+returns jsonb
+language sql
+immutable
+as $$
+    select case jsonb_typeof(config)
+        when 'object' then (
+            select coalesce(jsonb_object_agg(entry.key, entry.value), '{}')
+            from jsonb_each(config) as entry
+            where entry.key = any (record_ledger.config_keys())
+                and jsonb_typeof(entry.value) <> 'null'
+        )
+        -- read_config says what is wrong with it.
+        else config
+    end
+$$;
+comment on function record_ledger.known_config(jsonb) is
+'A config without the keys that the ledger ignores, and without those that are null.';
+-- record_ledger.ledger_columns: the names in a record that belong to the ledger.
+-- A config's default_record may use none of them but pipeline_id.
+-- Called by: config_problems, missing_fields.
+-- Uses: none.
+-- Tests: test_config_rules.py, test_record_shape.py.
+create or replace function record_ledger.ledger_columns()
+returns text[]
+language sql
+immutable
+as $$
+    select array[
+        'pipeline_id',
+        'target_day',
+        'window_start_time',
+        'window_end_time',
+        'time_interval',
+        'status',
+        'generation',
+        'attempt',
+        'claim_token',
+        'run_id',
+        'lease_expires_at',
+        'retry_at',
+        'fields',
+        'missing_fields',
+        'config_version',
+        'last_event',
+        'last_detail',
+        'published_generation',
+        'counts_waived',
+        'window_timezone',
+        'is_outdated',
+        'created_at',
+        'updated_at'
+    ]
+$$;
+comment on function record_ledger.ledger_columns() is
+'The names in a record that belong to the ledger and that default_record may not use (but pipeline_id).';
+-- record_ledger.note_start_at: raises a notice when a config of a pipeline with records gives another start_at.
+-- Its text is the same in each call, whatever the start_at: one that is computed is another one in each.
+-- Called by: configured, register_pipeline, store_new_and_pass_valid_record.
+-- Uses: start_instant.
+-- Tests: test_registering.py.
+create or replace function record_ledger.note_start_at(p record_ledger.pipeline, config jsonb)
+returns void
+language plpgsql
+stable
+as $$
+begin
+    if nullif(config -> 'start_at', 'null') is distinct from (p.config -> 'start_at')
+        and record_ledger.start_instant(config ->> 'start_at', p.timezone)
+            is distinct from p.start_at
+        and nullif(config -> 'start_at', 'null') is not null
+    then
+        raise notice
+            'start_at: it has no effect, because pipeline % has records already; %',
+            p.pipeline_id,
+            coalesce(
+                'its first window started at ' || (p.config ->> 'start_at'),
+                'its first window started without one'
+            )
+            using errcode = 'RL000', detail = format('The config says %s.', config -> 'start_at'),
+            hint = 'backfill_records adds windows before the first one; waive_records skips some.';
+    end if;
+end
+$$;
+comment on function record_ledger.note_start_at(record_ledger.pipeline, jsonb) is
+'Private. Raises a notice when a config of a pipeline with records gives another start_at.';
+-- record_ledger.read_config: a config as the row of the pipeline it describes, with every default filled in.
+-- Writes nothing; raises RL001 with all problems in one error.
+-- Called by: configured.
+-- Uses: config_problems, duration, recount_ages, start_instant, start_problem.
+-- Tests: test_config_properties.py.
+create or replace function record_ledger.read_config(config jsonb)
+returns record_ledger.pipeline
+language plpgsql
+stable
+as $$
+declare
+    v_pipeline_id constant text := case jsonb_typeof(config)
+        when 'object' then coalesce(
+            config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}'
+        )
+    end;
+    v_problems text[];
+    p record_ledger.pipeline;
+begin
+    v_problems := record_ledger.config_problems(
+        config,
+        exists (select from record_ledger.pipeline as q where q.pipeline_id = v_pipeline_id),
+        exists (
+            select
+            from record_ledger.pipeline as q
+            where q.pipeline_id = v_pipeline_id
+                and q.timezone = read_config.config ->> 'timezone'
+        ) or exists (
+            select
+            from record_ledger.pipeline_event as e
+            where e.pipeline_id = v_pipeline_id
+                and e.detail #>> '{config,timezone}' = read_config.config ->> 'timezone'
+        )
+    );
+    if cardinality(v_problems) = 0 then
+        v_problems := array_remove(
+            array[record_ledger.start_problem(config, v_pipeline_id)], null
+        );
+    end if;
+    if cardinality(v_problems) > 0 then
+        raise exception '%', concat(
+            'invalid config',
+            ' of pipeline "' || left(v_pipeline_id, 80) || '"',
+            ': ',
+            case
+                when cardinality(v_problems) > 1
+                    then cardinality(v_problems) || E' problems\n  - '
+            end,
+            -- A config may be wrong in thousands of places, and nobody reads a message of megabytes.
+            array_to_string(v_problems[1:20], E'\n  - '),
+            E'\n  - and ' || nullif(greatest(cardinality(v_problems) - 20, 0), 0) || ' more'
+        )
+            using errcode = 'RL001';
+    end if;
+    p.pipeline_id := v_pipeline_id;
+    p.config := config;
+    p.config_version := 1;
+    p.timezone := config ->> 'timezone';
+    p.x_time_back := record_ledger.duration(config ->> 'x_time_back');
+    p.granularity := record_ledger.duration(config ->> 'granularity');
+    p.fields := (config -> 'default_record') - 'pipeline_id';
+    p.has_templates := jsonb_path_exists(
+        p.fields, 'strict $.** ? (@.type() == "string" && @ like_regex "[{][{%#]")'
+    );
+    p.check_fields := array(
+        select jsonb_array_elements_text(coalesce(config -> 'check_fields', '[]'))
+    );
+    p.start_at := record_ledger.start_instant(config ->> 'start_at', p.timezone);
+    -- JSON may write a whole number as 3.0.
+    p.max_active_records := (config ->> 'max_active_records')::numeric::integer;
+    p.depends_on_past := coalesce((config ->> 'depends_on_past')::boolean, false);
+    p.lease := record_ledger.duration(coalesce(config ->> 'lease', '1h'));
+    p.max_attempts := coalesce((config ->> 'max_attempts')::numeric::integer, 3);
+    p.retry_delay := record_ledger.duration(coalesce(config ->> 'retry_delay', '5m'));
+    p.backfill_share := coalesce((config ->> 'backfill_share')::numeric, 0);
+    p.is_retired := false;
+    if config ? 'required_counts' then
+        -- A list of stages is short for an object that holds it.
+        p.required_counts := jsonb_build_object(
+            'stages',
+            coalesce(config #> '{required_counts,stages}', config -> 'required_counts'),
+            'tolerance',
+            coalesce(config #>> '{required_counts,tolerance}', '0 rows')
+        );
+    end if;
+    p.source_retention := record_ledger.duration(config ->> 'source_retention');
+    p.at_risk_within := coalesce(
+        record_ledger.duration(config ->> 'at_risk_within'), p.source_retention / 4
+    );
+    p.pass_order := coalesce(config ->> 'pass_order', 'oldest');
+    p.recount_ages := record_ledger.recount_ages(config -> 'recount_ages');
+    p.reopen_budget := coalesce((config ->> 'reopen_budget')::numeric::integer, 10);
+    return p;
+end
+$$;
+comment on function record_ledger.read_config(jsonb) is
+'A config as the row of the pipeline it describes; raises RL001 with all problems in one error.';
+-- record_ledger.recount_ages: a config's recount_ages as elapsed time, each once, ascending; without any the default.
+-- Null when one of them is no duration.
+-- Called by: is_same_config, read_config.
+-- Uses: duration.
+-- Tests: test_retention.py, test_same_config.py.
+create or replace function record_ledger.recount_ages(ages jsonb)
+returns interval[]
+language plpgsql
+immutable
+as $$
+declare
+    v_ages interval[];
+begin
+    if ages is null then
+        return '{01:00:00,24:00:00,168:00:00}';
+    end if;
+    if jsonb_typeof(ages) <> 'array' then
+        return null;
+    end if;
+    select coalesce(array_agg(distinct d.age order by d.age), '{}') into v_ages
+    from jsonb_array_elements_text(ages) as a (age_text)
+    cross join lateral record_ledger.duration(a.age_text) as d (age);
+    return case when array_position(v_ages, null) is null then v_ages end;
+end
+$$;
+comment on function record_ledger.recount_ages(jsonb) is
+'Private. A config''s recount_ages as elapsed time, each once, ascending; null when one is no duration.';
+-- record_ledger.recount_problems: what is wrong with a config's recount_ages and reopen_budget.
+-- One sentence each, naming the key, the value and what would be valid.
+-- Called by: config_problems.
+-- Uses: duration.
+-- Tests: test_recounts.py.
+create or replace function record_ledger.recount_problems(config jsonb)
+returns text[]
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_problems text[] := '{}';
+    v_ages jsonb := config -> 'recount_ages';
+    v_budget jsonb := config -> 'reopen_budget';
+    v_age jsonb;
+begin
+    if v_ages is not null and jsonb_typeof(v_ages) <> 'array' then
+        v_problems := v_problems || format(
+            'recount_ages: %s is no list; give durations such as ["1h", "1d", "7d"]',
+            left(v_ages::text, 80)
+        );
+    elsif jsonb_array_length(v_ages) > 100 then
+        v_problems := v_problems || format(
+            'recount_ages: %s ages are too many; give at most 100', jsonb_array_length(v_ages)
+        );
+    elsif v_ages is not null then
+        for v_age in select e.element from jsonb_array_elements(v_ages) as e (element) loop
+            if jsonb_typeof(v_age) <> 'string'
+                or record_ledger.duration(v_age #>> '{}')
+                    between interval '1 second' and interval '876000 hours' is not true
+            then
+                v_problems := v_problems || format(
+                    'recount_ages: %s is no duration from "1s" to "36500d"; give units, '
+                    'such as "1h" or "1d12h"',
+                    left(v_age::text, 80)
+                );
+            end if;
+        end loop;
+    end if;
+    if v_budget is not null
+        and (jsonb_typeof(v_budget) <> 'number' or v_budget::text !~ '^[0-9]{1,9}([.]0+)?$')
+    then
+        v_problems := v_problems || format(
+            'reopen_budget: %s is no whole number from 0 to 999999999', left(v_budget::text, 80)
+        );
+    end if;
+    return v_problems;
+end
+$$;
+comment on function record_ledger.recount_problems(jsonb) is
+'Private. What is wrong with a config''s recount_ages and reopen_budget, one sentence each.';
+-- record_ledger.required_counts_problems: everything that is wrong with a config's required_counts, one sentence each.
+-- A list of stages, or an object of "stages" and "tolerance". Empty when it is valid, or not given.
+-- Called by: config_problems.
+-- Uses: count_tolerance, is_stage, near_names.
+-- Tests: test_required_counts.py.
+create or replace function record_ledger.required_counts_problems(required_counts jsonb)
+returns text[]
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_problems text[] := '{}';
+    v_stages jsonb := required_counts -> 'stages';
+    v_keys constant text[] := array['stages', 'tolerance'];
+    v_key text;
+    v_near text[];
+    v_stage jsonb;
+    v_seen jsonb := '[]';
+    v_key_count integer;
+begin
+    if required_counts is null then
+        return v_problems;
+    end if;
+    if jsonb_typeof(required_counts) = 'array' then
+        v_stages := required_counts;
+    elsif jsonb_typeof(required_counts) <> 'object' then
+        return v_problems || format(
+            'required_counts: %s is neither a list of stages nor an object; '
+            'give one such as {"stages": ["source", "target"], "tolerance": "0.1%%"}',
+            left(required_counts::text, 80)
+        );
+    else
+        select count(*) into v_key_count from jsonb_object_keys(required_counts) as k;
+        if v_key_count > 20 then
+            return v_problems || format(
+                'required_counts: it has %s keys; give "stages" and, if you like, "tolerance"',
+                v_key_count
+            );
+        end if;
+        for v_key in select k from jsonb_object_keys(required_counts) as k order by k loop
+            if v_key <> all (v_keys) then
+                v_near := record_ledger.near_names(v_key, v_keys);
+                v_problems := v_problems || format(
+                    'required_counts: it has no key "%s"; %s', left(v_key, 80),
+                    case cardinality(v_near)
+                        when 0 then 'give "stages" and, if you like, "tolerance"'
+                        else 'did you mean "' || v_near[1] || '"?'
+                    end
+                );
+            end if;
+        end loop;
+        v_key := required_counts ->> 'tolerance';
+        if jsonb_typeof(required_counts -> 'tolerance') not in ('string', 'null')
+            or v_key is not null and record_ledger.count_tolerance(v_key, 0) is null
+        then
+            v_problems := v_problems || format(
+                'required_counts: tolerance %s is neither a number of rows nor a percentage; '
+                'give one such as "5 rows" or "0.1%%"',
+                left((required_counts -> 'tolerance')::text, 80)
+            );
+        end if;
+        if v_stages is null then
+            return v_problems
+                || 'required_counts: stages are missing; give those whose counts must agree, '
+                'such as ["source", "target"]'::text;
+        end if;
+    end if;
+
+    if jsonb_typeof(v_stages) <> 'array' then
+        return v_problems || format(
+            'required_counts: stages %s is no list; '
+            'give the stages whose counts must agree, such as ["source", "target"]',
+            left(v_stages::text, 80)
+        );
+    end if;
+    -- Each look at a record in progress looks for the counts of each stage.
+    if jsonb_array_length(v_stages) > 100 then
+        return v_problems || format(
+            'required_counts: %s stages are too many; give at most 100',
+            jsonb_array_length(v_stages)
+        );
+    end if;
+    for v_stage in select e.element from jsonb_array_elements(v_stages) as e (element) loop
+        if jsonb_typeof(v_stage) <> 'string' or not record_ledger.is_stage(v_stage #>> '{}') then
+            v_problems := v_problems || format(
+                'required_counts: %s is no name of a stage; give a text of 1 to 255 bytes',
+                left(v_stage::text, 80)
+            );
+        elsif v_seen @> v_stage then
+            v_problems := v_problems || format(
+                'required_counts: stage %s is given twice', left(v_stage::text, 80)
+            );
+        end if;
+        v_seen := v_seen || jsonb_build_array(v_stage);
+    end loop;
+    if jsonb_array_length(v_stages) < 2 then
+        v_problems := v_problems || format(
+            'required_counts: stages %s are less than two; give at least two that must agree, '
+            'such as ["source", "target"]',
+            left(v_stages::text, 80)
+        );
+    end if;
+    return v_problems;
+end
+$$;
+comment on function record_ledger.required_counts_problems(jsonb) is
+'Everything that is wrong with required_counts, one sentence each, naming the value and what would be valid.';
+-- record_ledger.retention_problems: what is wrong with a config's source_retention and what depends on it.
+-- That they are durations is said elsewhere: here it is about what they mean together, and with other keys.
+-- Called by: config_problems.
+-- Uses: duration.
+-- Tests: test_retention.py.
+create or replace function record_ledger.retention_problems(config jsonb)
+returns text[]
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_problems text[] := '{}';
+    v_retention text := left((config -> 'source_retention')::text, 80);
+    v_source_retention interval := record_ledger.duration(config ->> 'source_retention');
+    v_x_time_back interval := record_ledger.duration(config ->> 'x_time_back');
+    v_at_risk_within interval := record_ledger.duration(config ->> 'at_risk_within');
+    v_order jsonb := config -> 'pass_order';
+begin
+    if v_source_retention <= v_x_time_back then
+        v_problems := v_problems || format(
+            'source_retention: %s is not longer than x_time_back %s, so source data would be gone '
+            'before it has settled',
+            v_retention, config -> 'x_time_back'
+        );
+    end if;
+    if config ? 'at_risk_within' and not config ? 'source_retention' then
+        v_problems := v_problems || format(
+            'at_risk_within: %s goes with a source_retention only; give how long after a window''s '
+            'end its source data is kept',
+            left((config -> 'at_risk_within')::text, 80)
+        );
+    elsif v_at_risk_within > v_source_retention then
+        v_problems := v_problems || format(
+            'at_risk_within: %s is longer than source_retention %s; give a part of it',
+            config -> 'at_risk_within', v_retention
+        );
+    end if;
+    if v_order not in ('"oldest"', '"deadline"') then
+        v_problems := v_problems || format(
+            'pass_order: %s is neither "oldest" nor "deadline"', left(v_order::text, 80)
+        );
+    elsif v_order = '"deadline"' and not config ? 'source_retention' then
+        v_problems := v_problems || (
+            'pass_order: "deadline" goes with a source_retention only; give how long after a '
+            'window''s end its source data is kept'
+        )::text;
+    end if;
+    if v_order = '"deadline"' and config -> 'depends_on_past' = 'true' then
+        v_problems := v_problems || (
+            'pass_order: "deadline" goes with no depends_on_past, which passes strictly in order; '
+            'leave one of them out'
+        )::text;
+    end if;
+    return v_problems;
+end
+$$;
+comment on function record_ledger.retention_problems(jsonb) is
+'Private. What is wrong with a config''s source_retention, at_risk_within and pass_order, one sentence each.';
+-- record_ledger.start_instant: reads a config's start_at, an ISO 8601 text, as an instant.
+-- Without offset it is local time, a bare date its first instant, and a time that clocks skip the end of the gap. Of a
+-- time that comes twice it is the first one: those who take times from people refuse it (twofold_time). Null when the
+-- text is no such time.
+-- Called by: config_problems, is_same_config, note_start_at, pipeline_time, read_config, start_problem.
+-- Uses: instant, local_instant, wall_time.
+-- Tests: test_config_rules.py.
+create or replace function record_ledger.start_instant(start_at text, timezone text)
+returns timestamptz
+language plpgsql
+stable strict
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return coalesce(
+        record_ledger.instant(start_at),
+        record_ledger.local_instant(
+            record_ledger.wall_time(start_at), start_instant.timezone
+        )
+    );
+end
+$$;
+comment on function record_ledger.start_instant(text, text) is
+'A config''s start_at as an instant; null when the text is no ISO 8601 time.';
+-- record_ledger.start_problem: what is wrong with the start_at of a valid config; null when nothing is.
+-- A pipeline without records would store all windows from there on, and nothing takes them back. One with records has
+-- started already.
+-- Called by: read_config.
+-- Uses: clock, duration, last_window, start_instant.
+-- Tests: test_config_rules.py.
+create or replace function record_ledger.start_problem(config jsonb, pipeline_id text)
+returns text
+language plpgsql
+stable
+as $$
+declare
+    v_granularity interval := record_ledger.duration(config ->> 'granularity');
+    v_count numeric;
+begin
+    v_count := extract(
+        epoch from record_ledger.clock()
+            - record_ledger.start_instant(config ->> 'start_at', config ->> 'timezone')
+    ) / extract(epoch from v_granularity);
+    if v_count > 10000000
+        and not exists (select from record_ledger.last_window(start_problem.pipeline_id))
+    then
+        return format(
+            'start_at: %s means %s windows of %s until now; at most 10000000 are stored for a '
+            'past, so give a later time or a longer granularity',
+            config -> 'start_at', trunc(v_count), config -> 'granularity'
+        );
+    end if;
+    return null;
+end
+$$;
+comment on function record_ledger.start_problem(jsonb, text) is
+'Private. What is wrong with the start_at of a valid config; null when nothing is.';
+-- record_ledger.warn_of_misspelt_keys: raises a warning for each ignored key that looks like a misspelt one.
+-- 'chek_fields' would otherwise be ignored in silence, and incomplete records passed. Looks at the first 100 of them.
+-- Called by: register_pipeline, store_new_and_pass_valid_record.
+-- Uses: config_keys, near_names.
+-- Tests: test_config_rules.py.
+create or replace function record_ledger.warn_of_misspelt_keys(config jsonb)
+returns void
+language plpgsql
+stable
+as $$
+declare
+    v_key text;
+    v_near text[];
+begin
+    for v_key in
+        select key
+        from jsonb_object_keys(
+            case jsonb_typeof(config) when 'object' then config else '{}' end
+        ) as key
+        where key <> all (record_ledger.config_keys())
+        order by key
+        -- To look for near names takes a millisecond, and a config may have thousands of keys of others.
+        limit 100
+    loop
+        v_near := record_ledger.near_names(v_key, record_ledger.config_keys());
+        if cardinality(v_near) > 0 then
+            raise warning 'config key "%" is ignored; did you mean "%"?', v_key, v_near[1];
+        end if;
+    end loop;
+end
+$$;
+comment on function record_ledger.warn_of_misspelt_keys(jsonb) is
+'Raises a warning for each ignored key that looks like a misspelt one.';
+-- record_ledger.adoptable_observations: what a claim may take over from earlier claims of the same generation.
+-- Per stage that it has not counted itself, the newest observation that was written under a claim current at the time.
+-- Called by: adopt_observations, counts_problem.
+-- Uses: none.
+-- Tests: test_observations.py, test_counts_model.py.
+create or replace function record_ledger.adoptable_observations(
+    pipeline_id text, window_start_time timestamptz, claim_token bigint
+)
+returns setof record_ledger.record_observation
+language sql
+stable
+as $$
+    select distinct on (o.stage) o.*
+    from record_ledger.record_observation as o
+    where o.pipeline_id = adoptable_observations.pipeline_id
+        and o.window_start_time = adoptable_observations.window_start_time
+        and o.claim_token < adoptable_observations.claim_token
+        and o.generation = (
+            select r.generation
+            from record_ledger.record as r
+            where r.pipeline_id = o.pipeline_id and r.window_start_time = o.window_start_time
+        )
+        and not exists (
+            select
+            from record_ledger.record_observation as n
+            where n.pipeline_id = o.pipeline_id
+                and n.window_start_time = o.window_start_time
+                and n.claim_token = adoptable_observations.claim_token
+                and n.stage = o.stage
+        )
+    order by o.stage, o.observation_no desc
+$$;
+comment on function record_ledger.adoptable_observations(text, timestamptz, bigint) is
+'Private. The newest observation per stage that a claim may take over from earlier claims of its generation.';
+-- record_ledger.check_stage: raises RL005 unless a text can name a stage at which records are counted.
+-- Says which text it was, and what a stage's name is.
+-- Called by: adopt_observations, observe_record.
+-- Uses: is_stage.
+-- Tests: test_observations.py.
+create or replace function record_ledger.check_stage(stage text)
+returns void
+language plpgsql
+immutable
+as $$
+begin
+    if not record_ledger.is_stage(stage) then
+        raise exception 'stage: % is no name of a stage; give a text of 1 to 255 bytes',
+            coalesce('"' || left(stage, 80) || '"', 'null') using errcode = 'RL005';
+    end if;
+end
+$$;
+comment on function record_ledger.check_stage(text) is
+'Private. Raises RL005 for a text that can name no stage.';
 -- record_ledger.count_tolerance: by how many rows a count may be off, as a config's tolerance says.
 -- '5 rows' whatever the count, '0.1%' of the count it is compared with; null when the text is no tolerance.
--- Read by: required_counts_problems, counts_problem.
--- Rules: units are required, and 100% is the most. Types are exact (README.md, Names).
+-- Units are required, and 100% is the most. Types are exact (docs/design.md, Names).
+-- Called by: dbt, changed_records, counts_problem, is_same_counts, required_counts_problems.
+-- Uses: none.
+-- Tests: test_required_counts.py.
 create or replace function record_ledger.count_tolerance(tolerance text, row_count bigint)
 returns numeric
 language sql
@@ -3058,7 +3190,9 @@ comment on function record_ledger.count_tolerance(text, bigint) is
 -- Judged by the newest observation of each required stage that was written under this claim; an earlier claim's counts
 -- only once they are adopted: what a run counted before it lost its claim says nothing about what came after.
 -- Each stage may be off from the first one by the tolerance. By the config in force; null when it asks for nothing.
--- Read by: check_counts, open_counts_problem. Rules: count_tolerance.
+-- Called by: check_counts, open_counts_problem.
+-- Uses: adoptable_observations, count_tolerance.
+-- Tests: test_required_counts.py, test_counts_model.py.
 create or replace function record_ledger.counts_problem(
     pipeline_id text, window_start_time timestamptz, claim_token bigint
 )
@@ -3140,520 +3274,11 @@ end
 $$;
 comment on function record_ledger.counts_problem(text, timestamptz, bigint) is
 'Private. Why the counts of a claim do not suffice to complete its record, with the counts; null when they do, or none are required.';
--- record_ledger.day_coverage: how the windows of a pipeline cover a local day, the archive included.
--- The day is [its midnight, the next one) of the zone in force, and windows cover it wherever they begin and end. One
--- is published when a generation of it was completed, also while a later one is under way; done when it is COMPLETED or
--- WAIVED. All counts are of windows that begin in the day; counts of rows are those of published generations.
--- Read by: is_day_sealed, daily_coverage.
--- Rules: day_start. Windows never overlap, so they cover the day when their lengths within it add up to its own.
-create or replace function record_ledger.day_coverage(
-    p record_ledger.pipeline,
-    local_date date,
-    out day_start_time timestamptz,
-    out day_end_time timestamptz,
-    out first_window_start_time timestamptz,
-    out window_count bigint,
-    out published_count bigint,
-    out waived_count bigint,
-    out lost_count bigint,
-    out open_count bigint,
-    out covered_seconds numeric,
-    out is_published boolean,
-    out is_sealed boolean,
-    out counts jsonb
-)
-language plpgsql
-stable
-security definer
-set search_path = pg_catalog, pg_temp
-set enable_seqscan = off
-set enable_bitmapscan = off
-as $$
-#variable_conflict use_column
-declare
-    v_day_seconds numeric;
-    v_done_seconds numeric;
-    -- The window that begins before the day and ends within it or after it.
-    v_across record;
-    v_across_seconds numeric;
-begin
-    day_start_time := record_ledger.day_start(day_coverage.local_date, p.timezone);
-    day_end_time := record_ledger.day_start(day_coverage.local_date + 1, p.timezone);
-    v_day_seconds := extract(epoch from day_end_time - day_start_time);
-    with windows as materialized (
-        select
-            r.window_start_time,
-            extract(
-                epoch from least(r.window_end_time, day_coverage.day_end_time) - r.window_start_time
-            ) as seconds,
-            r.status,
-            r.published_generation,
-            r.last_event,
-            r.last_detail,
-            -- The claim that completed the published generation.
-            case
-                when r.status = 'COMPLETED' then r.claim_token
-                when r.published_generation is not null
-                    then (
-                        select max(e.claim_token)
-                        from (
-                            select l.claim_token, l.generation, l.event
-                            from record_ledger.record_event as l
-                            where l.pipeline_id = p.pipeline_id
-                                and l.window_start_time = r.window_start_time
-                            union all
-                            select l.claim_token, l.generation, l.event
-                            from record_ledger.archived_record_event as l
-                            where l.pipeline_id = p.pipeline_id
-                                and l.window_start_time = r.window_start_time
-                        ) as e
-                        where e.generation = r.published_generation and e.event = 'completed'
-                    )
-            end as claim_token
-        from (
-            select
-                l.window_start_time,
-                l.window_end_time,
-                l.status,
-                l.published_generation,
-                l.last_event,
-                l.last_detail,
-                l.claim_token
-            from record_ledger.pipeline_records as l
-            where l.pipeline_id = p.pipeline_id
-                and l.window_start_time >= day_coverage.day_start_time
-                and l.window_start_time < day_coverage.day_end_time
-            union all
-            select
-                l.window_start_time,
-                l.window_end_time,
-                l.status,
-                l.published_generation,
-                l.last_event,
-                l.last_detail,
-                l.claim_token
-            from record_ledger.archived_records as l
-            where l.pipeline_id = p.pipeline_id
-                and l.window_start_time >= day_coverage.day_start_time
-                and l.window_start_time < day_coverage.day_end_time
-        ) as r
-    ),
-
-    -- The newest count of each stage under that claim, where the record is.
-    observed as (
-        select distinct on (o.window_start_time, o.stage) o.stage, o.row_count
-        from (
-            select q.window_start_time, q.stage, q.observation_no, q.row_count, q.claim_token
-            from record_ledger.record_observation as q
-            where q.pipeline_id = p.pipeline_id
-                and q.window_start_time >= day_coverage.day_start_time
-                and q.window_start_time < day_coverage.day_end_time
-            union all
-            select q.window_start_time, q.stage, q.observation_no, q.row_count, q.claim_token
-            from record_ledger.archived_record_observation as q
-            where q.pipeline_id = p.pipeline_id
-                and q.window_start_time >= day_coverage.day_start_time
-                and q.window_start_time < day_coverage.day_end_time
-        ) as o
-        join windows as w
-            on w.window_start_time = o.window_start_time and w.claim_token = o.claim_token
-        order by o.window_start_time, o.stage, o.observation_no desc
-    )
-
-    select
-        min(w.window_start_time),
-        count(*),
-        count(w.published_generation),
-        count(*) filter (where w.status = 'WAIVED'),
-        count(*) filter (where w.last_event = 'waived' and w.last_detail ->> 'reason' = 'lost'),
-        count(*) filter (where w.status not in ('COMPLETED', 'WAIVED')),
-        coalesce(
-            sum(w.seconds) filter (
-                where w.published_generation is not null or w.status = 'WAIVED'
-            ),
-            0
-        ),
-        coalesce(sum(w.seconds) filter (where w.status in ('COMPLETED', 'WAIVED')), 0),
-        coalesce(
-            (
-                select jsonb_object_agg(s.stage, s.counted)
-                from (
-                    select
-                        o.stage,
-                        jsonb_build_object('rows', sum(o.row_count), 'windows', count(*)) as counted
-                    from observed as o
-                    group by o.stage
-                ) as s
-            ),
-            '{}'
-        )
-    into
-        first_window_start_time,
-        window_count,
-        published_count,
-        waived_count,
-        lost_count,
-        open_count,
-        covered_seconds,
-        v_done_seconds,
-        counts
-    from windows as w;
-    if first_window_start_time > day_start_time or first_window_start_time is null then
-        -- Cut with another zone, or with other data of this one: a window may lie across the midnight.
-        select r.window_start_time, r.window_end_time, r.status into v_across
-        from record_ledger.record as r
-        where r.pipeline_id = p.pipeline_id
-            and r.window_start_time < day_coverage.day_start_time
-        order by r.window_start_time desc
-        limit 1;
-        if not found then
-            select a.window_start_time, a.window_end_time, a.status into v_across
-            from record_ledger.archived_record as a
-            where a.pipeline_id = p.pipeline_id
-                and a.window_start_time < day_coverage.day_start_time
-            order by a.window_start_time desc
-            limit 1;
-        end if;
-        if v_across.window_end_time > day_start_time then
-            v_across_seconds := extract(
-                epoch from least(v_across.window_end_time, day_end_time) - day_start_time
-            );
-            if v_across.status in ('COMPLETED', 'WAIVED') then
-                v_done_seconds := v_done_seconds + v_across_seconds;
-                covered_seconds := covered_seconds + v_across_seconds;
-            elsif exists (
-                select
-                from record_ledger.pipeline_records as l
-                where l.pipeline_id = p.pipeline_id
-                    and l.window_start_time = v_across.window_start_time
-                    and l.published_generation is not null
-            ) then
-                covered_seconds := covered_seconds + v_across_seconds;
-            end if;
-        end if;
-    end if;
-    is_published := covered_seconds = v_day_seconds;
-    is_sealed := v_done_seconds = v_day_seconds;
-end
-$$;
-comment on function record_ledger.day_coverage(record_ledger.pipeline, date) is
-'How the windows of a pipeline cover a local day, archived ones included.';
--- record_ledger.day_start: the first instant of a local date, the ledger's local midnight.
--- Also where 00:00 does not exist (Cairo, Beirut, Santiago, Havana), happens twice (Azores) or a whole date is skipped.
--- Read by: local_day, next_window, windows_from, backfill_windows, first_window_start.
--- Rules: local_instant.
-create or replace function record_ledger.day_start(local_date date, timezone text)
-returns timestamptz
-language sql
-immutable
-as $$
-    select record_ledger.local_instant(local_date::timestamp, day_start.timezone)
-$$;
-comment on function record_ledger.day_start(date, text) is
-'The first instant of a local date in a time zone; consecutive ones tile time exactly.';
--- record_ledger.days_with_windows: the local days of a pipeline, from its first window's to the last of its newest one.
--- Every date between them, whether its windows are in the ledger or in the archive.
--- Read by: daily_coverage.
--- Rules: local_day.
-create or replace function record_ledger.days_with_windows(p record_ledger.pipeline)
-returns table (local_date date)
-language plpgsql
-stable
-security definer
-set search_path = pg_catalog, pg_temp
-set enable_seqscan = off
-set enable_bitmapscan = off
-set enable_sort = off
-as $$
-#variable_conflict use_column
-declare
-    v_first timestamptz;
-    v_last timestamptz;
-begin
-    select a.window_start_time into v_first
-    from record_ledger.archived_record as a
-    where a.pipeline_id = p.pipeline_id
-    order by a.window_start_time
-    limit 1;
-    if v_first is null then
-        select r.window_start_time into v_first
-        from record_ledger.record as r
-        where r.pipeline_id = p.pipeline_id
-        order by r.window_start_time
-        limit 1;
-    end if;
-    -- A window that was cut with another zone may reach into the day after that of its start.
-    select l.window_end_time - interval '1 microsecond' into v_last
-    from record_ledger.last_window(p.pipeline_id) as l;
-    return query
-    select record_ledger.local_day(v_first, p.timezone) + n
-    from generate_series(
-        0,
-        record_ledger.local_day(v_last, p.timezone) - record_ledger.local_day(v_first, p.timezone)
-    ) as n;
-end
-$$;
-comment on function record_ledger.days_with_windows(record_ledger.pipeline) is
-'The local days of a pipeline from its first window to its newest one, archived ones included.';
--- record_ledger.deciding_record: the open record whose verdict a pass exits with when it passes nothing.
--- The oldest pending one, else the oldest in progress, else the oldest failed one; null when none is open.
--- A record whose lease has run out comes as the next pass will leave it: pending again, or failed. Lost ones are passed
--- over, as the next pass waives them.
--- Read by: next_answer. Rules: stuck_heads, expired_claims, retry_time.
-create or replace function record_ledger.deciding_record(
-    p record_ledger.pipeline,
-    -- The oldest record that is pending and complete; null when there is none.
-    oldest_pending timestamptz,
-    first_active timestamptz,
-    -- Before it no lease ends; null when none has run out.
-    lease_mark timestamptz,
-    lost_before timestamptz,
-    as_of timestamptz
-)
-returns record_ledger.record
-language plpgsql
-stable
-as $$
-#variable_conflict use_column
-declare
-    r record_ledger.record;
-    v_start timestamptz := oldest_pending;
-    v_failed timestamptz;
-    v_expired timestamptz[] := '{}';
-    v_other record;
-begin
-    if lease_mark is not null then
-        v_expired := array(
-            select e.window_start_time
-            from record_ledger.expired_claims(p.pipeline_id, deciding_record.lease_mark, as_of)
-                as e
-        );
-        select e.* into r
-        from record_ledger.expired_claims(p.pipeline_id, deciding_record.lease_mark, as_of) as e
-        where e.window_start_time >= coalesce(deciding_record.lost_before, '-infinity')
-            and e.attempt < p.max_attempts and e.cancellation is null
-        order by e.window_start_time
-        limit 1;
-    end if;
-    if p.fields_version > 1 or p.check_fields <> '{}' or v_start is null then
-        select
-            min(h.window_start_time) filter (where h.lane <> 'failed') as incomplete,
-            min(h.window_start_time) filter (where h.lane = 'failed') as failed
-        into v_other
-        from record_ledger.stuck_heads(p.pipeline_id, deciding_record.lost_before) as h;
-        v_start := least(v_start, v_other.incomplete);
-    end if;
-    if r.window_start_time < v_start or v_start is null and r.pipeline_id is not null then
-        r.status := 'PENDING';
-        r.retry_at := record_ledger.retry_time(
-            r.lease_expires_at, r.attempt, r.window_end_time, p
-        );
-        r.last_detail := null;
-        return r;
-    end if;
-    if v_start is null and first_active is not null then
-        v_start := (
-            select a.window_start_time
-            from record_ledger.record as a
-            where a.open_pipeline_id = p.pipeline_id and a.lane = 'active'
-                and a.window_start_time >= deciding_record.first_active
-                and a.window_start_time <> all (v_expired)
-            order by a.window_start_time
-            limit 1
-        );
-    end if;
-    if v_start is null then
-        v_start := least(
-            v_other.failed,
-            (
-                select min(e.window_start_time)
-                from unnest(v_expired) as e (window_start_time)
-                where e.window_start_time >= coalesce(deciding_record.lost_before, '-infinity')
-            )
-        );
-    end if;
-    select o.* into r
-    from record_ledger.record as o
-    where o.pipeline_id = p.pipeline_id and o.window_start_time = v_start;
-    if r.window_start_time = any (v_expired) then
-        r.status := 'FAILED';
-        r.last_detail := r.cancellation;
-        r.updated_at := as_of;
-    end if;
-    return r;
-end
-$$;
-comment on function record_ledger.deciding_record(
-    record_ledger.pipeline, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz
-) is
-'Private. The open record whose verdict a pass exits with when it passes nothing.';
--- record_ledger.deployed_release: the release of the ledger that is deployed here.
--- The newest one that was ever deployed: a deploy never goes back.
--- Read by: the doctor of the runner, analysts.
--- Rules: release_numbers.
-create or replace function record_ledger.deployed_release()
-returns text
-language sql
-stable
-security definer
-set search_path = pg_catalog, pg_temp
-as $$
-    select d.release
-    from record_ledger.deployment as d
-    order by record_ledger.release_numbers(d.release) desc, d.deployed_at desc
-    limit 1
-$$;
-comment on function record_ledger.deployed_release() is
-'The release of the ledger that is deployed here.';
--- record_ledger.due_windows: all windows from an instant on that are due, oldest first.
--- Due is a window that began before as_of - x_time_back; a retired pipeline has none. Reads no ledger rows.
--- Read by: new_windows, store_windows, windows_to_build.
--- Rules: windows_from.
-create or replace function record_ledger.due_windows(
-    p record_ledger.pipeline, from_time timestamptz, as_of timestamptz, max_windows integer
-)
-returns table (target_day date, window_start_time timestamptz, window_end_time timestamptz)
-language sql
-immutable
-as $$
-    select w.target_day, w.window_start_time, w.window_end_time
-    from record_ledger.windows_from(
-        from_time, as_of - (p).x_time_back, (p).granularity, (p).timezone, max_windows
-    ) as w
-    where not (p).is_retired
-    order by w.window_start_time
-$$;
-comment on function record_ledger.due_windows(
-    record_ledger.pipeline, timestamptz, timestamptz, integer
-) is
-'Private. The windows from an instant on that began before as_of - x_time_back, oldest first.';
--- record_ledger.duration: reads a config's duration ('1d', '1d2h30m20s', 'PT26H') as elapsed time.
--- Null when the text is no duration: bare numbers, months, years and infinity are none. 1d is 24 h on every day.
--- Units may be in any case but for M and MS, which others read as months: minutes are m, milliseconds ms.
--- Read by: config_problems, read_config, is_same_config, recount_ages, start_problem; status --fail-on of the runner.
--- Rules: units are required; a sign is read, and judged by the caller.
-create or replace function record_ledger.duration(duration_text text)
-returns interval
-language plpgsql
-immutable strict
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    v_units constant text :=
-        'weeks?|w|days?|d|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s|'
-        'milliseconds?|ms|microseconds?|us';
-begin
-    -- It stands in sentences as it is written, blanks included.
-    if octet_length(duration_text) > 255 or duration_text !~* (
-            '^[[:space:]]*-?([0-9]+([.][0-9]+)?[[:space:]]*(' || v_units || ')[[:space:]]*)+$'
-        )
-        and duration_text !~ (
-            '^P(?=[0-9]|T[0-9])([0-9]+W)?([0-9]+D)?'
-            '(T(?=[0-9])([0-9]+H)?([0-9]+M)?([0-9]+([.][0-9]+)?S)?)?$'
-        )
-        or duration_text ~ '^[^P]*M[sS]?([^[:alpha:]]|$)'
-    then
-        return null;
-    end if;
-    -- As seconds only: an interval with a day part added to an instant would follow the session's time zone.
-    -- A sign counts for the whole; PostgreSQL would give it to the first part, or to all, as IntervalStyle says.
-    return pg_catalog.make_interval(
-        secs => extract(epoch from ltrim(duration_text, '- ')::interval)::double precision
-            * case when ltrim(duration_text) like '-%' then -1 else 1 end
-    );
-exception
-    when invalid_datetime_format or interval_field_overflow or datetime_field_overflow
-        or numeric_value_out_of_range then
-        return null;
-end
-$$;
-comment on function record_ledger.duration(text) is
-'A duration with units as elapsed time (1d = 24 h); null when the text is none.';
--- record_ledger.earliest_open: the oldest open record of a pipeline, which holds up all later ones (depends_on_past).
--- Lost records hold up nothing, as the next pass waives them; one in progress does for as long as its lease runs.
--- Read by: next_answer.
--- Rules: stuck_heads.
-create or replace function record_ledger.earliest_open(
-    p record_ledger.pipeline,
-    -- The oldest record that is pending and complete, of those that are not lost.
-    oldest_pending timestamptz,
-    first_active timestamptz,
-    lost_before timestamptz,
-    as_of timestamptz
-)
-returns timestamptz
-language sql
-stable
-as $$
-    select least(
-        oldest_pending,
-        (
-            select min(h.window_start_time)
-            from record_ledger.stuck_heads((p).pipeline_id, earliest_open.lost_before) as h
-        ),
-        case
-            when earliest_open.lost_before is null then earliest_open.first_active
-            else (
-                select min(a.window_start_time)
-                from record_ledger.record as a
-                where a.open_pipeline_id = (p).pipeline_id and a.lane = 'active'
-                    and a.window_start_time >= earliest_open.first_active
-                    and (
-                        a.lease_expires_at > earliest_open.as_of
-                        or a.window_start_time >= earliest_open.lost_before
-                    )
-            )
-        end
-    )
-$$;
-comment on function record_ledger.earliest_open(
-    record_ledger.pipeline, timestamptz, timestamptz, timestamptz, timestamptz
-) is
-'Private. The oldest open record of a pipeline that is not lost.';
--- record_ledger.edit_distance: how many letters two words differ by, case ignored.
--- Insertions, deletions, substitutions and swaps of neighbours count 1 each (optimal string alignment).
--- Read by: near_names.
--- Rules: none.
-create or replace function record_ledger.edit_distance(left_word text, right_word text)
-returns integer
-language plpgsql
-immutable strict
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    v_left constant text[] := string_to_array(lower(left_word), null);
-    v_right constant text[] := string_to_array(lower(right_word), null);
-    v_width constant integer := coalesce(cardinality(v_right), 0);
-    v_above integer[];
-    v_row integer[] := array(select generate_series(0, v_width));
-    v_two_above integer[];
-begin
-    for i in 1 .. coalesce(cardinality(v_left), 0) loop
-        v_two_above := v_above;
-        v_above := v_row;
-        v_row := array[i];
-        for j in 1 .. v_width loop
-            v_row[j + 1] := least(
-                v_above[j + 1] + 1,
-                v_row[j] + 1,
-                v_above[j] + (v_left[i] <> v_right[j])::integer,
-                case
-                    when i > 1 and j > 1
-                        and v_left[i] = v_right[j - 1] and v_left[i - 1] = v_right[j]
-                        then v_two_above[j - 1] + 1
-                end
-            );
-        end loop;
-    end loop;
-    return v_row[v_width + 1];
-end
-$$;
-comment on function record_ledger.edit_distance(text, text) is
-'How many letters two words differ by, case ignored.';
 -- record_ledger.enough_windows: from how many windows on lateness is told as a share.
 -- Fewer say more about chance than about the source.
--- Read by: lateness, suggest_x_time_back.
--- Rules: none.
+-- Called by: lateness, suggest_x_time_back.
+-- Uses: none.
+-- Tests: test_lateness.py.
 create or replace function record_ledger.enough_windows()
 returns integer
 language sql
@@ -3663,683 +3288,11 @@ as $$
 $$;
 comment on function record_ledger.enough_windows() is
 'From how many windows on lateness is told as a share.';
--- record_ledger.expected_claims: how records in progress are expected to come out of it, seen from an instant.
--- Those that others have to wait for, and those whose lease has run out.
--- While its lease runs, the run completes: run_duration after its pass, or where that is over already, with the lease.
--- Where the lease has run out, the next pass takes the record back or marks it failed. A cancelled claim ends as a
--- failed record.
--- Read by: planned_passes. Rules: retry_time, is_lost; collect_expired_leases does what is said here of expired leases.
-create or replace function record_ledger.expected_claims(
-    p record_ledger.pipeline,
-    first_active timestamptz,
-    lease_mark timestamptz,
-    -- Of the leases that have run out, those that ended first: so many.
-    most_expired integer,
-    run_duration interval,
-    as_of timestamptz
-)
-returns table (
-    window_start_time timestamptz,
-    is_historical boolean,
-    busy_until timestamptz,
-    -- When it can be passed again; null when it will not be.
-    retry_at timestamptz,
-    -- Neither completed nor passed again.
-    is_stuck boolean
-)
-language sql
-stable
-as $$
-    select
-        r.window_start_time,
-        r.is_historical,
-        case
-            -- The newest event of a record in progress is its pass: a heartbeat is none.
-            when not l.is_lost and r.updated_at + run_duration > as_of
-                then r.updated_at + run_duration
-            else r.lease_expires_at
-        end as busy_until,
-        case
-            when l.is_lost and l.comes_back
-                then record_ledger.retry_time(
-                    r.lease_expires_at, r.attempt, r.window_end_time, p
-                )
-        end as retry_at,
-        (l.is_lost or r.cancellation is not null) and not l.comes_back as is_stuck
-    from (
-        (
-            select e.*
-            from record_ledger.record as e
-            where e.open_pipeline_id = (p).pipeline_id and e.lane = 'active'
-                and e.lease_expires_at >= coalesce(lease_mark, '-infinity')
-                and e.lease_expires_at <= as_of
-            order by e.lease_expires_at
-            limit most_expired
-        )
-        union all
-        -- What runs matters to nothing else.
-        select a.*
-        from record_ledger.record as a
-        where ((p).max_active_records is not null or (p).depends_on_past)
-            and a.open_pipeline_id = (p).pipeline_id and a.lane = 'active'
-            and a.window_start_time >= coalesce(first_active, '-infinity')
-            and a.lease_expires_at > as_of
-    ) as r
-    cross join lateral (
-        select
-            r.lease_expires_at <= as_of as is_lost,
-            r.attempt < (p).max_attempts
-            and r.cancellation is null
-            and case
-                when r.config_version >= (p).fields_version then r.missing_fields
-                else (p).missing_fields
-            end is null as comes_back
-    ) as l
-    -- The next pass waives it.
-    where not (
-        l.is_lost
-        and record_ledger.is_lost(r.window_end_time, (p).source_retention, as_of)
-    )
-$$;
-comment on function record_ledger.expected_claims(
-    record_ledger.pipeline, timestamptz, timestamptz, integer, interval, timestamptz
-) is
-'Private. When each record in progress is expected to be completed, or to be passed again.';
--- record_ledger.expected_duration: how long a run of a pipeline takes, as measured; null when none was completed.
--- The median over the newest 100 completed passes, from the pass that drew the claim token to its completion.
--- Looks at the newest 1,000 passes at most: a pipeline that failed that often has no duration worth to plan with.
--- Read by: plan_runs. Rules: none.
-create or replace function record_ledger.expected_duration(pipeline_id text)
-returns interval
-language sql
-stable
-as $$
-    -- Seconds, because the difference of two instants has a day part, which would follow the session's time zone.
-    select make_interval(secs => percentile_cont(0.5) within group (order by m.seconds))
-    from (
-        select extract(epoch from e.completed_at - e.passed_at)::double precision as seconds
-        from (
-            select c.claim_token, c.window_start_time
-            from record_ledger.claim as c
-            where c.pipeline_id = expected_duration.pipeline_id
-            order by c.claim_token desc
-            limit 1000
-        ) as c
-        cross join lateral (
-            select
-                min(e.event_time) filter (where e.event in ('passed', 'passed_again')) as passed_at,
-                min(e.event_time) filter (where e.event = 'completed') as completed_at
-            from (
-                select r.event_time, r.event
-                from record_ledger.record_event as r
-                where r.pipeline_id = expected_duration.pipeline_id
-                    and r.window_start_time = c.window_start_time
-                    and r.claim_token = c.claim_token
-                union all
-                select a.event_time, a.event
-                from record_ledger.archived_record_event as a
-                where a.pipeline_id = expected_duration.pipeline_id
-                    and a.window_start_time = c.window_start_time
-                    and a.claim_token = c.claim_token
-            ) as e
-        ) as e
-        where e.completed_at >= e.passed_at
-        order by c.claim_token desc
-        limit 100
-    ) as m
-$$;
-comment on function record_ledger.expected_duration(text) is
-'Private. The median duration of a pipeline''s newest completed passes; null when none was completed.';
--- record_ledger.expired_claims: the claims of a pipeline whose leases have run out; the ten that ended first at most.
--- So many does a pass take back, whatever number has expired: it stays as fast as ever after an outage, and each pass
--- adds one claim at most. A record whose lease has run out can be passed once it was taken back.
--- Read by: next_answer, next_candidate, deciding_record, lost_before, planned_passes, collect_expired_leases.
--- Rules: none.
-create or replace function record_ledger.expired_claims(
-    pipeline_id text,
-    -- No lease ends before it; null when that is not known.
-    lease_mark timestamptz,
-    as_of timestamptz
-)
-returns setof record_ledger.record
-language sql
-stable
-as $$
-    select r.*
-    from record_ledger.record as r
-    where r.open_pipeline_id = expired_claims.pipeline_id and r.lane = 'active'
-        and r.lease_expires_at >= coalesce(expired_claims.lease_mark, '-infinity')
-        and r.lease_expires_at <= expired_claims.as_of
-    order by r.lease_expires_at
-    limit 10
-$$;
-comment on function record_ledger.expired_claims(text, timestamptz, timestamptz) is
-'Private. The claims of a pipeline whose leases have run out, those that ended first; ten at most.';
--- record_ledger.first_look: what a pass looks at before anything else; no row where nothing was passed yet.
--- The newest claim with the marks that hold from now on, the record that the run is bound to, the first record that
--- waits in order, and the first of the other lanes. Where there is none of these, that record comes next.
--- A table of one row, which PostgreSQL takes into the statement around it.
--- Read by: store_new_and_pass_valid_record, next_answer.
--- Rules: lane says which lanes there are.
-create or replace function record_ledger.first_look(
-    pipeline_id text,
-    -- Marks of claims up to this token say nothing any more.
-    marks_void_at bigint,
-    granularity interval,
-    run_id text
-)
-returns table (
-    newest_token bigint,
-    historical_credit numeric,
-    -- No record of each lane starts before its mark; null when it is not known.
-    waiting_mark timestamptz,
-    active_mark timestamptz,
-    historical_mark timestamptz,
-    returned_mark timestamptz,
-    retry_mark timestamptz,
-    -- No lease ends before it; null when it is not known.
-    lease_mark timestamptz,
-    others_seen_at timestamptz,
-    bound_window timestamptz,
-    -- The bounds of the first record in the lane 'waiting', if it starts within two granularities of the mark. An index
-    -- is read a page at a time, and thousands may wait behind it.
-    waiting timestamptz[],
-    -- False, and not looked up, for a day after another lane held a record: old snapshots may keep its entries. It is
-    -- a day of the server's, as snapshots know no other time.
-    is_looked_up boolean,
-    -- The first lane before 'waiting' that holds a record; null when none does.
-    first_lane text
-)
-language sql
-stable
-as $$
-    select
-        c.claim_token,
-        c.historical_credit,
-        c.waiting_mark,
-        c.active_mark,
-        -- Runs bring records to these lanes, too: none that started before the first one that was in progress.
-        case
-            when c.historical_mark is not null
-                and c.claim_token > coalesce(first_look.marks_void_at, 0)
-                then least(c.historical_mark, c.active_mark)
-        end,
-        case
-            when c.returned_mark is not null
-                and c.claim_token > coalesce(first_look.marks_void_at, 0)
-                then least(c.returned_mark, c.active_mark)
-        end,
-        case
-            when c.retry_mark is not null
-                and c.claim_token > coalesce(first_look.marks_void_at, 0)
-                then least(c.retry_mark, c.active_mark)
-        end,
-        case when c.claim_token > coalesce(first_look.marks_void_at, 0) then c.lease_mark end,
-        c.others_seen_at,
-        (
-            select b.window_start_time
-            from record_ledger.claim as b
-            where b.pipeline_id = first_look.pipeline_id and b.bound_run_id = first_look.run_id
-        ),
-        (
-            select array[w.window_start_time, w.window_end_time]
-            from record_ledger.record as w
-            where w.open_pipeline_id = first_look.pipeline_id and w.lane = 'waiting'
-                and w.window_start_time >= c.waiting_mark
-                and w.window_start_time <= c.waiting_mark + first_look.granularity * 2
-            order by w.window_start_time
-            limit 1
-        ),
-        c.others_seen_at > now() - interval '24:00:00' is not true,
-        case when c.others_seen_at > now() - interval '24:00:00' is not true then (
-            select o.lane
-            from record_ledger.record as o
-            where o.open_pipeline_id = first_look.pipeline_id and o.lane < 'waiting'
-                and (o.lane, o.window_start_time) >= ('active', c.active_mark)
-            order by o.lane, o.window_start_time
-            limit 1
-        ) end
-    from record_ledger.claim as c
-    where c.pipeline_id = first_look.pipeline_id
-    order by c.claim_token desc
-    limit 1
-$$;
-comment on function record_ledger.first_look(text, bigint, interval, text) is
-'Private. What a pass looks at before anything else: the newest claim, the first waiting record, and whether others are open.';
--- record_ledger.first_waiting: the bounds of the first record in a pipeline's lane 'waiting'.
--- Null when there is none.
--- Read by: next_answer, store_new_and_pass_valid_record.
--- Rules: none.
-create or replace function record_ledger.first_waiting(
-    pipeline_id text,
-    -- No record of the lane starts before it; null when that is not known.
-    waiting_mark timestamptz
-)
-returns timestamptz[]
-language sql
-stable
-as $$
-    select array[w.window_start_time, w.window_end_time]
-    from record_ledger.record as w
-    where w.open_pipeline_id = first_waiting.pipeline_id and w.lane = 'waiting'
-        and w.window_start_time >= coalesce(first_waiting.waiting_mark, '-infinity')
-    order by w.window_start_time
-    limit 1
-$$;
-comment on function record_ledger.first_waiting(text, timestamptz) is
-'Private. The bounds of the first record of a pipeline''s lane waiting; null when there is none.';
--- record_ledger.first_window_start: where the first window of a pipeline without records starts.
--- At start_at; without one at the first instant of the target day of (as_of - x_time_back).
--- Read by: next_window_start, store_windows, store_new_and_pass_valid_record, pipeline_progress.
--- Rules: local_day, day_start.
-create or replace function record_ledger.first_window_start(
-    p record_ledger.pipeline, as_of timestamptz
-)
-returns timestamptz
-language plpgsql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    return coalesce(
-        p.start_at,
-        record_ledger.day_start(
-            record_ledger.local_day(as_of - p.x_time_back, p.timezone), p.timezone
-        )
-    );
-end
-$$;
-comment on function record_ledger.first_window_start(record_ledger.pipeline, timestamptz) is
-'Where the first window of a pipeline without records starts.';
--- record_ledger.half_of_time_left: half of the time, in whole seconds, for which a window's source data is still there.
--- The longest that a record may be kept from its runs: a wait never loses a record. Null without a source_retention.
--- Read by: retry_time, postponement.
--- Rules: none. Types are exact and names qualified (README.md, Names).
-create or replace function record_ledger.half_of_time_left(
-    window_end_time timestamptz, p record_ledger.pipeline, as_of timestamptz
-)
-returns numeric
-language sql
--- Not immutable, though elapsed time is: adding to an instant counts as stable, and only then is the call inlined.
-stable
-as $$
-    select case
-        when (p).source_retention is not null then greatest(
-            pg_catalog.floor(
-                extract(epoch from window_end_time + (p).source_retention - as_of) / 2::numeric
-            ),
-            0
-        )
-    end
-$$;
-comment on function record_ledger.half_of_time_left(
-    timestamptz, record_ledger.pipeline, timestamptz
-) is
-'Half of the seconds for which a window''s source data is still there; null when nothing says how long it is kept.';
--- record_ledger.incomplete_lanes: the lanes of a pipeline's incomplete records, one for each config that built some.
--- Each is found by one look-up in the index, however many records it holds; most pipelines have none.
--- Read by: stuck_heads, next_answer, next_candidate, windows_to_build, planned_passes, waive_lost_records.
--- Rules: lane names them.
-create or replace function record_ledger.incomplete_lanes(
-    pipeline_id text,
-    -- Only those of records that are outdated at this fields_version; null for all.
-    fields_version integer default null
-)
-returns setof text
-language plpgsql
-stable
-as $$
-declare
-    v_end constant text := 'incomplete' || coalesce(lpad(fields_version::text, 10, '0'), 'i');
-    v_lane text := 'incomplete';
-begin
-    loop
-        v_lane := (
-            select r.lane
-            from record_ledger.record as r
-            where r.open_pipeline_id = incomplete_lanes.pipeline_id
-                and r.lane > v_lane and r.lane < v_end
-            order by r.lane
-            limit 1
-        );
-        exit when v_lane is null;
-        return next v_lane;
-    end loop;
-end
-$$;
-comment on function record_ledger.incomplete_lanes(text, integer) is
-'Private. The lanes of a pipeline''s incomplete records, one for each config that they were built with.';
--- record_ledger.instant: reads an ISO 8601 time with an offset; null when the text is none.
--- Of the years 1900 to 9000: what is built on a time is a window, and drivers read no time of a year after 9999.
--- No other form: PostgreSQL would read 'tomorrow' and 'infinity' too, and '01/02/03' as the session's DateStyle says.
--- Read by: start_instant, built_problem.
--- Rules: none.
-create or replace function record_ledger.instant(instant_text text)
-returns timestamptz
-language plpgsql
-stable strict
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    if instant_text
-        ~ (
-            '^((19|[2-8][0-9])[0-9]{2}|9000)-[0-9]{2}-[0-9]{2}'
-            '[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?'
-            '(Z|[+-][0-9]{2}(:?[0-9]{2}){0,2})$'
-        )
-    then
-        return instant_text::timestamptz;
-    end if;
-    return null;
-exception
-    when datetime_field_overflow or invalid_datetime_format
-        or invalid_time_zone_displacement_value then
-        return null;
-end
-$$;
-comment on function record_ledger.instant(text) is
-'An ISO 8601 time with an offset as an instant; null when the text is none.';
--- record_ledger.is_at_risk: will the source data of a window be gone soon?
--- From at_risk_within before window_end_time + source_retention on; never without a source_retention.
--- Read by: next_candidate, planned_passes, records_at_risk, pipeline_progress.
--- Rules: none.
-create or replace function record_ledger.is_at_risk(
-    window_end_time timestamptz, p record_ledger.pipeline, as_of timestamptz
-)
-returns boolean
-language sql
--- Not immutable, though elapsed time is: adding to an instant counts as stable, and only then is the call inlined.
-stable
-as $$
-    select window_end_time + ((p).source_retention - (p).at_risk_within) <= as_of is true
-$$;
-comment on function record_ledger.is_at_risk(
-    timestamptz, record_ledger.pipeline, timestamptz
-) is
-'Whether a window''s source data is gone or will be within at_risk_within.';
--- record_ledger.is_complete: is every check_field filled?
--- A record without check_fields is complete.
--- Read by: analysts; the routines keep the names of what is missing instead.
--- Rules: missing_fields.
-create or replace function record_ledger.is_complete(fields jsonb, check_fields text[])
-returns boolean
-language sql
-immutable
-as $$
-    select record_ledger.missing_fields(fields, check_fields) is null
-$$;
-comment on function record_ledger.is_complete(jsonb, text[]) is
-'Whether every check_field is non-empty in the fields.';
--- record_ledger.is_completed_by: did this very claim complete its record, and that of the window when one is named?
--- Also when the record was reopened, or archived, since.
--- Read by: complete_records.
--- Rules: none.
-create or replace function record_ledger.is_completed_by(
-    pipeline_id text, claim_token bigint, window_start_time timestamptz
-)
-returns boolean
-language plpgsql
-stable
-as $$
-declare
-    v_start timestamptz;
-begin
-    select c.window_start_time into v_start
-    from record_ledger.claim as c
-    where c.pipeline_id = is_completed_by.pipeline_id
-        and c.claim_token = is_completed_by.claim_token;
-    if v_start is null or v_start <> is_completed_by.window_start_time then
-        return false;
-    end if;
-    return exists (
-        select
-        from record_ledger.record_event as e
-        where e.pipeline_id = is_completed_by.pipeline_id and e.window_start_time = v_start
-            and e.claim_token = is_completed_by.claim_token and e.event = 'completed'
-    ) or exists (
-        select
-        from record_ledger.archived_record_event as e
-        where e.pipeline_id = is_completed_by.pipeline_id and e.window_start_time = v_start
-            and e.claim_token = is_completed_by.claim_token and e.event = 'completed'
-    );
-end
-$$;
-comment on function record_ledger.is_completed_by(text, bigint, timestamptz) is
-'Private. Whether a claim completed its record, and that of the window when one is named.';
--- record_ledger.is_in_range: does a whole window lie in [from_time, to_time)?
--- A window that only partly does is not the operator's, who said from when and until when.
--- Read by: waive_range, reopen_range, expire_range, cancel_range, range_step, range_effects.
--- Rules: none.
-create or replace function record_ledger.is_in_range(
-    window_start_time timestamptz,
-    window_end_time timestamptz,
-    from_time timestamptz,
-    to_time timestamptz
-)
-returns boolean
-language sql
-immutable
-as $$
-    select window_start_time >= from_time and window_end_time <= to_time
-        -- Says nothing new, but ends the walk through the primary key where the range ends.
-        and window_start_time < to_time
-$$;
-comment on function record_ledger.is_in_range(
-    timestamptz, timestamptz, timestamptz, timestamptz
-) is
-'Private. Whether a whole window lies in a range, whose end belongs to it no more.';
--- record_ledger.is_ledger_owner: is a role the owner of the ledger, or a member of it?
--- Superusers are members of every role. Who owns the ledger may do anything in it.
--- Read by: may_act, sees_tokens.
--- Rules: none.
-create or replace function record_ledger.is_ledger_owner(role name)
-returns boolean
-language sql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-    select pg_has_role(role, n.nspowner, 'MEMBER')
-    from pg_namespace as n
-    where n.nspname = 'record_ledger'
-$$;
-comment on function record_ledger.is_ledger_owner(name) is
-'Whether a role owns the ledger or is a member of the role that does.';
--- record_ledger.is_lost: is the source data of a window gone?
--- From the very instant on at which window_end_time + source_retention is reached; never without a source_retention.
--- Read by: lost_before, record_verdict, record_verdicts, records_at_risk, planned_passes, status_after's callers.
--- Rules: none.
-create or replace function record_ledger.is_lost(
-    window_end_time timestamptz, source_retention interval, as_of timestamptz
-)
-returns boolean
-language sql
--- Not immutable, though elapsed time is: adding to an instant counts as stable, and only then is the call inlined.
-stable
-as $$
-    select window_end_time + source_retention <= as_of is true
-$$;
-comment on function record_ledger.is_lost(timestamptz, interval, timestamptz) is
-'Whether a window''s source data is gone: window_end_time + source_retention is not after as_of.';
--- record_ledger.is_outdated: was a record built before default_record or check_fields last changed, or never?
--- A pass builds it first.
--- Read by: next_answer.
--- Rules: none.
-create or replace function record_ledger.is_outdated(
-    p record_ledger.pipeline, window_start_time timestamptz
-)
-returns boolean
-language sql
-stable
-as $$
-    select coalesce(r.config_version < (p).fields_version, true)
-    from record_ledger.record as r
-    where r.pipeline_id = (p).pipeline_id
-        and r.window_start_time = is_outdated.window_start_time
-$$;
-comment on function record_ledger.is_outdated(record_ledger.pipeline, timestamptz) is
-'Private. Whether a record was built before default_record or check_fields last changed, or never.';
--- record_ledger.is_run_id: can a run of this name be bound to a record?
--- A text of 1 to 1024 bytes that is not blank; null too, and it binds nothing.
--- Read by: pass_valid_record, complete_and_pass, store_new_and_pass_valid_record.
--- Rules: none.
-create or replace function record_ledger.is_run_id(run_id text)
-returns boolean
-language sql
-immutable
-as $$
-    -- Nearly all begin with an ASCII character that is not a space: no pattern has to be matched.
-    select coalesce(
-        (ascii(run_id) between 33 and 126 or run_id ~ '[^[:space:]]')
-        and octet_length(run_id) <= 1024,
-        true
-    )
-$$;
-comment on function record_ledger.is_run_id(text) is
-'Whether a text can be a run id: 1 to 1024 bytes and not blank, or null.';
--- record_ledger.is_safe_to_write: may this transaction change the ledger?
--- After waiting for a lock a routine must see what the others did, and stricter levels would show it the past. And the
--- triggers must fire, which keep the state machine and the history: as a replica the session would skip them.
--- Read by: every routine that takes a lock; refuse_call says which of both it was.
--- Rules: none.
-create or replace function record_ledger.is_safe_to_write()
-returns boolean
-language sql
-stable
-as $$
-    select current_setting('transaction_isolation') in ('read committed', 'read uncommitted')
-        and current_setting('session_replication_role') <> 'replica'
-$$;
-comment on function record_ledger.is_safe_to_write() is
-'Whether the transaction sees what others committed while it waited for a lock, and fires the ledger''s triggers.';
--- record_ledger.is_same_config: does a config mean what the one in force means?
--- Only keys that are spelt otherwise are read: a duration as elapsed time, a number as a number, a key that is not
--- given as its default. What cannot be read is not the same, and the validation says why. start_at means nothing any
--- more once there are records. So a config in other words costs microseconds in each call, not a validation.
--- Read by: store_new_and_pass_valid_record, register_pipeline, register_config.
--- Rules: config_keys, duration, start_instant, is_same_counts, recount_ages, last_window.
-create or replace function record_ledger.is_same_config(
-    p record_ledger.pipeline, config jsonb
-)
-returns boolean
-language plpgsql
-stable
-as $$
-declare
-    v_key text;
-    v_value jsonb;
-    v_text text;
-    v_is_same boolean;
-begin
-    if p.pipeline_id is null or jsonb_typeof(config) <> 'object' then
-        return false;
-    end if;
-    for v_key in
-        select k.key
-        from unnest(record_ledger.config_keys()) as k (key)
-        where nullif(config -> k.key, 'null') is distinct from (p.config -> k.key)
-    loop
-        v_value := nullif(config -> v_key, 'null');
-        v_text := v_value #>> '{}';
-        -- A text with units; whatever else JSON holds is no duration.
-        v_is_same := case v_key
-            when 'pipeline_id' then coalesce(
-                v_value = to_jsonb(p.pipeline_id),
-                (config #> '{default_record,pipeline_id}') is not null
-            )
-            when 'default_record' then case jsonb_typeof(v_value)
-                when 'object' then v_value - 'pipeline_id' = p.fields and coalesce(
-                    (v_value -> 'pipeline_id') = to_jsonb(p.pipeline_id),
-                    nullif(config -> 'pipeline_id', 'null') is not null
-                )
-            end
-            when 'x_time_back' then record_ledger.duration(v_text) = p.x_time_back
-            when 'granularity' then record_ledger.duration(v_text) = p.granularity
-            when 'lease' then record_ledger.duration(coalesce(v_text, '1h')) = p.lease
-            when 'retry_delay' then record_ledger.duration(coalesce(v_text, '5m')) = p.retry_delay
-            when 'source_retention' then record_ledger.duration(v_text) = p.source_retention
-            when 'at_risk_within' then case
-                when v_value is null then p.source_retention / 4
-                else record_ledger.duration(v_text)
-            end = p.at_risk_within
-            when 'check_fields' then coalesce(v_value, '[]') = to_jsonb(p.check_fields)
-            when 'max_active_records' then v_value = to_jsonb(p.max_active_records)
-            when 'max_attempts' then coalesce(v_value, '3') = to_jsonb(p.max_attempts)
-            when 'depends_on_past' then coalesce(v_value, 'false') = to_jsonb(p.depends_on_past)
-            when 'backfill_share' then coalesce(v_value, '0') = to_jsonb(p.backfill_share)
-            when 'pass_order' then coalesce(v_value, '"oldest"') = to_jsonb(p.pass_order)
-            when 'reopen_budget' then coalesce(v_value, '10') = to_jsonb(p.reopen_budget)
-            when 'required_counts' then record_ledger.is_same_counts(v_value, p.required_counts)
-            when 'recount_ages' then record_ledger.recount_ages(v_value) = p.recount_ages
-            when 'start_at' then
-                (
-                    v_value is null
-                    or record_ledger.start_instant(v_text, p.timezone) is not null
-                )
-                and (
-                    record_ledger.start_instant(v_text, p.timezone) = p.start_at
-                    or exists (select from record_ledger.last_window(p.pipeline_id))
-                )
-        end;
-        if v_is_same is not true then
-            return false;
-        end if;
-    end loop;
-    return true;
-end
-$$;
-comment on function record_ledger.is_same_config(record_ledger.pipeline, jsonb) is
-'Private. Whether a config means what the one in force means.';
--- record_ledger.is_same_counts: do required_counts mean the ones in force?
--- A list of stages is short for an object; "5 rows" and "5rows" are one tolerance, "0.1%" and "0.10%" as well.
--- Read by: is_same_config.
--- Rules: count_tolerance.
-create or replace function record_ledger.is_same_counts(given jsonb, in_force jsonb)
-returns boolean
-language plpgsql
-immutable
-as $$
-declare
-    v_given jsonb := case jsonb_typeof(given)
-        when 'array' then jsonb_build_object('stages', given)
-        else given
-    end;
-    v_tolerance text := coalesce(v_given ->> 'tolerance', '0 rows');
-begin
-    if given is null or in_force is null then
-        return given is null and in_force is null;
-    end if;
-    return jsonb_typeof(v_given) = 'object'
-        and v_given - array['stages', 'tolerance'] = '{}'
-        and jsonb_typeof(coalesce(v_given -> 'tolerance', '""')) in ('string', 'null')
-        and (v_given -> 'stages') = (in_force -> 'stages')
-        -- Read for one count they differ where they differ at all: only percentages grow with it.
-        and (strpos(v_tolerance, '%') = 0) = (strpos(in_force ->> 'tolerance', '%') = 0)
-        and record_ledger.count_tolerance(v_tolerance, 1)
-            = record_ledger.count_tolerance(in_force ->> 'tolerance', 1);
-end
-$$;
-comment on function record_ledger.is_same_counts(jsonb, jsonb) is
-'Private. Whether required_counts mean the ones in force.';
--- record_ledger.is_stable: has the data of a window settled?
--- From the very instant on at which window_end_time + x_time_back is reached.
--- Read by: next_answer, next_candidate, record_verdict, windows_to_build, planned_passes, plan_runs.
--- Rules: none.
-create or replace function record_ledger.is_stable(
-    window_end_time timestamptz, x_time_back interval, as_of timestamptz
-)
-returns boolean
-language sql
--- Not immutable, though elapsed time is: adding to an instant counts as stable, and only then is the call inlined.
-stable
-as $$
-    select window_end_time + x_time_back <= as_of
-$$;
-comment on function record_ledger.is_stable(timestamptz, interval, timestamptz) is
-'Whether a window''s data has settled: window_end_time + x_time_back is not after as_of.';
 -- record_ledger.is_stage: can a text name a stage at which records are counted?
 -- Usual are source, stage and target; a team may have its own.
--- Read by: check_stage, required_counts_problems.
--- Rules: none.
+-- Called by: check_stage, required_counts_problems.
+-- Uses: none.
+-- Tests: test_observations.py, test_required_counts.py.
 create or replace function record_ledger.is_stage(stage text)
 returns boolean
 language sql
@@ -4349,201 +3302,13 @@ as $$
 $$;
 comment on function record_ledger.is_stage(text) is
 'Whether a text can name a stage: 1 to 255 bytes that are not all blank.';
--- record_ledger.iso_time: an instant in ISO 8601 with the offset of the time zone in force.
--- For functions that have set a pipeline's time zone, and errors about a time of the caller; else there is local_time.
--- Read by: record_verdict, no_records_reason, check_range, check_backfill.
--- Rules: none. Names are qualified (README.md, Names).
-create or replace function record_ledger.iso_time(instant timestamptz)
-returns text
-language sql
-stable
-as $$
-    select pg_catalog.btrim(pg_catalog.to_json(instant)::text, '"')
-$$;
-comment on function record_ledger.iso_time(timestamptz) is
-'An instant in ISO 8601 with the offset of the session''s time zone.';
--- record_ledger.json_problem: why a JSON value is not one that every reader of the ledger can read; null when it is.
--- Numbers of 300 digits and 400 decimals (a double has fewer), 100 levels and max_bytes at most: a driver refuses what
--- is longer or deeper, and one row that cannot be read would break the overview of all pipelines. max_bytes keeps one
--- call from storing gigabytes.
--- Read by: check_detail, config_problems, built_problem.
--- Rules: none.
-create or replace function record_ledger.json_problem(value jsonb, max_bytes integer)
-returns text
-language plpgsql
-immutable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    v_bytes constant integer := octet_length(value::text);
-    v_digits integer;
-    v_decimals integer;
-begin
-    -- No text as short as this holds so long a number, or so many brackets: the usual case looks no further.
-    if v_bytes <= 200 then
-        return null;
-    end if;
-    if v_bytes > max_bytes then
-        return format('is %s bytes of JSON; give %s at most', v_bytes, max_bytes);
-    end if;
-    if jsonb_path_exists(value, 'strict $.**{101}') then
-        return 'is nested more than 100 levels deep';
-    end if;
-    select
-        max(length(substring(n.number::text from '^-?([0-9]+)'))),
-        max(length(substring(n.number::text from '[.]([0-9]+)$')))
-    into v_digits, v_decimals
-    from jsonb_path_query(value, 'strict $.** ? (@.type() == "number")') as n (number);
-    if v_digits > 300 then
-        return format('holds a number of %s digits; give 300 at most', v_digits);
-    end if;
-    if v_decimals > 400 then
-        return format('holds a number with %s decimals; give 400 at most', v_decimals);
-    end if;
-    return null;
-end
-$$;
-comment on function record_ledger.json_problem(jsonb, integer) is
-'Why a JSON value cannot be stored: too many bytes, levels or digits; null when it can.';
--- record_ledger.json_time: an instant as JSON holds it, ISO 8601 with the offset of a zone.
--- Where the zone is null that of the session, for functions that have set a pipeline's: many times faster.
--- Read by: windows_to_build.
--- Rules: local_time.
-create or replace function record_ledger.json_time(instant timestamptz, timezone text)
-returns jsonb
-language sql
-stable
-as $$
-    select case
-        when timezone is null then to_jsonb(instant)
-        else to_jsonb(record_ledger.local_time(instant, timezone))
-    end
-$$;
-comment on function record_ledger.json_time(timestamptz, text) is
-'Private. An instant as JSON: ISO 8601 with the offset of a zone, or of the session''s where the zone is null.';
--- record_ledger.known_config: a config without what the ledger ignores.
--- Keys that are null count as not given.
--- Read by: configured.
--- Rules: config_keys.
-create or replace function record_ledger.known_config(config jsonb)
-returns jsonb
-language sql
-immutable
-as $$
-    select case jsonb_typeof(config)
-        when 'object' then (
-            select coalesce(jsonb_object_agg(entry.key, entry.value), '{}')
-            from jsonb_each(config) as entry
-            where entry.key = any (record_ledger.config_keys())
-                and jsonb_typeof(entry.value) <> 'null'
-        )
-        -- read_config says what is wrong with it.
-        else config
-    end
-$$;
-comment on function record_ledger.known_config(jsonb) is
-'A config without the keys that the ledger ignores, and without those that are null.';
--- record_ledger.lane: where an open record waits; null for a finished one.
---   active     in progress
---   failed     failed
---   historical pending, backfilled or reopened
---   incomplete pending, built and check_fields are empty: with the config_version it has, and h if historical
---   retry      pending, and kept from the next run by a retry_at: in backoff, or given back until then; retryh if
---              historical. It stays there when the instant is over, so in every other lane the first one can be passed
---   returned   pending again, after a pass, or after it was incomplete
---   waiting    pending, never passed, stored in order: passed strictly oldest first
--- No lane is judged anew when the config changes: outdated records count by what default_record fills.
--- Read by: check_record_change, store_windows, backfill_range.
--- Rules: every open record is in exactly one lane, so one index of lanes finds whatever a pass asks for.
-create or replace function record_ledger.lane(
-    status text,
-    missing_fields text[],
-    config_version integer,
-    -- It has been in no other lane than 'waiting'.
-    is_in_order boolean,
-    is_historical boolean,
-    retry_at timestamptz
-)
-returns text
-language sql
-immutable
-as $$
-    select case
-        when status = 'PENDING' and missing_fields is not null and config_version is not null
-            then 'incomplete' || lpad(config_version::text, 10, '0')
-                || case when is_historical then 'h' else '' end
-        when status = 'PENDING' and retry_at is not null
-            then case when is_historical then 'retryh' else 'retry' end
-        when status = 'PENDING' and is_historical then 'historical'
-        when status = 'PENDING' and is_in_order then 'waiting'
-        when status = 'PENDING' then 'returned'
-        when status = 'IN_PROGRESS' then 'active'
-        when status = 'FAILED' then 'failed'
-    end
-$$;
-comment on function record_ledger.lane(
-    text, text[], integer, boolean, boolean, timestamptz
-) is
-'Private. The lane of an open record: active, failed, historical, incomplete with a version, retry, returned or waiting; null when finished.';
--- record_ledger.lane_heads: the oldest record in each lane of a pipeline; no row for an empty lane.
--- What starts before lost_before is passed over, but for the records in progress.
--- Read by: next_answer, oldest_pending_record, archivable_records.
--- Rules: stuck_heads; lane says which lanes there are.
-create or replace function record_ledger.lane_heads(
-    pipeline_id text, lost_before timestamptz default null
-)
-returns table (lane text, window_start_time timestamptz)
-language sql
-stable
-as $$
-    select l.lane, head.window_start_time
-    from (
-        values
-            ('waiting', lane_heads.lost_before),
-            ('returned', lane_heads.lost_before),
-            ('historical', lane_heads.lost_before),
-            ('retry', lane_heads.lost_before),
-            ('retryh', lane_heads.lost_before),
-            ('active', null)
-    ) as l (lane, from_time)
-    cross join lateral (
-        select r.window_start_time
-        from record_ledger.record as r
-        where r.open_pipeline_id = lane_heads.pipeline_id
-            and r.lane = l.lane
-            and r.window_start_time >= coalesce(l.from_time, '-infinity')
-        order by r.window_start_time
-        limit 1
-    ) as head
-    union all
-    select s.lane, s.window_start_time
-    from record_ledger.stuck_heads(lane_heads.pipeline_id, lane_heads.lost_before) as s
-$$;
-comment on function record_ledger.lane_heads(text, timestamptz) is
-'Private. The oldest record in each lane of a pipeline.';
--- record_ledger.last_window: the newest stored window of a pipeline; no row when none is stored.
--- The next one starts at its end: no gap, no overlap. A set, so that statements which read it are planned as one.
--- Read by: next_window_start, store_windows, store_new_and_pass_valid_record, archivable_records, is_same_config,
--- configured, start_problem.
--- Rules: none.
-create or replace function record_ledger.last_window(pipeline_id text)
-returns table (window_start_time timestamptz, window_end_time timestamptz)
-language sql
-stable
-as $$
-    select r.window_start_time, r.window_end_time
-    from record_ledger.record as r
-    where r.pipeline_id = last_window.pipeline_id
-    order by r.window_start_time desc
-    limit 1
-$$;
-comment on function record_ledger.last_window(text) is
-'Private. The newest stored window of a pipeline; no row when none is stored.';
 -- record_ledger.lateness: how late the rows of a pipeline's windows came, as recounts have measured it.
 -- One row per age: 0, the count that a window was loaded with, and each of recount_ages. Drawn from the newest windows
 -- whose first generation was counted as soon as it had settled (before the first age) and again at the last age: the
 -- rows of the newest count are all there are. At each age the first count from then on, before the next age, tells.
--- Read by: pipeline_lateness, suggest_x_time_back. Rules: loaded_count; 20 windows are enough.
+-- Called by: pipeline_lateness, suggest_x_time_back.
+-- Uses: enough_windows, loaded_count.
+-- Tests: test_lateness.py.
 create or replace function record_ledger.lateness(p record_ledger.pipeline)
 returns table (
     recount_age interval,
@@ -4662,48 +3427,12 @@ as $$
 $$;
 comment on function record_ledger.lateness(record_ledger.pipeline) is
 'How late the rows of a pipeline''s windows came, one row per recount age; shares are null when drawn from less than 20 windows.';
--- record_ledger.ledger_columns: the names in a record that belong to the ledger.
--- A config's default_record may use none of them but pipeline_id.
--- Read by: config_problems, missing_fields.
--- Rules: none.
-create or replace function record_ledger.ledger_columns()
-returns text[]
-language sql
-immutable
-as $$
-    select array[
-        'pipeline_id',
-        'target_day',
-        'window_start_time',
-        'window_end_time',
-        'time_interval',
-        'status',
-        'generation',
-        'attempt',
-        'claim_token',
-        'run_id',
-        'lease_expires_at',
-        'retry_at',
-        'fields',
-        'missing_fields',
-        'config_version',
-        'last_event',
-        'last_detail',
-        'published_generation',
-        'counts_waived',
-        'window_timezone',
-        'is_outdated',
-        'created_at',
-        'updated_at'
-    ]
-$$;
-comment on function record_ledger.ledger_columns() is
-'The names in a record that belong to the ledger and that default_record may not use (but pipeline_id).';
 -- record_ledger.loaded_count: the count of its source that a completed generation of a record stands on.
 -- The newest one under the claim that completed it; else, without a claim, the newest one until its completion. No row
--- when the source was not counted by then.
--- Read by: observe_record, recount_due, lateness.
--- Rules: none; what is noted before a completion never changes after it.
+-- when the source was not counted by then. What is noted before a completion never changes after it.
+-- Called by: lateness, observe_record, recount_due.
+-- Uses: none.
+-- Tests: test_recount_model.py.
 create or replace function record_ledger.loaded_count(
     pipeline_id text, window_start_time timestamptz, generation integer
 )
@@ -4742,131 +3471,1282 @@ as $$
 $$;
 comment on function record_ledger.loaded_count(text, timestamptz, integer) is
 'Private. The count of its source that a completed generation of a record stands on; no row when there is none.';
--- record_ledger.local_day: the local day an instant belongs to.
--- The last day that has started. Not always the date on the wall: clocks set back across midnight show yesterday again.
--- Read by: windows_from, backfill_windows, first_window_start.
--- Rules: day_start.
-create or replace function record_ledger.local_day(instant timestamptz, timezone text)
-returns date
-language plpgsql
-immutable strict
-as $$
-declare
-    v_day date := (instant at time zone local_day.timezone)::date;
-begin
-    while record_ledger.day_start(v_day + 1, local_day.timezone) <= instant loop
-        v_day := v_day + 1;
-    end loop;
-    return v_day;
-end
-$$;
-comment on function record_ledger.local_day(timestamptz, text) is
-'The local day an instant belongs to: the last one whose day_start is not after it.';
--- record_ledger.local_instant: the first instant at which a zone's clocks show a local time or a later one.
--- Where the local time happens twice, the first of both; where it is skipped, the end of the gap.
--- Read by: day_start, start_instant, the runner for local times that people give.
--- Rules: none. Types are exact (README.md, Names).
-create or replace function record_ledger.local_instant(local_time timestamp, timezone text)
+-- record_ledger.observation_time: when an observation of a locked record is made, by the server's clock.
+-- Never before the record's newest change or observation: a clock that is set back would have history run backwards.
+-- Called by: adopt_observations, observe_record.
+-- Uses: clock.
+-- Tests: test_observations.py.
+create or replace function record_ledger.observation_time(r record_ledger.record)
 returns timestamptz
+language sql
+volatile
+as $$
+    select greatest(record_ledger.clock(), r.updated_at, max(o.observed_at))
+    from record_ledger.record_observation as o
+    where o.pipeline_id = r.pipeline_id and o.window_start_time = r.window_start_time
+$$;
+comment on function record_ledger.observation_time(record_ledger.record) is
+'Private. When an observation of a locked record is made: now, and not before its newest change or observation.';
+-- record_ledger.open_counts_problem: counts_problem of the claim that holds a record now; null when none holds it.
+-- Asked by the window, and not by the token: who tried tokens could else find out the current one by the answers.
+-- Called by: record_verdicts.
+-- Uses: counts_problem.
+-- Tests: test_required_counts.py.
+create or replace function record_ledger.open_counts_problem(
+    pipeline_id text, window_start_time timestamptz
+)
+returns text
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+    select record_ledger.counts_problem(r.pipeline_id, r.window_start_time, r.claim_token)
+    from record_ledger.record as r
+    where r.pipeline_id = open_counts_problem.pipeline_id
+        and r.window_start_time = open_counts_problem.window_start_time
+        and r.status = 'IN_PROGRESS'
+$$;
+comment on function record_ledger.open_counts_problem(text, timestamptz) is
+'Why the counts of the claim that holds a record do not suffice to complete it; null when they do, or none are required.';
+-- record_ledger.check_detail: raises RL005 unless a detail can be kept and read.
+-- 64 KiB at most: it is kept in the history for good, and every reader of the history reads it.
+-- Called by: check_claim_tokens, complete_and_pass, complete_record, observe_record.
+-- Uses: json_problem.
+-- Tests: test_bounds.py, test_poison.py.
+create or replace function record_ledger.check_detail(detail jsonb)
+returns void
 language plpgsql
-immutable strict
+immutable
 as $$
 declare
-    v_instant timestamptz := local_time at time zone local_instant.timezone;
-    v_before timestamptz := v_instant - interval '12 hours';
-    -- The same local time reckoned with the offset that was in force half a day earlier.
-    v_first timestamptz := (
-        local_time - (
-            (v_before at time zone local_instant.timezone) - (v_before at time zone 'UTC')
-        )
-    ) at time zone 'UTC';
-    v_not_yet timestamptz;
-    v_middle timestamptz;
+    v_problem constant text := record_ledger.json_problem(detail, 65536);
 begin
-    -- PostgreSQL reads a local time that happens twice as the second of both.
-    if v_first at time zone local_instant.timezone = local_time then
-        return v_first;
+    if v_problem is not null then
+        raise exception 'detail: it %', v_problem
+            using errcode = 'RL005',
+            hint = 'Keep large results elsewhere, and put their place into the detail.';
     end if;
-    if v_instant at time zone local_instant.timezone = local_time then
-        return v_instant;
-    end if;
-    -- The local time is skipped, and v_first is at or after the end of the gap; mostly the gap starts right there.
-    if (v_first - interval '1 microsecond') at time zone local_instant.timezone < local_time then
-        return v_first;
-    end if;
-    v_not_yet := v_first - interval '26 hours';
-    while v_first - v_not_yet > interval '1 microsecond' loop
-        v_middle := v_not_yet + (v_first - v_not_yet) / 2::double precision;
-        if v_middle at time zone local_instant.timezone >= local_time then
-            v_first := v_middle;
-        else
-            v_not_yet := v_middle;
-        end if;
-    end loop;
-    return v_first;
 end
 $$;
-comment on function record_ledger.local_instant(timestamp, text) is
-'The first instant at which the zone''s clocks show the local time or a later one.';
--- record_ledger.local_instants: the instants at which a zone's clocks show exactly a local time.
--- One as a rule, none where clocks skip it, two where they show it twice; the earlier one first.
--- Read by: twofold_time, window_time.
--- Rules: local_instant.
-create or replace function record_ledger.local_instants(local_time timestamp, timezone text)
-returns timestamptz[]
+comment on function record_ledger.check_detail(jsonb) is
+'Private. Raises RL005 for a detail that is too large or too deep to be kept.';
+-- record_ledger.edit_distance: how many letters two words differ by, case ignored.
+-- Insertions, deletions, substitutions and swaps of neighbours count 1 each (optimal string alignment).
+-- Called by: near_names.
+-- Uses: none.
+-- Tests: test_config_rules.py.
+create or replace function record_ledger.edit_distance(left_word text, right_word text)
+returns integer
 language plpgsql
 immutable strict
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_first constant timestamptz := record_ledger.local_instant(
-        local_time, local_instants.timezone
-    );
-    -- PostgreSQL reads a local time that happens twice as the second of both.
-    v_second constant timestamptz := local_time at time zone local_instants.timezone;
+    v_left constant text[] := string_to_array(lower(left_word), null);
+    v_right constant text[] := string_to_array(lower(right_word), null);
+    v_width constant integer := coalesce(cardinality(v_right), 0);
+    v_above integer[];
+    v_row integer[] := array(select generate_series(0, v_width));
+    v_two_above integer[];
 begin
-    if v_first at time zone local_instants.timezone <> local_time then
-        return '{}';
-    elsif v_second > v_first then
-        return array[v_first, v_second];
-    end if;
-    return array[v_first];
+    for i in 1 .. coalesce(cardinality(v_left), 0) loop
+        v_two_above := v_above;
+        v_above := v_row;
+        v_row := array[i];
+        for j in 1 .. v_width loop
+            v_row[j + 1] := least(
+                v_above[j + 1] + 1,
+                v_row[j] + 1,
+                v_above[j] + (v_left[i] <> v_right[j])::integer,
+                case
+                    when i > 1 and j > 1
+                        and v_left[i] = v_right[j - 1] and v_left[i - 1] = v_right[j]
+                        then v_two_above[j - 1] + 1
+                end
+            );
+        end loop;
+    end loop;
+    return v_row[v_width + 1];
 end
 $$;
-comment on function record_ledger.local_instants(timestamp, text) is
-'The instants at which the zone''s clocks show a local time: none, one or two.';
--- record_ledger.local_time: an instant as people of a zone write it, ISO 8601 with the offset in force.
--- As the server reckons it: '2026-03-08T03:00:00-07:00'; fractions of a second only where there are any.
--- Read by: every sentence that names an instant.
--- Rules: none. Types are exact (README.md, Names).
-create or replace function record_ledger.local_time(instant timestamptz, timezone text)
+comment on function record_ledger.edit_distance(text, text) is
+'How many letters two words differ by, case ignored.';
+-- record_ledger.is_safe_to_write: may this transaction change the ledger?
+-- After waiting for a lock a routine must see what the others did, and stricter levels would show it the past. And the
+-- triggers must fire, which keep the state machine and the history: as a replica the session would skip them.
+-- refuse_call says which of both it was.
+-- Called by: complete_and_pass, complete_record, complete_records, end_claim, extend_lease, lock_pipeline, lock_record,
+--   pass_valid_record, refuse_call, register_pipeline, store_new_and_pass_valid_record.
+-- Uses: none.
+-- Tests: test_replica_sessions.py, test_two_sessions.py.
+create or replace function record_ledger.is_safe_to_write()
+returns boolean
+language sql
+stable
+as $$
+    select current_setting('transaction_isolation') in ('read committed', 'read uncommitted')
+        and current_setting('session_replication_role') <> 'replica'
+$$;
+comment on function record_ledger.is_safe_to_write() is
+'Whether the transaction sees what others committed while it waited for a lock, and fires the ledger''s triggers.';
+-- record_ledger.json_problem: why a JSON value is not one that every reader of the ledger can read; null when it is.
+-- Numbers of 300 digits and 400 decimals (a double has fewer), 100 levels and max_bytes at most: a driver refuses what
+-- is longer or deeper, and one row that cannot be read would break the overview of all pipelines. max_bytes keeps one
+-- call from storing gigabytes.
+-- Called by: built_problem, check_detail, config_problems.
+-- Uses: none.
+-- Tests: test_bounds.py, test_poison.py.
+create or replace function record_ledger.json_problem(value jsonb, max_bytes integer)
 returns text
 language plpgsql
-immutable strict
+immutable
+set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_wall timestamp := instant at time zone local_time.timezone;
-    v_offset interval := v_wall - (instant at time zone 'UTC');
+    v_bytes constant integer := octet_length(value::text);
+    v_digits integer;
+    v_decimals integer;
 begin
-    return to_char(v_wall, 'YYYY-MM-DD"T"HH24:MI:SS')
-        || rtrim(rtrim(to_char(v_wall, '.US'), '0'), '.')
-        || case when v_offset < interval '0' then '-' else '+' end
-        || to_char(
-            greatest(v_offset, -v_offset),
-            -- Offsets of the nineteenth century have seconds.
-            case
-                when extract(second from v_offset) = 0::numeric then 'HH24:MI'
-                else 'HH24:MI:SS'
-            end
+    -- No text as short as this holds so long a number, or so many brackets: the usual case looks no further.
+    if v_bytes <= 200 then
+        return null;
+    end if;
+    if v_bytes > max_bytes then
+        return format('is %s bytes of JSON; give %s at most', v_bytes, max_bytes);
+    end if;
+    if jsonb_path_exists(value, 'strict $.**{101}') then
+        return 'is nested more than 100 levels deep';
+    end if;
+    select
+        max(length(substring(n.number::text from '^-?([0-9]+)'))),
+        max(length(substring(n.number::text from '[.]([0-9]+)$')))
+    into v_digits, v_decimals
+    from jsonb_path_query(value, 'strict $.** ? (@.type() == "number")') as n (number);
+    if v_digits > 300 then
+        return format('holds a number of %s digits; give 300 at most', v_digits);
+    end if;
+    if v_decimals > 400 then
+        return format('holds a number with %s decimals; give 400 at most', v_decimals);
+    end if;
+    return null;
+end
+$$;
+comment on function record_ledger.json_problem(jsonb, integer) is
+'Why a JSON value cannot be stored: too many bytes, levels or digits; null when it can.';
+-- record_ledger.near_names: the candidates that a misspelt name may have meant, nearest first, three at most.
+-- Near is a name that differs by few letters, or only in case, spaces, hyphens and underscores, or in its last part.
+-- Called by: dbt, config_problems, raise_unknown_pipeline, required_counts_problems, warn_of_misspelt_keys.
+-- Uses: edit_distance.
+-- Tests: test_config_rules.py, test_bounds.py.
+create or replace function record_ledger.near_names(name text, candidates text[])
+returns text[]
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+    select array(
+        select c.candidate
+        from (
+            select
+                candidate,
+                translate(lower(candidate), ' -_', '') as plain,
+                translate(lower(near_names.name), ' -_', '') as plain_name
+            from unnest(candidates[1:1000]) as candidate
+            -- A name as long as that is none that was misspelt.
+            where octet_length(near_names.name) <= 255
+        ) as c
+        cross join lateral (
+            select
+                case
+                    when c.plain = c.plain_name then 0
+                    when split_part(c.plain, '/', -1) = split_part(c.plain_name, '/', -1) then 1
+                    -- The reckoning is slow: spare it names of another length, or with both ends different.
+                    when abs(length(c.plain) - length(c.plain_name)) <= 3
+                        and length(c.plain_name) <= 64
+                        and (
+                            left(c.plain, 1) = left(c.plain_name, 1)
+                            or right(c.plain, 1) = right(c.plain_name, 1)
+                        )
+                        then record_ledger.edit_distance(c.plain, c.plain_name)
+                end as distance
+        ) as d
+        where d.distance <= least(3, greatest(1, length(c.plain_name) / 3))
+        order by d.distance, c.candidate
+        limit 3
+    )
+$$;
+comment on function record_ledger.near_names(text, text[]) is
+'Up to three candidates that a misspelt name may have meant, nearest first.';
+-- record_ledger.raise_claim_lost: the one error for a claim token that is not current, with what became of the claim.
+-- Raises RL004; RL002 for an unknown pipeline, RL005 when no token was given.
+-- Called by: adopt_observations, end_claim, extend_lease, lock_record.
+-- Uses: claim_loss.
+-- Tests: test_claims.py.
+create or replace function record_ledger.raise_claim_lost(
+    pipeline_id text, claim_token bigint, window_start_time timestamptz default null
+)
+returns void
+language plpgsql
+as $$
+begin
+    raise exception 'claim lost: %',
+        record_ledger.claim_loss(pipeline_id, claim_token, window_start_time)
+        using errcode = 'RL004',
+        hint = 'Stop working on this record: whoever holds its current token decides about it.';
+end
+$$;
+comment on function record_ledger.raise_claim_lost(text, bigint, timestamptz) is
+'Private. Raises RL004 and says what became of the claim.';
+-- record_ledger.raise_no_record: the one error for a window that the ledger holds no record of.
+-- Raises RL005, for one that was archived as well; RL002 for an unknown pipeline.
+-- Called by: lock_record.
+-- Uses: local_time, raise_unknown_pipeline.
+-- Tests: test_observations.py.
+create or replace function record_ledger.raise_no_record(
+    pipeline_id text, window_start_time timestamptz
+)
+returns void
+language plpgsql
+as $$
+#variable_conflict use_column
+declare
+    v_timezone text;
+    v_holder timestamptz;
+begin
+    select p.timezone into v_timezone
+    from record_ledger.pipeline as p
+    where p.pipeline_id = raise_no_record.pipeline_id;
+    if not found then
+        perform record_ledger.raise_unknown_pipeline(raise_no_record.pipeline_id);
+    end if;
+    if exists (
+        select
+        from record_ledger.archived_record as a
+        where a.pipeline_id = raise_no_record.pipeline_id
+            and a.window_start_time = raise_no_record.window_start_time
+    ) then
+        raise exception 'window_start_time: the record % of pipeline % is archived',
+            record_ledger.local_time(raise_no_record.window_start_time, v_timezone),
+            raise_no_record.pipeline_id
+            using errcode = 'RL005', hint = 'Nothing is added to a record in the archive.';
+    end if;
+    select max(r.window_start_time) into v_holder
+    from record_ledger.record as r
+    where r.pipeline_id = raise_no_record.pipeline_id
+        and r.window_start_time < raise_no_record.window_start_time
+        and r.window_end_time > raise_no_record.window_start_time;
+    raise exception 'window_start_time: pipeline % has no window that starts at %',
+        raise_no_record.pipeline_id,
+        case
+            when isfinite(raise_no_record.window_start_time)
+                then record_ledger.local_time(raise_no_record.window_start_time, v_timezone)
+            else coalesce(raise_no_record.window_start_time::text, 'null')
+        end
+        using errcode = 'RL005',
+        hint = coalesce(
+            'The window that holds it starts at '
+                || record_ledger.local_time(v_holder, v_timezone) || '.',
+            'Give the start of a stored window: the view pipeline_records has them.'
         );
 end
 $$;
-comment on function record_ledger.local_time(timestamptz, text) is
-'An instant in ISO 8601 with the zone''s offset at that instant.';
+comment on function record_ledger.raise_no_record(text, timestamptz) is
+'Private. Raises RL005 for a window that the ledger holds no record of.';
+-- record_ledger.raise_unknown_pipeline: the one error for a pipeline that nobody registered.
+-- Raises RL002 with near names, or RL005 when no name was given.
+-- Called by: archivable_records, claim_loss, complete_records, is_day_sealed, lock_pipeline, new_windows,
+--   oldest_pending_record, pass_valid_record, pipeline_time, plan_runs, raise_no_record, range_effects, recount_due,
+--   suggest_x_time_back, window_time.
+-- Uses: near_names.
+-- Tests: test_poison.py.
+create or replace function record_ledger.raise_unknown_pipeline(pipeline_id text)
+returns void
+language plpgsql
+as $$
+declare
+    v_near text[] := record_ledger.near_names(
+        pipeline_id,
+        array(
+            select p.pipeline_id
+            from record_ledger.pipeline as p
+            order by p.pipeline_id
+            limit 1000
+        )
+    );
+begin
+    if pipeline_id is null then
+        raise exception 'pipeline_id: null is no pipeline; give the name of a registered one'
+            using errcode = 'RL005';
+    end if;
+    raise exception 'unknown pipeline "%"', left(pipeline_id, 255)
+        using errcode = 'RL002', hint = case cardinality(v_near)
+            when 0 then
+                'Register it first: register_pipeline(config), '
+                'or store_new_and_pass_valid_record(config, run_id).'
+            else 'Did you mean "' || array_to_string(v_near, '" or "') || '"?'
+        end;
+end
+$$;
+comment on function record_ledger.raise_unknown_pipeline(text) is
+'Private. Raises RL002 for a pipeline that is not registered.';
+-- record_ledger.refuse_call: the errors for a call that no routine can serve, whatever the state of the ledger.
+-- Raises RL005 for a wrong isolation level, for a session whose triggers do not fire, else for a run id that cannot be
+-- bound.
+-- Called by: complete_and_pass, complete_records, end_claim, extend_lease, lock_pipeline, lock_record,
+--   pass_valid_record, register_pipeline, store_new_and_pass_valid_record.
+-- Uses: is_safe_to_write.
+-- Tests: test_replica_sessions.py, test_run_ids.py.
+create or replace function record_ledger.refuse_call(run_id text default null)
+returns void
+language plpgsql
+as $$
+begin
+    if current_setting('session_replication_role') = 'replica' then
+        raise exception
+            'the ledger cannot be changed in a session with session_replication_role = replica'
+            using errcode = 'RL005',
+            hint = 'Its triggers keep the state machine and the history, and would not fire: '
+                'set session_replication_role to origin.';
+    end if;
+    if not record_ledger.is_safe_to_write() then
+        raise exception 'the ledger cannot be changed in a transaction of isolation level %',
+            current_setting('transaction_isolation')
+            using errcode = 'RL005',
+            hint = 'Call it in a READ COMMITTED transaction, best in one of its own.';
+    end if;
+    raise exception
+        'run_id: "%" is no run id; give a text of 1 to 1024 bytes, or null to bind nothing',
+        left(run_id, 80)
+        using errcode = 'RL005';
+end
+$$;
+comment on function record_ledger.refuse_call(text) is
+'Private. Raises RL005 for a call in a wrong isolation level, without triggers, or with an impossible run id.';
+-- record_ledger.refuse_token: the error for a claim token of 2^53 or more, which many callers would read as another.
+-- Raises RL005 and says whether the clock asks for it or an earlier claim.
+-- Called by: pass_record.
+-- Uses: iso_time.
+-- Tests: test_claim_tokens.py.
+create or replace function record_ledger.refuse_token(
+    pipeline_id text, newest_token bigint, as_of timestamptz
+)
+returns void
+language plpgsql
+as $$
+begin
+    if as_of >= timestamptz '2094-09-07T15:47:35.552Z' then
+        raise exception
+            'the ledger''s clock is at %: claim tokens are drawn for times before 2094-09-07',
+            record_ledger.iso_time(as_of)
+            using errcode = 'RL005',
+            hint = 'Nothing was passed. Set the clock of the database server.';
+    end if;
+    raise exception 'pipeline %: no claim token is left after %, the newest one',
+        pipeline_id, newest_token
+        using errcode = 'RL005',
+        hint = 'Nothing was passed. Tokens stay below 2^53, and this one is of a clock that was '
+            'set to 2094: restore the ledger from before, or register the pipeline under '
+            'another name.';
+end
+$$;
+comment on function record_ledger.refuse_token(text, bigint, timestamptz) is
+'Private. Raises RL005 where the next claim token would be 2^53 or more.';
+-- record_ledger.shortened: a text of max_bytes at most, with a mark that says how much is left out.
+-- What is told about a failure is never refused, however long it is: its beginning and its end are kept, because a
+-- traceback says at its end what went wrong.
+-- Called by: attempt_ending, built_problem, config_problems, fail_record, no_records_reason, plan_runs, record_verdict.
+-- Uses: none.
+-- Tests: test_bounds.py.
+create or replace function record_ledger.shortened(content text, max_bytes integer)
+returns text
+language plpgsql
+immutable strict
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_bytes constant integer := octet_length(content);
+    v_kept integer;
+    v_start text;
+    v_end text;
+begin
+    if v_bytes <= max_bytes then
+        return content;
+    end if;
+    -- In characters, each of four bytes at most; what fewer bytes leave over is given away.
+    v_kept := (max_bytes - 64) / 4;
+    v_start := left(content, v_kept / 2 * (1 + 3 * (v_bytes = length(content))::integer));
+    v_end := right(content, v_kept / 2 * (1 + 3 * (v_bytes = length(content))::integer));
+    return format(
+        '%s [... %s bytes left out ...] %s',
+        v_start, v_bytes - octet_length(v_start) - octet_length(v_end), v_end
+    );
+end
+$$;
+comment on function record_ledger.shortened(text, integer) is
+'A text of max_bytes at most: its beginning, how many bytes are left out, and its end.';
+-- record_ledger.batch_to_build: what a runner must render before a whole batch can be passed.
+-- Of a batch that was drawn before, those of its records that are outdated and could be passed again; else the due
+-- windows, and the outdated ones among the next record_limit of each kind.
+-- It stands in place of what the first pass of a batch alone would ask for.
+-- Called by: pass_valid_records.
+-- Uses: clock, configured, is_same_config, next_answer, windows_to_build.
+-- Tests: test_batches.py.
+create or replace function record_ledger.batch_to_build(
+    config jsonb, run_id text, record_limit integer
+)
+returns jsonb
+language plpgsql
+stable
+as $$
+#variable_conflict use_variable
+declare
+    v_now timestamptz := record_ledger.clock();
+    v_windows jsonb := '[]';
+    v_answer record;
+    v_is_bound boolean := false;
+    p record_ledger.pipeline;
+begin
+    select q.* into p
+    from record_ledger.pipeline as q
+    where q.pipeline_id = coalesce(
+        config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}'
+    );
+    if not record_ledger.is_same_config(p, config) then
+        p := record_ledger.configured(p, config);
+    end if;
+    for k in 1..record_limit loop
+        v_answer := record_ledger.next_answer(p, run_id || '/' || k, v_now);
+        exit when v_answer.bound_window is null;
+        v_is_bound := true;
+        if v_answer.is_outdated then
+            v_windows := v_windows || record_ledger.windows_to_build(
+                p, v_answer.window_start_time, true, null, 1, v_now
+            );
+        end if;
+    end loop;
+    if v_is_bound then
+        return v_windows;
+    end if;
+    return record_ledger.windows_to_build(
+        p,
+        -- The first may be current, and others that the batch comes to may not be.
+        case when v_answer.verdict = 'READY' then v_answer.window_start_time end,
+        false,
+        v_answer.waiting_mark,
+        record_limit,
+        v_now
+    );
+end
+$$;
+comment on function record_ledger.batch_to_build(jsonb, text, integer) is
+'Private. The windows whose templates the caller must render before a whole batch can be passed.';
+-- record_ledger.built_problem: what is wrong with the built windows that a caller sent; null when nothing is.
+-- Each must be {"window_start_time": ISO 8601 with offset, "window_end_time": the same, "config_version": the number
+-- that to_build gave, "fields": {...}}, and one of the config in force has exactly its fields.
+-- Called by: store_new_and_pass_valid_record, store_new_records.
+-- Uses: instant, json_problem, shortened.
+-- Tests: test_building.py, test_bounds.py.
+create or replace function record_ledger.built_problem(built jsonb, p record_ledger.pipeline)
+returns text
+language plpgsql
+stable
+as $$
+declare
+    v_entry jsonb;
+    v_name text;
+    v_problem text;
+    v_fields constant text[] := array(select k from jsonb_object_keys(p.fields) as k order by k);
+begin
+    if jsonb_typeof(built) is distinct from 'array' then
+        return format('built: %s is no array', coalesce(left(built::text, 80), 'null'));
+    end if;
+    for v_entry in select e.element from jsonb_array_elements(built) as e (element) loop
+        foreach v_name in array array['window_start_time', 'window_end_time'] loop
+            if jsonb_typeof(v_entry) <> 'object'
+                or record_ledger.instant(v_entry ->> v_name) is null
+            then
+                return format(
+                    'built: %s has no %s in ISO 8601 with an offset; '
+                    'send back what to_build names',
+                    left(v_entry::text, 160),
+                    v_name
+                );
+            end if;
+        end loop;
+        if jsonb_typeof(v_entry -> 'config_version') is distinct from 'number'
+            or v_entry ->> 'config_version' !~ '^[0-9]{1,9}$'
+        then
+            return format(
+                'built: window %s has no config_version; send back the one that to_build names',
+                v_entry ->> 'window_start_time'
+            );
+        end if;
+        if jsonb_typeof(v_entry -> 'fields') is distinct from 'object' then
+            return format(
+                'built: window %s has no object "fields"', v_entry ->> 'window_start_time'
+            );
+        end if;
+        v_problem := record_ledger.json_problem(v_entry -> 'fields', 262144);
+        if v_problem is not null then
+            return format(
+                'built: the fields of window %s are not valid: their JSON %s',
+                v_entry ->> 'window_start_time', v_problem
+            );
+        end if;
+        if (v_entry ->> 'config_version')::integer = p.config_version
+            and array(select k from jsonb_object_keys(v_entry -> 'fields') as k order by k)
+                <> v_fields
+        then
+            return format(
+                'built: the fields of window %s are %s; the config''s default_record has %s',
+                v_entry ->> 'window_start_time',
+                record_ledger.shortened(
+                    array(
+                        select k from jsonb_object_keys(v_entry -> 'fields') as k order by k
+                    )::text,
+                    2000
+                ),
+                record_ledger.shortened(v_fields::text, 2000)
+            );
+        end if;
+    end loop;
+    return null;
+end
+$$;
+comment on function record_ledger.built_problem(jsonb, record_ledger.pipeline) is
+'What is wrong with the built windows that a caller sent; null when nothing is.';
+-- record_ledger.built_windows: the entries of built that were rendered with the config in force, one per window.
+-- One of another config_version is left out: its fields are another config's, whatever they are called.
+-- built_problem has read the array before.
+-- Called by: build_records, pass_record, store_windows.
+-- Uses: none.
+-- Tests: test_building.py.
+create or replace function record_ledger.built_windows(built jsonb, p record_ledger.pipeline)
+returns table (window_start_time timestamptz, window_end_time timestamptz, fields jsonb)
+language sql
+stable
+as $$
+    select distinct on (1, 2)
+        (e.element ->> 'window_start_time')::timestamptz as window_start_time,
+        (e.element ->> 'window_end_time')::timestamptz as window_end_time,
+        e.element -> 'fields' as fields
+    from jsonb_array_elements(built) as e (element)
+    where (e.element -> 'config_version') = to_jsonb((p).config_version)
+$$;
+comment on function record_ledger.built_windows(jsonb, record_ledger.pipeline) is
+'Private. The entries of built that were rendered with the config in force, one per window.';
+-- record_ledger.is_outdated: was a record built before default_record or check_fields last changed, or never?
+-- A pass builds it first.
+-- Called by: next_answer.
+-- Uses: none.
+-- Tests: test_outdated.py.
+create or replace function record_ledger.is_outdated(
+    p record_ledger.pipeline, window_start_time timestamptz
+)
+returns boolean
+language sql
+stable
+as $$
+    select coalesce(r.config_version < (p).fields_version, true)
+    from record_ledger.record as r
+    where r.pipeline_id = (p).pipeline_id
+        and r.window_start_time = is_outdated.window_start_time
+$$;
+comment on function record_ledger.is_outdated(record_ledger.pipeline, timestamptz) is
+'Private. Whether a record was built before default_record or check_fields last changed, or never.';
+-- record_ledger.missing_fields: the check_fields that are empty in a record's fields.
+-- Empty is missing, null or "". Null, not an empty array, when nothing is missing: the record is complete.
+-- The ledger's own columns are never empty. Names are qualified (docs/design.md, Names).
+-- Called by: build_record, configured, store_windows.
+-- Uses: ledger_columns.
+-- Tests: test_building.py.
+create or replace function record_ledger.missing_fields(fields jsonb, check_fields text[])
+returns text[]
+language plpgsql
+immutable
+as $$
+declare
+    v_field text;
+    v_missing text[];
+begin
+    foreach v_field in array check_fields loop
+        if coalesce(fields ->> v_field, '') = ''
+            and v_field <> all (record_ledger.ledger_columns())
+        then
+            v_missing := pg_catalog.array_append(v_missing, v_field);
+        end if;
+    end loop;
+    return v_missing;
+end
+$$;
+comment on function record_ledger.missing_fields(jsonb, text[]) is
+'The check_fields that are missing, null or "" in the fields; null when none is.';
+-- record_ledger.record_json: a record as callers get it, flat: its fields and the ledger's columns.
+-- Times are ISO 8601 with the offset that the server reckons for the pipeline's zone.
+-- Called by: oldest_pending_record, pass_record.
+-- Uses: record_object.
+-- Tests: test_record_shape.py.
+create or replace function record_ledger.record_json(r record_ledger.record, timezone text)
+returns jsonb
+language plpgsql
+stable
+-- Ends the effect of set_config below with this function: a caller's session keeps its time zone.
+set timezone = 'UTC'
+as $$
+declare
+    -- to_jsonb then writes every instant with this zone's offset, many times faster than format functions could.
+    v_timezone text := pg_catalog.set_config('timezone', record_json.timezone, true);
+begin
+    return record_ledger.record_object(r);
+end
+$$;
+comment on function record_ledger.record_json(record_ledger.record, text) is
+'A record flat as JSON: its fields and the ledger''s columns, times in the pipeline''s zone.';
+-- record_ledger.record_object: a record as callers get it, flat: its fields and the ledger's columns.
+-- Times are ISO 8601 with the offset of the time zone in force, which the caller has set to the pipeline's: PostgreSQL
+-- takes this expression into the statement around it. Names are qualified (docs/design.md, Names).
+-- Called by: record_json, store_new_and_pass_valid_record.
+-- Uses: time_interval.
+-- Tests: test_record_shape.py.
+create or replace function record_ledger.record_object(r record_ledger.record)
+returns jsonb
+language sql
+stable
+as $$
+    select (r).fields || pg_catalog.jsonb_build_object(
+        'pipeline_id', (r).pipeline_id,
+        'target_day', (r).target_day,
+        'window_start_time', (r).window_start_time,
+        'window_end_time', (r).window_end_time,
+        'time_interval', record_ledger.time_interval(
+            (r).window_start_time, (r).window_end_time
+        ),
+        'status', (r).status,
+        'generation', (r).generation,
+        'attempt', (r).attempt,
+        'claim_token', (r).claim_token,
+        'run_id', (r).run_id,
+        'lease_expires_at', (r).lease_expires_at,
+        'created_at', (r).created_at,
+        'updated_at', (r).updated_at
+    )
+$$;
+comment on function record_ledger.record_object(record_ledger.record) is
+'Private. A record flat as JSON: its fields and the ledger''s columns, times in the time zone in force.';
+-- record_ledger.to_build_reason: the sentence of an answer that asks for windows to be rendered.
+-- For callers that are no runner: it says what to do.
+-- Called by: pass_valid_records, store_new_and_pass_valid_record.
+-- Uses: none.
+-- Tests: test_building.py.
+create or replace function record_ledger.to_build_reason(to_build jsonb)
+returns text
+language sql
+immutable
+as $$
+    select format(
+        '%s windows wait to be built: render default_record for each and call again with built',
+        jsonb_array_length(to_build)
+    )
+$$;
+comment on function record_ledger.to_build_reason(jsonb) is
+'Private. The sentence of an answer that asks for windows to be rendered.';
+-- record_ledger.unbuilt_reason: why the next record of a pipeline with templates cannot be passed without its config.
+-- Its templates are rendered by the runner: SQL alone cannot build it.
+-- Called by: pass_record, pass_valid_record.
+-- Uses: local_time.
+-- Tests: test_rebuilding.py.
+create or replace function record_ledger.unbuilt_reason(
+    p record_ledger.pipeline, window_start_time timestamptz
+)
+returns text
+language sql
+stable
+as $$
+    select format(
+        'window %s %s; the next run with its config builds it',
+        record_ledger.local_time(r.window_start_time, (p).timezone),
+        case
+            when r.config_version is null then 'is not built yet'
+            else 'was built with an older config'
+        end
+    )
+    from record_ledger.record as r
+    where r.pipeline_id = (p).pipeline_id
+        and r.window_start_time = unbuilt_reason.window_start_time
+$$;
+comment on function record_ledger.unbuilt_reason(record_ledger.pipeline, timestamptz) is
+'Private. Why the next record of a pipeline with templates cannot be passed without its config.';
+-- record_ledger.windows_to_build: what a runner must render before the ledger can store and pass.
+-- For a run that has a record, that one. Else the due windows (10,000 at most), and where the next record is outdated,
+-- it and the outdated ones among the next record_limit of each kind: other runs may be passed the first meanwhile.
+-- Each names the zone it was cut with, or will be, as timezone: its times have that zone's offsets, and templates see
+-- its clock. config_version is what an entry of built has to name.
+-- Called by: batch_to_build, store_new_and_pass_valid_record.
+-- Uses: due_windows, incomplete_lanes, is_lost, is_stable, json_time, next_window_start, time_interval,
+--   window_timezone.
+-- Tests: test_building.py, test_rebuilding.py.
+create or replace function record_ledger.windows_to_build(
+    p record_ledger.pipeline,
+    -- The record that the pass comes to next; null when neither it nor one after it can be outdated.
+    next_window timestamptz,
+    -- The run has that record, and is passed no other.
+    is_bound boolean,
+    -- No record of the lane 'waiting' that starts before it can be passed.
+    waiting_mark timestamptz,
+    record_limit integer,
+    as_of timestamptz
+)
+returns jsonb
+language plpgsql
+stable
+-- Ends the effect of set_config below with this function: a caller's session keeps its time zone.
+set timezone = 'UTC'
+as $$
+declare
+    v_windows jsonb;
+begin
+    perform pg_catalog.set_config('timezone', p.timezone, true);
+    select coalesce(
+        jsonb_agg(
+            jsonb_build_object(
+                'pipeline_id', p.pipeline_id,
+                'target_day', w.target_day,
+                'window_start_time', record_ledger.json_time(w.window_start_time, w.timezone),
+                'window_end_time', record_ledger.json_time(w.window_end_time, w.timezone),
+                'time_interval', record_ledger.time_interval(
+                    w.window_start_time, w.window_end_time
+                ),
+                'timezone', coalesce(w.timezone, p.timezone),
+                'config_version', p.config_version
+            )
+            -- Without the first one nothing can be passed.
+            order by
+                w.window_start_time is not distinct from windows_to_build.next_window desc,
+                w.window_start_time
+        ),
+        '[]'
+    )
+    into v_windows
+    from (
+        select
+            r.target_day,
+            r.window_start_time,
+            r.window_end_time,
+            nullif(record_ledger.window_timezone(p, r.window_start_time), p.timezone) as timezone
+        from record_ledger.record as r
+        where r.pipeline_id = p.pipeline_id
+            and r.window_start_time = windows_to_build.next_window
+            and coalesce(r.config_version < p.fields_version, true)
+        union
+        select
+            o.target_day,
+            o.window_start_time,
+            o.window_end_time,
+            nullif(record_ledger.window_timezone(p, o.window_start_time), p.timezone)
+        from (
+            select
+                r.target_day,
+                r.window_start_time,
+                r.window_end_time,
+                coalesce(r.config_version < p.fields_version, true) as is_outdated,
+                row_number() over (
+                    partition by r.is_historical
+                    order by r.window_start_time
+                ) as place
+            from unnest(
+                array['historical', 'retry', 'retryh', 'returned', 'waiting'] || array(
+                    select l.lane
+                    from record_ledger.incomplete_lanes(p.pipeline_id, p.fields_version)
+                        as l (lane)
+                )
+            ) as l (lane)
+            cross join lateral (
+                (
+                    select
+                        q.target_day,
+                        q.window_start_time,
+                        q.window_end_time,
+                        q.config_version,
+                        q.is_historical
+                    from record_ledger.record as q
+                    where q.open_pipeline_id = p.pipeline_id and q.lane = l.lane
+                        and l.lane not in ('retry', 'retryh')
+                        and q.window_start_time >= case
+                            when l.lane = 'waiting' then coalesce(waiting_mark, '-infinity')
+                            else '-infinity'
+                        end
+                        and (q.retry_at is null or q.retry_at <= as_of)
+                        and record_ledger.is_stable(q.window_end_time, p.x_time_back, as_of)
+                        and not record_ledger.is_lost(
+                            q.window_end_time, p.source_retention, as_of
+                        )
+                    order by q.window_start_time
+                    limit record_limit
+                )
+                union all
+                (
+                    select
+                        q.target_day,
+                        q.window_start_time,
+                        q.window_end_time,
+                        q.config_version,
+                        q.is_historical
+                    from record_ledger.record as q
+                    where q.open_pipeline_id = p.pipeline_id and q.lane = l.lane
+                        and l.lane in ('retry', 'retryh')
+                        and q.lease_expires_at is null and q.retry_at <= as_of
+                        and record_ledger.is_stable(q.window_end_time, p.x_time_back, as_of)
+                        and not record_ledger.is_lost(
+                            q.window_end_time, p.source_retention, as_of
+                        )
+                    order by q.lease_expires_at, q.retry_at
+                    limit record_limit
+                )
+            ) as r
+            where windows_to_build.next_window is not null and not is_bound
+        ) as o
+        where o.is_outdated and o.place <= record_limit
+        union all
+        select d.target_day, d.window_start_time, d.window_end_time, null as timezone
+        from record_ledger.due_windows(
+            p, record_ledger.next_window_start(p, as_of), as_of, 10000
+        ) as d
+        where not is_bound
+    ) as w;
+    return v_windows;
+end
+$$;
+comment on function record_ledger.windows_to_build(
+    record_ledger.pipeline, timestamptz, boolean, timestamptz, integer, timestamptz
+) is
+'Private. The windows whose templates the caller must render and send back as built.';
+-- record_ledger.deciding_record: the open record whose verdict a pass exits with when it passes nothing.
+-- The oldest pending one, else the oldest in progress, else the oldest failed one; null when none is open.
+-- A record whose lease has run out comes as the next pass will leave it: pending again, or failed. Lost ones are passed
+-- over, as the next pass waives them.
+-- Called by: next_answer.
+-- Uses: expired_claims, retry_time, stuck_heads.
+-- Tests: test_verdicts.py.
+create or replace function record_ledger.deciding_record(
+    p record_ledger.pipeline,
+    -- The oldest record that is pending and complete; null when there is none.
+    oldest_pending timestamptz,
+    first_active timestamptz,
+    -- Before it no lease ends; null when none has run out.
+    lease_mark timestamptz,
+    lost_before timestamptz,
+    as_of timestamptz
+)
+returns record_ledger.record
+language plpgsql
+stable
+as $$
+#variable_conflict use_column
+declare
+    r record_ledger.record;
+    v_start timestamptz := oldest_pending;
+    v_failed timestamptz;
+    v_expired timestamptz[] := '{}';
+    v_other record;
+begin
+    if lease_mark is not null then
+        v_expired := array(
+            select e.window_start_time
+            from record_ledger.expired_claims(p.pipeline_id, deciding_record.lease_mark, as_of)
+                as e
+        );
+        select e.* into r
+        from record_ledger.expired_claims(p.pipeline_id, deciding_record.lease_mark, as_of) as e
+        where e.window_start_time >= coalesce(deciding_record.lost_before, '-infinity')
+            and e.attempt < p.max_attempts and e.cancellation is null
+        order by e.window_start_time
+        limit 1;
+    end if;
+    if p.fields_version > 1 or p.check_fields <> '{}' or v_start is null then
+        select
+            min(h.window_start_time) filter (where h.lane <> 'failed') as incomplete,
+            min(h.window_start_time) filter (where h.lane = 'failed') as failed
+        into v_other
+        from record_ledger.stuck_heads(p.pipeline_id, deciding_record.lost_before) as h;
+        v_start := least(v_start, v_other.incomplete);
+    end if;
+    if r.window_start_time < v_start or v_start is null and r.pipeline_id is not null then
+        r.status := 'PENDING';
+        r.retry_at := record_ledger.retry_time(
+            r.lease_expires_at, r.attempt, r.window_end_time, p
+        );
+        r.last_detail := null;
+        return r;
+    end if;
+    if v_start is null and first_active is not null then
+        v_start := (
+            select a.window_start_time
+            from record_ledger.record as a
+            where a.open_pipeline_id = p.pipeline_id and a.lane = 'active'
+                and a.window_start_time >= deciding_record.first_active
+                and a.window_start_time <> all (v_expired)
+            order by a.window_start_time
+            limit 1
+        );
+    end if;
+    if v_start is null then
+        v_start := least(
+            v_other.failed,
+            (
+                select min(e.window_start_time)
+                from unnest(v_expired) as e (window_start_time)
+                where e.window_start_time >= coalesce(deciding_record.lost_before, '-infinity')
+            )
+        );
+    end if;
+    select o.* into r
+    from record_ledger.record as o
+    where o.pipeline_id = p.pipeline_id and o.window_start_time = v_start;
+    if r.window_start_time = any (v_expired) then
+        r.status := 'FAILED';
+        r.last_detail := r.cancellation;
+        r.updated_at := as_of;
+    end if;
+    return r;
+end
+$$;
+comment on function record_ledger.deciding_record(
+    record_ledger.pipeline, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz
+) is
+'Private. The open record whose verdict a pass exits with when it passes nothing.';
+-- record_ledger.earliest_open: the oldest open record of a pipeline, which holds up all later ones (depends_on_past).
+-- Lost records hold up nothing, as the next pass waives them; one in progress does for as long as its lease runs.
+-- Called by: next_answer.
+-- Uses: stuck_heads.
+-- Tests: test_order.py.
+create or replace function record_ledger.earliest_open(
+    p record_ledger.pipeline,
+    -- The oldest record that is pending and complete, of those that are not lost.
+    oldest_pending timestamptz,
+    first_active timestamptz,
+    lost_before timestamptz,
+    as_of timestamptz
+)
+returns timestamptz
+language sql
+stable
+as $$
+    select least(
+        oldest_pending,
+        (
+            select min(h.window_start_time)
+            from record_ledger.stuck_heads((p).pipeline_id, earliest_open.lost_before) as h
+        ),
+        case
+            when earliest_open.lost_before is null then earliest_open.first_active
+            else (
+                select min(a.window_start_time)
+                from record_ledger.record as a
+                where a.open_pipeline_id = (p).pipeline_id and a.lane = 'active'
+                    and a.window_start_time >= earliest_open.first_active
+                    and (
+                        a.lease_expires_at > earliest_open.as_of
+                        or a.window_start_time >= earliest_open.lost_before
+                    )
+            )
+        end
+    )
+$$;
+comment on function record_ledger.earliest_open(
+    record_ledger.pipeline, timestamptz, timestamptz, timestamptz, timestamptz
+) is
+'Private. The oldest open record of a pipeline that is not lost.';
+-- record_ledger.first_look: what a pass looks at before anything else; no row where nothing was passed yet.
+-- The newest claim with the marks that hold from now on, the record that the run is bound to, the first record that
+-- waits in order, and the first of the other lanes. Where there is none of these, that record comes next.
+-- A table of one row, which PostgreSQL takes into the statement around it.
+-- Called by: next_answer, store_new_and_pass_valid_record.
+-- Uses: none.
+-- Tests: test_usual_call.py, test_usual_call_sessions.py.
+create or replace function record_ledger.first_look(
+    pipeline_id text,
+    -- Marks of claims up to this token say nothing any more.
+    marks_void_at bigint,
+    granularity interval,
+    run_id text
+)
+returns table (
+    newest_token bigint,
+    historical_credit numeric,
+    -- No record of each lane starts before its mark; null when it is not known.
+    waiting_mark timestamptz,
+    active_mark timestamptz,
+    historical_mark timestamptz,
+    returned_mark timestamptz,
+    retry_mark timestamptz,
+    -- No lease ends before it; null when it is not known.
+    lease_mark timestamptz,
+    others_seen_at timestamptz,
+    bound_window timestamptz,
+    -- The bounds of the first record in the lane 'waiting', if it starts within two granularities of the mark. An index
+    -- is read a page at a time, and thousands may wait behind it.
+    waiting timestamptz[],
+    -- False, and not looked up, for a day after another lane held a record: old snapshots may keep its entries. It is
+    -- a day of the server's, as snapshots know no other time.
+    is_looked_up boolean,
+    -- The first lane before 'waiting' that holds a record; null when none does.
+    first_lane text
+)
+language sql
+stable
+as $$
+    select
+        c.claim_token,
+        c.historical_credit,
+        c.waiting_mark,
+        c.active_mark,
+        -- Runs bring records to these lanes, too: none that started before the first one that was in progress.
+        case
+            when c.historical_mark is not null
+                and c.claim_token > coalesce(first_look.marks_void_at, 0)
+                then least(c.historical_mark, c.active_mark)
+        end,
+        case
+            when c.returned_mark is not null
+                and c.claim_token > coalesce(first_look.marks_void_at, 0)
+                then least(c.returned_mark, c.active_mark)
+        end,
+        case
+            when c.retry_mark is not null
+                and c.claim_token > coalesce(first_look.marks_void_at, 0)
+                then least(c.retry_mark, c.active_mark)
+        end,
+        case when c.claim_token > coalesce(first_look.marks_void_at, 0) then c.lease_mark end,
+        c.others_seen_at,
+        (
+            select b.window_start_time
+            from record_ledger.claim as b
+            where b.pipeline_id = first_look.pipeline_id and b.bound_run_id = first_look.run_id
+        ),
+        (
+            select array[w.window_start_time, w.window_end_time]
+            from record_ledger.record as w
+            where w.open_pipeline_id = first_look.pipeline_id and w.lane = 'waiting'
+                and w.window_start_time >= c.waiting_mark
+                and w.window_start_time <= c.waiting_mark + first_look.granularity * 2
+            order by w.window_start_time
+            limit 1
+        ),
+        c.others_seen_at > now() - interval '24:00:00' is not true,
+        case when c.others_seen_at > now() - interval '24:00:00' is not true then (
+            select o.lane
+            from record_ledger.record as o
+            where o.open_pipeline_id = first_look.pipeline_id and o.lane < 'waiting'
+                and (o.lane, o.window_start_time) >= ('active', c.active_mark)
+            order by o.lane, o.window_start_time
+            limit 1
+        ) end
+    from record_ledger.claim as c
+    where c.pipeline_id = first_look.pipeline_id
+    order by c.claim_token desc
+    limit 1
+$$;
+comment on function record_ledger.first_look(text, bigint, interval, text) is
+'Private. What a pass looks at before anything else: the newest claim, the first waiting record, and whether others are open.';
+-- record_ledger.first_waiting: the bounds of the first record in a pipeline's lane 'waiting'.
+-- Null when there is none.
+-- Called by: next_answer, store_new_and_pass_valid_record.
+-- Uses: none.
+-- Tests: test_usual_call_sessions.py.
+create or replace function record_ledger.first_waiting(
+    pipeline_id text,
+    -- No record of the lane starts before it; null when that is not known.
+    waiting_mark timestamptz
+)
+returns timestamptz[]
+language sql
+stable
+as $$
+    select array[w.window_start_time, w.window_end_time]
+    from record_ledger.record as w
+    where w.open_pipeline_id = first_waiting.pipeline_id and w.lane = 'waiting'
+        and w.window_start_time >= coalesce(first_waiting.waiting_mark, '-infinity')
+    order by w.window_start_time
+    limit 1
+$$;
+comment on function record_ledger.first_waiting(text, timestamptz) is
+'Private. The bounds of the first record of a pipeline''s lane waiting; null when there is none.';
+-- record_ledger.incomplete_lanes: the lanes of a pipeline's incomplete records, one for each config that built some.
+-- Each is found by one look-up in the index, however many records it holds; most pipelines have none. lane names them.
+-- Called by: next_answer, next_candidate, planned_passes, stuck_heads, waive_lost_records, windows_to_build.
+-- Uses: none.
+-- Tests: test_building.py, test_lane_growth.py.
+create or replace function record_ledger.incomplete_lanes(
+    pipeline_id text,
+    -- Only those of records that are outdated at this fields_version; null for all.
+    fields_version integer default null
+)
+returns setof text
+language plpgsql
+stable
+as $$
+declare
+    v_end constant text := 'incomplete' || coalesce(lpad(fields_version::text, 10, '0'), 'i');
+    v_lane text := 'incomplete';
+begin
+    loop
+        v_lane := (
+            select r.lane
+            from record_ledger.record as r
+            where r.open_pipeline_id = incomplete_lanes.pipeline_id
+                and r.lane > v_lane and r.lane < v_end
+            order by r.lane
+            limit 1
+        );
+        exit when v_lane is null;
+        return next v_lane;
+    end loop;
+end
+$$;
+comment on function record_ledger.incomplete_lanes(text, integer) is
+'Private. The lanes of a pipeline''s incomplete records, one for each config that they were built with.';
+-- record_ledger.is_at_risk: will the source data of a window be gone soon?
+-- From at_risk_within before window_end_time + source_retention on; never without a source_retention.
+-- Called by: next_candidate, pipeline_progress, planned_passes, records_at_risk.
+-- Uses: none.
+-- Tests: test_retention.py, test_deadline_order.py.
+create or replace function record_ledger.is_at_risk(
+    window_end_time timestamptz, p record_ledger.pipeline, as_of timestamptz
+)
+returns boolean
+language sql
+-- Not immutable, though elapsed time is: adding to an instant counts as stable, and only then is the call inlined.
+stable
+as $$
+    select window_end_time + ((p).source_retention - (p).at_risk_within) <= as_of is true
+$$;
+comment on function record_ledger.is_at_risk(
+    timestamptz, record_ledger.pipeline, timestamptz
+) is
+'Whether a window''s source data is gone or will be within at_risk_within.';
+-- record_ledger.is_lost: is the source data of a window gone?
+-- From the very instant on at which window_end_time + source_retention is reached; never without a source_retention.
+-- Called by: cancel_range, expected_claims, expire_range, lost_before, planned_passes, range_effects, range_step,
+--   record_verdict, record_verdicts, recount_due, reopen_range, waive_range, windows_to_build.
+-- Uses: none.
+-- Tests: test_retention.py.
+create or replace function record_ledger.is_lost(
+    window_end_time timestamptz, source_retention interval, as_of timestamptz
+)
+returns boolean
+language sql
+-- Not immutable, though elapsed time is: adding to an instant counts as stable, and only then is the call inlined.
+stable
+as $$
+    select window_end_time + source_retention <= as_of is true
+$$;
+comment on function record_ledger.is_lost(timestamptz, interval, timestamptz) is
+'Whether a window''s source data is gone: window_end_time + source_retention is not after as_of.';
+-- record_ledger.is_stable: has the data of a window settled?
+-- From the very instant on at which window_end_time + x_time_back is reached.
+-- Called by: next_answer, next_candidate, plan_runs, planned_passes, record_verdict, windows_to_build.
+-- Uses: none.
+-- Tests: test_passing.py, test_verdicts.py.
+create or replace function record_ledger.is_stable(
+    window_end_time timestamptz, x_time_back interval, as_of timestamptz
+)
+returns boolean
+language sql
+-- Not immutable, though elapsed time is: adding to an instant counts as stable, and only then is the call inlined.
+stable
+as $$
+    select window_end_time + x_time_back <= as_of
+$$;
+comment on function record_ledger.is_stable(timestamptz, interval, timestamptz) is
+'Whether a window''s data has settled: window_end_time + x_time_back is not after as_of.';
+-- record_ledger.lane: where an open record waits; null for a finished one.
+--   active     in progress
+--   failed     failed
+--   historical pending, backfilled or reopened
+--   incomplete pending, built and check_fields are empty: with the config_version it has, and h if historical
+--   retry      pending, and kept from the next run by a retry_at: in backoff, or given back until then; retryh if
+--              historical. It stays there when the instant is over, so in every other lane the first one can be passed
+--   returned   pending again, after a pass, or after it was incomplete
+--   waiting    pending, never passed, stored in order: passed strictly oldest first
+-- No lane is judged anew when the config changes: outdated records count by what default_record fills.
+-- Every open record is in exactly one lane, so one index of lanes finds whatever a pass asks for.
+-- Called by: backfill_range, check_record_change, store_windows.
+-- Uses: none.
+-- Tests: test_state_machine.py, test_lane_growth.py.
+create or replace function record_ledger.lane(
+    status text,
+    missing_fields text[],
+    config_version integer,
+    -- It has been in no other lane than 'waiting'.
+    is_in_order boolean,
+    is_historical boolean,
+    retry_at timestamptz
+)
+returns text
+language sql
+immutable
+as $$
+    select case
+        when status = 'PENDING' and missing_fields is not null and config_version is not null
+            then 'incomplete' || lpad(config_version::text, 10, '0')
+                || case when is_historical then 'h' else '' end
+        when status = 'PENDING' and retry_at is not null
+            then case when is_historical then 'retryh' else 'retry' end
+        when status = 'PENDING' and is_historical then 'historical'
+        when status = 'PENDING' and is_in_order then 'waiting'
+        when status = 'PENDING' then 'returned'
+        when status = 'IN_PROGRESS' then 'active'
+        when status = 'FAILED' then 'failed'
+    end
+$$;
+comment on function record_ledger.lane(
+    text, text[], integer, boolean, boolean, timestamptz
+) is
+'Private. The lane of an open record: active, failed, historical, incomplete with a version, retry, returned or waiting; null when finished.';
+-- record_ledger.lane_heads: the oldest record in each lane of a pipeline; no row for an empty lane.
+-- What starts before lost_before is passed over, but for the records in progress.
+-- Called by: archivable_records, next_answer, oldest_pending_record.
+-- Uses: stuck_heads.
+-- Tests: test_plans.py, test_lane_growth.py.
+create or replace function record_ledger.lane_heads(
+    pipeline_id text, lost_before timestamptz default null
+)
+returns table (lane text, window_start_time timestamptz)
+language sql
+stable
+as $$
+    select l.lane, head.window_start_time
+    from (
+        values
+            ('waiting', lane_heads.lost_before),
+            ('returned', lane_heads.lost_before),
+            ('historical', lane_heads.lost_before),
+            ('retry', lane_heads.lost_before),
+            ('retryh', lane_heads.lost_before),
+            ('active', null)
+    ) as l (lane, from_time)
+    cross join lateral (
+        select r.window_start_time
+        from record_ledger.record as r
+        where r.open_pipeline_id = lane_heads.pipeline_id
+            and r.lane = l.lane
+            and r.window_start_time >= coalesce(l.from_time, '-infinity')
+        order by r.window_start_time
+        limit 1
+    ) as head
+    union all
+    select s.lane, s.window_start_time
+    from record_ledger.stuck_heads(lane_heads.pipeline_id, lane_heads.lost_before) as s
+$$;
+comment on function record_ledger.lane_heads(text, timestamptz) is
+'Private. The oldest record in each lane of a pipeline.';
 -- record_ledger.lost_before: up to where records are lost; null when none of them waits to be waived.
 -- All windows that start before it are past their deadline: they end in the order in which they start, so the lost ones
 -- are the first of every lane. A record in progress waits once its lease has run out, before that it is its holder's.
--- Read by: next_answer. Rules: is_lost, stuck_heads, expired_claims.
+-- Called by: next_answer.
+-- Uses: expired_claims, is_lost, stuck_heads.
+-- Tests: test_retention.py.
 create or replace function record_ledger.lost_before(
     p record_ledger.pipeline,
     -- The oldest record that is pending and complete; null when there is none.
@@ -4914,97 +4794,14 @@ comment on function record_ledger.lost_before(
     record_ledger.pipeline, timestamptz, timestamptz, boolean, timestamptz
 ) is
 'Private. Up to where the records of a pipeline are lost; null when none of them waits to be waived.';
--- record_ledger.may_act: may the session's user act in a pipeline that belongs to a role?
--- Members of that role and owners of the ledger may; where the role is gone, only the latter.
--- Read by: check_owner, set_pipeline_owner. Asked only for pipelines that have an owner.
--- Rules: is_ledger_owner. By session_user: routines run with the rights of the ledger's owner.
-create or replace function record_ledger.may_act(owner_role text)
-returns boolean
-language sql
-stable
-as $$
-    select case
-        when to_regrole(quote_ident(owner_role)) is null then false
-        else pg_has_role(session_user, to_regrole(quote_ident(owner_role)), 'MEMBER')
-    end
-    or record_ledger.is_ledger_owner(session_user)
-$$;
-comment on function record_ledger.may_act(text) is
-'Private. Whether the session''s user is a member of the role that a pipeline belongs to, or owns the ledger.';
--- record_ledger.missing_fields: the check_fields that are empty in a record's fields.
--- Empty is missing, null or "". Null, not an empty array, when nothing is missing: the record is complete.
--- Read by: is_complete, configured, store_windows, build_record.
--- Rules: the ledger's own columns are never empty. Names are qualified (README.md, Names).
-create or replace function record_ledger.missing_fields(fields jsonb, check_fields text[])
-returns text[]
-language plpgsql
-immutable
-as $$
-declare
-    v_field text;
-    v_missing text[];
-begin
-    foreach v_field in array check_fields loop
-        if coalesce(fields ->> v_field, '') = ''
-            and v_field <> all (record_ledger.ledger_columns())
-        then
-            v_missing := pg_catalog.array_append(v_missing, v_field);
-        end if;
-    end loop;
-    return v_missing;
-end
-$$;
-comment on function record_ledger.missing_fields(jsonb, text[]) is
-'The check_fields that are missing, null or "" in the fields; null when none is.';
--- record_ledger.near_names: the candidates that a misspelt name may have meant, nearest first, three at most.
--- Near is a name that differs by few letters, or only in case, spaces, hyphens and underscores, or in its last part.
--- Read by: config_problems (time zones, check_fields), warn_of_misspelt_keys, raise_unknown_pipeline.
--- Rules: edit_distance.
-create or replace function record_ledger.near_names(name text, candidates text[])
-returns text[]
-language sql
-immutable
-set search_path = pg_catalog, pg_temp
-as $$
-    select array(
-        select c.candidate
-        from (
-            select
-                candidate,
-                translate(lower(candidate), ' -_', '') as plain,
-                translate(lower(near_names.name), ' -_', '') as plain_name
-            from unnest(candidates[1:1000]) as candidate
-            -- A name as long as that is none that was misspelt.
-            where octet_length(near_names.name) <= 255
-        ) as c
-        cross join lateral (
-            select
-                case
-                    when c.plain = c.plain_name then 0
-                    when split_part(c.plain, '/', -1) = split_part(c.plain_name, '/', -1) then 1
-                    -- The reckoning is slow: spare it names of another length, or with both ends different.
-                    when abs(length(c.plain) - length(c.plain_name)) <= 3
-                        and length(c.plain_name) <= 64
-                        and (
-                            left(c.plain, 1) = left(c.plain_name, 1)
-                            or right(c.plain, 1) = right(c.plain_name, 1)
-                        )
-                        then record_ledger.edit_distance(c.plain, c.plain_name)
-                end as distance
-        ) as d
-        where d.distance <= least(3, greatest(1, length(c.plain_name) / 3))
-        order by d.distance, c.candidate
-        limit 3
-    )
-$$;
-comment on function record_ledger.near_names(text, text[]) is
-'Up to three candidates that a misspelt name may have meant, nearest first.';
 -- record_ledger.next_answer: what a pass would answer to a run at an instant, without passing anything.
 -- READY with the record's window, or why there is none; the routines that pass and the views ask here, so they agree.
 -- Where the first look finds none outside the lanes 'waiting' and 'active', the first waiting record comes next.
--- Read by: pass_record, pass_valid_record, store_new_and_pass_valid_record, batch_to_build, pipeline_answer.
--- Rules: first_look, first_waiting, is_outdated, is_stable, lost_before, earliest_open, next_candidate,
--- deciding_record, record_verdict.
+-- Called by: batch_to_build, pass_record, pass_valid_record, pipeline_answer, store_new_and_pass_valid_record.
+-- Uses: deciding_record, earliest_open, first_look, first_waiting, incomplete_lanes, is_outdated, is_stable,
+--   lane_heads, local_time, lost_before, next_candidate, next_window_start, no_records_reason, record_verdict,
+--   window_timezone.
+-- Tests: test_passing.py, test_verdicts.py, test_order.py.
 create or replace function record_ledger.next_answer(
     p record_ledger.pipeline,
     run_id text,
@@ -5299,7 +5096,9 @@ comment on function record_ledger.next_answer(
 -- floor(n * share) at least, and live windows floor(n * (1 - share)). With pass_order 'deadline', the older of both
 -- goes first while it is at risk, whosever turn it is; such a pass is nobody's turn.
 -- Outdated records are complete where default_record fills all check_fields, and only current ones may be elsewhere.
--- Read by: next_answer. Rules: oldest_due, incomplete_lanes, expired_claims, is_stable, is_at_risk, retry_time.
+-- Called by: next_answer.
+-- Uses: expired_claims, incomplete_lanes, is_at_risk, is_stable, oldest_due, retry_time.
+-- Tests: test_order.py, test_deadline_order.py.
 create or replace function record_ledger.next_candidate(
     p record_ledger.pipeline,
     -- The first record of the lane 'waiting', if default_record completes it.
@@ -5459,91 +5258,11 @@ comment on function record_ledger.next_candidate(
     timestamptz
 ) is
 'Private. Which of a pipeline''s pending records comes next: oldest first, or by the backfill_share.';
--- record_ledger.next_claim_token: the token of a pipeline's next claim, from its newest one and the time.
--- The greater of (the newest + 1) and (milliseconds since 2025-01-01 UTC, shifted by 12 bits), plus 12 random bits:
--- later claims of a pipeline have greater tokens whatever the clock does, and two copies of a ledger draw different
--- ones. The random bits are of the server's strong source; random() would repeat in sessions with the same seed.
--- A clock of 2094 or later gives 2^53 or more, which pass_record refuses.
--- Read by: pass_record, under the pipeline's lock.
--- Rules: none.
-create or replace function record_ledger.next_claim_token(newest bigint, as_of timestamptz)
-returns bigint
-language sql
-volatile
-as $$
-    select greatest(
-        coalesce(newest, 0) + 1,
-        least(
-            -- Half a microsecond: a whole millisecond may be a little less as a float.
-            floor((date_part('epoch', as_of) - 1735689600) * 1000 + 0.0005), 2199023255552
-        )::bigint << 12
-    ) + ('x' || left(gen_random_uuid()::text, 3))::bit(12)::bigint
-$$;
-comment on function record_ledger.next_claim_token(bigint, timestamptz) is
-'Private. The token of a pipeline''s next claim: greater than its newest one, and different in each copy of the ledger.';
--- record_ledger.next_window: the one window that starts at a given instant.
--- Ends at the earlier of start + granularity (elapsed) and the next local midnight; from 1d on it is the local day.
--- Read by: store_windows (the usual case: one window is due), pipeline_progress, planned_passes.
--- Rules: day_start; windows_from says the same in bulk.
-create or replace function record_ledger.next_window(
-    window_start_time timestamptz,
-    granularity interval,
-    timezone text,
-    out target_day date,
-    out window_end_time timestamptz
-)
-language plpgsql
-immutable strict
-as $$
-declare
-    v_wall constant timestamp := window_start_time at time zone next_window.timezone;
-begin
-    target_day := v_wall::date;
-    window_end_time := window_start_time + next_window.granularity;
-    if v_wall + next_window.granularity <= target_day + 1
-        and window_end_time at time zone next_window.timezone = v_wall + next_window.granularity
-        and (window_start_time - interval '12:00:00') at time zone next_window.timezone
-            = v_wall - interval '12:00:00'
-    then
-        -- It ends by midnight. The clocks do not change in it, nor were they set back across midnight just before.
-        return;
-    end if;
-    window_end_time := record_ledger.day_start(target_day + 1, next_window.timezone);
-    -- Clocks that were set back across midnight still show yesterday, whose end has passed.
-    while window_end_time <= window_start_time loop
-        target_day := target_day + 1;
-        window_end_time := record_ledger.day_start(target_day + 1, next_window.timezone);
-    end loop;
-    if next_window.granularity < interval '24:00:00' then
-        window_end_time := least(window_start_time + next_window.granularity, window_end_time);
-    end if;
-end
-$$;
-comment on function record_ledger.next_window(timestamptz, interval, text) is
-'The target day and the end of the window that starts at an instant.';
--- record_ledger.next_window_start: where the first window that is not stored yet starts.
--- At the end of the last stored window; before there is one, at the first window's start.
--- Read by: new_windows, windows_to_build, store_new_and_pass_valid_record, next_answer,
--- planned_passes.
--- Rules: last_window, first_window_start.
-create or replace function record_ledger.next_window_start(
-    p record_ledger.pipeline, as_of timestamptz
-)
-returns timestamptz
-language sql
-stable
-as $$
-    select coalesce(
-        (select l.window_end_time from record_ledger.last_window(p.pipeline_id) as l),
-        record_ledger.first_window_start(p, as_of)
-    )
-$$;
-comment on function record_ledger.next_window_start(record_ledger.pipeline, timestamptz) is
-'Where the first window of a pipeline that is not stored yet starts.';
 -- record_ledger.no_records_reason: the sentence for a pipeline without any open record.
 -- Says when the next window is due, since that is when the next run has something to store.
--- Read by: next_answer, store_new_and_pass_valid_record.
--- Rules: shortened.
+-- Called by: next_answer, store_new_and_pass_valid_record.
+-- Uses: iso_time, shortened.
+-- Tests: test_verdicts.py.
 create or replace function record_ledger.no_records_reason(
     p record_ledger.pipeline,
     -- Where the first window that is not stored yet starts.
@@ -5580,56 +5299,14 @@ comment on function record_ledger.no_records_reason(
     record_ledger.pipeline, timestamptz, timestamptz
 ) is
 'Why a pipeline without open records has none, and when its next window is due.';
--- record_ledger.note_start_at: raises a notice when a config of a pipeline with records gives another start_at.
--- Its text is the same in each call, whatever the start_at: one that is computed is another one in each.
--- Read by: store_new_and_pass_valid_record, register_pipeline, configured.
--- Rules: start_instant.
-create or replace function record_ledger.note_start_at(p record_ledger.pipeline, config jsonb)
-returns void
-language plpgsql
-stable
-as $$
-begin
-    if nullif(config -> 'start_at', 'null') is distinct from (p.config -> 'start_at')
-        and record_ledger.start_instant(config ->> 'start_at', p.timezone)
-            is distinct from p.start_at
-        and nullif(config -> 'start_at', 'null') is not null
-    then
-        raise notice
-            'start_at: it has no effect, because pipeline % has records already; %',
-            p.pipeline_id,
-            coalesce(
-                'its first window started at ' || (p.config ->> 'start_at'),
-                'its first window started without one'
-            )
-            using errcode = 'RL000', detail = format('The config says %s.', config -> 'start_at'),
-            hint = 'backfill_records adds windows before the first one; waive_records skips some.';
-    end if;
-end
-$$;
-comment on function record_ledger.note_start_at(record_ledger.pipeline, jsonb) is
-'Private. Raises a notice when a config of a pipeline with records gives another start_at.';
--- record_ledger.observation_time: when an observation of a locked record is made, by the server's clock.
--- Never before the record's newest change or observation: a clock that is set back would have history run backwards.
--- Read by: observe_record, adopt_observations.
--- Rules: clock.
-create or replace function record_ledger.observation_time(r record_ledger.record)
-returns timestamptz
-language sql
-volatile
-as $$
-    select greatest(record_ledger.clock(), r.updated_at, max(o.observed_at))
-    from record_ledger.record_observation as o
-    where o.pipeline_id = r.pipeline_id and o.window_start_time = r.window_start_time
-$$;
-comment on function record_ledger.observation_time(record_ledger.record) is
-'Private. When an observation of a locked record is made: now, and not before its newest change or observation.';
 -- record_ledger.oldest_due: the oldest record of a lane that waits for no instant any more; null when there is none.
 -- Among those that wait for one, what is due is read by the index of ends: up to fifty, whatever their number. Where
 -- more are, it is the oldest of the first fifty of the lane if any of these is due, else the oldest of the fifty whose
 -- wait ended first. So a pass costs the same after an outage in which a million records failed.
--- Read by: next_candidate.
--- Rules: lane: only in 'retry' and 'retryh', and among the incomplete ones, is there a retry_at.
+-- Only in the lanes 'retry' and 'retryh', and among the incomplete ones, is there a retry_at.
+-- Called by: next_candidate.
+-- Uses: none.
+-- Tests: test_order.py, test_lane_growth.py.
 create or replace function record_ledger.oldest_due(
     pipeline_id text,
     lane text,
@@ -5698,58 +5375,420 @@ comment on function record_ledger.oldest_due(
     text, text, timestamptz, timestamptz, integer
 ) is
 'Private. The oldest record of a lane that waits for no instant any more; null when there is none.';
--- record_ledger.open_counts_problem: counts_problem of the claim that holds a record now; null when none holds it.
--- Asked by the window, and not by the token: who tried tokens could else find out the current one by the answers.
--- Read by: record_verdicts.
--- Rules: counts_problem.
-create or replace function record_ledger.open_counts_problem(
-    pipeline_id text, window_start_time timestamptz
+-- record_ledger.pipeline_answer: next_answer for readers, who hold no rights on the tables.
+-- What a new run would be answered at an instant.
+-- Called by: oldest_valid_record, pipeline_progress.
+-- Uses: next_answer, record_verdict.
+-- Tests: test_verdicts.py, test_roles.py.
+create or replace function record_ledger.pipeline_answer(
+    p record_ledger.pipeline,
+    as_of timestamptz,
+    out verdict text,
+    out reason text,
+    out ready_at timestamptz,
+    out window_start_time timestamptz
+)
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    v_answer record := record_ledger.next_answer(p, null, as_of);
+    v_verdict record;
+    r record_ledger.record;
+begin
+    verdict := v_answer.verdict;
+    reason := v_answer.reason;
+    ready_at := v_answer.ready_at;
+    window_start_time := v_answer.window_start_time;
+    if verdict = 'READY' then
+        select q.* into r
+        from record_ledger.record as q
+        where q.pipeline_id = p.pipeline_id
+            and q.window_start_time = pipeline_answer.window_start_time;
+        v_verdict := record_ledger.record_verdict(r, p, null, 0, as_of);
+        reason := v_verdict.reason;
+        ready_at := v_verdict.ready_at;
+    end if;
+end
+$$;
+comment on function record_ledger.pipeline_answer(record_ledger.pipeline, timestamptz) is
+'What a new run of the pipeline would be answered at an instant.';
+-- record_ledger.record_verdict: the one verdict on an open record at an instant, and a sentence that says why.
+-- Where several hold, the first of: LEASE_EXPIRED, LEASED, LOST, FAILED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF,
+-- BLOCKED, AT_CAPACITY, READY. ready_at: when it can be passed as things stand; null when that depends on somebody.
+-- Called by: next_answer, pipeline_answer, record_verdicts.
+-- Uses: attempt_ending, is_lost, is_stable, iso_time, retry_time, shortened, unstable_reason, window_timezone.
+-- Tests: test_verdicts.py.
+create or replace function record_ledger.record_verdict(
+    r record_ledger.record,
+    p record_ledger.pipeline,
+    earliest_open timestamptz,
+    active_count bigint,
+    as_of timestamptz,
+    out verdict text,
+    out reason text,
+    out ready_at timestamptz
+)
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+-- Ends the effect of set_config below with this function: a caller's session keeps its time zone.
+set timezone = 'UTC'
+as $$
+declare
+    v_stable_at timestamptz := r.window_end_time + p.x_time_back;
+    v_timezone text := pg_catalog.set_config(
+        'timezone', record_ledger.window_timezone(p, r.window_start_time), true
+    );
+    v_window text;
+    v_is_lost boolean := record_ledger.is_lost(r.window_end_time, p.source_retention, as_of);
+    -- The pass builds an outdated record, so what counts is whether default_record fills its check_fields.
+    v_missing constant text[] := case
+        when r.config_version >= p.fields_version then r.missing_fields
+        else p.missing_fields
+    end;
+begin
+    v_window := 'window ' || record_ledger.iso_time(r.window_start_time);
+    if v_is_lost and r.status <> 'IN_PROGRESS' then
+        verdict := 'LOST';
+        reason := format(
+            '%s is lost: its source data was kept until %s, %s after its end; '
+            'the next pass waives it',
+            v_window, record_ledger.iso_time(r.window_end_time + p.source_retention),
+            p.config ->> 'source_retention'
+        );
+    elsif r.status = 'FAILED' then
+        verdict := 'FAILED';
+        reason := format(
+            '%s failed for good at %s%s: %s', v_window,
+            record_ledger.iso_time(r.updated_at),
+            -- A cancelled record may have attempts left, and a released attempt is not counted.
+            case
+                when not coalesce(r.last_detail ? 'cancelled_by', false)
+                    then format(' after attempt %s of %s', r.attempt, p.max_attempts)
+            end,
+            record_ledger.attempt_ending(r.last_event, r.last_detail)
+        );
+    elsif r.status = 'IN_PROGRESS' and r.lease_expires_at <= as_of then
+        verdict := 'LEASE_EXPIRED';
+        if r.attempt < p.max_attempts and not v_is_lost and r.cancellation is null
+            and p.paused_at is null and v_missing is null
+        then
+            ready_at := record_ledger.retry_time(
+                r.lease_expires_at, r.attempt, r.window_end_time, p
+            );
+        end if;
+        reason := format(
+            '%s was passed to %s, whose lease expired at %s; the next pass %s',
+            v_window,
+            coalesce('run ' || r.run_id, 'a run without an id'),
+            record_ledger.iso_time(r.lease_expires_at),
+            case
+                when v_is_lost then 'waives it as lost: its source data was kept until '
+                    || record_ledger.iso_time(r.window_end_time + p.source_retention)
+                when r.cancellation is not null
+                    then 'marks it failed, as '
+                        || record_ledger.attempt_ending(r.last_event, r.cancellation)
+                when r.attempt >= p.max_attempts
+                    then format(
+                        'marks it failed, as attempt %s of %s is used up',
+                        r.attempt,
+                        p.max_attempts
+                    )
+                when p.paused_at is not null
+                    then 'makes it pending, and the pipeline is '
+                        || case when p.is_retired then 'retired' else 'paused' end
+                when ready_at is null then 'makes it pending, and it is incomplete'
+                when ready_at <= as_of then 'may pass it again'
+                else 'makes it pending, to be passed again from '
+                    || record_ledger.iso_time(ready_at) || ' on'
+            end
+        );
+    elsif r.status = 'IN_PROGRESS' then
+        verdict := 'LEASED';
+        reason := format(
+            '%s is in progress: %s holds it, attempt %s of %s, until its lease ends at %s%s',
+            v_window,
+            coalesce('run ' || r.run_id, 'a run without an id'),
+            r.attempt,
+            p.max_attempts,
+            record_ledger.iso_time(r.lease_expires_at),
+            '; ' || record_ledger.attempt_ending(r.last_event, r.cancellation)
+                || ' (at ' || (r.cancellation ->> 'cancelled_at') || '), so its run is to stop'
+        );
+    elsif p.paused_at is not null then
+        verdict := 'PAUSED';
+        reason := format(
+            'the pipeline was %s by %s at %s: %s',
+            case when p.is_retired then 'retired' else 'paused' end,
+            p.paused_by,
+            record_ledger.iso_time(p.paused_at),
+            record_ledger.shortened(p.pause_reason, 1000)
+        );
+    elsif v_missing is not null then
+        verdict := 'INCOMPLETE';
+        reason := format(
+            '%s is incomplete: %s %s empty, and the pipeline''s config cannot fill it',
+            v_window,
+            record_ledger.shortened(array_to_string(v_missing, ', '), 1000),
+            case cardinality(v_missing) when 1 then 'is' else 'are' end
+        );
+    elsif not record_ledger.is_stable(r.window_end_time, p.x_time_back, as_of) then
+        verdict := 'UNSTABLE';
+        ready_at := greatest(v_stable_at, r.retry_at);
+        reason := record_ledger.unstable_reason(
+            r.window_start_time, r.window_end_time, p.x_time_back, p.config ->> 'x_time_back'
+        );
+    elsif r.retry_at > as_of and r.postponement is not null then
+        verdict := 'BACKOFF';
+        ready_at := r.retry_at;
+        reason := format(
+            '%s was given back by %s (%s), to be passed to no run before %s%s',
+            v_window,
+            coalesce('run ' || (r.postponement ->> 'run_id'), 'a run without an id'),
+            r.postponement ->> 'released_by',
+            record_ledger.iso_time(r.retry_at),
+            '; the run asked for ' || (r.postponement ->> 'asked_not_before')
+                || ', after half of the time that its source data has left'
+        );
+    elsif r.retry_at > as_of then
+        verdict := 'BACKOFF';
+        ready_at := r.retry_at;
+        reason := format(
+            '%s is tried again from %s on, after attempt %s of %s: %s', v_window,
+            record_ledger.iso_time(r.retry_at), r.attempt, p.max_attempts,
+            record_ledger.attempt_ending(r.last_event, r.last_detail)
+        );
+    elsif p.depends_on_past and earliest_open < r.window_start_time then
+        verdict := 'BLOCKED';
+        reason := format(
+            '%s waits for the earlier window %s, which is still open (depends_on_past)', v_window,
+            record_ledger.iso_time(earliest_open)
+        );
+    elsif active_count >= p.max_active_records then
+        verdict := 'AT_CAPACITY';
+        reason := format(
+            '%s waits: %s of %s records are in progress (max_active_records)',
+            v_window,
+            active_count,
+            p.max_active_records
+        );
+    else
+        verdict := 'READY';
+        ready_at := greatest(v_stable_at, r.retry_at);
+        reason := format(
+            '%s is stable since %s and complete', v_window, record_ledger.iso_time(v_stable_at)
+        );
+    end if;
+end
+$$;
+comment on function record_ledger.record_verdict(
+    record_ledger.record, record_ledger.pipeline, timestamptz, bigint, timestamptz
+) is
+'The one verdict on an open record at an instant, a sentence that says why, and when the record can be passed.';
+-- record_ledger.stuck_heads: the oldest failed record of a pipeline, and the oldest of each lane of incomplete ones.
+-- No row for an empty lane. What starts before from_time is passed over. Reads no other lane.
+-- Called by: deciding_record, earliest_open, lane_heads, lost_before, stuck_window.
+-- Uses: incomplete_lanes.
+-- Tests: test_verdicts.py, test_lane_growth.py.
+create or replace function record_ledger.stuck_heads(
+    pipeline_id text, from_time timestamptz default null
+)
+returns table (lane text, window_start_time timestamptz)
+language sql
+stable
+as $$
+    select l.lane, head.window_start_time
+    from (
+        select 'failed' as lane
+        union all
+        select i.lane
+        from record_ledger.incomplete_lanes(stuck_heads.pipeline_id) as i (lane)
+    ) as l
+    cross join lateral (
+        select r.window_start_time
+        from record_ledger.record as r
+        where r.open_pipeline_id = stuck_heads.pipeline_id
+            and r.lane = l.lane
+            and r.window_start_time >= coalesce(stuck_heads.from_time, '-infinity')
+        order by r.window_start_time
+        limit 1
+    ) as head
+$$;
+comment on function record_ledger.stuck_heads(text, timestamptz) is
+'Private. The oldest failed record of a pipeline, and the oldest of each lane of incomplete ones.';
+-- record_ledger.unstable_reason: the sentence for a window whose data has not settled, in the time zone in force.
+-- The caller has set it to that of the window. PostgreSQL takes this expression into the one around it.
+-- Names are qualified (docs/design.md, Names).
+-- Called by: record_verdict, store_new_and_pass_valid_record.
+-- Uses: iso_time.
+-- Tests: test_verdicts.py.
+create or replace function record_ledger.unstable_reason(
+    window_start_time timestamptz,
+    window_end_time timestamptz,
+    x_time_back interval,
+    -- As the config says it.
+    x_time_back_text text
 )
 returns text
 language sql
 stable
-security definer
-set search_path = pg_catalog, pg_temp
 as $$
-    select record_ledger.counts_problem(r.pipeline_id, r.window_start_time, r.claim_token)
-    from record_ledger.record as r
-    where r.pipeline_id = open_counts_problem.pipeline_id
-        and r.window_start_time = open_counts_problem.window_start_time
-        and r.status = 'IN_PROGRESS'
+    select pg_catalog.concat(
+        'window ', record_ledger.iso_time(window_start_time),
+        ' ends at ', record_ledger.iso_time(window_end_time),
+        '; its data has settled ', x_time_back_text,
+        ' later, at ', record_ledger.iso_time(window_end_time + x_time_back)
+    )
 $$;
-comment on function record_ledger.open_counts_problem(text, timestamptz) is
-'Why the counts of the claim that holds a record do not suffice to complete it; null when they do, or none are required.';
--- record_ledger.open_windows: the windows of a pipeline that are not done, stored or not.
--- Its open records, and the windows that are due and not stored yet (10,000 of them at most), whose status is null.
--- Read by: records_at_risk, pipeline_progress.
--- Rules: due_windows, next_window_start.
-create or replace function record_ledger.open_windows(
-    p record_ledger.pipeline, as_of timestamptz
+comment on function record_ledger.unstable_reason(
+    timestamptz, timestamptz, interval, text
+) is
+'Private. The sentence for a window whose data has not settled.';
+-- record_ledger.expected_claims: how records in progress are expected to come out of it, seen from an instant.
+-- Those that others have to wait for, and those whose lease has run out.
+-- While its lease runs, the run completes: run_duration after its pass, or where that is over already, with the lease.
+-- Where the lease has run out, the next pass takes the record back or marks it failed. A cancelled claim ends as a
+-- failed record. collect_expired_leases does what is said here of expired leases.
+-- Called by: planned_passes.
+-- Uses: is_lost, retry_time.
+-- Tests: test_plan_agrees.py, test_plan_reads.py.
+create or replace function record_ledger.expected_claims(
+    p record_ledger.pipeline,
+    first_active timestamptz,
+    lease_mark timestamptz,
+    -- Of the leases that have run out, those that ended first: so many.
+    most_expired integer,
+    run_duration interval,
+    as_of timestamptz
 )
 returns table (
-    window_start_time timestamptz, window_end_time timestamptz, target_day date, status text
+    window_start_time timestamptz,
+    is_historical boolean,
+    busy_until timestamptz,
+    -- When it can be passed again; null when it will not be.
+    retry_at timestamptz,
+    -- Neither completed nor passed again.
+    is_stuck boolean
 )
 language sql
 stable
-security definer
-set search_path = pg_catalog, pg_temp
 as $$
-    select r.window_start_time, r.window_end_time, r.target_day, r.status
-    from record_ledger.record as r
-    where r.open_pipeline_id = (p).pipeline_id
-    union all
-    select d.window_start_time, d.window_end_time, d.target_day, null as status
-    from record_ledger.due_windows(
-        p, record_ledger.next_window_start(p, as_of), as_of, 10000
-    ) as d
+    select
+        r.window_start_time,
+        r.is_historical,
+        case
+            -- The newest event of a record in progress is its pass: a heartbeat is none.
+            when not l.is_lost and r.updated_at + run_duration > as_of
+                then r.updated_at + run_duration
+            else r.lease_expires_at
+        end as busy_until,
+        case
+            when l.is_lost and l.comes_back
+                then record_ledger.retry_time(
+                    r.lease_expires_at, r.attempt, r.window_end_time, p
+                )
+        end as retry_at,
+        (l.is_lost or r.cancellation is not null) and not l.comes_back as is_stuck
+    from (
+        (
+            select e.*
+            from record_ledger.record as e
+            where e.open_pipeline_id = (p).pipeline_id and e.lane = 'active'
+                and e.lease_expires_at >= coalesce(lease_mark, '-infinity')
+                and e.lease_expires_at <= as_of
+            order by e.lease_expires_at
+            limit most_expired
+        )
+        union all
+        -- What runs matters to nothing else.
+        select a.*
+        from record_ledger.record as a
+        where ((p).max_active_records is not null or (p).depends_on_past)
+            and a.open_pipeline_id = (p).pipeline_id and a.lane = 'active'
+            and a.window_start_time >= coalesce(first_active, '-infinity')
+            and a.lease_expires_at > as_of
+    ) as r
+    cross join lateral (
+        select
+            r.lease_expires_at <= as_of as is_lost,
+            r.attempt < (p).max_attempts
+            and r.cancellation is null
+            and case
+                when r.config_version >= (p).fields_version then r.missing_fields
+                else (p).missing_fields
+            end is null as comes_back
+    ) as l
+    -- The next pass waives it.
+    where not (
+        l.is_lost
+        and record_ledger.is_lost(r.window_end_time, (p).source_retention, as_of)
+    )
 $$;
-comment on function record_ledger.open_windows(record_ledger.pipeline, timestamptz) is
-'The open records of a pipeline, and the windows that are due and not stored yet.';
+comment on function record_ledger.expected_claims(
+    record_ledger.pipeline, timestamptz, timestamptz, integer, interval, timestamptz
+) is
+'Private. When each record in progress is expected to be completed, or to be passed again.';
+-- record_ledger.expected_duration: how long a run of a pipeline takes, as measured; null when none was completed.
+-- The median over the newest 100 completed passes, from the pass that drew the claim token to its completion.
+-- Looks at the newest 1,000 passes at most: a pipeline that failed that often has no duration worth to plan with.
+-- Called by: plan_runs.
+-- Uses: none.
+-- Tests: test_plan_runs.py.
+create or replace function record_ledger.expected_duration(pipeline_id text)
+returns interval
+language sql
+stable
+as $$
+    -- Seconds, because the difference of two instants has a day part, which would follow the session's time zone.
+    select make_interval(secs => percentile_cont(0.5) within group (order by m.seconds))
+    from (
+        select extract(epoch from e.completed_at - e.passed_at)::double precision as seconds
+        from (
+            select c.claim_token, c.window_start_time
+            from record_ledger.claim as c
+            where c.pipeline_id = expected_duration.pipeline_id
+            order by c.claim_token desc
+            limit 1000
+        ) as c
+        cross join lateral (
+            select
+                min(e.event_time) filter (where e.event in ('passed', 'passed_again')) as passed_at,
+                min(e.event_time) filter (where e.event = 'completed') as completed_at
+            from (
+                select r.event_time, r.event
+                from record_ledger.record_event as r
+                where r.pipeline_id = expected_duration.pipeline_id
+                    and r.window_start_time = c.window_start_time
+                    and r.claim_token = c.claim_token
+                union all
+                select a.event_time, a.event
+                from record_ledger.archived_record_event as a
+                where a.pipeline_id = expected_duration.pipeline_id
+                    and a.window_start_time = c.window_start_time
+                    and a.claim_token = c.claim_token
+            ) as e
+        ) as e
+        where e.completed_at >= e.passed_at
+        order by c.claim_token desc
+        limit 100
+    ) as m
+$$;
+comment on function record_ledger.expected_duration(text) is
+'Private. The median duration of a pipeline''s newest completed passes; null when none was completed.';
 -- record_ledger.pending_in_order: the records that a pipeline can be passed sooner or later, oldest first.
 -- Kind 1 are all but the historical ones, kind 2 the historical ones; with kinds 1, kind 1 are all.
 -- Reads only as far as it is asked to: each lane comes in the order of the index, and is merged, never sorted.
 -- Those in the lanes 'retry' and 'retryh' come when their wait is over: waiting_for_retry has them.
--- Read by: planned_passes. Rules: lane says which lanes there are.
+-- Called by: planned_passes.
+-- Uses: none.
+-- Tests: test_plan_agrees.py, test_plan_reads.py.
 create or replace function record_ledger.pending_in_order(
     pipeline_id text,
     kind integer,
@@ -5836,56 +5875,15 @@ comment on function record_ledger.pending_in_order(
     text, integer, integer, timestamptz, text[], integer
 ) is
 'Private. The records that a pipeline can be passed sooner or later, oldest first, read as far as needed.';
--- record_ledger.pipeline_answer: next_answer for readers, who hold no rights on the tables.
--- What a new run would be answered at an instant.
--- Read by: oldest_valid_record, pipeline_progress.
--- Rules: next_answer, record_verdict.
-create or replace function record_ledger.pipeline_answer(
-    p record_ledger.pipeline,
-    as_of timestamptz,
-    out verdict text,
-    out reason text,
-    out ready_at timestamptz,
-    out window_start_time timestamptz
-)
-language plpgsql
-stable
-security definer
-set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set enable_bitmapscan = off
-set enable_sort = off
-as $$
-declare
-    v_answer record := record_ledger.next_answer(p, null, as_of);
-    v_verdict record;
-    r record_ledger.record;
-begin
-    verdict := v_answer.verdict;
-    reason := v_answer.reason;
-    ready_at := v_answer.ready_at;
-    window_start_time := v_answer.window_start_time;
-    if verdict = 'READY' then
-        select q.* into r
-        from record_ledger.record as q
-        where q.pipeline_id = p.pipeline_id
-            and q.window_start_time = pipeline_answer.window_start_time;
-        v_verdict := record_ledger.record_verdict(r, p, null, 0, as_of);
-        reason := v_verdict.reason;
-        ready_at := v_verdict.ready_at;
-    end if;
-end
-$$;
-comment on function record_ledger.pipeline_answer(record_ledger.pipeline, timestamptz) is
-'What a new run of the pipeline would be answered at an instant.';
 -- record_ledger.planned_passes: which window each of the next runs is passed, and when, by the rules of a pass.
 -- Workers ask whenever they are free, a run completes after run_duration, claims end as expected_claims says, and what
 -- is outdated is built and complete where default_record fills all check_fields. A last row without run_no ends a plan
 -- that cannot go on; blocked_by then says on what.
--- Read by: plan_runs.
--- Rules: next_answer and next_candidate, over the records that are still to be passed then; next_window, is_stable,
--- stuck_window, is_lost, is_at_risk, incomplete_lanes, expected_claims, waiting_for_retry.
+-- It follows next_answer and next_candidate, over the records that are still to be passed then.
+-- Called by: plan_runs.
+-- Uses: expected_claims, incomplete_lanes, is_at_risk, is_lost, is_stable, next_window, next_window_start,
+--   pending_in_order, stuck_window, waiting_for_retry.
+-- Tests: test_plan_agrees.py, test_plan_runs.py, test_plan_reads.py.
 create or replace function record_ledger.planned_passes(
     p record_ledger.pipeline,
     runs integer,
@@ -6221,908 +6219,12 @@ comment on function record_ledger.planned_passes(
     record_ledger.pipeline, integer, timestamptz, integer, interval
 ) is
 'Private. Which window each of the next runs of a pipeline is passed, and when, by the rules of a pass.';
--- record_ledger.postponement: until when a record that is given back waits, and for whom; null when it does not wait.
--- A time that is past keeps nobody from it. One after half of the time that its source data has left is brought forward
--- to that, and the time that was asked for is kept beside it.
--- Read by: end_claim.
--- Rules: half_of_time_left.
-create or replace function record_ledger.postponement(
-    run_id text,
-    window_end_time timestamptz,
-    p record_ledger.pipeline,
-    asked timestamptz,
-    as_of timestamptz
-)
-returns jsonb
-language plpgsql
-stable
-as $$
-declare
-    v_until constant timestamptz := least(
-        asked,
-        as_of + interval '1 second' * record_ledger.half_of_time_left(window_end_time, p, as_of)
-    );
-begin
-    if v_until <= as_of then
-        return null;
-    end if;
-    return jsonb_strip_nulls(jsonb_build_object(
-        'not_before', record_ledger.local_time(v_until, p.timezone),
-        'asked_not_before', case
-            when v_until < asked then record_ledger.local_time(asked, p.timezone)
-        end,
-        'released_by', session_user,
-        'run_id', run_id
-    ));
-end
-$$;
-comment on function record_ledger.postponement(
-    text, timestamptz, record_ledger.pipeline, timestamptz, timestamptz
-) is
-'Private. Until when a record that is given back with not_before waits, and who gave it back; null when it does not wait.';
--- record_ledger.read_config: a config as the row of the pipeline it describes, with every default filled in.
--- Writes nothing; raises RL001 with all problems in one error.
--- Read by: configured.
--- Rules: config_problems, start_problem, duration, start_instant, recount_ages.
-create or replace function record_ledger.read_config(config jsonb)
-returns record_ledger.pipeline
-language plpgsql
-stable
-as $$
-declare
-    v_pipeline_id constant text := case jsonb_typeof(config)
-        when 'object' then coalesce(
-            config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}'
-        )
-    end;
-    v_problems text[];
-    p record_ledger.pipeline;
-begin
-    v_problems := record_ledger.config_problems(
-        config,
-        exists (select from record_ledger.pipeline as q where q.pipeline_id = v_pipeline_id),
-        exists (
-            select
-            from record_ledger.pipeline as q
-            where q.pipeline_id = v_pipeline_id
-                and q.timezone = read_config.config ->> 'timezone'
-        ) or exists (
-            select
-            from record_ledger.pipeline_event as e
-            where e.pipeline_id = v_pipeline_id
-                and e.detail #>> '{config,timezone}' = read_config.config ->> 'timezone'
-        )
-    );
-    if cardinality(v_problems) = 0 then
-        v_problems := array_remove(
-            array[record_ledger.start_problem(config, v_pipeline_id)], null
-        );
-    end if;
-    if cardinality(v_problems) > 0 then
-        raise exception '%', concat(
-            'invalid config',
-            ' of pipeline "' || left(v_pipeline_id, 80) || '"',
-            ': ',
-            case
-                when cardinality(v_problems) > 1
-                    then cardinality(v_problems) || E' problems\n  - '
-            end,
-            -- A config may be wrong in thousands of places, and nobody reads a message of megabytes.
-            array_to_string(v_problems[1:20], E'\n  - '),
-            E'\n  - and ' || nullif(greatest(cardinality(v_problems) - 20, 0), 0) || ' more'
-        )
-            using errcode = 'RL001';
-    end if;
-    p.pipeline_id := v_pipeline_id;
-    p.config := config;
-    p.config_version := 1;
-    p.timezone := config ->> 'timezone';
-    p.x_time_back := record_ledger.duration(config ->> 'x_time_back');
-    p.granularity := record_ledger.duration(config ->> 'granularity');
-    p.fields := (config -> 'default_record') - 'pipeline_id';
-    p.has_templates := jsonb_path_exists(
-        p.fields, 'strict $.** ? (@.type() == "string" && @ like_regex "[{][{%#]")'
-    );
-    p.check_fields := array(
-        select jsonb_array_elements_text(coalesce(config -> 'check_fields', '[]'))
-    );
-    p.start_at := record_ledger.start_instant(config ->> 'start_at', p.timezone);
-    -- JSON may write a whole number as 3.0.
-    p.max_active_records := (config ->> 'max_active_records')::numeric::integer;
-    p.depends_on_past := coalesce((config ->> 'depends_on_past')::boolean, false);
-    p.lease := record_ledger.duration(coalesce(config ->> 'lease', '1h'));
-    p.max_attempts := coalesce((config ->> 'max_attempts')::numeric::integer, 3);
-    p.retry_delay := record_ledger.duration(coalesce(config ->> 'retry_delay', '5m'));
-    p.backfill_share := coalesce((config ->> 'backfill_share')::numeric, 0);
-    p.is_retired := false;
-    if config ? 'required_counts' then
-        -- A list of stages is short for an object that holds it.
-        p.required_counts := jsonb_build_object(
-            'stages',
-            coalesce(config #> '{required_counts,stages}', config -> 'required_counts'),
-            'tolerance',
-            coalesce(config #>> '{required_counts,tolerance}', '0 rows')
-        );
-    end if;
-    p.source_retention := record_ledger.duration(config ->> 'source_retention');
-    p.at_risk_within := coalesce(
-        record_ledger.duration(config ->> 'at_risk_within'), p.source_retention / 4
-    );
-    p.pass_order := coalesce(config ->> 'pass_order', 'oldest');
-    p.recount_ages := record_ledger.recount_ages(config -> 'recount_ages');
-    p.reopen_budget := coalesce((config ->> 'reopen_budget')::numeric::integer, 10);
-    return p;
-end
-$$;
-comment on function record_ledger.read_config(jsonb) is
-'A config as the row of the pipeline it describes; raises RL001 with all problems in one error.';
--- record_ledger.record_json: a record as callers get it, flat: its fields and the ledger's columns.
--- Times are ISO 8601 with the offset that the server reckons for the pipeline's zone.
--- Read by: pass_record, oldest_pending_record.
--- Rules: record_object.
-create or replace function record_ledger.record_json(r record_ledger.record, timezone text)
-returns jsonb
-language plpgsql
-stable
--- Ends the effect of set_config below with this function: a caller's session keeps its time zone.
-set timezone = 'UTC'
-as $$
-declare
-    -- to_jsonb then writes every instant with this zone's offset, many times faster than format functions could.
-    v_timezone text := pg_catalog.set_config('timezone', record_json.timezone, true);
-begin
-    return record_ledger.record_object(r);
-end
-$$;
-comment on function record_ledger.record_json(record_ledger.record, text) is
-'A record flat as JSON: its fields and the ledger''s columns, times in the pipeline''s zone.';
--- record_ledger.record_object: a record as callers get it, flat: its fields and the ledger's columns.
--- Times are ISO 8601 with the offset of the time zone in force, which the caller has set to the pipeline's: PostgreSQL
--- takes this expression into the statement around it.
--- Read by: record_json, store_new_and_pass_valid_record.
--- Rules: time_interval. Names are qualified (README.md, Names).
-create or replace function record_ledger.record_object(r record_ledger.record)
-returns jsonb
-language sql
-stable
-as $$
-    select (r).fields || pg_catalog.jsonb_build_object(
-        'pipeline_id', (r).pipeline_id,
-        'target_day', (r).target_day,
-        'window_start_time', (r).window_start_time,
-        'window_end_time', (r).window_end_time,
-        'time_interval', record_ledger.time_interval(
-            (r).window_start_time, (r).window_end_time
-        ),
-        'status', (r).status,
-        'generation', (r).generation,
-        'attempt', (r).attempt,
-        'claim_token', (r).claim_token,
-        'run_id', (r).run_id,
-        'lease_expires_at', (r).lease_expires_at,
-        'created_at', (r).created_at,
-        'updated_at', (r).updated_at
-    )
-$$;
-comment on function record_ledger.record_object(record_ledger.record) is
-'Private. A record flat as JSON: its fields and the ledger''s columns, times in the time zone in force.';
--- record_ledger.record_verdict: the one verdict on an open record at an instant, and a sentence that says why.
--- Where several hold, the first of: LEASE_EXPIRED, LEASED, LOST, FAILED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF,
--- BLOCKED, AT_CAPACITY, READY. ready_at: when it can be passed as things stand; null when that depends on somebody.
--- Read by: record_verdicts, next_answer, pipeline_answer.
--- Rules: is_stable, is_lost, retry_time, attempt_ending, unstable_reason, shortened.
-create or replace function record_ledger.record_verdict(
-    r record_ledger.record,
-    p record_ledger.pipeline,
-    earliest_open timestamptz,
-    active_count bigint,
-    as_of timestamptz,
-    out verdict text,
-    out reason text,
-    out ready_at timestamptz
-)
-language plpgsql
-stable
-set search_path = pg_catalog, pg_temp
--- Ends the effect of set_config below with this function: a caller's session keeps its time zone.
-set timezone = 'UTC'
-as $$
-declare
-    v_stable_at timestamptz := r.window_end_time + p.x_time_back;
-    v_timezone text := pg_catalog.set_config(
-        'timezone', record_ledger.window_timezone(p, r.window_start_time), true
-    );
-    v_window text;
-    v_is_lost boolean := record_ledger.is_lost(r.window_end_time, p.source_retention, as_of);
-    -- The pass builds an outdated record, so what counts is whether default_record fills its check_fields.
-    v_missing constant text[] := case
-        when r.config_version >= p.fields_version then r.missing_fields
-        else p.missing_fields
-    end;
-begin
-    v_window := 'window ' || record_ledger.iso_time(r.window_start_time);
-    if v_is_lost and r.status <> 'IN_PROGRESS' then
-        verdict := 'LOST';
-        reason := format(
-            '%s is lost: its source data was kept until %s, %s after its end; '
-            'the next pass waives it',
-            v_window, record_ledger.iso_time(r.window_end_time + p.source_retention),
-            p.config ->> 'source_retention'
-        );
-    elsif r.status = 'FAILED' then
-        verdict := 'FAILED';
-        reason := format(
-            '%s failed for good at %s%s: %s', v_window,
-            record_ledger.iso_time(r.updated_at),
-            -- A cancelled record may have attempts left, and a released attempt is not counted.
-            case
-                when not coalesce(r.last_detail ? 'cancelled_by', false)
-                    then format(' after attempt %s of %s', r.attempt, p.max_attempts)
-            end,
-            record_ledger.attempt_ending(r.last_event, r.last_detail)
-        );
-    elsif r.status = 'IN_PROGRESS' and r.lease_expires_at <= as_of then
-        verdict := 'LEASE_EXPIRED';
-        if r.attempt < p.max_attempts and not v_is_lost and r.cancellation is null
-            and p.paused_at is null and v_missing is null
-        then
-            ready_at := record_ledger.retry_time(
-                r.lease_expires_at, r.attempt, r.window_end_time, p
-            );
-        end if;
-        reason := format(
-            '%s was passed to %s, whose lease expired at %s; the next pass %s',
-            v_window,
-            coalesce('run ' || r.run_id, 'a run without an id'),
-            record_ledger.iso_time(r.lease_expires_at),
-            case
-                when v_is_lost then 'waives it as lost: its source data was kept until '
-                    || record_ledger.iso_time(r.window_end_time + p.source_retention)
-                when r.cancellation is not null
-                    then 'marks it failed, as '
-                        || record_ledger.attempt_ending(r.last_event, r.cancellation)
-                when r.attempt >= p.max_attempts
-                    then format(
-                        'marks it failed, as attempt %s of %s is used up',
-                        r.attempt,
-                        p.max_attempts
-                    )
-                when p.paused_at is not null
-                    then 'makes it pending, and the pipeline is '
-                        || case when p.is_retired then 'retired' else 'paused' end
-                when ready_at is null then 'makes it pending, and it is incomplete'
-                when ready_at <= as_of then 'may pass it again'
-                else 'makes it pending, to be passed again from '
-                    || record_ledger.iso_time(ready_at) || ' on'
-            end
-        );
-    elsif r.status = 'IN_PROGRESS' then
-        verdict := 'LEASED';
-        reason := format(
-            '%s is in progress: %s holds it, attempt %s of %s, until its lease ends at %s%s',
-            v_window,
-            coalesce('run ' || r.run_id, 'a run without an id'),
-            r.attempt,
-            p.max_attempts,
-            record_ledger.iso_time(r.lease_expires_at),
-            '; ' || record_ledger.attempt_ending(r.last_event, r.cancellation)
-                || ' (at ' || (r.cancellation ->> 'cancelled_at') || '), so its run is to stop'
-        );
-    elsif p.paused_at is not null then
-        verdict := 'PAUSED';
-        reason := format(
-            'the pipeline was %s by %s at %s: %s',
-            case when p.is_retired then 'retired' else 'paused' end,
-            p.paused_by,
-            record_ledger.iso_time(p.paused_at),
-            record_ledger.shortened(p.pause_reason, 1000)
-        );
-    elsif v_missing is not null then
-        verdict := 'INCOMPLETE';
-        reason := format(
-            '%s is incomplete: %s %s empty, and the pipeline''s config cannot fill it',
-            v_window,
-            record_ledger.shortened(array_to_string(v_missing, ', '), 1000),
-            case cardinality(v_missing) when 1 then 'is' else 'are' end
-        );
-    elsif not record_ledger.is_stable(r.window_end_time, p.x_time_back, as_of) then
-        verdict := 'UNSTABLE';
-        ready_at := greatest(v_stable_at, r.retry_at);
-        reason := record_ledger.unstable_reason(
-            r.window_start_time, r.window_end_time, p.x_time_back, p.config ->> 'x_time_back'
-        );
-    elsif r.retry_at > as_of and r.postponement is not null then
-        verdict := 'BACKOFF';
-        ready_at := r.retry_at;
-        reason := format(
-            '%s was given back by %s (%s), to be passed to no run before %s%s',
-            v_window,
-            coalesce('run ' || (r.postponement ->> 'run_id'), 'a run without an id'),
-            r.postponement ->> 'released_by',
-            record_ledger.iso_time(r.retry_at),
-            '; the run asked for ' || (r.postponement ->> 'asked_not_before')
-                || ', after half of the time that its source data has left'
-        );
-    elsif r.retry_at > as_of then
-        verdict := 'BACKOFF';
-        ready_at := r.retry_at;
-        reason := format(
-            '%s is tried again from %s on, after attempt %s of %s: %s', v_window,
-            record_ledger.iso_time(r.retry_at), r.attempt, p.max_attempts,
-            record_ledger.attempt_ending(r.last_event, r.last_detail)
-        );
-    elsif p.depends_on_past and earliest_open < r.window_start_time then
-        verdict := 'BLOCKED';
-        reason := format(
-            '%s waits for the earlier window %s, which is still open (depends_on_past)', v_window,
-            record_ledger.iso_time(earliest_open)
-        );
-    elsif active_count >= p.max_active_records then
-        verdict := 'AT_CAPACITY';
-        reason := format(
-            '%s waits: %s of %s records are in progress (max_active_records)',
-            v_window,
-            active_count,
-            p.max_active_records
-        );
-    else
-        verdict := 'READY';
-        ready_at := greatest(v_stable_at, r.retry_at);
-        reason := format(
-            '%s is stable since %s and complete', v_window, record_ledger.iso_time(v_stable_at)
-        );
-    end if;
-end
-$$;
-comment on function record_ledger.record_verdict(
-    record_ledger.record, record_ledger.pipeline, timestamptz, bigint, timestamptz
-) is
-'The one verdict on an open record at an instant, a sentence that says why, and when the record can be passed.';
--- record_ledger.recount_ages: a config's recount_ages as elapsed time, each once, ascending; without any the default.
--- Null when one of them is no duration.
--- Read by: read_config, is_same_config.
--- Rules: duration.
-create or replace function record_ledger.recount_ages(ages jsonb)
-returns interval[]
-language plpgsql
-immutable
-as $$
-declare
-    v_ages interval[];
-begin
-    if ages is null then
-        return '{01:00:00,24:00:00,168:00:00}';
-    end if;
-    if jsonb_typeof(ages) <> 'array' then
-        return null;
-    end if;
-    select coalesce(array_agg(distinct d.age order by d.age), '{}') into v_ages
-    from jsonb_array_elements_text(ages) as a (age_text)
-    cross join lateral record_ledger.duration(a.age_text) as d (age);
-    return case when array_position(v_ages, null) is null then v_ages end;
-end
-$$;
-comment on function record_ledger.recount_ages(jsonb) is
-'Private. A config''s recount_ages as elapsed time, each once, ascending; null when one is no duration.';
--- record_ledger.recount_problems: what is wrong with a config's recount_ages and reopen_budget.
--- One sentence each, naming the key, the value and what would be valid.
--- Read by: config_problems.
--- Rules: duration.
-create or replace function record_ledger.recount_problems(config jsonb)
-returns text[]
-language plpgsql
-immutable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    v_problems text[] := '{}';
-    v_ages jsonb := config -> 'recount_ages';
-    v_budget jsonb := config -> 'reopen_budget';
-    v_age jsonb;
-begin
-    if v_ages is not null and jsonb_typeof(v_ages) <> 'array' then
-        v_problems := v_problems || format(
-            'recount_ages: %s is no list; give durations such as ["1h", "1d", "7d"]',
-            left(v_ages::text, 80)
-        );
-    elsif jsonb_array_length(v_ages) > 100 then
-        v_problems := v_problems || format(
-            'recount_ages: %s ages are too many; give at most 100', jsonb_array_length(v_ages)
-        );
-    elsif v_ages is not null then
-        for v_age in select e.element from jsonb_array_elements(v_ages) as e (element) loop
-            if jsonb_typeof(v_age) <> 'string'
-                or record_ledger.duration(v_age #>> '{}')
-                    between interval '1 second' and interval '876000 hours' is not true
-            then
-                v_problems := v_problems || format(
-                    'recount_ages: %s is no duration from "1s" to "36500d"; give units, '
-                    'such as "1h" or "1d12h"',
-                    left(v_age::text, 80)
-                );
-            end if;
-        end loop;
-    end if;
-    if v_budget is not null
-        and (jsonb_typeof(v_budget) <> 'number' or v_budget::text !~ '^[0-9]{1,9}([.]0+)?$')
-    then
-        v_problems := v_problems || format(
-            'reopen_budget: %s is no whole number from 0 to 999999999', left(v_budget::text, 80)
-        );
-    end if;
-    return v_problems;
-end
-$$;
-comment on function record_ledger.recount_problems(jsonb) is
-'Private. What is wrong with a config''s recount_ages and reopen_budget, one sentence each.';
--- record_ledger.refuse_change: history is only ever appended, and pipelines are never deleted.
--- Whoever tries gets RL003, the owner of the tables included.
--- Called by: triggers on all ledger tables, for truncates, and for updates and deletes where rows are append-only.
--- Rules: none. Deletes of what goes to the archive: check_record_archived, check_events_archived,
--- check_observations_archived.
-create or replace function record_ledger.refuse_change()
-returns trigger
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    raise exception 'illegal change: % of %.% is refused, the ledger keeps its history',
-        lower(tg_op), tg_table_schema, tg_table_name using errcode = 'RL003';
-end
-$$;
-comment on function record_ledger.refuse_change() is
-'Private. Trigger: refuses to delete or rewrite history (RL003).';
-
-do $$
-declare
-    v_table text;
-    v_changes text;
-begin
-    for v_table, v_changes in
-        values
-            ('pipeline', 'delete'),
-            ('pipeline_event', 'update or delete'),
-            ('record', null),
-            ('record_event', 'update'),
-            ('record_observation', 'update'),
-            ('claim', 'update or delete'),
-            -- Partitions take this trigger from their table; create_archive_partitions gives them the other one.
-            ('archived_record', 'update or delete'),
-            ('archived_record_event', 'update or delete'),
-            ('archived_record_observation', 'update or delete')
-    loop
-        if v_changes is not null and not exists (
-            select
-            from pg_catalog.pg_trigger as t
-            where t.tgrelid = format('record_ledger.%I', v_table)::regclass
-                and t.tgname = 'refuse_change'
-        ) then
-            execute format(
-                'create trigger refuse_change before %s on record_ledger.%I '
-                'for each row execute function record_ledger.refuse_change()',
-                v_changes, v_table
-            );
-        end if;
-        if not exists (
-            select
-            from pg_catalog.pg_trigger as t
-            where t.tgrelid = format('record_ledger.%I', v_table)::regclass
-                and t.tgname = 'refuse_truncate'
-        ) then
-            execute format(
-                'create trigger refuse_truncate before truncate on record_ledger.%I '
-                'for each statement execute function record_ledger.refuse_change()', v_table
-            );
-        end if;
-    end loop;
-end
-$$;
--- record_ledger.required_counts_problems: everything that is wrong with a config's required_counts, one sentence each.
--- A list of stages, or an object of "stages" and "tolerance". Empty when it is valid, or not given.
--- Read by: config_problems.
--- Rules: is_stage, count_tolerance, near_names.
-create or replace function record_ledger.required_counts_problems(required_counts jsonb)
-returns text[]
-language plpgsql
-immutable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    v_problems text[] := '{}';
-    v_stages jsonb := required_counts -> 'stages';
-    v_keys constant text[] := array['stages', 'tolerance'];
-    v_key text;
-    v_near text[];
-    v_stage jsonb;
-    v_seen jsonb := '[]';
-    v_key_count integer;
-begin
-    if required_counts is null then
-        return v_problems;
-    end if;
-    if jsonb_typeof(required_counts) = 'array' then
-        v_stages := required_counts;
-    elsif jsonb_typeof(required_counts) <> 'object' then
-        return v_problems || format(
-            'required_counts: %s is neither a list of stages nor an object; '
-            'give one such as {"stages": ["source", "target"], "tolerance": "0.1%%"}',
-            left(required_counts::text, 80)
-        );
-    else
-        select count(*) into v_key_count from jsonb_object_keys(required_counts) as k;
-        if v_key_count > 20 then
-            return v_problems || format(
-                'required_counts: it has %s keys; give "stages" and, if you like, "tolerance"',
-                v_key_count
-            );
-        end if;
-        for v_key in select k from jsonb_object_keys(required_counts) as k order by k loop
-            if v_key <> all (v_keys) then
-                v_near := record_ledger.near_names(v_key, v_keys);
-                v_problems := v_problems || format(
-                    'required_counts: it has no key "%s"; %s', left(v_key, 80),
-                    case cardinality(v_near)
-                        when 0 then 'give "stages" and, if you like, "tolerance"'
-                        else 'did you mean "' || v_near[1] || '"?'
-                    end
-                );
-            end if;
-        end loop;
-        v_key := required_counts ->> 'tolerance';
-        if jsonb_typeof(required_counts -> 'tolerance') not in ('string', 'null')
-            or v_key is not null and record_ledger.count_tolerance(v_key, 0) is null
-        then
-            v_problems := v_problems || format(
-                'required_counts: tolerance %s is neither a number of rows nor a percentage; '
-                'give one such as "5 rows" or "0.1%%"',
-                left((required_counts -> 'tolerance')::text, 80)
-            );
-        end if;
-        if v_stages is null then
-            return v_problems
-                || 'required_counts: stages are missing; give those whose counts must agree, '
-                'such as ["source", "target"]'::text;
-        end if;
-    end if;
-
-    if jsonb_typeof(v_stages) <> 'array' then
-        return v_problems || format(
-            'required_counts: stages %s is no list; '
-            'give the stages whose counts must agree, such as ["source", "target"]',
-            left(v_stages::text, 80)
-        );
-    end if;
-    -- Each look at a record in progress looks for the counts of each stage.
-    if jsonb_array_length(v_stages) > 100 then
-        return v_problems || format(
-            'required_counts: %s stages are too many; give at most 100',
-            jsonb_array_length(v_stages)
-        );
-    end if;
-    for v_stage in select e.element from jsonb_array_elements(v_stages) as e (element) loop
-        if jsonb_typeof(v_stage) <> 'string' or not record_ledger.is_stage(v_stage #>> '{}') then
-            v_problems := v_problems || format(
-                'required_counts: %s is no name of a stage; give a text of 1 to 255 bytes',
-                left(v_stage::text, 80)
-            );
-        elsif v_seen @> v_stage then
-            v_problems := v_problems || format(
-                'required_counts: stage %s is given twice', left(v_stage::text, 80)
-            );
-        end if;
-        v_seen := v_seen || jsonb_build_array(v_stage);
-    end loop;
-    if jsonb_array_length(v_stages) < 2 then
-        v_problems := v_problems || format(
-            'required_counts: stages %s are less than two; give at least two that must agree, '
-            'such as ["source", "target"]',
-            left(v_stages::text, 80)
-        );
-    end if;
-    return v_problems;
-end
-$$;
-comment on function record_ledger.required_counts_problems(jsonb) is
-'Everything that is wrong with required_counts, one sentence each, naming the value and what would be valid.';
--- record_ledger.retention_problems: what is wrong with a config's source_retention and what depends on it.
--- That they are durations is said elsewhere: here it is about what they mean together, and with other keys.
--- Read by: config_problems.
--- Rules: duration.
-create or replace function record_ledger.retention_problems(config jsonb)
-returns text[]
-language plpgsql
-immutable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    v_problems text[] := '{}';
-    v_retention text := left((config -> 'source_retention')::text, 80);
-    v_source_retention interval := record_ledger.duration(config ->> 'source_retention');
-    v_x_time_back interval := record_ledger.duration(config ->> 'x_time_back');
-    v_at_risk_within interval := record_ledger.duration(config ->> 'at_risk_within');
-    v_order jsonb := config -> 'pass_order';
-begin
-    if v_source_retention <= v_x_time_back then
-        v_problems := v_problems || format(
-            'source_retention: %s is not longer than x_time_back %s, so source data would be gone '
-            'before it has settled',
-            v_retention, config -> 'x_time_back'
-        );
-    end if;
-    if config ? 'at_risk_within' and not config ? 'source_retention' then
-        v_problems := v_problems || format(
-            'at_risk_within: %s goes with a source_retention only; give how long after a window''s '
-            'end its source data is kept',
-            left((config -> 'at_risk_within')::text, 80)
-        );
-    elsif v_at_risk_within > v_source_retention then
-        v_problems := v_problems || format(
-            'at_risk_within: %s is longer than source_retention %s; give a part of it',
-            config -> 'at_risk_within', v_retention
-        );
-    end if;
-    if v_order not in ('"oldest"', '"deadline"') then
-        v_problems := v_problems || format(
-            'pass_order: %s is neither "oldest" nor "deadline"', left(v_order::text, 80)
-        );
-    elsif v_order = '"deadline"' and not config ? 'source_retention' then
-        v_problems := v_problems || (
-            'pass_order: "deadline" goes with a source_retention only; give how long after a '
-            'window''s end its source data is kept'
-        )::text;
-    end if;
-    if v_order = '"deadline"' and config -> 'depends_on_past' = 'true' then
-        v_problems := v_problems || (
-            'pass_order: "deadline" goes with no depends_on_past, which passes strictly in order; '
-            'leave one of them out'
-        )::text;
-    end if;
-    return v_problems;
-end
-$$;
-comment on function record_ledger.retention_problems(jsonb) is
-'Private. What is wrong with a config''s source_retention, at_risk_within and pass_order, one sentence each.';
--- record_ledger.retry_time: when a record that failed may be passed again.
--- retry_delay after the first failed attempt, doubled after each further one, never more than a day (or retry_delay),
--- and with a source_retention at most half of the time that is left: a backoff never loses a record.
--- Read by: end_claim, expire_leases, collect_expired_leases, next_candidate, deciding_record, record_verdict,
--- expected_claims, plan_runs.
--- Rules: half_of_time_left. Types are exact and names qualified (README.md, Names).
-create or replace function record_ledger.retry_time(
-    failed_at timestamptz,
-    attempt integer,
-    window_end_time timestamptz,
-    p record_ledger.pipeline
-)
-returns timestamptz
-language sql
--- Not immutable, though elapsed time is: adding to an instant counts as stable, and only then is the call inlined.
-stable
-as $$
-    -- Reckoned in seconds: an interval that is doubled goes out of range after some thirty attempts, and the difference
-    -- of two instants has a day part.
-    select failed_at + interval '1 second' * least(
-        extract(epoch from (p).retry_delay)::double precision
-        * pg_catalog.power(2::double precision, least(attempt - 1, 60)::double precision),
-        greatest(86400, extract(epoch from (p).retry_delay)),
-        record_ledger.half_of_time_left(window_end_time, p, failed_at)
-    )
-$$;
-comment on function record_ledger.retry_time(
-    timestamptz, integer, timestamptz, record_ledger.pipeline
-) is
-'The end of the backoff after an attempt failed: retry_delay, doubled per attempt, at most a day or half of the time left.';
--- record_ledger.sees_tokens: may the caller see the claim tokens of records in progress?
--- Runners may, as whoever knows a token can end its claim; analysts, who only read, need none. Claims that have ended
--- are seen by all: their tokens end nothing any more.
--- Read by: pipeline_records, record_events, record_observations, records_as_of; the dbt models of rules.
--- Rules: is_ledger_owner. By current_user, which is the ledger's owner inside of its routines.
-create or replace function record_ledger.sees_tokens()
-returns boolean
-language sql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-    select case
-        when to_regrole('record_ledger_runner') is null then false
-        else pg_has_role(current_user, to_regrole('record_ledger_runner'), 'MEMBER')
-    end
-    or record_ledger.is_ledger_owner(current_user)
-$$;
-comment on function record_ledger.sees_tokens() is
-'Whether the caller may see the claim tokens of records in progress: runners may, readers may not.';
--- record_ledger.shortened: a text of max_bytes at most, with a mark that says how much is left out.
--- What is told about a failure is never refused, however long it is: its beginning and its end are kept, because a
--- traceback says at its end what went wrong.
--- Read by: fail_record, attempt_ending, record_verdict.
--- Rules: none.
-create or replace function record_ledger.shortened(content text, max_bytes integer)
-returns text
-language plpgsql
-immutable strict
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    v_bytes constant integer := octet_length(content);
-    v_kept integer;
-    v_start text;
-    v_end text;
-begin
-    if v_bytes <= max_bytes then
-        return content;
-    end if;
-    -- In characters, each of four bytes at most; what fewer bytes leave over is given away.
-    v_kept := (max_bytes - 64) / 4;
-    v_start := left(content, v_kept / 2 * (1 + 3 * (v_bytes = length(content))::integer));
-    v_end := right(content, v_kept / 2 * (1 + 3 * (v_bytes = length(content))::integer));
-    return format(
-        '%s [... %s bytes left out ...] %s',
-        v_start, v_bytes - octet_length(v_start) - octet_length(v_end), v_end
-    );
-end
-$$;
-comment on function record_ledger.shortened(text, integer) is
-'A text of max_bytes at most: its beginning, how many bytes are left out, and its end.';
--- record_ledger.start_instant: reads a config's start_at, an ISO 8601 text, as an instant.
--- Without offset it is local time, a bare date its first instant, and a time that clocks skip the end of the gap. Of a
--- time that comes twice it is the first one: those who take times from people refuse it (twofold_time). Null when the
--- text is no such time.
--- Read by: config_problems, read_config, is_same_config, note_start_at, start_problem, pipeline_time.
--- Rules: instant, wall_time, local_instant.
-create or replace function record_ledger.start_instant(start_at text, timezone text)
-returns timestamptz
-language plpgsql
-stable strict
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    return coalesce(
-        record_ledger.instant(start_at),
-        record_ledger.local_instant(
-            record_ledger.wall_time(start_at), start_instant.timezone
-        )
-    );
-end
-$$;
-comment on function record_ledger.start_instant(text, text) is
-'A config''s start_at as an instant; null when the text is no ISO 8601 time.';
--- record_ledger.start_problem: what is wrong with the start_at of a valid config; null when nothing is.
--- A pipeline without records would store all windows from there on, and nothing takes them back. One with records has
--- started already.
--- Read by: read_config.
--- Rules: start_instant, duration, last_window.
-create or replace function record_ledger.start_problem(config jsonb, pipeline_id text)
-returns text
-language plpgsql
-stable
-as $$
-declare
-    v_granularity interval := record_ledger.duration(config ->> 'granularity');
-    v_count numeric;
-begin
-    v_count := extract(
-        epoch from record_ledger.clock()
-            - record_ledger.start_instant(config ->> 'start_at', config ->> 'timezone')
-    ) / extract(epoch from v_granularity);
-    if v_count > 10000000
-        and not exists (select from record_ledger.last_window(start_problem.pipeline_id))
-    then
-        return format(
-            'start_at: %s means %s windows of %s until now; at most 10000000 are stored for a '
-            'past, so give a later time or a longer granularity',
-            config -> 'start_at', trunc(v_count), config -> 'granularity'
-        );
-    end if;
-    return null;
-end
-$$;
-comment on function record_ledger.start_problem(jsonb, text) is
-'Private. What is wrong with the start_at of a valid config; null when nothing is.';
--- record_ledger.status_after: what an operation on a range makes of a record; null when it leaves the record alone.
---   waive   what is pending or failed needs no run any more
---   reopen  what is finished or failed is pending once more, unless its source data is gone
---   expire  a claim that is known to be dead ends as if its lease had run out: pending, or failed without attempts left
---           or when it was cancelled
---   cancel  a claim goes on until its run stops or its lease ends, and the record fails then
--- Read by: waive_range, reopen_range, expire_range, cancel_range, range_step, range_effects.
--- Rules: which records an operation changes is said here; check_record_change guards each change.
-create or replace function record_ledger.status_after(
-    operation text, status text, has_attempts_left boolean, is_cancelled boolean, is_lost boolean
-)
-returns text
-language sql
-immutable
-as $$
-    select case
-        when operation = 'waive' and status in ('PENDING', 'FAILED') then 'WAIVED'
-        when operation = 'reopen' and status in ('COMPLETED', 'FAILED', 'WAIVED')
-            -- The next pass would waive it.
-            and not is_lost then 'PENDING'
-        when operation = 'expire' and status = 'IN_PROGRESS' and has_attempts_left
-            and not is_cancelled then 'PENDING'
-        when operation = 'expire' and status = 'IN_PROGRESS' then 'FAILED'
-        when operation = 'cancel' and status = 'IN_PROGRESS' and not is_cancelled then status
-    end
-$$;
-comment on function record_ledger.status_after(text, text, boolean, boolean, boolean) is
-'Private. What waive, reopen, expire or cancel makes of a record of a status; null when it leaves the record alone.';
--- record_ledger.stretch_timezone: the time zone of the stretch of windows that an instant of a pipeline lies in.
--- Before the first stretch that of the first one; of a pipeline that has stored no window the one in force.
--- Read by: window_timezone, window_time, the runner for rows of windows that have no such column; pipeline_records
--- and archived_records have the look-up as a subquery, which costs a row a fraction of a call.
--- Rules: none.
-create or replace function record_ledger.stretch_timezone(
-    pipeline_id text, window_start_time timestamptz
-)
-returns text
-language plpgsql
-stable
-security definer
-set search_path = pg_catalog, pg_temp
-as $$
-#variable_conflict use_column
-begin
-    return coalesce(
-        (
-            select z.timezone
-            from record_ledger.pipeline_zone as z
-            where z.pipeline_id = stretch_timezone.pipeline_id
-                and z.from_time <= stretch_timezone.window_start_time
-            order by z.from_time desc
-            limit 1
-        ),
-        (
-            select z.timezone
-            from record_ledger.pipeline_zone as z
-            where z.pipeline_id = stretch_timezone.pipeline_id
-            order by z.from_time
-            limit 1
-        ),
-        (
-            select p.timezone
-            from record_ledger.pipeline as p
-            where p.pipeline_id = stretch_timezone.pipeline_id
-        )
-    );
-end
-$$;
-comment on function record_ledger.stretch_timezone(text, timestamptz) is
-'The time zone of the stretch of windows that an instant of a pipeline lies in.';
--- record_ledger.stuck_heads: the oldest failed record of a pipeline, and the oldest of each lane of incomplete ones.
--- No row for an empty lane. What starts before from_time is passed over. Reads no other lane.
--- Read by: lane_heads, earliest_open, lost_before, deciding_record, stuck_window.
--- Rules: incomplete_lanes; lane says which lanes there are.
-create or replace function record_ledger.stuck_heads(
-    pipeline_id text, from_time timestamptz default null
-)
-returns table (lane text, window_start_time timestamptz)
-language sql
-stable
-as $$
-    select l.lane, head.window_start_time
-    from (
-        select 'failed' as lane
-        union all
-        select i.lane
-        from record_ledger.incomplete_lanes(stuck_heads.pipeline_id) as i (lane)
-    ) as l
-    cross join lateral (
-        select r.window_start_time
-        from record_ledger.record as r
-        where r.open_pipeline_id = stuck_heads.pipeline_id
-            and r.lane = l.lane
-            and r.window_start_time >= coalesce(stuck_heads.from_time, '-infinity')
-        order by r.window_start_time
-        limit 1
-    ) as head
-$$;
-comment on function record_ledger.stuck_heads(text, timestamptz) is
-'Private. The oldest failed record of a pipeline, and the oldest of each lane of incomplete ones.';
 -- record_ledger.stuck_window: the oldest open record that no run will ever finish, from a window's start on.
 -- Failed, or incomplete and not outdated, or outdated where default_record leaves check_fields empty, or a claim that
 -- will come to that; null when there is none.
--- Read by: planned_passes.
--- Rules: stuck_heads.
+-- Called by: planned_passes.
+-- Uses: stuck_heads.
+-- Tests: test_plan_agrees.py.
 create or replace function record_ledger.stuck_window(
     p record_ledger.pipeline,
     from_time timestamptz,
@@ -7168,140 +6270,12 @@ comment on function record_ledger.stuck_window(
     record_ledger.pipeline, timestamptz, timestamptz[]
 ) is
 'Private. The oldest open record, from an instant on, that no run will ever finish.';
--- record_ledger.time_interval: a window's actual length as text: '2h', '1h30m', '25h'.
--- Hours are the largest unit, because a local day has 23, 24 or 25 of them.
--- Read by: record_json, new_windows, windows_to_build, pipeline_records, oldest_valid_record,
--- archived_records, plan_runs.
--- Rules: none. Types are exact and names qualified (README.md, Names).
-create or replace function record_ledger.time_interval(
-    window_start_time timestamptz, window_end_time timestamptz
-)
-returns text
-language plpgsql
-immutable strict
-as $$
-declare
-    -- Computed as integers: many times cheaper than the parts of an interval, which are numeric.
-    v_length constant interval := window_end_time - window_start_time;
-    v_seconds constant bigint := pg_catalog.trunc(pg_catalog.date_part('epoch', v_length))::bigint;
-begin
-    if v_seconds % 3600::bigint = 0::bigint
-        and v_length = pg_catalog.make_interval(secs => v_seconds::double precision)
-    then
-        return (v_seconds / 3600::bigint)::text || 'h';
-    end if;
-    return pg_catalog.concat(
-        nullif(v_seconds / 3600::bigint, 0::bigint)::text || 'h',
-        nullif(v_seconds % 3600::bigint / 60::bigint, 0::bigint)::text || 'm',
-        nullif(trim_scale(extract(second from v_length)), 0::numeric)::text || 's'
-    );
-end
-$$;
-comment on function record_ledger.time_interval(timestamptz, timestamptz) is
-'A window''s actual length, hours the largest unit: 2h, 1h30m, 25h.';
--- record_ledger.to_build_reason: the sentence of an answer that asks for windows to be rendered.
--- For callers that are no runner: it says what to do.
--- Read by: store_new_and_pass_valid_record, pass_valid_records.
--- Rules: none.
-create or replace function record_ledger.to_build_reason(to_build jsonb)
-returns text
-language sql
-immutable
-as $$
-    select format(
-        '%s windows wait to be built: render default_record for each and call again with built',
-        jsonb_array_length(to_build)
-    )
-$$;
-comment on function record_ledger.to_build_reason(jsonb) is
-'Private. The sentence of an answer that asks for windows to be rendered.';
--- record_ledger.twofold_time: a sentence about a text whose local time comes twice in a zone; null for any other text.
--- Clocks that are set back show an hour again: such a text is no instant. A bare date is: it is its first one.
--- Read by: pipeline_time, config_problems.
--- Rules: wall_time, local_instants, local_time.
-create or replace function record_ledger.twofold_time(time_text text, timezone text)
-returns text
-language plpgsql
-stable strict
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    v_instants timestamptz[];
-begin
-    if length(time_text) > length('2026-01-01') then
-        v_instants := record_ledger.local_instants(
-            record_ledger.wall_time(time_text), twofold_time.timezone
-        );
-    end if;
-    if cardinality(v_instants) > 1 then
-        return format(
-            '"%s" comes twice in %s: as %s and %s',
-            time_text,
-            twofold_time.timezone,
-            record_ledger.local_time(v_instants[1], twofold_time.timezone),
-            record_ledger.local_time(v_instants[2], twofold_time.timezone)
-        );
-    end if;
-    return null;
-end
-$$;
-comment on function record_ledger.twofold_time(text, text) is
-'Why a local time names two instants of a zone, both with their offsets; null when it does not.';
--- record_ledger.unbuilt_reason: why the next record of a pipeline with templates cannot be passed without its config.
--- Its templates are rendered by the runner: SQL alone cannot build it.
--- Read by: pass_record, pass_valid_record.
--- Rules: local_time.
-create or replace function record_ledger.unbuilt_reason(
-    p record_ledger.pipeline, window_start_time timestamptz
-)
-returns text
-language sql
-stable
-as $$
-    select format(
-        'window %s %s; the next run with its config builds it',
-        record_ledger.local_time(r.window_start_time, (p).timezone),
-        case
-            when r.config_version is null then 'is not built yet'
-            else 'was built with an older config'
-        end
-    )
-    from record_ledger.record as r
-    where r.pipeline_id = (p).pipeline_id
-        and r.window_start_time = unbuilt_reason.window_start_time
-$$;
-comment on function record_ledger.unbuilt_reason(record_ledger.pipeline, timestamptz) is
-'Private. Why the next record of a pipeline with templates cannot be passed without its config.';
--- record_ledger.unstable_reason: the sentence for a window whose data has not settled, in the time zone in force.
--- The caller has set it to that of the window. PostgreSQL takes this expression into the one around it.
--- Read by: record_verdict, store_new_and_pass_valid_record.
--- Rules: iso_time. Names are qualified (README.md, Names).
-create or replace function record_ledger.unstable_reason(
-    window_start_time timestamptz,
-    window_end_time timestamptz,
-    x_time_back interval,
-    -- As the config says it.
-    x_time_back_text text
-)
-returns text
-language sql
-stable
-as $$
-    select pg_catalog.concat(
-        'window ', record_ledger.iso_time(window_start_time),
-        ' ends at ', record_ledger.iso_time(window_end_time),
-        '; its data has settled ', x_time_back_text,
-        ' later, at ', record_ledger.iso_time(window_end_time + x_time_back)
-    )
-$$;
-comment on function record_ledger.unstable_reason(
-    timestamptz, timestamptz, interval, text
-) is
-'Private. The sentence for a window whose data has not settled.';
 -- record_ledger.waiting_for_retry: the records of a pipeline that wait, or waited, for an instant before a next run.
 -- As far as they matter to its next runs: the oldest ones and those whose wait ends first, as oldest_due has it.
--- Read by: planned_passes.
--- Rules: oldest_due reads fifty of each.
+-- oldest_due reads fifty of each.
+-- Called by: planned_passes.
+-- Uses: none.
+-- Tests: test_plan_agrees.py, test_plan_reads.py.
 create or replace function record_ledger.waiting_for_retry(
     p record_ledger.pipeline,
     runs integer
@@ -7344,11 +6318,709 @@ as $$
 $$;
 comment on function record_ledger.waiting_for_retry(record_ledger.pipeline, integer) is
 'Private. The records that wait for an instant before their next run, as far as they matter to a pipeline''s next runs.';
+-- record_ledger.backfill_start: where a backfill of about max_records windows begins that ends at first_start.
+-- At the start of a local day; within a day, where one of its windows starts, when the day has more than that.
+-- Not before the local day of from_time. Reads no ledger rows.
+-- A day's windows start one granularity apart from its start on, as windows_from says.
+-- Called by: backfill_range.
+-- Uses: day_start, local_day.
+-- Tests: test_backfill.py, test_range_steps.py.
+create or replace function record_ledger.backfill_start(
+    p record_ledger.pipeline,
+    from_time timestamptz,
+    first_start timestamptz,
+    max_records integer
+)
+returns timestamptz
+language plpgsql
+immutable
+as $$
+declare
+    v_start timestamptz := record_ledger.day_start(
+        record_ledger.local_day(from_time, p.timezone), p.timezone
+    );
+    v_day date := record_ledger.local_day(first_start - interval '1 microsecond', p.timezone);
+    v_day_start timestamptz := record_ledger.day_start(v_day, p.timezone);
+    v_is_daily boolean := p.granularity >= interval '24:00:00';
+    v_windows integer := case
+        when v_is_daily then 1
+        else ceil(extract(epoch from first_start - v_day_start) / extract(epoch from p.granularity))
+    end;
+    -- Clocks that are set back make a day longer, by some hours at most.
+    v_windows_per_day integer := case
+        when v_is_daily then 1 else ceil(97200 / extract(epoch from p.granularity))
+    end;
+begin
+    if v_windows > max_records then
+        return greatest(v_start, v_day_start + (v_windows - max_records) * p.granularity);
+    end if;
+    return greatest(
+        v_start,
+        record_ledger.day_start(
+            v_day - (max_records - v_windows) / v_windows_per_day, p.timezone
+        )
+    );
+end
+$$;
+comment on function record_ledger.backfill_start(
+    record_ledger.pipeline, timestamptz, timestamptz, integer
+) is
+'Private. Where a backfill of about so many windows begins that ends at an instant.';
+-- record_ledger.backfill_windows: the windows that a backfill adds before the first stored one, oldest first.
+-- From the first instant of from_time's local day on; the last one ends where the first stored one starts.
+-- backfill_range says the same in parts.
+-- Called by: range_effects.
+-- Uses: day_start, local_day, windows_from.
+-- Tests: test_range_effects.py.
+create or replace function record_ledger.backfill_windows(
+    p record_ledger.pipeline, from_time timestamptz, first_start timestamptz
+)
+returns table (target_day date, window_start_time timestamptz, window_end_time timestamptz)
+language sql
+immutable
+as $$
+    select w.target_day, w.window_start_time, least(w.window_end_time, first_start)
+    from record_ledger.windows_from(
+        record_ledger.day_start(
+            record_ledger.local_day(from_time, (p).timezone), (p).timezone
+        ),
+        first_start,
+        (p).granularity,
+        (p).timezone,
+        null
+    ) as w
+    where from_time < first_start
+    order by w.window_start_time
+$$;
+comment on function record_ledger.backfill_windows(
+    record_ledger.pipeline, timestamptz, timestamptz
+) is
+'Private. The windows that a backfill adds before the first stored one, oldest first.';
+-- record_ledger.check_backfill: raises RL005 unless a pipeline's history can be extended back to an instant.
+-- Returns where its first stored window starts.
+-- Called by: backfill_records, range_effects, range_step.
+-- Uses: archive_end, iso_time, local_time, time_interval.
+-- Tests: test_backfill.py.
+create or replace function record_ledger.check_backfill(
+    p record_ledger.pipeline, from_time timestamptz
+)
+returns timestamptz
+language plpgsql
+stable
+as $$
+declare
+    v_first_start timestamptz;
+    v_count numeric;
+begin
+    if from_time is null then
+        raise exception 'from_time: null is no time'
+            using errcode = 'RL005', hint = 'Say from when on the pipeline shall have records.';
+    end if;
+    if from_time = 'infinity'
+        or greatest(from_time, timestamptz '1900-01-01 00:00:00+00') at time zone p.timezone
+            < timestamp '1970-01-01 00:00:00'
+    then
+        raise exception 'from_time: % is out of range', record_ledger.iso_time(from_time)
+            using errcode = 'RL005',
+            hint = 'Records can be added from 1970-01-01 on, by the pipeline''s local time.';
+    end if;
+    if p.is_retired then
+        raise exception 'pipeline % is retired: no record is added to it', p.pipeline_id
+            using errcode = 'RL005', hint = 'resume_pipeline(pipeline_id, reason) brings it back.';
+    end if;
+    select r.window_start_time into v_first_start
+    from record_ledger.record as r
+    where r.pipeline_id = p.pipeline_id
+    order by r.window_start_time
+    limit 1;
+    if v_first_start is null then
+        raise exception 'pipeline % has no record yet, so there is nothing to add before',
+            p.pipeline_id
+            using errcode = 'RL005',
+            hint = 'Put start_at into its config: its first window then starts there.';
+    end if;
+    -- It is one transaction, which has to end.
+    v_count := extract(epoch from v_first_start - from_time) / extract(epoch from p.granularity);
+    if v_count > 10000000 then
+        raise exception 'from_time: % would add % windows of % before the first one; '
+            'at most 10000000 can be added at once',
+            record_ledger.local_time(from_time, p.timezone),
+            trunc(v_count),
+            record_ledger.time_interval(from_time, from_time + p.granularity)
+            using errcode = 'RL005', hint = 'Give a later time.';
+    end if;
+    -- Everything older is archived, and the first record starts where the archive ends.
+    if from_time < v_first_start and record_ledger.archive_end(p.pipeline_id) is not null then
+        raise exception 'pipeline % is archived until %: nothing can be added before that',
+            p.pipeline_id, record_ledger.local_time(v_first_start, p.timezone)
+            using errcode = 'RL005',
+            hint = 'What was there stands in the view archived_records.';
+    end if;
+    return v_first_start;
+end
+$$;
+comment on function record_ledger.check_backfill(record_ledger.pipeline, timestamptz) is
+'Private. Raises RL005 unless records can be added from an instant on; returns where the first stored window starts.';
+-- record_ledger.check_range: raises RL005 for a range that holds no time, or that is not said.
+-- -infinity and infinity are bounds like others: whoever means everything has to say so.
+-- Called by: cancel_records, expire_leases, range_effects, range_step, reopen_records, waive_records.
+-- Uses: iso_time.
+-- Tests: test_ranges.py.
+create or replace function record_ledger.check_range(from_time timestamptz, to_time timestamptz)
+returns void
+language plpgsql
+stable
+as $$
+begin
+    if from_time is null or to_time is null then
+        raise exception '%: null is no time',
+            case when from_time is null then 'from_time' else 'to_time' end
+            using errcode = 'RL005',
+            hint = 'Give both ends of the range; -infinity and infinity are ends, too.';
+    end if;
+    if from_time >= to_time then
+        raise exception 'the range from % to % holds no time',
+            record_ledger.iso_time(from_time), record_ledger.iso_time(to_time)
+            using errcode = 'RL005',
+            hint = 'The end is the first instant after the range: for one day, give the next one.';
+    end if;
+end
+$$;
+comment on function record_ledger.check_range(timestamptz, timestamptz) is
+'Private. Raises RL005 for a range that is inverted, empty or null.';
+-- record_ledger.check_reason: raises RL005 unless an operator says why.
+-- The reason is kept in the history, where the next one who wonders will look for it.
+-- Called by: backfill_records, cancel_records, expire_leases, pause_pipeline, range_step, reopen_records,
+--   resume_pipeline, retire_pipeline, waive_counts, waive_records.
+-- Uses: none.
+-- Tests: test_bounds.py, test_ranges.py.
+create or replace function record_ledger.check_reason(
+    reason text, is_optional boolean default false
+)
+returns void
+language plpgsql
+immutable
+as $$
+begin
+    if not is_optional and coalesce(reason !~ '[^[:space:]]', true) then
+        raise exception 'reason: % is no reason', coalesce('"' || left(reason, 80) || '"', 'null')
+            using errcode = 'RL005',
+            hint = 'Say why in a few words: they are kept with who did it and when.';
+    end if;
+    if octet_length(reason) > 8192 then
+        raise exception 'reason: it is % bytes long; give 8192 at most', octet_length(reason)
+            using errcode = 'RL005',
+            hint = 'Say why in a few words: they stand in each sentence about what they are for.';
+    end if;
+end
+$$;
+comment on function record_ledger.check_reason(text, boolean) is
+'Private. Raises RL005 for a reason that is null or blank, unless it is optional, or of more than 8 KiB.';
+-- record_ledger.is_in_range: does a whole window lie in [from_time, to_time)?
+-- A window that only partly does is not the operator's, who said from when and until when.
+-- Called by: cancel_range, expire_range, range_effects, range_step, reopen_range, waive_range.
+-- Uses: none.
+-- Tests: test_ranges.py.
+create or replace function record_ledger.is_in_range(
+    window_start_time timestamptz,
+    window_end_time timestamptz,
+    from_time timestamptz,
+    to_time timestamptz
+)
+returns boolean
+language sql
+immutable
+as $$
+    select window_start_time >= from_time and window_end_time <= to_time
+        -- Says nothing new, but ends the walk through the primary key where the range ends.
+        and window_start_time < to_time
+$$;
+comment on function record_ledger.is_in_range(
+    timestamptz, timestamptz, timestamptz, timestamptz
+) is
+'Private. Whether a whole window lies in a range, whose end belongs to it no more.';
+-- record_ledger.status_after: what an operation on a range makes of a record; null when it leaves the record alone.
+--   waive   what is pending or failed needs no run any more
+--   reopen  what is finished or failed is pending once more, unless its source data is gone
+--   expire  a claim that is known to be dead ends as if its lease had run out: pending, or failed without attempts left
+--           or when it was cancelled
+--   cancel  a claim goes on until its run stops or its lease ends, and the record fails then
+-- check_record_change guards each change.
+-- Called by: cancel_range, expire_range, range_effects, range_step, reopen_range, waive_range.
+-- Uses: none.
+-- Tests: test_range_effects.py, test_ranges.py.
+create or replace function record_ledger.status_after(
+    operation text, status text, has_attempts_left boolean, is_cancelled boolean, is_lost boolean
+)
+returns text
+language sql
+immutable
+as $$
+    select case
+        when operation = 'waive' and status in ('PENDING', 'FAILED') then 'WAIVED'
+        when operation = 'reopen' and status in ('COMPLETED', 'FAILED', 'WAIVED')
+            -- The next pass would waive it.
+            and not is_lost then 'PENDING'
+        when operation = 'expire' and status = 'IN_PROGRESS' and has_attempts_left
+            and not is_cancelled then 'PENDING'
+        when operation = 'expire' and status = 'IN_PROGRESS' then 'FAILED'
+        when operation = 'cancel' and status = 'IN_PROGRESS' and not is_cancelled then status
+    end
+$$;
+comment on function record_ledger.status_after(text, text, boolean, boolean, boolean) is
+'Private. What waive, reopen, expire or cancel makes of a record of a status; null when it leaves the record alone.';
+-- record_ledger.check_owner: raises 42501 when a pipeline belongs to a role that the session's user is not a member of.
+-- A pipeline without an owner is every runner's.
+-- Called by: check_owner_of, complete_records, lock_pipeline, pass_valid_record, register_config, register_pipeline,
+--   store_new_and_pass_valid_record.
+-- Uses: may_act.
+-- Tests: test_pipeline_owners.py.
+create or replace function record_ledger.check_owner(pipeline_id text, owner_role text)
+returns void
+language plpgsql
+stable
+as $$
+begin
+    if owner_role is null or record_ledger.may_act(owner_role) then
+        return;
+    end if;
+    raise exception
+        'permission denied: pipeline "%" belongs to role %, and % is not a member of it',
+        pipeline_id, quote_ident(owner_role), session_user
+        using errcode = '42501',
+        hint = case
+            when to_regrole(quote_ident(owner_role)) is null then
+                'That role does not exist: the ledger''s owner can name another one with '
+                'set_pipeline_owner(pipeline_id, role).'
+            else 'Connect as a member of that role, or have it granted: grant '
+                || quote_ident(owner_role) || ' to ' || quote_ident(session_user) || '.'
+        end;
+end
+$$;
+comment on function record_ledger.check_owner(text, text) is
+'Private. Raises 42501 when a pipeline belongs to a role that the session''s user is not a member of.';
+-- record_ledger.check_owner_of: check_owner for calls that name a pipeline and have not read it.
+-- An unknown pipeline is left to the caller, which has a better sentence about it.
+-- Called by: check_counts, end_claim, extend_lease, lock_record.
+-- Uses: check_owner.
+-- Tests: test_pipeline_owners.py.
+create or replace function record_ledger.check_owner_of(pipeline_id text)
+returns void
+language plpgsql
+stable
+as $$
+begin
+    perform record_ledger.check_owner(p.pipeline_id, p.owner_role)
+    from record_ledger.pipeline as p
+    where p.pipeline_id = check_owner_of.pipeline_id and p.owner_role is not null;
+end
+$$;
+comment on function record_ledger.check_owner_of(text) is
+'Private. Raises 42501 when the pipeline of that name belongs to a role that the session''s user is not a member of.';
+-- record_ledger.is_ledger_owner: is a role the owner of the ledger, or a member of it?
+-- Superusers are members of every role. Who owns the ledger may do anything in it.
+-- Called by: may_act, sees_tokens.
+-- Uses: none.
+-- Tests: test_pipeline_owners.py.
+create or replace function record_ledger.is_ledger_owner(role name)
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select pg_has_role(role, n.nspowner, 'MEMBER')
+    from pg_namespace as n
+    where n.nspname = 'record_ledger'
+$$;
+comment on function record_ledger.is_ledger_owner(name) is
+'Whether a role owns the ledger or is a member of the role that does.';
+-- record_ledger.may_act: may the session's user act in a pipeline that belongs to a role?
+-- Members of that role and owners of the ledger may; where the role is gone, only the latter.
+-- Asked only for pipelines that have an owner. By session_user: routines run with the rights of the ledger's owner.
+-- Called by: check_owner, set_pipeline_owner.
+-- Uses: is_ledger_owner.
+-- Tests: test_pipeline_owners.py.
+create or replace function record_ledger.may_act(owner_role text)
+returns boolean
+language sql
+stable
+as $$
+    select case
+        when to_regrole(quote_ident(owner_role)) is null then false
+        else pg_has_role(session_user, to_regrole(quote_ident(owner_role)), 'MEMBER')
+    end
+    or record_ledger.is_ledger_owner(session_user)
+$$;
+comment on function record_ledger.may_act(text) is
+'Private. Whether the session''s user is a member of the role that a pipeline belongs to, or owns the ledger.';
+-- record_ledger.sees_tokens: may the caller see the claim tokens of records in progress?
+-- Runners may, as whoever knows a token can end its claim; analysts, who only read, need none. Claims that have ended
+-- are seen by all: their tokens end nothing any more.
+-- By current_user, which is the ledger's owner inside of its routines.
+-- Called by: dbt, pipeline_records, record_events, record_observations.
+-- Uses: is_ledger_owner.
+-- Tests: test_roles.py.
+create or replace function record_ledger.sees_tokens()
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select case
+        when to_regrole('record_ledger_runner') is null then false
+        else pg_has_role(current_user, to_regrole('record_ledger_runner'), 'MEMBER')
+    end
+    or record_ledger.is_ledger_owner(current_user)
+$$;
+comment on function record_ledger.sees_tokens() is
+'Whether the caller may see the claim tokens of records in progress: runners may, readers may not.';
+-- record_ledger.clock: the ledger's only source of time.
+-- The server's clock at the moment of the call, not the transaction's start: leases must not begin in the past.
+-- Asked once per statement or per lock taken. Only a test database replaces it.
+-- Called by: the Python runner, dbt, archive_records, backfill_records, batch_to_build, cancel_records,
+--   complete_and_pass, complete_record, complete_records, end_claim, expire_leases, extend_lease, new_windows,
+--   observation_time, oldest_valid_record, pass_valid_record, pass_valid_records, pause_pipeline, pipeline_progress,
+--   plan_runs, range_effects, range_step, record_verdicts, records_at_risk, recount_due, register_config,
+--   reopen_changed_records, reopen_records, resume_pipeline, retire_pipeline, set_pipeline_owner, start_problem,
+--   store_new_and_pass_valid_record, store_new_records, waive_counts, waive_records.
+-- Uses: none.
+-- Tests: test_two_sessions.py.
+create or replace function record_ledger.clock()
+returns timestamptz
+language sql
+volatile
+as $$
+    select pg_catalog.clock_timestamp()
+$$;
+comment on function record_ledger.clock() is
+'The instant at which the ledger judges: the server''s clock.';
+-- record_ledger.day_start: the first instant of a local date, the ledger's local midnight.
+-- Also where 00:00 does not exist (Cairo, Beirut, Santiago, Havana), happens twice (Azores) or a whole date is skipped.
+-- Called by: dbt, backfill_range, backfill_start, backfill_windows, day_coverage, first_window_start, local_day,
+--   next_window, range_step, window_time, windows_from.
+-- Uses: local_instant.
+-- Tests: test_days.py.
+create or replace function record_ledger.day_start(local_date date, timezone text)
+returns timestamptz
+language sql
+immutable
+as $$
+    select record_ledger.local_instant(local_date::timestamp, day_start.timezone)
+$$;
+comment on function record_ledger.day_start(date, text) is
+'The first instant of a local date in a time zone; consecutive ones tile time exactly.';
+-- record_ledger.duration: reads a config's duration ('1d', '1d2h30m20s', 'PT26H') as elapsed time.
+-- Null when the text is no duration: bare numbers, months, years and infinity are none. 1d is 24 h on every day.
+-- Units may be in any case but for M and MS, which others read as months: minutes are m, milliseconds ms.
+-- Units are required; a sign is read, and judged by the caller.
+-- Called by: the Python runner, dbt, config_problems, is_same_config, read_config, recount_ages, recount_problems,
+--   retention_problems, start_problem.
+-- Uses: none.
+-- Tests: test_config_rules.py.
+create or replace function record_ledger.duration(duration_text text)
+returns interval
+language plpgsql
+immutable strict
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_units constant text :=
+        'weeks?|w|days?|d|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s|'
+        'milliseconds?|ms|microseconds?|us';
+begin
+    -- It stands in sentences as it is written, blanks included.
+    if octet_length(duration_text) > 255 or duration_text !~* (
+            '^[[:space:]]*-?([0-9]+([.][0-9]+)?[[:space:]]*(' || v_units || ')[[:space:]]*)+$'
+        )
+        and duration_text !~ (
+            '^P(?=[0-9]|T[0-9])([0-9]+W)?([0-9]+D)?'
+            '(T(?=[0-9])([0-9]+H)?([0-9]+M)?([0-9]+([.][0-9]+)?S)?)?$'
+        )
+        or duration_text ~ '^[^P]*M[sS]?([^[:alpha:]]|$)'
+    then
+        return null;
+    end if;
+    -- As seconds only: an interval with a day part added to an instant would follow the session's time zone.
+    -- A sign counts for the whole; PostgreSQL would give it to the first part, or to all, as IntervalStyle says.
+    return pg_catalog.make_interval(
+        secs => extract(epoch from ltrim(duration_text, '- ')::interval)::double precision
+            * case when ltrim(duration_text) like '-%' then -1 else 1 end
+    );
+exception
+    when invalid_datetime_format or interval_field_overflow or datetime_field_overflow
+        or numeric_value_out_of_range then
+        return null;
+end
+$$;
+comment on function record_ledger.duration(text) is
+'A duration with units as elapsed time (1d = 24 h); null when the text is none.';
+-- record_ledger.instant: reads an ISO 8601 time with an offset; null when the text is none.
+-- Of the years 1900 to 9000: what is built on a time is a window, and drivers read no time of a year after 9999.
+-- No other form: PostgreSQL would read 'tomorrow' and 'infinity' too, and '01/02/03' as the session's DateStyle says.
+-- Called by: built_problem, start_instant.
+-- Uses: none.
+-- Tests: test_poison.py, test_building.py.
+create or replace function record_ledger.instant(instant_text text)
+returns timestamptz
+language plpgsql
+stable strict
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if instant_text
+        ~ (
+            '^((19|[2-8][0-9])[0-9]{2}|9000)-[0-9]{2}-[0-9]{2}'
+            '[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?'
+            '(Z|[+-][0-9]{2}(:?[0-9]{2}){0,2})$'
+        )
+    then
+        return instant_text::timestamptz;
+    end if;
+    return null;
+exception
+    when datetime_field_overflow or invalid_datetime_format
+        or invalid_time_zone_displacement_value then
+        return null;
+end
+$$;
+comment on function record_ledger.instant(text) is
+'An ISO 8601 time with an offset as an instant; null when the text is none.';
+-- record_ledger.iso_time: an instant in ISO 8601 with the offset of the time zone in force.
+-- For functions that have set a pipeline's time zone, and errors about a time of the caller; else there is local_time.
+-- Names are qualified (docs/design.md, Names).
+-- Called by: dbt, check_backfill, check_range, no_records_reason, record_verdict, refuse_token, release_record,
+--   unstable_reason.
+-- Uses: none.
+-- Tests: test_record_shape.py.
+create or replace function record_ledger.iso_time(instant timestamptz)
+returns text
+language sql
+stable
+as $$
+    select pg_catalog.btrim(pg_catalog.to_json(instant)::text, '"')
+$$;
+comment on function record_ledger.iso_time(timestamptz) is
+'An instant in ISO 8601 with the offset of the session''s time zone.';
+-- record_ledger.json_time: an instant as JSON holds it, ISO 8601 with the offset of a zone.
+-- Where the zone is null that of the session, for functions that have set a pipeline's: many times faster.
+-- Called by: windows_to_build.
+-- Uses: local_time.
+-- Tests: test_record_shape.py, test_building.py.
+create or replace function record_ledger.json_time(instant timestamptz, timezone text)
+returns jsonb
+language sql
+stable
+as $$
+    select case
+        when timezone is null then to_jsonb(instant)
+        else to_jsonb(record_ledger.local_time(instant, timezone))
+    end
+$$;
+comment on function record_ledger.json_time(timestamptz, text) is
+'Private. An instant as JSON: ISO 8601 with the offset of a zone, or of the session''s where the zone is null.';
+-- record_ledger.local_day: the local day an instant belongs to.
+-- The last day that has started. Not always the date on the wall: clocks set back across midnight show yesterday again.
+-- Called by: dbt, backfill_range, backfill_start, backfill_windows, days_with_windows, first_window_start, range_step,
+--   reopen_changed_records, windows_from.
+-- Uses: day_start.
+-- Tests: test_days.py.
+create or replace function record_ledger.local_day(instant timestamptz, timezone text)
+returns date
+language plpgsql
+immutable strict
+as $$
+declare
+    v_day date := (instant at time zone local_day.timezone)::date;
+begin
+    while record_ledger.day_start(v_day + 1, local_day.timezone) <= instant loop
+        v_day := v_day + 1;
+    end loop;
+    return v_day;
+end
+$$;
+comment on function record_ledger.local_day(timestamptz, text) is
+'The local day an instant belongs to: the last one whose day_start is not after it.';
+-- record_ledger.local_instant: the first instant at which a zone's clocks show a local time or a later one.
+-- Where the local time happens twice, the first of both; where it is skipped, the end of the gap.
+-- Types are exact (docs/design.md, Names).
+-- Called by: day_start, local_instants, start_instant, window_time.
+-- Uses: none.
+-- Tests: test_days.py.
+create or replace function record_ledger.local_instant(local_time timestamp, timezone text)
+returns timestamptz
+language plpgsql
+immutable strict
+as $$
+declare
+    v_instant timestamptz := local_time at time zone local_instant.timezone;
+    v_before timestamptz := v_instant - interval '12 hours';
+    -- The same local time reckoned with the offset that was in force half a day earlier.
+    v_first timestamptz := (
+        local_time - (
+            (v_before at time zone local_instant.timezone) - (v_before at time zone 'UTC')
+        )
+    ) at time zone 'UTC';
+    v_not_yet timestamptz;
+    v_middle timestamptz;
+begin
+    -- PostgreSQL reads a local time that happens twice as the second of both.
+    if v_first at time zone local_instant.timezone = local_time then
+        return v_first;
+    end if;
+    if v_instant at time zone local_instant.timezone = local_time then
+        return v_instant;
+    end if;
+    -- The local time is skipped, and v_first is at or after the end of the gap; mostly the gap starts right there.
+    if (v_first - interval '1 microsecond') at time zone local_instant.timezone < local_time then
+        return v_first;
+    end if;
+    v_not_yet := v_first - interval '26 hours';
+    while v_first - v_not_yet > interval '1 microsecond' loop
+        v_middle := v_not_yet + (v_first - v_not_yet) / 2::double precision;
+        if v_middle at time zone local_instant.timezone >= local_time then
+            v_first := v_middle;
+        else
+            v_not_yet := v_middle;
+        end if;
+    end loop;
+    return v_first;
+end
+$$;
+comment on function record_ledger.local_instant(timestamp, text) is
+'The first instant at which the zone''s clocks show the local time or a later one.';
+-- record_ledger.local_instants: the instants at which a zone's clocks show exactly a local time.
+-- One as a rule, none where clocks skip it, two where they show it twice; the earlier one first.
+-- Called by: twofold_time, window_time.
+-- Uses: local_instant.
+-- Tests: test_zones.py.
+create or replace function record_ledger.local_instants(local_time timestamp, timezone text)
+returns timestamptz[]
+language plpgsql
+immutable strict
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_first constant timestamptz := record_ledger.local_instant(
+        local_time, local_instants.timezone
+    );
+    -- PostgreSQL reads a local time that happens twice as the second of both.
+    v_second constant timestamptz := local_time at time zone local_instants.timezone;
+begin
+    if v_first at time zone local_instants.timezone <> local_time then
+        return '{}';
+    elsif v_second > v_first then
+        return array[v_first, v_second];
+    end if;
+    return array[v_first];
+end
+$$;
+comment on function record_ledger.local_instants(timestamp, text) is
+'The instants at which the zone''s clocks show a local time: none, one or two.';
+-- record_ledger.local_time: an instant as people of a zone write it, ISO 8601 with the offset in force.
+-- As the server reckons it: '2026-03-08T03:00:00-07:00'; fractions of a second only where there are any.
+-- Every sentence that names an instant takes it from here. Types are exact (docs/design.md, Names).
+-- Called by: the Python runner, dbt, archivable_records, archive_records, backfill_range, cancel_range, check_backfill,
+--   check_counts, claim_loss, collect_expired_leases, expire_range, json_time, next_answer, plan_runs, postponement,
+--   raise_no_record, reopen_changed_records, twofold_time, unbuilt_reason, waive_counts, waive_lost_records,
+--   window_time.
+-- Uses: none.
+-- Tests: test_record_shape.py, test_zones.py.
+create or replace function record_ledger.local_time(instant timestamptz, timezone text)
+returns text
+language plpgsql
+immutable strict
+as $$
+declare
+    v_wall timestamp := instant at time zone local_time.timezone;
+    v_offset interval := v_wall - (instant at time zone 'UTC');
+begin
+    return to_char(v_wall, 'YYYY-MM-DD"T"HH24:MI:SS')
+        || rtrim(rtrim(to_char(v_wall, '.US'), '0'), '.')
+        || case when v_offset < interval '0' then '-' else '+' end
+        || to_char(
+            greatest(v_offset, -v_offset),
+            -- Offsets of the nineteenth century have seconds.
+            case
+                when extract(second from v_offset) = 0::numeric then 'HH24:MI'
+                else 'HH24:MI:SS'
+            end
+        );
+end
+$$;
+comment on function record_ledger.local_time(timestamptz, text) is
+'An instant in ISO 8601 with the zone''s offset at that instant.';
+-- record_ledger.time_interval: a window's actual length as text: '2h', '1h30m', '25h'.
+-- Hours are the largest unit, because a local day has 23, 24 or 25 of them.
+-- Types are exact and names qualified (docs/design.md, Names).
+-- Called by: archived_records, check_backfill, new_windows, oldest_valid_record, pipeline_records, plan_runs,
+--   record_object, suggest_x_time_back, windows_to_build.
+-- Uses: none.
+-- Tests: test_windows.py.
+create or replace function record_ledger.time_interval(
+    window_start_time timestamptz, window_end_time timestamptz
+)
+returns text
+language plpgsql
+immutable strict
+as $$
+declare
+    -- Computed as integers: many times cheaper than the parts of an interval, which are numeric.
+    v_length constant interval := window_end_time - window_start_time;
+    v_seconds constant bigint := pg_catalog.trunc(pg_catalog.date_part('epoch', v_length))::bigint;
+begin
+    if v_seconds % 3600::bigint = 0::bigint
+        and v_length = pg_catalog.make_interval(secs => v_seconds::double precision)
+    then
+        return (v_seconds / 3600::bigint)::text || 'h';
+    end if;
+    return pg_catalog.concat(
+        nullif(v_seconds / 3600::bigint, 0::bigint)::text || 'h',
+        nullif(v_seconds % 3600::bigint / 60::bigint, 0::bigint)::text || 'm',
+        nullif(trim_scale(extract(second from v_length)), 0::numeric)::text || 's'
+    );
+end
+$$;
+comment on function record_ledger.time_interval(timestamptz, timestamptz) is
+'A window''s actual length, hours the largest unit: 2h, 1h30m, 25h.';
+-- record_ledger.twofold_time: a sentence about a text whose local time comes twice in a zone; null for any other text.
+-- Clocks that are set back show an hour again: such a text is no instant. A bare date is: it is its first one.
+-- Called by: config_problems, pipeline_time.
+-- Uses: local_instants, local_time, wall_time.
+-- Tests: test_zones.py.
+create or replace function record_ledger.twofold_time(time_text text, timezone text)
+returns text
+language plpgsql
+stable strict
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_instants timestamptz[];
+begin
+    if length(time_text) > length('2026-01-01') then
+        v_instants := record_ledger.local_instants(
+            record_ledger.wall_time(time_text), twofold_time.timezone
+        );
+    end if;
+    if cardinality(v_instants) > 1 then
+        return format(
+            '"%s" comes twice in %s: as %s and %s',
+            time_text,
+            twofold_time.timezone,
+            record_ledger.local_time(v_instants[1], twofold_time.timezone),
+            record_ledger.local_time(v_instants[2], twofold_time.timezone)
+        );
+    end if;
+    return null;
+end
+$$;
+comment on function record_ledger.twofold_time(text, text) is
+'Why a local time names two instants of a zone, both with their offsets; null when it does not.';
 -- record_ledger.wall_time: the local time that an ISO 8601 text without an offset states.
 -- A bare date is its midnight, whether clocks show that or not. Null when the text has an offset, is no such time, or
 -- is not of the years 1900 to 9000.
--- Read by: start_instant, twofold_time, window_time.
--- Rules: none.
+-- Called by: start_instant, twofold_time, window_time.
+-- Uses: none.
+-- Tests: test_zones.py.
 create or replace function record_ledger.wall_time(time_text text)
 returns timestamp
 language plpgsql
@@ -7373,44 +7045,477 @@ end
 $$;
 comment on function record_ledger.wall_time(text) is
 'The local time that an ISO 8601 text without an offset states; null when it is none.';
--- record_ledger.warn_of_misspelt_keys: raises a warning for each ignored key that looks like a misspelt one.
--- 'chek_fields' would otherwise be ignored in silence, and incomplete records passed. Looks at the first 100 of them.
--- Read by: store_new_and_pass_valid_record, register_pipeline.
--- Rules: config_keys, near_names.
-create or replace function record_ledger.warn_of_misspelt_keys(config jsonb)
-returns void
+-- record_ledger.archive_end: where the archive of a pipeline ends; null when nothing is archived.
+-- Its first record that is not archived starts exactly there, so no window before it can ever be added.
+-- Called by: archivable_records, check_backfill.
+-- Uses: none.
+-- Tests: test_archive.py, test_backfill.py.
+create or replace function record_ledger.archive_end(pipeline_id text)
+returns timestamptz
+language sql
+stable
+-- One look into the index of each year, however many rows it has.
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+    select a.window_end_time
+    from record_ledger.archived_record as a
+    where a.pipeline_id = archive_end.pipeline_id
+    order by a.window_start_time desc
+    limit 1
+$$;
+comment on function record_ledger.archive_end(text) is
+'Private. The end of the newest archived window of a pipeline; null when nothing is archived.';
+-- record_ledger.day_coverage: how the windows of a pipeline cover a local day, the archive included.
+-- The day is [its midnight, the next one) of the zone in force, and windows cover it wherever they begin and end. One
+-- is published when a generation of it was completed, also while a later one is under way; done when it is COMPLETED or
+-- WAIVED. All counts are of windows that begin in the day; counts of rows are those of published generations.
+-- Windows never overlap, so they cover the day when their lengths within it add up to its own.
+-- Called by: daily_coverage, is_day_sealed.
+-- Uses: archived_records, day_start, pipeline_records.
+-- Tests: test_sealed_days.py.
+create or replace function record_ledger.day_coverage(
+    p record_ledger.pipeline,
+    local_date date,
+    out day_start_time timestamptz,
+    out day_end_time timestamptz,
+    out first_window_start_time timestamptz,
+    out window_count bigint,
+    out published_count bigint,
+    out waived_count bigint,
+    out lost_count bigint,
+    out open_count bigint,
+    out covered_seconds numeric,
+    out is_published boolean,
+    out is_sealed boolean,
+    out counts jsonb
+)
 language plpgsql
 stable
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
 as $$
+#variable_conflict use_column
 declare
-    v_key text;
-    v_near text[];
+    v_day_seconds numeric;
+    v_done_seconds numeric;
+    -- The window that begins before the day and ends within it or after it.
+    v_across record;
+    v_across_seconds numeric;
 begin
-    for v_key in
-        select key
-        from jsonb_object_keys(
-            case jsonb_typeof(config) when 'object' then config else '{}' end
-        ) as key
-        where key <> all (record_ledger.config_keys())
-        order by key
-        -- To look for near names takes a millisecond, and a config may have thousands of keys of others.
-        limit 100
-    loop
-        v_near := record_ledger.near_names(v_key, record_ledger.config_keys());
-        if cardinality(v_near) > 0 then
-            raise warning 'config key "%" is ignored; did you mean "%"?', v_key, v_near[1];
+    day_start_time := record_ledger.day_start(day_coverage.local_date, p.timezone);
+    day_end_time := record_ledger.day_start(day_coverage.local_date + 1, p.timezone);
+    v_day_seconds := extract(epoch from day_end_time - day_start_time);
+    with windows as materialized (
+        select
+            r.window_start_time,
+            extract(
+                epoch from least(r.window_end_time, day_coverage.day_end_time) - r.window_start_time
+            ) as seconds,
+            r.status,
+            r.published_generation,
+            r.last_event,
+            r.last_detail,
+            -- The claim that completed the published generation.
+            case
+                when r.status = 'COMPLETED' then r.claim_token
+                when r.published_generation is not null
+                    then (
+                        select max(e.claim_token)
+                        from (
+                            select l.claim_token, l.generation, l.event
+                            from record_ledger.record_event as l
+                            where l.pipeline_id = p.pipeline_id
+                                and l.window_start_time = r.window_start_time
+                            union all
+                            select l.claim_token, l.generation, l.event
+                            from record_ledger.archived_record_event as l
+                            where l.pipeline_id = p.pipeline_id
+                                and l.window_start_time = r.window_start_time
+                        ) as e
+                        where e.generation = r.published_generation and e.event = 'completed'
+                    )
+            end as claim_token
+        from (
+            select
+                l.window_start_time,
+                l.window_end_time,
+                l.status,
+                l.published_generation,
+                l.last_event,
+                l.last_detail,
+                l.claim_token
+            from record_ledger.pipeline_records as l
+            where l.pipeline_id = p.pipeline_id
+                and l.window_start_time >= day_coverage.day_start_time
+                and l.window_start_time < day_coverage.day_end_time
+            union all
+            select
+                l.window_start_time,
+                l.window_end_time,
+                l.status,
+                l.published_generation,
+                l.last_event,
+                l.last_detail,
+                l.claim_token
+            from record_ledger.archived_records as l
+            where l.pipeline_id = p.pipeline_id
+                and l.window_start_time >= day_coverage.day_start_time
+                and l.window_start_time < day_coverage.day_end_time
+        ) as r
+    ),
+
+    -- The newest count of each stage under that claim, where the record is.
+    observed as (
+        select distinct on (o.window_start_time, o.stage) o.stage, o.row_count
+        from (
+            select q.window_start_time, q.stage, q.observation_no, q.row_count, q.claim_token
+            from record_ledger.record_observation as q
+            where q.pipeline_id = p.pipeline_id
+                and q.window_start_time >= day_coverage.day_start_time
+                and q.window_start_time < day_coverage.day_end_time
+            union all
+            select q.window_start_time, q.stage, q.observation_no, q.row_count, q.claim_token
+            from record_ledger.archived_record_observation as q
+            where q.pipeline_id = p.pipeline_id
+                and q.window_start_time >= day_coverage.day_start_time
+                and q.window_start_time < day_coverage.day_end_time
+        ) as o
+        join windows as w
+            on w.window_start_time = o.window_start_time and w.claim_token = o.claim_token
+        order by o.window_start_time, o.stage, o.observation_no desc
+    )
+
+    select
+        min(w.window_start_time),
+        count(*),
+        count(w.published_generation),
+        count(*) filter (where w.status = 'WAIVED'),
+        count(*) filter (where w.last_event = 'waived' and w.last_detail ->> 'reason' = 'lost'),
+        count(*) filter (where w.status not in ('COMPLETED', 'WAIVED')),
+        coalesce(
+            sum(w.seconds) filter (
+                where w.published_generation is not null or w.status = 'WAIVED'
+            ),
+            0
+        ),
+        coalesce(sum(w.seconds) filter (where w.status in ('COMPLETED', 'WAIVED')), 0),
+        coalesce(
+            (
+                select jsonb_object_agg(s.stage, s.counted)
+                from (
+                    select
+                        o.stage,
+                        jsonb_build_object('rows', sum(o.row_count), 'windows', count(*)) as counted
+                    from observed as o
+                    group by o.stage
+                ) as s
+            ),
+            '{}'
+        )
+    into
+        first_window_start_time,
+        window_count,
+        published_count,
+        waived_count,
+        lost_count,
+        open_count,
+        covered_seconds,
+        v_done_seconds,
+        counts
+    from windows as w;
+    if first_window_start_time > day_start_time or first_window_start_time is null then
+        -- Cut with another zone, or with other data of this one: a window may lie across the midnight.
+        select r.window_start_time, r.window_end_time, r.status into v_across
+        from record_ledger.record as r
+        where r.pipeline_id = p.pipeline_id
+            and r.window_start_time < day_coverage.day_start_time
+        order by r.window_start_time desc
+        limit 1;
+        if not found then
+            select a.window_start_time, a.window_end_time, a.status into v_across
+            from record_ledger.archived_record as a
+            where a.pipeline_id = p.pipeline_id
+                and a.window_start_time < day_coverage.day_start_time
+            order by a.window_start_time desc
+            limit 1;
         end if;
-    end loop;
+        if v_across.window_end_time > day_start_time then
+            v_across_seconds := extract(
+                epoch from least(v_across.window_end_time, day_end_time) - day_start_time
+            );
+            if v_across.status in ('COMPLETED', 'WAIVED') then
+                v_done_seconds := v_done_seconds + v_across_seconds;
+                covered_seconds := covered_seconds + v_across_seconds;
+            elsif exists (
+                select
+                from record_ledger.pipeline_records as l
+                where l.pipeline_id = p.pipeline_id
+                    and l.window_start_time = v_across.window_start_time
+                    and l.published_generation is not null
+            ) then
+                covered_seconds := covered_seconds + v_across_seconds;
+            end if;
+        end if;
+    end if;
+    is_published := covered_seconds = v_day_seconds;
+    is_sealed := v_done_seconds = v_day_seconds;
 end
 $$;
-comment on function record_ledger.warn_of_misspelt_keys(jsonb) is
-'Raises a warning for each ignored key that looks like a misspelt one.';
+comment on function record_ledger.day_coverage(record_ledger.pipeline, date) is
+'How the windows of a pipeline cover a local day, archived ones included.';
+-- record_ledger.days_with_windows: the local days of a pipeline, from its first window's to the last of its newest one.
+-- Every date between them, whether its windows are in the ledger or in the archive.
+-- Called by: daily_coverage.
+-- Uses: last_window, local_day.
+-- Tests: test_sealed_days.py.
+create or replace function record_ledger.days_with_windows(p record_ledger.pipeline)
+returns table (local_date date)
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+#variable_conflict use_column
+declare
+    v_first timestamptz;
+    v_last timestamptz;
+begin
+    select a.window_start_time into v_first
+    from record_ledger.archived_record as a
+    where a.pipeline_id = p.pipeline_id
+    order by a.window_start_time
+    limit 1;
+    if v_first is null then
+        select r.window_start_time into v_first
+        from record_ledger.record as r
+        where r.pipeline_id = p.pipeline_id
+        order by r.window_start_time
+        limit 1;
+    end if;
+    -- A window that was cut with another zone may reach into the day after that of its start.
+    select l.window_end_time - interval '1 microsecond' into v_last
+    from record_ledger.last_window(p.pipeline_id) as l;
+    return query
+    select record_ledger.local_day(v_first, p.timezone) + n
+    from generate_series(
+        0,
+        record_ledger.local_day(v_last, p.timezone) - record_ledger.local_day(v_first, p.timezone)
+    ) as n;
+end
+$$;
+comment on function record_ledger.days_with_windows(record_ledger.pipeline) is
+'The local days of a pipeline from its first window to its newest one, archived ones included.';
+-- record_ledger.due_windows: all windows from an instant on that are due, oldest first.
+-- Due is a window that began before as_of - x_time_back; a retired pipeline has none. Reads no ledger rows.
+-- Called by: new_windows, open_windows, store_windows, windows_to_build.
+-- Uses: windows_from.
+-- Tests: test_windows.py, test_windows_stored.py.
+create or replace function record_ledger.due_windows(
+    p record_ledger.pipeline, from_time timestamptz, as_of timestamptz, max_windows integer
+)
+returns table (target_day date, window_start_time timestamptz, window_end_time timestamptz)
+language sql
+immutable
+as $$
+    select w.target_day, w.window_start_time, w.window_end_time
+    from record_ledger.windows_from(
+        from_time, as_of - (p).x_time_back, (p).granularity, (p).timezone, max_windows
+    ) as w
+    where not (p).is_retired
+    order by w.window_start_time
+$$;
+comment on function record_ledger.due_windows(
+    record_ledger.pipeline, timestamptz, timestamptz, integer
+) is
+'Private. The windows from an instant on that began before as_of - x_time_back, oldest first.';
+-- record_ledger.first_window_start: where the first window of a pipeline without records starts.
+-- At start_at; without one at the first instant of the target day of (as_of - x_time_back).
+-- Called by: next_window_start, pipeline_progress, store_new_and_pass_valid_record, store_windows.
+-- Uses: day_start, local_day.
+-- Tests: test_windows_stored.py.
+create or replace function record_ledger.first_window_start(
+    p record_ledger.pipeline, as_of timestamptz
+)
+returns timestamptz
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return coalesce(
+        p.start_at,
+        record_ledger.day_start(
+            record_ledger.local_day(as_of - p.x_time_back, p.timezone), p.timezone
+        )
+    );
+end
+$$;
+comment on function record_ledger.first_window_start(record_ledger.pipeline, timestamptz) is
+'Where the first window of a pipeline without records starts.';
+-- record_ledger.last_window: the newest stored window of a pipeline; no row when none is stored.
+-- The next one starts at its end: no gap, no overlap. A set, so that statements which read it are planned as one.
+-- Called by: archivable_records, configured, days_with_windows, is_same_config, next_window_start, start_problem,
+--   store_new_and_pass_valid_record, store_windows, window_time.
+-- Uses: none.
+-- Tests: test_windows_stored.py.
+create or replace function record_ledger.last_window(pipeline_id text)
+returns table (window_start_time timestamptz, window_end_time timestamptz)
+language sql
+stable
+as $$
+    select r.window_start_time, r.window_end_time
+    from record_ledger.record as r
+    where r.pipeline_id = last_window.pipeline_id
+    order by r.window_start_time desc
+    limit 1
+$$;
+comment on function record_ledger.last_window(text) is
+'Private. The newest stored window of a pipeline; no row when none is stored.';
+-- record_ledger.next_window: the one window that starts at a given instant.
+-- Ends at the earlier of start + granularity (elapsed) and the next local midnight; from 1d on it is the local day.
+-- windows_from says the same in bulk.
+-- Called by: pipeline_progress, planned_passes, store_new_and_pass_valid_record, store_windows.
+-- Uses: day_start.
+-- Tests: test_windows.py.
+create or replace function record_ledger.next_window(
+    window_start_time timestamptz,
+    granularity interval,
+    timezone text,
+    out target_day date,
+    out window_end_time timestamptz
+)
+language plpgsql
+immutable strict
+as $$
+declare
+    v_wall constant timestamp := window_start_time at time zone next_window.timezone;
+begin
+    target_day := v_wall::date;
+    window_end_time := window_start_time + next_window.granularity;
+    if v_wall + next_window.granularity <= target_day + 1
+        and window_end_time at time zone next_window.timezone = v_wall + next_window.granularity
+        and (window_start_time - interval '12:00:00') at time zone next_window.timezone
+            = v_wall - interval '12:00:00'
+    then
+        -- It ends by midnight. The clocks do not change in it, nor were they set back across midnight just before.
+        return;
+    end if;
+    window_end_time := record_ledger.day_start(target_day + 1, next_window.timezone);
+    -- Clocks that were set back across midnight still show yesterday, whose end has passed.
+    while window_end_time <= window_start_time loop
+        target_day := target_day + 1;
+        window_end_time := record_ledger.day_start(target_day + 1, next_window.timezone);
+    end loop;
+    if next_window.granularity < interval '24:00:00' then
+        window_end_time := least(window_start_time + next_window.granularity, window_end_time);
+    end if;
+end
+$$;
+comment on function record_ledger.next_window(timestamptz, interval, text) is
+'The target day and the end of the window that starts at an instant.';
+-- record_ledger.next_window_start: where the first window that is not stored yet starts.
+-- At the end of the last stored window; before there is one, at the first window's start.
+-- Called by: new_windows, next_answer, open_windows, planned_passes, windows_to_build.
+-- Uses: first_window_start, last_window.
+-- Tests: test_windows_stored.py.
+create or replace function record_ledger.next_window_start(
+    p record_ledger.pipeline, as_of timestamptz
+)
+returns timestamptz
+language sql
+stable
+as $$
+    select coalesce(
+        (select l.window_end_time from record_ledger.last_window(p.pipeline_id) as l),
+        record_ledger.first_window_start(p, as_of)
+    )
+$$;
+comment on function record_ledger.next_window_start(record_ledger.pipeline, timestamptz) is
+'Where the first window of a pipeline that is not stored yet starts.';
+-- record_ledger.open_windows: the windows of a pipeline that are not done, stored or not.
+-- Its open records, and the windows that are due and not stored yet (10,000 of them at most), whose status is null.
+-- Called by: pipeline_progress, records_at_risk.
+-- Uses: due_windows, next_window_start.
+-- Tests: test_retention.py.
+create or replace function record_ledger.open_windows(
+    p record_ledger.pipeline, as_of timestamptz
+)
+returns table (
+    window_start_time timestamptz, window_end_time timestamptz, target_day date, status text
+)
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+    select r.window_start_time, r.window_end_time, r.target_day, r.status
+    from record_ledger.record as r
+    where r.open_pipeline_id = (p).pipeline_id
+    union all
+    select d.window_start_time, d.window_end_time, d.target_day, null as status
+    from record_ledger.due_windows(
+        p, record_ledger.next_window_start(p, as_of), as_of, 10000
+    ) as d
+$$;
+comment on function record_ledger.open_windows(record_ledger.pipeline, timestamptz) is
+'The open records of a pipeline, and the windows that are due and not stored yet.';
+-- record_ledger.stretch_timezone: the time zone of the stretch of windows that an instant of a pipeline lies in.
+-- Before the first stretch that of the first one; of a pipeline that has stored no window the one in force.
+-- pipeline_records and archived_records have the look-up as a subquery, which costs a row a fraction of a call.
+-- Called by: the Python runner, archivable_records, check_counts, window_timezone.
+-- Uses: none.
+-- Tests: test_zones.py.
+create or replace function record_ledger.stretch_timezone(
+    pipeline_id text, window_start_time timestamptz
+)
+returns text
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+begin
+    return coalesce(
+        (
+            select z.timezone
+            from record_ledger.pipeline_zone as z
+            where z.pipeline_id = stretch_timezone.pipeline_id
+                and z.from_time <= stretch_timezone.window_start_time
+            order by z.from_time desc
+            limit 1
+        ),
+        (
+            select z.timezone
+            from record_ledger.pipeline_zone as z
+            where z.pipeline_id = stretch_timezone.pipeline_id
+            order by z.from_time
+            limit 1
+        ),
+        (
+            select p.timezone
+            from record_ledger.pipeline as p
+            where p.pipeline_id = stretch_timezone.pipeline_id
+        )
+    );
+end
+$$;
+comment on function record_ledger.stretch_timezone(text, timestamptz) is
+'The time zone of the stretch of windows that an instant of a pipeline lies in.';
 -- record_ledger.window_timezone: the time zone that a stored window of a pipeline was cut with.
 -- Mostly the one in force, which the pipeline's row says; PostgreSQL takes this expression into the one around it. A
--- window that is not stored yet is cut with p.timezone.
--- Read by: whatever shows a window to people: pass_record, windows_to_build, record_verdict, next_answer, plan_runs,
--- the views that have a column window_timezone.
--- Rules: stretch_timezone. Types are exact and names qualified (README.md, Names).
+-- window that is not stored yet is cut with p.timezone. Types are exact and names qualified (docs/design.md, Names).
+-- Called by: changed_records, next_answer, oldest_pending_record, oldest_valid_record, pass_record, plan_runs,
+--   record_verdict, record_verdicts, records_at_risk, waive_counts, windows_to_build.
+-- Uses: stretch_timezone.
+-- Tests: test_zones.py.
 create or replace function record_ledger.window_timezone(
     p record_ledger.pipeline, window_start_time timestamptz
 )
@@ -7427,8 +7532,10 @@ comment on function record_ledger.window_timezone(record_ledger.pipeline, timest
 'The time zone that a stored window of a pipeline was cut with.';
 -- record_ledger.windows_from: the windows that tile time from an instant on.
 -- Those that begin before to_time, the first max_windows of them (null: all), in any order. Reads no ledger rows.
--- Read by: due_windows, backfill_windows, backfill_range.
--- Rules: day_start, local_day; next_window says the same of one window.
+-- next_window says the same of one window.
+-- Called by: backfill_range, backfill_windows, due_windows.
+-- Uses: day_start, local_day.
+-- Tests: test_windows.py.
 create or replace function record_ledger.windows_from(
     from_time timestamptz,
     to_time timestamptz,
@@ -7519,12 +7626,2137 @@ comment on function record_ledger.windows_from(
     timestamptz, timestamptz, interval, text, integer
 ) is
 'Private. The windows that tile time from an instant on and begin before another.';
+-- record_ledger.append_pipeline_event: notes what happened to a pipeline as a whole, with who did it and when.
+-- Numbered per pipeline, so its row must be locked.
+-- Called by: archive_records, backfill_range, pause_pipeline, register_config, reopen_changed_records, resume_pipeline,
+--   retire_pipeline, set_pipeline_owner, waive_lost_records.
+-- Uses: none.
+-- Tests: test_registering.py, test_pausing.py.
+create or replace function record_ledger.append_pipeline_event(
+    pipeline_id text, event text, detail jsonb, event_time timestamptz
+)
+returns void
+language plpgsql
+as $$
+#variable_conflict use_column
+begin
+    insert into record_ledger.pipeline_event (pipeline_id, event_no, event_time, event, detail)
+    select
+        append_pipeline_event.pipeline_id,
+        coalesce(max(e.event_no), 0) + 1,
+        append_pipeline_event.event_time,
+        append_pipeline_event.event,
+        append_pipeline_event.detail
+    from record_ledger.pipeline_event as e
+    where e.pipeline_id = append_pipeline_event.pipeline_id;
+end
+$$;
+comment on function record_ledger.append_pipeline_event(text, text, jsonb, timestamptz) is
+'Private. Notes what happened to a pipeline as a whole, with who did it and when.';
+-- record_ledger.backfill_range: adds records before the first one of a locked pipeline; returns how many.
+-- Back to the local day of from_time. With max_records only the newest of them, as many and 10,000 at most: whole days,
+-- or a part of one that has more. first_start says where the first record starts then. All are historical; those of a
+-- pipeline with templates are stored unbuilt. check_backfill has let pass what the caller gives.
+-- Called by: backfill_records, range_step.
+-- Uses: append_pipeline_event, backfill_start, begin_stretch, day_start, lane, local_day, local_time, void_marks,
+--   windows_from.
+-- Tests: test_backfill.py, test_range_steps.py.
+create or replace function record_ledger.backfill_range(
+    p record_ledger.pipeline,
+    from_time timestamptz,
+    reason text,
+    max_records integer,
+    as_of timestamptz,
+    inout first_start timestamptz,
+    out added_count integer
+)
+language plpgsql
+as $$
+#variable_conflict use_column
+declare
+    -- Enough to make the work around a statement count for nothing, few enough for the checks of its links, which
+    -- wait for its end, to find the rows still at hand.
+    v_part constant integer := least(backfill_range.max_records, 10000);
+    v_to_time constant timestamptz := backfill_range.first_start;
+    v_fields jsonb := case when p.has_templates then '{}' else p.fields end;
+    v_config_version integer := case when not p.has_templates then p.config_version end;
+    v_missing text[] := case when not p.has_templates then p.missing_fields end;
+    v_lane text := record_ledger.lane('PENDING', v_missing, v_config_version, false, true, null);
+    v_start timestamptz;
+    v_count integer;
+begin
+    added_count := 0;
+    -- The newest first: so the history has no gap after each of the parts.
+    loop
+        v_start := record_ledger.backfill_start(
+            p, backfill_range.from_time, backfill_range.first_start, v_part
+        );
+        with added as materialized (
+            select
+                w.target_day,
+                w.window_start_time,
+                least(w.window_end_time, backfill_range.first_start) as window_end_time,
+                lag(w.window_start_time) over (order by w.window_start_time)
+                    as previous_window_start_time
+            from record_ledger.windows_from(
+                v_start, backfill_range.first_start, p.granularity, p.timezone, null
+            ) as w
+        ),
+
+        relinked as (
+            update record_ledger.record as r
+            set previous_window_start_time = (select max(a.window_start_time) from added as a)
+            where r.pipeline_id = p.pipeline_id
+                and r.window_start_time = backfill_range.first_start
+            returning r.window_start_time
+        )
+
+        insert into record_ledger.record (
+            pipeline_id,
+            window_start_time,
+            window_end_time,
+            previous_window_start_time,
+            target_day,
+            fields,
+            config_version,
+            missing_fields,
+            is_historical,
+            lane,
+            open_pipeline_id,
+            created_at,
+            updated_at
+        )
+        select
+            p.pipeline_id,
+            a.window_start_time,
+            a.window_end_time,
+            a.previous_window_start_time,
+            a.target_day,
+            v_fields,
+            v_config_version,
+            v_missing,
+            true,
+            v_lane,
+            p.pipeline_id,
+            as_of,
+            as_of
+        from added as a
+        -- Counted first: a pipeline has one first record at any moment, so the old one is linked before a new one is
+        -- there.
+        where (select count(*) from relinked) = 1
+        order by a.window_start_time;
+        get diagnostics v_count = row_count;
+        added_count := added_count + v_count;
+        first_start := v_start;
+        exit when backfill_range.max_records is not null
+            or v_start <= record_ledger.day_start(
+                record_ledger.local_day(backfill_range.from_time, p.timezone), p.timezone
+            );
+    end loop;
+    perform record_ledger.void_marks(p.pipeline_id);
+    perform record_ledger.begin_stretch(p, v_start);
+    perform record_ledger.append_pipeline_event(
+        p.pipeline_id,
+        'backfilled',
+        jsonb_strip_nulls(
+            jsonb_build_object(
+                'from_time', record_ledger.local_time(v_start, p.timezone),
+                'to_time', record_ledger.local_time(v_to_time, p.timezone),
+                'record_count', added_count,
+                'reason', backfill_range.reason
+            )
+        ),
+        as_of
+    );
+end
+$$;
+comment on function record_ledger.backfill_range(
+    record_ledger.pipeline, timestamptz, text, integer, timestamptz, timestamptz
+) is
+'Private. Adds records before the first one of a locked pipeline, the newest first; returns how many, and where the first one starts then.';
+-- record_ledger.begin_stretch: notes that windows from an instant on were cut with the zone in force.
+-- Up to where the next stretch begins, if there is one. Two stretches of one zone beside each other are one.
+-- Its callers hold the pipeline's lock.
+-- Called by: backfill_range, store_windows.
+-- Uses: none.
+-- Tests: test_zones.py.
+create or replace function record_ledger.begin_stretch(
+    p record_ledger.pipeline, from_time timestamptz
+)
+returns void
+language plpgsql
+as $$
+declare
+    v_before text;
+    v_next record;
+begin
+    -- What began here before is cut anew.
+    delete from record_ledger.pipeline_zone as z
+    where z.pipeline_id = p.pipeline_id and z.from_time = begin_stretch.from_time;
+    select z.timezone into v_before
+    from record_ledger.pipeline_zone as z
+    where z.pipeline_id = p.pipeline_id and z.from_time < begin_stretch.from_time
+    order by z.from_time desc
+    limit 1;
+    if v_before is distinct from p.timezone then
+        select z.from_time, z.timezone into v_next
+        from record_ledger.pipeline_zone as z
+        where z.pipeline_id = p.pipeline_id and z.from_time > begin_stretch.from_time
+        order by z.from_time
+        limit 1;
+        if v_next.timezone = p.timezone then
+            update record_ledger.pipeline_zone as z
+            set from_time = begin_stretch.from_time
+            where z.pipeline_id = p.pipeline_id and z.from_time = v_next.from_time;
+        else
+            insert into record_ledger.pipeline_zone (pipeline_id, from_time, timezone)
+            values (p.pipeline_id, begin_stretch.from_time, p.timezone);
+        end if;
+    end if;
+    -- A backfill in another zone leaves the newest windows those of an older one.
+    update record_ledger.pipeline as q
+    set zone_since = n.zone_since
+    from (
+        select
+            case when z.timezone = p.timezone then z.from_time end as zone_since
+        from record_ledger.pipeline_zone as z
+        where z.pipeline_id = p.pipeline_id
+        order by z.from_time desc
+        limit 1
+    ) as n
+    where q.pipeline_id = p.pipeline_id and q.zone_since is distinct from n.zone_since;
+end
+$$;
+comment on function record_ledger.begin_stretch(record_ledger.pipeline, timestamptz) is
+'Private. Notes that the windows from an instant on were cut with the zone in force.';
+-- record_ledger.build_record: gives an outdated record the fields of the config in force; returns what it then lacks.
+-- It stays in its lane, so that a record that waits in order goes on doing so. An event only when a field differs, with
+-- what was there before of those that do: fields_before holds their values, fields_added the names of new ones.
+-- check_record_change guards the change.
+-- Called by: build_records, pass_record.
+-- Uses: missing_fields, note_filled.
+-- Tests: test_rebuilding.py, test_outdated.py.
+create or replace function record_ledger.build_record(
+    p record_ledger.pipeline,
+    window_start_time timestamptz,
+    fields jsonb,
+    as_of timestamptz,
+    out missing_fields text[],
+    -- False when only the version that it was built with is another one now.
+    out is_event boolean,
+    out config_version_before integer
+)
+language plpgsql
+as $$
+#variable_conflict use_column
+declare
+    v_before jsonb;
+begin
+    missing_fields := record_ledger.missing_fields(build_record.fields, p.check_fields);
+    select r.fields, r.config_version into v_before, config_version_before
+    from record_ledger.record as r
+    where r.pipeline_id = p.pipeline_id
+        and r.window_start_time = build_record.window_start_time;
+    is_event := v_before <> build_record.fields;
+    if not is_event then
+        update record_ledger.record as r
+        set config_version = p.config_version,
+            missing_fields = build_record.missing_fields
+        where r.pipeline_id = p.pipeline_id
+            and r.window_start_time = build_record.window_start_time;
+    else
+        update record_ledger.record as r
+        set fields = build_record.fields,
+            config_version = p.config_version,
+            missing_fields = build_record.missing_fields,
+            last_event = 'rebuilt',
+            last_detail = jsonb_build_object(
+                'config_version', p.config_version,
+                'config_version_before', config_version_before,
+                'fields_before', (
+                    select coalesce(jsonb_object_agg(o.key, o.value), '{}')
+                    from jsonb_each(v_before) as o
+                    where (build_record.fields -> o.key) is distinct from o.value
+                ),
+                'fields_added', (
+                    select coalesce(jsonb_agg(n.key order by n.key), '[]')
+                    from jsonb_object_keys(build_record.fields) as n (key)
+                    where (v_before -> n.key) is null
+                )
+            ),
+            updated_at = as_of
+        where r.pipeline_id = p.pipeline_id
+            and r.window_start_time = build_record.window_start_time;
+    end if;
+    if p.missing_fields is not null and missing_fields is null then
+        perform record_ledger.note_filled(p, build_record.window_start_time);
+    end if;
+end
+$$;
+comment on function record_ledger.build_record(
+    record_ledger.pipeline, timestamptz, jsonb, timestamptz
+) is
+'Private. Gives an outdated record the fields of the config in force; returns which check_fields it then lacks.';
+-- record_ledger.build_records: builds outdated pending records from what a caller rendered with the config in force.
+-- One that is current stays as it is: it is built once for each change of the fields, even when something is missing
+-- then. What is in progress, failed or finished is left alone.
+-- Called by: pass_valid_records, store_new_records.
+-- Uses: build_record, built_windows.
+-- Tests: test_rebuilding.py.
+create or replace function record_ledger.build_records(
+    p record_ledger.pipeline, built jsonb, as_of timestamptz
+)
+returns void
+language plpgsql
+as $$
+declare
+    v_window record;
+begin
+    for v_window in
+        select r.window_start_time, b.fields
+        from record_ledger.built_windows(built, p) as b
+        join record_ledger.record as r
+            on r.pipeline_id = p.pipeline_id
+            and r.window_start_time = b.window_start_time
+            and r.window_end_time = b.window_end_time
+        where r.status = 'PENDING' and coalesce(r.config_version < p.fields_version, true)
+        order by r.window_start_time
+    loop
+        perform record_ledger.build_record(p, v_window.window_start_time, v_window.fields, as_of);
+    end loop;
+end
+$$;
+comment on function record_ledger.build_records(record_ledger.pipeline, jsonb, timestamptz) is
+'Private. Builds outdated pending records from what a caller rendered with the config in force.';
+-- record_ledger.cancel_range: cancels the claims on records of a locked pipeline; returns how many.
+-- Those of a range, whose whole window lies in it, that status_after lets be changed; others are left alone.
+-- check_record_change guards the change.
+-- Called by: change_range.
+-- Uses: is_in_range, is_lost, local_time, status_after.
+-- Tests: test_cancelling.py.
+create or replace function record_ledger.cancel_range(
+    p record_ledger.pipeline,
+    from_time timestamptz,
+    to_time timestamptz,
+    reason text,
+    as_of timestamptz
+)
+returns integer
+language plpgsql
+as $$
+declare
+    v_changed integer;
+begin
+    -- A run may be ending its claim right now: the second of both waits for the first one's commit, and then sees the
+    -- record as that one left it.
+    update record_ledger.record as r
+    set cancellation = jsonb_build_object(
+            'cancelled_by', session_user,
+            'cancelled_at', record_ledger.local_time(as_of, p.timezone),
+            'cancel_reason', reason
+        ),
+        last_event = 'cancelled',
+        last_detail = jsonb_build_object('reason', reason),
+        updated_at = as_of
+    where r.pipeline_id = p.pipeline_id
+        and record_ledger.is_in_range(r.window_start_time, r.window_end_time, from_time, to_time)
+        and record_ledger.status_after(
+            'cancel',
+            r.status,
+            r.attempt < p.max_attempts,
+            r.cancellation is not null,
+            record_ledger.is_lost(r.window_end_time, p.source_retention, as_of)
+        ) is not null;
+    get diagnostics v_changed = row_count;
+    return v_changed;
+end
+$$;
+comment on function record_ledger.cancel_range(
+    record_ledger.pipeline, timestamptz, timestamptz, text, timestamptz
+) is
+'Private. Cancels the claims on the records of a range of a locked pipeline; returns how many.';
+-- record_ledger.change_range: waives, reopens, expires or cancels records of a locked pipeline; returns how many.
+-- Those whose whole window lies in [from_time, to_time); others are left alone. It is one statement.
+-- Called by: cancel_records, expire_leases, range_step, reopen_records, waive_records.
+-- Uses: cancel_range, expire_range, reopen_range, waive_range.
+-- Tests: test_ranges.py.
+create or replace function record_ledger.change_range(
+    operation text,
+    p record_ledger.pipeline,
+    from_time timestamptz,
+    to_time timestamptz,
+    reason text,
+    as_of timestamptz
+)
+returns integer
+language plpgsql
+as $$
+begin
+    return case operation
+        when 'waive' then record_ledger.waive_range(p, from_time, to_time, reason, as_of)
+        when 'reopen'
+            then record_ledger.reopen_range(
+                p, from_time, to_time, jsonb_build_object('reason', reason), as_of
+            )
+        when 'expire' then record_ledger.expire_range(p, from_time, to_time, reason, as_of)
+        when 'cancel' then record_ledger.cancel_range(p, from_time, to_time, reason, as_of)
+    end;
+end
+$$;
+comment on function record_ledger.change_range(
+    text, record_ledger.pipeline, timestamptz, timestamptz, text, timestamptz
+) is
+'Private. Waives, reopens, expires or cancels the records of a range of a locked pipeline; returns how many.';
+-- record_ledger.collect_expired_leases: takes back records of a locked pipeline whose lease has run out, ten at most.
+-- Pending again with a backoff from the expiry on, or failed when no attempt is left or the claim was cancelled, as
+-- check_record_change says. No daemon: each pass does it.
+-- Called by: pass_record.
+-- Uses: expired_claims, local_time, retry_time.
+-- Tests: test_passing.py, test_starting_again.py.
+create or replace function record_ledger.collect_expired_leases(
+    p record_ledger.pipeline, lease_mark timestamptz, as_of timestamptz
+)
+returns void
+language plpgsql
+as $$
+declare
+    v_start timestamptz;
+begin
+    -- One by one: joined to the records, or as a list, a session that has planned it on an empty ledger could walk
+    -- through all of them.
+    for v_start in
+        select e.window_start_time
+        from record_ledger.expired_claims(
+            p.pipeline_id, collect_expired_leases.lease_mark, as_of
+        ) as e
+    loop
+        update record_ledger.record as r
+        set retry_at = case
+                when r.attempt < p.max_attempts
+                    then record_ledger.retry_time(
+                        r.lease_expires_at, r.attempt, r.window_end_time, p
+                    )
+            end,
+            claim_token = case when r.attempt < p.max_attempts then null else r.claim_token end,
+            run_id = case when r.attempt < p.max_attempts then null else r.run_id end,
+            lease_expires_at = null,
+            cancellation = null,
+            last_event = 'lease_expired',
+            last_detail = jsonb_build_object(
+                'lease_expires_at', record_ledger.local_time(r.lease_expires_at, p.timezone)
+            ),
+            updated_at = as_of
+        where r.pipeline_id = p.pipeline_id and r.window_start_time = v_start
+            -- Its run may have ended or extended it meanwhile.
+            and r.lane = 'active' and r.lease_expires_at <= as_of;
+    end loop;
+end
+$$;
+comment on function record_ledger.collect_expired_leases(
+    record_ledger.pipeline, timestamptz, timestamptz
+) is
+'Private. Takes back records of a locked pipeline whose lease has run out, ten at most.';
+-- record_ledger.complete_locked_records: completes records whose claims the caller holds locked and has found current.
+-- Where one of them needs counts and they do not agree, RL007, and none is completed.
+-- check_record_change guards each change, and asks for the counts.
+-- Called by: complete_records.
+-- Uses: none.
+-- Tests: test_complete_records.py.
+create or replace function record_ledger.complete_locked_records(
+    pipeline_id text,
+    -- Sorted.
+    window_start_times timestamptz[],
+    -- All tokens of the call, sorted, and in the same places their details.
+    claim_tokens bigint[],
+    details jsonb[],
+    as_of timestamptz
+)
+returns void
+language plpgsql
+as $$
+begin
+    -- One table and no join: whatever the planner knows of it, the primary key finds the rows.
+    update record_ledger.record as r
+    set lease_expires_at = null,
+        cancellation = null,
+        last_event = 'completed',
+        last_detail = details[width_bucket(r.claim_token, claim_tokens)],
+        updated_at = as_of
+    where r.pipeline_id = complete_locked_records.pipeline_id
+        and r.window_start_time = any(window_start_times)
+        -- Where the plan does not take the list into the index, it walks no further than this.
+        and r.window_start_time >= window_start_times[1]
+        and r.window_start_time <= window_start_times[cardinality(window_start_times)];
+end
+$$;
+comment on function record_ledger.complete_locked_records(
+    text, timestamptz[], bigint[], jsonb[], timestamptz
+) is
+'Private. Completes records whose claims the caller holds locked and has found current; RL007 where counts do not agree.';
+-- record_ledger.confirm_repeated: has the answer to a repeated call wait for the standbys that confirm commits.
+-- What the first call did may have been committed on this server alone: its session may have ended while it waited for
+-- a standby. A call that only reads waits for none, and would acknowledge what a failover takes back.
+-- Called when the claim was ended so before.
+-- Called by: complete_records, end_claim.
+-- Uses: none.
+-- Tests: test_claims.py, test_complete_records.py.
+create or replace function record_ledger.confirm_repeated()
+returns void
+language plpgsql
+as $$
+begin
+    -- The smallest thing that is written to the log; nothing reads it.
+    perform pg_catalog.pg_logical_emit_message(true, 'record_ledger', '');
+end
+$$;
+comment on function record_ledger.confirm_repeated() is
+'Private. Has the answer to a repeated call wait for the standbys that confirm commits.';
+-- record_ledger.create_archive_partitions: makes room in the archive for the windows between two instants.
+-- One partition per year (UTC) and archive table; nothing when they are there. Blocks no reader and no other writer.
+-- Called by: archive_records.
+-- Uses: refuse_change.
+-- Tests: test_archive.py, test_archive_sessions.py.
+create or replace function record_ledger.create_archive_partitions(
+    first_start timestamptz, last_start timestamptz
+)
+returns void
+language plpgsql
+as $$
+declare
+    v_year timestamp;
+    v_table text;
+    v_partition text;
+    v_grantee text;
+begin
+    for v_year in
+        select n
+        from generate_series(
+            date_trunc('year', first_start at time zone 'UTC'),
+            last_start at time zone 'UTC',
+            interval '1 year'
+        ) as n
+    loop
+        foreach v_table in array array[
+            'archived_record', 'archived_record_event', 'archived_record_observation'
+        ] loop
+            v_partition := format('%s_%s', v_table, extract(year from v_year));
+            continue when to_regclass(format('record_ledger.%I', v_partition)) is not null;
+            -- Archivers of two pipelines may both find the year missing. Attaching takes this lock anyway; no reader
+            -- and no insert waits for it, and it is taken before the second look.
+            execute format('lock table record_ledger.%I in share update exclusive mode', v_table);
+            continue when to_regclass(format('record_ledger.%I', v_partition)) is not null;
+            execute format(
+                'create table record_ledger.%I (like record_ledger.%I including all)',
+                v_partition, v_table
+            );
+            -- The owner's default privileges may grant rights on whatever it creates.
+            for v_grantee in
+                select distinct
+                    case a.grantee
+                        when 0 then 'public'
+                        else quote_ident(pg_get_userbyid(a.grantee))
+                    end
+                from pg_class as c
+                cross join lateral aclexplode(c.relacl) as a
+                where c.oid = to_regclass(format('record_ledger.%I', v_partition))
+                    and a.grantee <> c.relowner
+            loop
+                execute format(
+                    'revoke all on table record_ledger.%I from %s', v_partition, v_grantee
+                );
+            end loop;
+            -- Of a table's triggers only those for each row pass to its partitions.
+            execute format(
+                'create trigger refuse_truncate before truncate on record_ledger.%I '
+                'for each statement execute function record_ledger.refuse_change()', v_partition
+            );
+            execute format(
+                'comment on table record_ledger.%I is %L', v_partition,
+                format('Private. The part of %s for the windows of one year.', v_table)
+            );
+            -- Created apart and attached: a partition created in its place would lock out every reader of the table.
+            -- It is empty, so there is nothing to search for rows that do not belong there. Its bounds are written by
+            -- hand: a DateStyle writes zones as abbreviations, and IST is read as another zone's before PostgreSQL 18.
+            execute format(
+                'alter table record_ledger.%I attach partition record_ledger.%I '
+                'for values from (%L) to (%L)',
+                v_table,
+                v_partition,
+                to_char(v_year, 'YYYY-MM-DD"T"HH24:MI:SS"+00"'),
+                to_char(v_year + interval '1 year', 'YYYY-MM-DD"T"HH24:MI:SS"+00"')
+            );
+        end loop;
+    end loop;
+end
+$$;
+comment on function record_ledger.create_archive_partitions(timestamptz, timestamptz) is
+'Private. Creates the partitions of the archive tables that windows between two instants need.';
+-- record_ledger.end_claim: ends a claim with its current token, in one of three ways.
+-- Repeating the call that ended it changes nothing; with a token that is not current, or not of the window that is
+-- named, it raises RL004. check_record_change guards the change, and fails what was cancelled.
+-- Called by: complete_and_pass, complete_record, fail_record, release_record.
+-- Uses: check_owner_of, clock, confirm_repeated, is_safe_to_write, postponement, raise_claim_lost, refuse_call,
+--   retry_time.
+-- Tests: test_claims.py, test_two_endings.py.
+create or replace function record_ledger.end_claim(
+    pipeline_id text,
+    claim_token bigint,
+    window_start_time timestamptz,
+    event text,
+    detail jsonb,
+    retry boolean default true,
+    not_before timestamptz default null
+)
+returns void
+language plpgsql
+as $$
+#variable_conflict use_column
+declare
+    v_now timestamptz := record_ledger.clock();
+    -- The record is pending again while its attempts are below this limit.
+    v_limit integer := case end_claim.event when 'released' then 2147483647 else 0 end;
+    v_postponement jsonb;
+    v_retry_at timestamptz;
+    p record_ledger.pipeline;
+    r record_ledger.record;
+begin
+    if not record_ledger.is_safe_to_write() then
+        perform record_ledger.refuse_call();
+    end if;
+    -- check_record_change asks when a record is completed, and only for pipelines that have an owner.
+    if end_claim.event <> 'completed' then
+        perform record_ledger.check_owner_of(end_claim.pipeline_id);
+    end if;
+    if end_claim.event = 'failed' and end_claim.retry or end_claim.not_before > v_now then
+        select q.* into p
+        from record_ledger.pipeline as q
+        where q.pipeline_id = end_claim.pipeline_id;
+        if end_claim.event = 'failed' then
+            v_limit := p.max_attempts;
+        else
+            -- Looked up without a lock: when the token is not current any more, nothing comes of it.
+            select q.* into r
+            from record_ledger.claim as c
+            join record_ledger.record as q
+                on q.pipeline_id = c.pipeline_id and q.window_start_time = c.window_start_time
+            where c.pipeline_id = end_claim.pipeline_id and c.claim_token = end_claim.claim_token;
+            v_postponement := record_ledger.postponement(
+                r.run_id, r.window_end_time, p, end_claim.not_before, v_now
+            );
+            v_retry_at := (v_postponement ->> 'not_before')::timestamptz;
+            detail := coalesce(v_postponement - array['released_by', 'run_id'], '{}');
+        end if;
+    end if;
+    -- One guarded statement. A pass may be collecting the lease of this very claim: whoever comes second waits for the
+    -- first one's commit, and then sees the record as that one left it.
+    update record_ledger.record as r
+    set attempt = r.attempt - (end_claim.event = 'released')::integer,
+        claim_token = case when r.attempt >= v_limit then r.claim_token end,
+        run_id = case when r.attempt >= v_limit then r.run_id end,
+        lease_expires_at = null,
+        retry_at = case
+            when end_claim.event = 'failed' and r.attempt < v_limit
+                then record_ledger.retry_time(v_now, r.attempt, r.window_end_time, p)
+            else v_retry_at
+        end,
+        cancellation = null,
+        postponement = v_postponement,
+        last_event = end_claim.event,
+        last_detail = end_claim.detail,
+        updated_at = v_now
+    where r.pipeline_id = end_claim.pipeline_id
+        -- The record knows its token: with the right window, the claim does not have to be looked up.
+        and r.window_start_time = coalesce(
+            end_claim.window_start_time,
+            (
+                select c.window_start_time
+                from record_ledger.claim as c
+                where c.pipeline_id = end_claim.pipeline_id
+                    and c.claim_token = end_claim.claim_token
+            )
+        )
+        and r.claim_token = end_claim.claim_token and r.status = 'IN_PROGRESS';
+    if found then
+        return;
+    end if;
+    if exists (
+        select
+        from record_ledger.claim as c
+        join record_ledger.record_event as e
+            on e.pipeline_id = c.pipeline_id and e.window_start_time = c.window_start_time
+        where c.pipeline_id = end_claim.pipeline_id and c.claim_token = end_claim.claim_token
+            and c.window_start_time
+                = coalesce(end_claim.window_start_time, c.window_start_time)
+            and e.claim_token = end_claim.claim_token and e.event = end_claim.event
+    ) then
+        perform record_ledger.confirm_repeated();
+        return;
+    end if;
+    -- The same of a record that was archived since; a statement of its own, which most calls never plan.
+    if exists (
+        select
+        from record_ledger.claim as c
+        join record_ledger.archived_record_event as e
+            on e.pipeline_id = c.pipeline_id and e.window_start_time = c.window_start_time
+        where c.pipeline_id = end_claim.pipeline_id and c.claim_token = end_claim.claim_token
+            and c.window_start_time
+                = coalesce(end_claim.window_start_time, c.window_start_time)
+            and e.claim_token = end_claim.claim_token and e.event = end_claim.event
+    ) then
+        perform record_ledger.confirm_repeated();
+        return;
+    end if;
+    perform record_ledger.raise_claim_lost(
+        end_claim.pipeline_id, end_claim.claim_token, end_claim.window_start_time
+    );
+end
+$$;
+comment on function record_ledger.end_claim(
+    text, bigint, timestamptz, text, jsonb, boolean, timestamptz
+) is
+'Private. Ends a claim with its current token; RL004 when the token is not current.';
+-- record_ledger.expire_range: takes back records of a locked pipeline that runs hold; returns how many.
+-- Those of a range, whose whole window lies in it, that status_after lets be changed; others are left alone.
+-- check_record_change guards the change.
+-- Called by: change_range.
+-- Uses: is_in_range, is_lost, local_time, retry_time, status_after.
+-- Tests: test_ranges.py.
+create or replace function record_ledger.expire_range(
+    p record_ledger.pipeline,
+    from_time timestamptz,
+    to_time timestamptz,
+    reason text,
+    as_of timestamptz
+)
+returns integer
+language plpgsql
+as $$
+declare
+    v_changed integer;
+begin
+    -- A run that is not dead may be ending its claim right now: whoever comes second waits for the first one's commit,
+    -- and then sees the record as that one left it.
+    update record_ledger.record as r
+    set retry_at = case
+            when r.attempt < p.max_attempts
+                then record_ledger.retry_time(as_of, r.attempt, r.window_end_time, p)
+        end,
+        claim_token = case when r.attempt < p.max_attempts then null else r.claim_token end,
+        run_id = case when r.attempt < p.max_attempts then null else r.run_id end,
+        lease_expires_at = null,
+        cancellation = null,
+        last_event = 'lease_expired',
+        last_detail = jsonb_build_object(
+            'reason', reason,
+            'lease_expires_at', record_ledger.local_time(r.lease_expires_at, p.timezone)
+        ),
+        updated_at = as_of
+    where r.pipeline_id = p.pipeline_id
+        and record_ledger.is_in_range(r.window_start_time, r.window_end_time, from_time, to_time)
+        and record_ledger.status_after(
+            'expire',
+            r.status,
+            r.attempt < p.max_attempts,
+            r.cancellation is not null,
+            record_ledger.is_lost(r.window_end_time, p.source_retention, as_of)
+        ) is not null;
+    get diagnostics v_changed = row_count;
+    return v_changed;
+end
+$$;
+comment on function record_ledger.expire_range(
+    record_ledger.pipeline, timestamptz, timestamptz, text, timestamptz
+) is
+'Private. Takes back the records of a range of a locked pipeline that runs hold; returns how many.';
+-- record_ledger.lock_pipeline: locks a pipeline's row for this transaction and returns it as it then is.
+-- In a statement of its own: whatever is read next sees all that was committed before the lock was granted.
+-- Called by: archive_records, backfill_records, cancel_records, complete_and_pass, expire_leases, extend_lease,
+--   pass_valid_record, pass_valid_records, pause_pipeline, range_step, reopen_changed_records, reopen_records,
+--   resume_pipeline, retire_pipeline, set_pipeline_owner, store_new_records, waive_counts, waive_records.
+-- Uses: check_owner, is_safe_to_write, raise_unknown_pipeline, refuse_call.
+-- Tests: test_two_sessions.py, test_two_operators.py.
+create or replace function record_ledger.lock_pipeline(pipeline_id text)
+returns record_ledger.pipeline
+language plpgsql
+as $$
+declare
+    p record_ledger.pipeline;
+begin
+    if not record_ledger.is_safe_to_write() then
+        perform record_ledger.refuse_call();
+    end if;
+    -- Two runs would otherwise find the same oldest record, or store the same window.
+    select q.* into p
+    from record_ledger.pipeline as q
+    where q.pipeline_id = lock_pipeline.pipeline_id
+    for no key update;
+    if not found then
+        perform record_ledger.raise_unknown_pipeline(pipeline_id);
+    end if;
+    perform record_ledger.check_owner(p.pipeline_id, p.owner_role);
+    return p;
+end
+$$;
+comment on function record_ledger.lock_pipeline(text) is
+'Private. Locks a pipeline''s row and returns it; RL002 when there is none, 42501 when it belongs to a role of others.';
+-- record_ledger.lock_record: locks a record for this transaction and returns it as it then is.
+-- With a claim token, only when that is the current one of this very record (RL004 else).
+-- Called by: adopt_observations, observe_record, waive_counts.
+-- Uses: check_owner_of, is_safe_to_write, raise_claim_lost, raise_no_record, refuse_call.
+-- Tests: test_two_counters.py.
+create or replace function record_ledger.lock_record(
+    pipeline_id text, window_start_time timestamptz, claim_token bigint default null
+)
+returns record_ledger.record
+language plpgsql
+as $$
+#variable_conflict use_column
+declare
+    r record_ledger.record;
+begin
+    if not record_ledger.is_safe_to_write() then
+        perform record_ledger.refuse_call();
+    end if;
+    perform record_ledger.check_owner_of(lock_record.pipeline_id);
+    -- The record may be completed, collected, reopened or archived right now: whoever comes second waits for the first
+    -- one's commit. So no count is noted under a token that was lost meanwhile, and none is missed by a completion.
+    select q.* into r
+    from record_ledger.record as q
+    where q.pipeline_id = lock_record.pipeline_id
+        and q.window_start_time = lock_record.window_start_time
+    for no key update;
+    if not found then
+        -- Archived, it is nobody's: whoever had a claim on it hears what ended that. And a ledger that was set back may
+        -- not have the window of a claim that it passed before.
+        if lock_record.claim_token is not null then
+            perform record_ledger.raise_claim_lost(
+                lock_record.pipeline_id, lock_record.claim_token, lock_record.window_start_time
+            );
+        end if;
+        perform record_ledger.raise_no_record(
+            lock_record.pipeline_id, lock_record.window_start_time
+        );
+    end if;
+    if lock_record.claim_token is null
+        or r.claim_token = lock_record.claim_token and r.status = 'IN_PROGRESS'
+    then
+        return r;
+    end if;
+    perform record_ledger.raise_claim_lost(
+        r.pipeline_id, lock_record.claim_token, r.window_start_time
+    );
+end
+$$;
+comment on function record_ledger.lock_record(text, timestamptz, bigint) is
+'Private. Locks a record and returns it; RL005 when there is none, RL004 when a token is given that is not current.';
+-- record_ledger.note_filled: notes that a record was filled by a caller where default_record leaves check_fields empty.
+-- No other record of such a pipeline can be passed, so passes look for one from the first that was filled on.
+-- register_config forgets it when the fields change.
+-- Called by: build_record, store_windows.
+-- Uses: none.
+-- Tests: test_building.py, test_rebuilding.py.
+create or replace function record_ledger.note_filled(
+    p record_ledger.pipeline, window_start_time timestamptz
+)
+returns void
+language plpgsql
+as $$
+begin
+    update record_ledger.pipeline as q
+    set filled_from = note_filled.window_start_time
+    where q.pipeline_id = p.pipeline_id
+        and note_filled.window_start_time < coalesce(q.filled_from, 'infinity');
+end
+$$;
+comment on function record_ledger.note_filled(record_ledger.pipeline, timestamptz) is
+'Private. Notes that a record was filled by a caller where default_record leaves check_fields empty.';
+-- record_ledger.pass_record: hands the oldest valid record of a locked pipeline to a run, or says why there is none.
+-- Collects expired leases and waives lost records first. A passed record has the fields of the config in force, a new
+-- claim token and lease; a run keeps its record for good.
+-- next_answer decides, next_claim_token draws; this writes it down.
+-- Called by: complete_and_pass, pass_valid_record, pass_valid_records, store_new_and_pass_valid_record.
+-- Uses: build_record, built_windows, collect_expired_leases, next_answer, next_claim_token, record_json, refuse_token,
+--   unbuilt_reason, waive_lost_records, window_timezone.
+-- Tests: test_passing.py, test_order.py.
+create or replace function record_ledger.pass_record(
+    p record_ledger.pipeline,
+    run_id text,
+    as_of timestamptz,
+    -- What the caller rendered; without templates it is not asked for.
+    built jsonb,
+    out exit_dag boolean,
+    out verdict text,
+    out reason text,
+    out record jsonb,
+    -- Nothing was passed, because the next record is outdated and built does not hold it.
+    out awaits_build boolean
+)
+language plpgsql
+as $$
+#variable_conflict use_column
+declare
+    v_answer record;
+    v_is_collected boolean := false;
+    v_token bigint;
+    v_attempt integer;
+    v_detail jsonb;
+    v_fields jsonb;
+    v_built record;
+begin
+    v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
+    if v_answer.has_expired or v_answer.bound_window is not null then
+        -- The run may be ending its own claim right now, and then asks for what that leaves.
+        perform
+        from record_ledger.record as b
+        where b.pipeline_id = p.pipeline_id and b.window_start_time = v_answer.bound_window
+            and b.run_id = pass_record.run_id
+        for no key update;
+        perform record_ledger.collect_expired_leases(p, v_answer.lease_mark, as_of);
+        v_is_collected := true;
+        v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of, v_is_collected);
+    end if;
+    if v_answer.lost_before is not null then
+        perform record_ledger.waive_lost_records(p, v_answer.lost_before, as_of);
+        v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of, v_is_collected);
+    end if;
+    while v_answer.is_outdated loop
+        v_fields := p.fields;
+        if p.has_templates then
+            v_fields := (
+                select b.fields
+                from record_ledger.built_windows(built, p) as b
+                join record_ledger.record as r
+                    on r.pipeline_id = p.pipeline_id
+                    and r.window_start_time = b.window_start_time
+                    and r.window_end_time = b.window_end_time
+                where b.window_start_time = v_answer.window_start_time
+            );
+        end if;
+        if v_fields is null then
+            exit_dag := true;
+            awaits_build := true;
+            verdict := 'INCOMPLETE';
+            reason := record_ledger.unbuilt_reason(p, v_answer.window_start_time);
+            return;
+        end if;
+        v_built := record_ledger.build_record(p, v_answer.window_start_time, v_fields, as_of);
+        if not v_built.is_event then
+            -- The pass itself tells then that it was built anew.
+            v_detail := jsonb_build_object('config_version_before', v_built.config_version_before);
+        end if;
+        exit when v_built.missing_fields is null;
+        -- A template gave nothing: this one stays behind, and is not asked for again.
+        v_detail := null;
+        v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of, v_is_collected);
+    end loop;
+    verdict := v_answer.verdict;
+    reason := v_answer.reason;
+    exit_dag := verdict <> 'READY';
+    if exit_dag then
+        return;
+    end if;
+
+    -- Drawn under the pipeline's lock, so that a later pass has a greater token.
+    v_token := record_ledger.next_claim_token(v_answer.newest_token, as_of);
+    -- Callers that read JSON numbers as floats read tokens exactly below 2^53.
+    if v_token >= 9007199254740992 then
+        perform record_ledger.refuse_token(p.pipeline_id, v_answer.newest_token, as_of);
+    end if;
+    with noted as (
+        insert into record_ledger.claim (
+            pipeline_id,
+            claim_token,
+            window_start_time,
+            bound_run_id,
+            waiting_mark,
+            active_mark,
+            historical_mark,
+            returned_mark,
+            retry_mark,
+            lease_mark,
+            others_seen_at,
+            historical_credit
+        )
+        values (
+            p.pipeline_id,
+            v_token,
+            v_answer.window_start_time,
+            case when v_answer.bound_window is null then pass_record.run_id end,
+            v_answer.waiting_mark,
+            least(v_answer.first_active, v_answer.window_start_time),
+            v_answer.historical_mark,
+            v_answer.returned_mark,
+            v_answer.retry_mark,
+            case
+                when v_answer.first_active is null then as_of + p.lease
+                when v_answer.lease_mark is not null
+                    then least(v_answer.lease_mark, as_of + p.lease)
+            end,
+            v_answer.others_seen_at,
+            coalesce(v_answer.historical_credit, 0)
+        )
+    )
+    update record_ledger.record as u
+    set attempt = u.attempt + (u.status = 'PENDING')::integer,
+        claim_token = v_token,
+        run_id = pass_record.run_id,
+        lease_expires_at = as_of + p.lease,
+        retry_at = null,
+        postponement = null,
+        needs_counts = p.required_counts is not null or p.owner_role is not null,
+        last_event = case u.status when 'PENDING' then 'passed' else 'passed_again' end,
+        last_detail = v_detail,
+        updated_at = as_of
+    where u.pipeline_id = p.pipeline_id and u.window_start_time = v_answer.window_start_time
+    returning record_ledger.record_json(u, record_ledger.window_timezone(p, u.window_start_time)),
+        u.attempt
+    into record, v_attempt;
+    reason := concat(
+        'window ', record ->> 'window_start_time', ' is passed', ' to run ' || pass_record.run_id,
+        ', attempt ', v_attempt, ' of ', p.max_attempts
+    );
+end
+$$;
+comment on function record_ledger.pass_record(record_ledger.pipeline, text, timestamptz, jsonb) is
+'Private. Hands the oldest valid record of a locked pipeline to a run, or says why there is none.';
+-- record_ledger.register_config: makes a config the one in force, and leaves its pipeline's row locked.
+-- Writes nothing when one of the same meaning is in force already; validates only what is new. No record is touched:
+-- the pipeline's fields_version says which are outdated, and the pass of each builds it.
+-- Called by: pass_valid_records, register_pipeline, store_new_and_pass_valid_record.
+-- Uses: append_pipeline_event, check_owner, clock, configured, is_same_config.
+-- Tests: test_registering.py, test_same_config.py.
+create or replace function record_ledger.register_config(config jsonb)
+returns record_ledger.pipeline
+language plpgsql
+as $$
+declare
+    v_now timestamptz;
+    v_returned_version integer;
+    v_returns bigint;
+    v_old record_ledger.pipeline;
+    p record_ledger.pipeline;
+begin
+    select q.* into v_old
+    from record_ledger.pipeline as q
+    where q.pipeline_id = coalesce(
+        register_config.config ->> 'pipeline_id',
+        register_config.config #>> '{default_record,pipeline_id}'
+    )
+    for no key update;
+    if v_old.owner_role is not null then
+        perform record_ledger.check_owner(v_old.pipeline_id, v_old.owner_role);
+    end if;
+    if v_old.config = register_config.config
+        or record_ledger.is_same_config(v_old, register_config.config)
+    then
+        return v_old;
+    end if;
+
+    p := record_ledger.configured(v_old, register_config.config);
+    v_now := record_ledger.clock();
+    p.updated_at := v_now;
+    if v_old.pipeline_id is null then
+        p.created_at := v_now;
+        insert into record_ledger.pipeline values (p.*) on conflict do nothing;
+        if not found then
+            -- Another call registered the pipeline meanwhile: its row is there now, and is compared like any other.
+            return record_ledger.register_config(register_config.config);
+        end if;
+        perform record_ledger.append_pipeline_event(
+            p.pipeline_id,
+            'registered',
+            jsonb_build_object('config_version', 1, 'config', p.config),
+            v_now
+        );
+        return p;
+    end if;
+
+    update record_ledger.pipeline as q
+    set config = p.config,
+        config_version = p.config_version,
+        fields_version = p.fields_version,
+        missing_fields = p.missing_fields,
+        filled_from = p.filled_from,
+        timezone = p.timezone,
+        zone_since = case when q.timezone = p.timezone then q.zone_since end,
+        x_time_back = p.x_time_back,
+        granularity = p.granularity,
+        fields = p.fields,
+        has_templates = p.has_templates,
+        check_fields = p.check_fields,
+        start_at = p.start_at,
+        max_active_records = p.max_active_records,
+        depends_on_past = p.depends_on_past,
+        lease = p.lease,
+        max_attempts = p.max_attempts,
+        retry_delay = p.retry_delay,
+        backfill_share = p.backfill_share,
+        required_counts = p.required_counts,
+        source_retention = p.source_retention,
+        at_risk_within = p.at_risk_within,
+        pass_order = p.pass_order,
+        recount_ages = p.recount_ages,
+        reopen_budget = p.reopen_budget,
+        updated_at = p.updated_at
+    where q.pipeline_id = p.pipeline_id
+    returning q.* into p;
+
+    -- A config that was there before is named, not repeated: two deployments in turn would write it in each call.
+    select (e.detail ->> 'config_version')::integer into v_returned_version
+    from record_ledger.pipeline_event as e
+    where e.pipeline_id = p.pipeline_id
+        and e.detail ->> 'config' is not null
+        and hashtextextended(e.detail ->> 'config', 0) = hashtextextended(p.config::text, 0)
+        and e.detail ->> 'config' = p.config::text
+    order by e.event_no desc
+    limit 1;
+    perform record_ledger.append_pipeline_event(
+        p.pipeline_id,
+        'reconfigured',
+        jsonb_build_object('config_version', p.config_version) || case
+            when v_returned_version is not null
+                then jsonb_build_object('same_config_as_version', v_returned_version)
+            else jsonb_build_object('config', p.config)
+        end,
+        v_now
+    );
+    if v_returned_version is not null then
+        select count(*) into v_returns
+        from record_ledger.pipeline_event as e
+        where e.pipeline_id = p.pipeline_id
+            and e.detail ->> 'same_config_as_version' is not null
+            and e.event_time > v_now - interval '1 hour';
+        if v_returns > 1 then
+            raise warning
+                'pipeline %: configs take turns: version % is version % again, '
+                'and % configs have returned within an hour',
+                p.pipeline_id, p.config_version, v_returned_version, v_returns
+                using hint = 'Two deployments register the same pipeline with different configs: '
+                    'stop one of them, or give it a pipeline_id of its own.';
+        end if;
+    end if;
+
+    -- What is in progress may have been passed when no counts were asked for. Whoever is completing it right now comes
+    -- first.
+    if p.required_counts is not null then
+        update record_ledger.record as r
+        set needs_counts = true
+        where r.open_pipeline_id = p.pipeline_id and r.lane = 'active' and not r.needs_counts;
+    end if;
+    return p;
+end
+$$;
+comment on function record_ledger.register_config(jsonb) is
+'Private. Makes a config the one in force (RL001 when it is invalid) and leaves its pipeline locked.';
+-- record_ledger.reopen_range: makes the records of a range of a locked pipeline pending once more; returns how many.
+-- Those whose whole window lies in it and that status_after lets be reopened; others are left alone.
+-- check_record_change guards the change.
+-- Called by: change_range, reopen_changed_records.
+-- Uses: is_in_range, is_lost, status_after, void_marks.
+-- Tests: test_ranges.py, test_starting_again.py.
+create or replace function record_ledger.reopen_range(
+    p record_ledger.pipeline,
+    from_time timestamptz,
+    to_time timestamptz,
+    detail jsonb,
+    as_of timestamptz
+)
+returns integer
+language plpgsql
+as $$
+declare
+    v_changed integer;
+begin
+    -- Once for all of them, below: check_record_change would do it for each.
+    perform set_config('record_ledger.voids_marks', 'on', true);
+    update record_ledger.record as r
+    set generation = r.generation + 1,
+        attempt = 0,
+        claim_token = null,
+        run_id = null,
+        retry_at = null,
+        last_event = 'reopened',
+        last_detail = detail,
+        updated_at = as_of
+    where r.pipeline_id = p.pipeline_id
+        and record_ledger.is_in_range(r.window_start_time, r.window_end_time, from_time, to_time)
+        and record_ledger.status_after(
+            'reopen',
+            r.status,
+            r.attempt < p.max_attempts,
+            r.cancellation is not null,
+            record_ledger.is_lost(r.window_end_time, p.source_retention, as_of)
+        ) is not null;
+    get diagnostics v_changed = row_count;
+    perform set_config('record_ledger.voids_marks', 'off', true);
+    perform record_ledger.void_marks(p.pipeline_id);
+    return v_changed;
+end
+$$;
+comment on function record_ledger.reopen_range(
+    record_ledger.pipeline, timestamptz, timestamptz, jsonb, timestamptz
+) is
+'Private. Makes the finished and failed records of a range of a locked pipeline pending once more; returns how many.';
+-- record_ledger.store_windows: inserts the due windows of a locked pipeline; returns how many.
+-- built null: fields come from a config without templates, else windows are stored unbuilt.
+-- built given: each window takes its fields from there, up to the first window that is missing from it. An entry of
+-- another window or version of the config is none: what it holds was rendered for something else.
+-- Called by: pass_valid_records, store_new_and_pass_valid_record, store_new_records.
+-- Uses: begin_stretch, built_windows, due_windows, first_window_start, lane, last_window, missing_fields, next_window,
+--   note_filled.
+-- Tests: test_windows_stored.py.
+create or replace function record_ledger.store_windows(
+    p record_ledger.pipeline, built jsonb, as_of timestamptz, out stored_count integer
+)
+language plpgsql
+as $$
+declare
+    v_start timestamptz;
+    v_previous_start timestamptz;
+    v_horizon timestamptz := as_of - p.x_time_back;
+    v_unbuilt boolean := p.has_templates and built is null;
+    v_fields jsonb := case when v_unbuilt then '{}' else p.fields end;
+    v_missing text[] := case when not v_unbuilt then p.missing_fields end;
+    v_config_version integer := case when not v_unbuilt then p.config_version end;
+    v_window record;
+    -- The windows to store, oldest first, and their fields where built is given.
+    v_days date[];
+    v_starts timestamptz[];
+    v_ends timestamptz[];
+    v_built jsonb[];
+begin
+    stored_count := 0;
+    select l.window_start_time, l.window_end_time into v_previous_start, v_start
+    from record_ledger.last_window(p.pipeline_id) as l;
+    if v_start is null then
+        v_start := record_ledger.first_window_start(p, as_of);
+    end if;
+    -- Nothing rendered, nothing stored: no window is reckoned for it.
+    if v_start >= v_horizon or p.is_retired or built = '[]' then
+        return;
+    end if;
+    v_window := record_ledger.next_window(v_start, p.granularity, p.timezone);
+    if built is null and v_window.window_end_time >= v_horizon then
+        -- The usual case, spared the set-based reckoning: the pipeline runs on time, one window is due.
+        v_days := array[v_window.target_day];
+        v_starts := array[v_start];
+        v_ends := array[v_window.window_end_time];
+    else
+        select
+            array_agg(w.target_day order by w.window_start_time),
+            array_agg(w.window_start_time order by w.window_start_time),
+            array_agg(w.window_end_time order by w.window_start_time),
+            array_agg(w.fields order by w.window_start_time)
+        into v_days, v_starts, v_ends, v_built
+        from (
+            select
+                d.target_day,
+                d.window_start_time,
+                d.window_end_time,
+                b.fields,
+                built is null
+                or bool_and(b.fields is not null) over (order by d.window_start_time) as is_known
+            -- So many that one call stores 64 MiB of fields at most; the next call goes on.
+            from record_ledger.due_windows(
+                p,
+                v_start,
+                as_of,
+                least(10000, greatest(1, 67108864 / octet_length(p.fields::text)))
+            ) as d
+            left join record_ledger.built_windows(built, p) as b
+                on b.window_start_time = d.window_start_time
+                and b.window_end_time = d.window_end_time
+        ) as w
+        where w.is_known;
+        if v_starts is null then
+            return;
+        end if;
+    end if;
+    insert into record_ledger.record (
+        pipeline_id,
+        window_start_time,
+        window_end_time,
+        previous_window_start_time,
+        target_day,
+        fields,
+        config_version,
+        missing_fields,
+        lane,
+        open_pipeline_id,
+        created_at,
+        updated_at
+    )
+    select
+        p.pipeline_id,
+        w.window_start_time,
+        w.window_end_time,
+        w.previous_window_start_time,
+        w.target_day,
+        coalesce(w.fields, v_fields),
+        v_config_version,
+        m.missing_fields,
+        record_ledger.lane('PENDING', m.missing_fields, v_config_version, true, false, null),
+        p.pipeline_id,
+        as_of,
+        as_of
+    from unnest(
+        v_days, v_starts, v_ends, v_previous_start || v_starts[:cardinality(v_starts) - 1], v_built
+    ) as w (target_day, window_start_time, window_end_time, previous_window_start_time, fields)
+    cross join lateral (
+        select case
+                when built is null then v_missing
+                else record_ledger.missing_fields(w.fields, p.check_fields)
+            end as missing_fields
+    ) as m;
+    stored_count := cardinality(v_starts);
+    if p.missing_fields is not null and built is not null then
+        perform record_ledger.note_filled(
+            p,
+            (
+                select min(w.window_start_time)
+                from unnest(v_starts, v_built) as w (window_start_time, fields)
+                where record_ledger.missing_fields(w.fields, p.check_fields) is null
+            )
+        );
+    end if;
+    if p.zone_since is null then
+        perform record_ledger.begin_stretch(p, v_start);
+    end if;
+end
+$$;
+comment on function record_ledger.store_windows(record_ledger.pipeline, jsonb, timestamptz) is
+'Private. Inserts the due windows of a locked pipeline, 10,000 at most; returns how many.';
+-- record_ledger.void_marks: what the claims of a pipeline note of its lanes and leases does not hold any more.
+-- Records have come to lanes other than by the end of a claim, or a lease ends earlier than it did: the next pass looks
+-- from the beginning, and notes it anew. A pass that looked before it had the lock sees that the row has changed.
+-- first_look says when the marks of a claim hold.
+-- Called by: backfill_range, check_record_change, reopen_range.
+-- Uses: none.
+-- Tests: test_backfill.py, test_starting_again.py.
+create or replace function record_ledger.void_marks(pipeline_id text)
+returns void
+language plpgsql
+as $$
+#variable_conflict use_column
+begin
+    -- In a statement of its own: the next one sees the claim of a pass that was waited for.
+    perform
+    from record_ledger.pipeline as p
+    where p.pipeline_id = void_marks.pipeline_id
+    for no key update;
+    -- Even when the token is the same: by its row a pass that has looked already sees that something has changed.
+    update record_ledger.pipeline as p
+    set marks_void_at = (
+        select max(c.claim_token)
+        from record_ledger.claim as c
+        where c.pipeline_id = void_marks.pipeline_id
+    )
+    where p.pipeline_id = void_marks.pipeline_id;
+end
+$$;
+comment on function record_ledger.void_marks(text) is
+'Private. Says that what the claims of a pipeline note of its lanes and leases does not hold any more.';
+-- record_ledger.waive_lost_records: waives records of a locked pipeline whose source data is gone, 1,000 at most.
+-- No run could process them: they are WAIVED with the reason 'lost', and the pipeline's history says how many.
+-- What is left over waits for the next pass, and is passed over until then. Claims are left to their holders.
+-- Called by: pass_record.
+-- Uses: append_pipeline_event, incomplete_lanes, local_time.
+-- Tests: test_retention.py.
+create or replace function record_ledger.waive_lost_records(
+    p record_ledger.pipeline, lost_before timestamptz, as_of timestamptz
+)
+returns void
+language plpgsql
+as $$
+#variable_conflict use_column
+declare
+    v_lost record;
+    v_lanes constant text[] := array[
+        'failed', 'historical', 'retry', 'retryh', 'returned', 'waiting'
+    ] || array(
+        select l.lane from record_ledger.incomplete_lanes(p.pipeline_id) as l (lane)
+    );
+begin
+    with waived as (
+        update record_ledger.record as r
+        set retry_at = null,
+            postponement = null,
+            last_event = 'waived',
+            last_detail = jsonb_build_object(
+                'reason', 'lost',
+                'source_kept_until', record_ledger.local_time(
+                    r.window_end_time + p.source_retention, p.timezone
+                )
+            ),
+            updated_at = as_of
+        from (
+            select o.window_start_time
+            from record_ledger.record as o
+            where o.open_pipeline_id = p.pipeline_id
+                and o.lane = any (v_lanes)
+                and o.window_start_time < waive_lost_records.lost_before
+            limit 1000
+        ) as l
+        where r.pipeline_id = p.pipeline_id and r.window_start_time = l.window_start_time
+        returning r.window_start_time, r.window_end_time
+    )
+
+    select
+        count(*) as record_count,
+        min(w.window_start_time) as from_time,
+        max(w.window_end_time) as to_time
+    into v_lost
+    from waived as w;
+    perform record_ledger.append_pipeline_event(
+        p.pipeline_id,
+        'lost',
+        jsonb_build_object(
+            'count', v_lost.record_count,
+            'from_time', record_ledger.local_time(v_lost.from_time, p.timezone),
+            'to_time', record_ledger.local_time(v_lost.to_time, p.timezone)
+        ),
+        as_of
+    );
+end
+$$;
+comment on function record_ledger.waive_lost_records(
+    record_ledger.pipeline, timestamptz, timestamptz
+) is
+'Private. Waives records of a locked pipeline whose source data is gone, 1,000 at most, with the reason ''lost''.';
+-- record_ledger.waive_range: marks pending and failed records of a locked pipeline WAIVED; returns how many.
+-- Those of a range, whose whole window lies in it, that status_after lets be changed; others are left alone.
+-- check_record_change guards the change.
+-- Called by: change_range.
+-- Uses: is_in_range, is_lost, status_after.
+-- Tests: test_ranges.py.
+create or replace function record_ledger.waive_range(
+    p record_ledger.pipeline,
+    from_time timestamptz,
+    to_time timestamptz,
+    reason text,
+    as_of timestamptz
+)
+returns integer
+language plpgsql
+as $$
+declare
+    v_changed integer;
+begin
+    update record_ledger.record as r
+    set retry_at = null,
+        postponement = null,
+        last_event = 'waived',
+        last_detail = jsonb_build_object('reason', reason),
+        updated_at = as_of
+    where r.pipeline_id = p.pipeline_id
+        and record_ledger.is_in_range(r.window_start_time, r.window_end_time, from_time, to_time)
+        and record_ledger.status_after(
+            'waive',
+            r.status,
+            r.attempt < p.max_attempts,
+            r.cancellation is not null,
+            record_ledger.is_lost(r.window_end_time, p.source_retention, as_of)
+        ) is not null;
+    get diagnostics v_changed = row_count;
+    return v_changed;
+end
+$$;
+comment on function record_ledger.waive_range(
+    record_ledger.pipeline, timestamptz, timestamptz, text, timestamptz
+) is
+'Private. Marks the pending and failed records of a range of a locked pipeline WAIVED; returns how many.';
+-- record_ledger.check_bounds: a window ends after it starts.
+-- A trigger and no check constraint: PostgreSQL reads a constraint's text anew in every statement, updates included,
+-- and fires this one only for a window that is wrong. check_record_change keeps the bounds as they were stored.
+-- It fires for an insert that breaks the rule.
+-- Called by: its own trigger.
+-- Uses: none.
+-- Tests: test_windows_stored.py.
+create or replace function record_ledger.check_bounds()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    raise exception 'illegal window: % of pipeline % ends at %, which is not after its start',
+        new.window_start_time, new.pipeline_id, new.window_end_time
+        using errcode = 'check_violation', constraint = 'window_ends_after_it_starts';
+end
+$$;
+comment on function record_ledger.check_bounds() is
+'Private. Trigger: refuses a window that does not end after its start.';
+
+do $$
+begin
+    if not exists (
+        select from pg_catalog.pg_trigger as t
+        where t.tgrelid = 'record_ledger.record'::regclass and t.tgname = 'check_bounds'
+    ) then
+        create trigger check_bounds before insert on record_ledger.record
+        for each row when (new.window_end_time <= new.window_start_time)
+        execute function record_ledger.check_bounds();
+    end if;
+end
+$$;
+-- record_ledger.check_counts: true when the counts of a record in progress let it be completed; raises RL007 else.
+-- They agree, an operator waived them for this generation, or the config in force asks for none. Raises 42501 when the
+-- pipeline belongs to a role that the session's user is not a member of.
+-- Asked only for records whose pipeline asked for counts, or had an owner, when they were passed, or since.
+-- Called by: check_record_change.
+-- Uses: check_owner_of, counts_problem, local_time, stretch_timezone.
+-- Tests: test_required_counts.py.
+create or replace function record_ledger.check_counts(r record_ledger.record)
+returns boolean
+language plpgsql
+as $$
+declare
+    v_problem text;
+begin
+    perform record_ledger.check_owner_of(r.pipeline_id);
+    if r.counts_waived then
+        return true;
+    end if;
+    -- Volatile, in a statement of its own: it sees what was counted until the record was locked.
+    v_problem := record_ledger.counts_problem(r.pipeline_id, r.window_start_time, r.claim_token);
+    if v_problem is null then
+        return true;
+    end if;
+    raise exception 'counts do not agree: window % of pipeline % is not completed: %',
+        record_ledger.local_time(
+            r.window_start_time,
+            record_ledger.stretch_timezone(r.pipeline_id, r.window_start_time)
+        ),
+        r.pipeline_id,
+        v_problem
+        using errcode = 'RL007',
+        hint = 'Count again with observe_record and this claim token, fail the record, '
+            'or have its counts waived: waive_counts, with a reason.';
+end
+$$;
+comment on function record_ledger.check_counts(record_ledger.record) is
+'Private. True when the counts of a record let it be completed; RL007 else.';
+-- record_ledger.check_events_archived: events are deleted only when the archive has the same rows.
+-- Judges by what the tables hold: there is no setting that would let anybody delete. Refuses with RL003.
+-- Once per statement: one by one, events take thrice as long.
+-- Called by: its own trigger.
+-- Uses: none.
+-- Tests: test_archive_refusals.py.
+create or replace function record_ledger.check_events_archived()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+-- One look-up by key for each event, however large the archive is.
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+    v_event record_ledger.record_event;
+begin
+    select g.* into v_event
+    from gone as g
+    where not exists (
+        select
+        from record_ledger.archived_record_event as a
+        where a.pipeline_id = g.pipeline_id and a.window_start_time = g.window_start_time
+            and a.event_no = g.event_no
+            and (
+                a.event_time, a.event, a.from_status, a.to_status, a.generation, a.attempt,
+                a.claim_token, a.run_id, a.actor, a.detail
+            ) is not distinct from (
+                g.event_time, g.event, g.from_status, g.to_status, g.generation, g.attempt,
+                g.claim_token, g.run_id, g.actor, g.detail
+            )
+    )
+    limit 1;
+    if found then
+        raise exception
+            'illegal change: delete of record_ledger.record_event is refused, '
+            'the archive does not have event % of the record % of pipeline %',
+            v_event.event_no, v_event.window_start_time, v_event.pipeline_id
+            using errcode = 'RL003',
+            hint = 'archive_records(pipeline_id, before) moves finished records to the archive.';
+    end if;
+    return null;
+end
+$$;
+comment on function record_ledger.check_events_archived() is
+'Private. Trigger: refuses (RL003) to delete events that the archive does not have.';
+
+-- Only when it is missing: creating a trigger waits for every writer of the table, and a deploy should not.
+do $$
+begin
+    if not exists (
+        select from pg_catalog.pg_trigger as t
+        where t.tgrelid = 'record_ledger.record_event'::regclass
+            and t.tgname = 'check_events_archived'
+    ) then
+        create trigger check_events_archived after delete on record_ledger.record_event
+        referencing old table as gone
+        for each statement execute function record_ledger.check_events_archived();
+    end if;
+end
+$$;
+-- record_ledger.check_kept_columns: what a pass and a completion leave as it is in a record.
+-- Fires only for updates that name one of these columns, so the two changes that nearly all are pay nothing for it; an
+-- update cannot change what it does not name. For all other changes check_record_change looks at these columns itself.
+-- Named to fire before that one, which writes some of them.
+-- Called by: its own trigger.
+-- Uses: none.
+-- Tests: test_state_machine.py.
+create or replace function record_ledger.check_kept_columns()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if (
+        new.last_event = 'passed' and old.status = 'PENDING'
+        or new.last_event = 'completed' and old.status = 'IN_PROGRESS'
+    ) and (
+        new.pipeline_id,
+        new.window_start_time,
+        new.window_end_time,
+        new.target_day,
+        new.created_at,
+        new.previous_window_start_time,
+        new.event_count,
+        new.generation,
+        new.fields,
+        new.is_historical,
+        new.counts_waived,
+        new.open_pipeline_id
+    ) is distinct from (
+        old.pipeline_id,
+        old.window_start_time,
+        old.window_end_time,
+        old.target_day,
+        old.created_at,
+        old.previous_window_start_time,
+        old.event_count,
+        old.generation,
+        old.fields,
+        old.is_historical,
+        old.counts_waived,
+        old.open_pipeline_id
+    ) then
+        raise exception 'illegal change of the record % of pipeline %: % from % to %',
+            old.window_start_time,
+            old.pipeline_id,
+            new.last_event,
+            old.status,
+            new.status
+            using errcode = 'RL003',
+            hint = 'Use the routines of schema record_ledger; '
+                'sql/README.md shows the legal changes.';
+    end if;
+    return new;
+end
+$$;
+comment on function record_ledger.check_kept_columns() is
+'Private. Trigger: refuses passes and completions of a record that change what they must keep (RL003).';
+
+do $$
+begin
+    if not exists (
+        select from pg_catalog.pg_trigger as t
+        where t.tgrelid = 'record_ledger.record'::regclass and t.tgname = 'check_kept_columns'
+    ) then
+        create trigger check_kept_columns before update of
+        pipeline_id,
+        window_start_time,
+        window_end_time,
+        target_day,
+        created_at,
+        previous_window_start_time,
+        event_count,
+        generation,
+        fields,
+        is_historical,
+        counts_waived,
+        open_pipeline_id
+        on record_ledger.record
+        for each row execute function record_ledger.check_kept_columns();
+    end if;
+end
+$$;
+-- record_ledger.check_observations_archived: observations are deleted only when the archive has the same rows.
+-- Judges by what the tables hold: there is no setting that would let anybody delete. Refuses with RL003.
+-- Once per statement.
+-- Called by: its own trigger.
+-- Uses: none.
+-- Tests: test_archive_refusals.py.
+create or replace function record_ledger.check_observations_archived()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+-- One look-up by key for each observation, however large the archive is.
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+    v_observation record_ledger.record_observation;
+begin
+    select g.* into v_observation
+    from gone as g
+    where not exists (
+        select
+        from record_ledger.archived_record_observation as a
+        where a.pipeline_id = g.pipeline_id and a.window_start_time = g.window_start_time
+            and a.observation_no = g.observation_no
+            and row(a.*) is not distinct from row(g.*)
+    )
+    limit 1;
+    if found then
+        raise exception
+            'illegal change: delete of record_ledger.record_observation is refused, '
+            'the archive does not have observation % of the record % of pipeline %',
+            v_observation.observation_no,
+            v_observation.window_start_time,
+            v_observation.pipeline_id
+            using errcode = 'RL003',
+            hint = 'archive_records(pipeline_id, before) moves finished records to the archive.';
+    end if;
+    return null;
+end
+$$;
+comment on function record_ledger.check_observations_archived() is
+'Private. Trigger: refuses (RL003) to delete observations that the archive does not have.';
+
+-- Only when it is missing: creating a trigger waits for every writer of the table, and a deploy should not.
+do $$
+begin
+    if not exists (
+        select from pg_catalog.pg_trigger as t
+        where t.tgrelid = 'record_ledger.record_observation'::regclass
+            and t.tgname = 'check_observations_archived'
+    ) then
+        create trigger check_observations_archived after delete on record_ledger.record_observation
+        referencing old table as gone
+        for each statement execute function record_ledger.check_observations_archived();
+    end if;
+end
+$$;
+-- record_ledger.check_record_archived: a record is deleted only when the archive has the same row.
+-- Judges by what the tables hold: there is no setting that would let anybody delete. Refuses with RL003.
+-- Before each row, so that this error comes before the foreign key's.
+-- Called by: its own trigger.
+-- Uses: none.
+-- Tests: test_archive_refusals.py.
+create or replace function record_ledger.check_record_archived()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not exists (
+        select
+        from record_ledger.archived_record as a
+        where a.pipeline_id = old.pipeline_id
+            and a.window_start_time = old.window_start_time
+            and (
+                a.window_end_time, a.target_day, a.status, a.generation, a.attempt, a.claim_token,
+                a.run_id, a.fields, a.config_version, a.missing_fields, a.is_historical,
+                a.event_count, a.last_event, a.last_detail, a.created_at, a.updated_at,
+                a.counts_waived
+            ) is not distinct from (
+                old.window_end_time, old.target_day, old.status, old.generation, old.attempt,
+                old.claim_token, old.run_id, old.fields, old.config_version, old.missing_fields,
+                old.is_historical, old.event_count, old.last_event, old.last_detail, old.created_at,
+                old.updated_at, old.counts_waived
+            )
+    ) then
+        raise exception
+            'illegal change: delete of record_ledger.record is refused, '
+            'the archive does not have the record % of pipeline %',
+            old.window_start_time, old.pipeline_id
+            using errcode = 'RL003',
+            hint = 'archive_records(pipeline_id, before) moves finished records to the archive.';
+    end if;
+    return old;
+end
+$$;
+comment on function record_ledger.check_record_archived() is
+'Private. Trigger: refuses (RL003) to delete a record that the archive does not have.';
+
+-- Only when it is missing: creating a trigger waits for every writer of the table, and a deploy should not.
+do $$
+begin
+    if not exists (
+        select from pg_catalog.pg_trigger as t
+        where t.tgrelid = 'record_ledger.record'::regclass and t.tgname = 'check_record_archived'
+    ) then
+        create trigger check_record_archived before delete on record_ledger.record
+        for each row execute function record_ledger.check_record_archived();
+    end if;
+end
+$$;
+-- record_ledger.check_record_change: the state machine, on every update of a record, whoever makes it.
+-- A change names its event (last_event); the status that follows is written here, the event appended, and whatever the
+-- diagram in README.md does not show is refused (RL003), or RL007 where it is the counts that keep it from completion.
+-- The one list of legal changes is here, but for what check_kept_columns keeps.
+-- Called by: its own trigger.
+-- Uses: check_counts, lane, void_marks.
+-- Tests: test_state_machine.py.
+create or replace function record_ledger.check_record_change()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_is_event boolean;
+    v_is_legal boolean;
+    v_status text;
+begin
+    -- Small expressions on purpose: a session sets up each of them anew in every transaction that comes to it.
+    -- Nearly all changes are these two. What they must keep besides is said in check_kept_columns, which an update that
+    -- names no such column does not pay for.
+    if new.last_event = 'passed' and old.status = 'PENDING' then
+        if new.status = 'PENDING' and new.attempt = old.attempt + 1
+            and new.claim_token is not null and new.lease_expires_at is not null
+            and new.retry_at is null
+            and coalesce(new.cancellation, new.postponement) is null
+        then
+            v_status := 'IN_PROGRESS';
+            new.lane := 'active';
+        end if;
+    elsif new.last_event = 'completed' and old.status = 'IN_PROGRESS' and not old.needs_counts then
+        if new.status = 'IN_PROGRESS' and new.claim_token = old.claim_token
+            and new.attempt = old.attempt and new.lease_expires_at is null
+            and new.retry_at is null
+            and coalesce(new.cancellation, new.postponement) is null
+        then
+            v_status := 'COMPLETED';
+            new.lane := null;
+            new.open_pipeline_id := null;
+        end if;
+    end if;
+    if v_status is not null then
+        new.status := v_status;
+        new.event_count := old.event_count + 1;
+        -- A pass takes its time after its lock, and may then wait for a record that is released at a later one.
+        new.updated_at := greatest(new.updated_at, old.updated_at);
+        insert into record_ledger.record_event (
+            pipeline_id,
+            window_start_time,
+            event_no,
+            event_time,
+            event,
+            from_status,
+            to_status,
+            generation,
+            attempt,
+            claim_token,
+            run_id,
+            detail
+        )
+        values (
+            new.pipeline_id,
+            new.window_start_time,
+            new.event_count,
+            new.updated_at,
+            new.last_event,
+            old.status,
+            v_status,
+            new.generation,
+            new.attempt,
+            new.claim_token,
+            coalesce(new.run_id, old.run_id),
+            coalesce(new.last_detail, '{}')
+        );
+        return new;
+    end if;
+
+    if new.pipeline_id <> old.pipeline_id or new.window_start_time <> old.window_start_time
+        or new.window_end_time <> old.window_end_time or new.target_day <> old.target_day
+        or new.created_at <> old.created_at
+    then
+        raise exception 'illegal change: the window % of pipeline % is stored and never moves',
+            old.window_start_time, old.pipeline_id using errcode = 'RL003';
+    end if;
+
+    v_is_event := new.status <> old.status
+        or new.last_event is distinct from old.last_event
+        or new.claim_token is distinct from old.claim_token
+        or new.last_detail is distinct from old.last_detail;
+    if not v_is_event then
+        -- A heartbeat, a link, or built anew with the same fields: no event, so nothing else may differ.
+        v_is_legal := new.generation = old.generation and new.attempt = old.attempt
+            and new.fields = old.fields and new.event_count = old.event_count
+            and new.run_id is not distinct from old.run_id
+            and new.retry_at is not distinct from old.retry_at
+            and new.updated_at = old.updated_at
+            and (new.lease_expires_at is null) = (old.lease_expires_at is null)
+            and new.cancellation is not distinct from old.cancellation
+            and new.postponement is not distinct from old.postponement
+            and new.is_historical = old.is_historical
+            and new.counts_waived = old.counts_waived and new.needs_counts >= old.needs_counts;
+        -- A record is linked anew only while none is before it (the schema then checks the link), or none any more.
+        if new.previous_window_start_time is distinct from old.previous_window_start_time
+            and exists (
+                select
+                from record_ledger.record as r
+                where r.pipeline_id = old.pipeline_id
+                    and r.window_start_time = old.previous_window_start_time
+            )
+        then
+            v_is_legal := false;
+        end if;
+    else
+        case new.last_event
+            when 'passed' then
+                v_status := 'IN_PROGRESS';
+                v_is_legal := old.status = 'PENDING' and new.attempt = old.attempt + 1;
+            when 'completed' then
+                v_status := 'COMPLETED';
+                -- The counts come last: they are looked up only where the config asks for any.
+                v_is_legal := old.status = 'IN_PROGRESS' and new.claim_token = old.claim_token
+                    and (not old.needs_counts or record_ledger.check_counts(old));
+            when 'passed_again' then
+                v_status := 'IN_PROGRESS';
+                v_is_legal := old.status = 'IN_PROGRESS' and old.cancellation is null
+                    and new.claim_token > old.claim_token
+                    and new.run_id is not distinct from old.run_id;
+            when 'failed', 'lease_expired', 'released' then
+                v_is_legal := old.status = 'IN_PROGRESS'
+                    and new.attempt = old.attempt - (new.last_event = 'released')::integer;
+                if old.cancellation is not null then
+                    -- However the run ends it, or does not: no run is passed a cancelled record again.
+                    v_status := 'FAILED';
+                    new.claim_token := old.claim_token;
+                    new.run_id := old.run_id;
+                    new.retry_at := null;
+                    new.postponement := null;
+                    new.last_detail := coalesce(new.last_detail, '{}') || old.cancellation;
+                elsif new.retry_at is null and new.last_event <> 'released' then
+                    -- With a time to try again there is an attempt left.
+                    v_status := 'FAILED';
+                else
+                    v_status := 'PENDING';
+                end if;
+            when 'cancelled' then
+                v_status := 'IN_PROGRESS';
+                v_is_legal := old.status = 'IN_PROGRESS' and old.cancellation is null
+                    and new.cancellation ?& array['cancelled_by', 'cancelled_at', 'cancel_reason']
+                    and new.claim_token = old.claim_token
+                    and new.run_id is not distinct from old.run_id;
+            when 'waived' then
+                v_status := 'WAIVED';
+                v_is_legal := old.status in ('PENDING', 'FAILED');
+            when 'reopened' then
+                v_status := 'PENDING';
+                new.is_historical := true;
+                new.counts_waived := false;
+                v_is_legal := old.status in ('COMPLETED', 'FAILED', 'WAIVED') and new.attempt = 0;
+            when 'rebuilt' then
+                v_status := 'PENDING';
+                v_is_legal := old.status = 'PENDING'
+                    and new.postponement is not distinct from old.postponement;
+            when 'counts_waived' then
+                v_status := old.status;
+                new.counts_waived := true;
+                v_is_legal := old.status in ('PENDING', 'IN_PROGRESS') and not old.counts_waived
+                    and new.claim_token is not distinct from old.claim_token
+                    and new.run_id is not distinct from old.run_id
+                    and new.retry_at is not distinct from old.retry_at
+                    and new.cancellation is not distinct from old.cancellation
+                    and new.postponement is not distinct from old.postponement;
+            else
+                v_is_legal := false;
+        end case;
+        -- The one place that writes a status; whoever writes another one is refused.
+        v_is_legal := v_is_legal and new.status in (old.status, v_status);
+        new.status := coalesce(v_status, new.status);
+        -- What each status needs: a claim with a lease while in progress, neither while pending.
+        v_is_legal := v_is_legal
+            and new.event_count = old.event_count
+            and new.generation = old.generation + (new.last_event = 'reopened')::integer
+            and (new.attempt = old.attempt or new.last_event in ('passed', 'released', 'reopened'))
+            and new.is_historical = (old.is_historical or new.last_event = 'reopened')
+            and (new.fields = old.fields or new.last_event = 'rebuilt')
+            and (
+                new.counts_waived = old.counts_waived
+                or new.last_event in ('counts_waived', 'reopened')
+            )
+            -- Only a pass, which has the config at hand, finds that no counts are needed.
+            and (new.needs_counts >= old.needs_counts or v_status = 'IN_PROGRESS')
+            and new.previous_window_start_time is not distinct from old.previous_window_start_time
+            and (v_status = 'IN_PROGRESS') = (new.lease_expires_at is not null)
+            and (v_status <> 'IN_PROGRESS' or new.claim_token is not null)
+            and (v_status <> 'PENDING' or (new.claim_token is null and new.run_id is null))
+            and (v_status = 'PENDING' or new.retry_at is null);
+        -- A cancellation is of a record in progress, a postponement of one that waits.
+        if new.cancellation is not null or new.postponement is not null then
+            v_is_legal := v_is_legal
+                and (
+                    new.cancellation is null
+                    or new.last_event = 'cancelled'
+                    or v_status = 'IN_PROGRESS' and new.cancellation = old.cancellation
+                )
+                and (new.postponement is null or v_status = 'PENDING' and new.retry_at is not null);
+        end if;
+    end if;
+    if v_is_legal is not true then
+        raise exception 'illegal change of the record % of pipeline %: % from % to %',
+            old.window_start_time,
+            old.pipeline_id,
+            coalesce(new.last_event, 'no event'),
+            old.status,
+            new.status
+            using errcode = 'RL003',
+            hint = 'Use the routines of schema record_ledger; '
+                'sql/README.md shows the legal changes.';
+    end if;
+
+    new.event_count := old.event_count + v_is_event::integer;
+    new.lane := record_ledger.lane(
+        new.status,
+        new.missing_fields,
+        new.config_version,
+        -- Once out of the lane 'waiting', whose mark may have gone by it, a record does not come back to it.
+        old.lane = 'waiting',
+        new.is_historical,
+        new.retry_at
+    );
+    new.open_pipeline_id := case when new.lane is not null then new.pipeline_id end;
+    -- Claims note where lanes begin and before which instant no lease ends. What ends a claim keeps that true.
+    if (
+        new.lane is distinct from old.lane and old.lane is distinct from 'active'
+        and new.lane in ('historical', 'retry', 'retryh', 'returned', 'waiting')
+        or new.lease_expires_at < old.lease_expires_at
+    ) and (
+        -- Only reopenings are done for all at once: any session can have that setting.
+        old.status in ('PENDING', 'IN_PROGRESS')
+        or current_setting('record_ledger.voids_marks', true) is distinct from 'on'
+    ) then
+        perform record_ledger.void_marks(new.pipeline_id);
+    end if;
+    if not v_is_event then
+        return new;
+    end if;
+    -- A pass takes its time after its lock, and may then wait for a record that is released at a later one.
+    new.updated_at := greatest(new.updated_at, old.updated_at);
+    insert into record_ledger.record_event (
+        pipeline_id,
+        window_start_time,
+        event_no,
+        event_time,
+        event,
+        from_status,
+        to_status,
+        generation,
+        attempt,
+        claim_token,
+        run_id,
+        detail
+    )
+    values (
+        new.pipeline_id,
+        new.window_start_time,
+        new.event_count,
+        new.updated_at,
+        new.last_event,
+        old.status,
+        new.status,
+        new.generation,
+        -- A released attempt is not counted, but it is the one that was released.
+        case when new.last_event = 'released' then old.attempt else new.attempt end,
+        coalesce(new.claim_token, old.claim_token),
+        coalesce(new.run_id, old.run_id),
+        coalesce(new.last_detail, '{}')
+    );
+    return new;
+end
+$$;
+comment on function record_ledger.check_record_change() is
+'Private. Trigger: refuses illegal changes of a record (RL003, RL007) and appends the event of each legal one.';
+
+-- Only when it is missing: creating a trigger waits for every writer of the table, and a deploy should not.
+do $$
+begin
+    if not exists (
+        select from pg_catalog.pg_trigger as t
+        where t.tgrelid = 'record_ledger.record'::regclass and t.tgname = 'check_record_change'
+    ) then
+        create trigger check_record_change before update on record_ledger.record
+        for each row execute function record_ledger.check_record_change();
+    end if;
+end
+$$;
+-- record_ledger.refuse_change: history is only ever appended, and pipelines are never deleted.
+-- Whoever tries gets RL003, the owner of the tables included.
+-- Its triggers are on all ledger tables, for truncates, and for updates and deletes where rows are append-only. Deletes
+-- of what goes to the archive are judged by check_record_archived, check_events_archived and
+-- check_observations_archived.
+-- Called by: its own triggers, create_archive_partitions.
+-- Uses: none.
+-- Tests: test_state_machine.py, test_archive_refusals.py.
+create or replace function record_ledger.refuse_change()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    raise exception 'illegal change: % of %.% is refused, the ledger keeps its history',
+        lower(tg_op), tg_table_schema, tg_table_name using errcode = 'RL003';
+end
+$$;
+comment on function record_ledger.refuse_change() is
+'Private. Trigger: refuses to delete or rewrite history (RL003).';
+
+do $$
+declare
+    v_table text;
+    v_changes text;
+begin
+    for v_table, v_changes in
+        values
+            ('pipeline', 'delete'),
+            ('pipeline_event', 'update or delete'),
+            ('record', null),
+            ('record_event', 'update'),
+            ('record_observation', 'update'),
+            ('claim', 'update or delete'),
+            -- Partitions take this trigger from their table; create_archive_partitions gives them the other one.
+            ('archived_record', 'update or delete'),
+            ('archived_record_event', 'update or delete'),
+            ('archived_record_observation', 'update or delete')
+    loop
+        if v_changes is not null and not exists (
+            select
+            from pg_catalog.pg_trigger as t
+            where t.tgrelid = format('record_ledger.%I', v_table)::regclass
+                and t.tgname = 'refuse_change'
+        ) then
+            execute format(
+                'create trigger refuse_change before %s on record_ledger.%I '
+                'for each row execute function record_ledger.refuse_change()',
+                v_changes, v_table
+            );
+        end if;
+        if not exists (
+            select
+            from pg_catalog.pg_trigger as t
+            where t.tgrelid = format('record_ledger.%I', v_table)::regclass
+                and t.tgname = 'refuse_truncate'
+        ) then
+            execute format(
+                'create trigger refuse_truncate before truncate on record_ledger.%I '
+                'for each statement execute function record_ledger.refuse_change()', v_table
+            );
+        end if;
+    end loop;
+end
+$$;
 -- record_ledger.adopt_observations: takes over what earlier claims of the same generation counted, as this claim's own.
 -- Of each stage, or of the given one, that this claim has not counted itself. The caller answers for it: a later claim
 -- adopts the count of a source that it did not read anew, and not that of a target which it loads again.
--- Called by: runs, with their current claim token, and that of the window when one is named (RL004 else). Returns how
--- many; repeating it adds nothing.
--- Rules: adoptable_observations, check_stage, lock_record, observation_time.
+-- Needs the current claim token, and the claim's window when one is named (RL004 else). Returns how many; repeating it
+-- adds nothing.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: adoptable_observations, check_stage, lock_record, observation_time, raise_claim_lost.
+-- Tests: test_observations.py, test_counts_model.py.
 create or replace function record_ledger.adopt_observations(
     pipeline_id text,
     claim_token bigint,
@@ -7600,35 +9832,11 @@ end
 $$;
 comment on function record_ledger.adopt_observations(text, bigint, text, timestamptz) is
 'Takes over what earlier claims of the same generation counted, as evidence of the current claim (RL004 else); returns how many.';
--- record_ledger.append_pipeline_event: notes what happened to a pipeline as a whole, with who did it and when.
--- Numbered per pipeline, so its row must be locked.
--- Called by: register_config, backfill_range, pause_pipeline, resume_pipeline, retire_pipeline.
--- Rules: none.
-create or replace function record_ledger.append_pipeline_event(
-    pipeline_id text, event text, detail jsonb, event_time timestamptz
-)
-returns void
-language plpgsql
-as $$
-#variable_conflict use_column
-begin
-    insert into record_ledger.pipeline_event (pipeline_id, event_no, event_time, event, detail)
-    select
-        append_pipeline_event.pipeline_id,
-        coalesce(max(e.event_no), 0) + 1,
-        append_pipeline_event.event_time,
-        append_pipeline_event.event,
-        append_pipeline_event.detail
-    from record_ledger.pipeline_event as e
-    where e.pipeline_id = append_pipeline_event.pipeline_id;
-end
-$$;
-comment on function record_ledger.append_pipeline_event(text, text, jsonb, timestamptz) is
-'Private. Notes what happened to a pipeline as a whole, with who did it and when.';
 -- record_ledger.archivable_records: which records archive_records would move, and why it would stop there; reads only.
 -- The oldest ones in an unbroken row: up to the first open record, none that ends after before, never the newest one.
--- Called by: archive_records, the dry run of the runner, analysts.
--- Rules: archive_end, lane_heads, last_window.
+-- Called by: record_ledger_reader, the Python runner, archive_records.
+-- Uses: archive_end, lane_heads, last_window, local_time, raise_unknown_pipeline, stretch_timezone.
+-- Tests: test_archive.py, test_archive_refusals.py.
 create or replace function record_ledger.archivable_records(
     pipeline_id text,
     before timestamptz,
@@ -7745,7 +9953,10 @@ comment on function record_ledger.archivable_records(text, timestamptz, integer)
 -- record_ledger.archive_records: moves a pipeline's oldest finished records, with all that is told of them, away.
 -- Those whose window ends at or before an instant, oldest first, up to the first open record; the newest one stays, and
 -- so does every claim: a run keeps its record and a token its window. Returns how many; call it until that is 0.
--- Called by: `record-ledger archive`, psql. Rules: archivable_records; check_record_archived guards the deletes.
+-- check_record_archived guards the deletes.
+-- Called by: record_ledger_runner, the Python runner.
+-- Uses: append_pipeline_event, archivable_records, clock, create_archive_partitions, local_time, lock_pipeline.
+-- Tests: test_archive.py, test_archive_refusals.py, test_archive_sessions.py, test_archive_plans.py.
 create or replace function record_ledger.archive_records(
     pipeline_id text, before timestamptz, max_records integer default 100000
 )
@@ -7910,130 +10121,12 @@ end
 $$;
 comment on function record_ledger.archive_records(text, timestamptz, integer) is
 'Moves the oldest finished records whose window ends at or before an instant to the archive, with their events and observations; returns how many.';
--- record_ledger.backfill_range: adds records before the first one of a locked pipeline; returns how many.
--- Back to the local day of from_time. With max_records only the newest of them, as many and 10,000 at most: whole days,
--- or a part of one that has more. first_start says where the first record starts then. All are historical; those of a
--- pipeline with templates are stored unbuilt.
--- Called by: backfill_records, range_step, with what check_backfill has let pass.
--- Rules: backfill_start, windows_from, lane, void_marks, begin_stretch.
-create or replace function record_ledger.backfill_range(
-    p record_ledger.pipeline,
-    from_time timestamptz,
-    reason text,
-    max_records integer,
-    as_of timestamptz,
-    inout first_start timestamptz,
-    out added_count integer
-)
-language plpgsql
-as $$
-#variable_conflict use_column
-declare
-    -- Enough to make the work around a statement count for nothing, few enough for the checks of its links, which
-    -- wait for its end, to find the rows still at hand.
-    v_part constant integer := least(backfill_range.max_records, 10000);
-    v_to_time constant timestamptz := backfill_range.first_start;
-    v_fields jsonb := case when p.has_templates then '{}' else p.fields end;
-    v_config_version integer := case when not p.has_templates then p.config_version end;
-    v_missing text[] := case when not p.has_templates then p.missing_fields end;
-    v_lane text := record_ledger.lane('PENDING', v_missing, v_config_version, false, true, null);
-    v_start timestamptz;
-    v_count integer;
-begin
-    added_count := 0;
-    -- The newest first: so the history has no gap after each of the parts.
-    loop
-        v_start := record_ledger.backfill_start(
-            p, backfill_range.from_time, backfill_range.first_start, v_part
-        );
-        with added as materialized (
-            select
-                w.target_day,
-                w.window_start_time,
-                least(w.window_end_time, backfill_range.first_start) as window_end_time,
-                lag(w.window_start_time) over (order by w.window_start_time)
-                    as previous_window_start_time
-            from record_ledger.windows_from(
-                v_start, backfill_range.first_start, p.granularity, p.timezone, null
-            ) as w
-        ),
-
-        relinked as (
-            update record_ledger.record as r
-            set previous_window_start_time = (select max(a.window_start_time) from added as a)
-            where r.pipeline_id = p.pipeline_id
-                and r.window_start_time = backfill_range.first_start
-            returning r.window_start_time
-        )
-
-        insert into record_ledger.record (
-            pipeline_id,
-            window_start_time,
-            window_end_time,
-            previous_window_start_time,
-            target_day,
-            fields,
-            config_version,
-            missing_fields,
-            is_historical,
-            lane,
-            open_pipeline_id,
-            created_at,
-            updated_at
-        )
-        select
-            p.pipeline_id,
-            a.window_start_time,
-            a.window_end_time,
-            a.previous_window_start_time,
-            a.target_day,
-            v_fields,
-            v_config_version,
-            v_missing,
-            true,
-            v_lane,
-            p.pipeline_id,
-            as_of,
-            as_of
-        from added as a
-        -- Counted first: a pipeline has one first record at any moment, so the old one is linked before a new one is
-        -- there.
-        where (select count(*) from relinked) = 1
-        order by a.window_start_time;
-        get diagnostics v_count = row_count;
-        added_count := added_count + v_count;
-        first_start := v_start;
-        exit when backfill_range.max_records is not null
-            or v_start <= record_ledger.day_start(
-                record_ledger.local_day(backfill_range.from_time, p.timezone), p.timezone
-            );
-    end loop;
-    perform record_ledger.void_marks(p.pipeline_id);
-    perform record_ledger.begin_stretch(p, v_start);
-    perform record_ledger.append_pipeline_event(
-        p.pipeline_id,
-        'backfilled',
-        jsonb_strip_nulls(
-            jsonb_build_object(
-                'from_time', record_ledger.local_time(v_start, p.timezone),
-                'to_time', record_ledger.local_time(v_to_time, p.timezone),
-                'record_count', added_count,
-                'reason', backfill_range.reason
-            )
-        ),
-        as_of
-    );
-end
-$$;
-comment on function record_ledger.backfill_range(
-    record_ledger.pipeline, timestamptz, text, integer, timestamptz, timestamptz
-) is
-'Private. Adds records before the first one of a locked pipeline, the newest first; returns how many, and where the first one starts then.';
 -- record_ledger.backfill_records: adds records before a pipeline's first one, back to the local day of from_time.
 -- All of them in one call; returns how many, 0 when the first one starts at from_time or before it. They are
 -- historical; those of a pipeline with templates are stored unbuilt, and the pass of each builds it.
--- Called by: operators, through the runner's command backfill, the dbt macro of the same name, or psql.
--- Rules: check_backfill, backfill_range.
+-- Called by: record_ledger_runner, the Python runner.
+-- Uses: backfill_range, check_backfill, check_reason, clock, lock_pipeline.
+-- Tests: test_backfill.py.
 create or replace function record_ledger.backfill_records(
     pipeline_id text, from_time timestamptz, reason text default null
 )
@@ -8066,259 +10159,13 @@ end
 $$;
 comment on function record_ledger.backfill_records(text, timestamptz, text) is
 'Adds records before a pipeline''s first one, back to the local day of an instant; returns how many.';
--- record_ledger.batch_to_build: what a runner must render before a whole batch can be passed.
--- Of a batch that was drawn before, those of its records that are outdated and could be passed again; else the due
--- windows, and the outdated ones among the next record_limit of each kind.
--- Called by: pass_valid_records, in place of what its first pass alone would ask for.
--- Rules: is_same_config, configured, next_answer, windows_to_build.
-create or replace function record_ledger.batch_to_build(
-    config jsonb, run_id text, record_limit integer
-)
-returns jsonb
-language plpgsql
-stable
-as $$
-#variable_conflict use_variable
-declare
-    v_now timestamptz := record_ledger.clock();
-    v_windows jsonb := '[]';
-    v_answer record;
-    v_is_bound boolean := false;
-    p record_ledger.pipeline;
-begin
-    select q.* into p
-    from record_ledger.pipeline as q
-    where q.pipeline_id = coalesce(
-        config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}'
-    );
-    if not record_ledger.is_same_config(p, config) then
-        p := record_ledger.configured(p, config);
-    end if;
-    for k in 1..record_limit loop
-        v_answer := record_ledger.next_answer(p, run_id || '/' || k, v_now);
-        exit when v_answer.bound_window is null;
-        v_is_bound := true;
-        if v_answer.is_outdated then
-            v_windows := v_windows || record_ledger.windows_to_build(
-                p, v_answer.window_start_time, true, null, 1, v_now
-            );
-        end if;
-    end loop;
-    if v_is_bound then
-        return v_windows;
-    end if;
-    return record_ledger.windows_to_build(
-        p,
-        -- The first may be current, and others that the batch comes to may not be.
-        case when v_answer.verdict = 'READY' then v_answer.window_start_time end,
-        false,
-        v_answer.waiting_mark,
-        record_limit,
-        v_now
-    );
-end
-$$;
-comment on function record_ledger.batch_to_build(jsonb, text, integer) is
-'Private. The windows whose templates the caller must render before a whole batch can be passed.';
--- record_ledger.begin_stretch: notes that windows from an instant on were cut with the zone in force.
--- Up to where the next stretch begins, if there is one. Two stretches of one zone beside each other are one.
--- Called by: store_windows, for the first window that a zone has cut; backfill_range. Both hold the pipeline's lock.
--- Rules: none.
-create or replace function record_ledger.begin_stretch(
-    p record_ledger.pipeline, from_time timestamptz
-)
-returns void
-language plpgsql
-as $$
-declare
-    v_before text;
-    v_next record;
-begin
-    -- What began here before is cut anew.
-    delete from record_ledger.pipeline_zone as z
-    where z.pipeline_id = p.pipeline_id and z.from_time = begin_stretch.from_time;
-    select z.timezone into v_before
-    from record_ledger.pipeline_zone as z
-    where z.pipeline_id = p.pipeline_id and z.from_time < begin_stretch.from_time
-    order by z.from_time desc
-    limit 1;
-    if v_before is distinct from p.timezone then
-        select z.from_time, z.timezone into v_next
-        from record_ledger.pipeline_zone as z
-        where z.pipeline_id = p.pipeline_id and z.from_time > begin_stretch.from_time
-        order by z.from_time
-        limit 1;
-        if v_next.timezone = p.timezone then
-            update record_ledger.pipeline_zone as z
-            set from_time = begin_stretch.from_time
-            where z.pipeline_id = p.pipeline_id and z.from_time = v_next.from_time;
-        else
-            insert into record_ledger.pipeline_zone (pipeline_id, from_time, timezone)
-            values (p.pipeline_id, begin_stretch.from_time, p.timezone);
-        end if;
-    end if;
-    -- A backfill in another zone leaves the newest windows those of an older one.
-    update record_ledger.pipeline as q
-    set zone_since = n.zone_since
-    from (
-        select
-            case when z.timezone = p.timezone then z.from_time end as zone_since
-        from record_ledger.pipeline_zone as z
-        where z.pipeline_id = p.pipeline_id
-        order by z.from_time desc
-        limit 1
-    ) as n
-    where q.pipeline_id = p.pipeline_id and q.zone_since is distinct from n.zone_since;
-end
-$$;
-comment on function record_ledger.begin_stretch(record_ledger.pipeline, timestamptz) is
-'Private. Notes that the windows from an instant on were cut with the zone in force.';
--- record_ledger.build_record: gives an outdated record the fields of the config in force; returns what it then lacks.
--- It stays in its lane, so that a record that waits in order goes on doing so. An event only when a field differs, with
--- what was there before of those that do: fields_before holds their values, fields_added the names of new ones.
--- Called by: pass_record, build_records. Rules: missing_fields; check_record_change guards the change.
-create or replace function record_ledger.build_record(
-    p record_ledger.pipeline,
-    window_start_time timestamptz,
-    fields jsonb,
-    as_of timestamptz,
-    out missing_fields text[],
-    -- False when only the version that it was built with is another one now.
-    out is_event boolean,
-    out config_version_before integer
-)
-language plpgsql
-as $$
-#variable_conflict use_column
-declare
-    v_before jsonb;
-begin
-    missing_fields := record_ledger.missing_fields(build_record.fields, p.check_fields);
-    select r.fields, r.config_version into v_before, config_version_before
-    from record_ledger.record as r
-    where r.pipeline_id = p.pipeline_id
-        and r.window_start_time = build_record.window_start_time;
-    is_event := v_before <> build_record.fields;
-    if not is_event then
-        update record_ledger.record as r
-        set config_version = p.config_version,
-            missing_fields = build_record.missing_fields
-        where r.pipeline_id = p.pipeline_id
-            and r.window_start_time = build_record.window_start_time;
-    else
-        update record_ledger.record as r
-        set fields = build_record.fields,
-            config_version = p.config_version,
-            missing_fields = build_record.missing_fields,
-            last_event = 'rebuilt',
-            last_detail = jsonb_build_object(
-                'config_version', p.config_version,
-                'config_version_before', config_version_before,
-                'fields_before', (
-                    select coalesce(jsonb_object_agg(o.key, o.value), '{}')
-                    from jsonb_each(v_before) as o
-                    where (build_record.fields -> o.key) is distinct from o.value
-                ),
-                'fields_added', (
-                    select coalesce(jsonb_agg(n.key order by n.key), '[]')
-                    from jsonb_object_keys(build_record.fields) as n (key)
-                    where (v_before -> n.key) is null
-                )
-            ),
-            updated_at = as_of
-        where r.pipeline_id = p.pipeline_id
-            and r.window_start_time = build_record.window_start_time;
-    end if;
-    if p.missing_fields is not null and missing_fields is null then
-        perform record_ledger.note_filled(p, build_record.window_start_time);
-    end if;
-end
-$$;
-comment on function record_ledger.build_record(
-    record_ledger.pipeline, timestamptz, jsonb, timestamptz
-) is
-'Private. Gives an outdated record the fields of the config in force; returns which check_fields it then lacks.';
--- record_ledger.build_records: builds outdated pending records from what a caller rendered with the config in force.
--- One that is current stays as it is: it is built once for each change of the fields, even when something is missing
--- then. What is in progress, failed or finished is left alone.
--- Called by: store_new_records.
--- Rules: built_windows, build_record.
-create or replace function record_ledger.build_records(
-    p record_ledger.pipeline, built jsonb, as_of timestamptz
-)
-returns void
-language plpgsql
-as $$
-declare
-    v_window record;
-begin
-    for v_window in
-        select r.window_start_time, b.fields
-        from record_ledger.built_windows(built, p) as b
-        join record_ledger.record as r
-            on r.pipeline_id = p.pipeline_id
-            and r.window_start_time = b.window_start_time
-            and r.window_end_time = b.window_end_time
-        where r.status = 'PENDING' and coalesce(r.config_version < p.fields_version, true)
-        order by r.window_start_time
-    loop
-        perform record_ledger.build_record(p, v_window.window_start_time, v_window.fields, as_of);
-    end loop;
-end
-$$;
-comment on function record_ledger.build_records(record_ledger.pipeline, jsonb, timestamptz) is
-'Private. Builds outdated pending records from what a caller rendered with the config in force.';
--- record_ledger.cancel_range: cancels the claims on records of a locked pipeline; returns how many.
--- Those of a range, whose whole window lies in it, that status_after lets be changed; others are left alone.
--- Called by: change_range.
--- Rules: status_after, is_in_range; check_record_change guards the change.
-create or replace function record_ledger.cancel_range(
-    p record_ledger.pipeline,
-    from_time timestamptz,
-    to_time timestamptz,
-    reason text,
-    as_of timestamptz
-)
-returns integer
-language plpgsql
-as $$
-declare
-    v_changed integer;
-begin
-    -- A run may be ending its claim right now: the second of both waits for the first one's commit, and then sees the
-    -- record as that one left it.
-    update record_ledger.record as r
-    set cancellation = jsonb_build_object(
-            'cancelled_by', session_user,
-            'cancelled_at', record_ledger.local_time(as_of, p.timezone),
-            'cancel_reason', reason
-        ),
-        last_event = 'cancelled',
-        last_detail = jsonb_build_object('reason', reason),
-        updated_at = as_of
-    where r.pipeline_id = p.pipeline_id
-        and record_ledger.is_in_range(r.window_start_time, r.window_end_time, from_time, to_time)
-        and record_ledger.status_after(
-            'cancel',
-            r.status,
-            r.attempt < p.max_attempts,
-            r.cancellation is not null,
-            record_ledger.is_lost(r.window_end_time, p.source_retention, as_of)
-        ) is not null;
-    get diagnostics v_changed = row_count;
-    return v_changed;
-end
-$$;
-comment on function record_ledger.cancel_range(
-    record_ledger.pipeline, timestamptz, timestamptz, text, timestamptz
-) is
-'Private. Cancels the claims on the records of a range of a locked pipeline; returns how many.';
 -- record_ledger.cancel_records: asks the runs that hold the records of a range to stop; their claims are cancelled.
 -- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed. A run learns
 -- of it from claim_state, and keeps its claim until it has stopped, so no second run begins beside it. However the
 -- claim ends then, the record is FAILED, unless the run completes it; no run is passed it before it is reopened.
--- Called by: operators, through the runner's command cancel, the dbt macro of the same name, or psql.
--- Rules: change_range.
+-- Called by: record_ledger_runner, the Python runner.
+-- Uses: change_range, check_range, check_reason, clock, lock_pipeline.
+-- Tests: test_cancelling.py.
 create or replace function record_ledger.cancel_records(
     pipeline_id text, from_time timestamptz, to_time timestamptz, reason text
 )
@@ -8343,312 +10190,14 @@ end
 $$;
 comment on function record_ledger.cancel_records(text, timestamptz, timestamptz, text) is
 'Asks the runs that hold records whose whole window lies in a range to stop, with a reason; returns how many. Unless completed they end as FAILED.';
--- record_ledger.change_range: waives, reopens, expires or cancels records of a locked pipeline; returns how many.
--- Those whose whole window lies in [from_time, to_time); others are left alone. It is one statement.
--- Called by: waive_records, reopen_records, expire_leases, cancel_records, range_step.
--- Rules: waive_range, reopen_range, expire_range, cancel_range.
-create or replace function record_ledger.change_range(
-    operation text,
-    p record_ledger.pipeline,
-    from_time timestamptz,
-    to_time timestamptz,
-    reason text,
-    as_of timestamptz
-)
-returns integer
-language plpgsql
-as $$
-begin
-    return case operation
-        when 'waive' then record_ledger.waive_range(p, from_time, to_time, reason, as_of)
-        when 'reopen'
-            then record_ledger.reopen_range(
-                p, from_time, to_time, jsonb_build_object('reason', reason), as_of
-            )
-        when 'expire' then record_ledger.expire_range(p, from_time, to_time, reason, as_of)
-        when 'cancel' then record_ledger.cancel_range(p, from_time, to_time, reason, as_of)
-    end;
-end
-$$;
-comment on function record_ledger.change_range(
-    text, record_ledger.pipeline, timestamptz, timestamptz, text, timestamptz
-) is
-'Private. Waives, reopens, expires or cancels the records of a range of a locked pipeline; returns how many.';
--- record_ledger.check_backfill: raises RL005 unless a pipeline's history can be extended back to an instant.
--- Returns where its first stored window starts.
--- Called by: backfill_records, range_step, range_effects.
--- Rules: archive_end.
-create or replace function record_ledger.check_backfill(
-    p record_ledger.pipeline, from_time timestamptz
-)
-returns timestamptz
-language plpgsql
-stable
-as $$
-declare
-    v_first_start timestamptz;
-    v_count numeric;
-begin
-    if from_time is null then
-        raise exception 'from_time: null is no time'
-            using errcode = 'RL005', hint = 'Say from when on the pipeline shall have records.';
-    end if;
-    if from_time = 'infinity'
-        or greatest(from_time, timestamptz '1900-01-01 00:00:00+00') at time zone p.timezone
-            < timestamp '1970-01-01 00:00:00'
-    then
-        raise exception 'from_time: % is out of range', record_ledger.iso_time(from_time)
-            using errcode = 'RL005',
-            hint = 'Records can be added from 1970-01-01 on, by the pipeline''s local time.';
-    end if;
-    if p.is_retired then
-        raise exception 'pipeline % is retired: no record is added to it', p.pipeline_id
-            using errcode = 'RL005', hint = 'resume_pipeline(pipeline_id, reason) brings it back.';
-    end if;
-    select r.window_start_time into v_first_start
-    from record_ledger.record as r
-    where r.pipeline_id = p.pipeline_id
-    order by r.window_start_time
-    limit 1;
-    if v_first_start is null then
-        raise exception 'pipeline % has no record yet, so there is nothing to add before',
-            p.pipeline_id
-            using errcode = 'RL005',
-            hint = 'Put start_at into its config: its first window then starts there.';
-    end if;
-    -- It is one transaction, which has to end.
-    v_count := extract(epoch from v_first_start - from_time) / extract(epoch from p.granularity);
-    if v_count > 10000000 then
-        raise exception 'from_time: % would add % windows of % before the first one; '
-            'at most 10000000 can be added at once',
-            record_ledger.local_time(from_time, p.timezone),
-            trunc(v_count),
-            record_ledger.time_interval(from_time, from_time + p.granularity)
-            using errcode = 'RL005', hint = 'Give a later time.';
-    end if;
-    -- Everything older is archived, and the first record starts where the archive ends.
-    if from_time < v_first_start and record_ledger.archive_end(p.pipeline_id) is not null then
-        raise exception 'pipeline % is archived until %: nothing can be added before that',
-            p.pipeline_id, record_ledger.local_time(v_first_start, p.timezone)
-            using errcode = 'RL005',
-            hint = 'What was there stands in the view archived_records.';
-    end if;
-    return v_first_start;
-end
-$$;
-comment on function record_ledger.check_backfill(record_ledger.pipeline, timestamptz) is
-'Private. Raises RL005 unless records can be added from an instant on; returns where the first stored window starts.';
--- record_ledger.check_claim_tokens: raises RL005 unless a list names up to 10,000 claims of a pipeline, each once.
--- The lists that go with it, of details and of windows, may be null; else they have one entry per token.
--- Called by: complete_records.
--- Rules: check_detail.
-create or replace function record_ledger.check_claim_tokens(
-    claim_tokens bigint[], details jsonb[], window_start_times timestamptz[]
-)
-returns void
-language plpgsql
-immutable
-as $$
-declare
-    v_count constant integer := cardinality(claim_tokens);
-    v_problem text;
-    v_hint text;
-    v_entry record;
-begin
-    if claim_tokens is null or v_count > 10000 then
-        raise exception 'claim_tokens: %',
-            coalesce(v_count || ' tokens are too many', 'null is no list of tokens')
-            using errcode = 'RL005',
-            hint = 'Give the claim tokens of 10000 records at most, in an array.';
-    end if;
-    v_problem := case
-        when cardinality(details) <> v_count then format('details: it has %s', cardinality(details))
-        when cardinality(window_start_times) <> v_count
-            then format('window_start_times: it has %s', cardinality(window_start_times))
-    end;
-    if v_problem is not null then
-        raise exception '% entries, and claim_tokens %', v_problem, v_count
-            using errcode = 'RL005',
-            hint = 'Give one entry for each claim token, in the same order, or null for the whole.';
-    end if;
-    if v_count <> (select count(distinct t) from unnest(claim_tokens) as t) then
-        select t.claim_token, min(t.entry_no) as entry_no into v_entry
-        from unnest(claim_tokens) with ordinality as t (claim_token, entry_no)
-        group by t.claim_token
-        having t.claim_token is null or count(*) > 1
-        order by 2
-        limit 1;
-        raise exception 'claim_tokens: entry % is %',
-            v_entry.entry_no,
-            coalesce(v_entry.claim_token || ', which is given more than once', 'null')
-            using errcode = 'RL005',
-            hint = 'Give each claim token once, as in the records that were passed.';
-    end if;
-    if details is null then
-        return;
-    end if;
-    begin
-        for v_entry in
-            select t.claim_token, t.detail
-            from unnest(claim_tokens, details) as t (claim_token, detail)
-            where t.detail <> '{}'
-        loop
-            perform record_ledger.check_detail(v_entry.detail);
-        end loop;
-    exception
-        when sqlstate 'RL005' then
-            -- Whose detail it is, the check does not know.
-            get stacked diagnostics v_problem = message_text, v_hint = pg_exception_hint;
-            raise exception '% (that of claim token %)', v_problem, v_entry.claim_token
-                using errcode = 'RL005', hint = v_hint;
-    end;
-end
-$$;
-comment on function record_ledger.check_claim_tokens(bigint[], jsonb[], timestamptz[]) is
-'Private. Raises RL005 unless a list names up to 10,000 claims, each once, and what goes with it has one entry per token.';
--- record_ledger.check_detail: raises RL005 unless a detail can be kept and read.
--- 64 KiB at most: it is kept in the history for good, and every reader of the history reads it.
--- Called by: complete_record, complete_and_pass, check_claim_tokens, observe_record.
--- Rules: json_problem.
-create or replace function record_ledger.check_detail(detail jsonb)
-returns void
-language plpgsql
-immutable
-as $$
-declare
-    v_problem constant text := record_ledger.json_problem(detail, 65536);
-begin
-    if v_problem is not null then
-        raise exception 'detail: it %', v_problem
-            using errcode = 'RL005',
-            hint = 'Keep large results elsewhere, and put their place into the detail.';
-    end if;
-end
-$$;
-comment on function record_ledger.check_detail(jsonb) is
-'Private. Raises RL005 for a detail that is too large or too deep to be kept.';
--- record_ledger.check_owner: raises 42501 when a pipeline belongs to a role that the session's user is not a member of.
--- A pipeline without an owner is every runner's.
--- Called by: lock_pipeline, register_config, register_pipeline, store_new_and_pass_valid_record, pass_valid_record,
--- complete_records, check_owner_of.
--- Rules: may_act.
-create or replace function record_ledger.check_owner(pipeline_id text, owner_role text)
-returns void
-language plpgsql
-stable
-as $$
-begin
-    if owner_role is null or record_ledger.may_act(owner_role) then
-        return;
-    end if;
-    raise exception
-        'permission denied: pipeline "%" belongs to role %, and % is not a member of it',
-        pipeline_id, quote_ident(owner_role), session_user
-        using errcode = '42501',
-        hint = case
-            when to_regrole(quote_ident(owner_role)) is null then
-                'That role does not exist: the ledger''s owner can name another one with '
-                'set_pipeline_owner(pipeline_id, role).'
-            else 'Connect as a member of that role, or have it granted: grant '
-                || quote_ident(owner_role) || ' to ' || quote_ident(session_user) || '.'
-        end;
-end
-$$;
-comment on function record_ledger.check_owner(text, text) is
-'Private. Raises 42501 when a pipeline belongs to a role that the session''s user is not a member of.';
--- record_ledger.check_owner_of: check_owner for calls that name a pipeline and have not read it.
--- An unknown pipeline is left to the caller, which has a better sentence about it.
--- Called by: end_claim, extend_lease, lock_record; check_counts, when a record is completed.
--- Rules: check_owner.
-create or replace function record_ledger.check_owner_of(pipeline_id text)
-returns void
-language plpgsql
-stable
-as $$
-begin
-    perform record_ledger.check_owner(p.pipeline_id, p.owner_role)
-    from record_ledger.pipeline as p
-    where p.pipeline_id = check_owner_of.pipeline_id and p.owner_role is not null;
-end
-$$;
-comment on function record_ledger.check_owner_of(text) is
-'Private. Raises 42501 when the pipeline of that name belongs to a role that the session''s user is not a member of.';
--- record_ledger.check_range: raises RL005 for a range that holds no time, or that is not said.
--- -infinity and infinity are bounds like others: whoever means everything has to say so.
--- Called by: waive_records, reopen_records, expire_leases, cancel_records, range_step, range_effects.
--- Rules: none.
-create or replace function record_ledger.check_range(from_time timestamptz, to_time timestamptz)
-returns void
-language plpgsql
-stable
-as $$
-begin
-    if from_time is null or to_time is null then
-        raise exception '%: null is no time',
-            case when from_time is null then 'from_time' else 'to_time' end
-            using errcode = 'RL005',
-            hint = 'Give both ends of the range; -infinity and infinity are ends, too.';
-    end if;
-    if from_time >= to_time then
-        raise exception 'the range from % to % holds no time',
-            record_ledger.iso_time(from_time), record_ledger.iso_time(to_time)
-            using errcode = 'RL005',
-            hint = 'The end is the first instant after the range: for one day, give the next one.';
-    end if;
-end
-$$;
-comment on function record_ledger.check_range(timestamptz, timestamptz) is
-'Private. Raises RL005 for a range that is inverted, empty or null.';
--- record_ledger.check_reason: raises RL005 unless an operator says why.
--- The reason is kept in the history, where the next one who wonders will look for it.
--- Called by: the routines of operators, range_step.
--- Rules: none.
-create or replace function record_ledger.check_reason(
-    reason text, is_optional boolean default false
-)
-returns void
-language plpgsql
-immutable
-as $$
-begin
-    if not is_optional and coalesce(reason !~ '[^[:space:]]', true) then
-        raise exception 'reason: % is no reason', coalesce('"' || left(reason, 80) || '"', 'null')
-            using errcode = 'RL005',
-            hint = 'Say why in a few words: they are kept with who did it and when.';
-    end if;
-    if octet_length(reason) > 8192 then
-        raise exception 'reason: it is % bytes long; give 8192 at most', octet_length(reason)
-            using errcode = 'RL005',
-            hint = 'Say why in a few words: they stand in each sentence about what they are for.';
-    end if;
-end
-$$;
-comment on function record_ledger.check_reason(text, boolean) is
-'Private. Raises RL005 for a reason that is null or blank, unless it is optional, or of more than 8 KiB.';
--- record_ledger.check_stage: raises RL005 unless a text can name a stage at which records are counted.
--- Says which text it was, and what a stage's name is.
--- Called by: observe_record, adopt_observations.
--- Rules: is_stage.
-create or replace function record_ledger.check_stage(stage text)
-returns void
-language plpgsql
-immutable
-as $$
-begin
-    if not record_ledger.is_stage(stage) then
-        raise exception 'stage: % is no name of a stage; give a text of 1 to 255 bytes',
-            coalesce('"' || left(stage, 80) || '"', 'null') using errcode = 'RL005';
-    end if;
-end
-$$;
-comment on function record_ledger.check_stage(text) is
-'Private. Raises RL005 for a text that can name no stage.';
 -- record_ledger.claim_state: whether a claim is current, cancelled or lost, and why; reads only.
 --   current    the record is this claim's; reason is null
 --   cancelled  it still is, and an operator wants the work to stop: fail it without a retry; reason is the operator's
 --   lost       it is not; reason says what ended the claim, or that no record was passed with this token
--- Called by: runs that work for long, at least every 30 seconds: heartbeats go on, and tell of no cancellation.
--- Rules: claim_loss.
+-- Runs that work for long ask at least every 30 seconds: heartbeats go on, and tell of no cancellation.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: claim_loss.
+-- Tests: test_cancelling.py, test_two_ledgers.py.
 create or replace function record_ledger.claim_state(
     pipeline_id text,
     claim_token bigint,
@@ -8684,62 +10233,15 @@ end
 $$;
 comment on function record_ledger.claim_state(text, bigint) is
 'Whether a claim is current, cancelled (by whom, why) or lost: (state, reason, cancelled_by). Reads only.';
--- record_ledger.collect_expired_leases: takes back records of a locked pipeline whose lease has run out, ten at most.
--- Pending again with a backoff from the expiry on, or failed when no attempt is left or the claim was cancelled, as
--- check_record_change says. No daemon: each pass does it.
--- Called by: pass_record.
--- Rules: expired_claims, retry_time.
-create or replace function record_ledger.collect_expired_leases(
-    p record_ledger.pipeline, lease_mark timestamptz, as_of timestamptz
-)
-returns void
-language plpgsql
-as $$
-declare
-    v_start timestamptz;
-begin
-    -- One by one: joined to the records, or as a list, a session that has planned it on an empty ledger could walk
-    -- through all of them.
-    for v_start in
-        select e.window_start_time
-        from record_ledger.expired_claims(
-            p.pipeline_id, collect_expired_leases.lease_mark, as_of
-        ) as e
-    loop
-        update record_ledger.record as r
-        set retry_at = case
-                when r.attempt < p.max_attempts
-                    then record_ledger.retry_time(
-                        r.lease_expires_at, r.attempt, r.window_end_time, p
-                    )
-            end,
-            claim_token = case when r.attempt < p.max_attempts then null else r.claim_token end,
-            run_id = case when r.attempt < p.max_attempts then null else r.run_id end,
-            lease_expires_at = null,
-            cancellation = null,
-            last_event = 'lease_expired',
-            last_detail = jsonb_build_object(
-                'lease_expires_at', record_ledger.local_time(r.lease_expires_at, p.timezone)
-            ),
-            updated_at = as_of
-        where r.pipeline_id = p.pipeline_id and r.window_start_time = v_start
-            -- Its run may have ended or extended it meanwhile.
-            and r.lane = 'active' and r.lease_expires_at <= as_of;
-    end loop;
-end
-$$;
-comment on function record_ledger.collect_expired_leases(
-    record_ledger.pipeline, timestamptz, timestamptz
-) is
-'Private. Takes back records of a locked pipeline whose lease has run out, ten at most.';
 -- record_ledger.complete_and_pass: completes a passed record and passes the next one, in one statement and one commit.
 -- Ends the claim as complete_record does, then passes as pass_valid_record does, to run_id: a new one, because a run
 -- keeps its record for good. It stores no windows and renders nothing: the caller's next full call does.
 -- Safe to repeat with the same run_id: the completion is confirmed, and the run gets the record that it is bound to.
 -- Without the current token (RL004), or where the counts do not agree (RL007), nothing is done.
 -- exit_dag true: the record is completed, and none was passed; the verdict says why.
--- Called by: runs that process one record after another; the runner's drain, exec --drain.
--- Rules: end_claim, pass_record, check_detail.
+-- Called by: record_ledger_runner, the Python runner.
+-- Uses: check_detail, clock, end_claim, is_run_id, is_safe_to_write, lock_pipeline, pass_record, refuse_call.
+-- Tests: test_complete_and_pass.py.
 create or replace function record_ledger.complete_and_pass(
     pipeline_id text,
     claim_token bigint,
@@ -8785,46 +10287,12 @@ end
 $$;
 comment on function record_ledger.complete_and_pass(text, bigint, text, jsonb, timestamptz) is
 'Completes a passed record and passes the next one to a run, in one commit: (exit_dag, verdict, reason, record). RL004 unless the claim token is current, RL007 unless its counts agree: nothing is done then. Stores and renders nothing.';
--- record_ledger.complete_locked_records: completes records whose claims the caller holds locked and has found current.
--- Where one of them needs counts and they do not agree, RL007, and none is completed.
--- Called by: complete_records.
--- Rules: check_record_change guards each change, and asks for the counts.
-create or replace function record_ledger.complete_locked_records(
-    pipeline_id text,
-    -- Sorted.
-    window_start_times timestamptz[],
-    -- All tokens of the call, sorted, and in the same places their details.
-    claim_tokens bigint[],
-    details jsonb[],
-    as_of timestamptz
-)
-returns void
-language plpgsql
-as $$
-begin
-    -- One table and no join: whatever the planner knows of it, the primary key finds the rows.
-    update record_ledger.record as r
-    set lease_expires_at = null,
-        cancellation = null,
-        last_event = 'completed',
-        last_detail = details[width_bucket(r.claim_token, claim_tokens)],
-        updated_at = as_of
-    where r.pipeline_id = complete_locked_records.pipeline_id
-        and r.window_start_time = any(window_start_times)
-        -- Where the plan does not take the list into the index, it walks no further than this.
-        and r.window_start_time >= window_start_times[1]
-        and r.window_start_time <= window_start_times[cardinality(window_start_times)];
-end
-$$;
-comment on function record_ledger.complete_locked_records(
-    text, timestamptz[], bigint[], jsonb[], timestamptz
-) is
-'Private. Completes records whose claims the caller holds locked and has found current; RL007 where counts do not agree.';
 -- record_ledger.complete_record: marks a passed record COMPLETED.
 -- Needs the current claim token (RL004 else), and when a window is named, that of the claim. Repeating it with the
 -- token that completed changes nothing.
--- Called by: everyone who was passed a record.
--- Rules: end_claim, check_detail.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: check_detail, clock, end_claim, is_safe_to_write.
+-- Tests: test_claims.py, test_required_counts.py.
 create or replace function record_ledger.complete_record(
     pipeline_id text,
     claim_token bigint,
@@ -8880,8 +10348,10 @@ comment on function record_ledger.complete_record(text, bigint, jsonb, timestamp
 --   refused    its counts do not agree, and the record stays claimed; reason is the sentence of RL007
 -- details and window_start_times have one entry per token where they are given; null among them is an empty detail, and
 -- a window that is not named. RL005 for what is no such list; nothing is changed then.
--- Called by: runs that were passed a batch (pass_valid_records).
--- Rules: check_claim_tokens, complete_locked_records, claim_loss, confirm_repeated.
+-- Called by: record_ledger_runner, the Python runner.
+-- Uses: check_claim_tokens, check_owner, claim_loss, clock, complete_locked_records, confirm_repeated, is_completed_by,
+--   is_safe_to_write, raise_unknown_pipeline, refuse_call.
+-- Tests: test_complete_records.py.
 create or replace function record_ledger.complete_records(
     pipeline_id text,
     claim_tokens bigint[],
@@ -9041,229 +10511,32 @@ end
 $$;
 comment on function record_ledger.complete_records(text, bigint[], jsonb[], timestamptz[]) is
 'Marks many passed records COMPLETED in one commit. One row per token, in the order given: completed, lost (the claim token is not current) or refused (its counts do not agree), and why.';
--- record_ledger.confirm_repeated: has the answer to a repeated call wait for the standbys that confirm commits.
--- What the first call did may have been committed on this server alone: its session may have ended while it waited for
--- a standby. A call that only reads waits for none, and would acknowledge what a failover takes back.
--- Called by: end_claim, complete_records, when the claim was ended so before.
--- Rules: none.
-create or replace function record_ledger.confirm_repeated()
-returns void
-language plpgsql
+-- record_ledger.deployed_release: the release of the ledger that is deployed here.
+-- The newest one that was ever deployed: a deploy never goes back.
+-- Called by: record_ledger_reader, the Python runner.
+-- Uses: release_numbers.
+-- Tests: test_deploy.py, test_deploy_trust.py.
+create or replace function record_ledger.deployed_release()
+returns text
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
 as $$
-begin
-    -- The smallest thing that is written to the log; nothing reads it.
-    perform pg_catalog.pg_logical_emit_message(true, 'record_ledger', '');
-end
+    select d.release
+    from record_ledger.deployment as d
+    order by record_ledger.release_numbers(d.release) desc, d.deployed_at desc
+    limit 1
 $$;
-comment on function record_ledger.confirm_repeated() is
-'Private. Has the answer to a repeated call wait for the standbys that confirm commits.';
--- record_ledger.create_archive_partitions: makes room in the archive for the windows between two instants.
--- One partition per year (UTC) and archive table; nothing when they are there. Blocks no reader and no other writer.
--- Called by: archive_records.
--- Rules: none.
-create or replace function record_ledger.create_archive_partitions(
-    first_start timestamptz, last_start timestamptz
-)
-returns void
-language plpgsql
-as $$
-declare
-    v_year timestamp;
-    v_table text;
-    v_partition text;
-    v_grantee text;
-begin
-    for v_year in
-        select n
-        from generate_series(
-            date_trunc('year', first_start at time zone 'UTC'),
-            last_start at time zone 'UTC',
-            interval '1 year'
-        ) as n
-    loop
-        foreach v_table in array array[
-            'archived_record', 'archived_record_event', 'archived_record_observation'
-        ] loop
-            v_partition := format('%s_%s', v_table, extract(year from v_year));
-            continue when to_regclass(format('record_ledger.%I', v_partition)) is not null;
-            -- Archivers of two pipelines may both find the year missing. Attaching takes this lock anyway; no reader
-            -- and no insert waits for it, and it is taken before the second look.
-            execute format('lock table record_ledger.%I in share update exclusive mode', v_table);
-            continue when to_regclass(format('record_ledger.%I', v_partition)) is not null;
-            execute format(
-                'create table record_ledger.%I (like record_ledger.%I including all)',
-                v_partition, v_table
-            );
-            -- The owner's default privileges may grant rights on whatever it creates.
-            for v_grantee in
-                select distinct
-                    case a.grantee
-                        when 0 then 'public'
-                        else quote_ident(pg_get_userbyid(a.grantee))
-                    end
-                from pg_class as c
-                cross join lateral aclexplode(c.relacl) as a
-                where c.oid = to_regclass(format('record_ledger.%I', v_partition))
-                    and a.grantee <> c.relowner
-            loop
-                execute format(
-                    'revoke all on table record_ledger.%I from %s', v_partition, v_grantee
-                );
-            end loop;
-            -- Of a table's triggers only those for each row pass to its partitions.
-            execute format(
-                'create trigger refuse_truncate before truncate on record_ledger.%I '
-                'for each statement execute function record_ledger.refuse_change()', v_partition
-            );
-            execute format(
-                'comment on table record_ledger.%I is %L', v_partition,
-                format('Private. The part of %s for the windows of one year.', v_table)
-            );
-            -- Created apart and attached: a partition created in its place would lock out every reader of the table.
-            -- It is empty, so there is nothing to search for rows that do not belong there. Its bounds are written by
-            -- hand: a DateStyle writes zones as abbreviations, and IST is read as another zone's before PostgreSQL 18.
-            execute format(
-                'alter table record_ledger.%I attach partition record_ledger.%I '
-                'for values from (%L) to (%L)',
-                v_table,
-                v_partition,
-                to_char(v_year, 'YYYY-MM-DD"T"HH24:MI:SS"+00"'),
-                to_char(v_year + interval '1 year', 'YYYY-MM-DD"T"HH24:MI:SS"+00"')
-            );
-        end loop;
-    end loop;
-end
-$$;
-comment on function record_ledger.create_archive_partitions(timestamptz, timestamptz) is
-'Private. Creates the partitions of the archive tables that windows between two instants need.';
--- record_ledger.end_claim: ends a claim with its current token, in one of three ways.
--- Repeating the call that ended it changes nothing; with a token that is not current, or not of the window that is
--- named, it raises RL004.
--- Called by: complete_record, fail_record, release_record, complete_and_pass.
--- Rules: retry_time, postponement, confirm_repeated; check_record_change guards it, and fails what was cancelled.
-create or replace function record_ledger.end_claim(
-    pipeline_id text,
-    claim_token bigint,
-    window_start_time timestamptz,
-    event text,
-    detail jsonb,
-    retry boolean default true,
-    not_before timestamptz default null
-)
-returns void
-language plpgsql
-as $$
-#variable_conflict use_column
-declare
-    v_now timestamptz := record_ledger.clock();
-    -- The record is pending again while its attempts are below this limit.
-    v_limit integer := case end_claim.event when 'released' then 2147483647 else 0 end;
-    v_postponement jsonb;
-    v_retry_at timestamptz;
-    p record_ledger.pipeline;
-    r record_ledger.record;
-begin
-    if not record_ledger.is_safe_to_write() then
-        perform record_ledger.refuse_call();
-    end if;
-    -- check_record_change asks when a record is completed, and only for pipelines that have an owner.
-    if end_claim.event <> 'completed' then
-        perform record_ledger.check_owner_of(end_claim.pipeline_id);
-    end if;
-    if end_claim.event = 'failed' and end_claim.retry or end_claim.not_before > v_now then
-        select q.* into p
-        from record_ledger.pipeline as q
-        where q.pipeline_id = end_claim.pipeline_id;
-        if end_claim.event = 'failed' then
-            v_limit := p.max_attempts;
-        else
-            -- Looked up without a lock: when the token is not current any more, nothing comes of it.
-            select q.* into r
-            from record_ledger.claim as c
-            join record_ledger.record as q
-                on q.pipeline_id = c.pipeline_id and q.window_start_time = c.window_start_time
-            where c.pipeline_id = end_claim.pipeline_id and c.claim_token = end_claim.claim_token;
-            v_postponement := record_ledger.postponement(
-                r.run_id, r.window_end_time, p, end_claim.not_before, v_now
-            );
-            v_retry_at := (v_postponement ->> 'not_before')::timestamptz;
-            detail := coalesce(v_postponement - array['released_by', 'run_id'], '{}');
-        end if;
-    end if;
-    -- One guarded statement. A pass may be collecting the lease of this very claim: whoever comes second waits for the
-    -- first one's commit, and then sees the record as that one left it.
-    update record_ledger.record as r
-    set attempt = r.attempt - (end_claim.event = 'released')::integer,
-        claim_token = case when r.attempt >= v_limit then r.claim_token end,
-        run_id = case when r.attempt >= v_limit then r.run_id end,
-        lease_expires_at = null,
-        retry_at = case
-            when end_claim.event = 'failed' and r.attempt < v_limit
-                then record_ledger.retry_time(v_now, r.attempt, r.window_end_time, p)
-            else v_retry_at
-        end,
-        cancellation = null,
-        postponement = v_postponement,
-        last_event = end_claim.event,
-        last_detail = end_claim.detail,
-        updated_at = v_now
-    where r.pipeline_id = end_claim.pipeline_id
-        -- The record knows its token: with the right window, the claim does not have to be looked up.
-        and r.window_start_time = coalesce(
-            end_claim.window_start_time,
-            (
-                select c.window_start_time
-                from record_ledger.claim as c
-                where c.pipeline_id = end_claim.pipeline_id
-                    and c.claim_token = end_claim.claim_token
-            )
-        )
-        and r.claim_token = end_claim.claim_token and r.status = 'IN_PROGRESS';
-    if found then
-        return;
-    end if;
-    if exists (
-        select
-        from record_ledger.claim as c
-        join record_ledger.record_event as e
-            on e.pipeline_id = c.pipeline_id and e.window_start_time = c.window_start_time
-        where c.pipeline_id = end_claim.pipeline_id and c.claim_token = end_claim.claim_token
-            and c.window_start_time
-                = coalesce(end_claim.window_start_time, c.window_start_time)
-            and e.claim_token = end_claim.claim_token and e.event = end_claim.event
-    ) then
-        perform record_ledger.confirm_repeated();
-        return;
-    end if;
-    -- The same of a record that was archived since; a statement of its own, which most calls never plan.
-    if exists (
-        select
-        from record_ledger.claim as c
-        join record_ledger.archived_record_event as e
-            on e.pipeline_id = c.pipeline_id and e.window_start_time = c.window_start_time
-        where c.pipeline_id = end_claim.pipeline_id and c.claim_token = end_claim.claim_token
-            and c.window_start_time
-                = coalesce(end_claim.window_start_time, c.window_start_time)
-            and e.claim_token = end_claim.claim_token and e.event = end_claim.event
-    ) then
-        perform record_ledger.confirm_repeated();
-        return;
-    end if;
-    perform record_ledger.raise_claim_lost(
-        end_claim.pipeline_id, end_claim.claim_token, end_claim.window_start_time
-    );
-end
-$$;
-comment on function record_ledger.end_claim(
-    text, bigint, timestamptz, text, jsonb, boolean, timestamptz
-) is
-'Private. Ends a claim with its current token; RL004 when the token is not current.';
+comment on function record_ledger.deployed_release() is
+'The release of the ledger that is deployed here.';
 -- record_ledger.expire_leases: takes back the records of a range that runs hold which are known to be dead.
 -- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed. Pending again
 -- with a backoff from now on, or failed when no attempt is left or the claim was cancelled: as when the lease had run
 -- out, without the wait.
--- Called by: operators, through the runner's command expire, the dbt macro of the same name, or psql.
--- Rules: change_range.
+-- Called by: record_ledger_runner, the Python runner.
+-- Uses: change_range, check_range, check_reason, clock, lock_pipeline.
+-- Tests: test_ranges.py, test_two_operators.py.
 create or replace function record_ledger.expire_leases(
     pipeline_id text, from_time timestamptz, to_time timestamptz, reason text
 )
@@ -9288,62 +10561,12 @@ end
 $$;
 comment on function record_ledger.expire_leases(text, timestamptz, timestamptz, text) is
 'Ends the claims, known to be dead, on the records whose whole window lies in a range, with a reason; returns how many.';
--- record_ledger.expire_range: takes back records of a locked pipeline that runs hold; returns how many.
--- Those of a range, whose whole window lies in it, that status_after lets be changed; others are left alone.
--- Called by: change_range.
--- Rules: status_after, is_in_range, retry_time; check_record_change guards the change.
-create or replace function record_ledger.expire_range(
-    p record_ledger.pipeline,
-    from_time timestamptz,
-    to_time timestamptz,
-    reason text,
-    as_of timestamptz
-)
-returns integer
-language plpgsql
-as $$
-declare
-    v_changed integer;
-begin
-    -- A run that is not dead may be ending its claim right now: whoever comes second waits for the first one's commit,
-    -- and then sees the record as that one left it.
-    update record_ledger.record as r
-    set retry_at = case
-            when r.attempt < p.max_attempts
-                then record_ledger.retry_time(as_of, r.attempt, r.window_end_time, p)
-        end,
-        claim_token = case when r.attempt < p.max_attempts then null else r.claim_token end,
-        run_id = case when r.attempt < p.max_attempts then null else r.run_id end,
-        lease_expires_at = null,
-        cancellation = null,
-        last_event = 'lease_expired',
-        last_detail = jsonb_build_object(
-            'reason', reason,
-            'lease_expires_at', record_ledger.local_time(r.lease_expires_at, p.timezone)
-        ),
-        updated_at = as_of
-    where r.pipeline_id = p.pipeline_id
-        and record_ledger.is_in_range(r.window_start_time, r.window_end_time, from_time, to_time)
-        and record_ledger.status_after(
-            'expire',
-            r.status,
-            r.attempt < p.max_attempts,
-            r.cancellation is not null,
-            record_ledger.is_lost(r.window_end_time, p.source_retention, as_of)
-        ) is not null;
-    get diagnostics v_changed = row_count;
-    return v_changed;
-end
-$$;
-comment on function record_ledger.expire_range(
-    record_ledger.pipeline, timestamptz, timestamptz, text, timestamptz
-) is
-'Private. Takes back the records of a range of a locked pipeline that runs hold; returns how many.';
 -- record_ledger.extend_lease: the heartbeat of a run; its lease now ends one lease length from now.
 -- Returns that instant; RL004 unless the claim token is current, and that of the window when one is named. A cancelled
 -- claim is extended as well: no second run begins beside one that still writes. Appends no event.
--- Called by: runs that work for long.
--- Rules: check_owner_of.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: check_owner_of, clock, is_safe_to_write, lock_pipeline, raise_claim_lost, refuse_call.
+-- Tests: test_claims.py.
 create or replace function record_ledger.extend_lease(
     pipeline_id text, claim_token bigint, window_start_time timestamptz default null
 )
@@ -9411,8 +10634,9 @@ comment on function record_ledger.extend_lease(text, bigint, timestamptz) is
 -- record_ledger.fail_record: gives a passed record back after a failure.
 -- Pending again after a backoff while attempts are left; FAILED when none is, when retry is false, or when the claim
 -- was cancelled. When a window is named, it must be the claim's (RL004 else).
--- Called by: everyone who was passed a record.
--- Rules: end_claim, retry_time, shortened.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: end_claim, shortened.
+-- Tests: test_claims.py, test_bounds.py.
 create or replace function record_ledger.fail_record(
     pipeline_id text,
     claim_token bigint,
@@ -9450,8 +10674,9 @@ comment on function record_ledger.fail_record(text, bigint, text, boolean, times
 -- True only when windows that are done cover [its midnight, the next one) of the zone in force, whatever zone they were
 -- cut with and wherever they begin and end. A day that is being loaded anew is published still, and sealed again when
 -- that is done.
--- Called by: is-day-sealed of the runner, the dbt test sealed_through, whoever waits for a day.
--- Rules: day_coverage.
+-- Called by: record_ledger_reader, the Python runner.
+-- Uses: day_coverage, raise_unknown_pipeline.
+-- Tests: test_sealed_days.py.
 create or replace function record_ledger.is_day_sealed(pipeline_id text, local_date date)
 returns boolean
 language plpgsql
@@ -9480,88 +10705,11 @@ end
 $$;
 comment on function record_ledger.is_day_sealed(text, date) is
 'Whether completed or waived windows cover a local day of a pipeline from its first to its last instant, archived ones included.';
--- record_ledger.lock_pipeline: locks a pipeline's row for this transaction and returns it as it then is.
--- In a statement of its own: whatever is read next sees all that was committed before the lock was granted.
--- Called by: store_new_records, pass_valid_record, pass_valid_records, complete_and_pass, archive_records, operators'
--- routines.
--- Rules: check_owner.
-create or replace function record_ledger.lock_pipeline(pipeline_id text)
-returns record_ledger.pipeline
-language plpgsql
-as $$
-declare
-    p record_ledger.pipeline;
-begin
-    if not record_ledger.is_safe_to_write() then
-        perform record_ledger.refuse_call();
-    end if;
-    -- Two runs would otherwise find the same oldest record, or store the same window.
-    select q.* into p
-    from record_ledger.pipeline as q
-    where q.pipeline_id = lock_pipeline.pipeline_id
-    for no key update;
-    if not found then
-        perform record_ledger.raise_unknown_pipeline(pipeline_id);
-    end if;
-    perform record_ledger.check_owner(p.pipeline_id, p.owner_role);
-    return p;
-end
-$$;
-comment on function record_ledger.lock_pipeline(text) is
-'Private. Locks a pipeline''s row and returns it; RL002 when there is none, 42501 when it belongs to a role of others.';
--- record_ledger.lock_record: locks a record for this transaction and returns it as it then is.
--- With a claim token, only when that is the current one of this very record (RL004 else).
--- Called by: observe_record, adopt_observations, waive_counts.
--- Rules: check_owner_of.
-create or replace function record_ledger.lock_record(
-    pipeline_id text, window_start_time timestamptz, claim_token bigint default null
-)
-returns record_ledger.record
-language plpgsql
-as $$
-#variable_conflict use_column
-declare
-    r record_ledger.record;
-begin
-    if not record_ledger.is_safe_to_write() then
-        perform record_ledger.refuse_call();
-    end if;
-    perform record_ledger.check_owner_of(lock_record.pipeline_id);
-    -- The record may be completed, collected, reopened or archived right now: whoever comes second waits for the first
-    -- one's commit. So no count is noted under a token that was lost meanwhile, and none is missed by a completion.
-    select q.* into r
-    from record_ledger.record as q
-    where q.pipeline_id = lock_record.pipeline_id
-        and q.window_start_time = lock_record.window_start_time
-    for no key update;
-    if not found then
-        -- Archived, it is nobody's: whoever had a claim on it hears what ended that. And a ledger that was set back may
-        -- not have the window of a claim that it passed before.
-        if lock_record.claim_token is not null then
-            perform record_ledger.raise_claim_lost(
-                lock_record.pipeline_id, lock_record.claim_token, lock_record.window_start_time
-            );
-        end if;
-        perform record_ledger.raise_no_record(
-            lock_record.pipeline_id, lock_record.window_start_time
-        );
-    end if;
-    if lock_record.claim_token is null
-        or r.claim_token = lock_record.claim_token and r.status = 'IN_PROGRESS'
-    then
-        return r;
-    end if;
-    perform record_ledger.raise_claim_lost(
-        r.pipeline_id, lock_record.claim_token, r.window_start_time
-    );
-end
-$$;
-comment on function record_ledger.lock_record(text, timestamptz, bigint) is
-'Private. Locks a record and returns it; RL005 when there is none, RL004 when a token is given that is not current.';
 -- record_ledger.new_windows: the windows of a pipeline that are due and not stored, oldest first.
 -- Reads only. Each starts where the one before it ended; all of them when max_windows is null.
--- Called by: build_complete_pipeline_record of the runner, analysts.
--- Rules: next_window_start, due_windows.
+-- Called by: record_ledger_reader, the Python runner, dbt.
+-- Uses: clock, due_windows, next_window_start, raise_unknown_pipeline, time_interval.
+-- Tests: test_windows_stored.py, test_days.py.
 create or replace function record_ledger.new_windows(
     pipeline_id text,
     as_of timestamptz default record_ledger.clock(),
@@ -9606,30 +10754,13 @@ end
 $$;
 comment on function record_ledger.new_windows(text, timestamptz, integer) is
 'The windows of a pipeline that are due as of an instant and not stored yet, oldest first; reads only.';
--- record_ledger.note_filled: notes that a record was filled by a caller where default_record leaves check_fields empty.
--- No other record of such a pipeline can be passed, so passes look for one from the first that was filled on.
--- Called by: store_windows, build_record.
--- Rules: none; register_config forgets it when the fields change.
-create or replace function record_ledger.note_filled(
-    p record_ledger.pipeline, window_start_time timestamptz
-)
-returns void
-language plpgsql
-as $$
-begin
-    update record_ledger.pipeline as q
-    set filled_from = note_filled.window_start_time
-    where q.pipeline_id = p.pipeline_id
-        and note_filled.window_start_time < coalesce(q.filled_from, 'infinity');
-end
-$$;
-comment on function record_ledger.note_filled(record_ledger.pipeline, timestamptz) is
-'Private. Notes that a record was filled by a caller where default_record leaves check_fields empty.';
 -- record_ledger.observe_record: notes what was counted of a record, at a stage such as source or target.
 -- At any time, also after completion. With the current claim token it is evidence for completing (RL004 with another
 -- one, and nothing is noted); without a token it is none. Never updated. Returns its number.
--- Called by: whoever counts: runs, and tasks that count again later.
--- Rules: check_stage, check_detail, lock_record, observation_time; counts_problem judges by it.
+-- counts_problem judges by it.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: check_detail, check_stage, loaded_count, lock_record, observation_time.
+-- Tests: test_observations.py, test_two_counters.py.
 create or replace function record_ledger.observe_record(
     pipeline_id text,
     window_start_time timestamptz,
@@ -9712,8 +10843,9 @@ comment on function record_ledger.observe_record(text, timestamptz, text, bigint
 'Notes a count of a record at a stage; evidence for completing when the claim token is current (RL004 else). Returns its number.';
 -- record_ledger.oldest_pending_record: the oldest pending record, of one pipeline or of all; passes nothing.
 -- Flat as a pass gives it; null when nothing is pending. Whether it is valid, record_verdicts tells.
--- Called by: download_oldest_pending_record of the runner.
--- Rules: lane_heads, record_json.
+-- Called by: record_ledger_reader, the Python runner.
+-- Uses: lane_heads, raise_unknown_pipeline, record_json, window_timezone.
+-- Tests: test_passing.py, test_record_shape.py.
 create or replace function record_ledger.oldest_pending_record(pipeline_id text default null)
 returns jsonb
 language plpgsql
@@ -9746,158 +10878,15 @@ end
 $$;
 comment on function record_ledger.oldest_pending_record(text) is
 'The oldest pending record of a pipeline, or of all, flat as JSON; null when nothing is pending. Passes nothing.';
--- record_ledger.pass_record: hands the oldest valid record of a locked pipeline to a run, or says why there is none.
--- Collects expired leases and waives lost records first. A passed record has the fields of the config in force, a new
--- claim token and lease; a run keeps its record for good.
--- Called by: pass_valid_record, pass_valid_records, store_new_and_pass_valid_record, complete_and_pass.
--- Rules: next_answer decides, next_claim_token draws; this writes it down. built_windows, build_record, unbuilt_reason.
-create or replace function record_ledger.pass_record(
-    p record_ledger.pipeline,
-    run_id text,
-    as_of timestamptz,
-    -- What the caller rendered; without templates it is not asked for.
-    built jsonb,
-    out exit_dag boolean,
-    out verdict text,
-    out reason text,
-    out record jsonb,
-    -- Nothing was passed, because the next record is outdated and built does not hold it.
-    out awaits_build boolean
-)
-language plpgsql
-as $$
-#variable_conflict use_column
-declare
-    v_answer record;
-    v_is_collected boolean := false;
-    v_token bigint;
-    v_attempt integer;
-    v_detail jsonb;
-    v_fields jsonb;
-    v_built record;
-begin
-    v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of);
-    if v_answer.has_expired or v_answer.bound_window is not null then
-        -- The run may be ending its own claim right now, and then asks for what that leaves.
-        perform
-        from record_ledger.record as b
-        where b.pipeline_id = p.pipeline_id and b.window_start_time = v_answer.bound_window
-            and b.run_id = pass_record.run_id
-        for no key update;
-        perform record_ledger.collect_expired_leases(p, v_answer.lease_mark, as_of);
-        v_is_collected := true;
-        v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of, v_is_collected);
-    end if;
-    if v_answer.lost_before is not null then
-        perform record_ledger.waive_lost_records(p, v_answer.lost_before, as_of);
-        v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of, v_is_collected);
-    end if;
-    while v_answer.is_outdated loop
-        v_fields := p.fields;
-        if p.has_templates then
-            v_fields := (
-                select b.fields
-                from record_ledger.built_windows(built, p) as b
-                join record_ledger.record as r
-                    on r.pipeline_id = p.pipeline_id
-                    and r.window_start_time = b.window_start_time
-                    and r.window_end_time = b.window_end_time
-                where b.window_start_time = v_answer.window_start_time
-            );
-        end if;
-        if v_fields is null then
-            exit_dag := true;
-            awaits_build := true;
-            verdict := 'INCOMPLETE';
-            reason := record_ledger.unbuilt_reason(p, v_answer.window_start_time);
-            return;
-        end if;
-        v_built := record_ledger.build_record(p, v_answer.window_start_time, v_fields, as_of);
-        if not v_built.is_event then
-            -- The pass itself tells then that it was built anew.
-            v_detail := jsonb_build_object('config_version_before', v_built.config_version_before);
-        end if;
-        exit when v_built.missing_fields is null;
-        -- A template gave nothing: this one stays behind, and is not asked for again.
-        v_detail := null;
-        v_answer := record_ledger.next_answer(p, pass_record.run_id, as_of, v_is_collected);
-    end loop;
-    verdict := v_answer.verdict;
-    reason := v_answer.reason;
-    exit_dag := verdict <> 'READY';
-    if exit_dag then
-        return;
-    end if;
-
-    -- Drawn under the pipeline's lock, so that a later pass has a greater token.
-    v_token := record_ledger.next_claim_token(v_answer.newest_token, as_of);
-    -- Callers that read JSON numbers as floats read tokens exactly below 2^53.
-    if v_token >= 9007199254740992 then
-        perform record_ledger.refuse_token(p.pipeline_id, v_answer.newest_token, as_of);
-    end if;
-    with noted as (
-        insert into record_ledger.claim (
-            pipeline_id,
-            claim_token,
-            window_start_time,
-            bound_run_id,
-            waiting_mark,
-            active_mark,
-            historical_mark,
-            returned_mark,
-            retry_mark,
-            lease_mark,
-            others_seen_at,
-            historical_credit
-        )
-        values (
-            p.pipeline_id,
-            v_token,
-            v_answer.window_start_time,
-            case when v_answer.bound_window is null then pass_record.run_id end,
-            v_answer.waiting_mark,
-            least(v_answer.first_active, v_answer.window_start_time),
-            v_answer.historical_mark,
-            v_answer.returned_mark,
-            v_answer.retry_mark,
-            case
-                when v_answer.first_active is null then as_of + p.lease
-                when v_answer.lease_mark is not null
-                    then least(v_answer.lease_mark, as_of + p.lease)
-            end,
-            v_answer.others_seen_at,
-            coalesce(v_answer.historical_credit, 0)
-        )
-    )
-    update record_ledger.record as u
-    set attempt = u.attempt + (u.status = 'PENDING')::integer,
-        claim_token = v_token,
-        run_id = pass_record.run_id,
-        lease_expires_at = as_of + p.lease,
-        retry_at = null,
-        postponement = null,
-        needs_counts = p.required_counts is not null or p.owner_role is not null,
-        last_event = case u.status when 'PENDING' then 'passed' else 'passed_again' end,
-        last_detail = v_detail,
-        updated_at = as_of
-    where u.pipeline_id = p.pipeline_id and u.window_start_time = v_answer.window_start_time
-    returning record_ledger.record_json(u, record_ledger.window_timezone(p, u.window_start_time)),
-        u.attempt
-    into record, v_attempt;
-    reason := concat(
-        'window ', record ->> 'window_start_time', ' is passed', ' to run ' || pass_record.run_id,
-        ', attempt ', v_attempt, ' of ', p.max_attempts
-    );
-end
-$$;
-comment on function record_ledger.pass_record(record_ledger.pipeline, text, timestamptz, jsonb) is
-'Private. Hands the oldest valid record of a locked pipeline to a run, or says why there is none.';
 -- record_ledger.pass_valid_record: passes the oldest valid record of a pipeline to a run; stores and renders nothing.
 -- An outdated record is built first where the config has no templates; where it has, only a run with the config can.
 -- Asked again with the same run_id it answers with the same record; a null run_id binds nothing.
 -- exit_dag true comes with a verdict and a reason, and has written nothing unless a lease had expired or a record was
 -- lost.
--- Called by: psql and dbt users. Rules: next_answer.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: check_owner, clock, is_run_id, is_safe_to_write, lock_pipeline, next_answer, pass_record,
+--   raise_unknown_pipeline, refuse_call, unbuilt_reason.
+-- Tests: test_passing.py, test_run_ids.py.
 create or replace function record_ledger.pass_valid_record(
     pipeline_id text,
     run_id text,
@@ -9966,7 +10955,10 @@ comment on function record_ledger.pass_valid_record(text, text) is
 -- Registers, stores and passes as store_new_and_pass_valid_record does, then passes on, oldest first, up to the limit.
 -- The k-th record is bound to run_id/k and has a claim of its own. A batch is drawn once: asked again with the same
 -- run_id it answers with the same records, without those that are finished or held by others, and with no other.
--- Called by: the runner (Airflow's dynamic task mapping, draining a backlog), psql. Rules: next_answer.
+-- Called by: record_ledger_runner, the Python runner.
+-- Uses: batch_to_build, build_records, clock, is_run_id, lock_pipeline, pass_record, register_config,
+--   store_new_and_pass_valid_record, store_windows, to_build_reason.
+-- Tests: test_batches.py.
 create or replace function record_ledger.pass_valid_records(
     config jsonb,
     run_id text,
@@ -10083,8 +11075,9 @@ comment on function record_ledger.pass_valid_records(jsonb, text, integer, jsonb
 -- record_ledger.pause_pipeline: no record of the pipeline is passed until it is resumed.
 -- Claims in progress go on and may end in any way; new windows are stored. Pausing again replaces the reason; a retired
 -- pipeline stays retired.
--- Called by: operators, through the runner's command pause, the dbt macro of the same name, or psql.
--- Rules: none.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: append_pipeline_event, check_reason, clock, lock_pipeline.
+-- Tests: test_pausing.py.
 create or replace function record_ledger.pause_pipeline(pipeline_id text, reason text)
 returns void
 language plpgsql
@@ -10112,8 +11105,9 @@ comment on function record_ledger.pause_pipeline(text, text) is
 -- record_ledger.pipeline_time: reads an ISO 8601 time as people of a pipeline write it.
 -- Without an offset it is the local time of the zone in force, a bare date its first instant, a time that clocks skip
 -- the end of the gap. RL005 when the text is no time, or when clocks show it twice.
--- Called by: operators, through the runner and dbt; psql users who think in local time.
--- Rules: start_instant, twofold_time.
+-- Called by: record_ledger_reader, the Python runner, dbt, window_time.
+-- Uses: raise_unknown_pipeline, start_instant, twofold_time.
+-- Tests: test_zones.py, test_ranges.py.
 create or replace function record_ledger.pipeline_time(pipeline_id text, time_text text)
 returns timestamptz
 language plpgsql
@@ -10154,8 +11148,10 @@ comment on function record_ledger.pipeline_time(text, text) is
 -- The rules of a pass played forward from an instant, with workers that ask whenever they are free, and runs that each
 -- take run_duration (by default the median of the newest completed ones) and complete.
 -- One row per run. Where fewer can be foreseen than were asked for, a last row without run_no says why.
--- Called by: plan and why of the runner, analysts. Rules: planned_passes, expected_duration,
--- shortened.
+-- Called by: record_ledger_reader, the Python runner.
+-- Uses: clock, expected_duration, is_stable, local_time, planned_passes, raise_unknown_pipeline, retry_time, shortened,
+--   time_interval, window_timezone.
+-- Tests: test_plan_runs.py, test_plan_agrees.py.
 create or replace function record_ledger.plan_runs(
     pipeline_id text,
     runs integer default 10,
@@ -10308,120 +11304,15 @@ end
 $$;
 comment on function record_ledger.plan_runs(text, integer, timestamptz, integer, interval) is
 'Which windows the next runs of a pipeline will be passed, and when, if each takes run_duration and completes; a forecast that writes nothing.';
--- record_ledger.raise_claim_lost: the one error for a claim token that is not current, with what became of the claim.
--- Raises RL004; RL002 for an unknown pipeline, RL005 when no token was given.
--- Called by: end_claim, extend_lease, lock_record, adopt_observations.
--- Rules: claim_loss.
-create or replace function record_ledger.raise_claim_lost(
-    pipeline_id text, claim_token bigint, window_start_time timestamptz default null
-)
-returns void
-language plpgsql
-as $$
-begin
-    raise exception 'claim lost: %',
-        record_ledger.claim_loss(pipeline_id, claim_token, window_start_time)
-        using errcode = 'RL004',
-        hint = 'Stop working on this record: whoever holds its current token decides about it.';
-end
-$$;
-comment on function record_ledger.raise_claim_lost(text, bigint, timestamptz) is
-'Private. Raises RL004 and says what became of the claim.';
--- record_ledger.raise_no_record: the one error for a window that the ledger holds no record of.
--- Raises RL005, for one that was archived as well; RL002 for an unknown pipeline.
--- Called by: lock_record.
--- Rules: none.
-create or replace function record_ledger.raise_no_record(
-    pipeline_id text, window_start_time timestamptz
-)
-returns void
-language plpgsql
-as $$
-#variable_conflict use_column
-declare
-    v_timezone text;
-    v_holder timestamptz;
-begin
-    select p.timezone into v_timezone
-    from record_ledger.pipeline as p
-    where p.pipeline_id = raise_no_record.pipeline_id;
-    if not found then
-        perform record_ledger.raise_unknown_pipeline(raise_no_record.pipeline_id);
-    end if;
-    if exists (
-        select
-        from record_ledger.archived_record as a
-        where a.pipeline_id = raise_no_record.pipeline_id
-            and a.window_start_time = raise_no_record.window_start_time
-    ) then
-        raise exception 'window_start_time: the record % of pipeline % is archived',
-            record_ledger.local_time(raise_no_record.window_start_time, v_timezone),
-            raise_no_record.pipeline_id
-            using errcode = 'RL005', hint = 'Nothing is added to a record in the archive.';
-    end if;
-    select max(r.window_start_time) into v_holder
-    from record_ledger.record as r
-    where r.pipeline_id = raise_no_record.pipeline_id
-        and r.window_start_time < raise_no_record.window_start_time
-        and r.window_end_time > raise_no_record.window_start_time;
-    raise exception 'window_start_time: pipeline % has no window that starts at %',
-        raise_no_record.pipeline_id,
-        case
-            when isfinite(raise_no_record.window_start_time)
-                then record_ledger.local_time(raise_no_record.window_start_time, v_timezone)
-            else coalesce(raise_no_record.window_start_time::text, 'null')
-        end
-        using errcode = 'RL005',
-        hint = coalesce(
-            'The window that holds it starts at '
-                || record_ledger.local_time(v_holder, v_timezone) || '.',
-            'Give the start of a stored window: the view pipeline_records has them.'
-        );
-end
-$$;
-comment on function record_ledger.raise_no_record(text, timestamptz) is
-'Private. Raises RL005 for a window that the ledger holds no record of.';
--- record_ledger.raise_unknown_pipeline: the one error for a pipeline that nobody registered.
--- Raises RL002 with near names, or RL005 when no name was given.
--- Called by: lock_pipeline, new_windows, pass_valid_record, oldest_pending_record, raise_claim_lost, range_effects,
--- pipeline_time, archivable_records, plan_runs.
--- Rules: near_names.
-create or replace function record_ledger.raise_unknown_pipeline(pipeline_id text)
-returns void
-language plpgsql
-as $$
-declare
-    v_near text[] := record_ledger.near_names(
-        pipeline_id,
-        array(
-            select p.pipeline_id
-            from record_ledger.pipeline as p
-            order by p.pipeline_id
-            limit 1000
-        )
-    );
-begin
-    if pipeline_id is null then
-        raise exception 'pipeline_id: null is no pipeline; give the name of a registered one'
-            using errcode = 'RL005';
-    end if;
-    raise exception 'unknown pipeline "%"', left(pipeline_id, 255)
-        using errcode = 'RL002', hint = case cardinality(v_near)
-            when 0 then
-                'Register it first: register_pipeline(config), '
-                'or store_new_and_pass_valid_record(config, run_id).'
-            else 'Did you mean "' || array_to_string(v_near, '" or "') || '"?'
-        end;
-end
-$$;
-comment on function record_ledger.raise_unknown_pipeline(text) is
-'Private. Raises RL002 for a pipeline that is not registered.';
 -- record_ledger.range_effects: what an operation on a range would change, and what it would leave alone and why.
 -- One row per effect, status and reason; reads only. operation: waive, reopen, expire, cancel or
 -- backfill.
 -- A backfill adds windows whatever to_time is; what is stored already in the range (all that comes, when it is null) is
 -- left alone. So is whatever is archived: nothing changes it any more.
--- Called by: the runner's commands of these names, analysts. Rules: status_after, is_in_range, backfill_windows.
+-- Called by: record_ledger_reader, the Python runner.
+-- Uses: backfill_windows, check_backfill, check_range, clock, is_in_range, is_lost, raise_unknown_pipeline,
+--   status_after.
+-- Tests: test_range_effects.py.
 create or replace function record_ledger.range_effects(
     operation text, pipeline_id text, from_time timestamptz, to_time timestamptz default null
 )
@@ -10602,7 +11493,10 @@ comment on function record_ledger.range_effects(text, text, timestamptz, timesta
 -- For ranges of many records: runs of the pipeline get their turn between two steps, and no step holds its lock for
 -- long. What stops it leaves a valid ledger; called again, it does the rest. changed_count says how many changed. A
 -- notice tells every ten seconds how far it is. It commits, so it cannot be called in a transaction block.
--- Called by: operators, through psql. Rules: range_step.
+-- For operators in psql.
+-- Called by: record_ledger_runner.
+-- Uses: range_step.
+-- Tests: test_range_steps.py.
 create or replace procedure record_ledger.range_in_steps(
     operation text,
     pipeline_id text,
@@ -10651,7 +11545,10 @@ comment on procedure record_ledger.range_in_steps(
 --   next_max_records   how many that one can change in 40 ms under the pipeline's lock, by what this one took
 -- It walks over 10,000 records at most, so it may change none and not be the last. Each call is a transaction of its
 -- own: what earlier steps did stays, and a step that is called twice changes only what is left.
--- Called by: range_in_steps, the runner's commands of these names, the dbt macros. Rules: change_range, backfill_range.
+-- Called by: record_ledger_runner, the Python runner, dbt, range_in_steps.
+-- Uses: backfill_range, change_range, check_backfill, check_range, check_reason, clock, day_start, is_in_range,
+--   is_lost, local_day, lock_pipeline, status_after.
+-- Tests: test_range_steps.py.
 create or replace function record_ledger.range_step(
     operation text,
     pipeline_id text,
@@ -10780,11 +11677,181 @@ comment on function record_ledger.range_step(
     text, text, timestamptz, timestamptz, text, integer
 ) is
 'The first step of waive, reopen, expire, cancel or backfill on a range: how many records it changed, where the next step begins, and how many it may change.';
+-- record_ledger.records_as_of: the ledger as it stood at an instant, archived records included.
+-- One row per record that was stored by then, as its newest event until then left it. By the ledger's own times: a
+-- change made before the instant and committed after it is in. PostgreSQL takes the query below into the one around
+-- it, so what is asked of one pipeline or one window is looked up for that one only.
+-- It undoes what check_record_change did with each event. Types are exact (docs/design.md, Names).
+-- Called by: record_ledger_reader, the Python runner.
+-- Uses: archived_record_events, archived_records, pipeline_records, record_events.
+-- Tests: test_as_of.py.
+create or replace function record_ledger.records_as_of(at timestamptz)
+returns table (
+    pipeline_id text,
+    target_day date,
+    window_start_time timestamptz,
+    window_end_time timestamptz,
+    time_interval text,
+    status text,
+    created_at timestamptz,
+    updated_at timestamptz,
+    fields jsonb,
+    generation integer,
+    attempt integer,
+    claim_token bigint,
+    run_id text,
+    config_version integer,
+    last_event text,
+    last_detail jsonb
+)
+language sql
+stable
+as $$
+    select
+        r.pipeline_id,
+        r.target_day,
+        r.window_start_time,
+        r.window_end_time,
+        r.time_interval,
+        case when r.is_as_now then r.status else coalesce(e.to_status, 'PENDING') end as status,
+        r.created_at,
+        case
+            when r.is_as_now then r.updated_at
+            else coalesce(e.event_time, r.created_at)
+        end as updated_at,
+        case
+            when b.event_no is null then r.fields
+            -- Until 0.4.0 an event held all fields.
+            when b.event = 'rebuilt'::text and not b.detail ? 'fields_added'::text
+                then b.detail -> 'fields_before'::text
+            when c.names is null then r.fields
+            else (r.fields - c.names) || coalesce(c.fields_before, '{}'::jsonb)
+        end as fields,
+        case when r.is_as_now then r.generation else coalesce(e.generation, 1) end as generation,
+        case
+            when r.is_as_now then r.attempt
+            -- A released attempt is told in its event, but the record does not count it.
+            else coalesce(e.attempt - (e.event = 'released')::integer, 0)
+        end as attempt,
+        case
+            when r.is_as_now then r.claim_token
+            when e.to_status <> 'PENDING' then e.claim_token
+        end as claim_token,
+        case
+            when r.is_as_now then r.run_id
+            when e.to_status <> 'PENDING' then e.run_id
+        end as run_id,
+        case
+            when b.event_no is null then r.config_version
+            else (b.detail ->> 'config_version_before'::text)::integer
+        end as config_version,
+        case when r.is_as_now then r.last_event else e.event end as last_event,
+        case
+            when r.is_as_now then r.last_detail
+            when e.event not in ('passed', 'passed_again') or e.detail <> '{}'::jsonb
+                then e.detail
+        end as last_detail
+    from (
+        select
+            l.pipeline_id, l.target_day, l.window_start_time, l.window_end_time, l.time_interval,
+            l.status, l.created_at, l.updated_at, l.fields, l.generation, l.attempt, l.claim_token,
+            l.run_id, l.config_version, l.last_event, l.last_detail,
+            -- Its newest event is that old: no other has to be looked for.
+            l.updated_at <= records_as_of.at as is_as_now
+        from record_ledger.pipeline_records as l
+        union all
+        select
+            a.pipeline_id, a.target_day, a.window_start_time, a.window_end_time, a.time_interval,
+            a.status, a.created_at, a.updated_at, a.fields, a.generation, a.attempt, a.claim_token,
+            a.run_id, a.config_version, a.last_event, a.last_detail,
+            a.updated_at <= records_as_of.at
+        from record_ledger.archived_records as a
+    ) as r
+    left join lateral (
+        select
+            v.event_time, v.event, v.to_status, v.generation, v.attempt, v.claim_token, v.run_id,
+            v.detail
+        from (
+            select
+                l.pipeline_id, l.window_start_time, l.event_no, l.event_time, l.event, l.to_status,
+                l.generation, l.attempt, l.claim_token, l.run_id, l.detail
+            from record_ledger.record_events as l
+            union all
+            select
+                a.pipeline_id, a.window_start_time, a.event_no, a.event_time, a.event, a.to_status,
+                a.generation, a.attempt, a.claim_token, a.run_id, a.detail
+            from record_ledger.archived_record_events as a
+        ) as v
+        where not r.is_as_now
+            and v.pipeline_id = r.pipeline_id and v.window_start_time = r.window_start_time
+            and v.event_time <= records_as_of.at
+        order by v.event_no desc
+        limit 1
+    ) as e on true
+    -- The first building after the instant knows what was there before; one that changed no field stands in its pass.
+    left join lateral (
+        select v.event_no, v.event, v.detail
+        from (
+            select
+                l.pipeline_id, l.window_start_time, l.event_no, l.event_time, l.event, l.detail
+            from record_ledger.record_events as l
+            union all
+            select
+                a.pipeline_id, a.window_start_time, a.event_no, a.event_time, a.event, a.detail
+            from record_ledger.archived_record_events as a
+        ) as v
+        where not r.is_as_now
+            and v.pipeline_id = r.pipeline_id and v.window_start_time = r.window_start_time
+            and v.event_time > records_as_of.at
+            and v.event in ('rebuilt', 'passed') and v.detail ? 'config_version_before'::text
+        order by v.event_no
+        limit 1
+    ) as b on true
+    -- Of each field that was changed since, the value before the first of these changes; none where it was added.
+    left join lateral (
+        select
+            pg_catalog.array_agg(f.name) as names,
+            pg_catalog.jsonb_object_agg(f.name, f.value) filter (
+                where f.value is not null
+            ) as fields_before
+        from (
+            select distinct on (k.name) k.name, k.value
+            from (
+                select
+                    l.pipeline_id, l.window_start_time, l.event_no, l.event_time, l.event, l.detail
+                from record_ledger.record_events as l
+                union all
+                select
+                    a.pipeline_id, a.window_start_time, a.event_no, a.event_time, a.event, a.detail
+                from record_ledger.archived_record_events as a
+            ) as v
+            cross join lateral (
+                select o.key as name, o.value
+                from pg_catalog.jsonb_each(v.detail -> 'fields_before'::text) as o
+                union all
+                select n.name, null::jsonb as value
+                from pg_catalog.jsonb_array_elements_text(
+                    v.detail -> 'fields_added'::text
+                ) as n (name)
+            ) as k
+            where b.event_no is not null
+                and v.pipeline_id = r.pipeline_id and v.window_start_time = r.window_start_time
+                and v.event_no >= b.event_no
+                and v.event = 'rebuilt' and v.detail ? 'fields_added'::text
+            order by k.name, v.event_no
+        ) as f
+    ) as c on true
+    where r.created_at <= records_as_of.at
+$$;
+comment on function record_ledger.records_as_of(timestamptz) is
+'The ledger as it stood at an instant: one row per record stored by then, archived ones included, as its events tell it.';
 -- record_ledger.recount_due: which windows of a pipeline should have their source counted again, longest due first.
 -- A completed record, at each age of recount_ages since the count that its generation stands on, until a count of its
 -- source has been noted at that age or later. Several missed ages are one count. Not when its source data is gone, nor
 -- when twice the last age has passed: what nobody counted by then is let go. A retired pipeline has none.
--- Called by: recount-due of the runner, any task that counts and calls observe_record. Rules: loaded_count, is_lost.
+-- Called by: record_ledger_reader, the Python runner.
+-- Uses: clock, is_lost, loaded_count, raise_unknown_pipeline.
+-- Tests: test_recounts.py, test_recount_plans.py.
 create or replace function record_ledger.recount_due(pipeline_id text)
 returns table (
     window_start_time timestamptz,
@@ -10864,197 +11931,12 @@ end
 $$;
 comment on function record_ledger.recount_due(text) is
 'The completed windows of a pipeline whose source should be counted again by now, longest due first.';
--- record_ledger.refuse_call: the errors for a call that no routine can serve, whatever the state of the ledger.
--- Raises RL005 for a wrong isolation level, for a session whose triggers do not fire, else for a run id that cannot be
--- bound.
--- Called by: every routine that takes a lock.
--- Rules: is_safe_to_write, is_run_id.
-create or replace function record_ledger.refuse_call(run_id text default null)
-returns void
-language plpgsql
-as $$
-begin
-    if current_setting('session_replication_role') = 'replica' then
-        raise exception
-            'the ledger cannot be changed in a session with session_replication_role = replica'
-            using errcode = 'RL005',
-            hint = 'Its triggers keep the state machine and the history, and would not fire: '
-                'set session_replication_role to origin.';
-    end if;
-    if not record_ledger.is_safe_to_write() then
-        raise exception 'the ledger cannot be changed in a transaction of isolation level %',
-            current_setting('transaction_isolation')
-            using errcode = 'RL005',
-            hint = 'Call it in a READ COMMITTED transaction, best in one of its own.';
-    end if;
-    raise exception
-        'run_id: "%" is no run id; give a text of 1 to 1024 bytes, or null to bind nothing',
-        left(run_id, 80)
-        using errcode = 'RL005';
-end
-$$;
-comment on function record_ledger.refuse_call(text) is
-'Private. Raises RL005 for a call in a wrong isolation level, without triggers, or with an impossible run id.';
--- record_ledger.refuse_token: the error for a claim token of 2^53 or more, which many callers would read as another.
--- Raises RL005 and says whether the clock asks for it or an earlier claim.
--- Called by: pass_record.
--- Rules: none.
-create or replace function record_ledger.refuse_token(
-    pipeline_id text, newest_token bigint, as_of timestamptz
-)
-returns void
-language plpgsql
-as $$
-begin
-    if as_of >= timestamptz '2094-09-07T15:47:35.552Z' then
-        raise exception
-            'the ledger''s clock is at %: claim tokens are drawn for times before 2094-09-07',
-            record_ledger.iso_time(as_of)
-            using errcode = 'RL005',
-            hint = 'Nothing was passed. Set the clock of the database server.';
-    end if;
-    raise exception 'pipeline %: no claim token is left after %, the newest one',
-        pipeline_id, newest_token
-        using errcode = 'RL005',
-        hint = 'Nothing was passed. Tokens stay below 2^53, and this one is of a clock that was '
-            'set to 2094: restore the ledger from before, or register the pipeline under '
-            'another name.';
-end
-$$;
-comment on function record_ledger.refuse_token(text, bigint, timestamptz) is
-'Private. Raises RL005 where the next claim token would be 2^53 or more.';
--- record_ledger.register_config: makes a config the one in force, and leaves its pipeline's row locked.
--- Writes nothing when one of the same meaning is in force already; validates only what is new. No record is touched:
--- the pipeline's fields_version says which are outdated, and the pass of each builds it.
--- Called by: register_pipeline, store_new_and_pass_valid_record.
--- Rules: is_same_config, configured, check_owner.
-create or replace function record_ledger.register_config(config jsonb)
-returns record_ledger.pipeline
-language plpgsql
-as $$
-declare
-    v_now timestamptz;
-    v_returned_version integer;
-    v_returns bigint;
-    v_old record_ledger.pipeline;
-    p record_ledger.pipeline;
-begin
-    select q.* into v_old
-    from record_ledger.pipeline as q
-    where q.pipeline_id = coalesce(
-        register_config.config ->> 'pipeline_id',
-        register_config.config #>> '{default_record,pipeline_id}'
-    )
-    for no key update;
-    if v_old.owner_role is not null then
-        perform record_ledger.check_owner(v_old.pipeline_id, v_old.owner_role);
-    end if;
-    if v_old.config = register_config.config
-        or record_ledger.is_same_config(v_old, register_config.config)
-    then
-        return v_old;
-    end if;
-
-    p := record_ledger.configured(v_old, register_config.config);
-    v_now := record_ledger.clock();
-    p.updated_at := v_now;
-    if v_old.pipeline_id is null then
-        p.created_at := v_now;
-        insert into record_ledger.pipeline values (p.*) on conflict do nothing;
-        if not found then
-            -- Another call registered the pipeline meanwhile: its row is there now, and is compared like any other.
-            return record_ledger.register_config(register_config.config);
-        end if;
-        perform record_ledger.append_pipeline_event(
-            p.pipeline_id,
-            'registered',
-            jsonb_build_object('config_version', 1, 'config', p.config),
-            v_now
-        );
-        return p;
-    end if;
-
-    update record_ledger.pipeline as q
-    set config = p.config,
-        config_version = p.config_version,
-        fields_version = p.fields_version,
-        missing_fields = p.missing_fields,
-        filled_from = p.filled_from,
-        timezone = p.timezone,
-        zone_since = case when q.timezone = p.timezone then q.zone_since end,
-        x_time_back = p.x_time_back,
-        granularity = p.granularity,
-        fields = p.fields,
-        has_templates = p.has_templates,
-        check_fields = p.check_fields,
-        start_at = p.start_at,
-        max_active_records = p.max_active_records,
-        depends_on_past = p.depends_on_past,
-        lease = p.lease,
-        max_attempts = p.max_attempts,
-        retry_delay = p.retry_delay,
-        backfill_share = p.backfill_share,
-        required_counts = p.required_counts,
-        source_retention = p.source_retention,
-        at_risk_within = p.at_risk_within,
-        pass_order = p.pass_order,
-        recount_ages = p.recount_ages,
-        reopen_budget = p.reopen_budget,
-        updated_at = p.updated_at
-    where q.pipeline_id = p.pipeline_id
-    returning q.* into p;
-
-    -- A config that was there before is named, not repeated: two deployments in turn would write it in each call.
-    select (e.detail ->> 'config_version')::integer into v_returned_version
-    from record_ledger.pipeline_event as e
-    where e.pipeline_id = p.pipeline_id
-        and e.detail ->> 'config' is not null
-        and hashtextextended(e.detail ->> 'config', 0) = hashtextextended(p.config::text, 0)
-        and e.detail ->> 'config' = p.config::text
-    order by e.event_no desc
-    limit 1;
-    perform record_ledger.append_pipeline_event(
-        p.pipeline_id,
-        'reconfigured',
-        jsonb_build_object('config_version', p.config_version) || case
-            when v_returned_version is not null
-                then jsonb_build_object('same_config_as_version', v_returned_version)
-            else jsonb_build_object('config', p.config)
-        end,
-        v_now
-    );
-    if v_returned_version is not null then
-        select count(*) into v_returns
-        from record_ledger.pipeline_event as e
-        where e.pipeline_id = p.pipeline_id
-            and e.detail ->> 'same_config_as_version' is not null
-            and e.event_time > v_now - interval '1 hour';
-        if v_returns > 1 then
-            raise warning
-                'pipeline %: configs take turns: version % is version % again, '
-                'and % configs have returned within an hour',
-                p.pipeline_id, p.config_version, v_returned_version, v_returns
-                using hint = 'Two deployments register the same pipeline with different configs: '
-                    'stop one of them, or give it a pipeline_id of its own.';
-        end if;
-    end if;
-
-    -- What is in progress may have been passed when no counts were asked for. Whoever is completing it right now comes
-    -- first.
-    if p.required_counts is not null then
-        update record_ledger.record as r
-        set needs_counts = true
-        where r.open_pipeline_id = p.pipeline_id and r.lane = 'active' and not r.needs_counts;
-    end if;
-    return p;
-end
-$$;
-comment on function record_ledger.register_config(jsonb) is
-'Private. Makes a config the one in force (RL001 when it is invalid) and leaves its pipeline locked.';
 -- record_ledger.register_pipeline: validates a config and makes it the one in force; returns the pipeline_id.
 -- Inserts or updates; writes nothing when one of the same meaning is in force. All problems come in one error, RL001.
--- Called by: build_complete_pipeline_record and validate_record_timing of the runner, psql users.
--- Rules: is_same_config, configured, check_owner.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: check_owner, configured, is_safe_to_write, is_same_config, note_start_at, refuse_call, register_config,
+--   warn_of_misspelt_keys.
+-- Tests: test_registering.py, test_config_rules.py.
 create or replace function record_ledger.register_pipeline(config jsonb)
 returns text
 language plpgsql
@@ -11091,8 +11973,10 @@ comment on function record_ledger.register_pipeline(jsonb) is
 -- Pending again immediately, or with not_before passed to no run before that instant, this one included. A cancelled
 -- claim ends as FAILED instead. Needs the current claim token, and when a window is named, that of the claim (RL004
 -- else); repeating it changes nothing.
--- Called by: a run that was stopped before it began, or that finds that its source is not ready.
--- Rules: end_claim, iso_time.
+-- For a run that was stopped before it began, or that finds that its source is not ready.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: end_claim, iso_time.
+-- Tests: test_claims.py, test_postponing.py.
 create or replace function record_ledger.release_record(
     pipeline_id text,
     claim_token bigint,
@@ -11129,8 +12013,10 @@ comment on function record_ledger.release_record(text, bigint, timestamptz, time
 -- record_ledger.reopen_changed_records: reopens completed records whose source has changed beyond the tolerance.
 -- Oldest first, no more than the reopen_budget in one local day of the pipeline: the rest waits for the next day, in
 -- changed_records. A record whose source data is gone is left alone. Returns how many it reopened.
--- Called by: a daily task, reopen-changed of the runner, the dbt macro of the same name, psql.
--- Rules: changed_records, reopen_range, local_day.
+-- Meant for a daily task.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: append_pipeline_event, changed_records, clock, local_day, local_time, lock_pipeline, reopen_range.
+-- Tests: test_recounts.py, test_recount_sessions.py.
 create or replace function record_ledger.reopen_changed_records(pipeline_id text)
 returns integer
 language plpgsql
@@ -11190,58 +12076,12 @@ end
 $$;
 comment on function record_ledger.reopen_changed_records(text) is
 'Reopens completed records whose source has changed beyond the tolerance, oldest first, within the day''s reopen_budget; returns how many.';
--- record_ledger.reopen_range: makes the records of a range of a locked pipeline pending once more; returns how many.
--- Those whose whole window lies in it and that status_after lets be reopened; others are left alone.
--- Called by: change_range, reopen_changed_records.
--- Rules: status_after, is_in_range, is_lost, void_marks; check_record_change guards the change.
-create or replace function record_ledger.reopen_range(
-    p record_ledger.pipeline,
-    from_time timestamptz,
-    to_time timestamptz,
-    detail jsonb,
-    as_of timestamptz
-)
-returns integer
-language plpgsql
-as $$
-declare
-    v_changed integer;
-begin
-    -- Once for all of them, below: check_record_change would do it for each.
-    perform set_config('record_ledger.voids_marks', 'on', true);
-    update record_ledger.record as r
-    set generation = r.generation + 1,
-        attempt = 0,
-        claim_token = null,
-        run_id = null,
-        retry_at = null,
-        last_event = 'reopened',
-        last_detail = detail,
-        updated_at = as_of
-    where r.pipeline_id = p.pipeline_id
-        and record_ledger.is_in_range(r.window_start_time, r.window_end_time, from_time, to_time)
-        and record_ledger.status_after(
-            'reopen',
-            r.status,
-            r.attempt < p.max_attempts,
-            r.cancellation is not null,
-            record_ledger.is_lost(r.window_end_time, p.source_retention, as_of)
-        ) is not null;
-    get diagnostics v_changed = row_count;
-    perform set_config('record_ledger.voids_marks', 'off', true);
-    perform record_ledger.void_marks(p.pipeline_id);
-    return v_changed;
-end
-$$;
-comment on function record_ledger.reopen_range(
-    record_ledger.pipeline, timestamptz, timestamptz, jsonb, timestamptz
-) is
-'Private. Makes the finished and failed records of a range of a locked pipeline pending once more; returns how many.';
 -- record_ledger.reopen_records: makes the finished and failed records of a range pending once more.
 -- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed. A new
 -- generation begins with no attempt made; what earlier ones did stays in record_events, and runs stay bound.
--- Called by: operators, through the runner's command reopen, the dbt macro of the same name, or psql.
--- Rules: change_range.
+-- Called by: record_ledger_runner, the Python runner.
+-- Uses: change_range, check_range, check_reason, clock, lock_pipeline.
+-- Tests: test_ranges.py, test_starting_again.py.
 create or replace function record_ledger.reopen_records(
     pipeline_id text, from_time timestamptz, to_time timestamptz, reason text
 )
@@ -11268,8 +12108,9 @@ comment on function record_ledger.reopen_records(text, timestamptz, timestamptz,
 'Makes the completed, failed and waived records whose whole window lies in a range PENDING once more, with a reason; returns how many.';
 -- record_ledger.resume_pipeline: lets a paused or retired pipeline run again; returns whether it was one.
 -- What is neither paused nor retired stays as it is, and nothing is noted.
--- Called by: operators, through the runner's command resume, the dbt macro of the same name, or psql.
--- Rules: none.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: append_pipeline_event, check_reason, clock, lock_pipeline.
+-- Tests: test_pausing.py.
 create or replace function record_ledger.resume_pipeline(
     pipeline_id text, reason text default null
 )
@@ -11309,8 +12150,9 @@ comment on function record_ledger.resume_pipeline(text, text) is
 'Lets a paused or retired pipeline run again; returns whether it was one.';
 -- record_ledger.retire_pipeline: pauses a pipeline for good; no window is stored any more, and no status speaks of it.
 -- Its history stays, and claims in progress may end in any way. Retiring again replaces the reason.
--- Called by: operators, through the runner's command retire, the dbt macro of the same name, or psql.
--- Rules: none.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: append_pipeline_event, check_reason, clock, lock_pipeline.
+-- Tests: test_pausing.py.
 create or replace function record_ledger.retire_pipeline(pipeline_id text, reason text)
 returns void
 language plpgsql
@@ -11344,8 +12186,9 @@ comment on function record_ledger.retire_pipeline(text, text) is
 -- null gives it back to all runners. Returns whether that changed anything. Who registered a pipeline may take it for a
 -- role, members of its owner may give it away, each to a role that they are members of; owners of the ledger may do all
 -- of it.
--- Called by: teams that share a ledger, through the runner's command set-owner, or psql.
--- Rules: may_act, is_ledger_owner.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: append_pipeline_event, clock, lock_pipeline, may_act.
+-- Tests: test_pipeline_owners.py.
 create or replace function record_ledger.set_pipeline_owner(pipeline_id text, role text)
 returns boolean
 language plpgsql
@@ -11415,8 +12258,12 @@ comment on function record_ledger.set_pipeline_owner(text, text) is
 -- order. Such a call costs what a session sets up for it: statements, look-ups, expressions. It is made of the fewest
 -- here: first_look tells that the first waiting record comes next. Whatever is otherwise goes the long way, through
 -- register_config, store_windows and pass_record.
--- Called by: store_new_and_pass_valid_record of the runner.
--- Rules: first_look, is_stable, next_window; is_same_config, configured, next_answer.
+-- Called by: record_ledger_runner, the Python runner, dbt, pass_valid_records.
+-- Uses: built_problem, check_owner, clock, configured, first_look, first_waiting, first_window_start, is_run_id,
+--   is_safe_to_write, is_same_config, last_window, next_answer, next_claim_token, next_window, no_records_reason,
+--   note_start_at, pass_record, record_object, refuse_call, register_config, store_windows, to_build_reason,
+--   unstable_reason, warn_of_misspelt_keys, windows_to_build.
+-- Tests: test_passing.py, test_usual_call.py, test_usual_call_sessions.py.
 create or replace function record_ledger.store_new_and_pass_valid_record(
     config jsonb,
     run_id text,
@@ -11848,7 +12695,9 @@ comment on function record_ledger.store_new_and_pass_valid_record(jsonb, text, j
 -- Without built, the windows of a pipeline with templates are stored unbuilt; with built, up to the first one missing
 -- from it, and outdated pending records take their fields from it. An entry that fits no window, or was rendered with
 -- another config_version than the one in force, is ignored. stored_count says how many are new.
--- Called by: upload_record_to_database of the runner, psql users. Rules: store_windows, build_records.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: build_records, built_problem, clock, lock_pipeline, store_windows.
+-- Tests: test_windows_stored.py, test_building.py.
 create or replace procedure record_ledger.store_new_records(
     pipeline_id text, built jsonb default '[]', inout stored_count integer default 0
 )
@@ -11877,154 +12726,13 @@ end
 $$;
 comment on procedure record_ledger.store_new_records(text, jsonb, integer) is
 'Stores the windows of a pipeline that are due, 10,000 at most in one call; stored_count says how many.';
--- record_ledger.store_windows: inserts the due windows of a locked pipeline; returns how many.
--- built null: fields come from a config without templates, else windows are stored unbuilt.
--- built given: each window takes its fields from there, up to the first window that is missing from it. An entry of
--- another window or version of the config is none: what it holds was rendered for something else.
--- Called by: store_new_records, store_new_and_pass_valid_record.
--- Rules: first_window_start, next_window, due_windows, built_windows, missing_fields, lane, begin_stretch.
-create or replace function record_ledger.store_windows(
-    p record_ledger.pipeline, built jsonb, as_of timestamptz, out stored_count integer
-)
-language plpgsql
-as $$
-declare
-    v_start timestamptz;
-    v_previous_start timestamptz;
-    v_horizon timestamptz := as_of - p.x_time_back;
-    v_unbuilt boolean := p.has_templates and built is null;
-    v_fields jsonb := case when v_unbuilt then '{}' else p.fields end;
-    v_missing text[] := case when not v_unbuilt then p.missing_fields end;
-    v_config_version integer := case when not v_unbuilt then p.config_version end;
-    v_filled_from timestamptz;
-    v_window record;
-begin
-    stored_count := 0;
-    select l.window_start_time, l.window_end_time into v_previous_start, v_start
-    from record_ledger.last_window(p.pipeline_id) as l;
-    if v_start is null then
-        v_start := record_ledger.first_window_start(p, as_of);
-    end if;
-    -- Nothing rendered, nothing stored: no window is reckoned for it.
-    if v_start >= v_horizon or p.is_retired or built = '[]' then
-        return;
-    end if;
-    v_window := record_ledger.next_window(v_start, p.granularity, p.timezone);
-    if built is null and v_window.window_end_time >= v_horizon then
-        -- The usual case, spared the set-based reckoning: the pipeline runs on time, one window is due.
-        insert into record_ledger.record (
-            pipeline_id,
-            window_start_time,
-            window_end_time,
-            previous_window_start_time,
-            target_day,
-            fields,
-            config_version,
-            missing_fields,
-            lane,
-            open_pipeline_id,
-            created_at,
-            updated_at
-        )
-        values (
-            p.pipeline_id,
-            v_start,
-            v_window.window_end_time,
-            v_previous_start,
-            v_window.target_day,
-            v_fields,
-            v_config_version,
-            v_missing,
-            record_ledger.lane('PENDING', v_missing, v_config_version, true, false, null),
-            p.pipeline_id,
-            as_of,
-            as_of
-        );
-        stored_count := 1;
-        if p.zone_since is null then
-            perform record_ledger.begin_stretch(p, v_start);
-        end if;
-        return;
-    end if;
-    with stored as (
-        insert into record_ledger.record (
-            pipeline_id,
-            window_start_time,
-            window_end_time,
-            previous_window_start_time,
-            target_day,
-            fields,
-            config_version,
-            missing_fields,
-            lane,
-            open_pipeline_id,
-            created_at,
-            updated_at
-        )
-        select
-            p.pipeline_id,
-            w.window_start_time,
-            w.window_end_time,
-            w.previous_window_start_time,
-            w.target_day,
-            w.fields,
-            v_config_version,
-            w.missing_fields,
-            record_ledger.lane('PENDING', w.missing_fields, v_config_version, true, false, null),
-            p.pipeline_id,
-            as_of,
-            as_of
-        from (
-            select
-                d.target_day,
-                d.window_start_time,
-                d.window_end_time,
-                lag(d.window_start_time, 1, v_previous_start) over (
-                    order by d.window_start_time
-                ) as previous_window_start_time,
-                case when built is null then v_fields else b.fields end as fields,
-                case
-                    when built is null then v_missing
-                    else record_ledger.missing_fields(b.fields, p.check_fields)
-                end as missing_fields,
-                built is null
-                or bool_and(b.fields is not null) over (order by d.window_start_time) as is_known
-            -- So many that one call stores 64 MiB of fields at most; the next call goes on.
-            from record_ledger.due_windows(
-                p,
-                v_start,
-                as_of,
-                least(10000, greatest(1, 67108864 / octet_length(p.fields::text)))
-            ) as d
-            left join record_ledger.built_windows(built, p) as b
-                on b.window_start_time = d.window_start_time
-                and b.window_end_time = d.window_end_time
-        ) as w
-        where w.is_known
-        order by w.window_start_time
-        returning window_start_time, missing_fields
-    )
-
-    select
-        count(*),
-        min(s.window_start_time) filter (where s.missing_fields is null)
-    into stored_count, v_filled_from
-    from stored as s;
-    if p.missing_fields is not null and built is not null then
-        perform record_ledger.note_filled(p, v_filled_from);
-    end if;
-    if p.zone_since is null and stored_count > 0 then
-        perform record_ledger.begin_stretch(p, v_start);
-    end if;
-end
-$$;
-comment on function record_ledger.store_windows(record_ledger.pipeline, jsonb, timestamptz) is
-'Private. Inserts the due windows of a locked pipeline, 10,000 at most; returns how many.';
 -- record_ledger.suggest_x_time_back: the shortest measured x_time_back that misses no more than a share of the rows.
 -- The present one when it does; else how long after a window's end the counts of the first recount age came that do.
 -- What comes later than the last age nobody knows, so it is no answer: null then, as when too few windows are counted.
 -- Never shorter than the present one: what it missed less would have been counted before windows had settled.
--- Called by: suggest-x-time-back of the runner, analysts. Rules: lateness, enough_windows.
+-- Called by: record_ledger_reader, the Python runner.
+-- Uses: enough_windows, lateness, raise_unknown_pipeline, time_interval.
+-- Tests: test_lateness.py.
 create or replace function record_ledger.suggest_x_time_back(
     pipeline_id text,
     max_missed numeric default 0,
@@ -12101,39 +12809,12 @@ end
 $$;
 comment on function record_ledger.suggest_x_time_back(text, numeric) is
 'The shortest measured x_time_back that misses no more than a share of the rows, from how many windows, and why: (x_time_back, missed_share, window_count, reason).';
--- record_ledger.void_marks: what the claims of a pipeline note of its lanes and leases does not hold any more.
--- Records have come to lanes other than by the end of a claim, or a lease ends earlier than it did: the next pass looks
--- from the beginning, and notes it anew. A pass that looked before it had the lock sees that the row has changed.
--- Called by: check_record_change, for every change of this kind; backfill_range, which inserts.
--- Rules: first_look says when the marks of a claim hold.
-create or replace function record_ledger.void_marks(pipeline_id text)
-returns void
-language plpgsql
-as $$
-#variable_conflict use_column
-begin
-    -- In a statement of its own: the next one sees the claim of a pass that was waited for.
-    perform
-    from record_ledger.pipeline as p
-    where p.pipeline_id = void_marks.pipeline_id
-    for no key update;
-    -- Even when the token is the same: by its row a pass that has looked already sees that something has changed.
-    update record_ledger.pipeline as p
-    set marks_void_at = (
-        select max(c.claim_token)
-        from record_ledger.claim as c
-        where c.pipeline_id = void_marks.pipeline_id
-    )
-    where p.pipeline_id = void_marks.pipeline_id;
-end
-$$;
-comment on function record_ledger.void_marks(text) is
-'Private. Says that what the claims of a pipeline note of its lanes and leases does not hold any more.';
 -- record_ledger.waive_counts: lets a record be completed although its counts do not agree; the only way round.
 -- For its present generation, while it is pending or in progress (RL003 else), with a reason, kept in its history.
--- Returns whether that is new: false when they were waived already.
--- Called by: operators, through the runner's command waive-counts, the dbt macro of the same name, or psql.
--- Rules: check_reason; check_record_change guards the change.
+-- Returns whether that is new: false when they were waived already. check_record_change guards the change.
+-- Called by: record_ledger_runner, the Python runner, dbt.
+-- Uses: check_reason, clock, local_time, lock_pipeline, lock_record, window_timezone.
+-- Tests: test_waived_counts.py.
 create or replace function record_ledger.waive_counts(
     pipeline_id text, window_start_time timestamptz, reason text
 )
@@ -12181,115 +12862,11 @@ end
 $$;
 comment on function record_ledger.waive_counts(text, timestamptz, text) is
 'Lets the present generation of a record be completed whatever its counts are, with a reason; returns whether that is new.';
--- record_ledger.waive_lost_records: waives records of a locked pipeline whose source data is gone, 1,000 at most.
--- No run could process them: they are WAIVED with the reason 'lost', and the pipeline's history says how many.
--- What is left over waits for the next pass, and is passed over until then. Claims are left to their holders.
--- Called by: pass_record. Rules: lost_before says which.
-create or replace function record_ledger.waive_lost_records(
-    p record_ledger.pipeline, lost_before timestamptz, as_of timestamptz
-)
-returns void
-language plpgsql
-as $$
-#variable_conflict use_column
-declare
-    v_lost record;
-    v_lanes constant text[] := array[
-        'failed', 'historical', 'retry', 'retryh', 'returned', 'waiting'
-    ] || array(
-        select l.lane from record_ledger.incomplete_lanes(p.pipeline_id) as l (lane)
-    );
-begin
-    with waived as (
-        update record_ledger.record as r
-        set retry_at = null,
-            postponement = null,
-            last_event = 'waived',
-            last_detail = jsonb_build_object(
-                'reason', 'lost',
-                'source_kept_until', record_ledger.local_time(
-                    r.window_end_time + p.source_retention, p.timezone
-                )
-            ),
-            updated_at = as_of
-        from (
-            select o.window_start_time
-            from record_ledger.record as o
-            where o.open_pipeline_id = p.pipeline_id
-                and o.lane = any (v_lanes)
-                and o.window_start_time < waive_lost_records.lost_before
-            limit 1000
-        ) as l
-        where r.pipeline_id = p.pipeline_id and r.window_start_time = l.window_start_time
-        returning r.window_start_time, r.window_end_time
-    )
-
-    select
-        count(*) as record_count,
-        min(w.window_start_time) as from_time,
-        max(w.window_end_time) as to_time
-    into v_lost
-    from waived as w;
-    perform record_ledger.append_pipeline_event(
-        p.pipeline_id,
-        'lost',
-        jsonb_build_object(
-            'count', v_lost.record_count,
-            'from_time', record_ledger.local_time(v_lost.from_time, p.timezone),
-            'to_time', record_ledger.local_time(v_lost.to_time, p.timezone)
-        ),
-        as_of
-    );
-end
-$$;
-comment on function record_ledger.waive_lost_records(
-    record_ledger.pipeline, timestamptz, timestamptz
-) is
-'Private. Waives records of a locked pipeline whose source data is gone, 1,000 at most, with the reason ''lost''.';
--- record_ledger.waive_range: marks pending and failed records of a locked pipeline WAIVED; returns how many.
--- Those of a range, whose whole window lies in it, that status_after lets be changed; others are left alone.
--- Called by: change_range.
--- Rules: status_after, is_in_range; check_record_change guards the change.
-create or replace function record_ledger.waive_range(
-    p record_ledger.pipeline,
-    from_time timestamptz,
-    to_time timestamptz,
-    reason text,
-    as_of timestamptz
-)
-returns integer
-language plpgsql
-as $$
-declare
-    v_changed integer;
-begin
-    update record_ledger.record as r
-    set retry_at = null,
-        postponement = null,
-        last_event = 'waived',
-        last_detail = jsonb_build_object('reason', reason),
-        updated_at = as_of
-    where r.pipeline_id = p.pipeline_id
-        and record_ledger.is_in_range(r.window_start_time, r.window_end_time, from_time, to_time)
-        and record_ledger.status_after(
-            'waive',
-            r.status,
-            r.attempt < p.max_attempts,
-            r.cancellation is not null,
-            record_ledger.is_lost(r.window_end_time, p.source_retention, as_of)
-        ) is not null;
-    get diagnostics v_changed = row_count;
-    return v_changed;
-end
-$$;
-comment on function record_ledger.waive_range(
-    record_ledger.pipeline, timestamptz, timestamptz, text, timestamptz
-) is
-'Private. Marks the pending and failed records of a range of a locked pipeline WAIVED; returns how many.';
 -- record_ledger.waive_records: marks the pending and failed records of a range WAIVED: no run is needed for them.
 -- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed.
--- Called by: operators, through the runner's command waive, the dbt macro of the same name, or psql.
--- Rules: change_range.
+-- Called by: record_ledger_runner, the Python runner.
+-- Uses: change_range, check_range, check_reason, clock, lock_pipeline.
+-- Tests: test_ranges.py.
 create or replace function record_ledger.waive_records(
     pipeline_id text, from_time timestamptz, to_time timestamptz, reason text
 )
@@ -12317,8 +12894,10 @@ comment on function record_ledger.waive_records(text, timestamptz, timestamptz, 
 -- record_ledger.window_time: the start of the window that people of a pipeline name by a local time or a date.
 -- A window is named by the clock that it was cut with, which is how tables show it; where none has that clock, the
 -- text is read as a time of the zone in force. RL005 when it could be two windows, or when clocks skip it.
--- Called by: the runner and dbt for every window that a person names; psql users who think in local time.
--- Rules: wall_time, local_instants, day_start, pipeline_time.
+-- Called by: record_ledger_reader, the Python runner.
+-- Uses: day_start, last_window, local_instant, local_instants, local_time, pipeline_time, raise_unknown_pipeline,
+--   wall_time.
+-- Tests: test_zones.py.
 create or replace function record_ledger.window_time(pipeline_id text, time_text text)
 returns timestamptz
 language plpgsql
@@ -12413,152 +12992,11 @@ end
 $$;
 comment on function record_ledger.window_time(text, text) is
 'The start of the window that people name by a local time or a date, by the clock that it was cut with; RL005 when it could be two.';
--- record_ledger.windows_to_build: what a runner must render before the ledger can store and pass.
--- For a run that has a record, that one. Else the due windows (10,000 at most), and where the next record is outdated,
--- it and the outdated ones among the next record_limit of each kind: other runs may be passed the first meanwhile.
--- Each names the zone it was cut with, or will be, as timezone: its times have that zone's offsets, and templates see
--- its clock. config_version is what an entry of built has to name.
--- Called by: store_new_and_pass_valid_record, pass_valid_records.
--- Rules: next_window_start, due_windows, is_stable, is_lost, incomplete_lanes, window_timezone, json_time.
-create or replace function record_ledger.windows_to_build(
-    p record_ledger.pipeline,
-    -- The record that the pass comes to next; null when neither it nor one after it can be outdated.
-    next_window timestamptz,
-    -- The run has that record, and is passed no other.
-    is_bound boolean,
-    -- No record of the lane 'waiting' that starts before it can be passed.
-    waiting_mark timestamptz,
-    record_limit integer,
-    as_of timestamptz
-)
-returns jsonb
-language plpgsql
-stable
--- Ends the effect of set_config below with this function: a caller's session keeps its time zone.
-set timezone = 'UTC'
-as $$
-declare
-    v_windows jsonb;
-begin
-    perform pg_catalog.set_config('timezone', p.timezone, true);
-    select coalesce(
-        jsonb_agg(
-            jsonb_build_object(
-                'pipeline_id', p.pipeline_id,
-                'target_day', w.target_day,
-                'window_start_time', record_ledger.json_time(w.window_start_time, w.timezone),
-                'window_end_time', record_ledger.json_time(w.window_end_time, w.timezone),
-                'time_interval', record_ledger.time_interval(
-                    w.window_start_time, w.window_end_time
-                ),
-                'timezone', coalesce(w.timezone, p.timezone),
-                'config_version', p.config_version
-            )
-            -- Without the first one nothing can be passed.
-            order by
-                w.window_start_time is not distinct from windows_to_build.next_window desc,
-                w.window_start_time
-        ),
-        '[]'
-    )
-    into v_windows
-    from (
-        select
-            r.target_day,
-            r.window_start_time,
-            r.window_end_time,
-            nullif(record_ledger.window_timezone(p, r.window_start_time), p.timezone) as timezone
-        from record_ledger.record as r
-        where r.pipeline_id = p.pipeline_id
-            and r.window_start_time = windows_to_build.next_window
-            and coalesce(r.config_version < p.fields_version, true)
-        union
-        select
-            o.target_day,
-            o.window_start_time,
-            o.window_end_time,
-            nullif(record_ledger.window_timezone(p, o.window_start_time), p.timezone)
-        from (
-            select
-                r.target_day,
-                r.window_start_time,
-                r.window_end_time,
-                coalesce(r.config_version < p.fields_version, true) as is_outdated,
-                row_number() over (
-                    partition by r.is_historical
-                    order by r.window_start_time
-                ) as place
-            from unnest(
-                array['historical', 'retry', 'retryh', 'returned', 'waiting'] || array(
-                    select l.lane
-                    from record_ledger.incomplete_lanes(p.pipeline_id, p.fields_version)
-                        as l (lane)
-                )
-            ) as l (lane)
-            cross join lateral (
-                (
-                    select
-                        q.target_day,
-                        q.window_start_time,
-                        q.window_end_time,
-                        q.config_version,
-                        q.is_historical
-                    from record_ledger.record as q
-                    where q.open_pipeline_id = p.pipeline_id and q.lane = l.lane
-                        and l.lane not in ('retry', 'retryh')
-                        and q.window_start_time >= case
-                            when l.lane = 'waiting' then coalesce(waiting_mark, '-infinity')
-                            else '-infinity'
-                        end
-                        and (q.retry_at is null or q.retry_at <= as_of)
-                        and record_ledger.is_stable(q.window_end_time, p.x_time_back, as_of)
-                        and not record_ledger.is_lost(
-                            q.window_end_time, p.source_retention, as_of
-                        )
-                    order by q.window_start_time
-                    limit record_limit
-                )
-                union all
-                (
-                    select
-                        q.target_day,
-                        q.window_start_time,
-                        q.window_end_time,
-                        q.config_version,
-                        q.is_historical
-                    from record_ledger.record as q
-                    where q.open_pipeline_id = p.pipeline_id and q.lane = l.lane
-                        and l.lane in ('retry', 'retryh')
-                        and q.lease_expires_at is null and q.retry_at <= as_of
-                        and record_ledger.is_stable(q.window_end_time, p.x_time_back, as_of)
-                        and not record_ledger.is_lost(
-                            q.window_end_time, p.source_retention, as_of
-                        )
-                    order by q.lease_expires_at, q.retry_at
-                    limit record_limit
-                )
-            ) as r
-            where windows_to_build.next_window is not null and not is_bound
-        ) as o
-        where o.is_outdated and o.place <= record_limit
-        union all
-        select d.target_day, d.window_start_time, d.window_end_time, null as timezone
-        from record_ledger.due_windows(
-            p, record_ledger.next_window_start(p, as_of), as_of, 10000
-        ) as d
-        where not is_bound
-    ) as w;
-    return v_windows;
-end
-$$;
-comment on function record_ledger.windows_to_build(
-    record_ledger.pipeline, timestamptz, boolean, timestamptz, integer, timestamptz
-) is
-'Private. The windows whose templates the caller must render and send back as built.';
 -- record_ledger.archived_record_events: the life of each archived record, one row per change of its state.
 -- The columns of record_events; the rows went to the archive with their record, unchanged.
--- Read by: history of the runner, records_as_of, the dbt source of the same name, analysts.
--- Rules: none.
+-- Read by: record_ledger_reader, the Python runner, dbt, claim_loss, records_as_of.
+-- Uses: none.
+-- Tests: test_archive.py.
 create or replace view record_ledger.archived_record_events as
 select
     e.pipeline_id,
@@ -12593,8 +13031,9 @@ comment on column record_ledger.archived_record_events.actor is 'The database ro
 comment on column record_ledger.archived_record_events.detail is 'What the change says: an error, a reason, counts, the fields before.';
 -- record_ledger.archived_record_observations: what was counted of each archived record, at each stage.
 -- The columns of record_observations; the rows went to the archive with their record, unchanged.
--- Read by: history of the runner, the dbt source of the same name, analysts.
--- Rules: none.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: none.
+-- Tests: test_archive.py, test_observations.py.
 create or replace view record_ledger.archived_record_observations as
 select
     o.pipeline_id,
@@ -12645,8 +13084,9 @@ comment on column record_ledger.archived_record_observations.is_evidence is
 'Whether completing goes by it, or went by it: the newest of its stage under the claim that holds or completed the generation.';
 -- record_ledger.archived_records: the finished records that archive_records has moved out of the ledger, for analysts.
 -- One row per archived record, with the columns of pipeline_records and when it was archived.
--- Read by: history of the runner, records_as_of, the dbt source of the same name, analysts.
--- Rules: time_interval.
+-- Read by: record_ledger_reader, the Python runner, dbt, day_coverage, records_as_of.
+-- Uses: time_interval.
+-- Tests: test_archive.py.
 create or replace view record_ledger.archived_records as
 select
     r.pipeline_id,
@@ -12725,8 +13165,9 @@ comment on column record_ledger.archived_records.window_timezone is 'The IANA ti
 -- record_ledger.changed_records: the completed records whose source has changed since they were loaded.
 -- One row per completed record whose newest count of the source differs from the one that its generation stands on.
 -- None of retired pipelines: nothing would load them anew.
--- Read by: reopen_changed_records, changed of the runner, the dbt source of the same name, analysts.
--- Rules: count_tolerance.
+-- Read by: record_ledger_reader, the Python runner, dbt, reopen_changed_records.
+-- Uses: count_tolerance, window_timezone.
+-- Tests: test_recounts.py.
 create or replace view record_ledger.changed_records as
 select
     p.pipeline_id,
@@ -12788,8 +13229,9 @@ comment on column record_ledger.changed_records.window_timezone is 'The IANA tim
 -- record_ledger.daily_coverage: how the windows of each pipeline cover each local day, from the first to the newest.
 -- Days are those of the zone in force, whatever zone the windows were cut with.
 -- One row per pipeline and local day, archived windows included; a date that the zone has skipped has no row.
--- Read by: coverage of the runner, the dbt source of the same name, analysts.
--- Rules: days_with_windows, day_coverage.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: day_coverage, days_with_windows.
+-- Tests: test_sealed_days.py.
 create or replace view record_ledger.daily_coverage as
 select
     p.pipeline_id,
@@ -12834,7 +13276,10 @@ comment on column record_ledger.daily_coverage.counts is
 -- record_ledger.oldest_valid_record: the record that each pipeline would be passed next.
 -- One row per pipeline: its oldest pending record that is stable and complete; no row when there is none.
 -- A record whose lease has expired counts when the next pass would hand it out.
--- Read by: its dbt source, analysts. Rules: pipeline_answer, that is next_answer, which the passing routines ask too.
+-- It asks what the passing routines ask: next_answer.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: clock, pipeline_answer, time_interval, window_timezone.
+-- Tests: test_passing.py.
 create or replace view record_ledger.oldest_valid_record as
 select
     p.pipeline_id,
@@ -12879,8 +13324,9 @@ comment on column record_ledger.oldest_valid_record.is_outdated is
 'Whether the fields were built before default_record or check_fields last changed, or never; the pass builds the record first.';
 -- record_ledger.pipeline_events: what happened to each pipeline as a whole: what was done to it, by whom and when.
 -- One row per change, never updated or deleted.
--- Read by: analysts.
--- Rules: none.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: none.
+-- Tests: test_registering.py, test_pausing.py.
 create or replace view record_ledger.pipeline_events as
 select
     e.pipeline_id,
@@ -12900,8 +13346,9 @@ comment on column record_ledger.pipeline_events.actor is 'The database role that
 comment on column record_ledger.pipeline_events.detail is 'What the change says: the config and its version, or same_config_as_version where a config returns, a reason, what a backfill added, what was archived, lost or reopened.';
 -- record_ledger.pipeline_lateness: how late data came, per pipeline and recount age.
 -- One row per pipeline and age, 0 (the count that windows were loaded with) included; lateness says what is drawn on.
--- Read by: lateness of the runner, the dbt source of the same name, analysts.
--- Rules: lateness.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: lateness.
+-- Tests: test_lateness.py.
 create or replace view record_ledger.pipeline_lateness as
 select
     p.pipeline_id,
@@ -12931,8 +13378,9 @@ comment on column record_ledger.pipeline_lateness.missed_share is 'The share of 
 comment on column record_ledger.pipeline_lateness.worst_missed_share is 'The same of the window that missed most.';
 -- record_ledger.pipeline_progress: where each pipeline stands, right now.
 -- One row per pipeline that is not retired: its answer to a run, its open records by state, how far behind it is.
--- Read by: status of the runner, the dbt source of the same name, analysts.
--- Rules: pipeline_answer, first_window_start, next_window, open_windows, is_at_risk.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: clock, first_window_start, is_at_risk, next_window, open_windows, pipeline_answer.
+-- Tests: test_verdicts.py, test_pausing.py.
 create or replace view record_ledger.pipeline_progress as
 select
     p.pipeline_id,
@@ -13056,8 +13504,9 @@ comment on column record_ledger.pipeline_progress.at_risk_count is 'How many win
 comment on column record_ledger.pipeline_progress.lost_count is 'How many records passes have waived as lost so far.';
 -- record_ledger.pipeline_records: the ledger itself, for analysts.
 -- One row per record: its window, its status and its fields; key_x, key_y and key_z are the fields of those names.
--- Read by: the dbt source of the same name, analysts.
--- Rules: time_interval, sees_tokens.
+-- Read by: record_ledger_reader, the Python runner, dbt, day_coverage, records_as_of.
+-- Uses: sees_tokens, time_interval.
+-- Tests: test_passing.py, test_zones.py.
 create or replace view record_ledger.pipeline_records as
 select
     r.pipeline_id,
@@ -13157,8 +13606,9 @@ comment on column record_ledger.pipeline_records.is_outdated is
 'Whether the fields were built before default_record or check_fields last changed, or never; a pass builds a pending record first.';
 -- record_ledger.pipelines: the registered pipelines and the config each has in force.
 -- One row per pipeline, durations as intervals, defaults filled in.
--- Read by: the doctor of the runner, the dbt source of the same name, analysts.
--- Rules: none.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: none.
+-- Tests: test_registering.py.
 create or replace view record_ledger.pipelines as
 select
     p.pipeline_id,
@@ -13224,8 +13674,9 @@ comment on column record_ledger.pipelines.owner_role is 'The role whose members 
 -- record_ledger.record_events: the life of each record, one row per change of its state.
 -- Rows are numbered per record and never rewritten; they leave for the archive only with their record. Storing a record
 -- and heartbeats are no events.
--- Read by: history and why of the runner, the dbt source of the same name, analysts.
--- Rules: sees_tokens.
+-- Read by: record_ledger_reader, the Python runner, dbt, claim_loss, records_as_of.
+-- Uses: sees_tokens.
+-- Tests: test_state_machine.py.
 create or replace view record_ledger.record_events as
 select
     e.pipeline_id,
@@ -13271,8 +13722,9 @@ comment on column record_ledger.record_events.actor is 'The database role that m
 comment on column record_ledger.record_events.detail is 'What the change says: an error, a reason, counts, the fields before.';
 -- record_ledger.record_observations: what was counted of each record, at each stage, whenever it was.
 -- Rows are numbered per record and never rewritten; they leave for the archive only with their record.
--- Read by: history of the runner, the dbt source of the same name, analysts.
--- Rules: sees_tokens.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: sees_tokens.
+-- Tests: test_observations.py.
 create or replace view record_ledger.record_observations as
 select
     o.pipeline_id,
@@ -13344,8 +13796,9 @@ comment on column record_ledger.record_observations.is_evidence is
 'Whether completing goes by it, or went by it: the newest of its stage under the claim that holds or completed the generation.';
 -- record_ledger.record_verdicts: why each open record is passed or not, right now.
 -- One row per open record (PENDING, IN_PROGRESS or FAILED) with exactly one verdict and a sentence that says why.
--- Read by: why of the runner, validate_record_timing, the dbt source of the same name, analysts.
--- Rules: record_verdict, open_counts_problem, is_lost.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: clock, is_lost, open_counts_problem, record_verdict, window_timezone.
+-- Tests: test_verdicts.py.
 create or replace view record_ledger.record_verdicts as
 select
     p.pipeline_id,
@@ -13416,176 +13869,11 @@ comment on column record_ledger.record_verdicts.counts_problem is 'Why a record 
 comment on column record_ledger.record_verdicts.window_timezone is 'The IANA time zone that the window was cut with.';
 comment on column record_ledger.record_verdicts.is_outdated is
 'Whether the fields were built before default_record or check_fields last changed, or never; a pass builds a pending record first.';
--- record_ledger.records_as_of: the ledger as it stood at an instant, archived records included.
--- One row per record that was stored by then, as its newest event until then left it. By the ledger's own times: a
--- change made before the instant and committed after it is in. PostgreSQL takes the query below into the one around
--- it, so what is asked of one pipeline or one window is looked up for that one only.
--- Read by: as-of of the runner, analysts. Rules: none; it undoes what check_record_change did with each event.
--- Types are exact (README.md, Names).
-create or replace function record_ledger.records_as_of(at timestamptz)
-returns table (
-    pipeline_id text,
-    target_day date,
-    window_start_time timestamptz,
-    window_end_time timestamptz,
-    time_interval text,
-    status text,
-    created_at timestamptz,
-    updated_at timestamptz,
-    fields jsonb,
-    generation integer,
-    attempt integer,
-    claim_token bigint,
-    run_id text,
-    config_version integer,
-    last_event text,
-    last_detail jsonb
-)
-language sql
-stable
-as $$
-    select
-        r.pipeline_id,
-        r.target_day,
-        r.window_start_time,
-        r.window_end_time,
-        r.time_interval,
-        case when r.is_as_now then r.status else coalesce(e.to_status, 'PENDING') end as status,
-        r.created_at,
-        case
-            when r.is_as_now then r.updated_at
-            else coalesce(e.event_time, r.created_at)
-        end as updated_at,
-        case
-            when b.event_no is null then r.fields
-            -- Until 0.4.0 an event held all fields.
-            when b.event = 'rebuilt'::text and not b.detail ? 'fields_added'::text
-                then b.detail -> 'fields_before'::text
-            when c.names is null then r.fields
-            else (r.fields - c.names) || coalesce(c.fields_before, '{}'::jsonb)
-        end as fields,
-        case when r.is_as_now then r.generation else coalesce(e.generation, 1) end as generation,
-        case
-            when r.is_as_now then r.attempt
-            -- A released attempt is told in its event, but the record does not count it.
-            else coalesce(e.attempt - (e.event = 'released')::integer, 0)
-        end as attempt,
-        case
-            when r.is_as_now then r.claim_token
-            when e.to_status <> 'PENDING' then e.claim_token
-        end as claim_token,
-        case
-            when r.is_as_now then r.run_id
-            when e.to_status <> 'PENDING' then e.run_id
-        end as run_id,
-        case
-            when b.event_no is null then r.config_version
-            else (b.detail ->> 'config_version_before'::text)::integer
-        end as config_version,
-        case when r.is_as_now then r.last_event else e.event end as last_event,
-        case
-            when r.is_as_now then r.last_detail
-            when e.event not in ('passed', 'passed_again') or e.detail <> '{}'::jsonb
-                then e.detail
-        end as last_detail
-    from (
-        select
-            l.pipeline_id, l.target_day, l.window_start_time, l.window_end_time, l.time_interval,
-            l.status, l.created_at, l.updated_at, l.fields, l.generation, l.attempt, l.claim_token,
-            l.run_id, l.config_version, l.last_event, l.last_detail,
-            -- Its newest event is that old: no other has to be looked for.
-            l.updated_at <= records_as_of.at as is_as_now
-        from record_ledger.pipeline_records as l
-        union all
-        select
-            a.pipeline_id, a.target_day, a.window_start_time, a.window_end_time, a.time_interval,
-            a.status, a.created_at, a.updated_at, a.fields, a.generation, a.attempt, a.claim_token,
-            a.run_id, a.config_version, a.last_event, a.last_detail,
-            a.updated_at <= records_as_of.at
-        from record_ledger.archived_records as a
-    ) as r
-    left join lateral (
-        select
-            v.event_time, v.event, v.to_status, v.generation, v.attempt, v.claim_token, v.run_id,
-            v.detail
-        from (
-            select
-                l.pipeline_id, l.window_start_time, l.event_no, l.event_time, l.event, l.to_status,
-                l.generation, l.attempt, l.claim_token, l.run_id, l.detail
-            from record_ledger.record_events as l
-            union all
-            select
-                a.pipeline_id, a.window_start_time, a.event_no, a.event_time, a.event, a.to_status,
-                a.generation, a.attempt, a.claim_token, a.run_id, a.detail
-            from record_ledger.archived_record_events as a
-        ) as v
-        where not r.is_as_now
-            and v.pipeline_id = r.pipeline_id and v.window_start_time = r.window_start_time
-            and v.event_time <= records_as_of.at
-        order by v.event_no desc
-        limit 1
-    ) as e on true
-    -- The first building after the instant knows what was there before; one that changed no field stands in its pass.
-    left join lateral (
-        select v.event_no, v.event, v.detail
-        from (
-            select
-                l.pipeline_id, l.window_start_time, l.event_no, l.event_time, l.event, l.detail
-            from record_ledger.record_events as l
-            union all
-            select
-                a.pipeline_id, a.window_start_time, a.event_no, a.event_time, a.event, a.detail
-            from record_ledger.archived_record_events as a
-        ) as v
-        where not r.is_as_now
-            and v.pipeline_id = r.pipeline_id and v.window_start_time = r.window_start_time
-            and v.event_time > records_as_of.at
-            and v.event in ('rebuilt', 'passed') and v.detail ? 'config_version_before'::text
-        order by v.event_no
-        limit 1
-    ) as b on true
-    -- Of each field that was changed since, the value before the first of these changes; none where it was added.
-    left join lateral (
-        select
-            pg_catalog.array_agg(f.name) as names,
-            pg_catalog.jsonb_object_agg(f.name, f.value) filter (
-                where f.value is not null
-            ) as fields_before
-        from (
-            select distinct on (k.name) k.name, k.value
-            from (
-                select
-                    l.pipeline_id, l.window_start_time, l.event_no, l.event_time, l.event, l.detail
-                from record_ledger.record_events as l
-                union all
-                select
-                    a.pipeline_id, a.window_start_time, a.event_no, a.event_time, a.event, a.detail
-                from record_ledger.archived_record_events as a
-            ) as v
-            cross join lateral (
-                select o.key as name, o.value
-                from pg_catalog.jsonb_each(v.detail -> 'fields_before'::text) as o
-                union all
-                select n.name, null::jsonb as value
-                from pg_catalog.jsonb_array_elements_text(
-                    v.detail -> 'fields_added'::text
-                ) as n (name)
-            ) as k
-            where b.event_no is not null
-                and v.pipeline_id = r.pipeline_id and v.window_start_time = r.window_start_time
-                and v.event_no >= b.event_no
-                and v.event = 'rebuilt' and v.detail ? 'fields_added'::text
-            order by k.name, v.event_no
-        ) as f
-    ) as c on true
-    where r.created_at <= records_as_of.at
-$$;
-comment on function record_ledger.records_as_of(timestamptz) is
-'The ledger as it stood at an instant: one row per record stored by then, archived ones included, as its events tell it.';
 -- record_ledger.records_at_risk: how long the source data of each open window is still there, right now.
 -- One row per open record, and per window that is due and not stored yet, of the pipelines with a source_retention.
--- Read by: at-risk of the runner, the dbt source of the same name, analysts.
--- Rules: open_windows, is_at_risk.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: clock, is_at_risk, open_windows, window_timezone.
+-- Tests: test_retention.py.
 create or replace view record_ledger.records_at_risk as
 select
     p.pipeline_id,
@@ -13618,10 +13906,194 @@ comment on column record_ledger.records_at_risk.source_kept_until is 'The first 
 comment on column record_ledger.records_at_risk.time_left is 'How long until then; below 0 when it is gone, and the next pass waives what no run holds.';
 comment on column record_ledger.records_at_risk.is_at_risk is 'Whether no more than at_risk_within is left.';
 comment on column record_ledger.records_at_risk.window_timezone is 'The IANA time zone that the window was cut with, or will be.';
+-- record_ledger comments: what each private table is, as the catalogue says it.
+-- Migrations are never edited, so what they said of a table would stay as it was: all of it stands here, and nothing
+-- else does. Views and functions are described in their own files.
+-- Applied by: every deploy. A comment is written only where it differs: it waits for what cleans up the table.
+-- Rules: a column has a comment where its name does not say what it is to a reader of the catalogue.
+do $$
+declare
+    v_changed record;
+begin
+    for v_changed in
+        with wanted (relation, field, description) as (
+            values
+                (
+                    'archived_record', null,
+                    'Private. Append-only: one row per record that archive_records has moved here. '
+                    'Read through archived_records.'
+                ),
+                (
+                    'archived_record_event', null,
+                    'Private. Append-only: the events of archived records. Read through '
+                    'archived_record_events.'
+                ),
+                (
+                    'archived_record_observation', null,
+                    'Private. Append-only: the observations of archived records. Read through '
+                    'archived_record_observations.'
+                ),
+                (
+                    'claim', null,
+                    'Private. Append-only: one row per pass: which token is for which record, '
+                    'which run is bound to it, and where the next pass may start to look.'
+                ),
+                (
+                    'claim', 'historical_credit',
+                    'Private. Grows by backfill_share per pass while both kinds wait; at 1 a '
+                    'historical record is due.'
+                ),
+                (
+                    'deployment', null,
+                    'Private. One row per release of record_ledger that was deployed here; the '
+                    'newest one is in force.'
+                ),
+                (
+                    'migration', null,
+                    'Private. One row per applied migration, with the checksum of its text.'
+                ),
+                (
+                    'pipeline', null,
+                    'Private. One row per pipeline: its config as given and as read. Its row lock '
+                    'orders all passes of the pipeline.'
+                ),
+                (
+                    'pipeline_event', null,
+                    'Private. Append-only: one row per change of a pipeline as a whole. Read '
+                    'through pipeline_events.'
+                ),
+                (
+                    'pipeline_zone', null,
+                    'Private. One row per stretch of windows of a pipeline that were cut with one '
+                    'time zone.'
+                ),
+                (
+                    'record', null,
+                    'Private. The ledger: one row per window of a pipeline. Read through '
+                    'pipeline_records.'
+                ),
+                (
+                    'record', 'awaits_build',
+                    'Private. Not used any more: the lane and the config_version say which record '
+                    'is to be built.'
+                ),
+                (
+                    'record', 'out_of_order',
+                    'Private. Not used any more: a record that has left the lane ''waiting'' never '
+                    'comes back to it.'
+                ),
+                (
+                    'record_event', null,
+                    'Private. Append-only: one row per change of a record, numbered per record. '
+                    'Read through record_events.'
+                ),
+                (
+                    'record_observation', null,
+                    'Private. Append-only: one row per count of a record, numbered per record. '
+                    'Read through record_observations.'
+                )
+        ),
+
+        found as (
+            select c.relname::text as relation, a.attname::text as field, d.description
+            from pg_description as d
+            join pg_class as c on c.oid = d.objoid and d.classoid = 'pg_class'::regclass
+            left join pg_attribute as a on a.attrelid = c.oid and a.attnum = nullif(d.objsubid, 0)
+            where c.relnamespace = 'record_ledger'::regnamespace
+                and c.relkind in ('r', 'p')
+                and not c.relispartition
+        )
+
+        select
+            case
+                when coalesce(w.field, f.field) is null then format('table record_ledger.%I', n)
+                else format('column record_ledger.%I.%I', n, coalesce(w.field, f.field))
+            end as object,
+            w.description
+        from wanted as w
+        full join found as f
+            on f.relation = w.relation and coalesce(f.field, '') = coalesce(w.field, '')
+        cross join coalesce(w.relation, f.relation) as n
+        where w.description is distinct from f.description
+    loop
+        execute format('comment on %s is %L', v_changed.object, v_changed.description);
+    end loop;
+end
+$$;
+-- record_ledger.public_objects: the one list of what callers may use; all else is private.
+-- One row per object of api/ and views/: its kind, its name with the types of its arguments, and the role that may use
+-- it: 'reader' is record_ledger_reader, and record_ledger_runner too. A new object is added here: grants.sql grants it,
+-- verify.sql looks for it, and tests compare the list with the folders and with README.md.
+-- Applied by: every deploy, before grants.sql and verify.sql, which read it.
+-- Rules: names, arguments and result columns stay as they are within a major release.
+create or replace function record_ledger.public_objects()
+returns table (kind text, object text, role text)
+language sql
+immutable
+as $$
+    values
+    ('function', 'adopt_observations(text, bigint, text, timestamptz)', 'runner'),
+    ('function', 'archivable_records(text, timestamptz, integer)', 'reader'),
+    ('function', 'archive_records(text, timestamptz, integer)', 'runner'),
+    ('function', 'backfill_records(text, timestamptz, text)', 'runner'),
+    ('function', 'cancel_records(text, timestamptz, timestamptz, text)', 'runner'),
+    ('function', 'claim_state(text, bigint)', 'runner'),
+    ('function', 'complete_and_pass(text, bigint, text, jsonb, timestamptz)', 'runner'),
+    ('function', 'complete_record(text, bigint, jsonb, timestamptz)', 'runner'),
+    ('function', 'complete_records(text, bigint[], jsonb[], timestamptz[])', 'runner'),
+    ('function', 'deployed_release()', 'reader'),
+    ('function', 'expire_leases(text, timestamptz, timestamptz, text)', 'runner'),
+    ('function', 'extend_lease(text, bigint, timestamptz)', 'runner'),
+    ('function', 'fail_record(text, bigint, text, boolean, timestamptz)', 'runner'),
+    ('function', 'is_day_sealed(text, date)', 'reader'),
+    ('function', 'new_windows(text, timestamptz, integer)', 'reader'),
+    ('function', 'observe_record(text, timestamptz, text, bigint, jsonb, bigint)', 'runner'),
+    ('function', 'oldest_pending_record(text)', 'reader'),
+    ('function', 'pass_valid_record(text, text)', 'runner'),
+    ('function', 'pass_valid_records(jsonb, text, integer, jsonb)', 'runner'),
+    ('function', 'pause_pipeline(text, text)', 'runner'),
+    ('function', 'pipeline_time(text, text)', 'reader'),
+    ('function', 'plan_runs(text, integer, timestamptz, integer, interval)', 'reader'),
+    ('function', 'range_effects(text, text, timestamptz, timestamptz)', 'reader'),
+    ('procedure', 'range_in_steps(text, text, timestamptz, timestamptz, text, bigint)', 'runner'),
+    ('function', 'range_step(text, text, timestamptz, timestamptz, text, integer)', 'runner'),
+    ('function', 'records_as_of(timestamptz)', 'reader'),
+    ('function', 'recount_due(text)', 'reader'),
+    ('function', 'register_pipeline(jsonb)', 'runner'),
+    ('function', 'release_record(text, bigint, timestamptz, timestamptz)', 'runner'),
+    ('function', 'reopen_changed_records(text)', 'runner'),
+    ('function', 'reopen_records(text, timestamptz, timestamptz, text)', 'runner'),
+    ('function', 'resume_pipeline(text, text)', 'runner'),
+    ('function', 'retire_pipeline(text, text)', 'runner'),
+    ('function', 'set_pipeline_owner(text, text)', 'runner'),
+    ('function', 'store_new_and_pass_valid_record(jsonb, text, jsonb)', 'runner'),
+    ('procedure', 'store_new_records(text, jsonb, integer)', 'runner'),
+    ('function', 'suggest_x_time_back(text, numeric)', 'reader'),
+    ('function', 'waive_counts(text, timestamptz, text)', 'runner'),
+    ('function', 'waive_records(text, timestamptz, timestamptz, text)', 'runner'),
+    ('function', 'window_time(text, text)', 'reader'),
+    ('view', 'archived_record_events', 'reader'),
+    ('view', 'archived_record_observations', 'reader'),
+    ('view', 'archived_records', 'reader'),
+    ('view', 'changed_records', 'reader'),
+    ('view', 'daily_coverage', 'reader'),
+    ('view', 'oldest_valid_record', 'reader'),
+    ('view', 'pipeline_events', 'reader'),
+    ('view', 'pipeline_lateness', 'reader'),
+    ('view', 'pipeline_progress', 'reader'),
+    ('view', 'pipeline_records', 'reader'),
+    ('view', 'pipelines', 'reader'),
+    ('view', 'record_events', 'reader'),
+    ('view', 'record_observations', 'reader'),
+    ('view', 'record_verdicts', 'reader'),
+    ('view', 'records_at_risk', 'reader')
+$$;
+comment on function record_ledger.public_objects() is
+'Private. The objects that callers may use: kind, name with the types of its arguments, and the role that may use it.';
 -- record_ledger grants: who may do what; applied on every deploy.
 -- record_ledger_reader reads the public views and asks the rules; record_ledger_runner also runs the routines.
 -- Applied by: every deploy. Nobody but the owner has rights on the tables.
--- Rules: every function that a view calls must be executable by the view's readers.
+-- Rules: public_objects() is the list; every function that a view calls must be executable by the view's readers.
 do $$
 declare
     v_right record;
@@ -13673,7 +14145,8 @@ $$;
 do $$
 declare
     v_role text;
-    v_object text;
+    v_object record;
+    v_rule text;
 begin
     -- What earlier releases granted and this one does not must not stay.
     revoke all on all tables in schema record_ledger from public;
@@ -13685,26 +14158,21 @@ begin
         execute format('revoke all on all tables in schema record_ledger from %I', v_role);
         execute format('revoke all on all routines in schema record_ledger from %I', v_role);
         execute format('grant usage on schema record_ledger to %I', v_role);
-        foreach v_object in array array[
-            'archived_record_events',
-            'archived_record_observations',
-            'archived_records',
-            'changed_records',
-            'daily_coverage',
-            'oldest_valid_record',
-            'pipeline_events',
-            'pipeline_lateness',
-            'pipeline_progress',
-            'pipeline_records',
-            'pipelines',
-            'record_events',
-            'record_observations',
-            'record_verdicts',
-            'records_at_risk'
-        ] loop
-            execute format('grant select on record_ledger.%I to %I', v_object, v_role);
+        for v_object in
+            select
+                case q.kind when 'view' then 'select' else 'execute' end as right_name,
+                case q.kind when 'view' then 'table' else 'routine' end as kind,
+                q.object
+            from record_ledger.public_objects() as q
+            where v_role in ('record_ledger_runner', 'record_ledger_' || q.role)
+        loop
+            execute format(
+                'grant %s on %s record_ledger.%s to %I',
+                v_object.right_name, v_object.kind, v_object.object, v_role
+            );
         end loop;
-        foreach v_object in array array[
+        -- The rules that views ask run with the rights of whoever reads the view. Others are harmless to ask.
+        foreach v_rule in array array[
             'attempt_ending(text, jsonb)',
             'clock()',
             'config_keys()',
@@ -13713,17 +14181,18 @@ begin
             'day_coverage(record_ledger.pipeline, date)',
             'day_start(date, text)',
             'days_with_windows(record_ledger.pipeline)',
-            'deployed_release()',
             'duration(text)',
             'edit_distance(text, text)',
-            'is_complete(jsonb, text[])',
-            'is_stage(text)',
+            'first_window_start(record_ledger.pipeline, timestamptz)',
+            'half_of_time_left(timestamptz, record_ledger.pipeline, timestamptz)',
+            'instant(text)',
             'is_at_risk(timestamptz, record_ledger.pipeline, timestamptz)',
+            'is_ledger_owner(name)',
             'is_lost(timestamptz, interval, timestamptz)',
             'is_stable(timestamptz, interval, timestamptz)',
-            'instant(text)',
-            'half_of_time_left(timestamptz, record_ledger.pipeline, timestamptz)',
+            'is_stage(text)',
             'iso_time(timestamptz)',
+            'json_problem(jsonb, integer)',
             'known_config(jsonb)',
             'lateness(record_ledger.pipeline)',
             'ledger_columns()',
@@ -13733,160 +14202,56 @@ begin
             'local_time(timestamptz, text)',
             'missing_fields(jsonb, text[])',
             'near_names(text, text[])',
-            'pipeline_answer(record_ledger.pipeline, timestamptz)',
-            'first_window_start(record_ledger.pipeline, timestamptz)',
             'next_window(timestamptz, interval, text)',
-            'required_counts_problems(jsonb)',
             'open_counts_problem(text, timestamptz)',
             'open_windows(record_ledger.pipeline, timestamptz)',
-            'record_verdict(record_ledger.record, record_ledger.pipeline, timestamptz, bigint, '
-            'timestamptz)',
+            'pipeline_answer(record_ledger.pipeline, timestamptz)',
+            'public_objects()',
+            'record_verdict(record_ledger.record, record_ledger.pipeline, timestamptz, '
+            'bigint, timestamptz)',
             'recount_problems(jsonb)',
+            'required_counts_problems(jsonb)',
             'retention_problems(jsonb)',
             'retry_time(timestamptz, integer, timestamptz, record_ledger.pipeline)',
             'sees_tokens()',
-            'is_ledger_owner(name)',
             'shortened(text, integer)',
-            'json_problem(jsonb, integer)',
             'start_instant(text, text)',
             'stretch_timezone(text, timestamptz)',
             'time_interval(timestamptz, timestamptz)',
             'twofold_time(text, text)',
             'unstable_reason(timestamptz, timestamptz, interval, text)',
             'wall_time(text)',
-            'window_timezone(record_ledger.pipeline, timestamptz)',
-            'archivable_records(text, timestamptz, integer)',
-            'new_windows(text, timestamptz, integer)',
-            'oldest_pending_record(text)',
-            'plan_runs(text, integer, timestamptz, integer, interval)',
-            'pipeline_time(text, text)',
-            'window_time(text, text)',
-            'range_effects(text, text, timestamptz, timestamptz)',
-            'is_day_sealed(text, date)',
-            'recount_due(text)',
-            'suggest_x_time_back(text, numeric)',
-            'records_as_of(timestamptz)'
+            'window_timezone(record_ledger.pipeline, timestamptz)'
         ] loop
-            execute format('grant execute on function record_ledger.%s to %I', v_object, v_role);
+            execute format('grant execute on function record_ledger.%s to %I', v_rule, v_role);
         end loop;
     end loop;
-    if to_regrole('record_ledger_runner') is not null then
-        grant execute on routine
-        record_ledger.register_pipeline(jsonb),
-        record_ledger.store_new_records(text, jsonb, integer),
-        record_ledger.pass_valid_record(text, text),
-        record_ledger.store_new_and_pass_valid_record(jsonb, text, jsonb),
-        record_ledger.pass_valid_records(jsonb, text, integer, jsonb),
-        record_ledger.complete_record(text, bigint, jsonb, timestamptz),
-        record_ledger.complete_and_pass(text, bigint, text, jsonb, timestamptz),
-        record_ledger.complete_records(text, bigint[], jsonb[], timestamptz[]),
-        record_ledger.fail_record(text, bigint, text, boolean, timestamptz),
-        record_ledger.release_record(text, bigint, timestamptz, timestamptz),
-        record_ledger.extend_lease(text, bigint, timestamptz),
-        record_ledger.claim_state(text, bigint),
-        record_ledger.observe_record(text, timestamptz, text, bigint, jsonb, bigint),
-        record_ledger.adopt_observations(text, bigint, text, timestamptz),
-        record_ledger.waive_counts(text, timestamptz, text),
-        record_ledger.waive_records(text, timestamptz, timestamptz, text),
-        record_ledger.reopen_records(text, timestamptz, timestamptz, text),
-        record_ledger.expire_leases(text, timestamptz, timestamptz, text),
-        record_ledger.cancel_records(text, timestamptz, timestamptz, text),
-        record_ledger.reopen_changed_records(text),
-        record_ledger.backfill_records(text, timestamptz, text),
-        record_ledger.range_step(text, text, timestamptz, timestamptz, text, integer),
-        record_ledger.range_in_steps(text, text, timestamptz, timestamptz, text, bigint),
-        record_ledger.pause_pipeline(text, text),
-        record_ledger.set_pipeline_owner(text, text),
-        record_ledger.resume_pipeline(text, text),
-        record_ledger.retire_pipeline(text, text),
-        record_ledger.archive_records(text, timestamptz, integer)
-        to record_ledger_runner;
-    end if;
 end
 $$;
 -- record_ledger verify: raises unless every public object is there and described.
 -- The last step of every deploy: what callers rely on exists, or nothing of the deploy remains.
 -- Applied by: every deploy; anyone may run it again.
--- Rules: the list below is the public surface; sql/README.md describes it.
+-- Rules: public_objects() is the list.
 do $$
 declare
-    v_object text;
-    v_missing text[] := '{}';
+    v_missing text;
 begin
-    foreach v_object in array array[
-        'archived_record_events',
-        'archived_record_observations',
-        'archived_records',
-        'changed_records',
-        'daily_coverage',
-        'oldest_valid_record',
-        'pipeline_events',
-        'pipeline_lateness',
-        'pipeline_progress',
-        'pipeline_records',
-        'pipelines',
-        'record_events',
-        'record_observations',
-        'record_verdicts',
-        'records_at_risk'
-    ] loop
-        if to_regclass('record_ledger.' || v_object) is null
-            or obj_description(to_regclass('record_ledger.' || v_object), 'pg_class') is null
-        then
-            v_missing := v_missing || ('view ' || v_object);
-        end if;
-    end loop;
-    foreach v_object in array array[
-        'register_pipeline(jsonb)',
-        'new_windows(text, timestamptz, integer)',
-        'store_new_records(text, jsonb, integer)',
-        'pass_valid_record(text, text)',
-        'store_new_and_pass_valid_record(jsonb, text, jsonb)',
-        'pass_valid_records(jsonb, text, integer, jsonb)',
-        'complete_record(text, bigint, jsonb, timestamptz)',
-        'complete_and_pass(text, bigint, text, jsonb, timestamptz)',
-        'complete_records(text, bigint[], jsonb[], timestamptz[])',
-        'fail_record(text, bigint, text, boolean, timestamptz)',
-        'release_record(text, bigint, timestamptz, timestamptz)',
-        'extend_lease(text, bigint, timestamptz)',
-        'claim_state(text, bigint)',
-        'observe_record(text, timestamptz, text, bigint, jsonb, bigint)',
-        'adopt_observations(text, bigint, text, timestamptz)',
-        'waive_counts(text, timestamptz, text)',
-        'archive_records(text, timestamptz, integer)',
-        'archivable_records(text, timestamptz, integer)',
-        'records_as_of(timestamptz)',
-        'oldest_pending_record(text)',
-        'plan_runs(text, integer, timestamptz, integer, interval)',
-        'waive_records(text, timestamptz, timestamptz, text)',
-        'reopen_records(text, timestamptz, timestamptz, text)',
-        'expire_leases(text, timestamptz, timestamptz, text)',
-        'cancel_records(text, timestamptz, timestamptz, text)',
-        'backfill_records(text, timestamptz, text)',
-        'range_step(text, text, timestamptz, timestamptz, text, integer)',
-        'range_in_steps(text, text, timestamptz, timestamptz, text, bigint)',
-        'pause_pipeline(text, text)',
-        'set_pipeline_owner(text, text)',
-        'resume_pipeline(text, text)',
-        'retire_pipeline(text, text)',
-        'range_effects(text, text, timestamptz, timestamptz)',
-        'recount_due(text)',
-        'reopen_changed_records(text)',
-        'suggest_x_time_back(text, numeric)',
-        'is_day_sealed(text, date)',
-        'pipeline_time(text, text)',
-        'window_time(text, text)',
-        'deployed_release()'
-    ] loop
-        if to_regprocedure('record_ledger.' || v_object) is null
-            or obj_description(to_regprocedure('record_ledger.' || v_object), 'pg_proc') is null
-        then
-            v_missing := v_missing || ('routine ' || v_object);
-        end if;
-    end loop;
-    if cardinality(v_missing) > 0 then
-        raise exception 'the ledger is not whole: % missing or without description',
-            array_to_string(v_missing, ', ')
+    select string_agg(format('%s %s', o.kind, o.object), ', ' order by o.kind, o.object)
+    into v_missing
+    from (
+        select
+            q.kind,
+            q.object,
+            case q.kind when 'view' then 'pg_class' else 'pg_proc' end as catalogue,
+            case q.kind
+                when 'view' then to_regclass('record_ledger.' || q.object)::oid
+                else to_regprocedure('record_ledger.' || q.object)::oid
+            end as id
+        from record_ledger.public_objects() as q
+    ) as o
+    where obj_description(o.id, o.catalogue) is null;
+    if v_missing is not null then
+        raise exception 'the ledger is not whole: % missing or without description', v_missing
             using errcode = 'RL006';
     end if;
 end

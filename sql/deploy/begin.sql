@@ -13,16 +13,12 @@ create table if not exists record_ledger.migration (
     applied_at timestamptz not null default clock_timestamp(),
     applied_by text not null default session_user
 );
-comment on table record_ledger.migration is
-'Private. One row per applied migration, with the checksum of its text.';
 
 create table if not exists record_ledger.deployment (
     release text primary key,
     deployed_at timestamptz not null default clock_timestamp(),
     deployed_by text not null default session_user
 );
-comment on table record_ledger.deployment is
-'Private. One row per release of record_ledger that was deployed here; the newest one is in force.';
 
 create or replace function record_ledger.release_numbers(release text)
 returns integer[]

@@ -1,7 +1,8 @@
 -- record_ledger.archived_record_events: the life of each archived record, one row per change of its state.
 -- The columns of record_events; the rows went to the archive with their record, unchanged.
--- Read by: history of the runner, records_as_of, the dbt source of the same name, analysts.
--- Rules: none.
+-- Read by: record_ledger_reader, the Python runner, dbt, claim_loss, records_as_of.
+-- Uses: none.
+-- Tests: test_archive.py.
 create or replace view record_ledger.archived_record_events as
 select
     e.pipeline_id,

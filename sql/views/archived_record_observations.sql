@@ -1,7 +1,8 @@
 -- record_ledger.archived_record_observations: what was counted of each archived record, at each stage.
 -- The columns of record_observations; the rows went to the archive with their record, unchanged.
--- Read by: history of the runner, the dbt source of the same name, analysts.
--- Rules: none.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: none.
+-- Tests: test_archive.py, test_observations.py.
 create or replace view record_ledger.archived_record_observations as
 select
     o.pipeline_id,

@@ -1,7 +1,8 @@
 -- record_ledger.archived_records: the finished records that archive_records has moved out of the ledger, for analysts.
 -- One row per archived record, with the columns of pipeline_records and when it was archived.
--- Read by: history of the runner, records_as_of, the dbt source of the same name, analysts.
--- Rules: time_interval.
+-- Read by: record_ledger_reader, the Python runner, dbt, day_coverage, records_as_of.
+-- Uses: time_interval.
+-- Tests: test_archive.py.
 create or replace view record_ledger.archived_records as
 select
     r.pipeline_id,

@@ -1,8 +1,9 @@
 -- record_ledger.changed_records: the completed records whose source has changed since they were loaded.
 -- One row per completed record whose newest count of the source differs from the one that its generation stands on.
 -- None of retired pipelines: nothing would load them anew.
--- Read by: reopen_changed_records, changed of the runner, the dbt source of the same name, analysts.
--- Rules: count_tolerance.
+-- Read by: record_ledger_reader, the Python runner, dbt, reopen_changed_records.
+-- Uses: count_tolerance, window_timezone.
+-- Tests: test_recounts.py.
 create or replace view record_ledger.changed_records as
 select
     p.pipeline_id,

@@ -1,8 +1,9 @@
 -- record_ledger.daily_coverage: how the windows of each pipeline cover each local day, from the first to the newest.
 -- Days are those of the zone in force, whatever zone the windows were cut with.
 -- One row per pipeline and local day, archived windows included; a date that the zone has skipped has no row.
--- Read by: coverage of the runner, the dbt source of the same name, analysts.
--- Rules: days_with_windows, day_coverage.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: day_coverage, days_with_windows.
+-- Tests: test_sealed_days.py.
 create or replace view record_ledger.daily_coverage as
 select
     p.pipeline_id,

@@ -1,7 +1,10 @@
 -- record_ledger.oldest_valid_record: the record that each pipeline would be passed next.
 -- One row per pipeline: its oldest pending record that is stable and complete; no row when there is none.
 -- A record whose lease has expired counts when the next pass would hand it out.
--- Read by: its dbt source, analysts. Rules: pipeline_answer, that is next_answer, which the passing routines ask too.
+-- It asks what the passing routines ask: next_answer.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: clock, pipeline_answer, time_interval, window_timezone.
+-- Tests: test_passing.py.
 create or replace view record_ledger.oldest_valid_record as
 select
     p.pipeline_id,

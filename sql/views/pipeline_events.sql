@@ -1,7 +1,8 @@
 -- record_ledger.pipeline_events: what happened to each pipeline as a whole: what was done to it, by whom and when.
 -- One row per change, never updated or deleted.
--- Read by: analysts.
--- Rules: none.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: none.
+-- Tests: test_registering.py, test_pausing.py.
 create or replace view record_ledger.pipeline_events as
 select
     e.pipeline_id,

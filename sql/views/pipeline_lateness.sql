@@ -1,7 +1,8 @@
 -- record_ledger.pipeline_lateness: how late data came, per pipeline and recount age.
 -- One row per pipeline and age, 0 (the count that windows were loaded with) included; lateness says what is drawn on.
--- Read by: lateness of the runner, the dbt source of the same name, analysts.
--- Rules: lateness.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: lateness.
+-- Tests: test_lateness.py.
 create or replace view record_ledger.pipeline_lateness as
 select
     p.pipeline_id,

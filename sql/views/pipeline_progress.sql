@@ -1,7 +1,8 @@
 -- record_ledger.pipeline_progress: where each pipeline stands, right now.
 -- One row per pipeline that is not retired: its answer to a run, its open records by state, how far behind it is.
--- Read by: status of the runner, the dbt source of the same name, analysts.
--- Rules: pipeline_answer, first_window_start, next_window, open_windows, is_at_risk.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: clock, first_window_start, is_at_risk, next_window, open_windows, pipeline_answer.
+-- Tests: test_verdicts.py, test_pausing.py.
 create or replace view record_ledger.pipeline_progress as
 select
     p.pipeline_id,

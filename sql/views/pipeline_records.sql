@@ -1,7 +1,8 @@
 -- record_ledger.pipeline_records: the ledger itself, for analysts.
 -- One row per record: its window, its status and its fields; key_x, key_y and key_z are the fields of those names.
--- Read by: the dbt source of the same name, analysts.
--- Rules: time_interval, sees_tokens.
+-- Read by: record_ledger_reader, the Python runner, dbt, day_coverage, records_as_of.
+-- Uses: sees_tokens, time_interval.
+-- Tests: test_passing.py, test_zones.py.
 create or replace view record_ledger.pipeline_records as
 select
     r.pipeline_id,

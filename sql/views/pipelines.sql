@@ -1,7 +1,8 @@
 -- record_ledger.pipelines: the registered pipelines and the config each has in force.
 -- One row per pipeline, durations as intervals, defaults filled in.
--- Read by: the doctor of the runner, the dbt source of the same name, analysts.
--- Rules: none.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: none.
+-- Tests: test_registering.py.
 create or replace view record_ledger.pipelines as
 select
     p.pipeline_id,

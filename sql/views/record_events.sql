@@ -1,8 +1,9 @@
 -- record_ledger.record_events: the life of each record, one row per change of its state.
 -- Rows are numbered per record and never rewritten; they leave for the archive only with their record. Storing a record
 -- and heartbeats are no events.
--- Read by: history and why of the runner, the dbt source of the same name, analysts.
--- Rules: sees_tokens.
+-- Read by: record_ledger_reader, the Python runner, dbt, claim_loss, records_as_of.
+-- Uses: sees_tokens.
+-- Tests: test_state_machine.py.
 create or replace view record_ledger.record_events as
 select
     e.pipeline_id,

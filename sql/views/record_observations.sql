@@ -1,7 +1,8 @@
 -- record_ledger.record_observations: what was counted of each record, at each stage, whenever it was.
 -- Rows are numbered per record and never rewritten; they leave for the archive only with their record.
--- Read by: history of the runner, the dbt source of the same name, analysts.
--- Rules: sees_tokens.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: sees_tokens.
+-- Tests: test_observations.py.
 create or replace view record_ledger.record_observations as
 select
     o.pipeline_id,

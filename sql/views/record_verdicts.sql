@@ -1,7 +1,8 @@
 -- record_ledger.record_verdicts: why each open record is passed or not, right now.
 -- One row per open record (PENDING, IN_PROGRESS or FAILED) with exactly one verdict and a sentence that says why.
--- Read by: why of the runner, validate_record_timing, the dbt source of the same name, analysts.
--- Rules: record_verdict, open_counts_problem, is_lost.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: clock, is_lost, open_counts_problem, record_verdict, window_timezone.
+-- Tests: test_verdicts.py.
 create or replace view record_ledger.record_verdicts as
 select
     p.pipeline_id,

@@ -1,7 +1,8 @@
 -- record_ledger.records_at_risk: how long the source data of each open window is still there, right now.
 -- One row per open record, and per window that is due and not stored yet, of the pipelines with a source_retention.
--- Read by: at-risk of the runner, the dbt source of the same name, analysts.
--- Rules: open_windows, is_at_risk.
+-- Read by: record_ledger_reader, the Python runner, dbt.
+-- Uses: clock, is_at_risk, open_windows, window_timezone.
+-- Tests: test_retention.py.
 create or replace view record_ledger.records_at_risk as
 select
     p.pipeline_id,

@@ -90,12 +90,12 @@ def test_airflow_lists_the_package_and_all_that_is_in_it(airflow_home):
     }
 
 
-def test_the_connection_that_the_readme_adds_is_one_that_serves(airflow_home):
+def test_the_connection_that_the_page_adds_is_one_that_serves(airflow_home):
     from record_ledger.airflow.hooks import CONN_TYPES
 
     (command,) = [
         block.text[block.text.index("airflow connections add") :]
-        for block in read_blocks(ROOT / "README.md")
+        for block in read_blocks(ROOT / "python_runner" / "docs" / "airflow.md")
         if "airflow connections add" in block.text
     ]
     said = subprocess.run(

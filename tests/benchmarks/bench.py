@@ -23,8 +23,8 @@ CALL = (
     "from record_ledger.store_new_and_pass_valid_record(%s, %s)"
 )
 COMPLETE = "select record_ledger.complete_record(%s, %s)"
-# Parts of a call without the rest of it, by the functions in seats/floor.sql.
-FLOORS = {
+# Parts of a call without the rest of it, by the functions in drivers/baseline.sql.
+BASELINES = {
     "an empty function": "empty",
     "the look-ups alone": "look_ups",
     "the rows alone": "rows",

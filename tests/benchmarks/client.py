@@ -28,7 +28,7 @@ CALLS = 300
 # Python's own CPU of a call that exits; it depends on the machine, as no ratio does.
 GOAL_US = 25.0
 _RUN = "dag/2026-11-22/extract"
-_NAME = b"floor"
+_NAME = b"baseline"
 
 
 def measure(server: Server, report: Report, rounds: int = ROUNDS, calls: int = CALLS) -> None:

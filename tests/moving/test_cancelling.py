@@ -11,7 +11,7 @@ from record_ledger.cli import main
 from record_ledger.cli.commands import pipeline as command
 from record_ledger.moving.evidence import REQUIRED_COUNTS
 from tests.moving.support import files_in, ids
-from tests.runner.exec_support import until
+from tests.runner.processes import until
 
 pytestmark = pytest.mark.slow
 

@@ -104,7 +104,9 @@ def test_the_version_is_stated_in_one_place():
     elsewhere = [
         str(path)
         for path in files()
-        if path.parts[0] in ("python_runner", "sql") and version.search(text(path))
+        if path.parts[0] in ("python_runner", "sql")
+        and path.name != "CHANGELOG.md"  # test_pages compares it
+        and version.search(text(path))
     ]
     assert not elsewhere
     # dbt reads its own file, and installs what a README names.

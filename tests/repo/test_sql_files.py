@@ -11,10 +11,19 @@ from pathlib import Path
 import pytest
 
 from tests.support.repository import files, text
+from tests.support.sql_headers import (
+    COMMAND,
+    callers,
+    header,
+    object_files,
+    public_objects,
+    untrue_files,
+    uses,
+)
 
 SQL_FILES = [path for path in files() if path.parts[0] == "sql" and path.suffix == ".sql"]
 # Each holds one object and is applied anew by every deploy.
-OBJECT_FILES = [path for path in SQL_FILES if path.parts[1] in ("rules", "routines", "views")]
+OBJECT_FILES = sorted(object_files().values())
 
 CREATED = re.compile(
     r"^create (?:or replace )?(?:function|procedure|view|trigger|table|type)\s+"
@@ -26,7 +35,7 @@ KEYWORDS = re.compile(
     r"NOT|CREATE|FUNCTION|RAISE|DECLARE|PERFORM)\b"
 )
 STRINGS_AND_COMMENTS = re.compile(r"--[^\n]*|'(?:[^']|'')*'")
-OPENING_LINES = 12
+OPENING_LINES = 20
 COLUMNS = 100
 COMMENT_COLUMNS = 120
 
@@ -46,8 +55,78 @@ def test_a_file_opens_with_four_lines_that_say_what_it_is(path):
     opening = lines[: next(n for n, line in enumerate(lines) if not line.startswith("-- "))]
     assert 4 <= len(opening) <= OPENING_LINES
     assert re.match(r"-- record_ledger[. ]\S.*: \S", opening[0])
-    assert any(re.search(r"\b(Read|Called|Applied|Set)\b.* by: ", line) for line in opening[1:])
-    assert any("Rules" in line for line in opening[1:])
+    if path not in OBJECT_FILES:
+        by = re.compile(r"\b(Read|Called|Applied) by(:| every deploy)")
+        assert any(by.search(line) for line in opening[1:])
+        assert any("Rules" in line for line in opening[1:])
+
+
+def test_headers_say_who_calls_each_object_and_what_it_uses():
+    assert untrue_files() == [], f"their headers are not true; run: {COMMAND}"
+
+
+def test_what_is_called_by_nobody_and_is_not_public_is_gone():
+    assert [name for name, by in callers().items() if not by] == []
+
+
+def test_headers_name_tests_that_are_there():
+    there = [path.name for path in files() if path.parts[:2] == ("tests", "sql")]
+    wrong = {
+        path.stem: found
+        for path in OBJECT_FILES
+        if not (found := header(path).tests) or any(there.count(name) != 1 for name in found)
+    }
+    assert wrong == {}
+
+
+def test_the_drawing_of_the_one_call_names_what_the_call_reaches():
+    call = "store_new_and_pass_valid_record"
+    _, _, drawing = text(Path("sql/docs/design.md")).partition(f"```text\n{call}(")
+    named = re.findall(r"  ([a-z_]+(?:, [a-z_]+)*)$", drawing.partition("```")[0], re.MULTILINE)
+    drawn = set(", ".join(named).split(", "))
+    reached = {call}
+    while more := {name for user in reached for name in uses().get(user, ())} - reached:
+        reached |= more
+    assert len(drawn) > 20
+    assert drawn <= reached
+    # What the call and the pass change, they change by these.
+    changes = {path.stem for path in OBJECT_FILES if path.parts[1] == "changes"}
+    assert {name for user in (call, "pass_record") for name in uses()[user]} & changes <= drawn
+
+
+def test_the_public_list_is_what_lies_in_api_and_views():
+    for folder, kinds in (("api", {"function", "procedure"}), ("views", {"view"})):
+        listed = {name for name, (kind, *_) in public_objects().items() if kind in kinds}
+        assert listed == {path.stem for path in OBJECT_FILES if path.parts[1] == folder}
+
+
+def test_the_readme_lists_the_public_objects_with_their_arguments_and_files():
+    """`name(arguments)`, then "a procedure" or *reader* where it is so; or view `name`."""
+    found = {}
+    for line in text(Path("sql/README.md")).splitlines():
+        row = re.match(r"\| (.*`\w+.*`.*) \| (.*`(?:api|views)/.*) \| .+ \|$", line)
+        for name, arguments in re.findall(r"`(\w+)(?:\((.*?)\))?`", row[1]) if row else ():
+            kind = next((k for k in ("procedure", "view") if k in row[1]), "function")
+            found[name] = (kind, arguments, "reader" if "*reader*" in row[1] else "runner", row[2])
+    assert list(found) != []
+    assert set(found) == set(public_objects())
+    for name, (kind, types, role) in public_objects().items():
+        path = object_files()[name]
+        file = f"`{Path(*path.parts[1:])}`"
+        assert found[name][0] == kind, name
+        if kind != "view":
+            assert found[name][2] == role, name
+            assert (found[name][1], found[name][3]) == (parameters(path, types), file), name
+        else:
+            assert file in found[name][3] or "files of these names" in found[name][3], name
+
+
+def parameters(path, types):
+    """The names of a routine's first parameters, as many as it has types, from its file."""
+    sql = re.sub(r"--[^\n]*", "", text(path))
+    (declared,) = re.findall(r"^create or replace \w+ [\w.]+\((.*)", sql, re.MULTILINE | re.DOTALL)
+    names = re.findall(r"(?:^|,)\s*(?:inout )?(\w+) [a-z]", declared)
+    return ", ".join(names[: len(types.split(", ")) if types else 0])
 
 
 @pytest.mark.parametrize("path", OBJECT_FILES, ids=ids(OBJECT_FILES))
@@ -93,6 +172,12 @@ def test_no_text_has_a_backslash_but_those_that_say_so(path):
 def test_migrations_are_numbered_one_after_another():
     names = [path.stem for path in SQL_FILES if path.parts[1] == "migrations"]
     assert [name[:5] for name in names] == [f"{n:04}_" for n in range(1, len(names) + 1)]
+
+
+def test_migrations_describe_nothing_any_more():
+    """comments.sql does, which every deploy applies: what a migration says stays as it was."""
+    new = [path for path in SQL_FILES if path.parts[1] == "migrations" and path.stem >= "0011"]
+    assert [path.name for path in new if re.search(r"\bcomment on\b", text(path))] == []
 
 
 def test_object_names_are_not_used_twice():

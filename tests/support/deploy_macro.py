@@ -2,7 +2,7 @@
 
     uv run python -m tests.support.deploy_macro
 
-Run it after every change in sql/ and of the release; a test compares (tests/dbt/test_deploy.py).
+Run it after every change in sql/ and of the release; tests/dbt/operations/test_deploy.py compares.
 """
 
 from __future__ import annotations

@@ -71,7 +71,10 @@ class Writable(Protocol):
         ...
 
     def commit(self) -> str:
-        """Makes the whole file visible; returns its checksum as `Stage.checksum` would."""
+        """Makes the whole file visible; returns its checksum as `Stage.checksum` would.
+
+        :raises StagedDataDamaged: when a later claim has removed what was written.
+        """
         ...
 
     def abort(self) -> None:
@@ -87,7 +90,10 @@ class Stage(Protocol):
         ...
 
     def write_once(self, name: str, data: bytes) -> bool:
-        """Stores a small file unless there is one of that name; returns whether it did."""
+        """Stores a small file unless there is one of that name; returns whether it did.
+
+        :raises StagedDataDamaged: when a later claim has removed what was written.
+        """
         ...
 
     def open(self, name: str) -> AbstractContextManager[Readable]:

@@ -9,8 +9,9 @@ from pathlib import Path
 _PACKAGE = Path(__file__).resolve().parent.parent
 _MIGRATION_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\Z")
 
-# Later files use what earlier ones define: views call rules, routines read views at run time only.
-_REPLACEABLE = ("rules", "routines", "views")
+# Later files use what earlier ones define: views call rules, functions read views at run time only.
+_REPLACEABLE = ("rules", "changes", "triggers", "api", "views")
+_LAST = ("comments", "public_objects", "grants", "verify")
 
 
 def package_release() -> str:
@@ -74,10 +75,9 @@ def deploy_script(release: str, directory: Path | None = None, owner: str | None
         for version, path in migrations
     ]
     for name in _REPLACEABLE:
-        parts += [_text(path) for path in sorted((folder / name).glob("*.sql"))]
+        parts += [_text(path) for path in sorted((folder / name).rglob("*.sql"))]
+    parts += [_text(folder / f"{name}.sql") for name in _LAST]
     parts += [
-        _text(folder / "grants.sql"),
-        _text(folder / "verify.sql"),
         f"select record_ledger.end_deploy({_literal(release)});",
         # What a stranger has added while the deploy was under way is found before it is committed.
         strangers,

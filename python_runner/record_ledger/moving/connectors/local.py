@@ -7,14 +7,14 @@ import os
 import re
 import time
 import uuid
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from record_ledger.moving.errors import MoveFailed
+from record_ledger.moving.errors import READ_AGAIN, MoveFailed, StagedDataDamaged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from record_ledger.client import RecordLedger
     from record_ledger.moving.settings import Settings
@@ -157,29 +157,48 @@ class _LocalFile:
         self._file.write(data)
 
     def commit(self) -> str:
-        """Makes the file visible; after a power cut it is there whole or not at all."""
+        """Makes the file visible; after a power cut it is there whole or not at all.
+
+        :raises StagedDataDamaged: when a later claim has removed what was written.
+        """
         self._to_disk()
-        self._unfinished.replace(self._path)
-        _sync_folder(self._path.parent)
+        with self._still_there():
+            self._unfinished.replace(self._path)
+            _sync_folder(self._path.parent)
         return f"sha256:{self._sha256.hexdigest()}"
 
     def commit_once(self) -> bool:
-        """Makes the file visible unless there is one of its name already."""
+        """Makes the file visible unless there is one of its name already.
+
+        :raises StagedDataDamaged: when a later claim has removed what was written.
+        """
         self._to_disk()
-        try:
-            os.link(self._unfinished, self._path)
-        except FileExistsError:
-            return False
-        finally:
-            self._unfinished.unlink()
-        _sync_folder(self._path.parent)
-        return True
+        with self._still_there():
+            try:
+                os.link(self._unfinished, self._path)
+            except FileExistsError:
+                return False
+            finally:
+                self._unfinished.unlink(missing_ok=True)
+            _sync_folder(self._path.parent)
+            return True
 
     def abort(self) -> None:
         """Leaves nothing of it."""
         self._file.close()
         with suppress(FileNotFoundError):
             self._unfinished.unlink()
+
+    @contextmanager
+    def _still_there(self) -> Iterator[None]:
+        """Reports a file that was removed while it was written, as that of a claim that is lost."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise StagedDataDamaged(
+                f"{self._path} was removed while it was written: a later claim has begun",
+                hint=READ_AGAIN,
+            ) from None
 
     def _to_disk(self) -> None:
         with self._file as file:
@@ -203,7 +222,7 @@ def _open_new(path: Path, mode: int) -> BinaryIO:
         # Another worker that cleans up may take the folder away while it is still empty.
         with suppress(FileNotFoundError):
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE)
-            path.chmod(mode)
+            os.fchmod(descriptor, mode)
             return os.fdopen(descriptor, "wb")
 
 

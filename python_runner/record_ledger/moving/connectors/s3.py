@@ -12,7 +12,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from record_ledger.connection import RetryPolicy
-from record_ledger.moving.errors import MoveFailed
+from record_ledger.moving.errors import READ_AGAIN, MoveFailed, StagedDataDamaged
 
 from .retrying import retrying
 
@@ -228,6 +228,12 @@ def _told(where: dict[str, str]) -> Iterator[None]:
     try:
         yield
     except (ClientError, BotoCoreError) as error:
+        if isinstance(error, ClientError) and _code(error) == "NoSuchUpload":
+            raise StagedDataDamaged(
+                f"s3://{where['Bucket']}/{where['Key']}: its upload was ended while it was sent: "
+                "a later claim has begun, or a rule of the bucket removes unfinished uploads",
+                hint=READ_AGAIN,
+            ) from error
         raise MoveFailed(f"s3://{where['Bucket']}/{where['Key']}: {error}") from error
 
 

@@ -1,7 +1,7 @@
 """Every SQL text that the Snowflake target sends; names are put in, values are bound.
 
-Names come from a definition, checked, or from `targets`. DDL commits by itself in Snowflake, so none
-of it stands inside of a transaction here.
+Names come from a definition, checked, or from `targets`. DDL commits by itself in Snowflake, so
+none of it stands inside of a transaction here.
 """
 
 from __future__ import annotations

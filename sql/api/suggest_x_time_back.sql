@@ -1,0 +1,83 @@
+-- record_ledger.suggest_x_time_back: the shortest measured x_time_back that misses no more than a share of the rows.
+-- The present one when it does; else how long after a window's end the counts of the first recount age came that do.
+-- What comes later than the last age nobody knows, so it is no answer: null then, as when too few windows are counted.
+-- Never shorter than the present one: what it missed less would have been counted before windows had settled.
+-- Called by: record_ledger_reader, the Python runner.
+-- Uses: enough_windows, lateness, raise_unknown_pipeline, time_interval.
+-- Tests: test_lateness.py.
+create or replace function record_ledger.suggest_x_time_back(
+    pipeline_id text,
+    max_missed numeric default 0,
+    out x_time_back interval,
+    out missed_share numeric,
+    out window_count bigint,
+    out reason text
+)
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    p record_ledger.pipeline;
+    v_found record;
+begin
+    if suggest_x_time_back.max_missed between 0 and 1 is not true then
+        raise exception 'max_missed: % is no share; give a number from 0 to 1, such as 0.001',
+            coalesce(left(suggest_x_time_back.max_missed::text, 80), 'null')
+            using errcode = 'RL005';
+    end if;
+    select q.* into p
+    from record_ledger.pipeline as q
+    where q.pipeline_id = suggest_x_time_back.pipeline_id;
+    if not found then
+        perform record_ledger.raise_unknown_pipeline(suggest_x_time_back.pipeline_id);
+    end if;
+    for v_found in select l.* from record_ledger.lateness(p) as l loop
+        suggest_x_time_back.missed_share := v_found.missed_share;
+        suggest_x_time_back.window_count := v_found.window_count;
+        if v_found.missed_share is null then
+            reason := format(
+                '%s windows were counted when they had settled%s and at the last recount age; '
+                '%s are needed',
+                v_found.window_count,
+                case
+                    when v_found.recount_age > interval '0' then ', at age '
+                        || record_ledger.time_interval(
+                            'epoch', timestamptz 'epoch' + v_found.recount_age
+                        )
+                end,
+                record_ledger.enough_windows()
+            );
+            return;
+        end if;
+        exit when v_found.is_last;
+        if v_found.missed_share <= suggest_x_time_back.max_missed then
+            -- Up to the whole minute: nobody writes 26h3m17.4s into a config.
+            suggest_x_time_back.x_time_back := case
+                when v_found.recount_age = interval '0' then p.x_time_back
+                else ceil(extract(epoch from v_found.max_lateness) / 60) * interval '1 minute'
+            end;
+            reason := format(
+                '%s of the rows of %s windows came later than %s after the window''s end',
+                trim_scale(round(100 * v_found.missed_share, 4)) || ' %',
+                v_found.window_count,
+                record_ledger.time_interval(
+                    'epoch', timestamptz 'epoch' + suggest_x_time_back.x_time_back
+                )
+            );
+            return;
+        end if;
+        reason := format(
+            '%s of the rows of %s windows came later than the counts of age %s, and what comes '
+            'later than the last recount age nobody has counted: give recount_ages a later one',
+            trim_scale(round(100 * v_found.missed_share, 4)) || ' %',
+            v_found.window_count,
+            record_ledger.time_interval('epoch', timestamptz 'epoch' + v_found.recount_age)
+        );
+    end loop;
+end
+$$;
+comment on function record_ledger.suggest_x_time_back(text, numeric) is
+'The shortest measured x_time_back that misses no more than a share of the rows, from how many windows, and why: (x_time_back, missed_share, window_count, reason).';

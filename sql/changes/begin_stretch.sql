@@ -1,0 +1,55 @@
+-- record_ledger.begin_stretch: notes that windows from an instant on were cut with the zone in force.
+-- Up to where the next stretch begins, if there is one. Two stretches of one zone beside each other are one.
+-- Its callers hold the pipeline's lock.
+-- Called by: backfill_range, store_windows.
+-- Uses: none.
+-- Tests: test_zones.py.
+create or replace function record_ledger.begin_stretch(
+    p record_ledger.pipeline, from_time timestamptz
+)
+returns void
+language plpgsql
+as $$
+declare
+    v_before text;
+    v_next record;
+begin
+    -- What began here before is cut anew.
+    delete from record_ledger.pipeline_zone as z
+    where z.pipeline_id = p.pipeline_id and z.from_time = begin_stretch.from_time;
+    select z.timezone into v_before
+    from record_ledger.pipeline_zone as z
+    where z.pipeline_id = p.pipeline_id and z.from_time < begin_stretch.from_time
+    order by z.from_time desc
+    limit 1;
+    if v_before is distinct from p.timezone then
+        select z.from_time, z.timezone into v_next
+        from record_ledger.pipeline_zone as z
+        where z.pipeline_id = p.pipeline_id and z.from_time > begin_stretch.from_time
+        order by z.from_time
+        limit 1;
+        if v_next.timezone = p.timezone then
+            update record_ledger.pipeline_zone as z
+            set from_time = begin_stretch.from_time
+            where z.pipeline_id = p.pipeline_id and z.from_time = v_next.from_time;
+        else
+            insert into record_ledger.pipeline_zone (pipeline_id, from_time, timezone)
+            values (p.pipeline_id, begin_stretch.from_time, p.timezone);
+        end if;
+    end if;
+    -- A backfill in another zone leaves the newest windows those of an older one.
+    update record_ledger.pipeline as q
+    set zone_since = n.zone_since
+    from (
+        select
+            case when z.timezone = p.timezone then z.from_time end as zone_since
+        from record_ledger.pipeline_zone as z
+        where z.pipeline_id = p.pipeline_id
+        order by z.from_time desc
+        limit 1
+    ) as n
+    where q.pipeline_id = p.pipeline_id and q.zone_since is distinct from n.zone_since;
+end
+$$;
+comment on function record_ledger.begin_stretch(record_ledger.pipeline, timestamptz) is
+'Private. Notes that the windows from an instant on were cut with the zone in force.';

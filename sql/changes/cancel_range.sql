@@ -1,0 +1,47 @@
+-- record_ledger.cancel_range: cancels the claims on records of a locked pipeline; returns how many.
+-- Those of a range, whose whole window lies in it, that status_after lets be changed; others are left alone.
+-- check_record_change guards the change.
+-- Called by: change_range.
+-- Uses: is_in_range, is_lost, local_time, status_after.
+-- Tests: test_cancelling.py.
+create or replace function record_ledger.cancel_range(
+    p record_ledger.pipeline,
+    from_time timestamptz,
+    to_time timestamptz,
+    reason text,
+    as_of timestamptz
+)
+returns integer
+language plpgsql
+as $$
+declare
+    v_changed integer;
+begin
+    -- A run may be ending its claim right now: the second of both waits for the first one's commit, and then sees the
+    -- record as that one left it.
+    update record_ledger.record as r
+    set cancellation = jsonb_build_object(
+            'cancelled_by', session_user,
+            'cancelled_at', record_ledger.local_time(as_of, p.timezone),
+            'cancel_reason', reason
+        ),
+        last_event = 'cancelled',
+        last_detail = jsonb_build_object('reason', reason),
+        updated_at = as_of
+    where r.pipeline_id = p.pipeline_id
+        and record_ledger.is_in_range(r.window_start_time, r.window_end_time, from_time, to_time)
+        and record_ledger.status_after(
+            'cancel',
+            r.status,
+            r.attempt < p.max_attempts,
+            r.cancellation is not null,
+            record_ledger.is_lost(r.window_end_time, p.source_retention, as_of)
+        ) is not null;
+    get diagnostics v_changed = row_count;
+    return v_changed;
+end
+$$;
+comment on function record_ledger.cancel_range(
+    record_ledger.pipeline, timestamptz, timestamptz, text, timestamptz
+) is
+'Private. Cancels the claims on the records of a range of a locked pipeline; returns how many.';

@@ -1,0 +1,33 @@
+-- record_ledger.warn_of_misspelt_keys: raises a warning for each ignored key that looks like a misspelt one.
+-- 'chek_fields' would otherwise be ignored in silence, and incomplete records passed. Looks at the first 100 of them.
+-- Called by: register_pipeline, store_new_and_pass_valid_record.
+-- Uses: config_keys, near_names.
+-- Tests: test_config_rules.py.
+create or replace function record_ledger.warn_of_misspelt_keys(config jsonb)
+returns void
+language plpgsql
+stable
+as $$
+declare
+    v_key text;
+    v_near text[];
+begin
+    for v_key in
+        select key
+        from jsonb_object_keys(
+            case jsonb_typeof(config) when 'object' then config else '{}' end
+        ) as key
+        where key <> all (record_ledger.config_keys())
+        order by key
+        -- To look for near names takes a millisecond, and a config may have thousands of keys of others.
+        limit 100
+    loop
+        v_near := record_ledger.near_names(v_key, record_ledger.config_keys());
+        if cardinality(v_near) > 0 then
+            raise warning 'config key "%" is ignored; did you mean "%"?', v_key, v_near[1];
+        end if;
+    end loop;
+end
+$$;
+comment on function record_ledger.warn_of_misspelt_keys(jsonb) is
+'Raises a warning for each ignored key that looks like a misspelt one.';

@@ -1,0 +1,14 @@
+-- record_ledger.enough_windows: from how many windows on lateness is told as a share.
+-- Fewer say more about chance than about the source.
+-- Called by: lateness, suggest_x_time_back.
+-- Uses: none.
+-- Tests: test_lateness.py.
+create or replace function record_ledger.enough_windows()
+returns integer
+language sql
+immutable
+as $$
+    select 20
+$$;
+comment on function record_ledger.enough_windows() is
+'From how many windows on lateness is told as a share.';

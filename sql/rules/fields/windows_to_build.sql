@@ -1,0 +1,144 @@
+-- record_ledger.windows_to_build: what a runner must render before the ledger can store and pass.
+-- For a run that has a record, that one. Else the due windows (10,000 at most), and where the next record is outdated,
+-- it and the outdated ones among the next record_limit of each kind: other runs may be passed the first meanwhile.
+-- Each names the zone it was cut with, or will be, as timezone: its times have that zone's offsets, and templates see
+-- its clock. config_version is what an entry of built has to name.
+-- Called by: batch_to_build, store_new_and_pass_valid_record.
+-- Uses: due_windows, incomplete_lanes, is_lost, is_stable, json_time, next_window_start, time_interval,
+--   window_timezone.
+-- Tests: test_building.py, test_rebuilding.py.
+create or replace function record_ledger.windows_to_build(
+    p record_ledger.pipeline,
+    -- The record that the pass comes to next; null when neither it nor one after it can be outdated.
+    next_window timestamptz,
+    -- The run has that record, and is passed no other.
+    is_bound boolean,
+    -- No record of the lane 'waiting' that starts before it can be passed.
+    waiting_mark timestamptz,
+    record_limit integer,
+    as_of timestamptz
+)
+returns jsonb
+language plpgsql
+stable
+-- Ends the effect of set_config below with this function: a caller's session keeps its time zone.
+set timezone = 'UTC'
+as $$
+declare
+    v_windows jsonb;
+begin
+    perform pg_catalog.set_config('timezone', p.timezone, true);
+    select coalesce(
+        jsonb_agg(
+            jsonb_build_object(
+                'pipeline_id', p.pipeline_id,
+                'target_day', w.target_day,
+                'window_start_time', record_ledger.json_time(w.window_start_time, w.timezone),
+                'window_end_time', record_ledger.json_time(w.window_end_time, w.timezone),
+                'time_interval', record_ledger.time_interval(
+                    w.window_start_time, w.window_end_time
+                ),
+                'timezone', coalesce(w.timezone, p.timezone),
+                'config_version', p.config_version
+            )
+            -- Without the first one nothing can be passed.
+            order by
+                w.window_start_time is not distinct from windows_to_build.next_window desc,
+                w.window_start_time
+        ),
+        '[]'
+    )
+    into v_windows
+    from (
+        select
+            r.target_day,
+            r.window_start_time,
+            r.window_end_time,
+            nullif(record_ledger.window_timezone(p, r.window_start_time), p.timezone) as timezone
+        from record_ledger.record as r
+        where r.pipeline_id = p.pipeline_id
+            and r.window_start_time = windows_to_build.next_window
+            and coalesce(r.config_version < p.fields_version, true)
+        union
+        select
+            o.target_day,
+            o.window_start_time,
+            o.window_end_time,
+            nullif(record_ledger.window_timezone(p, o.window_start_time), p.timezone)
+        from (
+            select
+                r.target_day,
+                r.window_start_time,
+                r.window_end_time,
+                coalesce(r.config_version < p.fields_version, true) as is_outdated,
+                row_number() over (
+                    partition by r.is_historical
+                    order by r.window_start_time
+                ) as place
+            from unnest(
+                array['historical', 'retry', 'retryh', 'returned', 'waiting'] || array(
+                    select l.lane
+                    from record_ledger.incomplete_lanes(p.pipeline_id, p.fields_version)
+                        as l (lane)
+                )
+            ) as l (lane)
+            cross join lateral (
+                (
+                    select
+                        q.target_day,
+                        q.window_start_time,
+                        q.window_end_time,
+                        q.config_version,
+                        q.is_historical
+                    from record_ledger.record as q
+                    where q.open_pipeline_id = p.pipeline_id and q.lane = l.lane
+                        and l.lane not in ('retry', 'retryh')
+                        and q.window_start_time >= case
+                            when l.lane = 'waiting' then coalesce(waiting_mark, '-infinity')
+                            else '-infinity'
+                        end
+                        and (q.retry_at is null or q.retry_at <= as_of)
+                        and record_ledger.is_stable(q.window_end_time, p.x_time_back, as_of)
+                        and not record_ledger.is_lost(
+                            q.window_end_time, p.source_retention, as_of
+                        )
+                    order by q.window_start_time
+                    limit record_limit
+                )
+                union all
+                (
+                    select
+                        q.target_day,
+                        q.window_start_time,
+                        q.window_end_time,
+                        q.config_version,
+                        q.is_historical
+                    from record_ledger.record as q
+                    where q.open_pipeline_id = p.pipeline_id and q.lane = l.lane
+                        and l.lane in ('retry', 'retryh')
+                        and q.lease_expires_at is null and q.retry_at <= as_of
+                        and record_ledger.is_stable(q.window_end_time, p.x_time_back, as_of)
+                        and not record_ledger.is_lost(
+                            q.window_end_time, p.source_retention, as_of
+                        )
+                    order by q.lease_expires_at, q.retry_at
+                    limit record_limit
+                )
+            ) as r
+            where windows_to_build.next_window is not null and not is_bound
+        ) as o
+        where o.is_outdated and o.place <= record_limit
+        union all
+        select d.target_day, d.window_start_time, d.window_end_time, null as timezone
+        from record_ledger.due_windows(
+            p, record_ledger.next_window_start(p, as_of), as_of, 10000
+        ) as d
+        where not is_bound
+    ) as w;
+    return v_windows;
+end
+$$;
+comment on function record_ledger.windows_to_build(
+    record_ledger.pipeline, timestamptz, boolean, timestamptz, integer, timestamptz
+) is
+'Private. The windows whose templates the caller must render and send back as built.';

@@ -1,0 +1,17 @@
+-- record_ledger.is_stable: has the data of a window settled?
+-- From the very instant on at which window_end_time + x_time_back is reached.
+-- Called by: next_answer, next_candidate, plan_runs, planned_passes, record_verdict, windows_to_build.
+-- Uses: none.
+-- Tests: test_passing.py, test_verdicts.py.
+create or replace function record_ledger.is_stable(
+    window_end_time timestamptz, x_time_back interval, as_of timestamptz
+)
+returns boolean
+language sql
+-- Not immutable, though elapsed time is: adding to an instant counts as stable, and only then is the call inlined.
+stable
+as $$
+    select window_end_time + x_time_back <= as_of
+$$;
+comment on function record_ledger.is_stable(timestamptz, interval, timestamptz) is
+'Whether a window''s data has settled: window_end_time + x_time_back is not after as_of.';

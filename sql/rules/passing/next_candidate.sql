@@ -1,0 +1,168 @@
+-- record_ledger.next_candidate: which of a pipeline's pending records comes next, when not all wait in order.
+-- Oldest first; with a backfill_share, backfilled and reopened records take turns with live ones while both are stable:
+-- a credit grows by the share per such pass, and at 1 it is spent on a historical record. So of n passes they get
+-- floor(n * share) at least, and live windows floor(n * (1 - share)). With pass_order 'deadline', the older of both
+-- goes first while it is at risk, whosever turn it is; such a pass is nobody's turn.
+-- Outdated records are complete where default_record fills all check_fields, and only current ones may be elsewhere.
+-- Called by: next_answer.
+-- Uses: expired_claims, incomplete_lanes, is_at_risk, is_stable, oldest_due, retry_time.
+-- Tests: test_order.py, test_deadline_order.py.
+create or replace function record_ledger.next_candidate(
+    p record_ledger.pipeline,
+    -- The first record of the lane 'waiting', if default_record completes it.
+    live_start timestamptz,
+    live_end timestamptz,
+    -- The first ones of the lanes 'historical', 'retry', 'retryh' and 'returned'.
+    heads timestamptz[],
+    -- Before it no lease ends; null when none has run out.
+    lease_mark timestamptz,
+    credit numeric,
+    -- What starts before it is passed over; null when nothing is lost.
+    lost_before timestamptz,
+    as_of timestamptz,
+    out window_start_time timestamptz,
+    out window_end_time timestamptz,
+    out historical_credit numeric
+)
+language plpgsql
+stable
+as $$
+#variable_conflict use_column
+declare
+    v_live timestamptz := live_start;
+    v_live_end timestamptz := live_end;
+    v_past timestamptz;
+    v_past_end timestamptz;
+    v_other record;
+    v_live_is_stable boolean;
+    v_past_is_stable boolean;
+    -- Where default_record leaves check_fields empty, only what a caller has filled with its own fields is complete.
+    v_built_since constant integer := case
+        when p.missing_fields is not null then p.fields_version
+    end;
+    v_from constant timestamptz := coalesce(
+        greatest(
+            lost_before,
+            case when p.missing_fields is not null then coalesce(p.filled_from, 'infinity') end
+        ),
+        '-infinity'
+    );
+begin
+    historical_credit := credit;
+    if v_built_since is null then
+        v_past := heads[1];
+        v_live := least(v_live, heads[4]);
+    else
+        v_past := record_ledger.oldest_due(
+            p.pipeline_id, 'historical', v_from, as_of, v_built_since
+        );
+        v_live := least(
+            record_ledger.oldest_due(p.pipeline_id, 'returned', v_from, as_of, v_built_since),
+            record_ledger.oldest_due(p.pipeline_id, 'waiting', v_from, as_of, v_built_since)
+        );
+    end if;
+    if heads[2] is not null then
+        v_live := least(
+            v_live,
+            record_ledger.oldest_due(
+                p.pipeline_id, 'retry', greatest(v_from, heads[2]), as_of, v_built_since
+            )
+        );
+    end if;
+    if heads[3] is not null then
+        v_past := least(
+            v_past,
+            record_ledger.oldest_due(
+                p.pipeline_id, 'retryh', greatest(v_from, heads[3]), as_of, v_built_since
+            )
+        );
+    end if;
+    if v_built_since is null and p.fields_version > 1 then
+        -- Incomplete by an older config, and the one in force fills what was missing.
+        select
+            min(d.window_start_time) filter (where l.lane not like '%h') as live,
+            min(d.window_start_time) filter (where l.lane like '%h') as past
+        into v_other
+        from record_ledger.incomplete_lanes(p.pipeline_id, p.fields_version) as l (lane)
+        cross join lateral record_ledger.oldest_due(
+            p.pipeline_id, l.lane, v_from, as_of
+        ) as d (window_start_time);
+        v_live := least(v_live, v_other.live);
+        v_past := least(v_past, v_other.past);
+    end if;
+    if lease_mark is not null then
+        -- What the next pass takes back and could pass at once.
+        select
+            min(e.window_start_time) filter (where not e.is_historical) as live,
+            min(e.window_start_time) filter (where e.is_historical) as past
+        into v_other
+        from record_ledger.expired_claims(p.pipeline_id, next_candidate.lease_mark, as_of) as e
+        where e.attempt < p.max_attempts and e.cancellation is null
+            and e.window_start_time >= coalesce(next_candidate.lost_before, '-infinity')
+            and case
+                when e.config_version >= p.fields_version then e.missing_fields
+                else p.missing_fields
+            end is null
+            and record_ledger.retry_time(e.lease_expires_at, e.attempt, e.window_end_time, p)
+                <= as_of;
+        v_live := least(v_live, v_other.live);
+        v_past := least(v_past, v_other.past);
+    end if;
+    if v_live is distinct from live_start then
+        v_live_end := (
+            select r.window_end_time
+            from record_ledger.record as r
+            where r.pipeline_id = p.pipeline_id and r.window_start_time = v_live
+        );
+    end if;
+    if v_past is not null then
+        v_past_end := (
+            select r.window_end_time
+            from record_ledger.record as r
+            where r.pipeline_id = p.pipeline_id and r.window_start_time = v_past
+        );
+    end if;
+
+    if p.backfill_share > 0 and v_past is not null and v_live is not null then
+        v_live_is_stable := record_ledger.is_stable(v_live_end, p.x_time_back, as_of);
+        v_past_is_stable := record_ledger.is_stable(v_past_end, p.x_time_back, as_of);
+        if v_live_is_stable and v_past_is_stable
+            and p.pass_order = 'deadline'
+            and record_ledger.is_at_risk(least(v_past_end, v_live_end), p, as_of)
+        then
+            -- Below, the older one.
+            null;
+        elsif v_live_is_stable and v_past_is_stable then
+            historical_credit := credit + p.backfill_share;
+            if historical_credit >= 1 then
+                historical_credit := historical_credit - 1;
+                v_live := null;
+            else
+                v_past := null;
+            end if;
+        elsif v_past_is_stable then
+            v_live := null;
+        elsif v_live_is_stable then
+            v_past := null;
+        end if;
+    end if;
+    if v_past < v_live or v_live is null then
+        window_start_time := v_past;
+        window_end_time := v_past_end;
+    else
+        window_start_time := v_live;
+        window_end_time := v_live_end;
+    end if;
+end
+$$;
+comment on function record_ledger.next_candidate(
+    record_ledger.pipeline,
+    timestamptz,
+    timestamptz,
+    timestamptz[],
+    timestamptz,
+    numeric,
+    timestamptz,
+    timestamptz
+) is
+'Private. Which of a pipeline''s pending records comes next: oldest first, or by the backfill_share.';

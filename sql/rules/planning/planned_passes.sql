@@ -1,0 +1,344 @@
+-- record_ledger.planned_passes: which window each of the next runs is passed, and when, by the rules of a pass.
+-- Workers ask whenever they are free, a run completes after run_duration, claims end as expected_claims says, and what
+-- is outdated is built and complete where default_record fills all check_fields. A last row without run_no ends a plan
+-- that cannot go on; blocked_by then says on what.
+-- It follows next_answer and next_candidate, over the records that are still to be passed then.
+-- Called by: plan_runs.
+-- Uses: expected_claims, incomplete_lanes, is_at_risk, is_lost, is_stable, next_window, next_window_start,
+--   pending_in_order, stuck_window, waiting_for_retry.
+-- Tests: test_plan_agrees.py, test_plan_runs.py, test_plan_reads.py.
+create or replace function record_ledger.planned_passes(
+    p record_ledger.pipeline,
+    runs integer,
+    as_of timestamptz,
+    workers integer,
+    run_duration interval
+)
+returns table (
+    run_no integer,
+    window_start_time timestamptz,
+    window_end_time timestamptz,
+    -- Null for a record, which knows its own.
+    target_day date,
+    starts_at timestamptz,
+    -- What a free worker waited for: null, 'time', 'capacity' or 'past'.
+    waited_for text,
+    -- The backfill_share chose among two that were stable.
+    is_shared boolean,
+    blocked_by timestamptz,
+    -- The first run at whose end no stable window waits any more.
+    drains_backlog boolean
+)
+language plpgsql
+stable
+as $$
+#variable_conflict use_column
+declare
+    v_now timestamptz := as_of;
+    v_duration interval := coalesce(run_duration, interval '0');
+    v_newest record;
+    v_row record;
+    -- What is outdated or not stored yet is complete then, as default_record fills all check_fields.
+    v_can_build constant boolean := p.missing_fields is null;
+    v_outdated_lanes constant text[] := array(
+        select l.lane
+        from record_ledger.incomplete_lanes(p.pipeline_id, p.fields_version) as l (lane)
+        where p.missing_fields is null
+    );
+    -- By their ends, so many of each being over by v_now: claims in progress, planned runs, records in backoff.
+    v_claims timestamptz[];
+    v_claim_ends timestamptz[];
+    v_claims_over integer := 0;
+    v_ends timestamptz[] := '{}';
+    v_ends_over integer := 0;
+    v_backoff timestamptz[];
+    v_backoff_ends timestamptz[];
+    v_backoff_over integer := 0;
+    -- Records whose backoff is over, by their start.
+    v_ready timestamptz[] := '{}';
+    v_ready_kind integer[] := '{}';
+    v_place integer;
+    -- The oldest open record that no run will ever finish.
+    v_stuck timestamptz;
+    v_stuck_end timestamptz;
+    v_stuck_claims timestamptz[];
+    -- Kind 2 are the historical records of a pipeline with a backfill_share, kind 1 all others. Each is a stream of
+    -- pending records, oldest first; its head is the next one of it, 'infinity' at its end.
+    v_kinds integer := case when p.backfill_share > 0 then 2 else 1 end;
+    v_kind integer;
+    v_lanes text[];
+    v_streams refcursor[];
+    v_stream refcursor;
+    v_head timestamptz[];
+    v_head_end timestamptz[];
+    -- Where the window after the stored ones and those of the plan starts, and the day of the newest of these.
+    v_first_new constant timestamptz := record_ledger.next_window_start(p, as_of);
+    v_new_start timestamptz := v_first_new;
+    v_new_day date;
+    -- The next record of each kind.
+    v_start timestamptz[];
+    v_end timestamptz[];
+    v_stable boolean[];
+    v_is_urgent boolean;
+    v_credit numeric;
+    v_obstacle text;
+    v_waited_for text;
+    v_is_drained boolean := false;
+begin
+    select
+        c.waiting_mark,
+        c.active_mark,
+        -- Not after a lease was shortened.
+        case when c.claim_token > coalesce(p.marks_void_at, 0) then c.lease_mark end as lease_mark,
+        c.historical_credit
+    into v_newest
+    from record_ledger.claim as c
+    where c.pipeline_id = p.pipeline_id
+    order by c.claim_token desc
+    limit 1;
+    v_credit := coalesce(v_newest.historical_credit, 0);
+    select
+        coalesce(
+            array_agg(c.window_start_time order by c.busy_until)
+            filter (where c.busy_until is not null),
+            '{}'
+        ),
+        array_agg(c.busy_until order by c.busy_until) filter (where c.busy_until is not null),
+        coalesce(
+            array_agg(c.window_start_time order by c.retry_at)
+            filter (where c.retry_at is not null),
+            '{}'
+        ),
+        coalesce(
+            array_agg(c.retry_at order by c.retry_at) filter (where c.retry_at is not null), '{}'
+        ),
+        array_agg(c.window_start_time) filter (where c.is_stuck)
+    into v_claims, v_claim_ends, v_backoff, v_backoff_ends, v_stuck_claims
+    from (
+        select e.window_start_time, e.busy_until, e.retry_at, e.is_stuck
+        from record_ledger.expected_claims(
+            p, v_newest.active_mark, v_newest.lease_mark, 10 * runs, run_duration, as_of
+        ) as e
+        union all
+        select w.window_start_time, null, w.retry_at, null
+        from record_ledger.waiting_for_retry(p, runs) as w
+    ) as c;
+    for k in 1 .. v_kinds loop
+        v_stream := null;
+        v_lanes := array(
+            select l.lane
+            from unnest(v_outdated_lanes) as l (lane)
+            where v_kinds = 1 or (l.lane like '%h') = (k = 2)
+        );
+        if cardinality(v_lanes) <= 3 then
+            open v_stream for
+                select w.window_start_time, w.window_end_time, w.retry_at
+                from record_ledger.pending_in_order(
+                    p.pipeline_id, k, v_kinds, v_newest.waiting_mark, v_lanes,
+                    case when not v_can_build then p.fields_version end
+                ) as w;
+        else
+            -- Four configs in turn that each left incomplete records: sorted, for once.
+            open v_stream for
+                select w.window_start_time, w.window_end_time, w.retry_at
+                from record_ledger.pending_in_order(
+                    p.pipeline_id, k, v_kinds, v_newest.waiting_mark, v_lanes[:3],
+                    case when not v_can_build then p.fields_version end
+                ) as w
+                union all
+                select r.window_start_time, r.window_end_time, r.retry_at
+                from record_ledger.record as r
+                where r.open_pipeline_id = p.pipeline_id and r.lane = any (v_lanes[4:])
+                order by window_start_time;
+        end if;
+        v_streams[k] := v_stream;
+    end loop;
+
+    <<plan>>
+    for v_run in 1 .. runs + 1 loop
+        -- A worker that was free all along goes on waiting for what the one before it waited for.
+        if v_ends[v_run - workers] >= v_now then
+            v_now := v_ends[v_run - workers];
+            v_waited_for := null;
+        end if;
+        loop
+            -- ------------------------------------------------ what is over by now
+            while v_claim_ends[v_claims_over + 1] <= v_now loop
+                v_claims_over := v_claims_over + 1;
+            end loop;
+            while v_ends[v_ends_over + 1] <= v_now loop
+                v_ends_over := v_ends_over + 1;
+            end loop;
+            while v_backoff_ends[v_backoff_over + 1] <= v_now loop
+                v_backoff_over := v_backoff_over + 1;
+                select
+                    r.window_start_time,
+                    case when r.is_historical then v_kinds else 1 end as kind
+                into v_row
+                from record_ledger.record as r
+                where r.pipeline_id = p.pipeline_id
+                    and r.window_start_time = v_backoff[v_backoff_over];
+                v_place := width_bucket(v_row.window_start_time, v_ready);
+                v_ready := v_ready[:v_place] || v_row.window_start_time || v_ready[v_place + 1:];
+                v_ready_kind := v_ready_kind[:v_place] || v_row.kind || v_ready_kind[v_place + 1:];
+            end loop;
+
+            -- ------------------------------------------------ what no run will ever finish, until it is lost
+            while v_stuck_end is null
+                or record_ledger.is_lost(v_stuck_end, p.source_retention, v_now)
+            loop
+                v_row := record_ledger.stuck_window(
+                    p, v_stuck_end, v_stuck_claims
+                );
+                v_stuck := v_row.window_start_time;
+                v_stuck_end := coalesce(v_row.window_end_time, 'infinity');
+            end loop;
+
+            -- ------------------------------------------------ the next record of each kind
+            for k in 1 .. v_kinds loop
+                v_stream := v_streams[k];
+                while v_head[k] is null
+                    or record_ledger.is_lost(v_head_end[k], p.source_retention, v_now)
+                loop
+                    v_head[k] := null;
+                    fetch v_stream into v_row;
+                    if record_ledger.is_lost(v_row.window_end_time, p.source_retention, v_now) then
+                        continue;
+                    elsif v_row.retry_at > v_now then
+                        v_row.retry_at := least(
+                            v_row.retry_at, v_row.window_end_time + p.source_retention
+                        );
+                        v_place := width_bucket(v_row.retry_at, v_backoff_ends);
+                        v_backoff := v_backoff[:v_place] || v_row.window_start_time
+                            || v_backoff[v_place + 1:];
+                        v_backoff_ends := v_backoff_ends[:v_place] || v_row.retry_at
+                            || v_backoff_ends[v_place + 1:];
+                    elsif v_row.window_start_time is not null then
+                        v_head[k] := v_row.window_start_time;
+                        v_head_end[k] := v_row.window_end_time;
+                    elsif k = 1 and v_can_build then
+                        -- Not stored yet: whatever is stable is due as well, so the run that is passed it stores it.
+                        v_row := record_ledger.next_window(v_new_start, p.granularity, p.timezone);
+                        v_head[k] := v_new_start;
+                        v_head_end[k] := v_row.window_end_time;
+                        v_new_day := v_row.target_day;
+                        v_new_start := v_row.window_end_time;
+                    else
+                        v_head[k] := 'infinity';
+                        v_head_end[k] := 'infinity';
+                    end if;
+                end loop;
+                v_start[k] := v_head[k];
+                v_end[k] := v_head_end[k];
+                loop
+                    v_place := array_position(v_ready_kind, k);
+                    exit when v_ready[v_place] < v_head[k] is not true;
+                    v_start[k] := v_ready[v_place];
+                    v_end[k] := (
+                        select r.window_end_time
+                        from record_ledger.record as r
+                        where r.pipeline_id = p.pipeline_id and r.window_start_time = v_start[k]
+                    );
+                    exit when not record_ledger.is_lost(v_end[k], p.source_retention, v_now);
+                    v_ready := v_ready[:v_place - 1] || v_ready[v_place + 1:];
+                    v_ready_kind := v_ready_kind[:v_place - 1] || v_ready_kind[v_place + 1:];
+                    v_start[k] := v_head[k];
+                    v_end[k] := v_head_end[k];
+                end loop;
+                v_stable[k] := record_ledger.is_stable(v_end[k], p.x_time_back, v_now);
+            end loop;
+            if run_no is not null then
+                -- Only now is it known whether the run before leaves anything behind.
+                drains_backlog := not v_is_drained
+                    and not record_ledger.is_stable(v_end[1], p.x_time_back, v_ends[run_no])
+                    and record_ledger.is_stable(v_end[2], p.x_time_back, v_ends[run_no])
+                        is not true
+                    and not exists (
+                        select
+                        from unnest(v_backoff[v_backoff_over + 1:]) as b (window_start_time)
+                        cross join lateral (
+                            select r.window_end_time
+                            from record_ledger.record as r
+                            where r.pipeline_id = p.pipeline_id
+                                and r.window_start_time = b.window_start_time
+                            limit 1
+                        ) as e
+                        where record_ledger.is_stable(
+                                e.window_end_time, p.x_time_back, v_ends[run_no]
+                            )
+                    );
+                v_is_drained := v_is_drained or drains_backlog;
+                return next;
+                run_no := null;
+            end if;
+            exit plan when v_run > runs;
+
+            -- ------------------------------------------------ which of them, and can it be passed
+            v_is_urgent := v_stable[1] and v_stable[2] is true and p.pass_order = 'deadline'
+                and record_ledger.is_at_risk(least(v_end[1], v_end[2]), p, v_now);
+            is_shared := v_stable[1] and v_stable[2] is true and not v_is_urgent;
+            v_kind := case
+                when v_is_urgent then 1 + (v_start[2] < v_start[1])::integer
+                when is_shared and v_credit + p.backfill_share >= 1 then 2
+                when v_stable[2] and not v_stable[1] then 2
+                else 1
+            end;
+            window_start_time := v_start[v_kind];
+            window_end_time := v_end[v_kind];
+            v_obstacle := case
+                when not v_stable[v_kind] then 'time'
+                when v_run - 1 - v_ends_over + cardinality(v_claims) - v_claims_over
+                    >= p.max_active_records then 'capacity'
+                when p.depends_on_past and (
+                    v_ends_over < v_run - 1
+                    or window_start_time > any (v_claims[v_claims_over + 1:])
+                    or window_start_time > any (v_backoff[v_backoff_over + 1:])
+                    or window_start_time > v_stuck
+                ) then 'past'
+            end;
+            exit when v_obstacle is null;
+            v_waited_for := v_obstacle;
+            v_now := least(
+                v_backoff_ends[v_backoff_over + 1],
+                v_claim_ends[v_claims_over + 1],
+                v_ends[v_ends_over + 1],
+                case when v_obstacle = 'past' then v_stuck_end + p.source_retention end,
+                case when not v_stable[1] then v_end[1] + p.x_time_back end,
+                case when not v_stable[2] then v_end[2] + p.x_time_back end
+            );
+            if v_now is null or v_now = 'infinity' then
+                -- Nothing changes any more.
+                return query
+                select null::integer, null::timestamptz, null::timestamptz, null::date,
+                    null::timestamptz, null, null::boolean,
+                    case when v_obstacle = 'past' then v_stuck end, null::boolean;
+                exit plan;
+            end if;
+        end loop;
+
+        -- ---------------------------------------------------- passed
+        run_no := v_run;
+        starts_at := v_now;
+        waited_for := v_waited_for;
+        target_day := case when window_start_time >= v_first_new then v_new_day end;
+        v_ends := v_ends || (v_now + v_duration);
+        if is_shared then
+            v_credit := v_credit + p.backfill_share - (v_kind = 2)::integer;
+        end if;
+        if window_start_time = v_head[v_kind] then
+            v_head[v_kind] := null;
+        else
+            v_place := array_position(v_ready, window_start_time);
+            v_ready := v_ready[:v_place - 1] || v_ready[v_place + 1:];
+            v_ready_kind := v_ready_kind[:v_place - 1] || v_ready_kind[v_place + 1:];
+        end if;
+    end loop;
+    foreach v_stream in array v_streams loop
+        close v_stream;
+    end loop;
+end
+$$;
+comment on function record_ledger.planned_passes(
+    record_ledger.pipeline, integer, timestamptz, integer, interval
+) is
+'Private. Which window each of the next runs of a pipeline is passed, and when, by the rules of a pass.';
