@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.reliability.state_machine import check_histories
+from tests.support.parts import in_parts
 
 
-@pytest.mark.parametrize("part", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
+@in_parts(2)
 def test_the_ledger_agrees_with_a_naive_model_after_every_step(ledger, clock, part):
     check_histories(ledger, clock, number=10)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+import pytest
+
 from tests.dbt.support import rows_of
 
 HOUR = timedelta(hours=1)
@@ -69,6 +71,7 @@ def test_a_failed_record_and_a_pause_are_told_beside_the_verdict(lived_in):
     assert "retired" not in status
 
 
+@pytest.mark.slow
 def test_whoever_asks_for_one_pipeline_does_not_wait_until_all_are_judged(dbt, routines, ledger):
     for name in ("a", "b", "c"):
         routines.register(name)

@@ -158,6 +158,7 @@ def test_what_the_ledger_refuses_fails_the_operation_and_changes_nothing(
     assert histories(ledger) == before
 
 
+@pytest.mark.slow
 def test_a_macro_is_refused_where_a_build_would_repeat_it(dbt, orders, ledger):
     before = histories(ledger)
     call = "{{ record_ledger.pause_pipeline('orders', 'x') }}"

@@ -91,6 +91,7 @@ def test_what_is_refused_changes_nothing_and_templates_are_the_runners(operation
     assert rows_of_the_ledger(ledger) == before
 
 
+@pytest.mark.slow
 def test_dates_that_yaml_makes_are_the_text_that_somebody_wrote(dbt, ledger, capsys):
     arguments = """{config: {timezone: Europe/Berlin, x_time_back: 1h, granularity: 1d,
         start_at: 2026-11-20, default_record: {pipeline_id: orders, since: [2026-01-01]}}}"""

@@ -33,6 +33,7 @@ def open_shop(shop):
     return shop
 
 
+@pytest.mark.slow
 def test_options_that_load_more_or_less_than_a_window_are_refused_before_anything_is_passed(
     open_shop, ledger
 ):

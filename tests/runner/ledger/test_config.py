@@ -11,12 +11,12 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from record_ledger import InvalidConfig, RecordLedger
 from record_ledger.config import KNOWN_KEYS, NOT_SENT, config_to_send, to_json
-from record_ledger.values import LEDGER_COLUMNS
+from record_ledger.records import LEDGER_COLUMNS
 
 
 def refused(config):
@@ -160,8 +160,10 @@ anything = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(KNOWN_KEYS) | st.text(), anything))
-def test_every_config_is_either_sent_as_json_or_refused_as_a_config(config):
+@in_parts(1)
+@settings(max_examples=50)
+@given(config=st.dictionaries(st.sampled_from(KNOWN_KEYS) | st.text(), anything))
+def test_every_config_is_either_sent_as_json_or_refused_as_a_config(part, config):
     try:
         text = to_json(config_to_send(config))
     except InvalidConfig as error:

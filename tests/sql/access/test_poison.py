@@ -13,6 +13,9 @@ import psycopg
 import pytest
 
 from tests.sql.support import NOW, PIPELINE, cycle, one, register, rows
+from tests.support.clock import Clock
+from tests.support.configs import make_config
+from tests.support.databases import open_connection
 
 MEGABYTE = "x" * 1_000_000
 FAR = "294276-12-30"
@@ -104,14 +107,31 @@ CONFIGS = {
 }  # fmt: skip
 
 
+def two_at_work(runner):
+    """Two pipelines with records in progress."""
+    cycle(runner, make_config("neighbour"), "theirs")
+    cycle(runner, make_config(PIPELINE), "ours")
+
+
 @pytest.fixture
-def runner(ledger, config, clock, connect):
+def runner(ledger, clock, connect):
     """A user with the runner's role, beside two pipelines with records in progress."""
     clock.set(NOW)
     runner = connect(role="runner")
-    cycle(runner, config("neighbour"), "theirs")
-    cycle(runner, config(PIPELINE), "ours")
+    two_at_work(runner)
     return runner
+
+
+@pytest.fixture(scope="module")
+def untouched(databases, login_as):
+    """The same for calls that are all refused: connections of the owner and of a runner."""
+    dsn = databases.clone()
+    with open_connection(dsn) as owner:
+        Clock(owner).set(NOW)
+        with open_connection(login_as(dsn, "runner")) as runner:
+            two_at_work(runner)
+            yield owner, runner
+    databases.drop(dsn)
 
 
 def all_that_is_shown(connection):
@@ -136,7 +156,8 @@ def refused(connection, call, arguments):
 
 
 @pytest.mark.parametrize("call", OF_A_PIPELINE)
-def test_a_pipeline_of_a_megabyte_is_one_short_error(runner, call):
+def test_a_pipeline_of_a_megabyte_is_one_short_error(untouched, call):
+    _, runner = untouched
     state, message = refused(runner, call, [MEGABYTE])
 
     assert state == "RL002"
@@ -144,7 +165,8 @@ def test_a_pipeline_of_a_megabyte_is_one_short_error(runner, call):
 
 
 @pytest.mark.parametrize(("call", "value"), ARGUMENTS.values(), ids=ARGUMENTS)
-def test_an_argument_that_nothing_can_have_is_one_short_error(runner, ledger, call, value):
+def test_an_argument_that_nothing_can_have_is_one_short_error(untouched, call, value):
+    ledger, _ = untouched
     before = all_that_is_shown(ledger)
 
     state, _ = refused(ledger, call, [value])
@@ -154,7 +176,8 @@ def test_an_argument_that_nothing_can_have_is_one_short_error(runner, ledger, ca
 
 
 @pytest.mark.parametrize(("changes", "says"), CONFIGS.values(), ids=CONFIGS)
-def test_a_config_that_makes_each_look_slow_is_refused(runner, config, changes, says):
+def test_a_config_that_makes_each_look_slow_is_refused(untouched, config, changes, says):
+    _, runner = untouched
     given = json.dumps(config("poison", **changes))
     for call in (
         "select record_ledger.register_pipeline(%s)",

@@ -22,6 +22,7 @@ from tests.sql.support import (
     rows,
     store,
 )
+from tests.support.parts import in_parts
 
 _numbers = count()
 STAGES = ["source", "target", "third"]
@@ -179,9 +180,12 @@ class History:
             assert (problem is None) == self.model.is_complete, problem
 
 
-@settings(max_examples=40)
+@in_parts(2)
+@settings(max_examples=20)
 @given(required=configs, taken=st.lists(steps, min_size=8, max_size=30))
-def test_the_ledger_goes_by_the_same_counts_as_the_model(ledger, clock, config, required, taken):
+def test_the_ledger_goes_by_the_same_counts_as_the_model(
+    ledger, clock, config, part, required, taken
+):
     clock.set("2026-11-22T01:00:00Z")
 
     def make(name):

@@ -24,6 +24,7 @@ from tests.sql.support import (
     rows,
     store,
 )
+from tests.support.parts import in_parts
 
 # (zone, a local date, its hours): days on which clocks change, at midnight in some.
 DAYS = {
@@ -211,7 +212,8 @@ def test_what_is_no_day_of_a_pipeline_is_said(ledger, config):
         sealed(ledger, "2026-11-22", "order")
 
 
-@settings(max_examples=25)
+@in_parts(2)
+@settings(max_examples=12)
 @given(
     zone=st.sampled_from(["Europe/Berlin", "America/Santiago", "Atlantic/Azores", "Africa/Cairo", "UTC"]),
     month=st.integers(1, 12),
@@ -221,7 +223,7 @@ def test_what_is_no_day_of_a_pipeline_is_said(ledger, config):
     zone_after=st.sampled_from([None, None, "Europe/Berlin", "Asia/Kathmandu", "America/Santiago", "Pacific/Kiritimati"]),
 )  # fmt: skip
 def test_a_day_is_sealed_exactly_when_every_instant_of_it_is_in_a_window_that_is_done(
-    ledger, clock, config, zone, month, day_of_month, granularity, fates, zone_after
+    ledger, clock, config, part, zone, month, day_of_month, granularity, fates, zone_after
 ):
     name = f"p{one(ledger, 'select count(*) from record_ledger.pipelines')}"
     local_date = f"2026-{month:02}-{day_of_month:02}"

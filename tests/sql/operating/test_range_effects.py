@@ -23,6 +23,7 @@ from tests.sql.support import (
     windows,
     writes_nothing,
 )
+from tests.support.parts import in_parts
 
 PARTLY = "only a part of its window lies in the range"
 WHY = {
@@ -145,13 +146,14 @@ bounds = st.tuples(st.integers(-26 * 60, 7 * 60), st.integers(-1, 1)).map(
 ) | st.integers(-1, 6).map(hour)
 
 
-@settings(max_examples=40)
+@in_parts(2)
+@settings(max_examples=20)
 @given(
     operation=st.sampled_from([*WHY, "backfill"]),
     ends=st.tuples(bounds, bounds),
     retired=st.booleans(),
 )
-def test_what_was_foretold_is_what_happens(ledger, clock, config, operation, ends, retired):
+def test_what_was_foretold_is_what_happens(ledger, clock, config, part, operation, ends, retired):
     if one(ledger, "select count(*) from record_ledger.pipelines") == 0:
         one_of_each(ledger, clock, config)
         backfill(ledger, hour(-3))

@@ -30,6 +30,7 @@ from tests.sql.support import (
     windows,
 )
 from tests.sql.windows.test_windows import CHANGES, ZONES
+from tests.support.parts import in_parts
 
 ALL_OF_IT = "call record_ledger.range_in_steps(%s, %s, %s, %s, %s, null)"
 HOURS = 12
@@ -279,9 +280,10 @@ def test_archiving_between_two_steps_takes_nothing_from_the_next(ledger, hours, 
 
 
 # ---------------------------------------------------------------- backfilling in steps
-@settings(max_examples=15)
+@in_parts(2)
+@settings(max_examples=8)
 @drawn(data=st.data())
-def test_a_history_added_in_steps_is_the_one_that_one_call_adds(ledger, clock, config, data):
+def test_a_history_added_in_steps_is_the_one_that_one_call_adds(ledger, clock, config, part, data):
     zone = data.draw(st.sampled_from(ZONES), label="zone")
     around = datetime.fromisoformat(data.draw(st.sampled_from(CHANGES), label="change") + "+00:00")
     granularity = data.draw(st.sampled_from(["10m", "1h", "2h30m", "7h", "1d"]), label="length")

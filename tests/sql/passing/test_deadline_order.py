@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests.sql.passing.test_order import SHARES, History, check_turns, histories
 from tests.sql.support import audit, one, rows
+from tests.support.parts import in_parts
 
 AT_RISK = """
     select window_start_time from record_ledger.records_at_risk
@@ -33,14 +34,15 @@ class HistoryAtRisk(History):
         assert one(self.ledger, LOST, [self.name]) == 0
 
 
-@settings(max_examples=30)
+@in_parts(2)
+@settings(max_examples=15)
 @given(
     taken=histories,
     share=st.sampled_from(SHARES),
     at_risk_within=st.sampled_from(["0s", "2h", "5h", "11h"]),
 )
 def test_what_is_at_risk_goes_first_and_all_else_takes_turns(
-    ledger, clock, config, taken, share, at_risk_within
+    ledger, clock, config, part, taken, share, at_risk_within
 ):
     history = HistoryAtRisk(
         ledger, clock, config, pass_order="deadline", backfill_share=share, at_risk_within=at_risk_within

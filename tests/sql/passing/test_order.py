@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.sql import support
 from tests.sql.support import audit, one, pass_valid, refused, register, rows, store
+from tests.support.parts import in_parts
 
 START = "2026-11-22T00:00:00Z"
 steps = st.one_of(
@@ -128,10 +129,11 @@ class History:
             )
 
 
-@settings(max_examples=25)
+@in_parts(2)
+@settings(max_examples=12)
 @given(taken=histories)
 def test_with_depends_on_past_nothing_is_passed_before_all_earlier_ones_are_done(
-    ledger, clock, config, taken
+    ledger, clock, config, part, taken
 ):
     history = History(ledger, clock, config, depends_on_past=True)
     for step in taken:
@@ -144,10 +146,11 @@ def test_with_depends_on_past_nothing_is_passed_before_all_earlier_ones_are_done
     audit(ledger)
 
 
-@settings(max_examples=25)
+@in_parts(2)
+@settings(max_examples=12)
 @given(taken=histories, capacity=st.integers(1, 3))
 def test_never_more_are_in_progress_than_the_capacity_and_it_is_used(
-    ledger, clock, config, taken, capacity
+    ledger, clock, config, part, taken, capacity
 ):
     history = History(ledger, clock, config, max_active_records=capacity)
     for step in taken:
@@ -160,10 +163,11 @@ def test_never_more_are_in_progress_than_the_capacity_and_it_is_used(
     audit(ledger)
 
 
-@settings(max_examples=30)
+@in_parts(2)
+@settings(max_examples=15)
 @given(taken=histories, share=st.sampled_from(SHARES))
 def test_live_and_historical_records_each_get_their_share_and_each_kind_in_order(
-    ledger, clock, config, taken, share
+    ledger, clock, config, part, taken, share
 ):
     history = History(ledger, clock, config, backfill_share=share)
     history.take(taken)

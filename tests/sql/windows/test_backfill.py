@@ -32,6 +32,7 @@ from tests.sql.support import (
     windows,
 )
 from tests.sql.windows.test_windows import CHANGES, ZONES
+from tests.support.parts import in_parts
 
 FIRST = datetime(2026, 11, 22, tzinfo=timezone.utc)
 HOUR = timedelta(hours=1)
@@ -139,9 +140,12 @@ BY_STORING = """
 """
 
 
-@settings(max_examples=15)
+@in_parts(2)
+@settings(max_examples=8)
 @given(data=st.data())
-def test_a_backfilled_history_is_the_one_that_would_have_been_stored(ledger, clock, config, data):
+def test_a_backfilled_history_is_the_one_that_would_have_been_stored(
+    ledger, clock, config, part, data
+):
     """Two pipelines, one that starts on a day, and one that starts later and is backfilled."""
     zone = data.draw(st.sampled_from(ZONES), label="zone")
     around = datetime.fromisoformat(data.draw(st.sampled_from(CHANGES), label="change") + "+00:00")

@@ -142,6 +142,7 @@ def assert_days_tile(ledger, dates, *checks):
         assert not wrong, f"{len(wrong)} days, such as {wrong[:3]}"
 
 
+@pytest.mark.slow
 def test_days_tile_time_around_every_change_of_every_zones_clocks(ledger):
     assert_days_tile(ledger, SOME_DATES, NOT_TILED, NOT_THE_FIRST_INSTANT, NOT_THE_FIRST_TIME)
 

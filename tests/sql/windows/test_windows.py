@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.sql.support import one, register, rows
+from tests.support.parts import in_parts
 
 UTC = timezone.utc
 
@@ -209,9 +210,12 @@ def every_zone(ledger):
     return [name for (name,) in names if name not in ("CET", "EET", "MET", "WET")]
 
 
-@settings(max_examples=100)
+@in_parts(3)
+@settings(max_examples=35)
 @given(data=st.data())
-def test_windows_reckoned_one_by_one_equal_those_reckoned_in_bulk(ledger, config, every_zone, data):
+def test_windows_reckoned_one_by_one_equal_those_reckoned_in_bulk(
+    ledger, config, every_zone, part, data
+):
     zone = data.draw(st.sampled_from(ZONES) | st.sampled_from(every_zone), label="zone")
     seconds = data.draw(
         st.sampled_from([600, 1800, 3600, 7200, 25200, 43200, 43201, 86399, 86400])
