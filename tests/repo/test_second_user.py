@@ -43,7 +43,7 @@ def database(databases):
         admin.execute(f"alter database {name} owner to {owner}")
     deploy(make_conninfo(dsn, user=owner, password="x"))
     yield dsn, owner
-    databases.drop(dsn)
+    databases.drop(dsn, immediately=True)
     with open_connection(databases.admin_dsn) as admin:
         made = admin.execute("select rolname from pg_roles where rolname like %s", [f"{owner}_%"])
         # Whom a role was granted to goes before the role that granted it.

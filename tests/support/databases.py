@@ -77,14 +77,18 @@ class TestDatabases:
         """Copies one of its databases as it is, which nobody may be connected to meanwhile."""
         return self._create(str(conninfo_to_dict(dsn)["dbname"]))
 
-    def drop(self, dsn: str) -> None:
+    def drop(self, dsn: str, *, immediately: bool = False) -> None:
         """Drops one of its databases, at the latest with the next but one that is created.
 
         A server waits a tenth of a second for sessions that are about to end; by then they have.
+        A role that owns something in the database can be dropped after an immediate drop only.
         """
         name = str(conninfo_to_dict(dsn)["dbname"])
         assert name.startswith(f"{PREFIX}_{self.run}_"), f"{name} is not ours to drop"
-        self._unused.append(name)
+        if immediately:
+            self._drop(name)
+        else:
+            self._unused.append(name)
 
     def _drop(self, name: str) -> None:
         """Drops a database, whoever is still connected to it."""
