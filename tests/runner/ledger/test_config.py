@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from record_ledger import InvalidConfig, RecordLedger
 from record_ledger.config import KNOWN_KEYS, NOT_SENT, config_to_send, to_json
-from record_ledger.records import LEDGER_COLUMNS
+from record_ledger.values import LEDGER_COLUMNS
+from tests.support.parts import in_parts
 
 
 def refused(config):
