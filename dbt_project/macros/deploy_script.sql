@@ -1957,7 +1957,7 @@ comment on function record_ledger.is_completed_by(text, bigint, timestamptz) is
 -- A text of 1 to 1024 bytes that is not blank; null too, and it binds nothing.
 -- Called by: complete_and_pass, pass_valid_record, pass_valid_records, store_new_and_pass_valid_record.
 -- Uses: none.
--- Tests: test_run_ids.py.
+-- Tests: test_passing.py, test_batches.py.
 create or replace function record_ledger.is_run_id(run_id text)
 returns boolean
 language sql
@@ -3800,7 +3800,7 @@ comment on function record_ledger.raise_unknown_pipeline(text) is
 -- Called by: complete_and_pass, complete_records, end_claim, extend_lease, lock_pipeline, lock_record,
 --   pass_valid_record, register_pipeline, store_new_and_pass_valid_record.
 -- Uses: is_safe_to_write.
--- Tests: test_replica_sessions.py, test_run_ids.py.
+-- Tests: test_replica_sessions.py, test_passing.py.
 create or replace function record_ledger.refuse_call(run_id text default null)
 returns void
 language plpgsql
@@ -8464,7 +8464,7 @@ comment on function record_ledger.lock_record(text, timestamptz, bigint) is
 -- register_config forgets it when the fields change.
 -- Called by: build_record, store_windows.
 -- Uses: none.
--- Tests: test_building.py, test_rebuilding.py.
+-- Tests: test_outdated.py.
 create or replace function record_ledger.note_filled(
     p record_ledger.pipeline, window_start_time timestamptz
 )
@@ -10855,7 +10855,7 @@ comment on function record_ledger.observe_record(text, timestamptz, text, bigint
 -- Flat as a pass gives it; null when nothing is pending. Whether it is valid, record_verdicts tells.
 -- Called by: record_ledger_reader, the Python runner.
 -- Uses: lane_heads, raise_unknown_pipeline, record_json, window_timezone.
--- Tests: test_passing.py, test_record_shape.py.
+-- Tests: test_record_shape.py, test_zones.py.
 create or replace function record_ledger.oldest_pending_record(pipeline_id text default null)
 returns jsonb
 language plpgsql
@@ -11117,7 +11117,7 @@ comment on function record_ledger.pause_pipeline(text, text) is
 -- the end of the gap. RL005 when the text is no time, or when clocks show it twice.
 -- Called by: record_ledger_reader, the Python runner, dbt, window_time.
 -- Uses: raise_unknown_pipeline, start_instant, twofold_time.
--- Tests: test_zones.py, test_ranges.py.
+-- Tests: test_zones.py, test_range_effects.py.
 create or replace function record_ledger.pipeline_time(pipeline_id text, time_text text)
 returns timestamptz
 language plpgsql
