@@ -44,7 +44,7 @@ def test_the_lag_grows_from_the_instant_a_window_is_stable_whether_anybody_comes
         assert status["lag_hours"] == lag / HOUR
         assert status["is_behind"] is (lag > 2 * HOUR)
 
-    # A run comes. Until the window is done the pipeline is behind, but it has no backlog.
+    # A run comes. Until its window is done the pipeline is behind; only the next window waits.
     record = routines.cycle(config)
     status = routines.status("daily")
     assert (status["in_progress_count"], status["lag"]) == (1, 24 * HOUR)
