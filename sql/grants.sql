@@ -115,6 +115,7 @@ begin
             'near_names(text, text[])',
             'pipeline_answer(record_ledger.pipeline, timestamptz)',
             'first_window_start(record_ledger.pipeline, timestamptz)',
+            'is_within_day(timestamptz, timestamp, interval, text)',
             'next_window(timestamptz, interval, text)',
             'required_counts_problems(jsonb)',
             'open_counts_problem(text, timestamptz)',

@@ -1,6 +1,6 @@
 -- record_ledger.check_owner: raises 42501 when a pipeline belongs to a role that the session's user is not a member of.
 -- A pipeline without an owner is every runner's.
--- Called by: lock_pipeline, register_config, register_pipeline, store_new_and_pass_valid_record, pass_valid_record,
+-- Called by: lock_pipeline, register_config, register_pipeline, register_store_and_pass, pass_valid_record,
 -- complete_records, check_owner_of.
 -- Rules: may_act.
 create or replace function record_ledger.check_owner(pipeline_id text, owner_role text)

@@ -1,8 +1,9 @@
 -- record_ledger.pass_record: hands the oldest valid record of a locked pipeline to a run, or says why there is none.
 -- Collects expired leases and waives lost records first. A passed record has the fields of the config in force, a new
 -- claim token and lease; a run keeps its record for good.
--- Called by: pass_valid_record, pass_valid_records, store_new_and_pass_valid_record, complete_and_pass.
--- Rules: next_answer decides, next_claim_token draws; this writes it down. built_windows, build_record, unbuilt_reason.
+-- Called by: pass_valid_record, pass_valid_records, register_store_and_pass, complete_and_pass.
+-- Rules: next_answer decides, next_claim_token draws; this writes it down. next_lease_mark, passed_reason,
+-- built_windows, build_record, unbuilt_reason.
 create or replace function record_ledger.pass_record(
     p record_ledger.pipeline,
     run_id text,
@@ -112,11 +113,9 @@ begin
             v_answer.historical_mark,
             v_answer.returned_mark,
             v_answer.retry_mark,
-            case
-                when v_answer.first_active is null then as_of + p.lease
-                when v_answer.lease_mark is not null
-                    then least(v_answer.lease_mark, as_of + p.lease)
-            end,
+            record_ledger.next_lease_mark(
+                v_answer.first_active, v_answer.lease_mark, as_of + p.lease
+            ),
             v_answer.others_seen_at,
             coalesce(v_answer.historical_credit, 0)
         )
@@ -128,6 +127,8 @@ begin
         lease_expires_at = as_of + p.lease,
         retry_at = null,
         postponement = null,
+        is_first = v_answer.is_first,
+        is_alone = v_answer.is_alone,
         needs_counts = p.required_counts is not null or p.owner_role is not null,
         last_event = case u.status when 'PENDING' then 'passed' else 'passed_again' end,
         last_detail = v_detail,
@@ -136,10 +137,7 @@ begin
     returning record_ledger.record_json(u, record_ledger.window_timezone(p, u.window_start_time)),
         u.attempt
     into record, v_attempt;
-    reason := concat(
-        'window ', record ->> 'window_start_time', ' is passed', ' to run ' || pass_record.run_id,
-        ', attempt ', v_attempt, ' of ', p.max_attempts
-    );
+    reason := record_ledger.passed_reason(record, pass_record.run_id, v_attempt, p.max_attempts);
 end
 $$;
 comment on function record_ledger.pass_record(record_ledger.pipeline, text, timestamptz, jsonb) is

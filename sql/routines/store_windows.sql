@@ -2,7 +2,7 @@
 -- built null: fields come from a config without templates, else windows are stored unbuilt.
 -- built given: each window takes its fields from there, up to the first window that is missing from it. An entry of
 -- another window or version of the config is none: what it holds was rendered for something else.
--- Called by: store_new_records, store_new_and_pass_valid_record.
+-- Called by: store_new_records, register_store_and_pass.
 -- Rules: first_window_start, next_window, due_windows, built_windows, missing_fields, lane, begin_stretch.
 create or replace function record_ledger.store_windows(
     p record_ledger.pipeline, built jsonb, as_of timestamptz, out stored_count integer

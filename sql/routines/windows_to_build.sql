@@ -3,7 +3,7 @@
 -- it and the outdated ones among the next record_limit of each kind: other runs may be passed the first meanwhile.
 -- Each names the zone it was cut with, or will be, as timezone: its times have that zone's offsets, and templates see
 -- its clock. config_version is what an entry of built has to name.
--- Called by: store_new_and_pass_valid_record, pass_valid_records.
+-- Called by: register_store_and_pass, pass_valid_records.
 -- Rules: next_window_start, due_windows, is_stable, is_lost, incomplete_lanes, window_timezone, json_time.
 create or replace function record_ledger.windows_to_build(
     p record_ledger.pipeline,

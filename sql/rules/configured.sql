@@ -2,7 +2,7 @@
 -- All but the config stays: whether it is paused, when it was registered. Writes nothing.
 -- Once there are records, start_at is left as it was: it said where the first of them starts. Another one is answered
 -- with a notice, which is the same in each call, so that a program can give it once.
--- Read by: store_new_and_pass_valid_record, register_config.
+-- Read by: register_store_and_pass, register_config.
 -- Rules: known_config, read_config, missing_fields, last_window.
 create or replace function record_ledger.configured(
     old record_ledger.pipeline, config jsonb

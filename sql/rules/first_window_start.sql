@@ -1,6 +1,6 @@
 -- record_ledger.first_window_start: where the first window of a pipeline without records starts.
 -- At start_at; without one at the first instant of the target day of (as_of - x_time_back).
--- Read by: next_window_start, store_windows, store_new_and_pass_valid_record, pipeline_progress.
+-- Read by: next_window_start, store_windows, register_store_and_pass, pipeline_progress.
 -- Rules: local_day, day_start.
 create or replace function record_ledger.first_window_start(
     p record_ledger.pipeline, as_of timestamptz

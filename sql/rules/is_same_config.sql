@@ -2,7 +2,7 @@
 -- Only keys that are spelt otherwise are read: a duration as elapsed time, a number as a number, a key that is not
 -- given as its default. What cannot be read is not the same, and the validation says why. start_at means nothing any
 -- more once there are records. So a config in other words costs microseconds in each call, not a validation.
--- Read by: store_new_and_pass_valid_record, register_pipeline, register_config.
+-- Read by: register_store_and_pass, register_pipeline, register_config.
 -- Rules: config_keys, duration, start_instant, is_same_counts, recount_ages, last_window.
 create or replace function record_ledger.is_same_config(
     p record_ledger.pipeline, config jsonb

@@ -1,7 +1,7 @@
 -- record_ledger.last_window: the newest stored window of a pipeline; no row when none is stored.
 -- The next one starts at its end: no gap, no overlap. A set, so that statements which read it are planned as one.
--- Read by: next_window_start, store_windows, store_new_and_pass_valid_record, archivable_records, is_same_config,
--- configured, start_problem.
+-- Read by: next_window_start, store_windows, store_new_and_pass_valid_record, register_store_and_pass,
+-- archivable_records, is_same_config, configured, start_problem.
 -- Rules: none.
 create or replace function record_ledger.last_window(pipeline_id text)
 returns table (window_start_time timestamptz, window_end_time timestamptz)

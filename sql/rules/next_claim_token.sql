@@ -3,7 +3,7 @@
 -- later claims of a pipeline have greater tokens whatever the clock does, and two copies of a ledger draw different
 -- ones. The random bits are of the server's strong source; random() would repeat in sessions with the same seed.
 -- A clock of 2094 or later gives 2^53 or more, which pass_record refuses.
--- Read by: pass_record, under the pipeline's lock.
+-- Read by: pass_record, store_new_and_pass_valid_record, under the pipeline's lock.
 -- Rules: none.
 create or replace function record_ledger.next_claim_token(newest bigint, as_of timestamptz)
 returns bigint
@@ -16,7 +16,7 @@ as $$
             -- Half a microsecond: a whole millisecond may be a little less as a float.
             floor((date_part('epoch', as_of) - 1735689600) * 1000 + 0.0005), 2199023255552
         )::bigint << 12
-    ) + ('x' || left(gen_random_uuid()::text, 3))::bit(12)::bigint
+    ) + (uuid_hash(gen_random_uuid()) & 4095)
 $$;
 comment on function record_ledger.next_claim_token(bigint, timestamptz) is
 'Private. The token of a pipeline''s next claim: greater than its newest one, and different in each copy of the ledger.';

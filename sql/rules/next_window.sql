@@ -1,7 +1,7 @@
 -- record_ledger.next_window: the one window that starts at a given instant.
 -- Ends at the earlier of start + granularity (elapsed) and the next local midnight; from 1d on it is the local day.
 -- Read by: store_windows (the usual case: one window is due), pipeline_progress, planned_passes.
--- Rules: day_start; windows_from says the same in bulk.
+-- Rules: is_within_day, day_start; windows_from says the same in bulk.
 create or replace function record_ledger.next_window(
     window_start_time timestamptz,
     granularity interval,
@@ -17,12 +17,9 @@ declare
 begin
     target_day := v_wall::date;
     window_end_time := window_start_time + next_window.granularity;
-    if v_wall + next_window.granularity <= target_day + 1
-        and window_end_time at time zone next_window.timezone = v_wall + next_window.granularity
-        and (window_start_time - interval '12:00:00') at time zone next_window.timezone
-            = v_wall - interval '12:00:00'
-    then
-        -- It ends by midnight. The clocks do not change in it, nor were they set back across midnight just before.
+    if record_ledger.is_within_day(
+        window_start_time, v_wall, next_window.granularity, next_window.timezone
+    ) then
         return;
     end if;
     window_end_time := record_ledger.day_start(target_day + 1, next_window.timezone);

@@ -1,6 +1,6 @@
 -- record_ledger.next_window_start: where the first window that is not stored yet starts.
 -- At the end of the last stored window; before there is one, at the first window's start.
--- Read by: new_windows, windows_to_build, store_new_and_pass_valid_record, next_answer,
+-- Read by: new_windows, windows_to_build, register_store_and_pass, next_answer,
 -- planned_passes.
 -- Rules: last_window, first_window_start.
 create or replace function record_ledger.next_window_start(

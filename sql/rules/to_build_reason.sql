@@ -1,6 +1,6 @@
 -- record_ledger.to_build_reason: the sentence of an answer that asks for windows to be rendered.
 -- For callers that are no runner: it says what to do.
--- Read by: store_new_and_pass_valid_record, pass_valid_records.
+-- Read by: register_store_and_pass, pass_valid_records.
 -- Rules: none.
 create or replace function record_ledger.to_build_reason(to_build jsonb)
 returns text
