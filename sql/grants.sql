@@ -110,6 +110,7 @@ begin
             'local_time(timestamptz, text)',
             'missing_fields(jsonb, text[])',
             'near_names(text, text[])',
+            'is_within_day(timestamptz, timestamp, interval, text)',
             'next_window(timestamptz, interval, text)',
             'open_counts_problem(text, timestamptz)',
             'open_windows(record_ledger.pipeline, timestamptz)',

@@ -1616,6 +1616,13 @@ add column lease_mark timestamptz,
 -- When a pass last saw a record in a lane besides 'waiting' and 'active'; null when none ever did.
 add column others_seen_at timestamptz;
 
+-- ---------------------------------------------------------------- record
+alter table record_ledger.record
+-- As of its newest pass no record before this one waited in order.
+add column is_first boolean not null default false,
+-- And no other one was in progress, and none pending but those that wait in order after this one.
+add column is_alone boolean not null default false;
+
 -- ---------------------------------------------------------------- pipeline
 alter table record_ledger.pipeline
 -- The newest token when an operation last brought records into lanes: the marks of claims up to it say nothing of them.
@@ -1955,7 +1962,8 @@ comment on function record_ledger.is_completed_by(text, bigint, timestamptz) is
 'Private. Whether a claim completed its record, and that of the window when one is named.';
 -- record_ledger.is_run_id: can a run of this name be bound to a record?
 -- A text of 1 to 1024 bytes that is not blank; null too, and it binds nothing.
--- Called by: complete_and_pass, pass_valid_record, pass_valid_records, store_new_and_pass_valid_record.
+-- Called by: complete_and_pass, pass_valid_record, pass_valid_records, register_store_and_pass,
+--   store_new_and_pass_valid_record.
 -- Uses: none.
 -- Tests: test_passing.py, test_batches.py.
 create or replace function record_ledger.is_run_id(run_id text)
@@ -1963,12 +1971,7 @@ returns boolean
 language sql
 immutable
 as $$
-    -- Nearly all begin with an ASCII character that is not a space: no pattern has to be matched.
-    select coalesce(
-        (ascii(run_id) between 33 and 126 or run_id ~ '[^[:space:]]')
-        and octet_length(run_id) <= 1024,
-        true
-    )
+    select (run_id ~ '[^[:space:]]' and octet_length(run_id) <= 1024) is not false
 $$;
 comment on function record_ledger.is_run_id(text) is
 'Whether a text can be a run id: 1 to 1024 bytes and not blank, or null.';
@@ -1991,10 +1994,34 @@ as $$
             -- Half a microsecond: a whole millisecond may be a little less as a float.
             floor((date_part('epoch', as_of) - 1735689600) * 1000 + 0.0005), 2199023255552
         )::bigint << 12
-    ) + ('x' || left(gen_random_uuid()::text, 3))::bit(12)::bigint
+    ) + (uuid_hash(gen_random_uuid()) & 4095)
 $$;
 comment on function record_ledger.next_claim_token(bigint, timestamptz) is
 'Private. The token of a pipeline''s next claim: greater than its newest one, and different in each copy of the ledger.';
+-- record_ledger.next_lease_mark: before which instant no lease ends once a pass has made one; null when not known.
+-- PostgreSQL takes this expression into the one around it.
+-- Called by: pass_record, store_new_and_pass_valid_record.
+-- Uses: none.
+-- Tests: test_lane_growth.py, test_usual_call.py.
+create or replace function record_ledger.next_lease_mark(
+    -- The oldest other record in progress; null when there is none.
+    first_active timestamptz,
+    -- As it was before the pass.
+    lease_mark timestamptz,
+    -- Of the new lease.
+    lease_end timestamptz
+)
+returns timestamptz
+language sql
+immutable
+as $$
+    select case
+        when first_active is null then lease_end
+        when lease_mark is not null then least(lease_mark, lease_end)
+    end
+$$;
+comment on function record_ledger.next_lease_mark(timestamptz, timestamptz, timestamptz) is
+'Private. The lease_mark that a claim notes: before it no lease ends.';
 -- record_ledger.postponement: until when a record that is given back waits, and for whom; null when it does not wait.
 -- A time that is past keeps nobody from it. One after half of the time that its source data has left is brought forward
 -- to that, and the time that was asked for is kept beside it.
@@ -2430,7 +2457,7 @@ comment on function record_ledger.config_problems(jsonb, boolean, boolean) is
 -- All but the config stays: whether it is paused, when it was registered. Writes nothing.
 -- Once there are records, start_at is left as it was: it said where the first of them starts. Another one is answered
 -- with a notice, which is the same in each call, so that a program can give it once.
--- Called by: batch_to_build, register_config, register_pipeline, store_new_and_pass_valid_record.
+-- Called by: batch_to_build, register_config, register_pipeline, register_store_and_pass.
 -- Uses: known_config, last_window, missing_fields, note_start_at, read_config.
 -- Tests: test_registering.py.
 create or replace function record_ledger.configured(
@@ -2482,7 +2509,7 @@ comment on function record_ledger.configured(record_ledger.pipeline, jsonb) is
 -- Only keys that are spelt otherwise are read: a duration as elapsed time, a number as a number, a key that is not
 -- given as its default. What cannot be read is not the same, and the validation says why. start_at means nothing any
 -- more once there are records. So a config in other words costs microseconds in each call, not a validation.
--- Called by: batch_to_build, register_config, register_pipeline, store_new_and_pass_valid_record.
+-- Called by: batch_to_build, register_config, register_pipeline, register_store_and_pass.
 -- Uses: config_keys, duration, is_same_counts, last_window, recount_ages, start_instant.
 -- Tests: test_same_config.py.
 create or replace function record_ledger.is_same_config(
@@ -2652,7 +2679,7 @@ comment on function record_ledger.ledger_columns() is
 'The names in a record that belong to the ledger and that default_record may not use (but pipeline_id).';
 -- record_ledger.note_start_at: raises a notice when a config of a pipeline with records gives another start_at.
 -- Its text is the same in each call, whatever the start_at: one that is computed is another one in each.
--- Called by: configured, register_pipeline, store_new_and_pass_valid_record.
+-- Called by: configured, register_pipeline, register_store_and_pass.
 -- Uses: start_instant.
 -- Tests: test_registering.py.
 create or replace function record_ledger.note_start_at(p record_ledger.pipeline, config jsonb)
@@ -3082,7 +3109,7 @@ comment on function record_ledger.start_problem(jsonb, text) is
 'Private. What is wrong with the start_at of a valid config; null when nothing is.';
 -- record_ledger.warn_of_misspelt_keys: raises a warning for each ignored key that looks like a misspelt one.
 -- 'chek_fields' would otherwise be ignored in silence, and incomplete records passed. Looks at the first 100 of them.
--- Called by: register_pipeline, store_new_and_pass_valid_record.
+-- Called by: register_pipeline, register_store_and_pass.
 -- Uses: config_keys, near_names.
 -- Tests: test_config_rules.py.
 create or replace function record_ledger.warn_of_misspelt_keys(config jsonb)
@@ -3581,7 +3608,7 @@ comment on function record_ledger.edit_distance(text, text) is
 -- triggers must fire, which keep the state machine and the history: as a replica the session would skip them.
 -- refuse_call says which of both it was.
 -- Called by: complete_and_pass, complete_record, complete_records, end_claim, extend_lease, lock_pipeline, lock_record,
---   pass_valid_record, refuse_call, register_pipeline, store_new_and_pass_valid_record.
+--   pass_valid_record, refuse_call, register_pipeline, register_store_and_pass, store_new_and_pass_valid_record.
 -- Uses: none.
 -- Tests: test_replica_sessions.py, test_two_sessions.py.
 create or replace function record_ledger.is_safe_to_write()
@@ -3798,7 +3825,7 @@ comment on function record_ledger.raise_unknown_pipeline(text) is
 -- Raises RL005 for a wrong isolation level, for a session whose triggers do not fire, else for a run id that cannot be
 -- bound.
 -- Called by: complete_and_pass, complete_records, end_claim, extend_lease, lock_pipeline, lock_record,
---   pass_valid_record, register_pipeline, store_new_and_pass_valid_record.
+--   pass_valid_record, register_pipeline, register_store_and_pass.
 -- Uses: is_safe_to_write.
 -- Tests: test_replica_sessions.py, test_passing.py.
 create or replace function record_ledger.refuse_call(run_id text default null)
@@ -3948,7 +3975,7 @@ comment on function record_ledger.batch_to_build(jsonb, text, integer) is
 -- record_ledger.built_problem: what is wrong with the built windows that a caller sent; null when nothing is.
 -- Each must be {"window_start_time": ISO 8601 with offset, "window_end_time": the same, "config_version": the number
 -- that to_build gave, "fields": {...}}, and one of the config in force has exactly its fields.
--- Called by: store_new_and_pass_valid_record, store_new_records.
+-- Called by: register_store_and_pass, store_new_records.
 -- Uses: instant, json_problem, shortened.
 -- Tests: test_building.py, test_bounds.py.
 create or replace function record_ledger.built_problem(built jsonb, p record_ledger.pipeline)
@@ -4140,7 +4167,7 @@ comment on function record_ledger.record_object(record_ledger.record) is
 'Private. A record flat as JSON: its fields and the ledger''s columns, times in the time zone in force.';
 -- record_ledger.to_build_reason: the sentence of an answer that asks for windows to be rendered.
 -- For callers that are no runner: it says what to do.
--- Called by: pass_valid_records, store_new_and_pass_valid_record.
+-- Called by: pass_valid_records, register_store_and_pass.
 -- Uses: none.
 -- Tests: test_building.py.
 create or replace function record_ledger.to_build_reason(to_build jsonb)
@@ -4186,7 +4213,7 @@ comment on function record_ledger.unbuilt_reason(record_ledger.pipeline, timesta
 -- it and the outdated ones among the next record_limit of each kind: other runs may be passed the first meanwhile.
 -- Each names the zone it was cut with, or will be, as timezone: its times have that zone's offsets, and templates see
 -- its clock. config_version is what an entry of built has to name.
--- Called by: batch_to_build, store_new_and_pass_valid_record.
+-- Called by: batch_to_build, register_store_and_pass.
 -- Uses: due_windows, incomplete_lanes, is_lost, is_stable, json_time, next_window_start, time_interval,
 --   window_timezone.
 -- Tests: test_building.py, test_rebuilding.py.
@@ -4419,6 +4446,25 @@ comment on function record_ledger.deciding_record(
     record_ledger.pipeline, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz
 ) is
 'Private. The open record whose verdict a pass exits with when it passes nothing.';
+-- record_ledger.due_reason: the sentence for a pipeline without any open record, whose next window is not due yet.
+-- The caller has set the time zone in force to that of the window. PostgreSQL takes this expression into the one
+-- around it.
+-- Names are qualified (docs/design.md, Names).
+-- Called by: no_records_reason, store_new_and_pass_valid_record.
+-- Uses: iso_time.
+-- Tests: test_usual_call.py, test_verdicts.py.
+create or replace function record_ledger.due_reason(next_start timestamptz, x_time_back interval)
+returns text
+language sql
+stable
+as $$
+    select pg_catalog.concat(
+        'no record is open; the next window starts at ', record_ledger.iso_time(next_start),
+        ' and is due after ', record_ledger.iso_time(next_start + x_time_back)
+    )
+$$;
+comment on function record_ledger.due_reason(timestamptz, interval) is
+'Private. The sentence for a pipeline without open records, whose next window is not due yet.';
 -- record_ledger.earliest_open: the oldest open record of a pipeline, which holds up all later ones (depends_on_past).
 -- Lost records hold up nothing, as the next pass waives them; one in progress does for as long as its lease runs.
 -- Called by: next_answer.
@@ -4462,9 +4508,10 @@ comment on function record_ledger.earliest_open(
 ) is
 'Private. The oldest open record of a pipeline that is not lost.';
 -- record_ledger.first_look: what a pass looks at before anything else; no row where nothing was passed yet.
--- The newest claim with the marks that hold from now on, the record that the run is bound to, the first record that
--- waits in order, and the first of the other lanes. Where there is none of these, that record comes next.
--- A table of one row, which PostgreSQL takes into the statement around it.
+-- The newest claim with the marks that hold from now on, the record that the run is bound to, and, where the claim's
+-- record stood alone and is finished, the one that comes next.
+-- A row for each claim; a caller takes the one with the greatest newest_token. Without an order of its own PostgreSQL
+-- takes the function into the statement around it, and looks up only what that claim names.
 -- Called by: next_answer, store_new_and_pass_valid_record.
 -- Uses: none.
 -- Tests: test_usual_call.py, test_usual_call_sessions.py.
@@ -4488,14 +4535,10 @@ returns table (
     lease_mark timestamptz,
     others_seen_at timestamptz,
     bound_window timestamptz,
-    -- The bounds of the first record in the lane 'waiting', if it starts within two granularities of the mark. An index
-    -- is read a page at a time, and thousands may wait behind it.
-    waiting timestamptz[],
-    -- False, and not looked up, for a day after another lane held a record: old snapshots may keep its entries. It is
-    -- a day of the server's, as snapshots know no other time.
-    is_looked_up boolean,
-    -- The first lane before 'waiting' that holds a record; null when none does.
-    first_lane text
+    -- The end of the newest claim's record, if that stood alone and is finished, and the end of the next one, if it
+    -- waits: it starts where that one ends. Nothing else is in progress then, and nothing pending but what waits
+    -- behind; failed ones may be before it.
+    line timestamptz[]
 )
 language sql
 stable
@@ -4528,31 +4571,71 @@ as $$
             from record_ledger.claim as b
             where b.pipeline_id = first_look.pipeline_id and b.bound_run_id = first_look.run_id
         ),
-        (
-            select array[w.window_start_time, w.window_end_time]
-            from record_ledger.record as w
-            where w.open_pipeline_id = first_look.pipeline_id and w.lane = 'waiting'
-                and w.window_start_time >= c.waiting_mark
-                and w.window_start_time <= c.waiting_mark + first_look.granularity * 2
-            order by w.window_start_time
-            limit 1
-        ),
-        c.others_seen_at > now() - interval '24:00:00' is not true,
-        case when c.others_seen_at > now() - interval '24:00:00' is not true then (
-            select o.lane
-            from record_ledger.record as o
-            where o.open_pipeline_id = first_look.pipeline_id and o.lane < 'waiting'
-                and (o.lane, o.window_start_time) >= ('active', c.active_mark)
-            order by o.lane, o.window_start_time
-            limit 1
+        -- Most that stood not alone are told by that, and cost no look-up.
+        case when c.active_mark = c.window_start_time then array(
+            select case
+                    when n.lane = 'waiting' and n.previous_window_start_time = c.window_start_time
+                        or n.lane is null and n.is_alone
+                        and n.claim_token = c.claim_token
+                        and n.claim_token > coalesce(first_look.marks_void_at, 0)
+                        then n.window_end_time
+                end
+            from record_ledger.record as n
+            where n.pipeline_id = first_look.pipeline_id
+                and n.window_start_time >= c.window_start_time
+                -- An index is read a page at a time, and thousands may wait behind the next one.
+                and n.window_start_time <= c.window_start_time + first_look.granularity * 2
+            order by n.window_start_time
         ) end
     from record_ledger.claim as c
     where c.pipeline_id = first_look.pipeline_id
-    order by c.claim_token desc
-    limit 1
 $$;
 comment on function record_ledger.first_look(text, bigint, interval, text) is
-'Private. What a pass looks at before anything else: the newest claim, the first waiting record, and whether others are open.';
+'Private. What a pass looks at before anything else: the newest claim with its marks, and what comes next if its record stood alone.';
+-- record_ledger.first_open: the first record that waits in order, and the first of the other lanes, from their marks.
+-- Where no other lane holds a record, that record comes next. A table of one row, which PostgreSQL takes into the
+-- statement around it, without the look-up for a column that this one does not name.
+-- Called by: next_answer, store_new_and_pass_valid_record.
+-- Uses: none.
+-- Tests: test_usual_call.py, test_lane_growth.py.
+create or replace function record_ledger.first_open(
+    pipeline_id text,
+    waiting_mark timestamptz,
+    -- Null where the other lanes are not to be looked into.
+    active_mark timestamptz,
+    granularity interval
+)
+returns table (
+    -- The bounds of the first record in the lane 'waiting', if it starts within two granularities of the mark. An index
+    -- is read a page at a time, and thousands may wait behind it.
+    waiting timestamptz[],
+    -- The first lane before 'waiting' that holds a record; null when none does.
+    first_lane text
+)
+language sql
+stable
+as $$
+    select
+        (
+            select array[w.window_start_time, w.window_end_time]
+            from record_ledger.record as w
+            where w.open_pipeline_id = first_open.pipeline_id and w.lane = 'waiting'
+                and w.window_start_time >= first_open.waiting_mark
+                and w.window_start_time <= first_open.waiting_mark + first_open.granularity * 2
+            order by w.window_start_time
+            limit 1
+        ),
+        (
+            select o.lane
+            from record_ledger.record as o
+            where o.open_pipeline_id = first_open.pipeline_id and o.lane < 'waiting'
+                and (o.lane, o.window_start_time) >= ('active', first_open.active_mark)
+            order by o.lane, o.window_start_time
+            limit 1
+        )
+$$;
+comment on function record_ledger.first_open(text, timestamptz, timestamptz, interval) is
+'Private. The first waiting record of a pipeline, and the first of its other lanes that holds a record.';
 -- record_ledger.first_waiting: the bounds of the first record in a pipeline's lane 'waiting'.
 -- Null when there is none.
 -- Called by: next_answer, store_new_and_pass_valid_record.
@@ -4801,10 +4884,10 @@ comment on function record_ledger.lost_before(
 -- record_ledger.next_answer: what a pass would answer to a run at an instant, without passing anything.
 -- READY with the record's window, or why there is none; the routines that pass and the views ask here, so they agree.
 -- Where the first look finds none outside the lanes 'waiting' and 'active', the first waiting record comes next.
--- Called by: batch_to_build, pass_record, pass_valid_record, pipeline_answer, store_new_and_pass_valid_record.
--- Uses: deciding_record, earliest_open, first_look, first_waiting, incomplete_lanes, is_outdated, is_stable,
---   lane_heads, local_time, lost_before, next_candidate, next_window_start, no_records_reason, record_verdict,
---   window_timezone.
+-- Called by: batch_to_build, pass_record, pass_valid_record, pipeline_answer, register_store_and_pass.
+-- Uses: deciding_record, earliest_open, first_look, first_open, first_waiting, incomplete_lanes, is_outdated,
+--   is_stable, lane_heads, local_time, lost_before, next_candidate, next_window_start, no_records_reason,
+--   record_verdict, window_timezone.
 -- Tests: test_passing.py, test_verdicts.py, test_order.py.
 create or replace function record_ledger.next_answer(
     p record_ledger.pipeline,
@@ -4836,6 +4919,10 @@ create or replace function record_ledger.next_answer(
     out others_seen_at timestamptz,
     -- And what historical records are owed, in passes.
     out historical_credit numeric,
+    -- READY, and no record before this one waits in order.
+    out is_first boolean,
+    -- READY, and no other record is in progress, and none pending but those that wait in order after this one.
+    out is_alone boolean,
     -- READY, and the record is to be built first: with an older config, or never, it was not what is in force now.
     out is_outdated boolean
 )
@@ -4859,7 +4946,18 @@ declare
     v_is_looked_up boolean;
     v_first_lane text;
 begin
-    select l.*
+    select
+        l.newest_token,
+        l.historical_credit,
+        l.waiting_mark,
+        l.active_mark,
+        l.historical_mark,
+        l.returned_mark,
+        l.retry_mark,
+        l.lease_mark,
+        l.others_seen_at,
+        l.bound_window,
+        l.line
     into
         next_answer.newest_token,
         next_answer.historical_credit,
@@ -4871,16 +4969,34 @@ begin
         next_answer.lease_mark,
         next_answer.others_seen_at,
         next_answer.bound_window,
-        v_waiting,
-        v_is_looked_up,
-        v_first_lane
+        v_waiting
     from record_ledger.first_look(
         p.pipeline_id, p.marks_void_at, p.granularity, next_answer.run_id
-    ) as l;
+    ) as l
+    order by l.newest_token desc
+    limit 1;
+    -- Failed ones may be open before it.
+    v_is_looked_up := v_waiting[1] < v_waiting[2] and not p.depends_on_past;
+    if v_is_looked_up is not true then
+        -- Old snapshots may keep the entries of lanes that held records within a day. It is a day of the server's, as
+        -- snapshots know no other time.
+        v_is_looked_up := newest_token is not null
+            and others_seen_at > now() - interval '24:00:00' is not true;
+        select o.waiting, o.first_lane
+        into v_waiting, v_first_lane
+        from record_ledger.first_open(
+            p.pipeline_id,
+            next_answer.waiting_mark,
+            case when v_is_looked_up then v_active_mark end,
+            p.granularity
+        ) as o;
+    end if;
     if v_waiting is null then
         v_waiting := record_ledger.first_waiting(p.pipeline_id, next_answer.waiting_mark);
     end if;
     is_outdated := false;
+    is_first := false;
+    is_alone := false;
     has_expired := false;
     if v_first_lane is null and v_is_looked_up and bound_window is null
         and coalesce(p.paused_at, p.filled_from) is null and p.missing_fields is null
@@ -4889,6 +5005,8 @@ begin
     then
         -- Nothing is open but what waits in order.
         verdict := 'READY';
+        is_first := true;
+        is_alone := true;
         window_start_time := v_waiting[1];
         waiting_mark := window_start_time;
         historical_mark := as_of;
@@ -4899,7 +5017,7 @@ begin
         end if;
         return;
     end if;
-    if newest_token is null or not v_is_looked_up or v_first_lane is not null then
+    if not v_is_looked_up or v_first_lane is not null then
         v_heads := array(
             select (
                     select o.window_start_time
@@ -5058,6 +5176,11 @@ begin
             window_start_time := v_start;
             if v_start = v_waiting[1] and lost_before is null then
                 waiting_mark := v_start;
+                is_first := true;
+                is_alone := v_is_usual and first_active is null
+                    and not exists (
+                        select from record_ledger.incomplete_lanes(p.pipeline_id)
+                    );
             end if;
             -- Nothing is outdated where nothing has changed and nothing has to be rendered.
             if p.fields_version > 1 or p.has_templates then
@@ -5309,8 +5432,8 @@ comment on function record_ledger.next_turn(
 'Private. Whether a pass takes the next live record or the next historical one, and what historical ones are owed after it.';
 -- record_ledger.no_records_reason: the sentence for a pipeline without any open record.
 -- Says when the next window is due, since that is when the next run has something to store.
--- Called by: next_answer, store_new_and_pass_valid_record.
--- Uses: iso_time, shortened.
+-- Called by: next_answer.
+-- Uses: due_reason, iso_time, shortened.
 -- Tests: test_verdicts.py.
 create or replace function record_ledger.no_records_reason(
     p record_ledger.pipeline,
@@ -5334,14 +5457,13 @@ begin
             record_ledger.shortened(p.pause_reason, 1000)
         );
     end if;
-    return format(
-        'no record is open; the next window starts at %s and is %s',
-        record_ledger.iso_time(next_start),
-        case
-            when next_start < as_of - p.x_time_back then 'due: the next run stores it'
-            else 'due after ' || record_ledger.iso_time(next_start + p.x_time_back)
-        end
-    );
+    if next_start < as_of - p.x_time_back then
+        return format(
+            'no record is open; the next window starts at %s and is due: the next run stores it',
+            record_ledger.iso_time(next_start)
+        );
+    end if;
+    return record_ledger.due_reason(next_start, p.x_time_back);
 end
 $$;
 comment on function record_ledger.no_records_reason(
@@ -5424,6 +5546,29 @@ comment on function record_ledger.oldest_due(
     text, text, timestamptz, timestamptz, integer
 ) is
 'Private. The oldest record of a lane that waits for no instant any more; null when there is none.';
+-- record_ledger.passed_reason: the sentence for a record that is passed.
+-- PostgreSQL takes this expression into the one around it.
+-- Called by: pass_record, store_new_and_pass_valid_record.
+-- Uses: none.
+-- Tests: test_passing.py, test_batches.py.
+create or replace function record_ledger.passed_reason(
+    -- As record_object has it.
+    record jsonb,
+    run_id text,
+    attempt integer,
+    max_attempts integer
+)
+returns text
+language sql
+stable
+as $$
+    select concat(
+        'window ', record ->> 'window_start_time', ' is passed', ' to run ' || run_id,
+        ', attempt ', attempt, ' of ', max_attempts
+    )
+$$;
+comment on function record_ledger.passed_reason(jsonb, text, integer, integer) is
+'Private. The sentence for a record that is passed to a run.';
 -- record_ledger.pipeline_answer: next_answer for readers, who hold no rights on the tables.
 -- What a new run would be answered at an instant.
 -- Called by: oldest_valid_record, pipeline_progress.
@@ -5676,7 +5821,7 @@ comment on function record_ledger.stuck_heads(text, timestamptz) is
 -- The caller has set it to that of the window. PostgreSQL takes this expression into the one around it.
 -- Names are qualified (docs/design.md, Names).
 -- Called by: record_verdict, store_new_and_pass_valid_record.
--- Uses: iso_time.
+-- Uses: none.
 -- Tests: test_verdicts.py.
 create or replace function record_ledger.unstable_reason(
     window_start_time timestamptz,
@@ -5689,11 +5834,16 @@ returns text
 language sql
 stable
 as $$
-    select pg_catalog.concat(
-        'window ', record_ledger.iso_time(window_start_time),
-        ' ends at ', record_ledger.iso_time(window_end_time),
-        '; its data has settled ', x_time_back_text,
-        ' later, at ', record_ledger.iso_time(window_end_time + x_time_back)
+    -- Instants as iso_time writes them; one function takes all their quotation marks away.
+    select pg_catalog.replace(
+        pg_catalog.concat(
+            'window ', pg_catalog.to_json(window_start_time),
+            ' ends at ', pg_catalog.to_json(window_end_time),
+            '; its data has settled ', x_time_back_text,
+            ' later, at ', pg_catalog.to_json(window_end_time + x_time_back)
+        ),
+        '"',
+        ''
     )
 $$;
 comment on function record_ledger.unstable_reason(
@@ -6582,7 +6732,7 @@ comment on function record_ledger.status_after(text, text, boolean, boolean, boo
 -- record_ledger.check_owner: raises 42501 when a pipeline belongs to a role that the session's user is not a member of.
 -- A pipeline without an owner is every runner's.
 -- Called by: check_owner_of, complete_records, lock_pipeline, pass_valid_record, register_config, register_pipeline,
---   store_new_and_pass_valid_record.
+--   register_store_and_pass.
 -- Uses: may_act.
 -- Tests: test_pipeline_owners.py.
 create or replace function record_ledger.check_owner(pipeline_id text, owner_role text)
@@ -6691,8 +6841,8 @@ comment on function record_ledger.sees_tokens() is
 --   complete_and_pass, complete_record, complete_records, end_claim, expire_leases, extend_lease, new_windows,
 --   observation_time, oldest_valid_record, pass_valid_record, pass_valid_records, pause_pipeline, pipeline_progress,
 --   plan_runs, range_effects, range_step, record_verdicts, records_at_risk, recount_due, register_config,
---   reopen_changed_records, reopen_records, resume_pipeline, retire_pipeline, set_pipeline_owner, start_problem,
---   store_new_and_pass_valid_record, store_new_records, waive_counts, waive_records.
+--   register_store_and_pass, reopen_changed_records, reopen_records, resume_pipeline, retire_pipeline,
+--   set_pipeline_owner, start_problem, store_new_and_pass_valid_record, store_new_records, waive_counts, waive_records.
 -- Uses: none.
 -- Tests: test_two_sessions.py.
 create or replace function record_ledger.clock()
@@ -6798,8 +6948,8 @@ comment on function record_ledger.instant(text) is
 -- record_ledger.iso_time: an instant in ISO 8601 with the offset of the time zone in force.
 -- For functions that have set a pipeline's time zone, and errors about a time of the caller; else there is local_time.
 -- Names are qualified (docs/design.md, Names).
--- Called by: dbt, check_backfill, check_range, no_records_reason, record_verdict, refuse_token, release_record,
---   unstable_reason.
+-- Called by: dbt, check_backfill, check_range, due_reason, no_records_reason, record_verdict, refuse_token,
+--   release_record.
 -- Uses: none.
 -- Tests: test_record_shape.py.
 create or replace function record_ledger.iso_time(instant timestamptz)
@@ -6975,18 +7125,26 @@ immutable strict
 as $$
 declare
     -- Computed as integers: many times cheaper than the parts of an interval, which are numeric.
-    v_length constant interval := window_end_time - window_start_time;
-    v_seconds constant bigint := pg_catalog.trunc(pg_catalog.date_part('epoch', v_length))::bigint;
+    v_length constant double precision := pg_catalog.date_part(
+        'epoch'::text, window_end_time - window_start_time
+    );
+    v_seconds constant bigint := pg_catalog.trunc(v_length)::bigint;
 begin
-    if v_seconds % 3600::bigint = 0::bigint
-        and v_length = pg_catalog.make_interval(secs => v_seconds::double precision)
-    then
+    if v_seconds % 3600::bigint = 0::bigint and v_seconds::double precision = v_length then
         return (v_seconds / 3600::bigint)::text || 'h';
+    elsif v_seconds::double precision = v_length then
+        return pg_catalog.concat(
+            nullif(v_seconds / 3600::bigint, 0::bigint)::text || 'h',
+            nullif(v_seconds % 3600::bigint / 60::bigint, 0::bigint)::text || 'm',
+            nullif(v_seconds % 60::bigint, 0::bigint)::text || 's'
+        );
     end if;
     return pg_catalog.concat(
         nullif(v_seconds / 3600::bigint, 0::bigint)::text || 'h',
         nullif(v_seconds % 3600::bigint / 60::bigint, 0::bigint)::text || 'm',
-        nullif(trim_scale(extract(second from v_length)), 0::numeric)::text || 's'
+        nullif(
+            trim_scale(extract(second from window_end_time - window_start_time)), 0::numeric
+        )::text || 's'
     );
 end
 $$;
@@ -7347,7 +7505,7 @@ comment on function record_ledger.due_windows(
 'Private. The windows from an instant on that began before as_of - x_time_back, oldest first.';
 -- record_ledger.first_window_start: where the first window of a pipeline without records starts.
 -- At start_at; without one at the first instant of the target day of (as_of - x_time_back).
--- Called by: next_window_start, pipeline_progress, store_new_and_pass_valid_record, store_windows.
+-- Called by: next_window_start, pipeline_progress, register_store_and_pass, store_windows.
 -- Uses: day_start, local_day.
 -- Tests: test_windows_stored.py.
 create or replace function record_ledger.first_window_start(
@@ -7369,10 +7527,34 @@ end
 $$;
 comment on function record_ledger.first_window_start(record_ledger.pipeline, timestamptz) is
 'Where the first window of a pipeline without records starts.';
+-- record_ledger.is_within_day: does a window that starts at an instant end after its granularity, unhurried by clocks?
+-- True where it ends by local midnight, the clocks do not change in it, and were not set back across midnight just
+-- before. PostgreSQL takes this expression into the one around it.
+-- Called by: next_window, store_new_and_pass_valid_record.
+-- Uses: none.
+-- Tests: test_windows.py, test_days.py.
+create or replace function record_ledger.is_within_day(
+    window_start_time timestamptz,
+    -- The same instant on the clocks of the zone.
+    wall timestamp,
+    granularity interval,
+    timezone text
+)
+returns boolean
+language sql
+stable
+as $$
+    select wall + granularity <= wall::date + 1
+        and (window_start_time + granularity) at time zone timezone = wall + granularity
+        and (window_start_time - interval '12:00:00') at time zone timezone
+            = wall - interval '12:00:00'
+$$;
+comment on function record_ledger.is_within_day(timestamptz, timestamp, interval, text) is
+'Private. Whether a window ends after its granularity: neither midnight nor a change of clocks ends it.';
 -- record_ledger.last_window: the newest stored window of a pipeline; no row when none is stored.
 -- The next one starts at its end: no gap, no overlap. A set, so that statements which read it are planned as one.
--- Called by: archivable_records, configured, days_with_windows, is_same_config, next_window_start, start_problem,
---   store_new_and_pass_valid_record, store_windows, window_time.
+-- Called by: archivable_records, configured, days_with_windows, is_same_config, next_window_start,
+--   register_store_and_pass, start_problem, store_new_and_pass_valid_record, store_windows, window_time.
 -- Uses: none.
 -- Tests: test_windows_stored.py.
 create or replace function record_ledger.last_window(pipeline_id text)
@@ -7391,8 +7573,8 @@ comment on function record_ledger.last_window(text) is
 -- record_ledger.next_window: the one window that starts at a given instant.
 -- Ends at the earlier of start + granularity (elapsed) and the next local midnight; from 1d on it is the local day.
 -- windows_from says the same in bulk.
--- Called by: pipeline_progress, planned_passes, store_new_and_pass_valid_record, store_windows.
--- Uses: day_start.
+-- Called by: pipeline_progress, planned_passes, store_windows.
+-- Uses: day_start, is_within_day.
 -- Tests: test_windows.py.
 create or replace function record_ledger.next_window(
     window_start_time timestamptz,
@@ -7409,12 +7591,9 @@ declare
 begin
     target_day := v_wall::date;
     window_end_time := window_start_time + next_window.granularity;
-    if v_wall + next_window.granularity <= target_day + 1
-        and window_end_time at time zone next_window.timezone = v_wall + next_window.granularity
-        and (window_start_time - interval '12:00:00') at time zone next_window.timezone
-            = v_wall - interval '12:00:00'
-    then
-        -- It ends by midnight. The clocks do not change in it, nor were they set back across midnight just before.
+    if record_ledger.is_within_day(
+        window_start_time, v_wall, next_window.granularity, next_window.timezone
+    ) then
         return;
     end if;
     window_end_time := record_ledger.day_start(target_day + 1, next_window.timezone);
@@ -8484,9 +8663,9 @@ comment on function record_ledger.note_filled(record_ledger.pipeline, timestampt
 -- Collects expired leases and waives lost records first. A passed record has the fields of the config in force, a new
 -- claim token and lease; a run keeps its record for good.
 -- next_answer decides, next_claim_token draws; this writes it down.
--- Called by: complete_and_pass, pass_valid_record, pass_valid_records, store_new_and_pass_valid_record.
--- Uses: build_record, built_windows, collect_expired_leases, next_answer, next_claim_token, record_json, refuse_token,
---   unbuilt_reason, waive_lost_records, window_timezone.
+-- Called by: complete_and_pass, pass_valid_record, pass_valid_records, register_store_and_pass.
+-- Uses: build_record, built_windows, collect_expired_leases, next_answer, next_claim_token, next_lease_mark,
+--   passed_reason, record_json, refuse_token, unbuilt_reason, waive_lost_records, window_timezone.
 -- Tests: test_passing.py, test_order.py.
 create or replace function record_ledger.pass_record(
     p record_ledger.pipeline,
@@ -8597,11 +8776,9 @@ begin
             v_answer.historical_mark,
             v_answer.returned_mark,
             v_answer.retry_mark,
-            case
-                when v_answer.first_active is null then as_of + p.lease
-                when v_answer.lease_mark is not null
-                    then least(v_answer.lease_mark, as_of + p.lease)
-            end,
+            record_ledger.next_lease_mark(
+                v_answer.first_active, v_answer.lease_mark, as_of + p.lease
+            ),
             v_answer.others_seen_at,
             coalesce(v_answer.historical_credit, 0)
         )
@@ -8613,6 +8790,8 @@ begin
         lease_expires_at = as_of + p.lease,
         retry_at = null,
         postponement = null,
+        is_first = v_answer.is_first,
+        is_alone = v_answer.is_alone,
         needs_counts = p.required_counts is not null or p.owner_role is not null,
         last_event = case u.status when 'PENDING' then 'passed' else 'passed_again' end,
         last_detail = v_detail,
@@ -8621,10 +8800,7 @@ begin
     returning record_ledger.record_json(u, record_ledger.window_timezone(p, u.window_start_time)),
         u.attempt
     into record, v_attempt;
-    reason := concat(
-        'window ', record ->> 'window_start_time', ' is passed', ' to run ' || pass_record.run_id,
-        ', attempt ', v_attempt, ' of ', p.max_attempts
-    );
+    reason := record_ledger.passed_reason(record, pass_record.run_id, v_attempt, p.max_attempts);
 end
 $$;
 comment on function record_ledger.pass_record(record_ledger.pipeline, text, timestamptz, jsonb) is
@@ -8632,7 +8808,7 @@ comment on function record_ledger.pass_record(record_ledger.pipeline, text, time
 -- record_ledger.register_config: makes a config the one in force, and leaves its pipeline's row locked.
 -- Writes nothing when one of the same meaning is in force already; validates only what is new. No record is touched:
 -- the pipeline's fields_version says which are outdated, and the pass of each builds it.
--- Called by: pass_valid_records, register_pipeline, store_new_and_pass_valid_record.
+-- Called by: pass_valid_records, register_pipeline, register_store_and_pass.
 -- Uses: append_pipeline_event, check_owner, clock, configured, is_same_config.
 -- Tests: test_registering.py, test_same_config.py.
 create or replace function record_ledger.register_config(config jsonb)
@@ -8758,6 +8934,158 @@ end
 $$;
 comment on function record_ledger.register_config(jsonb) is
 'Private. Makes a config the one in force (RL001 when it is invalid) and leaves its pipeline locked.';
+-- record_ledger.register_store_and_pass: the whole cycle for a call of any kind; what a usual call is spared is here.
+-- Registers the config, stores the due windows, collects expired leases and passes the oldest valid record to the run.
+-- It runs with the settings of store_new_and_pass_valid_record.
+-- Called by: store_new_and_pass_valid_record.
+-- Uses: built_problem, check_owner, clock, configured, first_window_start, is_run_id, is_safe_to_write, is_same_config,
+--   last_window, next_answer, note_start_at, pass_record, refuse_call, register_config, store_windows, to_build_reason,
+--   warn_of_misspelt_keys, windows_to_build.
+-- Tests: test_passing.py, test_usual_call.py.
+create or replace function record_ledger.register_store_and_pass(
+    config jsonb,
+    run_id text,
+    built jsonb,
+    out exit_dag boolean,
+    out verdict text,
+    out reason text,
+    out record jsonb,
+    out to_build jsonb
+)
+language plpgsql
+as $$
+#variable_conflict use_column
+declare
+    v_config jsonb := config;
+    v_config_is_new boolean := false;
+    v_problem text;
+    v_is_due boolean;
+    v_now timestamptz;
+    v_next_start timestamptz;
+    v_stored integer;
+    v_answer record;
+    p record_ledger.pipeline;
+begin
+    if not (
+        record_ledger.is_safe_to_write()
+        and record_ledger.is_run_id(register_store_and_pass.run_id)
+    ) then
+        perform record_ledger.refuse_call(register_store_and_pass.run_id);
+    end if;
+    to_build := '[]';
+    -- A config that is in force was validated before: comparing it is all that most calls do.
+    select q.* into p
+    from record_ledger.pipeline as q
+    where q.pipeline_id = coalesce(
+        register_store_and_pass.config ->> 'pipeline_id',
+        register_store_and_pass.config #>> '{default_record,pipeline_id}'
+    );
+    if p.config is distinct from config then
+        perform record_ledger.warn_of_misspelt_keys(config);
+        if record_ledger.is_same_config(p, config) then
+            perform record_ledger.note_start_at(p, config);
+        else
+            v_config_is_new := true;
+            p := record_ledger.configured(p, config);
+        end if;
+        -- In the words that were first given, or those that are stored now.
+        v_config := p.config;
+    end if;
+
+    -- Before any answer: others are not told either when its next window is due.
+    if p.owner_role is not null then
+        perform record_ledger.check_owner(p.pipeline_id, p.owner_role);
+    end if;
+    v_now := record_ledger.clock();
+    if built is distinct from '[]' then
+        v_problem := record_ledger.built_problem(built, p);
+        if v_problem is not null then
+            raise exception '%', v_problem
+                using errcode = 'RL005',
+                hint = 'Send back what to_build names. '
+                    'A runner of an older release names less: upgrade it.';
+        end if;
+    else
+        select l.window_end_time into v_next_start
+        from record_ledger.last_window(p.pipeline_id) as l;
+        v_is_due := coalesce(v_next_start, record_ledger.first_window_start(p, v_now))
+            < v_now - p.x_time_back
+            and not p.is_retired;
+        -- A first look without the lock: an idle pipeline may be asked every minute, and its answer costs no write.
+        if p.has_templates or not v_config_is_new and not v_is_due then
+            v_answer := record_ledger.next_answer(
+                p, register_store_and_pass.run_id, v_now
+            );
+            if p.has_templates
+                and (v_answer.is_outdated or v_is_due and v_answer.bound_window is null)
+            then
+                -- Nothing is written before the caller could render everything: a template that fails leaves no trace.
+                to_build := record_ledger.windows_to_build(
+                    p,
+                    case when v_answer.is_outdated then v_answer.window_start_time end,
+                    v_answer.bound_window is not null,
+                    v_answer.waiting_mark,
+                    10,
+                    v_now
+                );
+                exit_dag := true;
+                verdict := 'INCOMPLETE';
+                reason := record_ledger.to_build_reason(to_build);
+                return;
+            end if;
+            if v_answer.verdict <> 'READY'
+                and not v_config_is_new
+                and not v_answer.has_expired
+                and v_answer.lost_before is null
+            then
+                exit_dag := true;
+                verdict := v_answer.verdict;
+                reason := v_answer.reason;
+                return;
+            end if;
+        end if;
+    end if;
+
+    p := record_ledger.register_config(v_config);
+    -- Taken once, after the lock: whatever waited for it judges by the time at which it goes on.
+    v_now := record_ledger.clock();
+    -- What became due since the caller rendered is left to the next call, which has it rendered.
+    v_stored := record_ledger.store_windows(
+        p, case when p.has_templates or built <> '[]' then built end, v_now
+    );
+    if p.missing_fields is not null then
+        -- A window that the caller filled may have been stored.
+        select q.filled_from into p.filled_from
+        from record_ledger.pipeline as q
+        where q.pipeline_id = p.pipeline_id;
+    end if;
+    v_answer := record_ledger.pass_record(
+        p, register_store_and_pass.run_id, v_now, built
+    );
+    exit_dag := v_answer.exit_dag;
+    verdict := v_answer.verdict;
+    reason := v_answer.reason;
+    record := v_answer.record;
+    if exit_dag and p.has_templates and (v_answer.awaits_build or built <> '[]') then
+        -- Another config was registered meanwhile, or other runs were passed what was rendered: asked for again.
+        v_answer := record_ledger.next_answer(p, register_store_and_pass.run_id, v_now);
+        to_build := record_ledger.windows_to_build(
+            p,
+            case when v_answer.is_outdated then v_answer.window_start_time end,
+            v_answer.bound_window is not null,
+            v_answer.waiting_mark,
+            10,
+            v_now
+        );
+        if to_build <> '[]' then
+            verdict := 'INCOMPLETE';
+            reason := record_ledger.to_build_reason(to_build);
+        end if;
+    end if;
+end
+$$;
+comment on function record_ledger.register_store_and_pass(jsonb, text, jsonb) is
+'Private. The whole cycle for a call of any kind: register, store, collect expired leases, pass.';
 -- record_ledger.reopen_range: makes the records of a range of a locked pipeline pending once more; returns how many.
 -- Those whose whole window lies in it and that status_after lets be reopened; others are left alone.
 -- check_record_change guards the change.
@@ -8811,7 +9139,7 @@ comment on function record_ledger.reopen_range(
 -- built null: fields come from a config without templates, else windows are stored unbuilt.
 -- built given: each window takes its fields from there, up to the first window that is missing from it. An entry of
 -- another window or version of the config is none: what it holds was rendered for something else.
--- Called by: pass_valid_records, store_new_and_pass_valid_record, store_new_records.
+-- Called by: pass_valid_records, register_store_and_pass, store_new_records.
 -- Uses: begin_stretch, built_windows, due_windows, first_window_start, lane, last_window, missing_fields, next_window,
 --   note_filled.
 -- Tests: test_windows_stored.py.
@@ -9418,12 +9746,14 @@ declare
     v_is_event boolean;
     v_is_legal boolean;
     v_status text;
+    -- Of the event; null: that of the record.
+    v_attempt integer;
 begin
     -- Small expressions on purpose: a session sets up each of them anew in every transaction that comes to it.
     -- Nearly all changes are these two. What they must keep besides is said in check_kept_columns, which an update that
     -- names no such column does not pay for.
-    if new.last_event = 'passed' and old.status = 'PENDING' then
-        if new.status = 'PENDING' and new.attempt = old.attempt + 1
+    if new.last_event = 'passed' then
+        if old.status = 'PENDING' and new.status = 'PENDING' and new.attempt = old.attempt + 1
             and new.claim_token is not null and new.lease_expires_at is not null
             and new.retry_at is null
             and coalesce(new.cancellation, new.postponement) is null
@@ -9431,10 +9761,12 @@ begin
             v_status := 'IN_PROGRESS';
             new.lane := 'active';
         end if;
-    elsif new.last_event = 'completed' and old.status = 'IN_PROGRESS' and not old.needs_counts then
-        if new.status = 'IN_PROGRESS' and new.claim_token = old.claim_token
+    elsif new.last_event = 'completed' then
+        if old.status = 'IN_PROGRESS' and not old.needs_counts
+            and new.status = 'IN_PROGRESS' and new.claim_token = old.claim_token
             and new.attempt = old.attempt and new.lease_expires_at is null
             and new.retry_at is null
+            and (new.is_first, new.is_alone) = (old.is_first, old.is_alone)
             and coalesce(new.cancellation, new.postponement) is null
         then
             v_status := 'COMPLETED';
@@ -9442,209 +9774,193 @@ begin
             new.open_pipeline_id := null;
         end if;
     end if;
-    if v_status is not null then
-        new.status := v_status;
-        new.event_count := old.event_count + 1;
-        -- A pass takes its time after its lock, and may then wait for a record that is released at a later one.
-        new.updated_at := greatest(new.updated_at, old.updated_at);
-        insert into record_ledger.record_event (
-            pipeline_id,
-            window_start_time,
-            event_no,
-            event_time,
-            event,
-            from_status,
-            to_status,
-            generation,
-            attempt,
-            claim_token,
-            run_id,
-            detail
-        )
-        values (
-            new.pipeline_id,
-            new.window_start_time,
-            new.event_count,
-            new.updated_at,
-            new.last_event,
-            old.status,
-            v_status,
-            new.generation,
-            new.attempt,
-            new.claim_token,
-            coalesce(new.run_id, old.run_id),
-            coalesce(new.last_detail, '{}')
-        );
-        return new;
-    end if;
-
-    if new.pipeline_id <> old.pipeline_id or new.window_start_time <> old.window_start_time
-        or new.window_end_time <> old.window_end_time or new.target_day <> old.target_day
-        or new.created_at <> old.created_at
-    then
-        raise exception 'illegal change: the window % of pipeline % is stored and never moves',
-            old.window_start_time, old.pipeline_id using errcode = 'RL003';
-    end if;
-
-    v_is_event := new.status <> old.status
-        or new.last_event is distinct from old.last_event
-        or new.claim_token is distinct from old.claim_token
-        or new.last_detail is distinct from old.last_detail;
-    if not v_is_event then
-        -- A heartbeat, a link, or built anew with the same fields: no event, so nothing else may differ.
-        v_is_legal := new.generation = old.generation and new.attempt = old.attempt
-            and new.fields = old.fields and new.event_count = old.event_count
-            and new.run_id is not distinct from old.run_id
-            and new.retry_at is not distinct from old.retry_at
-            and new.updated_at = old.updated_at
-            and (new.lease_expires_at is null) = (old.lease_expires_at is null)
-            and new.cancellation is not distinct from old.cancellation
-            and new.postponement is not distinct from old.postponement
-            and new.is_historical = old.is_historical
-            and new.counts_waived = old.counts_waived and new.needs_counts >= old.needs_counts;
-        -- A record is linked anew only while none is before it (the schema then checks the link), or none any more.
-        if new.previous_window_start_time is distinct from old.previous_window_start_time
-            and exists (
-                select
-                from record_ledger.record as r
-                where r.pipeline_id = old.pipeline_id
-                    and r.window_start_time = old.previous_window_start_time
-            )
+    if v_status is null then
+        if new.pipeline_id <> old.pipeline_id or new.window_start_time <> old.window_start_time
+            or new.window_end_time <> old.window_end_time or new.target_day <> old.target_day
+            or new.created_at <> old.created_at
         then
-            v_is_legal := false;
+            raise exception 'illegal change: the window % of pipeline % is stored and never moves',
+                old.window_start_time, old.pipeline_id using errcode = 'RL003';
         end if;
-    else
-        case new.last_event
-            when 'passed' then
-                v_status := 'IN_PROGRESS';
-                v_is_legal := old.status = 'PENDING' and new.attempt = old.attempt + 1;
-            when 'completed' then
-                v_status := 'COMPLETED';
-                -- The counts come last: they are looked up only where the config asks for any.
-                v_is_legal := old.status = 'IN_PROGRESS' and new.claim_token = old.claim_token
-                    and (not old.needs_counts or record_ledger.check_counts(old));
-            when 'passed_again' then
-                v_status := 'IN_PROGRESS';
-                v_is_legal := old.status = 'IN_PROGRESS' and old.cancellation is null
-                    and new.claim_token > old.claim_token
-                    and new.run_id is not distinct from old.run_id;
-            when 'failed', 'lease_expired', 'released' then
-                v_is_legal := old.status = 'IN_PROGRESS'
-                    and new.attempt = old.attempt - (new.last_event = 'released')::integer;
-                if old.cancellation is not null then
-                    -- However the run ends it, or does not: no run is passed a cancelled record again.
-                    v_status := 'FAILED';
-                    new.claim_token := old.claim_token;
-                    new.run_id := old.run_id;
-                    new.retry_at := null;
-                    new.postponement := null;
-                    new.last_detail := coalesce(new.last_detail, '{}') || old.cancellation;
-                elsif new.retry_at is null and new.last_event <> 'released' then
-                    -- With a time to try again there is an attempt left.
-                    v_status := 'FAILED';
-                else
-                    v_status := 'PENDING';
-                end if;
-            when 'cancelled' then
-                v_status := 'IN_PROGRESS';
-                v_is_legal := old.status = 'IN_PROGRESS' and old.cancellation is null
-                    and new.cancellation ?& array['cancelled_by', 'cancelled_at', 'cancel_reason']
-                    and new.claim_token = old.claim_token
-                    and new.run_id is not distinct from old.run_id;
-            when 'waived' then
-                v_status := 'WAIVED';
-                v_is_legal := old.status in ('PENDING', 'FAILED');
-            when 'reopened' then
-                v_status := 'PENDING';
-                new.is_historical := true;
-                new.counts_waived := false;
-                v_is_legal := old.status in ('COMPLETED', 'FAILED', 'WAIVED') and new.attempt = 0;
-            when 'rebuilt' then
-                v_status := 'PENDING';
-                v_is_legal := old.status = 'PENDING'
-                    and new.postponement is not distinct from old.postponement;
-            when 'counts_waived' then
-                v_status := old.status;
-                new.counts_waived := true;
-                v_is_legal := old.status in ('PENDING', 'IN_PROGRESS') and not old.counts_waived
-                    and new.claim_token is not distinct from old.claim_token
-                    and new.run_id is not distinct from old.run_id
-                    and new.retry_at is not distinct from old.retry_at
-                    and new.cancellation is not distinct from old.cancellation
-                    and new.postponement is not distinct from old.postponement;
-            else
-                v_is_legal := false;
-        end case;
-        -- The one place that writes a status; whoever writes another one is refused.
-        v_is_legal := v_is_legal and new.status in (old.status, v_status);
-        new.status := coalesce(v_status, new.status);
-        -- What each status needs: a claim with a lease while in progress, neither while pending.
-        v_is_legal := v_is_legal
-            and new.event_count = old.event_count
-            and new.generation = old.generation + (new.last_event = 'reopened')::integer
-            and (new.attempt = old.attempt or new.last_event in ('passed', 'released', 'reopened'))
-            and new.is_historical = (old.is_historical or new.last_event = 'reopened')
-            and (new.fields = old.fields or new.last_event = 'rebuilt')
-            and (
-                new.counts_waived = old.counts_waived
-                or new.last_event in ('counts_waived', 'reopened')
-            )
-            -- Only a pass, which has the config at hand, finds that no counts are needed.
-            and (new.needs_counts >= old.needs_counts or v_status = 'IN_PROGRESS')
-            and new.previous_window_start_time is not distinct from old.previous_window_start_time
-            and (v_status = 'IN_PROGRESS') = (new.lease_expires_at is not null)
-            and (v_status <> 'IN_PROGRESS' or new.claim_token is not null)
-            and (v_status <> 'PENDING' or (new.claim_token is null and new.run_id is null))
-            and (v_status = 'PENDING' or new.retry_at is null);
-        -- A cancellation is of a record in progress, a postponement of one that waits.
-        if new.cancellation is not null or new.postponement is not null then
-            v_is_legal := v_is_legal
-                and (
-                    new.cancellation is null
-                    or new.last_event = 'cancelled'
-                    or v_status = 'IN_PROGRESS' and new.cancellation = old.cancellation
-                )
-                and (new.postponement is null or v_status = 'PENDING' and new.retry_at is not null);
-        end if;
-    end if;
-    if v_is_legal is not true then
-        raise exception 'illegal change of the record % of pipeline %: % from % to %',
-            old.window_start_time,
-            old.pipeline_id,
-            coalesce(new.last_event, 'no event'),
-            old.status,
-            new.status
-            using errcode = 'RL003',
-            hint = 'Use the routines of schema record_ledger; '
-                'sql/README.md shows the legal changes.';
-    end if;
 
-    new.event_count := old.event_count + v_is_event::integer;
-    new.lane := record_ledger.lane(
-        new.status,
-        new.missing_fields,
-        new.config_version,
-        -- Once out of the lane 'waiting', whose mark may have gone by it, a record does not come back to it.
-        old.lane = 'waiting',
-        new.is_historical,
-        new.retry_at
-    );
-    new.open_pipeline_id := case when new.lane is not null then new.pipeline_id end;
-    -- Claims note where lanes begin and before which instant no lease ends. What ends a claim keeps that true.
-    if (
-        new.lane is distinct from old.lane and old.lane is distinct from 'active'
-        and new.lane in ('historical', 'retry', 'retryh', 'returned', 'waiting')
-        or new.lease_expires_at < old.lease_expires_at
-    ) and (
-        -- Only reopenings are done for all at once: any session can have that setting.
-        old.status in ('PENDING', 'IN_PROGRESS')
-        or current_setting('record_ledger.voids_marks', true) is distinct from 'on'
-    ) then
-        perform record_ledger.void_marks(new.pipeline_id);
+        v_is_event := new.status <> old.status
+            or new.last_event is distinct from old.last_event
+            or new.claim_token is distinct from old.claim_token
+            or new.last_detail is distinct from old.last_detail;
+        if not v_is_event then
+            -- A heartbeat, a link, or built anew with the same fields: no event, so nothing else may differ.
+            v_is_legal := new.generation = old.generation and new.attempt = old.attempt
+                and new.fields = old.fields and new.event_count = old.event_count
+                and new.run_id is not distinct from old.run_id
+                and new.retry_at is not distinct from old.retry_at
+                and new.updated_at = old.updated_at
+                and (new.lease_expires_at is null) = (old.lease_expires_at is null)
+                and new.cancellation is not distinct from old.cancellation
+                and new.postponement is not distinct from old.postponement
+                and new.is_historical = old.is_historical
+                and new.is_first = old.is_first and new.is_alone = old.is_alone
+                and new.counts_waived = old.counts_waived and new.needs_counts >= old.needs_counts;
+            -- A record is linked anew only while none is before it (the schema then checks the link), or none any more.
+            if new.previous_window_start_time is distinct from old.previous_window_start_time
+                and exists (
+                    select
+                    from record_ledger.record as r
+                    where r.pipeline_id = old.pipeline_id
+                        and r.window_start_time = old.previous_window_start_time
+                )
+            then
+                v_is_legal := false;
+            end if;
+        else
+            case new.last_event
+                when 'passed' then
+                    v_status := 'IN_PROGRESS';
+                    v_is_legal := old.status = 'PENDING' and new.attempt = old.attempt + 1;
+                when 'completed' then
+                    v_status := 'COMPLETED';
+                    -- The counts come last: they are looked up only where the config asks for any.
+                    v_is_legal := old.status = 'IN_PROGRESS' and new.claim_token = old.claim_token
+                        and (not old.needs_counts or record_ledger.check_counts(old));
+                when 'passed_again' then
+                    v_status := 'IN_PROGRESS';
+                    v_is_legal := old.status = 'IN_PROGRESS' and old.cancellation is null
+                        and new.claim_token > old.claim_token
+                        and new.run_id is not distinct from old.run_id;
+                when 'failed', 'lease_expired', 'released' then
+                    v_is_legal := old.status = 'IN_PROGRESS'
+                        and new.attempt = old.attempt - (new.last_event = 'released')::integer;
+                    -- A released attempt is not counted, but it is the one that was released.
+                    v_attempt := case new.last_event when 'released' then old.attempt end;
+                    if old.cancellation is not null then
+                        -- However the run ends it, or does not: no run is passed a cancelled record again.
+                        v_status := 'FAILED';
+                        new.claim_token := old.claim_token;
+                        new.run_id := old.run_id;
+                        new.retry_at := null;
+                        new.postponement := null;
+                        new.last_detail := coalesce(new.last_detail, '{}') || old.cancellation;
+                    elsif new.retry_at is null and new.last_event <> 'released' then
+                        -- With a time to try again there is an attempt left.
+                        v_status := 'FAILED';
+                    else
+                        v_status := 'PENDING';
+                    end if;
+                when 'cancelled' then
+                    v_status := 'IN_PROGRESS';
+                    v_is_legal := old.status = 'IN_PROGRESS' and old.cancellation is null
+                        and new.cancellation ?& array[
+                            'cancelled_by', 'cancelled_at', 'cancel_reason'
+                        ]
+                        and new.claim_token = old.claim_token
+                        and new.run_id is not distinct from old.run_id;
+                when 'waived' then
+                    v_status := 'WAIVED';
+                    v_is_legal := old.status in ('PENDING', 'FAILED');
+                when 'reopened' then
+                    v_status := 'PENDING';
+                    new.is_historical := true;
+                    new.counts_waived := false;
+                    v_is_legal := old.status in ('COMPLETED', 'FAILED', 'WAIVED')
+                        and new.attempt = 0;
+                when 'rebuilt' then
+                    v_status := 'PENDING';
+                    v_is_legal := old.status = 'PENDING'
+                        and new.postponement is not distinct from old.postponement;
+                when 'counts_waived' then
+                    v_status := old.status;
+                    new.counts_waived := true;
+                    v_is_legal := old.status in ('PENDING', 'IN_PROGRESS') and not old.counts_waived
+                        and new.claim_token is not distinct from old.claim_token
+                        and new.run_id is not distinct from old.run_id
+                        and new.retry_at is not distinct from old.retry_at
+                        and new.cancellation is not distinct from old.cancellation
+                        and new.postponement is not distinct from old.postponement;
+                else
+                    v_is_legal := false;
+            end case;
+            -- The one place that writes a status; whoever writes another one is refused.
+            v_is_legal := v_is_legal and new.status in (old.status, v_status);
+            new.status := coalesce(v_status, new.status);
+            -- What each status needs: a claim with a lease while in progress, neither while pending.
+            v_is_legal := v_is_legal
+                and new.event_count = old.event_count
+                and new.generation = old.generation + (new.last_event = 'reopened')::integer
+                and (
+                    new.attempt = old.attempt
+                    or new.last_event in ('passed', 'released', 'reopened')
+                )
+                and new.is_historical = (old.is_historical or new.last_event = 'reopened')
+                and (
+                    new.is_first = old.is_first and new.is_alone = old.is_alone
+                    or new.last_event in ('passed', 'passed_again')
+                )
+                and (new.fields = old.fields or new.last_event = 'rebuilt')
+                and (
+                    new.counts_waived = old.counts_waived
+                    or new.last_event in ('counts_waived', 'reopened')
+                )
+                -- Only a pass, which has the config at hand, finds that no counts are needed.
+                and (new.needs_counts >= old.needs_counts or v_status = 'IN_PROGRESS')
+                and new.previous_window_start_time
+                    is not distinct from old.previous_window_start_time
+                and (v_status = 'IN_PROGRESS') = (new.lease_expires_at is not null)
+                and (v_status <> 'IN_PROGRESS' or new.claim_token is not null)
+                and (v_status <> 'PENDING' or (new.claim_token is null and new.run_id is null))
+                and (v_status = 'PENDING' or new.retry_at is null);
+            -- A cancellation is of a record in progress, a postponement of one that waits.
+            if new.cancellation is not null or new.postponement is not null then
+                v_is_legal := v_is_legal
+                    and (
+                        new.cancellation is null
+                        or new.last_event = 'cancelled'
+                        or v_status = 'IN_PROGRESS' and new.cancellation = old.cancellation
+                    )
+                    and (
+                        new.postponement is null
+                        or v_status = 'PENDING' and new.retry_at is not null
+                    );
+            end if;
+        end if;
+        if v_is_legal is not true then
+            raise exception 'illegal change of the record % of pipeline %: % from % to %',
+                old.window_start_time,
+                old.pipeline_id,
+                coalesce(new.last_event, 'no event'),
+                old.status,
+                new.status
+                using errcode = 'RL003',
+                hint = 'Use the routines of schema record_ledger; '
+                    'sql/README.md shows the legal changes.';
+        end if;
+
+        new.lane := record_ledger.lane(
+            new.status,
+            new.missing_fields,
+            new.config_version,
+            -- Once out of the lane 'waiting', whose mark may have gone by it, a record does not come back to it.
+            old.lane = 'waiting',
+            new.is_historical,
+            new.retry_at
+        );
+        -- Claims note where lanes begin and before which instant no lease ends. What ends a claim keeps that true.
+        if (
+            new.lane is distinct from old.lane and old.lane is distinct from 'active'
+            and new.lane in ('historical', 'retry', 'retryh', 'returned', 'waiting')
+            or new.lease_expires_at < old.lease_expires_at
+        ) and (
+            -- Only reopenings are done for all at once: any session can have that setting.
+            old.status in ('PENDING', 'IN_PROGRESS')
+            or current_setting('record_ledger.voids_marks', true) is distinct from 'on'
+        ) then
+            perform record_ledger.void_marks(new.pipeline_id);
+        end if;
+        new.open_pipeline_id := case when new.lane is not null then new.pipeline_id end;
+        if not v_is_event then
+            return new;
+        end if;
     end if;
-    if not v_is_event then
-        return new;
-    end if;
+    new.status := v_status;
+    new.event_count := old.event_count + 1;
     -- A pass takes its time after its lock, and may then wait for a record that is released at a later one.
     new.updated_at := greatest(new.updated_at, old.updated_at);
     insert into record_ledger.record_event (
@@ -9668,10 +9984,9 @@ begin
         new.updated_at,
         new.last_event,
         old.status,
-        new.status,
+        v_status,
         new.generation,
-        -- A released attempt is not counted, but it is the one that was released.
-        case when new.last_event = 'released' then old.attempt else new.attempt end,
+        coalesce(v_attempt, new.attempt),
         coalesce(new.claim_token, old.claim_token),
         coalesce(new.run_id, old.run_id),
         coalesce(new.last_detail, '{}')
@@ -10318,21 +10633,18 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 as $$
 #variable_conflict use_column
-declare
-    v_now timestamptz;
 begin
     if complete_record.detail <> '{}' then
         perform record_ledger.check_detail(complete_record.detail);
     end if;
     if complete_record.window_start_time is not null and record_ledger.is_safe_to_write() then
         -- What end_claim does, spared what the other endings need. What is not current is left to it.
-        v_now := record_ledger.clock();
         update record_ledger.record as r
         set lease_expires_at = null,
             cancellation = null,
             last_event = 'completed',
             last_detail = coalesce(complete_record.detail, '{}'),
-            updated_at = v_now
+            updated_at = record_ledger.clock()
         where r.pipeline_id = complete_record.pipeline_id
             and r.window_start_time = complete_record.window_start_time
             and r.claim_token = complete_record.claim_token and r.status = 'IN_PROGRESS';
@@ -12266,13 +12578,11 @@ comment on function record_ledger.set_pipeline_owner(text, text) is
 -- A config with templates is answered with to_build until the caller has rendered them and sends them back as built.
 -- Most calls are alike: a config in force that asks for nothing special, and nothing open but records that wait in
 -- order. Such a call costs what a session sets up for it: statements, look-ups, expressions. It is made of the fewest
--- here: first_look tells that the first waiting record comes next. Whatever is otherwise goes the long way, through
--- register_config, store_windows and pass_record.
+-- here. Whatever is otherwise goes the long way, which begins anew.
 -- Called by: record_ledger_runner, the Python runner, dbt, pass_valid_records.
--- Uses: built_problem, check_owner, clock, configured, first_look, first_waiting, first_window_start, is_run_id,
---   is_safe_to_write, is_same_config, last_window, next_answer, next_claim_token, next_window, no_records_reason,
---   note_start_at, pass_record, record_object, refuse_call, register_config, store_windows, to_build_reason,
---   unstable_reason, warn_of_misspelt_keys, windows_to_build.
+-- Uses: clock, due_reason, first_look, first_open, first_waiting, is_run_id, is_safe_to_write, is_within_day,
+--   last_window, next_claim_token, next_lease_mark, passed_reason, record_object, register_store_and_pass,
+--   unstable_reason.
 -- Tests: test_passing.py, test_usual_call.py, test_usual_call_sessions.py.
 create or replace function record_ledger.store_new_and_pass_valid_record(
     config jsonb,
@@ -12296,53 +12606,73 @@ set timezone = 'UTC'
 as $$
 #variable_conflict use_column
 declare
-    v_config jsonb := config;
-    v_config_is_new boolean := false;
-    v_problem text;
-    v_is_due boolean;
     v_now timestamptz;
-    v_last_start timestamptz;
     v_next_start timestamptz;
-    v_stored integer;
-    v_answer record;
-    v_token bigint;
-    v_attempt integer;
+    v_pipeline_id text;
+    v_row_version xid;
+    v_x_time_back interval;
+    v_granularity interval;
+    v_zone_since timestamptz;
+    v_marks_void_at bigint;
+    v_timezone text;
     v_horizon timestamptz;
-    v_window record;
+    -- The newest record of a pipeline that is on time starts after it.
+    v_reach timestamptz;
+    v_newest_start timestamptz;
+    v_newest_end timestamptz;
+    v_bound_window timestamptz;
+    -- Of the pipeline's newest claim; while it is not known, 0, -1 or null.
+    v_newest_token bigint;
+    v_credit numeric;
+    v_waiting_mark timestamptz;
+    v_active_mark timestamptz;
+    v_lease_mark timestamptz;
+    v_others_seen_at timestamptz;
+    -- The first record that waits in order.
+    v_first_start timestamptz;
+    v_first_end timestamptz;
+    v_bounds timestamptz[];
+    v_is_first boolean;
+    v_first_lane text;
     v_first_active timestamptz;
     v_other_lane text;
     v_has_passed boolean;
-    v_version integer;
-    v_timezone text;
+    v_wall timestamp;
+    v_token bigint;
+    v_attempt integer;
     s record;
-    f record;
-    p record_ledger.pipeline;
 begin
-    if not (
-        record_ledger.is_safe_to_write()
-        and record_ledger.is_run_id(store_new_and_pass_valid_record.run_id)
-    ) then
-        perform record_ledger.refuse_call(store_new_and_pass_valid_record.run_id);
-    end if;
-    to_build := '[]';
-
-    -- ---------------------------------------------------------------- most calls
     v_now := record_ledger.clock();
+    v_pipeline_id := case
+        when record_ledger.is_safe_to_write()
+            and record_ledger.is_run_id(store_new_and_pass_valid_record.run_id)
+            and built = '[]'
+            then coalesce(
+                config ->> 'pipeline_id', config #>> '{default_record,pipeline_id}'
+            )
+    end;
     select
-        q.pipeline_id,
+        '[]',
+        q.xmin,
         q.x_time_back,
+        v_now - q.x_time_back,
+        v_now - q.x_time_back - q.granularity * 2,
         q.granularity,
-        q.timezone,
         q.zone_since,
-        q.marks_void_at,
-        q.xmin as row_version,
-        q as whole
-    into s
+        coalesce(q.marks_void_at, 0),
+        set_config('timezone', q.timezone, true)
+    into
+        to_build,
+        v_row_version,
+        v_x_time_back,
+        v_horizon,
+        v_reach,
+        v_granularity,
+        v_zone_since,
+        v_marks_void_at,
+        v_timezone
     from record_ledger.pipeline as q
-    where q.pipeline_id = coalesce(
-            store_new_and_pass_valid_record.config ->> 'pipeline_id',
-            store_new_and_pass_valid_record.config #>> '{default_record,pipeline_id}'
-        )
+    where q.pipeline_id = v_pipeline_id
         and q.config = store_new_and_pass_valid_record.config
         and not q.has_templates
         and q.missing_fields is null
@@ -12354,124 +12684,176 @@ begin
         and not q.depends_on_past;
     <<usual>>
     loop
-        exit usual when not found or built <> '[]';
-        v_horizon := v_now - s.x_time_back;
-        if s.zone_since is null then
+        if v_zone_since is null then
             -- Nothing is stored, or nothing with this zone.
-            exit usual when exists (select from record_ledger.last_window(s.pipeline_id));
-            p := s.whole;
-            v_next_start := record_ledger.first_window_start(p, v_now);
-            exit usual when v_next_start < v_horizon;
+            select q.start_at into v_next_start
+            from record_ledger.pipeline as q
+            where q.pipeline_id = v_pipeline_id and q.xmin = v_row_version;
+            exit usual when v_next_start >= v_horizon is not true
+                or exists (select from record_ledger.last_window(v_pipeline_id));
             exit_dag := true;
             verdict := 'NO_RECORDS';
-            reason := record_ledger.no_records_reason(p, v_next_start, v_now);
+            reason := record_ledger.due_reason(v_next_start, v_x_time_back);
             return;
         end if;
+        -- The newest record, which waits as a rule, and what the one before it tells: 0 that it waits, too; the token
+        -- of its claim that nothing else is open and the newest one comes next; -1 that no other one waits in order.
         select
-            l.newest_token,
-            l.historical_credit,
-            l.waiting_mark,
-            l.active_mark,
-            l.lease_mark,
-            l.others_seen_at,
-            l.bound_window,
-            l.waiting,
-            l.is_looked_up,
-            l.first_lane
-        into f
-        from record_ledger.first_look(
-            s.pipeline_id,
-            s.marks_void_at,
-            s.granularity,
-            store_new_and_pass_valid_record.run_id
-        ) as l;
-        -- Nothing was passed yet; or the run had a record, and gets that one or none.
-        exit usual when f.is_looked_up is not true or f.bound_window is not null;
-        -- Leases that run keep no run from being passed a record; any other lane may.
-        exit usual when f.first_lane is not null
-            and (f.first_lane <> 'active' or v_now < f.lease_mark is not true);
-        if f.waiting is null then
-            -- Read at one moment, and only where nothing was passed since the look: what was stored after it might be
-            -- in progress by now, or wait elsewhere, and nothing would seem to be open.
-            select
-                r.window_start_time,
-                r.window_end_time,
-                record_ledger.first_waiting(s.pipeline_id, f.waiting_mark),
-                exists (
-                    select
-                    from record_ledger.claim as c
-                    where c.pipeline_id = s.pipeline_id and c.claim_token > f.newest_token
-                )
-            into v_last_start, v_next_start, f.waiting, v_has_passed
-            from record_ledger.record as r
-            where r.pipeline_id = s.pipeline_id
-                and r.window_start_time >= v_horizon - s.granularity * 2
-            order by r.window_start_time desc
-            limit 1;
-            exit usual when not found or v_has_passed;
-        end if;
-        if f.waiting[2] > v_horizon then
+            true,
+            'UNSTABLE',
+            w.window_start_time,
+            w.window_end_time,
+            case when w.lane = 'waiting' and w.window_start_time >= v_zone_since then (
+                select case
+                        when r.lane = 'waiting' then 0
+                        when r.lane is null and r.is_alone and r.claim_token > v_marks_void_at
+                            then r.claim_token
+                        when r.is_first then -1
+                    end
+                from record_ledger.record as r
+                where r.pipeline_id = v_pipeline_id
+                    and r.window_start_time = w.previous_window_start_time
+            ) end,
+            (
+                select b.window_start_time
+                from record_ledger.claim as b
+                where b.pipeline_id = v_pipeline_id
+                    and b.bound_run_id = store_new_and_pass_valid_record.run_id
+            )
+        into exit_dag, verdict, v_newest_start, v_newest_end, v_newest_token, v_bound_window
+        from record_ledger.record as w
+        where w.pipeline_id = v_pipeline_id and w.window_start_time >= v_reach
+        order by w.window_start_time desc;
+        if v_newest_token > 0 and v_bound_window is null and v_newest_end > v_horizon then
             -- When the first one has not settled, no later one has, and none is due. An idle pipeline may be asked
             -- every minute, and that costs no write.
-            exit usual when f.waiting[1] < s.zone_since;
-            if f.first_lane is not null then
-                exit usual when exists (
-                    select
-                    from record_ledger.record as o
-                    where o.open_pipeline_id = s.pipeline_id and o.lane > 'active'
-                        and o.lane < 'waiting'
-                );
-            end if;
-            exit_dag := true;
-            verdict := 'UNSTABLE';
-            v_timezone := set_config('timezone', s.timezone, true);
             reason := record_ledger.unstable_reason(
-                f.waiting[1], f.waiting[2], s.x_time_back, config ->> 'x_time_back'
+                v_newest_start, v_newest_end, v_x_time_back, config ->> 'x_time_back'
             );
             return;
         end if;
-        -- The newest record of a pipeline that is on time; where it is older, more than one window is due.
-        if v_last_start is null then
-            select r.window_start_time, r.window_end_time into v_last_start, v_next_start
-            from record_ledger.record as r
-            where r.pipeline_id = s.pipeline_id
-                and r.window_start_time >= v_horizon - s.granularity * 2
-            order by r.window_start_time desc
-            limit 1;
-            exit usual when not found;
+        -- The run had a record, and gets that one or none; or several windows are due.
+        exit usual when v_bound_window is not null or v_newest_start is null;
+        if v_newest_token > 0 then
+            v_first_start := v_newest_start;
+            v_first_end := v_newest_end;
+        else
+            v_is_first := v_newest_token = -1;
+            select
+                l.newest_token,
+                l.historical_credit,
+                l.waiting_mark,
+                l.active_mark,
+                l.lease_mark,
+                l.others_seen_at,
+                l.line
+            into
+                v_newest_token,
+                v_credit,
+                v_waiting_mark,
+                v_active_mark,
+                v_lease_mark,
+                v_others_seen_at,
+                v_bounds
+            from record_ledger.first_look(v_pipeline_id, v_marks_void_at, v_granularity, null) as l
+            order by l.newest_token desc;
+            v_first_start := v_bounds[1];
+            v_first_end := v_bounds[2];
         end if;
-        v_is_due := v_next_start < v_horizon;
-        p := s.whole;
-        if f.waiting is null and not v_is_due then
-            exit usual when f.first_lane is not null;
-            exit_dag := true;
-            verdict := 'NO_RECORDS';
-            reason := record_ledger.no_records_reason(p, v_next_start, v_now);
-            return;
+        exit usual when v_first_start < v_zone_since;
+        if v_first_start is null or v_first_end is null or v_first_end > v_horizon then
+            -- Nothing was passed yet; or another lane held a record within a day.
+            exit usual when v_newest_token is null
+                or v_others_seen_at > now() - interval '24:00:00';
+            if v_newest_end > v_horizon and v_is_first and v_now < v_lease_mark then
+                -- Whatever is in progress, its lease runs; whether others are open is looked up below.
+                v_first_lane := 'active';
+                v_first_start := v_newest_start;
+                v_first_end := v_newest_end;
+            else
+                select o.waiting, o.first_lane into v_bounds, v_first_lane
+                from record_ledger.first_open(
+                    v_pipeline_id, v_waiting_mark, v_active_mark, v_granularity
+                ) as o;
+                v_first_start := v_bounds[1];
+                v_first_end := v_bounds[2];
+            end if;
+            -- Leases that run keep no run from being passed a record; any other lane may.
+            exit usual when v_first_lane is not null
+                and (v_first_lane <> 'active' or v_now < v_lease_mark is not true);
+            if v_first_start is null then
+                -- Read at one moment, and only where nothing was passed since the look: what was stored after it might
+                -- be in progress by now, or wait elsewhere, and nothing would seem to be open.
+                select
+                    r.window_start_time,
+                    r.window_end_time,
+                    w.bounds[1],
+                    w.bounds[2],
+                    exists (
+                        select
+                        from record_ledger.claim as c
+                        where c.pipeline_id = v_pipeline_id and c.claim_token > v_newest_token
+                    )
+                into v_newest_start, v_newest_end, v_first_start, v_first_end, v_has_passed
+                from record_ledger.record as r
+                cross join record_ledger.first_waiting(v_pipeline_id, v_waiting_mark) as w (bounds)
+                where r.pipeline_id = v_pipeline_id and r.window_start_time >= v_reach
+                order by r.window_start_time desc;
+                exit usual when not found or v_has_passed;
+                if v_first_start is null then
+                    exit usual when v_first_lane is not null or v_newest_end < v_horizon;
+                    verdict := 'NO_RECORDS';
+                    reason := record_ledger.due_reason(v_newest_end, v_x_time_back);
+                    return;
+                end if;
+            end if;
+            exit usual when v_first_start < v_zone_since;
+            if v_first_end > v_horizon then
+                if v_first_lane is not null then
+                    exit usual when exists (
+                        select
+                        from record_ledger.record as o
+                        where o.open_pipeline_id = v_pipeline_id and o.lane > 'active'
+                            and o.lane < 'waiting'
+                    );
+                end if;
+                reason := record_ledger.unstable_reason(
+                    v_first_start, v_first_end, v_x_time_back, config ->> 'x_time_back'
+                );
+                return;
+            end if;
         end if;
         -- What the look has found stands where no other session had the lock since. Operations change the pipeline's
         -- row. And a pass takes the first waiting record from here, unless some were in progress: their claims end
         -- without the lock, and they may come first now.
-        perform
+        select
+            q.fields,
+            q.config_version,
+            q.fields_version,
+            q.lease,
+            q.max_attempts,
+            q.required_counts is not null as needs_counts,
+            q.backfill_share > 0 as has_share
+        into s
         from record_ledger.pipeline as q
-        where q.pipeline_id = p.pipeline_id and q.xmin = s.row_version
+        where q.pipeline_id = v_pipeline_id and q.xmin = v_row_version
         for no key update;
         exit usual when not found;
         v_now := record_ledger.clock();
-        if f.first_lane is not null then
+        if v_first_lane is not null then
             select
                 (
                     select a.window_start_time
                     from record_ledger.record as a
-                    where a.open_pipeline_id = s.pipeline_id and a.lane = 'active'
-                        and a.window_start_time >= f.active_mark
+                    where a.open_pipeline_id = v_pipeline_id and a.lane = 'active'
+                        and a.window_start_time >= v_active_mark
                     order by a.window_start_time
                     limit 1
                 ),
                 (
                     select o.lane
                     from record_ledger.record as o
-                    where o.open_pipeline_id = s.pipeline_id and o.lane > 'active'
+                    where o.open_pipeline_id = v_pipeline_id and o.lane > 'active'
                         and o.lane < 'waiting'
                     order by o.lane
                     limit 1
@@ -12479,17 +12861,44 @@ begin
                 exists (
                     select
                     from record_ledger.claim as c
-                    where c.pipeline_id = s.pipeline_id and c.claim_token > f.newest_token
+                    where c.pipeline_id = v_pipeline_id and c.claim_token > v_newest_token
                 )
             into v_first_active, v_other_lane, v_has_passed;
             exit usual when v_other_lane is not null or v_has_passed
-                or v_now < f.lease_mark is not true;
+                or v_now < v_lease_mark is not true;
         end if;
-        v_horizon := v_now - p.x_time_back;
-        if v_is_due then
-            v_window := record_ledger.next_window(v_next_start, p.granularity, p.timezone);
-            -- More than one is due.
-            exit usual when v_window.window_end_time < v_horizon;
+        if v_newest_end < v_horizon then
+            -- Its local time, as the time zone in force is the pipeline's.
+            v_wall := v_newest_end;
+            -- More than one is due, or a midnight or a change of clocks ends this one.
+            exit usual when v_newest_end + v_granularity < v_now - v_x_time_back
+                or not record_ledger.is_within_day(v_newest_end, v_wall, v_granularity, v_timezone);
+        end if;
+        if s.has_share and v_credit is null then
+            select c.historical_credit into v_credit
+            from record_ledger.claim as c
+            where c.pipeline_id = v_pipeline_id and c.claim_token = v_newest_token;
+        end if;
+        v_token := record_ledger.next_claim_token(v_newest_token, v_now);
+        update record_ledger.record as u
+        set attempt = u.attempt + 1,
+            claim_token = v_token,
+            run_id = store_new_and_pass_valid_record.run_id,
+            lease_expires_at = v_now + s.lease,
+            is_first = true,
+            is_alone = v_first_active is null,
+            needs_counts = s.needs_counts,
+            last_event = 'passed',
+            last_detail = null,
+            updated_at = v_now
+        where u.pipeline_id = v_pipeline_id and u.window_start_time = v_first_start
+            and u.lane = case when v_token < 9007199254740992 then 'waiting' end
+            and u.config_version >= s.fields_version
+        returning false, 'READY', record_ledger.record_object(u), u.attempt
+        into exit_dag, verdict, record, v_attempt;
+        -- Another run was passed it; or it is outdated, and to be built first.
+        exit usual when not found;
+        if v_wall is not null then
             insert into record_ledger.record (
                 pipeline_id,
                 window_start_time,
@@ -12504,48 +12913,21 @@ begin
                 updated_at
             )
             values (
-                p.pipeline_id,
-                v_next_start,
-                v_window.window_end_time,
-                v_last_start,
-                v_window.target_day,
-                p.fields,
-                p.config_version,
+                v_pipeline_id,
+                v_newest_end,
+                v_newest_end + v_granularity,
+                v_newest_start,
+                v_wall::date,
+                s.fields,
+                s.config_version,
                 'waiting',
-                p.pipeline_id,
+                v_pipeline_id,
                 v_now,
                 v_now
             )
             -- Another session has stored it meanwhile.
-            on conflict do nothing;
-            if f.waiting is null then
-                f.waiting := array[v_next_start, v_window.window_end_time];
-            end if;
+            on conflict (pipeline_id, window_start_time) do nothing;
         end if;
-        exit usual when f.waiting[2] > v_horizon or f.waiting[1] < p.zone_since;
-        if p.fields_version > 1 then
-            select r.config_version into v_version
-            from record_ledger.record as r
-            where r.pipeline_id = p.pipeline_id and r.window_start_time = f.waiting[1];
-            exit usual when v_version >= p.fields_version is not true;
-        end if;
-        v_token := record_ledger.next_claim_token(f.newest_token, v_now);
-        exit usual when v_token >= 9007199254740992;
-        v_timezone := set_config('timezone', p.timezone, true);
-        update record_ledger.record as u
-        set attempt = u.attempt + 1,
-            claim_token = v_token,
-            run_id = store_new_and_pass_valid_record.run_id,
-            lease_expires_at = v_now + p.lease,
-            needs_counts = p.required_counts is not null,
-            last_event = 'passed',
-            last_detail = null,
-            updated_at = v_now
-        where u.pipeline_id = p.pipeline_id and u.window_start_time = f.waiting[1]
-            and u.lane = 'waiting'
-        returning record_ledger.record_object(u), u.attempt into record, v_attempt;
-        -- Another run was passed it.
-        exit usual when not found;
         insert into record_ledger.claim (
             pipeline_id,
             claim_token,
@@ -12561,142 +12943,30 @@ begin
             historical_credit
         )
         values (
-            p.pipeline_id,
+            v_pipeline_id,
             v_token,
-            f.waiting[1],
+            v_first_start,
             store_new_and_pass_valid_record.run_id,
-            f.waiting[1],
-            least(v_first_active, f.waiting[1]),
+            v_first_start,
+            least(v_first_active, v_first_start),
             v_now,
             v_now,
             v_now,
-            case
-                when v_first_active is null then v_now + p.lease
-                else least(f.lease_mark, v_now + p.lease)
-            end,
-            f.others_seen_at,
-            f.historical_credit
+            record_ledger.next_lease_mark(v_first_active, v_lease_mark, v_now + s.lease),
+            v_others_seen_at,
+            coalesce(v_credit, 0)
         );
-        exit_dag := false;
-        verdict := 'READY';
-        reason := concat(
-            'window ', record ->> 'window_start_time', ' is passed',
-            ' to run ' || store_new_and_pass_valid_record.run_id,
-            ', attempt ', v_attempt, ' of ', p.max_attempts
+        reason := record_ledger.passed_reason(
+            record, store_new_and_pass_valid_record.run_id, v_attempt, s.max_attempts
         );
         return;
     end loop;
 
-    -- ---------------------------------------------------------------- all others
-    -- A config that is in force was validated before: comparing it is all that most calls do.
-    select q.* into p
-    from record_ledger.pipeline as q
-    where q.pipeline_id = coalesce(
-        store_new_and_pass_valid_record.config ->> 'pipeline_id',
-        store_new_and_pass_valid_record.config #>> '{default_record,pipeline_id}'
-    );
-    if p.config is distinct from config then
-        perform record_ledger.warn_of_misspelt_keys(config);
-        if record_ledger.is_same_config(p, config) then
-            perform record_ledger.note_start_at(p, config);
-        else
-            v_config_is_new := true;
-            p := record_ledger.configured(p, config);
-        end if;
-        -- In the words that were first given, or those that are stored now.
-        v_config := p.config;
-    end if;
-
-    -- Before any answer: others are not told either when its next window is due.
-    if p.owner_role is not null then
-        perform record_ledger.check_owner(p.pipeline_id, p.owner_role);
-    end if;
-    v_now := record_ledger.clock();
-    if built is distinct from '[]' then
-        v_problem := record_ledger.built_problem(built, p);
-        if v_problem is not null then
-            raise exception '%', v_problem
-                using errcode = 'RL005',
-                hint = 'Send back what to_build names. '
-                    'A runner of an older release names less: upgrade it.';
-        end if;
-    else
-        select l.window_end_time into v_next_start
-        from record_ledger.last_window(p.pipeline_id) as l;
-        v_is_due := coalesce(v_next_start, record_ledger.first_window_start(p, v_now))
-            < v_now - p.x_time_back
-            and not p.is_retired;
-        -- A first look without the lock: an idle pipeline may be asked every minute, and its answer costs no write.
-        if p.has_templates or not v_config_is_new and not v_is_due then
-            v_answer := record_ledger.next_answer(
-                p, store_new_and_pass_valid_record.run_id, v_now
-            );
-            if p.has_templates
-                and (v_answer.is_outdated or v_is_due and v_answer.bound_window is null)
-            then
-                -- Nothing is written before the caller could render everything: a template that fails leaves no trace.
-                to_build := record_ledger.windows_to_build(
-                    p,
-                    case when v_answer.is_outdated then v_answer.window_start_time end,
-                    v_answer.bound_window is not null,
-                    v_answer.waiting_mark,
-                    10,
-                    v_now
-                );
-                exit_dag := true;
-                verdict := 'INCOMPLETE';
-                reason := record_ledger.to_build_reason(to_build);
-                return;
-            end if;
-            if v_answer.verdict <> 'READY'
-                and not v_config_is_new
-                and not v_answer.has_expired
-                and v_answer.lost_before is null
-            then
-                exit_dag := true;
-                verdict := v_answer.verdict;
-                reason := v_answer.reason;
-                return;
-            end if;
-        end if;
-    end if;
-
-    p := record_ledger.register_config(v_config);
-    -- Taken once, after the lock: whatever waited for it judges by the time at which it goes on.
-    v_now := record_ledger.clock();
-    -- What became due since the caller rendered is left to the next call, which has it rendered.
-    v_stored := record_ledger.store_windows(
-        p, case when p.has_templates or built <> '[]' then built end, v_now
-    );
-    if p.missing_fields is not null then
-        -- A window that the caller filled may have been stored.
-        select q.filled_from into p.filled_from
-        from record_ledger.pipeline as q
-        where q.pipeline_id = p.pipeline_id;
-    end if;
-    v_answer := record_ledger.pass_record(
-        p, store_new_and_pass_valid_record.run_id, v_now, built
-    );
-    exit_dag := v_answer.exit_dag;
-    verdict := v_answer.verdict;
-    reason := v_answer.reason;
-    record := v_answer.record;
-    if exit_dag and p.has_templates and (v_answer.awaits_build or built <> '[]') then
-        -- Another config was registered meanwhile, or other runs were passed what was rendered: asked for again.
-        v_answer := record_ledger.next_answer(p, store_new_and_pass_valid_record.run_id, v_now);
-        to_build := record_ledger.windows_to_build(
-            p,
-            case when v_answer.is_outdated then v_answer.window_start_time end,
-            v_answer.bound_window is not null,
-            v_answer.waiting_mark,
-            10,
-            v_now
-        );
-        if to_build <> '[]' then
-            verdict := 'INCOMPLETE';
-            reason := record_ledger.to_build_reason(to_build);
-        end if;
-    end if;
+    select l.exit_dag, l.verdict, l.reason, l.record, l.to_build
+    into exit_dag, verdict, reason, record, to_build
+    from record_ledger.register_store_and_pass(
+        config, store_new_and_pass_valid_record.run_id, built
+    ) as l;
 end
 $$;
 comment on function record_ledger.store_new_and_pass_valid_record(jsonb, text, jsonb) is
@@ -14212,6 +14482,7 @@ begin
             'local_time(timestamptz, text)',
             'missing_fields(jsonb, text[])',
             'near_names(text, text[])',
+            'is_within_day(timestamptz, timestamp, interval, text)',
             'next_window(timestamptz, interval, text)',
             'open_counts_problem(text, timestamptz)',
             'open_windows(record_ledger.pipeline, timestamptz)',

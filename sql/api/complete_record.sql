@@ -19,21 +19,18 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 as $$
 #variable_conflict use_column
-declare
-    v_now timestamptz;
 begin
     if complete_record.detail <> '{}' then
         perform record_ledger.check_detail(complete_record.detail);
     end if;
     if complete_record.window_start_time is not null and record_ledger.is_safe_to_write() then
         -- What end_claim does, spared what the other endings need. What is not current is left to it.
-        v_now := record_ledger.clock();
         update record_ledger.record as r
         set lease_expires_at = null,
             cancellation = null,
             last_event = 'completed',
             last_detail = coalesce(complete_record.detail, '{}'),
-            updated_at = v_now
+            updated_at = record_ledger.clock()
         where r.pipeline_id = complete_record.pipeline_id
             and r.window_start_time = complete_record.window_start_time
             and r.claim_token = complete_record.claim_token and r.status = 'IN_PROGRESS';

@@ -2,9 +2,9 @@
 -- Collects expired leases and waives lost records first. A passed record has the fields of the config in force, a new
 -- claim token and lease; a run keeps its record for good.
 -- next_answer decides, next_claim_token draws; this writes it down.
--- Called by: complete_and_pass, pass_valid_record, pass_valid_records, store_new_and_pass_valid_record.
--- Uses: build_record, built_windows, collect_expired_leases, next_answer, next_claim_token, record_json, refuse_token,
---   unbuilt_reason, waive_lost_records, window_timezone.
+-- Called by: complete_and_pass, pass_valid_record, pass_valid_records, register_store_and_pass.
+-- Uses: build_record, built_windows, collect_expired_leases, next_answer, next_claim_token, next_lease_mark,
+--   passed_reason, record_json, refuse_token, unbuilt_reason, waive_lost_records, window_timezone.
 -- Tests: test_passing.py, test_order.py.
 create or replace function record_ledger.pass_record(
     p record_ledger.pipeline,
@@ -115,11 +115,9 @@ begin
             v_answer.historical_mark,
             v_answer.returned_mark,
             v_answer.retry_mark,
-            case
-                when v_answer.first_active is null then as_of + p.lease
-                when v_answer.lease_mark is not null
-                    then least(v_answer.lease_mark, as_of + p.lease)
-            end,
+            record_ledger.next_lease_mark(
+                v_answer.first_active, v_answer.lease_mark, as_of + p.lease
+            ),
             v_answer.others_seen_at,
             coalesce(v_answer.historical_credit, 0)
         )
@@ -131,6 +129,8 @@ begin
         lease_expires_at = as_of + p.lease,
         retry_at = null,
         postponement = null,
+        is_first = v_answer.is_first,
+        is_alone = v_answer.is_alone,
         needs_counts = p.required_counts is not null or p.owner_role is not null,
         last_event = case u.status when 'PENDING' then 'passed' else 'passed_again' end,
         last_detail = v_detail,
@@ -139,10 +139,7 @@ begin
     returning record_ledger.record_json(u, record_ledger.window_timezone(p, u.window_start_time)),
         u.attempt
     into record, v_attempt;
-    reason := concat(
-        'window ', record ->> 'window_start_time', ' is passed', ' to run ' || pass_record.run_id,
-        ', attempt ', v_attempt, ' of ', p.max_attempts
-    );
+    reason := record_ledger.passed_reason(record, pass_record.run_id, v_attempt, p.max_attempts);
 end
 $$;
 comment on function record_ledger.pass_record(record_ledger.pipeline, text, timestamptz, jsonb) is

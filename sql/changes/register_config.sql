@@ -1,7 +1,7 @@
 -- record_ledger.register_config: makes a config the one in force, and leaves its pipeline's row locked.
 -- Writes nothing when one of the same meaning is in force already; validates only what is new. No record is touched:
 -- the pipeline's fields_version says which are outdated, and the pass of each builds it.
--- Called by: pass_valid_records, register_pipeline, store_new_and_pass_valid_record.
+-- Called by: pass_valid_records, register_pipeline, register_store_and_pass.
 -- Uses: append_pipeline_event, check_owner, clock, configured, is_same_config.
 -- Tests: test_registering.py, test_same_config.py.
 create or replace function record_ledger.register_config(config jsonb)

@@ -2,7 +2,7 @@
 -- built null: fields come from a config without templates, else windows are stored unbuilt.
 -- built given: each window takes its fields from there, up to the first window that is missing from it. An entry of
 -- another window or version of the config is none: what it holds was rendered for something else.
--- Called by: pass_valid_records, store_new_and_pass_valid_record, store_new_records.
+-- Called by: pass_valid_records, register_store_and_pass, store_new_records.
 -- Uses: begin_stretch, built_windows, due_windows, first_window_start, lane, last_window, missing_fields, next_window,
 --   note_filled.
 -- Tests: test_windows_stored.py.

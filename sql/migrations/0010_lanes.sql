@@ -34,6 +34,13 @@ add column lease_mark timestamptz,
 -- When a pass last saw a record in a lane besides 'waiting' and 'active'; null when none ever did.
 add column others_seen_at timestamptz;
 
+-- ---------------------------------------------------------------- record
+alter table record_ledger.record
+-- As of its newest pass no record before this one waited in order.
+add column is_first boolean not null default false,
+-- And no other one was in progress, and none pending but those that wait in order after this one.
+add column is_alone boolean not null default false;
+
 -- ---------------------------------------------------------------- pipeline
 alter table record_ledger.pipeline
 -- The newest token when an operation last brought records into lanes: the marks of claims up to it say nothing of them.

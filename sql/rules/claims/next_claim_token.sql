@@ -17,7 +17,7 @@ as $$
             -- Half a microsecond: a whole millisecond may be a little less as a float.
             floor((date_part('epoch', as_of) - 1735689600) * 1000 + 0.0005), 2199023255552
         )::bigint << 12
-    ) + ('x' || left(gen_random_uuid()::text, 3))::bit(12)::bigint
+    ) + (uuid_hash(gen_random_uuid()) & 4095)
 $$;
 comment on function record_ledger.next_claim_token(bigint, timestamptz) is
 'Private. The token of a pipeline''s next claim: greater than its newest one, and different in each copy of the ledger.';

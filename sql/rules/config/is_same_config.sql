@@ -2,7 +2,7 @@
 -- Only keys that are spelt otherwise are read: a duration as elapsed time, a number as a number, a key that is not
 -- given as its default. What cannot be read is not the same, and the validation says why. start_at means nothing any
 -- more once there are records. So a config in other words costs microseconds in each call, not a validation.
--- Called by: batch_to_build, register_config, register_pipeline, store_new_and_pass_valid_record.
+-- Called by: batch_to_build, register_config, register_pipeline, register_store_and_pass.
 -- Uses: config_keys, duration, is_same_counts, last_window, recount_ages, start_instant.
 -- Tests: test_same_config.py.
 create or replace function record_ledger.is_same_config(

@@ -1,6 +1,6 @@
 -- record_ledger.note_start_at: raises a notice when a config of a pipeline with records gives another start_at.
 -- Its text is the same in each call, whatever the start_at: one that is computed is another one in each.
--- Called by: configured, register_pipeline, store_new_and_pass_valid_record.
+-- Called by: configured, register_pipeline, register_store_and_pass.
 -- Uses: start_instant.
 -- Tests: test_registering.py.
 create or replace function record_ledger.note_start_at(p record_ledger.pipeline, config jsonb)

@@ -1,6 +1,6 @@
 -- record_ledger.warn_of_misspelt_keys: raises a warning for each ignored key that looks like a misspelt one.
 -- 'chek_fields' would otherwise be ignored in silence, and incomplete records passed. Looks at the first 100 of them.
--- Called by: register_pipeline, store_new_and_pass_valid_record.
+-- Called by: register_pipeline, register_store_and_pass.
 -- Uses: config_keys, near_names.
 -- Tests: test_config_rules.py.
 create or replace function record_ledger.warn_of_misspelt_keys(config jsonb)

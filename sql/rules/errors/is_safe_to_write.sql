@@ -3,7 +3,7 @@
 -- triggers must fire, which keep the state machine and the history: as a replica the session would skip them.
 -- refuse_call says which of both it was.
 -- Called by: complete_and_pass, complete_record, complete_records, end_claim, extend_lease, lock_pipeline, lock_record,
---   pass_valid_record, refuse_call, register_pipeline, store_new_and_pass_valid_record.
+--   pass_valid_record, refuse_call, register_pipeline, register_store_and_pass, store_new_and_pass_valid_record.
 -- Uses: none.
 -- Tests: test_replica_sessions.py, test_two_sessions.py.
 create or replace function record_ledger.is_safe_to_write()

@@ -2,7 +2,7 @@
 -- Raises RL005 for a wrong isolation level, for a session whose triggers do not fire, else for a run id that cannot be
 -- bound.
 -- Called by: complete_and_pass, complete_records, end_claim, extend_lease, lock_pipeline, lock_record,
---   pass_valid_record, register_pipeline, store_new_and_pass_valid_record.
+--   pass_valid_record, register_pipeline, register_store_and_pass.
 -- Uses: is_safe_to_write.
 -- Tests: test_replica_sessions.py, test_passing.py.
 create or replace function record_ledger.refuse_call(run_id text default null)

@@ -1,7 +1,7 @@
 -- record_ledger.built_problem: what is wrong with the built windows that a caller sent; null when nothing is.
 -- Each must be {"window_start_time": ISO 8601 with offset, "window_end_time": the same, "config_version": the number
 -- that to_build gave, "fields": {...}}, and one of the config in force has exactly its fields.
--- Called by: store_new_and_pass_valid_record, store_new_records.
+-- Called by: register_store_and_pass, store_new_records.
 -- Uses: instant, json_problem, shortened.
 -- Tests: test_building.py, test_bounds.py.
 create or replace function record_ledger.built_problem(built jsonb, p record_ledger.pipeline)

@@ -1,6 +1,6 @@
 -- record_ledger.to_build_reason: the sentence of an answer that asks for windows to be rendered.
 -- For callers that are no runner: it says what to do.
--- Called by: pass_valid_records, store_new_and_pass_valid_record.
+-- Called by: pass_valid_records, register_store_and_pass.
 -- Uses: none.
 -- Tests: test_building.py.
 create or replace function record_ledger.to_build_reason(to_build jsonb)

@@ -3,7 +3,7 @@
 -- it and the outdated ones among the next record_limit of each kind: other runs may be passed the first meanwhile.
 -- Each names the zone it was cut with, or will be, as timezone: its times have that zone's offsets, and templates see
 -- its clock. config_version is what an entry of built has to name.
--- Called by: batch_to_build, store_new_and_pass_valid_record.
+-- Called by: batch_to_build, register_store_and_pass.
 -- Uses: due_windows, incomplete_lanes, is_lost, is_stable, json_time, next_window_start, time_interval,
 --   window_timezone.
 -- Tests: test_building.py, test_rebuilding.py.

@@ -1,7 +1,8 @@
 -- record_ledger.first_look: what a pass looks at before anything else; no row where nothing was passed yet.
--- The newest claim with the marks that hold from now on, the record that the run is bound to, the first record that
--- waits in order, and the first of the other lanes. Where there is none of these, that record comes next.
--- A table of one row, which PostgreSQL takes into the statement around it.
+-- The newest claim with the marks that hold from now on, the record that the run is bound to, and, where the claim's
+-- record stood alone and is finished, the one that comes next.
+-- A row for each claim; a caller takes the one with the greatest newest_token. Without an order of its own PostgreSQL
+-- takes the function into the statement around it, and looks up only what that claim names.
 -- Called by: next_answer, store_new_and_pass_valid_record.
 -- Uses: none.
 -- Tests: test_usual_call.py, test_usual_call_sessions.py.
@@ -25,14 +26,10 @@ returns table (
     lease_mark timestamptz,
     others_seen_at timestamptz,
     bound_window timestamptz,
-    -- The bounds of the first record in the lane 'waiting', if it starts within two granularities of the mark. An index
-    -- is read a page at a time, and thousands may wait behind it.
-    waiting timestamptz[],
-    -- False, and not looked up, for a day after another lane held a record: old snapshots may keep its entries. It is
-    -- a day of the server's, as snapshots know no other time.
-    is_looked_up boolean,
-    -- The first lane before 'waiting' that holds a record; null when none does.
-    first_lane text
+    -- The end of the newest claim's record, if that stood alone and is finished, and the end of the next one, if it
+    -- waits: it starts where that one ends. Nothing else is in progress then, and nothing pending but what waits
+    -- behind; failed ones may be before it.
+    line timestamptz[]
 )
 language sql
 stable
@@ -65,28 +62,24 @@ as $$
             from record_ledger.claim as b
             where b.pipeline_id = first_look.pipeline_id and b.bound_run_id = first_look.run_id
         ),
-        (
-            select array[w.window_start_time, w.window_end_time]
-            from record_ledger.record as w
-            where w.open_pipeline_id = first_look.pipeline_id and w.lane = 'waiting'
-                and w.window_start_time >= c.waiting_mark
-                and w.window_start_time <= c.waiting_mark + first_look.granularity * 2
-            order by w.window_start_time
-            limit 1
-        ),
-        c.others_seen_at > now() - interval '24:00:00' is not true,
-        case when c.others_seen_at > now() - interval '24:00:00' is not true then (
-            select o.lane
-            from record_ledger.record as o
-            where o.open_pipeline_id = first_look.pipeline_id and o.lane < 'waiting'
-                and (o.lane, o.window_start_time) >= ('active', c.active_mark)
-            order by o.lane, o.window_start_time
-            limit 1
+        -- Most that stood not alone are told by that, and cost no look-up.
+        case when c.active_mark = c.window_start_time then array(
+            select case
+                    when n.lane = 'waiting' and n.previous_window_start_time = c.window_start_time
+                        or n.lane is null and n.is_alone
+                        and n.claim_token = c.claim_token
+                        and n.claim_token > coalesce(first_look.marks_void_at, 0)
+                        then n.window_end_time
+                end
+            from record_ledger.record as n
+            where n.pipeline_id = first_look.pipeline_id
+                and n.window_start_time >= c.window_start_time
+                -- An index is read a page at a time, and thousands may wait behind the next one.
+                and n.window_start_time <= c.window_start_time + first_look.granularity * 2
+            order by n.window_start_time
         ) end
     from record_ledger.claim as c
     where c.pipeline_id = first_look.pipeline_id
-    order by c.claim_token desc
-    limit 1
 $$;
 comment on function record_ledger.first_look(text, bigint, interval, text) is
-'Private. What a pass looks at before anything else: the newest claim, the first waiting record, and whether others are open.';
+'Private. What a pass looks at before anything else: the newest claim with its marks, and what comes next if its record stood alone.';

@@ -1,10 +1,10 @@
 -- record_ledger.next_answer: what a pass would answer to a run at an instant, without passing anything.
 -- READY with the record's window, or why there is none; the routines that pass and the views ask here, so they agree.
 -- Where the first look finds none outside the lanes 'waiting' and 'active', the first waiting record comes next.
--- Called by: batch_to_build, pass_record, pass_valid_record, pipeline_answer, store_new_and_pass_valid_record.
--- Uses: deciding_record, earliest_open, first_look, first_waiting, incomplete_lanes, is_outdated, is_stable,
---   lane_heads, local_time, lost_before, next_candidate, next_window_start, no_records_reason, record_verdict,
---   window_timezone.
+-- Called by: batch_to_build, pass_record, pass_valid_record, pipeline_answer, register_store_and_pass.
+-- Uses: deciding_record, earliest_open, first_look, first_open, first_waiting, incomplete_lanes, is_outdated,
+--   is_stable, lane_heads, local_time, lost_before, next_candidate, next_window_start, no_records_reason,
+--   record_verdict, window_timezone.
 -- Tests: test_passing.py, test_verdicts.py, test_order.py.
 create or replace function record_ledger.next_answer(
     p record_ledger.pipeline,
@@ -36,6 +36,10 @@ create or replace function record_ledger.next_answer(
     out others_seen_at timestamptz,
     -- And what historical records are owed, in passes.
     out historical_credit numeric,
+    -- READY, and no record before this one waits in order.
+    out is_first boolean,
+    -- READY, and no other record is in progress, and none pending but those that wait in order after this one.
+    out is_alone boolean,
     -- READY, and the record is to be built first: with an older config, or never, it was not what is in force now.
     out is_outdated boolean
 )
@@ -59,7 +63,18 @@ declare
     v_is_looked_up boolean;
     v_first_lane text;
 begin
-    select l.*
+    select
+        l.newest_token,
+        l.historical_credit,
+        l.waiting_mark,
+        l.active_mark,
+        l.historical_mark,
+        l.returned_mark,
+        l.retry_mark,
+        l.lease_mark,
+        l.others_seen_at,
+        l.bound_window,
+        l.line
     into
         next_answer.newest_token,
         next_answer.historical_credit,
@@ -71,16 +86,34 @@ begin
         next_answer.lease_mark,
         next_answer.others_seen_at,
         next_answer.bound_window,
-        v_waiting,
-        v_is_looked_up,
-        v_first_lane
+        v_waiting
     from record_ledger.first_look(
         p.pipeline_id, p.marks_void_at, p.granularity, next_answer.run_id
-    ) as l;
+    ) as l
+    order by l.newest_token desc
+    limit 1;
+    -- Failed ones may be open before it.
+    v_is_looked_up := v_waiting[1] < v_waiting[2] and not p.depends_on_past;
+    if v_is_looked_up is not true then
+        -- Old snapshots may keep the entries of lanes that held records within a day. It is a day of the server's, as
+        -- snapshots know no other time.
+        v_is_looked_up := newest_token is not null
+            and others_seen_at > now() - interval '24:00:00' is not true;
+        select o.waiting, o.first_lane
+        into v_waiting, v_first_lane
+        from record_ledger.first_open(
+            p.pipeline_id,
+            next_answer.waiting_mark,
+            case when v_is_looked_up then v_active_mark end,
+            p.granularity
+        ) as o;
+    end if;
     if v_waiting is null then
         v_waiting := record_ledger.first_waiting(p.pipeline_id, next_answer.waiting_mark);
     end if;
     is_outdated := false;
+    is_first := false;
+    is_alone := false;
     has_expired := false;
     if v_first_lane is null and v_is_looked_up and bound_window is null
         and coalesce(p.paused_at, p.filled_from) is null and p.missing_fields is null
@@ -89,6 +122,8 @@ begin
     then
         -- Nothing is open but what waits in order.
         verdict := 'READY';
+        is_first := true;
+        is_alone := true;
         window_start_time := v_waiting[1];
         waiting_mark := window_start_time;
         historical_mark := as_of;
@@ -99,7 +134,7 @@ begin
         end if;
         return;
     end if;
-    if newest_token is null or not v_is_looked_up or v_first_lane is not null then
+    if not v_is_looked_up or v_first_lane is not null then
         v_heads := array(
             select (
                     select o.window_start_time
@@ -258,6 +293,11 @@ begin
             window_start_time := v_start;
             if v_start = v_waiting[1] and lost_before is null then
                 waiting_mark := v_start;
+                is_first := true;
+                is_alone := v_is_usual and first_active is null
+                    and not exists (
+                        select from record_ledger.incomplete_lanes(p.pipeline_id)
+                    );
             end if;
             -- Nothing is outdated where nothing has changed and nothing has to be rendered.
             if p.fields_version > 1 or p.has_templates then

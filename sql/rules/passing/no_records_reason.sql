@@ -1,7 +1,7 @@
 -- record_ledger.no_records_reason: the sentence for a pipeline without any open record.
 -- Says when the next window is due, since that is when the next run has something to store.
--- Called by: next_answer, store_new_and_pass_valid_record.
--- Uses: iso_time, shortened.
+-- Called by: next_answer.
+-- Uses: due_reason, iso_time, shortened.
 -- Tests: test_verdicts.py.
 create or replace function record_ledger.no_records_reason(
     p record_ledger.pipeline,
@@ -25,14 +25,13 @@ begin
             record_ledger.shortened(p.pause_reason, 1000)
         );
     end if;
-    return format(
-        'no record is open; the next window starts at %s and is %s',
-        record_ledger.iso_time(next_start),
-        case
-            when next_start < as_of - p.x_time_back then 'due: the next run stores it'
-            else 'due after ' || record_ledger.iso_time(next_start + p.x_time_back)
-        end
-    );
+    if next_start < as_of - p.x_time_back then
+        return format(
+            'no record is open; the next window starts at %s and is due: the next run stores it',
+            record_ledger.iso_time(next_start)
+        );
+    end if;
+    return record_ledger.due_reason(next_start, p.x_time_back);
 end
 $$;
 comment on function record_ledger.no_records_reason(

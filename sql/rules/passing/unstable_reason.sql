@@ -2,7 +2,7 @@
 -- The caller has set it to that of the window. PostgreSQL takes this expression into the one around it.
 -- Names are qualified (docs/design.md, Names).
 -- Called by: record_verdict, store_new_and_pass_valid_record.
--- Uses: iso_time.
+-- Uses: none.
 -- Tests: test_verdicts.py.
 create or replace function record_ledger.unstable_reason(
     window_start_time timestamptz,
@@ -15,11 +15,16 @@ returns text
 language sql
 stable
 as $$
-    select pg_catalog.concat(
-        'window ', record_ledger.iso_time(window_start_time),
-        ' ends at ', record_ledger.iso_time(window_end_time),
-        '; its data has settled ', x_time_back_text,
-        ' later, at ', record_ledger.iso_time(window_end_time + x_time_back)
+    -- Instants as iso_time writes them; one function takes all their quotation marks away.
+    select pg_catalog.replace(
+        pg_catalog.concat(
+            'window ', pg_catalog.to_json(window_start_time),
+            ' ends at ', pg_catalog.to_json(window_end_time),
+            '; its data has settled ', x_time_back_text,
+            ' later, at ', pg_catalog.to_json(window_end_time + x_time_back)
+        ),
+        '"',
+        ''
     )
 $$;
 comment on function record_ledger.unstable_reason(

@@ -1,7 +1,7 @@
 -- record_ledger.check_owner: raises 42501 when a pipeline belongs to a role that the session's user is not a member of.
 -- A pipeline without an owner is every runner's.
 -- Called by: check_owner_of, complete_records, lock_pipeline, pass_valid_record, register_config, register_pipeline,
---   store_new_and_pass_valid_record.
+--   register_store_and_pass.
 -- Uses: may_act.
 -- Tests: test_pipeline_owners.py.
 create or replace function record_ledger.check_owner(pipeline_id text, owner_role text)

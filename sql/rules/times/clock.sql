@@ -5,8 +5,8 @@
 --   complete_and_pass, complete_record, complete_records, end_claim, expire_leases, extend_lease, new_windows,
 --   observation_time, oldest_valid_record, pass_valid_record, pass_valid_records, pause_pipeline, pipeline_progress,
 --   plan_runs, range_effects, range_step, record_verdicts, records_at_risk, recount_due, register_config,
---   reopen_changed_records, reopen_records, resume_pipeline, retire_pipeline, set_pipeline_owner, start_problem,
---   store_new_and_pass_valid_record, store_new_records, waive_counts, waive_records.
+--   register_store_and_pass, reopen_changed_records, reopen_records, resume_pipeline, retire_pipeline,
+--   set_pipeline_owner, start_problem, store_new_and_pass_valid_record, store_new_records, waive_counts, waive_records.
 -- Uses: none.
 -- Tests: test_two_sessions.py.
 create or replace function record_ledger.clock()

@@ -14,18 +14,26 @@ immutable strict
 as $$
 declare
     -- Computed as integers: many times cheaper than the parts of an interval, which are numeric.
-    v_length constant interval := window_end_time - window_start_time;
-    v_seconds constant bigint := pg_catalog.trunc(pg_catalog.date_part('epoch', v_length))::bigint;
+    v_length constant double precision := pg_catalog.date_part(
+        'epoch'::text, window_end_time - window_start_time
+    );
+    v_seconds constant bigint := pg_catalog.trunc(v_length)::bigint;
 begin
-    if v_seconds % 3600::bigint = 0::bigint
-        and v_length = pg_catalog.make_interval(secs => v_seconds::double precision)
-    then
+    if v_seconds % 3600::bigint = 0::bigint and v_seconds::double precision = v_length then
         return (v_seconds / 3600::bigint)::text || 'h';
+    elsif v_seconds::double precision = v_length then
+        return pg_catalog.concat(
+            nullif(v_seconds / 3600::bigint, 0::bigint)::text || 'h',
+            nullif(v_seconds % 3600::bigint / 60::bigint, 0::bigint)::text || 'm',
+            nullif(v_seconds % 60::bigint, 0::bigint)::text || 's'
+        );
     end if;
     return pg_catalog.concat(
         nullif(v_seconds / 3600::bigint, 0::bigint)::text || 'h',
         nullif(v_seconds % 3600::bigint / 60::bigint, 0::bigint)::text || 'm',
-        nullif(trim_scale(extract(second from v_length)), 0::numeric)::text || 's'
+        nullif(
+            trim_scale(extract(second from window_end_time - window_start_time)), 0::numeric
+        )::text || 's'
     );
 end
 $$;

@@ -1,6 +1,6 @@
 -- record_ledger.first_window_start: where the first window of a pipeline without records starts.
 -- At start_at; without one at the first instant of the target day of (as_of - x_time_back).
--- Called by: next_window_start, pipeline_progress, store_new_and_pass_valid_record, store_windows.
+-- Called by: next_window_start, pipeline_progress, register_store_and_pass, store_windows.
 -- Uses: day_start, local_day.
 -- Tests: test_windows_stored.py.
 create or replace function record_ledger.first_window_start(

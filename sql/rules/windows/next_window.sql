@@ -1,8 +1,8 @@
 -- record_ledger.next_window: the one window that starts at a given instant.
 -- Ends at the earlier of start + granularity (elapsed) and the next local midnight; from 1d on it is the local day.
 -- windows_from says the same in bulk.
--- Called by: pipeline_progress, planned_passes, store_new_and_pass_valid_record, store_windows.
--- Uses: day_start.
+-- Called by: pipeline_progress, planned_passes, store_windows.
+-- Uses: day_start, is_within_day.
 -- Tests: test_windows.py.
 create or replace function record_ledger.next_window(
     window_start_time timestamptz,
@@ -19,12 +19,9 @@ declare
 begin
     target_day := v_wall::date;
     window_end_time := window_start_time + next_window.granularity;
-    if v_wall + next_window.granularity <= target_day + 1
-        and window_end_time at time zone next_window.timezone = v_wall + next_window.granularity
-        and (window_start_time - interval '12:00:00') at time zone next_window.timezone
-            = v_wall - interval '12:00:00'
-    then
-        -- It ends by midnight. The clocks do not change in it, nor were they set back across midnight just before.
+    if record_ledger.is_within_day(
+        window_start_time, v_wall, next_window.granularity, next_window.timezone
+    ) then
         return;
     end if;
     window_end_time := record_ledger.day_start(target_day + 1, next_window.timezone);

@@ -54,7 +54,7 @@ RULES = {
     "retention_problems",
     "is_ledger_owner", "json_problem", "sees_tokens", "shortened",
     "day_coverage", "days_with_windows", "lateness", "open_counts_problem", "open_windows", "pipeline_answer", "stretch_timezone",
-    "unstable_reason",
+    "unstable_reason", "is_within_day",
 }  # fmt: skip
 SECURITY_DEFINER = READS | WRITES | {
     "counts_problem", "day_coverage", "days_with_windows", "lateness", "open_counts_problem", "open_windows",

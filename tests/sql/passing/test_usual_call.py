@@ -13,7 +13,19 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from tests.sql.statuses import START, hour
-from tests.sql.support import audit, cycle, one, rows
+from tests.sql.support import (
+    PIPELINE,
+    archive,
+    audit,
+    complete,
+    cycle,
+    fail,
+    one,
+    operate,
+    refused,
+    register,
+    rows,
+)
 
 NAMES = ("usual", "long")
 STEPS = 60
@@ -154,3 +166,40 @@ def test_a_config_that_a_usual_call_has_not_is_told_apart_by_its_words(ledger, c
     cycle(ledger, given, "1")
     is_same = "select record_ledger.is_same_config(p, %s) from record_ledger.pipeline as p"
     assert one(ledger, is_same, [Jsonb({**given, "granularity": "60m"})])
+
+
+@pytest.fixture
+def alone(ledger, clock, config):
+    """Three stable windows; the first has failed for good, and the second stood alone and is completed."""
+    given = config(
+        PIPELINE, timezone="UTC", x_time_back="0s", granularity="1h", start_at=START.isoformat(), max_attempts=1
+    )  # fmt: skip
+    clock.set(hour(3))
+    fail(ledger, cycle(ledger, given, "first").token)
+    complete(ledger, cycle(ledger, given, "second").token)
+    stood_alone = "select is_alone from record_ledger.record where window_start_time = %s"
+    assert one(ledger, stood_alone, [hour(1)])
+    return given
+
+
+def test_what_stood_alone_passes_no_record_that_an_earlier_one_blocks(ledger, alone):
+    register(ledger, {**alone, "depends_on_past": True})
+    assert cycle(ledger, {**alone, "depends_on_past": True}, "third").exit_dag
+
+
+def test_what_follows_a_record_that_was_archived_is_passed(ledger, alone):
+    operate(ledger, "waive", hour(0), hour(1))
+    assert archive(ledger, hour(2)) == 2
+    assert cycle(ledger, alone, "third").start == hour(2)
+    audit(ledger)
+
+
+def test_nobody_says_by_hand_that_a_record_stood_alone(ledger, alone):
+    for column in ("is_first", "is_alone"):
+        for change in ("", ", last_event = 'reopened', generation = 2, attempt = 0"):
+            with refused("RL003"):
+                ledger.execute(
+                    f"update record_ledger.record set {column} = not {column}{change} "
+                    "where window_start_time = %s",
+                    [hour(1)],
+                )
