@@ -155,7 +155,7 @@ def validate_record_timing(
         configured, config_version = _registered(used, final_config)
         if configured != pipeline_id:
             raise InvalidArgument(
-                f"record: it is of {pipeline_id}, and the config of {configured}",
+                f"record: it is of pipeline {pipeline_id}, but the config is of {configured}",
                 sqlstate="RL005",
                 hint="Give the config of the record's own pipeline.",
             )
@@ -311,9 +311,9 @@ def _demand(record: Mapping[str, Any], names: tuple[str, str], wanted: str) -> N
     """Raises InvalidArgument unless it is a record that has what these names stand for."""
     if not isinstance(record, Mapping):
         raise InvalidArgument(
-            f"record: {shown(record)} is no record; it must be {wanted}",
+            f"record: {shown(record)} is not a valid record; it must be {wanted}",
             sqlstate="RL005",
-            hint="With exit_dag True there is no record: look at that first.",
+            hint="Check exit_dag first: when it is True, there is no record.",
         )
     missing = [name for name in names if record.get(name) in (None, "")]
     if missing:
@@ -340,7 +340,7 @@ def _registered(ledger: RecordLedger, final_config: Mapping[str, Any]) -> tuple[
         if in_force == wanted and found["timezone"] == config["timezone"]:
             return pipeline_id, found["config_version"]
     raise InvalidArgument(
-        f"config: pipeline {pipeline_id} is registered with other configs all the while",
+        f"config: another deployment keeps registering pipeline {pipeline_id} with another config",
         sqlstate="RL005",
         hint="Stop the deployment that registers the other config, or give it another pipeline_id.",
     )

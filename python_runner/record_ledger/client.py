@@ -1062,7 +1062,7 @@ class RecordLedger:
         :raises InvalidArgument: when a number or a duration is none that can be planned with.
         """
         if run_duration is not None:
-            self._calls.check_duration(run_duration)
+            self._calls.check_duration(run_duration, "run_duration")
         parameters = {
             "pipeline_id": pipeline_id,
             "runs": runs,
@@ -1078,7 +1078,7 @@ class RecordLedger:
 
         :raises InvalidArgument: when `limit` is no duration.
         """
-        self._calls.check_duration(limit)
+        self._calls.check_duration(limit, "limit")
         parameters = {"pipeline_id": pipeline_id, "limit": limit}
 
         def work(connection: psycopg.Connection[Any]) -> list[str]:

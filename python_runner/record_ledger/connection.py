@@ -374,7 +374,7 @@ class Session:
                 return self._try(name, work, arguments, longest)
             except UnicodeEncodeError as error:
                 raise InvalidArgument(
-                    f"{name}: an argument holds what the database cannot: {error.reason}",
+                    f"{name}: an argument holds text that cannot be stored: {error.reason}",
                     sqlstate="RL005",
                 ) from error
             except _Failed as failure:
@@ -519,7 +519,7 @@ class Session:
 
         def give_up() -> None:
             if elapsed() > ends_at:
-                raise TookTooLong("the look was not answered")
+                raise TookTooLong("the second connection got no answer")
 
         second.on_silence = give_up
         return second
@@ -559,12 +559,12 @@ class Session:
         if isinstance(error, Unconfirmed):
             return LedgerUnavailable(
                 described.message,
-                hint="See to the standby for which synchronous_standby_names waits.",
+                hint="Check the standby that synchronous_standby_names waits for.",
             )
         if is_doubtful:
             return LedgerUnavailable(
-                f"the connection to the ledger's database was lost before it answered, and whether "
-                f"this was done is not known: {described.message}",
+                "the connection to the ledger's database was lost before the answer; it is unknown "
+                f"whether the call took effect: {described.message}",
                 sqlstate=described.sqlstate,
                 hint="Look at the records (`record-ledger history`) before you call it again.",
             )
@@ -573,11 +573,14 @@ class Session:
         hint = described.hint or advice(described.sqlstate)
         if isinstance(error, TookTooLong):
             what = "took too long"
-            hint = "Another session may hold a lock that it waits for: `record-ledger doctor`."
+            hint = (
+                "Another session may hold a lock that the call waits for: `record-ledger doctor` "
+                "names it."
+            )
         elif described.sqlstate is None and "target_session_attrs" in conninfo_to_dict(
             resolve_conninfo(self._conninfo)
         ):
-            hint = f"{hint} With its target_session_attrs, none of its servers may be the one."
+            hint = f"{hint} Perhaps no server of the connection string meets target_session_attrs."
         return LedgerUnavailable(
             f"the ledger's database {what}{tries}: {described.message}",
             sqlstate=described.sqlstate,
@@ -588,7 +591,7 @@ class Session:
 def _unconfirmed(name: str) -> Unconfirmed:
     """Returns what a call fails with that a failover would undo: it waits for the standby again."""
     return Unconfirmed(
-        f"{name}: it was done, but no standby has confirmed it: waiting for that was cancelled"
+        f"{name}: the call took effect, but no standby has confirmed it: the wait was cancelled"
     )
 
 

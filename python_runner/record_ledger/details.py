@@ -120,7 +120,7 @@ class _Writer:
         """Returns the JSON text of a value; `above` are the containers that hold it."""
         self._values += 1
         if self._values > _MOST_VALUES:
-            return self._as_text("...", path, "more values than can be kept")
+            return self._as_text("...", path, "more values than the ledger keeps")
         try:
             return self._known(value, path, above)
         except Exception as error:  # noqa: BLE001 - objects of others may fail in any way
@@ -237,7 +237,7 @@ class _Writer:
         if isinstance(value, numbers.Real):
             real = float(value)
             if not math.isfinite(real):
-                return self._as_text(_float_text(real), path, "no number of JSON")
+                return self._as_text(_float_text(real), path, "not a JSON number")
             text = float.__repr__(real)
             return self._decimal(Decimal(text), path) if "e" in text else text
         return self._unknown(value, path)
@@ -245,7 +245,7 @@ class _Writer:
     def _decimal(self, value: Decimal, path: str) -> str:
         _, digits, exponent = value.as_tuple()
         if not isinstance(exponent, int):  # NaN, sNaN, Infinity
-            return self._as_text(str(value), path, "no number of JSON")
+            return self._as_text(str(value), path, "not a JSON number")
         # Looked at before it is written: 1E+999999 has few digits here and a million there.
         if max(len(digits), abs(exponent), abs(value.adjusted())) <= MOST_DIGITS:
             text = format(value, "f")

@@ -38,8 +38,8 @@ _COUNTS = "required_counts"
 class _Stage(Enum):
     PASSED = "its block has not begun"
     WORKING = "its block is running"
-    DONE = "its block has ended well, and its claim is kept until the record is completed"
-    ENDED = "its claim has been ended, or was lost"
+    DONE = "its block has succeeded, and its claim is kept until the record is completed"
+    ENDED = "its claim was ended or lost"
 
 
 class Drained(Processing):
@@ -61,11 +61,11 @@ class Drained(Processing):
     def __enter__(self) -> Record | None:
         is_ours = self._process == os.getpid()
         if self.stage is not _Stage.PASSED or not is_ours:
-            why = self.stage.value if is_ours else "it was handed to the process that forked this"
+            why = self.stage.value if is_ours else "the drain belongs to the parent process"
             raise InvalidArgument(
-                f"this record cannot be worked on: {why}",
+                f"this record of the drain cannot be entered: {why}",
                 sqlstate="RL005",
-                hint="Enter each record that a drain gives once, and keep the drain meanwhile.",
+                hint="Enter each record of a drain once, and keep the drain until then.",
             )
         self.stage = _Stage.WORKING
         try:
@@ -272,7 +272,7 @@ class Drain:
         if work is not None:
             if work.stage in (_Stage.PASSED, _Stage.WORKING):
                 raise InvalidArgument(
-                    f"the record before is not done: {work.stage.value}",
+                    f"the previous record is not done: {work.stage.value}",
                     sqlstate="RL005",
                     hint="Work on each record in a `with` block, and leave it before the next.",
                 )

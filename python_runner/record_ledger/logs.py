@@ -110,7 +110,7 @@ def unprepared(reason: str) -> None:
         line(
             event="unprepared",
             reason=reason,
-            hint="RECORD_LEDGER_PREPARE=off, or prepare=False, where a pooler is in between",
+            hint="behind a pooler, set RECORD_LEDGER_PREPARE=off or prepare=False",
         )
     )
 
@@ -141,7 +141,7 @@ def rendered_twice(
             value=value,
             window=window,
             other_window=other_window,
-            hint="the local time comes twice; add the offset (%z), or render it with | utc",
+            hint="clocks show this local time twice; add the offset (%z), or render it with | utc",
         )
     )
 

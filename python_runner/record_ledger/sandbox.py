@@ -159,7 +159,7 @@ _EACH = "-each-"
 
 def _utc(time: object) -> str:
     if not isinstance(time, dt.datetime):
-        raise TypeError(f"{time!r} is no time that could be told in UTC")
+        raise TypeError(f"{time!r} is not a datetime; only a datetime can be rendered in UTC")
     return time.astimezone(dt.timezone.utc).replace(tzinfo=None).isoformat()
 
 

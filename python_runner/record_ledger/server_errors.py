@@ -194,7 +194,7 @@ def advice(sqlstate: str | None) -> str:
 _ADVICE = {
     "25006": "It is a standby, or default_transaction_read_only is on (`record-ledger doctor` says "
     "which). Where several servers share the work, name them all in the connection string and add "
-    "target_session_attrs=read-write: the one that takes writes is then found.",
+    "target_session_attrs=read-write, which finds the one that takes writes.",
     "28": "Check the user, the password and the server's pg_hba.conf.",
     "3D": "Check the name of the database (dbname, PGDATABASE).",
     "42501": "Have the owner of the database grant the user the right to connect to it.",

@@ -110,7 +110,9 @@ class RecordTemplates:
                 self._compiled[text] = self._environment.from_string(text)
             except Exception as error:  # noqa: BLE001, PERF203 - every problem is wanted
                 what = _why_no_template(error)
-                problems.append(f"default_record.{field}: {shown(text)} is no template: {what}")
+                problems.append(
+                    f"default_record.{field}: {shown(text)} is not a valid template: {what}"
+                )
         available = ", ".join(name for name in self._available if name != field)
         problems.extend(
             f"default_record.{field}: the variable {name!r} is not known; available are {available}"
@@ -138,8 +140,9 @@ class ArgumentTemplates:
                 self._arguments.append(compiled)
             except Exception as error:  # noqa: BLE001, PERF203 - every problem is wanted
                 problems.append(
-                    f"{_called(number)}, {shown(text)}, is no template: {_why_no_template(error)}; "
-                    "put braces that are meant as they are between {% raw %} and {% endraw %}"
+                    f"{_called(number)}, {shown(text)}, is not a valid template: "
+                    f"{_why_no_template(error)}; put literal braces between {{% raw %}} and "
+                    "{% endraw %}"
                 )
         self._texts = list(arguments)
         _refuse_arguments(problems)

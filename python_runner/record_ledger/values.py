@@ -324,7 +324,7 @@ def day_text(value: object, name: str) -> str:
         is_day = False
     if not is_day:
         raise InvalidArgument(
-            f"{name}: {value!r:.80} is no day; give a date, or text such as '2026-11-22'",
+            f"{name}: {value!r:.80} is not a valid day; give a date, or text such as '2026-11-22'",
             sqlstate="RL005",
         )
     return text
@@ -339,8 +339,8 @@ def row_count_of(row_count: Any) -> int:
         is_whole = False
     if not is_whole or not 0 <= number <= _MOST_ROWS:
         raise InvalidArgument(
-            f"row_count: {shown(row_count)} is no count of rows; give a whole number from 0 on, "
-            f"at most {_MOST_ROWS}",
+            f"row_count: {shown(row_count)} is not a valid count of rows; give a whole number "
+            f"from 0 to {_MOST_ROWS}",
             sqlstate="RL005",
         )
     return number

@@ -56,9 +56,9 @@ class HeldClaim:
         """
         if self.lost.is_set():
             raise AirflowFailException(
-                f"the claim on {window_of(self.record)} was lost while this task worked: it was "
-                "ended by somebody else, or no heartbeat came through for the length of its lease; "
-                "another run may be working on it"
+                f"the claim on {window_of(self.record)} was lost while this task worked: another "
+                "session ended it, or no heartbeat reached the ledger for the length of its lease; "
+                "another run may be working on the record"
             )
         if self.cancellation is not None:
             raise AirflowFailException(

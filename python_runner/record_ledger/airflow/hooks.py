@@ -123,7 +123,7 @@ def conninfo_of(connection: Any, conn_id: str) -> str:
     unknown = sorted(set(extra) - known)
     if unknown:
         raise AirflowFailException(
-            f"connection {conn_id!r}: its extra holds {', '.join(unknown)}, no option of libpq"
+            f"connection {conn_id!r}: extra: libpq does not know the option {', '.join(unknown)}"
         )
     given = {
         "host": connection.host,

@@ -70,7 +70,7 @@ class ValidRecordSensor(LeavesConfigAlone, BaseSensorOperator):
 
     def execute_complete(self, context: Mapping[str, Any], event: Mapping[str, Any]) -> Any:
         """Asks again, after the triggerer has seen that it is worth asking."""
-        self.log.info("the triggerer saw: %s", visible(event["why"]))
+        self.log.info("the triggerer reported: %s", visible(event["why"]))
         return self._pass_or_defer(context, dt.datetime.fromisoformat(event["deadline"]))
 
     def resume_execution(
@@ -80,7 +80,7 @@ class ValidRecordSensor(LeavesConfigAlone, BaseSensorOperator):
         if next_method == "__fail__" and (next_kwargs or {}).get("error") == _TIME_IS_OVER:
             over = timezone.utcnow().isoformat()
             next_method = "execute_complete"
-            next_kwargs = {"event": {"why": "the time to wait is over", "deadline": over}}
+            next_kwargs = {"event": {"why": "the sensor's timeout is over", "deadline": over}}
         return super().resume_execution(next_method, next_kwargs, context)
 
     def poke(self, context: Mapping[str, Any]) -> Any:

@@ -92,7 +92,7 @@ class ValidRecordTrigger(BaseTrigger):
                     yield self._event(reason)
                     return
                 self.log.warning(
-                    "the ledger cannot be looked at, trying again: %s", visible(reason)
+                    "the trigger cannot read the ledger and tries again: %s", visible(reason)
                 )
                 await asyncio.sleep(self.poke_interval)
                 continue

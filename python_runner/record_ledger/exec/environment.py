@@ -213,10 +213,11 @@ def _those_that_fit(variables: dict[str, str], room: int) -> dict[str, str]:
         try:
             length = len(os.fsencode(value))
         except UnicodeEncodeError as error:
-            _left_out(name, reason=f"the encoding of this locale ({error.encoding}) lacks some")
+            reason = f"the encoding of this locale ({error.encoding}) lacks one of its characters"
+            _left_out(name, reason=reason)
             continue
         if len(name) + 1 + length >= _longest():
-            _left_out(name, bytes=length, reason="the system takes none as long")
+            _left_out(name, bytes=length, reason="the system takes no value of this length")
         else:
             fit[name] = value
     dropped: dict[str, str] = {}
@@ -229,7 +230,7 @@ def _those_that_fit(variables: dict[str, str], room: int) -> dict[str, str]:
         more = len(dropped) - _MOST_NAMED
         names = named + (f" and {more} more" if more > 0 else "")
         size = sum(map(_length, dropped.values()))
-        _left_out(names, bytes=size, reason="the system takes no more in all")
+        _left_out(names, bytes=size, reason="the system has no room for more")
     return fit
 
 

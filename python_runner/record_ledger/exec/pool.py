@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 # What the first signal does, the second, and the one after which nothing is waited for.
 _WHAT_SIGNALS_DO = (
-    "stopping; a second signal kills what runs",
-    "killed what ran; a third signal leaves its record to the lease",
-    "left the record to its lease",
+    "stopping; a second signal kills the commands",
+    "killed the commands; a third signal leaves their records to the lease",
+    "left the records to their leases",
 )
 # One stop often arrives twice: a group is signalled, and `uv run` in it passes on its own.
 # In seconds.

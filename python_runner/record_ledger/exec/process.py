@@ -230,7 +230,7 @@ def _launch(
         # Not the command's doing: there is no room for a process, say.
         os.close(tell)
         os.close(told)
-        what = f"{error.strerror}, when {sys.executable} was started for it"
+        what = f"{error.strerror} (when exec started {sys.executable} for it)"
         raise OSError(error.errno, what) from error
     except BaseException:
         os.close(tell)

@@ -204,7 +204,7 @@ class Guard:
         try:
             with self._lock:
                 is_sent = self._shell.stdin.write(os.fsencode(line)) is not None
-            reason = None if is_sent else "it does not read"
+            reason = None if is_sent else "the reaper does not read"
         except OSError as error:
             reason = str(error)
         if reason is not None:

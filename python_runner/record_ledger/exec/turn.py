@@ -270,7 +270,7 @@ def _end(
         reason = f"{how}, but {error.message}"
         return Outcome(LOST, reason, record, detail["exit_code"], is_last=is_last)
     except LedgerError as error:
-        reason = f"{how}, which the ledger was not told: {error.message}"
+        reason = f"{how}, which could not be reported to the ledger: {error.message}"
         return Outcome(LOST, reason, record, detail["exit_code"], is_last=True)
 
 

@@ -95,7 +95,7 @@ class PipelineDefinition:
     def _meant(self, name: str) -> str:
         """Returns the question whether a table of a name like this one was meant."""
         near = get_close_matches(name, self._others, 1)
-        return f"; is {near[0]!r} meant to be it?" if near else ""
+        return f"; did you misspell it as {near[0]!r}?" if near else ""
 
 
 def _factory(settings: Settings, group: str) -> Any:

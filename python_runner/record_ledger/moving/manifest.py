@@ -110,7 +110,7 @@ class Manifest:
             stated = [content[key] for key in ("format", "row_count", "byte_count", "digest")]
             if stated == [_FORMAT, found.row_count, found.byte_count, found.digest]:
                 return found
-            reason = "its format, its totals or its digest is another"
+            reason = "its format, totals or digest differ from its content"
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             reason = repr(error)
         raise StagedDataDamaged(

@@ -152,7 +152,7 @@ class Move:
                     raise CountsDisagree(
                         f"{manifest.row_count} documents were read of pipeline "
                         f"{manifest.pipeline_id}, window {manifest.window_start_time}, and the "
-                        f"source has {count} afterwards: its data has not settled",
+                        f"source has {count} afterwards: its data is not stable",
                         hint="The next attempt reads the window again; a longer x_time_back gives "
                         "late data more time.",
                     )
@@ -237,26 +237,26 @@ class Move:
         data = manifest.to_bytes(self._signing_key)
         # A try whose answer was lost may have stored it; nobody else writes to that name.
         if not self._stage.write_once(names.manifest, data) and self._read(names.manifest) != data:
-            raise StagedDataDamaged(f"{names.manifest} was written by somebody else")
+            raise StagedDataDamaged(f"{names.manifest} has other content than this claim wrote")
         return hashlib.sha256(data).hexdigest()
 
     def _read_manifest(self, record: Record, noted: Mapping[str, Any]) -> Manifest:
         """Returns the record's manifest, which the ledger knows by name and digest."""
         if "manifest" not in noted:
             raise StagedDataDamaged(
-                f"the newest count of the stage `{STAGE}` was not noted by a move",
-                hint=f"Note counts of your own under another name than `{STAGE}`.",
+                f"the newest count of the stage `{STAGE}` was not recorded by a move",
+                hint=f"Record counts of your own under another name than `{STAGE}`.",
             )
         names, name = StagedNames(record), noted["manifest"]
         # Any run may note a count with a detail of its own: the name must be this record's.
         if not names.holds(name):
             raise StagedDataDamaged(
-                f"{name!r} was noted as the manifest, and does not lie in this record's own folder",
+                f"{name!r} was recorded as the manifest, but lies outside this record's folder",
                 hint=READ_AGAIN,
             )
         data = self._read(name)
         if hashlib.sha256(data).hexdigest() != noted.get("sha256"):
-            raise StagedDataDamaged(f"{name} is not what was staged", hint=READ_AGAIN)
+            raise StagedDataDamaged(f"{name} differs from what was staged", hint=READ_AGAIN)
         manifest = Manifest.from_bytes(data, name, self._signing_key)
         manifest.check_record(record, names, name)
         return manifest
@@ -268,7 +268,7 @@ class Move:
                 while chunk := file.read(_CHUNK):
                     data += chunk
         except FileNotFoundError:
-            raise StagedDataDamaged(f"{name} is not there") from None
+            raise StagedDataDamaged(f"{name} is missing from the stage") from None
         return bytes(data)
 
     def _remove_earlier(self, names: StagedNames, manifest: Manifest) -> None:

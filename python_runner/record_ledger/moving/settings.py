@@ -59,10 +59,8 @@ class Settings:
         """Returns a whole number within bounds, or the default."""
         found = self._value(key, default, int, "a whole number")
         if found is not None and (found < minimum or (maximum is not None and found > maximum)):
-            to = f"to {maximum}" if maximum is not None else "on"
-            self.problem(
-                key, f"{found} is not valid; it must be a whole number from {minimum} {to}"
-            )
+            bounds = f"{minimum} or greater" if maximum is None else f"from {minimum} to {maximum}"
+            self.problem(key, f"{found} is not valid; it must be a whole number, {bounds}")
         return found
 
     def table(self, key: str, default: Any = _MISSING) -> Any:

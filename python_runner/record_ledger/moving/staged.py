@@ -53,5 +53,5 @@ def checked_chunks(part: Part, stage: Stage) -> Generator[bytes, None, None]:
 
 def _gone(part: Part) -> StagedDataDamaged:
     return StagedDataDamaged(
-        f"{part.name} is in the manifest, and not in the stage", hint=READ_AGAIN
+        f"{part.name} is in the manifest, but not in the stage", hint=READ_AGAIN
     )

@@ -65,8 +65,8 @@ def embedded_server(folder: Path | str | None = None) -> Iterator[str]:
     if os.name == "posix" and not _PLAIN_PATH.fullmatch(str(data)):
         raise LedgerError(
             f"the embedded server cannot be started in {data}",
-            hint="A shell takes part in its start: name a folder whose path has no spaces and "
-            "none of the characters that mean something there.",
+            hint="A shell starts the server: name a folder whose path has no spaces and no "
+            "characters with a meaning in a shell.",
         )
     try:
         version = _version_in(data)
@@ -201,7 +201,7 @@ def _version_in(data: Path) -> int | None:
     # The server takes the folder over, owner and permissions included.
     if not data.is_dir() or any(data.iterdir()):
         raise LedgerError(
-            f"{data} is no folder of an embedded server",
+            f"{data} is not a folder of an embedded server",
             hint="Name an empty folder, or one that does not exist yet.",
         )
     return None

@@ -117,7 +117,7 @@ def test_an_argument_that_is_no_template_takes_no_record(run, runner):
 
     assert done.code == 1
     assert done.out == ""
-    assert "argument 2 of the command, '{{ target_day', is no template" in done.err
+    assert "argument 2 of the command, '{{ target_day', is not a valid template" in done.err
     assert "argument 3 of the command" in done.err and "no_such_filter" in done.err
     assert runner.pipelines() == []
 
@@ -131,7 +131,10 @@ def test_an_argument_that_is_no_template_takes_no_record(run, runner):
         ),
         (["{{ tool }}"], "the command, '{{ tool }}': 'tool' is undefined"),
         (["echo", "{{ 1 / 0 }}"], "argument 1 of the command, '{{ 1 / 0 }}': the template failed"),
-        (["echo", "{{ target_day | utc }}"], "is no time that could be told in UTC"),
+        (
+            ["echo", "{{ target_day | utc }}"],
+            "is not a datetime; only a datetime can be rendered in UTC",
+        ),
         (["echo", "{{ ''.__class__.__mro__ }}"], "argument 1 of the command"),
     ],
 )

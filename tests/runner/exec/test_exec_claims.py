@@ -187,7 +187,7 @@ def test_a_signal_ends_the_wait_for_a_server_that_is_away(own_server, config_fil
 
     assert done.ended() == 128 + signal.SIGTERM
     assert done.json["outcome"] == "lost"
-    assert "the ledger was not told" in done.json["reason"]
+    assert "could not be reported to the ledger" in done.json["reason"]
 
 
 def test_a_claim_that_was_ended_by_hand_is_lost_when_the_command_ends(

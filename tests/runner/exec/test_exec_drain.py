@@ -245,7 +245,7 @@ def test_a_ledger_that_is_not_told_how_a_command_ended_ends_the_drain(
     done = run("--drain", "--dsn", role_dsn("runner"), "--", "true")
 
     assert (done.code, done.json["lost"], done.json["completed"]) == (1, 1, 0)
-    assert "exit code 0, which the ledger was not told: permission denied" in done.err
+    assert "exit code 0, which could not be reported to the ledger: permission denied" in done.err
 
 
 def test_a_signal_while_the_next_record_is_passed_leaves_the_record_completed(

@@ -170,7 +170,7 @@ def test_the_smallest_room_of_the_system_is_kept(started, config, clock, tmp_pat
         resource.setrlimit(resource.RLIMIT_STACK, (soft, hard))
 
     assert done.ended() == 0, done.err
-    assert "the system takes no more in all" in done.err
+    assert "the system has no room for more" in done.err
 
 
 def test_a_text_that_the_locale_lacks_is_in_the_file(started, config, clock, tmp_path):

@@ -117,7 +117,7 @@ def test_errors_are_the_servers(runner, record):
 
 @pytest.mark.parametrize("rows", [1.5, "7", True, None, float("nan"), 2**63, [7]])
 def test_what_is_no_whole_number_is_refused_and_not_rounded(runner, record, rows):
-    with pytest.raises(InvalidArgument, match=r"row_count: .* is no count of rows"):
+    with pytest.raises(InvalidArgument, match=r"row_count: .* is not a valid count of rows"):
         observe_record(record, "source", rows, ledger=runner)
     assert runner.record_observations("orders") == []
 

@@ -156,7 +156,7 @@ def test_validating_refuses_a_record_of_another_pipeline_and_builds_nothing(runn
     runner.register_pipeline(mended)
     record = steps.download_oldest_pending_record("orders", ledger=runner)
 
-    with pytest.raises(InvalidArgument, match="of orders, and the config of returns"):
+    with pytest.raises(InvalidArgument, match="of pipeline orders, but the config is of returns"):
         steps.validate_record_timing(other, record, ledger=runner)
 
     stored = runner.pipeline_records("orders", record["window_start_time"])[0]

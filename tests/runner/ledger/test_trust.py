@@ -126,7 +126,7 @@ def test_a_count_is_noted_as_it_was_made(runner, ledger, orders):
     assert runner.observe_record("orders", start, "source", 12) == 4
     with pytest.raises(ClaimLost):
         runner.observe_record("orders", start, "source", 12, claim_token=1)
-    with pytest.raises(InvalidArgument, match="row_count: -1 is no count"):
+    with pytest.raises(InvalidArgument, match="row_count: -1 is not a valid count"):
         runner.observe_record("orders", start, "source", -1)
 
 
@@ -173,7 +173,7 @@ def test_a_day_is_read_in_one_way_whatever_the_server_would_make_of_it(runner, o
         lambda: runner.daily_coverage("orders", day or "today"),
         lambda: runner.daily_coverage("orders", None, day or "today"),
     ):
-        with pytest.raises(InvalidArgument, match="is no day; give a date"):
+        with pytest.raises(InvalidArgument, match="is not a valid day; give a date"):
             call()
 
 

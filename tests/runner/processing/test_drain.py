@@ -399,10 +399,10 @@ def test_a_record_is_entered_once_and_not_when_its_drain_is_gone(runner, orders)
     work = next(drain)
     with work:
         pass
-    with pytest.raises(InvalidArgument, match="its block has ended well"), work:
+    with pytest.raises(InvalidArgument, match="its block has succeeded"), work:
         pass
     drain.close()
-    with pytest.raises(InvalidArgument, match="has been ended"), next(runner.drain(orders)):
+    with pytest.raises(InvalidArgument, match="was ended or lost"), next(runner.drain(orders)):
         pass
 
 

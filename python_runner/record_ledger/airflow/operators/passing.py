@@ -141,8 +141,7 @@ def checked(config: Any) -> Mapping[str, Any]:
     if isinstance(config, Mapping):
         return config
     raise AirflowFailException(
-        f"config must be a dict, not {type(config).__name__}; see the ledger's README, chapter "
-        "Config"
+        f"config must be a dict, not {type(config).__name__}; its keys are in sql/docs/config.md"
     )
 
 

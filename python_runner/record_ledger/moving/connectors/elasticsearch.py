@@ -265,7 +265,9 @@ def _line(hit: Mapping[str, Any]) -> bytes:
     try:
         return document_line(document)
     except ValueError as error:
-        raise MoveFailed(f"document {hit['_id']} of {hit['_index']} is no JSON: {error}") from error
+        raise MoveFailed(
+            f"document {hit['_id']} of {hit['_index']} is not valid JSON: {error}"
+        ) from error
 
 
 def _all_shards(answer: Any) -> None:

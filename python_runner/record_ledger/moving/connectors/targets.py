@@ -52,9 +52,9 @@ def later_claim(record: Record, target: str) -> ClaimLost:
     return ClaimLost(
         f"claim lost: a later claim than {record['claim_token']} of {window_of(record)} has begun "
         f"at {target}; nothing was changed there",
-        hint="Stop working on this record: whoever holds its current token decides about it. Where "
-        "nobody does, the ledger was moved to a server whose clock is behind: the target takes its "
-        "claims once that clock has caught up.",
+        hint="Stop working on this record: the run with the current claim token decides about it. "
+        "If no run has a later token, the ledger moved to a server whose clock is behind: the "
+        "target accepts its claims once that clock has caught up.",
     )
 
 

@@ -251,7 +251,7 @@ class PostgresTarget:
         if not self._exists(call, "table"):
             if self._columns:
                 raise MoveFailed(
-                    f"{self._where} does not exist; with `columns` it has to",
+                    f"{self._where} does not exist; a target with `columns` needs its table",
                     hint="Create it with the columns pipeline_id text and window_start_time "
                     "timestamptz beside your own.",
                 )
@@ -294,12 +294,12 @@ class PostgresTarget:
                         copy.write(gzip.decompress(chunk))
                 return cursor.rowcount
         except zlib.error as error:
-            raise StagedDataDamaged(f"{part.name} is not what was staged: {error}") from error
+            raise StagedDataDamaged(f"{part.name} differs from what was staged: {error}") from error
         except psycopg.DataError as error:
             line = _COPY_LINE.search(error.diag.context or "")
             raise MoveFailed(
-                f"{part.name}{f', line {line[1]}' if line else ''} holds what {self._where} "
-                f"cannot: {from_psycopg(error).message}",
+                f"{part.name}{f', line {line[1]}' if line else ''} holds a value that "
+                f"{self._where} cannot store: {from_psycopg(error).message}",
                 sqlstate=error.sqlstate,
             ) from error
 
@@ -365,8 +365,8 @@ def _check_types(
             )
         if not column.is_deterministic:
             raise MoveFailed(
-                f"{where}, column {name}: its collation takes different texts for the same, and "
-                "pipelines of different names would be one",
+                f"{where}, column {name}: its collation treats different texts as equal, and would "
+                "mix pipelines of different names",
                 hint=f'Change it: alter {where} alter column {name} type text collate "C".',
             )
         length = column.modifier - 4

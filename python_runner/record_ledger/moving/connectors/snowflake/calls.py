@@ -70,6 +70,6 @@ class SnowflakeCalls:
             if time.monotonic() > deadline:
                 raise MoveFailed(
                     f"query {query_id} took longer than {self._timeout} s and was cancelled",
-                    hint="A larger warehouse, or a longer timeout_seconds, would do.",
+                    hint="Use a larger warehouse, or a longer timeout_seconds.",
                 )
             time.sleep(poll_seconds)
