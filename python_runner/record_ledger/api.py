@@ -144,7 +144,7 @@ def validate_record_timing(
     Returns exactly `{'exit_dag', 'record'}`. The config is registered first; an outdated record
     that is pending is built with it, and the answer holds the fields that it then has.
 
-    :raises InvalidArgument: when it is no record of the config's pipeline; nothing is rebuilt.
+    :raises InvalidArgument: when it is not a record of the config's pipeline; nothing is rebuilt.
     :raises InvalidConfig: naming all that is wrong with the config.
     """
     pipeline_id, start = _key_of(record)
@@ -252,13 +252,13 @@ def observe_record(
     *,
     ledger: RecordLedger | None = None,
 ) -> int:
-    """Notes how many rows were counted of a passed record at a stage: evidence for completing it.
+    """Records how many rows were counted of a passed record at a stage: evidence for completing it.
 
-    Stages are 'source', 'stage', 'target' or a name of your own. What was noted never changes: the
-    newest count of a stage decides. Returns its number. `RecordLedger.observe_record` takes a count
-    of a record that nobody holds, too.
+    Stages are 'source', 'stage', 'target' or a name of your own. A recorded count never changes;
+    the newest count of a stage decides. Returns its number. `RecordLedger.observe_record` also
+    takes a count of a record that no run holds.
 
-    :raises ClaimLost: when the record was passed to another run meanwhile; nothing was noted.
+    :raises ClaimLost: when the record was passed to another run meanwhile; nothing was recorded.
     """
     pipeline_id, claim_token = _claim(record)
     _, start = _key_of(record)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Row = tuple[Any, ...]
 
 _ANSWERS = json.JSONDecoder()
-# The answers of calls that exited, as they came: the same until something is due or has settled.
+# The answers of calls that exited, as they came: the same until a window is due or stable.
 _exits: dict[bytes, dict[str, Any]] = {}
 _MOST_EXITS = 64
 

@@ -214,7 +214,7 @@ class RecordLedger:
         finished by now.
 
         :raises InvalidConfig: naming all that is wrong; nothing was registered or stored.
-        :raises InvalidArgument: when `record_limit` is no number from 1 to 10,000.
+        :raises InvalidArgument: when `record_limit` is not a whole number from 1 to 10,000.
         """
         run_id = str(uuid.uuid4()) if run_id is None else run_id
         with logs.timed("pass_valid_records", run_id=run_id) as outcome:
@@ -295,8 +295,8 @@ class RecordLedger:
     ) -> None:
         """Ends the claim as done; repeating it with its token changes nothing and succeeds.
 
-        `detail` is kept with the event: counts, paths, whatever JSON holds. It decides nothing:
-        what JSON cannot hold is kept as text, what is too long is cut, and a warning is logged.
+        `detail` is kept with the event: counts, paths, any JSON. It decides nothing: values that
+        JSON cannot hold are kept as text, values that are too long are cut, each with a warning.
 
         Here and in the other calls about a claim, give the start of its window where you know it: a
         claim that another copy of the ledger passed, before it was restored, is then never taken
@@ -565,17 +565,17 @@ class RecordLedger:
         detail: Mapping[str, Any] | None = None,
         claim_token: int | None = None,
     ) -> int:
-        """Notes how many rows were counted of a record at a stage; what was noted never changes.
+        """Records how many rows were counted of a record at a stage; the count never changes.
 
         Stages are 'source', 'stage', 'target' or a name of your own; `detail` holds bytes, digests,
-        as that of `complete_record` does. With the claim's token it is evidence for completing the
-        record; without one it may be noted at any time, also after completion, and is none. Returns
-        its number. Repeated after a lost connection it may be noted twice, which decides nothing
-        anew.
+        as that of `complete_record` does. A count with the claim's token is evidence for completing
+        the record. A count without a token is not evidence; it may be recorded at any time, also
+        after completion. Returns its number. A call that is repeated after a lost connection may
+        record the count twice, which does not change a decision.
 
-        :raises ClaimLost: when the token is no longer the record's; nothing was noted.
-        :raises InvalidArgument: for what is no whole number from 0 on, or a window that is not
-            stored or archived.
+        :raises ClaimLost: when the token is no longer the record's; nothing was recorded.
+        :raises InvalidArgument: when `row_count` is not a whole number, 0 or greater, or the window
+            is neither stored nor archived.
         :raises UnknownPipeline: when no such pipeline is registered.
         """
         parameters = {
@@ -614,9 +614,10 @@ class RecordLedger:
         return int(self._call("adopt_observations", queries.ADOPT_OBSERVATIONS, parameters))
 
     def waive_counts(self, pipeline_id: str, window_start_time: Time, reason: str) -> bool:
-        """Lets a record be completed whatever its counts are; returns whether that is new.
+        """Lets a record be completed with any counts or none; returns whether that is new.
 
-        In its present generation, while it is pending or in progress. Kept in its history.
+        It holds for the record's present generation, while it is pending or in progress, and is
+        kept in its history.
 
         :raises IllegalStateChange: when the record is done or has failed for good.
         :raises InvalidArgument: without a reason, a stored window or a config that asks for counts.
@@ -752,7 +753,7 @@ class RecordLedger:
         """Does the first step of an operation on a range, a short one, in a transaction of its own.
 
         `operation` is one of `range_effects`. Changes `max_records` at most; a backfill adds about
-        so many. What earlier steps did stays, whatever becomes of this one.
+        so many. The work of earlier steps stays, also when this one fails.
 
         :raises InvalidArgument: where the operation itself would.
         :raises LedgerUnavailable: also when the connection was lost before the answer came, except
@@ -892,7 +893,7 @@ class RecordLedger:
         Keys: x_time_back (a timedelta, or None when nothing measured says so), missed_share,
         window_count and reason, one sentence.
 
-        :raises InvalidArgument: when max_missed is no share from 0 to 1.
+        :raises InvalidArgument: when max_missed is not a number from 0 to 1.
         :raises UnknownPipeline: when no such pipeline is registered.
         """
         (row,) = self._calls.rows(
@@ -905,9 +906,10 @@ class RecordLedger:
     def is_day_sealed(self, pipeline_id: str, local_date: dt.date | str) -> bool:
         """Tells whether completed or waived windows cover a local day, archived ones included.
 
-        From its first to its last instant in the zone in force, whatever zone they were cut with.
+        The day runs from its first to its last instant in the zone in force, also where its windows
+        were cut with another zone.
 
-        :raises InvalidArgument: when local_date is no date, or text other than '2026-11-22'.
+        :raises InvalidArgument: when local_date is neither a date nor text such as '2026-11-22'.
         :raises UnknownPipeline: when no such pipeline is registered.
         """
         day = day_text(local_date, "local_date")
@@ -1076,7 +1078,7 @@ class RecordLedger:
     def _pipelines_behind(self, limit: str, pipeline_id: str | None = None) -> list[str]:
         """Returns the pipelines whose lag is greater than a duration like '2h', as SQL compares it.
 
-        :raises InvalidArgument: when `limit` is no duration.
+        :raises InvalidArgument: when `limit` is not a duration.
         """
         self._calls.check_duration(limit, "limit")
         parameters = {"pipeline_id": pipeline_id, "limit": limit}

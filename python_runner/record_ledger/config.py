@@ -227,7 +227,7 @@ def text_of(value: object) -> str:
 
 
 def shown(value: object) -> str:
-    """Returns `repr(value)` short enough for an error, whatever `value` is."""
+    """Returns `repr(value)` of any value, short enough for an error."""
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001 - any object's repr may fail; the error must be given

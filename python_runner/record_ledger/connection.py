@@ -129,7 +129,7 @@ def resolve_conninfo(conninfo: str | None = None) -> str:
 
 
 def has_password(conninfo: str) -> bool:
-    """Tells whether a connection string holds a secret; one that cannot be read is told later."""
+    """Tells whether a connection string holds a secret; a later call reports an unreadable one."""
     try:
         return any(conninfo_to_dict(conninfo).get(name) for name in SECRET_OPTIONS)
     except psycopg.ProgrammingError:
@@ -148,8 +148,8 @@ def connect_options(conninfo: str) -> dict[str, Any]:
         # cause is dropped for the same reason: a traceback would print it.
         raise LedgerError(unreadable_conninfo(str(error))) from None
     _hide_secrets(given)
-    # UTF8 whatever the database or PGCLIENTENCODING say: in another encoding the driver cannot read
-    # the answer to a pass that has been committed.
+    # Always UTF8, against the database's encoding and PGCLIENTENCODING: in another encoding the
+    # driver cannot read the answer to a pass that has been committed.
     options: dict[str, Any] = {
         "autocommit": True,
         "prepare_threshold": None,
@@ -166,8 +166,8 @@ def connect_options(conninfo: str) -> dict[str, Any]:
 def _hide_secrets(given: Mapping[str, Any]) -> None:
     """Has every text of this process hide the passwords by which it connects.
 
-    A command that exec runs has them too, and what it complains of is kept. A password that is also
-    a name that texts are about is no secret, and hiding it would leave them without that name.
+    A command that exec runs has them too, and the ledger keeps what it prints to standard error. A
+    password that is also a name, such as the user's, is not hidden: texts need the name.
     """
     names = {str(value) for name, value in given.items() if name not in SECRET_OPTIONS}
     names |= {os.environ.get(name, "") for name in ("PGUSER", "PGDATABASE", "PGHOST")}
@@ -303,7 +303,7 @@ def _refused_with(
     found = refusals(make_conninfo(text, **libpqs), CONNECT_TIMEOUT_SECONDS)
     if None in found:
         return None
-    # One host that can take us in a moment is worth another try, whatever the others say.
+    # One host that can accept us soon is worth another try, also when the others never will.
     return next(filter(is_retryable_refusal, found), found[0])
 
 
@@ -612,8 +612,7 @@ def _begin_in_child() -> None:
         session.leave_parents_connection()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_in_child)
+os.register_at_fork(after_in_child=_begin_in_child)
 
 
 def _where_writes_are_taken(conninfo: str) -> str:

@@ -43,7 +43,7 @@ _LONGEST_UNKNOWN = 4096
 
 
 def detail_json(detail: object, name: str = "detail") -> str:
-    """Returns the JSON object that is kept for `detail`, whatever it holds; never fails.
+    """Returns the JSON object that is kept for any `detail`; never fails.
 
     Numbers, texts, UUIDs, dates, times, enums, paths, dataclasses, sets and the scalars of numpy
     and pandas become what JSON has for them, exactly; a timedelta becomes its seconds. Anything

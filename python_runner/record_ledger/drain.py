@@ -128,7 +128,7 @@ class Drained(Processing):
         return self.result
 
     def _new_heartbeat(self, record: Record) -> Heartbeat:
-        # The pass has told it: asking would take a statement for each record.
+        # The pass has returned the lease: asking would take a statement for each record.
         lease = length_of(record) or None
         return Heartbeat(self._ledger, record, self.claim_lost, self.cancelled, lease=lease)
 
@@ -181,9 +181,9 @@ class Drain:
     at the end of its block when that is the last one of `limit`, and where the config has
     required_counts, so that CountsDisagree is raised there.
 
-    A step raises ClaimLost when the claim was lost between the block and the step, and whatever
-    else a completion raises; the loop may then be begun again, and goes on with the next record. A
-    record that was handed out, and whose block was not entered, is given back.
+    A step raises ClaimLost when the claim was lost between the block and the step, and any other
+    error of a completion. The loop may then begin again, and goes on with the next record. A
+    record that was handed out, and whose block was not entered, is released.
 
     The drain ends when nothing is valid: `result` then says why. Before that, and once a minute, a
     call with the config stores the windows that have fallen due. With a `run_id` the k-th record is

@@ -1,4 +1,4 @@
-"""Keeps the claim of a passed record while somebody works on it, and notices when it is lost."""
+"""Keeps the claim of a passed record while a run works on it, and notices when it is lost."""
 
 from __future__ import annotations
 
@@ -293,7 +293,7 @@ class Heartbeat:
 
     def _lose(self, error: ClaimLost) -> None:
         with self._lock:
-            # Whoever stopped the beating goes on to end the claim, and the ledger answers for it.
+            # The caller of `stop` goes on to end the claim, and gets the ledger's own answer.
             if self._done.is_set():
                 return
             self._error = error

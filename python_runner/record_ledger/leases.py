@@ -14,7 +14,7 @@ Claim = tuple[str, int]
 
 # Of a lease whose length is not known, this much is believed of what a clock says is left of it.
 _LONGEST_BELIEVED = 86400.0
-# Claims that nobody ends are forgotten once their leases are over and there are many.
+# Claims that no run ends are forgotten once their leases are over and there are many.
 _MANY = 1000
 
 

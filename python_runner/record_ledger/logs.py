@@ -77,7 +77,7 @@ def timed(call: str, level: int = logging.INFO, **fields: object) -> Timed:
     """Logs one line when the block ends: the call, its fields, its outcome, the milliseconds.
 
     The block may add fields to the dict it gets. An exception is logged by its class only and goes
-    on: its message reaches the reader through whoever handles it.
+    on: its message reaches the reader through the caller who handles it.
     """
     return Timed(call, level, fields)
 
@@ -93,7 +93,7 @@ def passed(outcome: dict[str, object], verdict: str, reason: str | None, record:
 
 
 def retrying(call: str, tried: int, wait: float, reason: str) -> None:
-    """Warns that a call failed for want of a connection and is tried again."""
+    """Warns that a call failed because its connection is missing, and is tried again."""
     logger.warning(line(call=call, event="retry", tried=tried, wait_seconds=wait, reason=reason))
 
 

@@ -3,7 +3,7 @@
 A cursor of psycopg costs its process more CPU than all else of a call that exits; the benchmark
 `client` has the figures. Waiting stays psycopg's: `Connection.wait` handles signals, cancels what
 an interrupt leaves behind, and lets silence be noticed. Errors are of psycopg's classes, by the
-same SQLSTATE and with the same diagnostics. Whatever is not a plain parameter goes by a cursor.
+same SQLSTATE and with the same diagnostics. Other parameters than plain ones go by a cursor.
 
 Statements are prepared here and not by psycopg, which numbers them: where a pooler hands a session
 on, a number would name another client's statement. These names are drawn from the text.

@@ -44,13 +44,13 @@ class Processing:
     """Hands one record to a `with` block and ends its claim by how the block ended.
 
     While the block runs, the lease is extended at every third of it and every 30 s, on a connection
-    of its own. A block that returns completes the record, with what it put into `detail`: whatever
-    that is, it keeps no record from being completed. One that raises fails it with the exception's
-    text, and the exception goes on; KeyboardInterrupt and SystemExit too, whatever the exit code:
-    the block did not come to its end. An interruption between the pass and the block releases the
-    record. A child that is forked in the block ends nothing. The block gets None when there is
-    nothing to do: `result` says why. When the counts that the config requires do not agree at its
-    end, the record is failed, and CountsDisagree raised; `observe` notes counts.
+    of its own. A block that returns completes the record, with what it put into `detail`; no value
+    of `detail` keeps the record from being completed. A block that raises fails the record with the
+    exception's text, and the exception goes on. KeyboardInterrupt and SystemExit with any exit code
+    do the same: the block did not come to its end. An interruption between the pass and the block
+    releases the record. A child that is forked in the block ends nothing. The block gets None when
+    there is nothing to do: `result` says why. When the counts that the config requires disagree at
+    its end, the record is failed, and CountsDisagree raised; `observe` records counts.
 
     When the claim was lost, `claim_lost` is set, so that a long block can stop, and the record is
     neither completed nor failed: a block that returns raises ClaimLost at its end. It is lost when
@@ -204,9 +204,9 @@ class Processing:
 
 
 def error_text(error: BaseException) -> str:
-    """Returns what is noted of an exception: its class and its text."""
+    """Returns what is recorded of an exception: its class and its text."""
     text = text_of(error)
     name = type(error).__name__
-    if not isinstance(error, Exception):  # KeyboardInterrupt, SystemExit: nobody's mistake
+    if not isinstance(error, Exception):  # KeyboardInterrupt, SystemExit: not a mistake
         name = f"stopped by {name}"
     return f"{name}: {text}" if text else name

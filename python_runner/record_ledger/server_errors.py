@@ -91,7 +91,7 @@ WAITS_FOR_STANDBY = "SyncRepWaitForLSN"
 def is_session_gone(error: psycopg.Error) -> bool:
     """Tells whether only a new connection can help: the session ended, or its server changed.
 
-    Decided by the severity (FATAL and PANIC end a session whatever the SQLSTATE) and the SQLSTATE;
+    The severity decides (FATAL and PANIC end a session with any SQLSTATE), then the SQLSTATE;
     without one the connection itself failed.
     """
     if error.sqlstate is None:

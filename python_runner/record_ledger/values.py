@@ -22,8 +22,8 @@ Record = dict[str, Any]
 # A time without an offset is the pipeline's local time, a date its first instant; text is ISO 8601.
 Time = dt.datetime | dt.date | str
 
-# What the server writes as ISO 8601 text. A team's own fields are never taken for times, whatever
-# they hold: only these names are the ledger's.
+# What the server writes as ISO 8601 text. A team's own fields are never taken for times: only these
+# names are the ledger's.
 TIME_COLUMNS = (
     "window_start_time",
     "window_end_time",
@@ -100,7 +100,7 @@ def local_time(text: str, timezone: str | None) -> pendulum.DateTime:
 
 
 def row_from_view(row: Mapping[str, Any]) -> Record:
-    """Returns a view's row with its times at the wall clock that the server reckons for its zone.
+    """Returns a view's row with its times at the wall clock that the server computes for its zone.
 
     Expects what `queries` adds to each row: `timezone`, and `wall_times`, the local times by
     column. A column `timezone` that is the view's own stays.
@@ -175,7 +175,7 @@ def claim_of(record: Mapping[str, Any]) -> tuple[str, int]:
 def start_of(record: Mapping[str, Any]) -> dt.datetime | str | None:
     """Returns the start of a passed record's window, which is sent with its claim.
 
-    None where the record does not tell it, as one that somebody has put together.
+    None where the record does not hold it, as one that a caller has put together.
     """
     return record.get("window_start_time")
 
@@ -281,7 +281,7 @@ def claim_token_of(value: object) -> int:
 def instant_of(record: Mapping[str, Any], name: str) -> dt.datetime:
     """Returns the instant that a time of a record names.
 
-    :raises InvalidArgument: when it is no time, or has no offset.
+    :raises InvalidArgument: when it is not a time, or has no offset.
     """
     value = record[name]
     try:
@@ -315,7 +315,7 @@ def time_text(time: Time | None) -> str | None:
 def day_text(value: object, name: str) -> str:
     """Returns a date as it is sent. The server would read 'tomorrow' and 01/02/2026 in its own way.
 
-    A datetime is none: which day it belongs to depends on the zone.
+    A datetime is not a day: its day depends on the zone.
     """
     text = str(value)
     try:
@@ -331,7 +331,7 @@ def day_text(value: object, name: str) -> str:
 
 
 def row_count_of(row_count: Any) -> int:
-    """Returns a count as it is noted for good: the server would round what is not whole."""
+    """Returns a count as it is recorded for good: the server would round a fraction."""
     try:
         number = int(row_count)
         is_whole = number == row_count and not isinstance(row_count, bool)

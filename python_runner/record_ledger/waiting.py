@@ -139,7 +139,7 @@ class Patience:
                 ).fetchall()
         except psycopg.Error as error:
             if error.sqlstate is not None:
-                return  # it answers, and lets nobody look
+                return  # the server answers, and refuses the look
             self._looks_failed += 1
             if self._looks_failed < _FAILED_LOOKS:
                 return

@@ -109,7 +109,7 @@ def _instance(key: str, task_ids: set[str]) -> Instance:
 
 
 def passed_record(record: Any) -> Mapping[str, Any]:
-    """Returns a record that was passed, whatever a task was given as one.
+    """Returns a task's argument as a record that was passed.
 
     :raises AirflowFailException: when it holds no claim.
     """

@@ -64,7 +64,7 @@ class Readable(Protocol):
 
 
 class Writable(Protocol):
-    """A file that is being staged; nobody sees it before `commit`."""
+    """A file that is being staged; no reader sees it before `commit`."""
 
     def write(self, data: bytes, /) -> object:
         """Adds bytes."""

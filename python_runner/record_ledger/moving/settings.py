@@ -68,13 +68,13 @@ class Settings:
         return self._value(key, default, dict, "a table")
 
     def problem(self, key: str, text: str) -> None:
-        """Notes what is wrong with a key, as `'x' is not valid; it must be ...`."""
+        """Keeps a problem of a key for `check`, such as `'x' is not valid; it must be ...`."""
         self.problems.append(f"{self.name}.{key}: {text}")
 
     def check(self) -> None:
-        """Goes on only with a table in which nothing is wrong; for factories that have read it all.
+        """Refuses a table with problems; for factories, once they have read all of their keys.
 
-        :raises WrongSettings: naming every problem, and the keys that nobody read.
+        :raises WrongSettings: naming every problem, and the keys that the factory did not read.
         """
         unread = [
             f"{self.name}.{key}: the key is not known; known are {', '.join(sorted(self._read))}"
@@ -85,7 +85,7 @@ class Settings:
             raise WrongSettings(self.problems + unread)
 
     def made(self, key: str, make: Callable[[], Made]) -> Made:
-        """Returns what `make` returns; what it thinks wrong with the key's value is said so.
+        """Returns what `make` returns; its error is reported as a problem of the key.
 
         :raises WrongSettings: when it raised TypeError or ValueError.
         """

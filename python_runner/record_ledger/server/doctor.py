@@ -75,7 +75,7 @@ def _pinned_findings(
     check: Callable[[psycopg.Connection[Any]], Iterator[Check]],
     connection: psycopg.Connection[Any],
 ) -> list[Check]:
-    """Looks in a transaction whose names are the catalogue's, whatever the user's path holds."""
+    """Looks in a transaction whose names are the catalogue's, with any search_path of the user."""
     with connection.transaction():
         connection.execute(queries.PIN_NAMES)
         return list(check(connection))

@@ -303,12 +303,12 @@ def test_a_guard_that_is_stopped_itself_holds_nothing_up(started, orders, runner
     os.mkfifo(tmp_path / "go")
     done = started("--config", orders("3s"), *shell(f"echo > {tmp_path}/on; read x <{tmp_path}/go"))
     content(tmp_path / "on")
-    (guard,) = [
+    (reaper,) = [
         child
         for child in psutil.Process(done.process.pid).children()
         if any("watcher" in argument for argument in child.cmdline())
     ]
-    guard.suspend()
+    reaper.suspend()
 
     heartbeats(2, runner, clock)
     (tmp_path / "go").write_text("on\n")

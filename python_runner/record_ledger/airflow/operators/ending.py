@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from record_ledger.airflow.context import passed_record, time_text, window_of
-from record_ledger.airflow.errors import lost, told_to_airflow
+from record_ledger.airflow.errors import as_airflow_errors, lost
 from record_ledger.airflow.hooks import DEFAULT_CONN_ID, RecordLedgerHook
 from record_ledger.airflow.outcome import work_on
 from record_ledger.config import text_of
@@ -43,8 +43,8 @@ class CompleteRecordOperator(BaseOperator):
     Every outlet of this task gets an asset event with the record's window, and only then.
 
     :param record: the record that was passed (template field)
-    :param detail: what to keep with the completion: counts, paths, a dict (template field); it
-        decides nothing, whatever it holds
+    :param detail: what to keep with the completion: counts, paths, a dict (template field); its
+        content decides nothing
     :param retry: whether a failed record may be passed again while it has attempts left
     :param conn_id: the Airflow connection of the ledger's database (template field)
     """
@@ -89,7 +89,7 @@ class CompleteRecordOperator(BaseOperator):
         if self.record is None:
             _end_without_record(work)
         record = passed_record(self.record)
-        with told_to_airflow(self.conn_id), RecordLedgerHook(self.conn_id).get_conn() as ledger:
+        with as_airflow_errors(self.conn_id), RecordLedgerHook(self.conn_id).get_conn() as ledger:
             ledger.hold(record)
             if work.error:
                 self._fail(ledger, record, work.error)
@@ -146,7 +146,7 @@ class FailRecordOperator(BaseOperator):
     spends them all. Repeating it changes nothing.
 
     :param record: the record that was passed (template field)
-    :param error: what is noted as the reason (template field)
+    :param error: the text to record as the reason (template field)
     :param retry: whether it may be passed again while it has attempts left
     :param conn_id: the Airflow connection of the ledger's database (template field)
     """
@@ -173,13 +173,13 @@ class FailRecordOperator(BaseOperator):
     def execute(self, context: Mapping[str, Any]) -> None:  # noqa: ARG002 - Airflow's signature
         """Fails the record."""
         record = passed_record(self.record)
-        with told_to_airflow(self.conn_id), RecordLedgerHook(self.conn_id).get_conn() as ledger:
+        with as_airflow_errors(self.conn_id), RecordLedgerHook(self.conn_id).get_conn() as ledger:
             ledger.hold(record)
             ledger.fail_record(*claim_of(record), text_of(self.error), self.retry, start_of(record))
 
 
 def _end_without_record(work: Work) -> NoReturn:
-    """Ends a task that was given no record: whatever passes it had none to pass, or has failed."""
+    """Ends a task that was given no record: the task that passes it had none, or has failed."""
     if work.error:
         raise AirflowFailException(f"no record was passed: {visible_lines(work.error)}")
     raise AirflowSkipException("no record was passed")

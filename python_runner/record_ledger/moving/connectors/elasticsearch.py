@@ -176,7 +176,7 @@ class ElasticsearchSource:
                 search_after=reading.search_after,
                 size=self._page_size,
                 track_total_hits=False,
-                # Else the documents of a shard that fails are left out, and nobody is told.
+                # Else the documents of a failed shard are left out, and no error says so.
                 allow_partial_search_results=False,
             )
             _all_shards(answer)

@@ -34,7 +34,7 @@ def key_of(record: Record) -> dict[str, Any]:
 def checked_columns(columns: Mapping[str, Any] | None) -> dict[str, str]:
     """Returns the columns that a target is given, each with its path in a document.
 
-    :raises ValueError: when one is no path, or is a column that the target fills by itself.
+    :raises ValueError: when one is not a path, or is a column that the target fills by itself.
     """
     for column, path in (columns or {}).items():
         if column in ("pipeline_id", "window_start_time"):
@@ -59,7 +59,7 @@ def later_claim(record: Record, target: str) -> ClaimLost:
 
 
 def not_loaded(record: Record, manifest: Manifest, target: str) -> MoveFailed:
-    """Returns the error for publishing what is not loaded, or not any more."""
+    """Returns the error for publishing rows that are not loaded, or not any more."""
     return MoveFailed(
         f"{window_of(record)}: claim {record['claim_token']} has not loaded the "
         f"{manifest.row_count} staged rows into {target}",
@@ -94,7 +94,7 @@ def loaded_name(record: Record, manifest: Manifest) -> str:
 
 
 def claim_of_loaded(name: str) -> int | None:
-    """Returns the claim token in such a name; None when it is no such name."""
+    """Returns the claim token in the name of a loaded table; None for any other name."""
     found = _LOADED.match(name.lower())
     return None if found is None else int(found["claim_token"])
 

@@ -50,7 +50,7 @@ from (
 def database_of(settings: Settings, ledger: RecordLedger) -> Callable[[], psycopg.Connection[Any]]:
     """Returns what opens connections to the table's `dsn`; without one, to the ledger's database.
 
-    One that cannot be read is noted as a problem.
+    A `dsn` that cannot be read becomes a problem of the settings.
     """
     dsn = settings.text("dsn", None)
     if dsn is None:
@@ -66,9 +66,9 @@ def database_of(settings: Settings, ledger: RecordLedger) -> Callable[[], psycop
 def transaction_at(
     connect: Callable[[], psycopg.Connection[Any]], where: str
 ) -> Iterator[psycopg.Connection[Any]]:
-    """Yields a connection in a transaction that computes the same whatever the session's settings.
+    """Yields a connection in a transaction that computes the same under any session settings.
 
-    They are set for the transaction alone: a pooler may give the session to somebody else
+    The settings are made for the transaction alone: a pooler may give the session to another client
     afterwards. `where` is what errors call the table.
 
     :raises MoveFailed: for what the database refuses.
@@ -97,7 +97,7 @@ def failed_at(where: str, error: psycopg.Error) -> LedgerError:
 def check_claim_in_ledger(connection: psycopg.Connection[Any], record: Record) -> None:
     """Raises in the database that holds the ledger unless the record's claim is the current one.
 
-    Until the transaction ends, the record can be passed to nobody else.
+    Until the transaction ends, the record cannot be passed to another run.
     """
     connection.execute(
         queries.EXTEND_LEASE,

@@ -156,7 +156,7 @@ class PostgresTarget:
             generation, claim_token, digest = row
             if claim_token is None:
                 return None
-            # Counted, not remembered: somebody may have changed the table by hand.
+            # Counted, not remembered: a user may have changed the table by hand.
             count = _number(call(statements.COUNT_WINDOW, key_of(record)))
         return Published(generation, claim_token, digest, count)
 
