@@ -215,8 +215,8 @@ class Connection(WatchedConnection):
     def ask(self, statement: str, parameters: Any = None, **options: Any) -> psycopg.Cursor[Any]:
         """Returns the cursor of a statement in a READ COMMITTED transaction; its answer is binary.
 
-        Where that is not the default it is asked for in the same round trip: the server runs what
-        comes before one Sync as one transaction, and no state of the session outlives it.
+        Where the session has another default, the isolation is set in the same round trip. The
+        server runs all statements before one Sync as one transaction, so the setting ends with it.
         """
         if not (options or self.asks_read_committed):
             return self.execute(statement, parameters, binary=True)

@@ -1,7 +1,7 @@
-"""Turns what callers note beside an event or a count into JSON; a note never decides about work.
+"""Turns the details that callers add to an event or a count into JSON; they decide nothing.
 
-All details pass through here: of `processing`, of `complete_record` and `observe_record`, of
-Airflow's tasks and of moving. The bounds on them stand here as well.
+This module writes all details: of `processing`, of `complete_record` and `observe_record`, of
+Airflow's tasks and of moving. It has their bounds as well.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def detail_json(detail: object, name: str = "detail") -> str:
     """Returns the JSON object that is kept for any `detail`; never fails.
 
     Numbers, texts, UUIDs, dates, times, enums, paths, dataclasses, sets and the scalars of numpy
-    and pandas become what JSON has for them, exactly; a timedelta becomes its seconds. Anything
-    else is kept as its text, and what is too long is cut: a warning in the log names both. What is
-    no mapping is kept under the key `name`. None is an empty object.
+    and pandas become exact JSON values; a timedelta becomes its seconds. Any other value is kept as
+    its text, and a value that is too long is cut: a warning in the log names both. A value that is
+    not a mapping is kept under the key `name`. None is an empty object.
     """
     if detail is None:
         return "{}"

@@ -83,7 +83,7 @@ def timed(call: str, level: int = logging.INFO, **fields: object) -> Timed:
 
 
 def passed(outcome: dict[str, object], verdict: str, reason: str | None, record: Any) -> None:
-    """Adds what a pass answered to the fields of its log line."""
+    """Adds the answer of a pass to the fields of its log line."""
     outcome["verdict"] = verdict
     outcome["reason"] = reason
     if record is not None:

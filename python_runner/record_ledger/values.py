@@ -86,10 +86,10 @@ def record_from_json(data: Mapping[str, Any], timezone: str | None) -> Record:
 def local_time(text: str, timezone: str | None) -> pendulum.DateTime:
     """Returns the instant that `text` names, at the wall clock and offset that `text` states.
 
-    It is in the zone `timezone` when Python's time zone data give that offset, and at the fixed
-    offset of the text where they do not: the server's data decide, and the two may be of different
-    years. The second pass of a repeated hour has a fixed offset too: pickling a DateTime forgets
-    which of the two passes it is, and would move the record by an hour.
+    It is in the zone `timezone` when Python's time zone data give that offset, else at the fixed
+    offset of the text: the server's data decide, and the two may be of different years. The second
+    showing of a repeated hour has a fixed offset too: a pickled DateTime loses which of the two it
+    is, and would move the record by an hour.
 
     :raises ValueError: when the text is not ISO 8601 with an offset.
     """
@@ -125,8 +125,8 @@ def zone_offset(timezone: str, instant: dt.datetime) -> int | None:
 def names_one_instant(time: dt.datetime) -> bool:
     """Tells whether a time of a row needs no offset: its zone's clocks name that instant alone.
 
-    False in an hour that comes twice, and at a fixed offset: a time has one where the zone of its
-    pipeline would say something else, because its window was cut with another zone, for instance.
+    False in an hour that clocks show twice, and at a fixed offset. A time has a fixed offset where
+    its pipeline's zone has another one, for instance because the window was cut with another zone.
     """
     if not isinstance(time.tzinfo, Timezone):
         return False
@@ -134,10 +134,10 @@ def names_one_instant(time: dt.datetime) -> bool:
     return first == second
 
 
-def other_pass(time: dt.datetime, timezone: str) -> pendulum.DateTime | None:
-    """Returns the other instant at which a zone's clocks show a time that comes twice.
+def other_instant(time: dt.datetime, timezone: str) -> pendulum.DateTime | None:
+    """Returns the other instant at which a zone's clocks show a time that they show twice.
 
-    By Python's time zone data; None when they show it once.
+    Python's time zone data decide; None when they show the time once.
     """
     zone = _zone(timezone)
     if zone is None:
@@ -153,7 +153,7 @@ def other_pass(time: dt.datetime, timezone: str) -> pendulum.DateTime | None:
 def zoned(instant: dt.datetime, timezone: str) -> pendulum.DateTime | None:
     """Returns an instant in a zone by Python's time zone data; None where they know no such zone.
 
-    The second pass of a repeated hour is at a fixed offset, as in `local_time`.
+    The second showing of a repeated hour is at a fixed offset, as in `local_time`.
     """
     zone = _zone(timezone)
     if zone is None:
@@ -184,8 +184,8 @@ def _in_zone(stated: dt.datetime, timezone: str | None) -> pendulum.DateTime:
     zone = _zone(timezone) if timezone is not None else None
     offset = stated.utcoffset() or dt.timedelta()
     if zone is not None:
-        # At that instant, not at that wall clock: a wall clock that Python's data skip or repeat
-        # has an offset there too, and it would be another instant's.
+        # Converted as an instant, not as a wall clock: where Python's data skip or repeat the wall
+        # clock, its offset would be another instant's.
         local = stated.astimezone(zone)
         if local.utcoffset() == offset and not local.fold:
             return _pendulum(local, zone)
@@ -265,7 +265,7 @@ def _fixed(offset: int) -> FixedTimezone:
 def claim_token_of(value: object) -> int:
     """Returns the claim token that a value is, as a number or as text.
 
-    :raises InvalidArgument: when it is none: another number would name another claim.
+    :raises InvalidArgument: when it is not a claim token: another number would name another claim.
     """
     # Compared first: Python refuses to write a number of thousands of digits.
     is_number = isinstance(value, str) or (isinstance(value, int) and 0 <= value < 2**63)

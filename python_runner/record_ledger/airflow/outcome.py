@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # The tasks that pass a record come before the work, whether they are setups or not.
 _PASSING = {"StoreNewAndPassValidRecordOperator", "PassValidRecordsOperator", "ValidRecordSensor"}
 
-# An instance is removed when its task is mapped anew over fewer records.
+# An instance is removed when its task is mapped again over fewer records.
 _GOOD = ("success", "skipped", "removed")
 
 
@@ -74,7 +74,7 @@ def _passed_by(record: Any, ti: Any) -> str:
 
 
 def _is_work(task: Any) -> bool:
-    """Tells whether a task works on records; one that passed its record by hand may do so too."""
+    """Tells whether a task works on records; one that passes a record by a call may, too."""
     return not (task.is_setup or task.is_teardown or task.task_type in _PASSING)
 
 

@@ -33,10 +33,10 @@ _TIME_IS_OVER = "Trigger timeout"
 class ValidRecordSensor(LeavesConfigAlone, BaseSensorOperator):
     """Waits until the pipeline has a valid record, then passes it: at most one per task instance.
 
-    It stands where `StoreNewAndPassValidRecordOperator` would, for DAGs that should wait where that
-    one skips, and its XCom is the record: no other run can take it between waiting and passing.
-    Deferred, it holds no worker slot; the triggerer looks again when the ledger says that a record
-    can be ready, and every `poke_interval` seconds besides, for what people change meanwhile.
+    Use it in place of `StoreNewAndPassValidRecordOperator` in a DAG that should wait and not skip.
+    Its XCom is the record: no other run can take it between the wait and the pass. Deferred,
+    the sensor holds no worker slot. The triggerer looks again when the ledger says that a record
+    can be ready. It also looks every `poke_interval` seconds, to see changes by operators.
 
     :param config: the pipeline's config; its templates are the ledger's (template field for XComs)
     :param conn_id: the Airflow connection of the ledger's database (template field)

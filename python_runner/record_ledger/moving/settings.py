@@ -32,9 +32,9 @@ class Settings:
     """One table of a pipeline definition, such as [source]; `name` is what errors call it.
 
     `${NAME}` in a text stands for the environment variable NAME: the place for passwords. Errors
-    quote what was written, and what it stands for is hidden in every text of this process, also in
-    what a library says of it. Reading a key that is missing or wrong notes a problem and goes on;
-    `check` raises all of them, together with the keys that nothing has read.
+    quote the text as it was written. The variable's value is hidden in every text of this process,
+    also in messages of libraries. Reading a key that is missing or wrong adds a problem and goes
+    on; `check` raises all of them, together with the keys that the factory did not read.
     """
 
     def __init__(self, table: object, name: str) -> None:
@@ -49,7 +49,7 @@ class Settings:
             self.problems.append(f"{name}: {table!r} is not valid; it must be a table")
 
     def text(self, key: str, default: Any = _MISSING) -> Any:
-        """Returns a text; without a default the key is required, and an empty one is none."""
+        """Returns a text; without a default the key is required, and must not be empty."""
         found = self._value(key, default, str, "a text")
         if default is _MISSING and self._table.get(key) == "":
             self.problem(key, "'' is not valid; it must be a text that is not empty")

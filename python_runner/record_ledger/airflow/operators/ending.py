@@ -31,14 +31,14 @@ class CompleteRecordOperator(BaseOperator):
 
     Use it as a teardown, behind the work: `complete_record(record)`, or by hand
     `CompleteRecordOperator(...).as_teardown(setups=passed, on_failure_fail_dagrun=True)`. The work
-    is all that lies between the task that passed the record and this one. The record is completed
-    when none of it failed and of the last of it, what no other work follows, a task succeeded. When
-    a task failed, the record is failed and this task fails as well, so that the run never looks
-    finished. When the last work was skipped, the record is as if it had not been passed. Teardowns
-    that do not fail the run do not fail the record, and a task mapped over nothing counts as none.
+    is all tasks between the task that passed the record and this one. The record is completed when
+    no task of the work failed, and at least one of the last tasks, which no other work follows,
+    succeeded. When a task failed, the record is failed and this task fails as well, so that the run
+    never looks finished. When the last work was skipped, the record is released. Teardowns that do
+    not fail the run do not fail the record, and a task mapped over nothing does not count.
 
-    The record is failed as well when the counts that its config requires do not agree: work tasks
-    note them with `observe_record`.
+    The record is failed as well when the counts that its config requires disagree: work tasks
+    record them with `observe_record`.
 
     Every outlet of this task gets an asset event with the record's window, and only then.
 
@@ -70,10 +70,10 @@ class CompleteRecordOperator(BaseOperator):
         self._detail_error: str | None = None
 
     def render_template(self, content: Any, *args: Any, **kwargs: Any) -> Any:
-        """Returns `content` rendered; what keeps the detail from being so is kept in its place.
+        """Returns `content` rendered; an error of the detail is kept in place of the detail.
 
-        The detail of work that failed is often not there, and its record has to be failed; that of
-        work that succeeded does not decide about it.
+        The detail of failed work is often missing, and the record has to be failed all the same.
+        The detail of work that succeeded does not decide about the record.
         """
         try:
             return super().render_template(content, *args, **kwargs)

@@ -49,9 +49,9 @@ class LeavesConfigAlone:
 class StoreNewAndPassValidRecordOperator(LeavesConfigAlone, BaseOperator):
     """Hands out at most one record per task instance: the same one to each of its retries.
 
-    Stores the windows that are due and passes the oldest valid record, which is the task's XCom:
-    a dict with the record's fields, its times as DateTimes, and the claim token. With nothing to do
-    the task is skipped, and with it what is downstream; the skip message is the ledger's reason.
+    The task stores the windows that are due and passes the oldest valid record. Its XCom is the
+    record: a dict with the fields, the times as DateTimes, and the claim token. With nothing to do,
+    the task and its downstream tasks are skipped; the skip message is the ledger's reason.
 
     :param config: the pipeline's config; its templates are the ledger's (template field for XComs)
     :param conn_id: the Airflow connection of the ledger's database (template field)

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from record_ledger.moving.settings import Settings
     from record_ledger.values import Record
 
-# What decides how values become texts and texts become values. PGTZ, a role and a database may each
-# say otherwise, and two workers would then read, or publish, something else. Names are looked up
-# by the search_path as it is: functions and triggers of the tables' owners may rely on it, and the
-# statements of ours name every schema.
+# These settings decide how values become texts and texts become values. PGTZ, a role or a database
+# may set others, and two workers would then read, or publish, different values. The search_path
+# stays as it is: functions and triggers of the tables' owners may rely on it, and our statements
+# name every schema.
 _FIXED_SETTINGS = """
 select pg_catalog.set_config(s.name, s.value, true)
 from (
@@ -84,8 +84,8 @@ def transaction_at(
 def failed_at(where: str, error: psycopg.Error) -> LedgerError:
     """Returns the error for what a source's or a target's database answered.
 
-    Without the ledger's hints: a table that is missing there is none of the ledger's. What the
-    ledger itself refused stays as it is.
+    It has none of the ledger's hints: a table that is missing there does not belong to the ledger.
+    An error of the ledger itself stays as it is.
     """
     described = from_psycopg(error)
     if error.sqlstate is not None and error.sqlstate.startswith("RL"):

@@ -90,14 +90,14 @@ class SnowflakeTarget:
     """Publishes windows into a table of a Snowflake database.
 
     The rows of a window are those with its pipeline_id (varchar) and window_start_time
-    (timestamp_tz or timestamp_ltz), two columns that the table must have; a table that does not
+    (timestamp_tz or timestamp_ltz), two columns that the table must have. A table that does not
     exist is created, with the documents in a third column, `document`. `columns` maps other columns
     to paths in a document, such as "customer.id".
 
-    Parts are sent to a temporary internal stage of the load's own. With `external_stage`, a stage
-    object of Snowflake's over the very bucket and prefix that the windows are staged in, they are
-    read from there. The COPY runs asynchronously, is polled, and is cancelled after `timeout`
-    seconds; so is each statement of the publication.
+    Each load sends the parts to a temporary internal stage of its own. With `external_stage`, a
+    Snowflake stage object over the bucket and prefix of the windows' stage, it reads them from
+    there. The COPY, like each statement of the publication, runs asynchronously, is polled, and is
+    cancelled after `timeout` seconds.
 
     `connect` opens a connection that commits by itself; each call opens one and closes it.
     """
