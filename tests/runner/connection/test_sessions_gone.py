@@ -80,7 +80,6 @@ def test_work_is_completed_though_its_session_was_idle_for_too_long(
     assert (stored["status"], stored["attempt"]) == ("COMPLETED", 1)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="commands are shell scripts")
 def test_exec_completes_though_its_session_was_idle_for_too_long(
     role_dsn, ledger, config_file, clock, tmp_path
 ):

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from tests.runner.processes import NOON, shell
-
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="commands are shell scripts")
 
 
 @pytest.fixture
@@ -47,7 +44,7 @@ def test_a_command_that_ends_with_0_completes_its_record(run, runner):
 
 
 @pytest.mark.parametrize(
-    ("script", "exit_code", "reason", "noted"),
+    ("script", "exit_code", "reason", "recorded"),
     [
         ("exit 3", 3, "exit code 3", "exit code 3"),
         ("echo no space >&2; exit 99", 99, "exit code 99", "exit code 99: no space"),
@@ -55,7 +52,7 @@ def test_a_command_that_ends_with_0_completes_its_record(run, runner):
     ],
 )
 def test_any_other_end_fails_it_with_the_end_of_its_standard_error(
-    run, runner, script, exit_code, reason, noted
+    run, runner, script, exit_code, reason, recorded
 ):
     done = run(*shell(script))
 
@@ -65,7 +62,7 @@ def test_any_other_end_fails_it_with_the_end_of_its_standard_error(
     assert done.err.splitlines()[-1] == (
         f"record-ledger: orders, window 2026-11-21T00:00:00-08:00: the command failed: {reason}"
     )
-    assert first(runner)["last_detail"]["error"] == noted
+    assert first(runner)["last_detail"]["error"] == recorded
     assert (first(runner)["status"], first(runner)["attempt"]) == ("PENDING", 1)
 
 

@@ -90,7 +90,7 @@ STYLES = [
 
 @pytest.mark.parametrize("options", STYLES)
 def test_answers_are_the_same_however_the_session_writes_times(runner, ledger_dsn, orders, options):
-    def told(asked):
+    def reported(asked):
         return [
             asked.recount_due("orders"),
             asked.changed_records(),
@@ -107,7 +107,7 @@ def test_answers_are_the_same_however_the_session_writes_times(runner, ledger_ds
         ]
 
     with RecordLedger(make_conninfo(ledger_dsn, options=options)) as styled:
-        assert told(styled) == told(runner)
+        assert reported(styled) == reported(runner)
         assert styled.reopen_changed_records("orders") == 1
 
 
@@ -133,8 +133,8 @@ def test_a_count_is_noted_as_it_was_made(runner, ledger, orders):
 def test_the_largest_counts_add_up(runner, clock, config):
     given = config("orders", x_time_back="1h", start_at="2026-11-21", recount_ages=["1s"])
     most = 2**63 - 1
-    for settled in ("2026-11-21T11:00:00Z", "2026-11-21T13:00:00Z"):
-        clock.set(settled)
+    for now in ("2026-11-21T11:00:00Z", "2026-11-21T13:00:00Z"):
+        clock.set(now)
         record = runner.store_new_and_pass_valid_record(given).record
         start, token = record["window_start_time"], record["claim_token"]
         runner.observe_record("orders", start, "source", most, claim_token=token)
