@@ -1,4 +1,4 @@
-"""The record ledger: which time window of which pipeline is next, settled, complete and free.
+"""The record ledger: which time window of which pipeline is next, stable, complete and free.
 
     from record_ledger import store_new_and_pass_valid_record
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from . import logs
 from .config import config_to_send, plain_json, shown, text_of
 from .errors import InvalidArgument
-from .sending import built_window, record_templates
+from .sending import record_templates, rendered_window
 from .values import Record, Time, fields_of, instant_of, start_of
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ def store_new_and_pass_valid_record(
     """Hands out at most one record, the oldest valid one; safe to repeat with the same run_id.
 
     Returns exactly `{'exit_dag': bool, 'record': dict | None}`: the record is None when there is
-    nothing to do. Its times are pendulum DateTimes in the pipeline's zone, target_day a date; of a
-    window that was cut with another zone they are at that zone's offset. The windows that are due
-    are stored on the way. Without a run_id a UUID is drawn.
+    nothing to do. Its times are pendulum DateTimes in the pipeline's zone; target_day is a date. A
+    window that was cut with another zone has times at that zone's offset. The call also stores the
+    windows that are due. Without a run_id it draws a UUID.
 
     :raises InvalidConfig: naming all that is wrong with the config; nothing was stored.
     :raises LedgerUnavailable: when the database cannot be reached.
@@ -62,7 +62,7 @@ def build_complete_pipeline_record(
         window = {"pipeline_id": pipeline_id, **windows[0]}
         outcome["window"] = window["window_start_time"]
         return {
-            **_built_fields(final_config, window),
+            **_rendered_fields(final_config, window),
             **window,
             "status": "PENDING",
             "config_version": config_version,
@@ -76,8 +76,9 @@ def upload_record_to_database(
 
     Returns True when it was stored, False when its window was stored already.
 
-    :raises InvalidArgument: when it is neither, naming the window that is due, when it was built
-        with another config than the one in force, and for a field that JSON cannot carry.
+    :raises InvalidArgument: when the record is neither the next window nor a stored one (the error
+        names the window that is due), was built with another config than the one in force, or holds
+        a field that JSON cannot carry.
     :raises UnknownPipeline: when its pipeline is not registered.
     """
     pipeline_id, start = _key_of(record)
@@ -88,8 +89,8 @@ def upload_record_to_database(
         due = used.new_windows(pipeline_id, max_windows=1)
         if due and _is_window(record, due[0]):
             fields = plain_json(fields_of(record), "record")
-            built = built_window(due[0], _version_of(record), fields)
-            if used.store_new_records(pipeline_id, [built]) > 0:
+            rendered = rendered_window(due[0], _version_of(record), fields)
+            if used.store_new_records(pipeline_id, [rendered]) > 0:
                 outcome["stored"] = True
                 return True
             due = used.new_windows(pipeline_id, max_windows=1)
@@ -142,9 +143,9 @@ def validate_record_timing(
     """Tells whether a stored record is valid now; hands nothing out.
 
     Returns exactly `{'exit_dag', 'record'}`. The config is registered first; an outdated record
-    that is pending is built with it, and the answer holds the fields that it then has.
+    that is pending is rendered with it, and the answer holds the new fields.
 
-    :raises InvalidArgument: when it is no record of the config's pipeline; nothing is rebuilt.
+    :raises InvalidArgument: when it is not a record of the config's pipeline; nothing is rebuilt.
     :raises InvalidConfig: naming all that is wrong with the config.
     """
     pipeline_id, start = _key_of(record)
@@ -155,7 +156,7 @@ def validate_record_timing(
         configured, config_version = _registered(used, final_config)
         if configured != pipeline_id:
             raise InvalidArgument(
-                f"record: it is of {pipeline_id}, and the config of {configured}",
+                f"record: it is of pipeline {pipeline_id}, but the config is of {configured}",
                 sqlstate="RL005",
                 hint="Give the config of the record's own pipeline.",
             )
@@ -163,8 +164,8 @@ def validate_record_timing(
         checked = dict(record)
         if verdicts and verdicts[0]["status"] == "PENDING" and verdicts[0]["is_outdated"]:
             window = used.pipeline_records(pipeline_id, start)[0]
-            fields = _built_fields(final_config, window)
-            used.store_new_records(pipeline_id, [built_window(window, config_version, fields)])
+            fields = _rendered_fields(final_config, window)
+            used.store_new_records(pipeline_id, [rendered_window(window, config_version, fields)])
             stored = used.pipeline_records(pipeline_id, start)[0]
             checked = {key: checked[key] for key in checked if key not in fields_of(checked)}
             checked.update(stored["fields"])
@@ -252,13 +253,13 @@ def observe_record(
     *,
     ledger: RecordLedger | None = None,
 ) -> int:
-    """Notes how many rows were counted of a passed record at a stage: evidence for completing it.
+    """Records how many rows were counted of a passed record at a stage: evidence for completing it.
 
-    Stages are 'source', 'stage', 'target' or a name of your own. What was noted never changes: the
-    newest count of a stage decides. Returns its number. `RecordLedger.observe_record` takes a count
-    of a record that nobody holds, too.
+    Stages are 'source', 'stage', 'target' or a name of your own. A recorded count never changes;
+    the newest count of a stage decides. Returns its number. `RecordLedger.observe_record` also
+    takes a count of a record that no run holds.
 
-    :raises ClaimLost: when the record was passed to another run meanwhile; nothing was noted.
+    :raises ClaimLost: when the record was passed to another run meanwhile; nothing was recorded.
     """
     pipeline_id, claim_token = _claim(record)
     _, start = _key_of(record)
@@ -308,12 +309,12 @@ def _claim(record: Mapping[str, Any]) -> tuple[str, int]:
 
 
 def _demand(record: Mapping[str, Any], names: tuple[str, str], wanted: str) -> None:
-    """Raises InvalidArgument unless it is a record that has what these names stand for."""
+    """Raises InvalidArgument unless it is a record with a value under each of these names."""
     if not isinstance(record, Mapping):
         raise InvalidArgument(
-            f"record: {shown(record)} is no record; it must be {wanted}",
+            f"record: {shown(record)} is not a valid record; it must be {wanted}",
             sqlstate="RL005",
-            hint="With exit_dag True there is no record: look at that first.",
+            hint="Check exit_dag first: when it is True, there is no record.",
         )
     missing = [name for name in names if record.get(name) in (None, "")]
     if missing:
@@ -336,17 +337,17 @@ def _registered(ledger: RecordLedger, final_config: Mapping[str, Any]) -> tuple[
         found = ledger.pipelines(pipeline_id)[0]
         in_force = dict(found["default_record"])
         in_force.pop("pipeline_id", None)
-        # Another one may have been registered since, and what this one gives would pass for its.
+        # Another deployment may have registered its config since: its version would be returned.
         if in_force == wanted and found["timezone"] == config["timezone"]:
             return pipeline_id, found["config_version"]
     raise InvalidArgument(
-        f"config: pipeline {pipeline_id} is registered with other configs all the while",
+        f"config: another deployment keeps registering pipeline {pipeline_id} with another config",
         sqlstate="RL005",
         hint="Stop the deployment that registers the other config, or give it another pipeline_id.",
     )
 
 
-def _built_fields(final_config: Mapping[str, Any], window: Mapping[str, Any]) -> dict[str, Any]:
+def _rendered_fields(final_config: Mapping[str, Any], window: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the fields of a window's record: default_record's, its templates rendered."""
     config = config_to_send(final_config)
     templates = record_templates(config)

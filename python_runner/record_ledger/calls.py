@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Row = tuple[Any, ...]
 
 _ANSWERS = json.JSONDecoder()
-# The answers of calls that exited, as they came: the same until something is due or has settled.
+# The answers of calls that exited, as they came: the same until a window is due or stable.
 _exits: dict[bytes, dict[str, Any]] = {}
 _MOST_EXITS = 64
 
@@ -119,7 +119,7 @@ class Calls:
             return stated
         if pipeline_id is None:
             raise InvalidArgument(
-                f"{time_text(time):.80} has no offset; give one, or the pipeline whose time it is",
+                f"time: {time_text(time):.80} has no offset; give one, or the time's pipeline_id",
                 sqlstate="RL005",
             )
         return self.pipeline_time(pipeline_id, time)
@@ -160,14 +160,15 @@ class Calls:
             hint="Give a datetime or ISO 8601 text; without an offset it is the local time.",
         )
 
-    def check_duration(self, text: str) -> None:
+    def check_duration(self, text: str, name: str) -> None:
         """Does nothing for a duration like '2h', as SQL reads it.
 
-        :raises InvalidArgument: when it is none.
+        :raises InvalidArgument: naming the argument, when `text` is not a duration.
         """
         if self.one_row("duration", queries.DURATION, (text,))[0] is None:
             raise InvalidArgument(
-                f"{text!r:.80} is no duration; give units, such as 2h, 1d12h or PT26H",
+                f"{name}: {text!r:.80} is not a valid duration; give units, such as 2h, 1d12h or "
+                "PT26H",
                 sqlstate="RL005",
             )
 

@@ -23,8 +23,8 @@ from .results import BatchResult, ClaimState, Completion, PassResult, RangeStep
 from .sending import (
     SentConfig,
     as_sent,
-    built_window,
     record_templates,
+    rendered_window,
     rendered_windows,
     sent_before,
 )
@@ -71,23 +71,24 @@ class RecordLedger:
     `prepare` says whether the statements of runs are prepared once they have been sent a few times:
     None (RECORD_LEDGER_PREPARE, by default auto) prepares where no pooler is in between.
 
-    A forked child that inherits it opens a connection of its own. A copy, and what `pickle` carries
-    to another process, is a ledger of the same database, with a connection of its own as well; a
-    pickle holds the connection string, the password in it included.
+    A forked child that inherits it opens a connection of its own. So does a copy, and an object
+    that `pickle` carries to another process; a pickle holds the connection string with its
+    password.
 
     Methods that only read serve a member of record_ledger_reader. Their rows are dicts by the
     views' column names; times are pendulum DateTimes in the pipeline's zone, at the wall clock that
     the server computes. Those of a window that was cut with another zone are at that zone's offset.
     Durations are timedeltas.
 
-    A time without an offset is the pipeline's local time, and a window without one is named by the
-    clock that it was cut with. What could be two instants, or two windows, is InvalidArgument.
+    A time without an offset is the pipeline's local time. A window's start without an offset is the
+    local time of the clock that it was cut with. A time that could be two instants, or two windows,
+    raises InvalidArgument.
 
-    What operators do is one transaction per call, and no run of the pipeline is served while it
-    lasts: for very many records the command `record-ledger` works in steps. All of it is kept in
-    the history, with its reason, who did it and when. Repeated after a lost connection a call
-    counts only what it changed itself. To reopen, to expire and to cancel are not repeated: a run
-    may have been passed, or have completed, what they had changed.
+    Each operation of an operator is one transaction, and the pipeline's runs wait while it lasts.
+    For very many records the command `record-ledger` works in steps. The history keeps every
+    operation, with its reason, its user and its time. A call that is repeated after a lost
+    connection counts only its own changes. Calls that reopen, expire or cancel are not repeated:
+    meanwhile a run may have got, or completed, the records that the first call had changed.
     """
 
     def __init__(
@@ -183,10 +184,10 @@ class RecordLedger:
     ) -> PassResult:
         """Hands out at most one record, the oldest valid one; safe to repeat with the same run_id.
 
-        Registers the config, stores the windows that are due, collects expired leases and passes,
-        in one statement; a second one when templates have to be rendered. An outdated record is
-        built with this config first. Without a run_id a UUID is drawn, which makes this call's own
-        retries safe.
+        Registers the config, stores the windows that are due, collects expired leases and passes a
+        record, in one statement; a second one when templates have to be rendered. An outdated
+        record is first rendered with this config. Without a run_id the call draws a UUID, which
+        makes its own retries safe.
 
         :raises InvalidConfig: naming all that is wrong; nothing was registered or stored.
         :raises LedgerUnavailable: when the database cannot be reached.
@@ -209,12 +210,11 @@ class RecordLedger:
         """Hands out up to `record_limit` records, oldest first; safe to repeat with its run_id.
 
         Does all that `store_new_and_pass_valid_record` does, in one statement. The k-th record is
-        bound to the run id `run_id/k` and has a claim of its own, to be completed or failed by
-        itself. A batch is drawn once: asked again it is the same records, without those that are
-        finished by now.
+        bound to the run id `run_id/k` and has a claim of its own: complete or fail each by itself.
+        A batch is fixed once drawn: the same run_id gets its unfinished records again.
 
         :raises InvalidConfig: naming all that is wrong; nothing was registered or stored.
-        :raises InvalidArgument: when `record_limit` is no number from 1 to 10,000.
+        :raises InvalidArgument: when `record_limit` is not a whole number from 1 to 10,000.
         """
         run_id = str(uuid.uuid4()) if run_id is None else run_id
         with logs.timed("pass_valid_records", run_id=run_id) as outcome:
@@ -257,7 +257,7 @@ class RecordLedger:
 
         `built` holds objects with window_start_time, window_end_time, config_version and fields, in
         the pipeline's field names. Windows are then stored up to the first one missing from it, and
-        outdated pending records are built. What was rendered for another window, or with another
+        outdated pending records are rendered. What was rendered for another window, or with another
         config than the one in force, is ignored.
 
         :raises InvalidArgument: when JSON cannot carry `built`, naming every such part.
@@ -295,12 +295,11 @@ class RecordLedger:
     ) -> None:
         """Ends the claim as done; repeating it with its token changes nothing and succeeds.
 
-        `detail` is kept with the event: counts, paths, whatever JSON holds. It decides nothing:
-        what JSON cannot hold is kept as text, what is too long is cut, and a warning is logged.
+        `detail` is kept with the event: counts, paths, any JSON. It decides nothing: values that
+        JSON cannot hold are kept as text, values that are too long are cut, each with a warning.
 
-        Here and in the other calls about a claim, give the start of its window where you know it: a
-        claim that another copy of the ledger passed, before it was restored, is then never taken
-        for this one's.
+        Give the start of the window where you know it, in all calls about a claim. After a restore,
+        a claim of the earlier ledger is then never mistaken for one of this ledger.
 
         :raises ClaimLost: when the token is no longer the record's, or is of another window;
             nothing was changed.
@@ -324,14 +323,14 @@ class RecordLedger:
     ) -> PassResult:
         """Completes a record and hands out the next one, in one commit; safe to repeat with run_id.
 
-        Does what `complete_record` and then `pass_valid_record` do: it stores no windows and
-        renders no templates, which the next call with the config does. `run_id` is a new one: a run
-        keeps its record for good. Repeated, the completion is confirmed, and the run gets the
-        record that it is bound to. Without a run_id a UUID is drawn, which makes this call's own
-        retries safe. With `exit_dag` True the record is completed and none was passed.
+        Does what `complete_record` and then `pass_valid_record` do. It stores no windows and
+        renders no templates; the next call with the config does. Give a new `run_id`: a run keeps
+        its record for good. A repeated call confirms the completion, and the run gets its record
+        again. Without a run_id the call draws a UUID, which makes its own retries safe. With
+        `exit_dag` True the record is completed and no other was passed.
 
-        :raises ClaimLost: when the token is no longer the record's; nothing was done.
-        :raises CountsDisagree: when the counts that the config requires do not; nothing was done.
+        :raises ClaimLost: when the token is no longer the record's; nothing was changed.
+        :raises CountsDisagree: when required counts disagree; nothing was changed.
         """
         run_id = str(uuid.uuid4()) if run_id is None else run_id
         with logs.timed("complete_and_pass", run_id=run_id, pipeline_id=pipeline_id) as outcome:
@@ -378,7 +377,7 @@ class RecordLedger:
     ) -> list[Completion]:
         """Ends up to 10,000 claims as done, in one commit; returns an answer for each, in order.
 
-        A claim that is lost, or whose counts do not agree, hinders no other: look at each
+        A claim that is lost, or whose counts disagree, does not affect the others: look at each
         `outcome`. Repeating the call changes nothing and answers the same. `details` and
         `window_start_times` have an entry for each token where they are given; both are as in
         `complete_record`.
@@ -554,8 +553,8 @@ class RecordLedger:
         return drain
 
     # ---------------------------------------------------------------- what is counted of a record
-    # A window is named by its start: a date, datetime or ISO 8601 text; without an offset by the
-    # clock that it was cut with.
+    # A window is named by its start: a date, datetime or ISO 8601 text. Without an offset it is the
+    # local time of the clock that the window was cut with.
     def observe_record(  # noqa: PLR0917 - the parameters of the SQL routine, in its order
         self,
         pipeline_id: str,
@@ -565,17 +564,17 @@ class RecordLedger:
         detail: Mapping[str, Any] | None = None,
         claim_token: int | None = None,
     ) -> int:
-        """Notes how many rows were counted of a record at a stage; what was noted never changes.
+        """Records how many rows were counted of a record at a stage; the count never changes.
 
         Stages are 'source', 'stage', 'target' or a name of your own; `detail` holds bytes, digests,
-        as that of `complete_record` does. With the claim's token it is evidence for completing the
-        record; without one it may be noted at any time, also after completion, and is none. Returns
-        its number. Repeated after a lost connection it may be noted twice, which decides nothing
-        anew.
+        as that of `complete_record` does. A count with the claim's token is evidence for completing
+        the record. A count without a token is not evidence; it may be recorded at any time, also
+        after completion. Returns its number. A call that is repeated after a lost connection may
+        record the count twice, which does not change a decision.
 
-        :raises ClaimLost: when the token is no longer the record's; nothing was noted.
-        :raises InvalidArgument: for what is no whole number from 0 on, or a window that is not
-            stored or archived.
+        :raises ClaimLost: when the token is no longer the record's; nothing was recorded.
+        :raises InvalidArgument: when `row_count` is not a whole number, 0 or greater, or the window
+            is neither stored nor archived.
         :raises UnknownPipeline: when no such pipeline is registered.
         """
         parameters = {
@@ -614,9 +613,10 @@ class RecordLedger:
         return int(self._call("adopt_observations", queries.ADOPT_OBSERVATIONS, parameters))
 
     def waive_counts(self, pipeline_id: str, window_start_time: Time, reason: str) -> bool:
-        """Lets a record be completed whatever its counts are; returns whether that is new.
+        """Lets a record be completed with any counts or none; returns whether that is new.
 
-        In its present generation, while it is pending or in progress. Kept in its history.
+        It holds for the record's present generation, while it is pending or in progress, and is
+        kept in its history.
 
         :raises IllegalStateChange: when the record is done or has failed for good.
         :raises InvalidArgument: without a reason, a stored window or a config that asks for counts.
@@ -659,9 +659,9 @@ class RecordLedger:
         return self._counted("waive_records", queries.WAIVE_RECORDS, parameters)
 
     def reopen_records(self, pipeline_id: str, from_time: Time, to_time: Time, reason: str) -> int:
-        """Makes the finished and failed records of a range pending anew; returns how many changed.
+        """Makes the finished and failed records of a range pending again; returns how many changed.
 
-        Their attempts start again, in a new generation. What was done before stays in the history.
+        Their attempts start again, in a new generation. The history keeps the earlier generations.
 
         :raises InvalidArgument: when the range holds no time, or no reason is given.
         :raises LedgerUnavailable: also when the connection was lost before the answer came.
@@ -752,7 +752,7 @@ class RecordLedger:
         """Does the first step of an operation on a range, a short one, in a transaction of its own.
 
         `operation` is one of `range_effects`. Changes `max_records` at most; a backfill adds about
-        so many. What earlier steps did stays, whatever becomes of this one.
+        so many. The work of earlier steps stays, also when this one fails.
 
         :raises InvalidArgument: where the operation itself would.
         :raises LedgerUnavailable: also when the connection was lost before the answer came, except
@@ -889,10 +889,10 @@ class RecordLedger:
     ) -> Record:
         """Returns the shortest measured x_time_back that misses at most a share of the rows.
 
-        Keys: x_time_back (a timedelta, or None when nothing measured says so), missed_share,
-        window_count and reason, one sentence.
+        Keys: x_time_back (a timedelta, or None when the measured counts give no answer),
+        missed_share, window_count and reason, one sentence.
 
-        :raises InvalidArgument: when max_missed is no share from 0 to 1.
+        :raises InvalidArgument: when max_missed is not a number from 0 to 1.
         :raises UnknownPipeline: when no such pipeline is registered.
         """
         (row,) = self._calls.rows(
@@ -905,9 +905,10 @@ class RecordLedger:
     def is_day_sealed(self, pipeline_id: str, local_date: dt.date | str) -> bool:
         """Tells whether completed or waived windows cover a local day, archived ones included.
 
-        From its first to its last instant in the zone in force, whatever zone they were cut with.
+        The day runs from its first to its last instant in the zone in force, also where its windows
+        were cut with another zone.
 
-        :raises InvalidArgument: when local_date is no date, or text other than '2026-11-22'.
+        :raises InvalidArgument: when local_date is neither a date nor text such as '2026-11-22'.
         :raises UnknownPipeline: when no such pipeline is registered.
         """
         day = day_text(local_date, "local_date")
@@ -1054,15 +1055,15 @@ class RecordLedger:
     ) -> list[Record]:
         """Returns which windows the next runs will be passed, and when, oldest run first.
 
-        Played forward from `at` (by default now) with `workers` that ask whenever they are free and
-        runs that take `run_duration` ('20m'; by default the measured median) and complete. A last
-        row without run_no says why fewer runs than asked for can be foreseen. Of the others, only
-        that of a window is returned when its start is given.
+        Simulates the next runs from `at` (by default now) and writes nothing. Each of the `workers`
+        asks when it is free; each run takes `run_duration` ('20m'; by default the measured median)
+        and completes. A last row without run_no says why fewer runs than asked for can be foreseen.
+        With the start of a window, only the row of that window is returned, and such a last row.
 
-        :raises InvalidArgument: when a number or a duration is none that can be planned with.
+        :raises InvalidArgument: when a number or a duration cannot be planned with.
         """
         if run_duration is not None:
-            self._calls.check_duration(run_duration)
+            self._calls.check_duration(run_duration, "run_duration")
         parameters = {
             "pipeline_id": pipeline_id,
             "runs": runs,
@@ -1076,9 +1077,9 @@ class RecordLedger:
     def _pipelines_behind(self, limit: str, pipeline_id: str | None = None) -> list[str]:
         """Returns the pipelines whose lag is greater than a duration like '2h', as SQL compares it.
 
-        :raises InvalidArgument: when `limit` is no duration.
+        :raises InvalidArgument: when `limit` is not a duration.
         """
-        self._calls.check_duration(limit)
+        self._calls.check_duration(limit, "behind")
         parameters = {"pipeline_id": pipeline_id, "limit": limit}
 
         def work(connection: psycopg.Connection[Any]) -> list[str]:
@@ -1104,9 +1105,9 @@ class RecordLedger:
     def archive_records(self, pipeline_id: str, before: Time, max_records: int = 100_000) -> int:
         """Moves the oldest finished records to the archive and returns how many it moved.
 
-        Those whose window ends at or before `before`, oldest first, up to the first open one; the
-        newest record stays, and so does every run's claim to its record. One short transaction:
-        call it until it returns 0. `archivable_records` says beforehand what it would do.
+        It moves records whose window ends at or before `before`, oldest first, up to the first open
+        one. The newest record stays, and every run keeps its record. Each call is one short
+        transaction: call it until it returns 0. `archivable_records` counts beforehand.
 
         :raises UnknownPipeline: when no such pipeline is registered.
         :raises InvalidArgument: when max_records is less than 1.
@@ -1199,12 +1200,12 @@ class RecordLedger:
         Returns the answer and the pipeline's time zone.
         """
         config = self._config_sent(final_config, outcome)
-        templates, built = config.templates, "[]"
+        templates, sent_windows = config.templates, "[]"
         for asked in range(_MOST_BUILDS + 1):
             answered = self._calls.value(
                 name,
                 statement,
-                (config.json, *parameters, built),
+                (config.json, *parameters, sent_windows),
                 longest=self._session.longest_call,
             )
             answer = read_answer(answered or b"null")
@@ -1213,9 +1214,9 @@ class RecordLedger:
             rendered = rendered_windows(templates, answer["to_build"])
             windows, fields_of_windows = zip(*rendered, strict=True)
             warn_of_twins(self.pipeline_records, templates, windows, fields_of_windows)
-            built = to_json(
+            sent_windows = to_json(
                 [
-                    built_window(window, window["config_version"], fields)
+                    rendered_window(window, window["config_version"], fields)
                     for window, fields in rendered
                 ]
             )

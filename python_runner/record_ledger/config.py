@@ -104,7 +104,7 @@ def text_problem(text: str) -> str | None:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        return "holds half of a surrogate pair, which is no character"
+        return "holds half of a surrogate pair, which is not a character"
     return None
 
 
@@ -212,7 +212,7 @@ def _what_would_do(value: object) -> str:
     if isinstance(value, dt.tzinfo):
         return "write a time zone as its name, like 'Europe/Berlin'"
     if isinstance(value, (set, frozenset)):
-        return "a list would do"
+        return "give a list"
     return (
         "it must be text, a number, true, false, null, a date, a time, or a list or dict of these"
     )
@@ -227,7 +227,7 @@ def text_of(value: object) -> str:
 
 
 def shown(value: object) -> str:
-    """Returns `repr(value)` short enough for an error, whatever `value` is."""
+    """Returns `repr(value)` of any value, short enough for an error."""
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001 - any object's repr may fail; the error must be given

@@ -129,7 +129,7 @@ def resolve_conninfo(conninfo: str | None = None) -> str:
 
 
 def has_password(conninfo: str) -> bool:
-    """Tells whether a connection string holds a secret; one that cannot be read is told later."""
+    """Tells whether a connection string holds a secret; a later call reports an unreadable one."""
     try:
         return any(conninfo_to_dict(conninfo).get(name) for name in SECRET_OPTIONS)
     except psycopg.ProgrammingError:
@@ -148,8 +148,8 @@ def connect_options(conninfo: str) -> dict[str, Any]:
         # cause is dropped for the same reason: a traceback would print it.
         raise LedgerError(unreadable_conninfo(str(error))) from None
     _hide_secrets(given)
-    # UTF8 whatever the database or PGCLIENTENCODING say: in another encoding the driver cannot read
-    # the answer to a pass that has been committed.
+    # Always UTF8, against the database's encoding and PGCLIENTENCODING: in another encoding the
+    # driver cannot read the answer to a pass that has been committed.
     options: dict[str, Any] = {
         "autocommit": True,
         "prepare_threshold": None,
@@ -166,8 +166,8 @@ def connect_options(conninfo: str) -> dict[str, Any]:
 def _hide_secrets(given: Mapping[str, Any]) -> None:
     """Has every text of this process hide the passwords by which it connects.
 
-    A command that exec runs has them too, and what it complains of is kept. A password that is also
-    a name that texts are about is no secret, and hiding it would leave them without that name.
+    A command that exec runs has them too, and the ledger keeps what it prints to standard error. A
+    password that is also a name, such as the user's, is not hidden: texts need the name.
     """
     names = {str(value) for name, value in given.items() if name not in SECRET_OPTIONS}
     names |= {os.environ.get(name, "") for name in ("PGUSER", "PGDATABASE", "PGHOST")}
@@ -215,8 +215,8 @@ class Connection(WatchedConnection):
     def ask(self, statement: str, parameters: Any = None, **options: Any) -> psycopg.Cursor[Any]:
         """Returns the cursor of a statement in a READ COMMITTED transaction; its answer is binary.
 
-        Where that is not the default it is asked for in the same round trip: the server runs what
-        comes before one Sync as one transaction, and no state of the session outlives it.
+        Where the session has another default, the isolation is set in the same round trip. The
+        server runs all statements before one Sync as one transaction, so the setting ends with it.
         """
         if not (options or self.asks_read_committed):
             return self.execute(statement, parameters, binary=True)
@@ -303,7 +303,7 @@ def _refused_with(
     found = refusals(make_conninfo(text, **libpqs), CONNECT_TIMEOUT_SECONDS)
     if None in found:
         return None
-    # One host that can take us in a moment is worth another try, whatever the others say.
+    # One host that can accept us soon is worth another try, also when the others never will.
     return next(filter(is_retryable_refusal, found), found[0])
 
 
@@ -374,7 +374,7 @@ class Session:
                 return self._try(name, work, arguments, longest)
             except UnicodeEncodeError as error:
                 raise InvalidArgument(
-                    f"{name}: an argument holds what the database cannot: {error.reason}",
+                    f"{name}: an argument holds text that cannot be stored: {error.reason}",
                     sqlstate="RL005",
                 ) from error
             except _Failed as failure:
@@ -519,7 +519,7 @@ class Session:
 
         def give_up() -> None:
             if elapsed() > ends_at:
-                raise TookTooLong("the look was not answered")
+                raise TookTooLong("the second connection got no answer")
 
         second.on_silence = give_up
         return second
@@ -559,12 +559,12 @@ class Session:
         if isinstance(error, Unconfirmed):
             return LedgerUnavailable(
                 described.message,
-                hint="See to the standby for which synchronous_standby_names waits.",
+                hint="Check the standby that synchronous_standby_names waits for.",
             )
         if is_doubtful:
             return LedgerUnavailable(
-                f"the connection to the ledger's database was lost before it answered, and whether "
-                f"this was done is not known: {described.message}",
+                "the connection to the ledger's database was lost before the answer; it is unknown "
+                f"whether the call took effect: {described.message}",
                 sqlstate=described.sqlstate,
                 hint="Look at the records (`record-ledger history`) before you call it again.",
             )
@@ -573,11 +573,14 @@ class Session:
         hint = described.hint or advice(described.sqlstate)
         if isinstance(error, TookTooLong):
             what = "took too long"
-            hint = "Another session may hold a lock that it waits for: `record-ledger doctor`."
+            hint = (
+                "Another session may hold a lock that the call waits for: `record-ledger doctor` "
+                "names it."
+            )
         elif described.sqlstate is None and "target_session_attrs" in conninfo_to_dict(
             resolve_conninfo(self._conninfo)
         ):
-            hint = f"{hint} With its target_session_attrs, none of its servers may be the one."
+            hint = f"{hint} Perhaps no server of the connection string meets target_session_attrs."
         return LedgerUnavailable(
             f"the ledger's database {what}{tries}: {described.message}",
             sqlstate=described.sqlstate,
@@ -588,7 +591,7 @@ class Session:
 def _unconfirmed(name: str) -> Unconfirmed:
     """Returns what a call fails with that a failover would undo: it waits for the standby again."""
     return Unconfirmed(
-        f"{name}: it was done, but no standby has confirmed it: waiting for that was cancelled"
+        f"{name}: the call took effect, but no standby has confirmed it: the wait was cancelled"
     )
 
 
@@ -609,8 +612,7 @@ def _begin_in_child() -> None:
         session.leave_parents_connection()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_in_child)
+os.register_at_fork(after_in_child=_begin_in_child)
 
 
 def _where_writes_are_taken(conninfo: str) -> str:

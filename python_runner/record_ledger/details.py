@@ -1,7 +1,7 @@
-"""Turns what callers note beside an event or a count into JSON; a note never decides about work.
+"""Turns the details that callers add to an event or a count into JSON; they decide nothing.
 
-All details pass through here: of `processing`, of `complete_record` and `observe_record`, of
-Airflow's tasks and of moving. The bounds on them stand here as well.
+This module writes all details: of `processing`, of `complete_record` and `observe_record`, of
+Airflow's tasks and of moving. It has their bounds as well.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ _LONGEST_UNKNOWN = 4096
 
 
 def detail_json(detail: object, name: str = "detail") -> str:
-    """Returns the JSON object that is kept for `detail`, whatever it holds; never fails.
+    """Returns the JSON object that is kept for any `detail`; never fails.
 
     Numbers, texts, UUIDs, dates, times, enums, paths, dataclasses, sets and the scalars of numpy
-    and pandas become what JSON has for them, exactly; a timedelta becomes its seconds. Anything
-    else is kept as its text, and what is too long is cut: a warning in the log names both. What is
-    no mapping is kept under the key `name`. None is an empty object.
+    and pandas become exact JSON values; a timedelta becomes its seconds. Any other value is kept as
+    its text, and a value that is too long is cut: a warning in the log names both. A value that is
+    not a mapping is kept under the key `name`. None is an empty object.
     """
     if detail is None:
         return "{}"
@@ -120,7 +120,7 @@ class _Writer:
         """Returns the JSON text of a value; `above` are the containers that hold it."""
         self._values += 1
         if self._values > _MOST_VALUES:
-            return self._as_text("...", path, "more values than can be kept")
+            return self._as_text("...", path, "more values than the ledger keeps")
         try:
             return self._known(value, path, above)
         except Exception as error:  # noqa: BLE001 - objects of others may fail in any way
@@ -237,7 +237,7 @@ class _Writer:
         if isinstance(value, numbers.Real):
             real = float(value)
             if not math.isfinite(real):
-                return self._as_text(_float_text(real), path, "no number of JSON")
+                return self._as_text(_float_text(real), path, "not a JSON number")
             text = float.__repr__(real)
             return self._decimal(Decimal(text), path) if "e" in text else text
         return self._unknown(value, path)
@@ -245,7 +245,7 @@ class _Writer:
     def _decimal(self, value: Decimal, path: str) -> str:
         _, digits, exponent = value.as_tuple()
         if not isinstance(exponent, int):  # NaN, sNaN, Infinity
-            return self._as_text(str(value), path, "no number of JSON")
+            return self._as_text(str(value), path, "not a JSON number")
         # Looked at before it is written: 1E+999999 has few digits here and a million there.
         if max(len(digits), abs(exponent), abs(value.adjusted())) <= MOST_DIGITS:
             text = format(value, "f")

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-# Windows that fall due while a backlog is drained are stored this soon, in seconds: a backfill that
-# takes turns with them would otherwise have all turns.
+# In seconds. While a backlog is drained, new windows are stored this often: a backfill that takes
+# turns with them would otherwise have all turns.
 STORE_EVERY = 60.0
 
 _COUNTS = "required_counts"
@@ -38,8 +38,8 @@ _COUNTS = "required_counts"
 class _Stage(Enum):
     PASSED = "its block has not begun"
     WORKING = "its block is running"
-    DONE = "its block has ended well, and its claim is kept until the record is completed"
-    ENDED = "its claim has been ended, or was lost"
+    DONE = "its block has succeeded, and its claim is kept until the record is completed"
+    ENDED = "its claim was ended or lost"
 
 
 class Drained(Processing):
@@ -61,11 +61,11 @@ class Drained(Processing):
     def __enter__(self) -> Record | None:
         is_ours = self._process == os.getpid()
         if self.stage is not _Stage.PASSED or not is_ours:
-            why = self.stage.value if is_ours else "it was handed to the process that forked this"
+            why = self.stage.value if is_ours else "the drain belongs to the parent process"
             raise InvalidArgument(
-                f"this record cannot be worked on: {why}",
+                f"this record of the drain cannot be entered: {why}",
                 sqlstate="RL005",
-                hint="Enter each record that a drain gives once, and keep the drain meanwhile.",
+                hint="Enter each record of a drain once, and keep the drain until then.",
             )
         self.stage = _Stage.WORKING
         try:
@@ -128,7 +128,7 @@ class Drained(Processing):
         return self.result
 
     def _new_heartbeat(self, record: Record) -> Heartbeat:
-        # The pass has told it: asking would take a statement for each record.
+        # The pass has returned the lease: asking would take a statement for each record.
         lease = length_of(record) or None
         return Heartbeat(self._ledger, record, self.claim_lost, self.cancelled, lease=lease)
 
@@ -173,22 +173,24 @@ class Drain:
                 ...
 
     Each `work` is a `Processing`: heartbeats, a block that raises fails its record, `check`,
-    `observe`, `release`, `detail`. One thing differs: a record whose block ended well is completed
-    by the next step of the loop, which passes the next one in the same commit. Until then its claim
-    is kept. It is completed without a next one when the loop is left: by `break`, by an exception
-    outside of the block, by `close()`, which the end of a `with ledger.drain(config) as drain:`
-    calls, when the ledger is closed, or when nothing refers to the drain any more. It is completed
-    at the end of its block when that is the last one of `limit`, and where the config has
-    required_counts, so that CountsDisagree is raised there.
+    `observe`, `release`, `detail`. One thing differs: the next step of the loop completes the
+    record of a block that succeeded, and passes the next record in the same commit. Until then the
+    claim is kept. Two exceptions:
 
-    A step raises ClaimLost when the claim was lost between the block and the step, and whatever
-    else a completion raises; the loop may then be begun again, and goes on with the next record. A
-    record that was handed out, and whose block was not entered, is given back.
+    * When the loop is left, the record is completed without a next one: by `break`, by an exception
+      outside of the block, by `close()` of the drain or the ledger, or when nothing refers to the
+      drain any more. The end of `with ledger.drain(config) as drain:` calls `close()`.
+    * At the end of its block a record is completed when it is the last one of `limit`, and where
+      the config has required_counts, so that CountsDisagree is raised there.
 
-    The drain ends when nothing is valid: `result` then says why. Before that, and once a minute, a
-    call with the config stores the windows that have fallen due. With a `run_id` the k-th record is
-    passed to the run `run_id/k`: a drain that is repeated gets the records that the first one left
-    undone, then others. It is for one thread at a time; a forked child gets no records from it.
+    A step raises ClaimLost when the claim was lost between the block and the step, and any other
+    error of a completion. The loop may then begin again, and goes on with the next record. A
+    record that was handed out, and whose block was not entered, is released.
+
+    The drain ends when no record is valid: `result` then says why. Before that, and once a minute,
+    a call with the config stores the windows that are due. With a `run_id` the k-th record is
+    passed to the run `run_id/k`: a repeated drain gets the records that the first one left undone,
+    then others. Use it in one thread at a time; a forked child gets no records from it.
     """
 
     def __init__(
@@ -272,7 +274,7 @@ class Drain:
         if work is not None:
             if work.stage in (_Stage.PASSED, _Stage.WORKING):
                 raise InvalidArgument(
-                    f"the record before is not done: {work.stage.value}",
+                    f"the previous record is not done: {work.stage.value}",
                     sqlstate="RL005",
                     hint="Work on each record in a `with` block, and leave it before the next.",
                 )

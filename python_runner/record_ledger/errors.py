@@ -9,8 +9,8 @@ class LedgerError(Exception):
     """Says what the ledger refused and why.
 
     `message` is the server's sentence, `hint` its advice (or None), `sqlstate` its five-character
-    code (None when no server was reached). `str(error)` is both sentences. Passwords are taken out
-    of both here, whoever wrote them: a library's message may quote the settings that it was given.
+    code (None when no server was reached). `str(error)` is both sentences. Passwords are removed
+    from both here: also a library's message may quote the settings that it was given.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Keeps the claim of a passed record while somebody works on it, and notices when it is lost."""
+"""Keeps the claim of a passed record while a run works on it, and notices when it is lost."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 LONGEST_PAUSE = 30.0
 # One that failed is tried again after a thirtieth of the lease, but at least this often.
 _LONGEST_PAUSE_AFTER_FAILURE = 5.0
-# A beat may take a tenth of the lease, within these bounds: the next one, on a connection of its
-# own, finds the server that has the other one's place. A busy machine needs a moment in any case.
+# A beat may take a tenth of the lease, within these bounds. The next beat opens a new connection,
+# and so finds the server that has replaced a lost one. A busy machine needs a moment in any case.
 _LEAST_BEAT, _LONGEST_BEAT = 0.5, 30.0
 _LONGEST_BREATH = 0.1
 # A beat under way is cancelled when it takes longer, and left to itself in a dead connection.
@@ -131,20 +131,22 @@ class Heartbeat:
     """Extends the lease at every third of it, and every 30 s, until `stop`.
 
     It has a connection of its own. A beat that takes longer than a tenth of the lease is given up
-    for one on a new connection. `lost` is set, and `on_lost` called, when the ledger answers that
-    the claim was lost, or when no beat came through for the length of the lease by this machine's
-    clock, which counts on while the machine is suspended: the record may then have been passed to
-    another run. Nothing is sent after that.
+    for one on a new connection.
 
-    `cancelled` is set, and `on_cancelled` called, when an operator has cancelled the claim, which a
-    beat tells; `cancellation` then says who and why. The claim is still ours and the beats go on:
-    the record is passed to no other run before the work has stopped and `stop` was called.
+    `lost` is set, and `on_lost` called, when the ledger answers that the claim was lost. The same
+    happens when no beat reached the ledger for the length of the lease. This machine's clock
+    decides, which runs on while the machine is suspended. Another run may then have the record.
+    Nothing is sent after that.
 
-    The first lease counts from when the pass was sent, as far as `ledger` knows, else from now on.
-    `lease` is its length in seconds, which is asked for when it is not given.
-    A forked child has no part in it: nothing beats there.
+    `cancelled` is set, and `on_cancelled` called, when a beat reports that an operator has
+    cancelled the claim; `cancellation` then says who and why. The claim is still held and the beats
+    go on: no other run gets the record before the work has stopped and `stop` was called.
 
-    :raises LedgerError: when the length of the lease cannot be asked for; nothing has begun.
+    The first lease counts from when the pass was sent, as far as `ledger` knows, else from now.
+    `lease` is its length in seconds; without it, the ledger is asked for the length. A forked child
+    sends no beats.
+
+    :raises LedgerError: when the ledger cannot be asked for the length; nothing has begun.
     """
 
     def __init__(
@@ -238,7 +240,7 @@ class Heartbeat:
 
     def _beat(self) -> None:
         usual = min(self._lease / 3.0, LONGEST_PAUSE)
-        # The lease counts from the pass, and what came between that and the work may have hung.
+        # The lease counts from the pass, and a step between the pass and the work may have hung.
         pause = max(0.0, usual - (self._lease - self.held_for()))
         with self._ledger as ledger:
             while not self._done.wait(pause):
@@ -293,7 +295,7 @@ class Heartbeat:
 
     def _lose(self, error: ClaimLost) -> None:
         with self._lock:
-            # Whoever stopped the beating goes on to end the claim, and the ledger answers for it.
+            # The caller of `stop` goes on to end the claim, and gets the ledger's own answer.
             if self._done.is_set():
                 return
             self._error = error

@@ -14,7 +14,7 @@ Claim = tuple[str, int]
 
 # Of a lease whose length is not known, this much is believed of what a clock says is left of it.
 _LONGEST_BELIEVED = 86400.0
-# Claims that nobody ends are forgotten once their leases are over and there are many.
+# Claims that no run ends are forgotten once their leases are over and there are many.
 _MANY = 1000
 
 
@@ -26,34 +26,34 @@ class _Lease:
 
 
 class Leases:
-    """The leases of the claims that this process has to do with, by `clocks.elapsed`.
+    """The leases of this process's claims, by `clocks.elapsed`.
 
-    A lease is counted from when the pass, or the last extension that came through, was sent: the
-    server may have stamped it as early as that. What is known decides only how long a call is
-    repeated that cannot reach the ledger; the ledger alone says whether a claim is lost.
+    A lease is counted from when the pass, or the last successful extension, was sent: the server
+    may have stamped it as early as that. These leases decide only how long a call is repeated that
+    cannot reach the ledger. The ledger alone decides whether a claim is lost.
     """
 
     def __init__(self) -> None:
         self._leases: dict[Claim, _Lease] = {}
 
     def passed(self, record: Mapping[str, Any], sent: float) -> None:
-        """Notes a record whose pass was sent then by this process."""
+        """Keeps the lease of a record whose pass this process sent at the time `sent`."""
         length = length_of(record)
         if length is not None:
             self._note(claim_of(record), _Lease(sent + length, sent, length))
 
     def extended(self, claim: Claim, sent: float, expires: dt.datetime) -> None:
-        """Notes that an extension sent then came through; the server says when that ends."""
+        """Keeps the lease of an extension that was sent at `sent`; the server says when it ends."""
         known = self._leases.get(claim)
         length = known.length if known is not None else None
         left = _left(expires, _LONGEST_BELIEVED) if length is None else length
         self._note(claim, _Lease(sent + left, sent, length))
 
     def given(self, claim: Claim, record: Mapping[str, Any]) -> None:
-        """Notes the claim on a record that another process was passed, by the times that it states.
+        """Keeps the lease of a record that another process was passed, by the times in the record.
 
-        Its lease counts as over when `lease_expires_at` is, and after one length of it at the
-        latest: the clocks of two machines may differ.
+        The lease counts as over at `lease_expires_at`, and after one length of it at the latest:
+        the clocks of two machines may differ.
         """
         expires = _time(record.get("lease_expires_at"))
         if expires is not None and claim not in self._leases:
@@ -62,9 +62,9 @@ class Leases:
             self._note(claim, _Lease(elapsed() + left, None, length))
 
     def learnt(self, claim: Claim, length: float, sent: float) -> float:
-        """Notes how long a claim's lease is; returns when it runs out.
+        """Keeps the length of a claim's lease; returns when the lease runs out.
 
-        `sent` is when the pass was sent at the latest, for a claim that is not known.
+        For a claim that is not known, `sent` is when its pass was sent at the latest.
         """
         known = self._leases.get(claim)
         if known is not None and known.sent is not None:

@@ -77,13 +77,13 @@ def timed(call: str, level: int = logging.INFO, **fields: object) -> Timed:
     """Logs one line when the block ends: the call, its fields, its outcome, the milliseconds.
 
     The block may add fields to the dict it gets. An exception is logged by its class only and goes
-    on: its message reaches the reader through whoever handles it.
+    on: its message reaches the reader through the caller who handles it.
     """
     return Timed(call, level, fields)
 
 
 def passed(outcome: dict[str, object], verdict: str, reason: str | None, record: Any) -> None:
-    """Adds what a pass answered to the fields of its log line."""
+    """Adds the answer of a pass to the fields of its log line."""
     outcome["verdict"] = verdict
     outcome["reason"] = reason
     if record is not None:
@@ -93,7 +93,7 @@ def passed(outcome: dict[str, object], verdict: str, reason: str | None, record:
 
 
 def retrying(call: str, tried: int, wait: float, reason: str) -> None:
-    """Warns that a call failed for want of a connection and is tried again."""
+    """Warns that a call failed because its connection is missing, and is tried again."""
     logger.warning(line(call=call, event="retry", tried=tried, wait_seconds=wait, reason=reason))
 
 
@@ -110,7 +110,7 @@ def unprepared(reason: str) -> None:
         line(
             event="unprepared",
             reason=reason,
-            hint="RECORD_LEDGER_PREPARE=off, or prepare=False, where a pooler is in between",
+            hint="behind a pooler, set RECORD_LEDGER_PREPARE=off or prepare=False",
         )
     )
 
@@ -141,7 +141,7 @@ def rendered_twice(
             value=value,
             window=window,
             other_window=other_window,
-            hint="the local time comes twice; add the offset (%z), or render it with | utc",
+            hint="clocks show this local time twice; add the offset (%z), or render it with | utc",
         )
     )
 

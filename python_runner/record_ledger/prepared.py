@@ -1,12 +1,12 @@
 """Sends the calls that a run makes again and again through libpq itself, without a cursor.
 
-A cursor of psycopg costs its process more CPU than all else of a call that exits; the benchmark
-`client` has the figures. Waiting stays psycopg's: `Connection.wait` handles signals, cancels what
-an interrupt leaves behind, and lets silence be noticed. Errors are of psycopg's classes, by the
-same SQLSTATE and with the same diagnostics. Whatever is not a plain parameter goes by a cursor.
+A cursor of psycopg costs its process more CPU than the rest of a call that exits; the benchmark
+`client` has the figures. psycopg still waits: `Connection.wait` handles signals, cancels what an
+interrupt leaves behind, and notices silence. Errors are of psycopg's classes, by the same SQLSTATE
+and with the same diagnostics. Other parameters than plain ones go by a cursor.
 
-Statements are prepared here and not by psycopg, which numbers them: where a pooler hands a session
-on, a number would name another client's statement. These names are drawn from the text.
+This module prepares statements itself. psycopg numbers them: where a pooler gives the session to
+another client, a number would name that client's statement. Here the text gives the name.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 PREPARE_VARIABLE = "RECORD_LEDGER_PREPARE"
 _MEANT = {"": None, "auto": None, "on": True, "off": False}
-# So often is a statement sent as it is: to prepare it takes up to two round trips, which a process
-# that calls once or twice would pay in vain.
+# A statement is sent unprepared this many times: preparing takes up to two round trips, which do
+# not pay for a process that calls once or twice.
 PREPARE_AFTER = 3
 
 _COMMAND_OK, _TUPLES_OK = pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK
@@ -75,7 +75,7 @@ class Preparing:
         self.is_given_up = False
 
     def give_up(self, error: psycopg.Error) -> None:
-        """Ends it for the session, also for its later connections, and says so once."""
+        """Ends preparing for the session, also for its later connections, and warns once."""
         if not self.is_given_up:
             self.is_given_up = True
             logs.unprepared(str(error))
@@ -100,10 +100,10 @@ class _Statement:
 class HotCalls:
     """The statements that one connection sends again and again; each answers one value.
 
-    They are prepared where the server that answers is the one that was connected to: a pooler
-    announces another process id than the server's own, and may hand the next statement to another
-    server. Where a prepared statement turns out to be gone, or to answer what it did not, the same
-    call is sent as it is.
+    They are prepared only where the answering server is the one that the connection was made to. A
+    pooler announces another process id than the server's own, and may hand the next statement to
+    another server. Where a prepared statement is gone, or answers with other columns, the same call
+    is sent unprepared.
     """
 
     def __init__(self, preparing: Preparing) -> None:
@@ -189,8 +189,8 @@ def _result(connection: WatchedConnection) -> PGresult:
     try:
         result: PGresult = psycopg.Connection.wait(connection, answers)
     except BaseException:
-        # An interrupt may end `answers` itself, between two of its steps: what is still to come
-        # cannot be fetched then, and the next call gets a connection of its own.
+        # An interrupt may end `answers` itself, between two of its steps. The rest of the answer
+        # cannot be fetched then, and the next call gets a new connection.
         if pgconn.transaction_status == _ACTIVE:
             connection.close()
         raise

@@ -44,24 +44,24 @@ class Processing:
     """Hands one record to a `with` block and ends its claim by how the block ended.
 
     While the block runs, the lease is extended at every third of it and every 30 s, on a connection
-    of its own. A block that returns completes the record, with what it put into `detail`: whatever
-    that is, it keeps no record from being completed. One that raises fails it with the exception's
-    text, and the exception goes on; KeyboardInterrupt and SystemExit too, whatever the exit code:
-    the block did not come to its end. An interruption between the pass and the block releases the
-    record. A child that is forked in the block ends nothing. The block gets None when there is
-    nothing to do: `result` says why. When the counts that the config requires do not agree at its
-    end, the record is failed, and CountsDisagree raised; `observe` notes counts.
+    of its own. A block that returns completes the record, with what it put into `detail`; no value
+    of `detail` keeps the record from being completed. A block that raises fails the record with the
+    exception's text, and the exception goes on. KeyboardInterrupt and SystemExit with any exit code
+    do the same: the block did not come to its end. An interruption between the pass and the block
+    releases the record. A child that is forked in the block ends nothing. The block gets None when
+    there is nothing to do: `result` says why. When the counts that the config requires disagree at
+    its end, the record is failed, and CountsDisagree raised; `observe` records counts.
 
-    When the claim was lost, `claim_lost` is set, so that a long block can stop, and the record is
-    neither completed nor failed: a block that returns raises ClaimLost at its end. It is lost when
-    a heartbeat finds so, and when none reached the ledger for the length of the lease.
+    When the claim was lost, `claim_lost` is set, so that a long block can stop. The record is then
+    neither completed nor failed: a block that returns raises ClaimLost at its end. The claim is
+    lost when a heartbeat finds so, and when none reached the ledger for the length of the lease.
 
     When an operator cancels the claim (`cancel_records`), a heartbeat learns of it within 30 s and
     `cancelled` is set. Python code cannot be interrupted safely, so the block has to look: `check`
-    raises ClaimCancelled then, and ClaimLost when the claim was lost. A block that raises, or that
-    returns after it has seen `cancelled` set, fails the record for good, "cancelled by ...", and
-    ClaimCancelled is raised at its end unless the block has raised something else. One that returns
-    without having looked has done its work: the record is completed. Until the block has ended the
+    then raises ClaimCancelled, or ClaimLost when the claim was lost. A block that raises, or that
+    returns after it has seen `cancelled` set, fails the record for good, with "cancelled by ...".
+    ClaimCancelled is raised at its end unless the block has raised another exception. A block that
+    returns without a look has done its work: the record is completed. Until the block has ended the
     claim is kept, so that no second run begins beside it.
     """
 
@@ -154,7 +154,7 @@ class Processing:
         self._is_released, self._not_before = True, not_before
 
     def observe(self, stage: str, row_count: int, detail: Mapping[str, Any] | None = None) -> int:
-        """Notes a count of the record that the block works on: evidence for completing it.
+        """Records a count of the record that the block works on: evidence for completing it.
 
         See `RecordLedger.observe_record`.
 
@@ -204,9 +204,9 @@ class Processing:
 
 
 def error_text(error: BaseException) -> str:
-    """Returns what is noted of an exception: its class and its text."""
+    """Returns what is recorded of an exception: its class and its text."""
     text = text_of(error)
     name = type(error).__name__
-    if not isinstance(error, Exception):  # KeyboardInterrupt, SystemExit: nobody's mistake
+    if not isinstance(error, Exception):  # KeyboardInterrupt, SystemExit: not a mistake
         name = f"stopped by {name}"
     return f"{name}: {text}" if text else name

@@ -1,4 +1,4 @@
-"""Every SQL text that the runner sends, and nothing else; that of a method bears its name.
+"""Every SQL text that the runner sends, and nothing else; that of a method has its name.
 
 The texts are constants: values are bound by the driver, never formatted in. Connectors of `moving`
 have the texts that they send to their own databases.
@@ -9,8 +9,8 @@ have the texts that they send to their own databases.
 from __future__ import annotations
 
 # ---------------------------------------------------------------- the cycle
-# The answer comes as one object: to read from the function as from a table, column by column, would
-# take a tenth longer where there is nothing to pass.
+# The answer comes as one object: reading the function as a table, column by column, takes a tenth
+# longer where there is nothing to pass.
 STORE_NEW_AND_PASS_VALID_RECORD = """
 select pg_catalog.to_json(
     record_ledger.store_new_and_pass_valid_record(%s::jsonb, %s::text, %s::jsonb)
@@ -96,8 +96,8 @@ WINDOW_TIME = "select record_ledger.window_time(%s::text, %s::text)"
 
 # ---------------------------------------------------------------- readers
 # Each row carries the wall clock of its times as the server computes it, because Python's time zone
-# data may be of another year: in the zone that its window was cut with, or in its pipeline's where
-# it has no window or one that is not stored.
+# data may be of another year. The zone is the one that its window was cut with. Rows without a
+# stored window have the zone of the pipeline.
 _WALL_TIMES = """
     (
         select pg_catalog.jsonb_object_agg(
@@ -109,8 +109,8 @@ _WALL_TIMES = """
     ) as wall_times
 """
 _STRETCH = "record_ledger.stretch_timezone(p.pipeline_id, v.window_start_time)"
-# What the times of a row are in: the pipeline's zone, or that which its window was cut with, as the
-# view says it or as it is looked up for a window that is stored.
+# The zone of a row's times: the pipeline's, or the one that its window was cut with. The view has
+# the latter, or it is looked up for a stored window.
 _ZONES = {"pipeline": "p.timezone", "cut with": "v.window_timezone", "stretch": _STRETCH}
 _OF_WINDOW = "(%(instant)s::timestamptz is null or v.window_start_time = %(instant)s::timestamptz)"
 
@@ -302,8 +302,8 @@ LOCAL_DAY = """
 select (record_ledger.clock() at time zone %(timezone)s::text)::date - %(days_ago)s::integer
 """
 DURATION = "select record_ledger.duration(%s::text)"
-# What a sensor looks at while it waits: whether a run would be passed something or store a window,
-# and the seconds until the nearest instant at which that can change.
+# A waiting sensor reads this: whether a run would be passed a record or store a window, and the
+# seconds until that can change.
 NEXT_LOOK = """
 select
     v.verdict,
@@ -548,8 +548,8 @@ SERVER = """
 select pg_catalog.current_setting('server_version_num')::integer, current_user,
     pg_catalog.current_database(), pg_catalog.clock_timestamp()
 """
-# Where a default was set, as narrowly as it was: for the role in the database, the role, or the
-# database; null where the server's configuration or the connection string has it.
+# The narrowest place where a default was set: the role in the database, the role, or the database.
+# Null where the server's configuration or the connection string has it.
 _DEFAULT = """
 select {columns} pg_catalog.current_setting('{setting}'), (
     select case

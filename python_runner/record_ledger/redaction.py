@@ -1,8 +1,8 @@
 """Keeps passwords out of every text that leaves this package.
 
-Two ways: the forms in which passwords are written are known by their keys, and values that came
-from the environment for a setting, or in a connection string, are known by themselves, whatever
-text they turn up in.
+Two ways find them. The forms in which passwords are written are known by their keys. Values that
+came from the environment for a setting, or in a connection string, are known by themselves, in any
+text.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ HIDDEN = "***"
 # A shorter value would stand in half of all words; a secret as short as that hides nothing.
 _SHORTEST_SECRET = 4
 
-# Greedy on purpose: a password may hold @, & or quotes, and hiding too much harms nobody.
+# Greedy on purpose: a password may hold @, & or quotes, and hiding too much does no harm.
 # Bounded, so that a long text without any @ is not read through again from each address in it.
 _IN_URI = re.compile(r"(\b[a-z][a-z0-9+]{0,30}://[^\s:/@'\"]{0,255}):\S{0,1024}@", re.IGNORECASE)
 

@@ -26,7 +26,7 @@ def refusals(conninfo: str, seconds: float) -> list[str | None]:
     """Connects once more to each host of a connection string; returns how each one refuses.
 
     A SQLSTATE where the server answers with one; None where none answers in time, the connection
-    fails on our side, or comes about after all. `seconds` is the limit for each host.
+    fails on our side, or succeeds after all. `seconds` is the limit for each host.
     """
     set_verbosity = _set_verbosity()
     if set_verbosity is None:

@@ -10,10 +10,10 @@ from .values import Record
 
 @dataclass(frozen=True)
 class PassResult:
-    """What a pass answered: the record to process, or why there is none.
+    """The answer of a pass: the record to process, or the reason why there is none.
 
-    `verdict` is the ledger's word for it, `reason` its sentence. `exit_dag` is True exactly when
-    `record` is None.
+    `verdict` is the ledger's word, `reason` its sentence. `exit_dag` is True exactly when `record`
+    is None.
     """
 
     exit_dag: bool
@@ -37,7 +37,7 @@ class ClaimState:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What a pass of several records answered: the records, oldest first, or why there is none.
+    """The answer of a pass of several records: the records, oldest first, or the reason for none.
 
     `exit_dag` is True exactly when `records` is empty.
     """
@@ -50,11 +50,11 @@ class BatchResult:
 
 @dataclass(frozen=True)
 class Completion:
-    """What became of one claim that `complete_records` was to end as completed.
+    """The end of one claim that `complete_records` was asked to complete.
 
-    `outcome` is 'completed', now or earlier by this very token; 'lost' when the token is not the
-    record's any more; or 'refused' when its counts do not agree: the record is still claimed then.
-    `reason` is the ledger's sentence, None when it is completed.
+    `outcome` is 'completed', now or earlier by this token; 'lost' when the token is no longer the
+    record's; or 'refused' when its counts disagree, and the record stays claimed. `reason` is the
+    ledger's sentence, None for 'completed'.
     """
 
     claim_token: int

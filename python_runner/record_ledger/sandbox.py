@@ -1,10 +1,14 @@
-"""Where templates run: they reach nothing but their names, and what they cost has bounds.
+"""Where templates run: they reach nothing but their names, and their cost has bounds.
 
-A template comes with a config, and is rendered in the process that passes the record. Bounded are:
-the length of every text (MOST_TEXT characters), the digits of every whole number (MOST_BITS bits),
-the items of a range (100,000, Jinja's own), and the steps of one rendering (MOST_STEPS items of
-loops and calls). The depth of recursion is Python's. Whatever is exceeded is one error of the
-template.
+A template comes with a config, and is rendered in the process that passes the record. The bounds:
+
+* the length of every text: MOST_TEXT characters
+* the digits of every whole number: MOST_BITS bits
+* the items of a range: 100,000, Jinja's own bound
+* the steps of one rendering: MOST_STEPS items of loops and calls
+* the depth of recursion: Python's
+
+A bound that is exceeded is one error of the template.
 """
 
 from __future__ import annotations
@@ -159,7 +163,7 @@ _EACH = "-each-"
 
 def _utc(time: object) -> str:
     if not isinstance(time, dt.datetime):
-        raise TypeError(f"{time!r} is no time that could be told in UTC")
+        raise TypeError(f"{time!r} is not a datetime; only a datetime can be rendered in UTC")
     return time.astimezone(dt.timezone.utc).replace(tzinfo=None).isoformat()
 
 

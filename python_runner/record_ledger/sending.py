@@ -38,9 +38,9 @@ def as_sent(config: dict[str, Any], templates: RecordTemplates | None) -> SentCo
 def sent_before(config: object, warned_of: set[frozenset[str]]) -> SentConfig | None:
     """Returns what is sent for a config with keys that the ledger has been asked about.
 
-    None when that has to be worked out. Configs whose marshalled bytes are equal are equal in every
-    type and value, and in their order: True is not 1 there, as it is to `==`. What can be changed
-    is not kept: only bytes are, and nothing of the keys that are not sent.
+    None when it has to be computed. Configs with equal marshalled bytes are equal in every type and
+    value, and in their order: True is not 1 there, as it is to `==`. Only bytes are kept, which no
+    caller can change, and none of the keys that are not sent.
     """
     if type(config) is not dict:
         return None
@@ -52,10 +52,10 @@ def sent_before(config: object, warned_of: set[frozenset[str]]) -> SentConfig | 
     elif _NONE_IGNORED not in warned_of:
         return None
     try:
-        # Version 0 notes nothing but types and values: equal configs have equal bytes.
+        # Version 0 holds nothing but types and values: equal configs have equal bytes.
         return _sent_of_bytes(marshal.dumps(config, 0))
     except (ValueError, InvalidConfig):
-        return None  # it holds more than plain values, or is wrong: the whole way says what
+        return None  # it holds more than plain values, or is wrong: the full check says what
 
 
 @lru_cache(maxsize=64)
@@ -80,8 +80,8 @@ def rendered_windows(
     """Returns each window that an answer asks to have rendered, with its fields.
 
     Templates see the local times of the zone that the window was cut with. Without the first window
-    nothing can be passed. A later one that fails is left out, so that the windows before it are not
-    held up, and is asked for again when it comes first.
+    nothing can be passed. A later window that fails is left out, so that the windows before it do
+    not wait for it. The ledger asks for it again when it comes first.
 
     :raises InvalidConfig: when the first one fails, naming every field that did, and the window.
     """
@@ -98,10 +98,10 @@ def rendered_windows(
     return rendered
 
 
-def built_window(
+def rendered_window(
     window: Mapping[str, Any], config_version: int, fields: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Returns the entry of `built` that stands for one window, rendered with that config."""
+    """Returns one window's entry for the `built` of a call, rendered with that config."""
     return {
         "window_start_time": window["window_start_time"],
         "window_end_time": window["window_end_time"],

@@ -38,14 +38,14 @@ _BY_SQLSTATE: dict[str, type[LedgerError]] = {
     "42P01": NotDeployed,
 }
 
-# With these the server ends the session, where the severity does not reach us: class 57P
-# (operator intervention) and the limits on how long a session or a transaction may be idle. 25006
-# leaves the session open, on a server that has become a standby or takes no writes for a while.
+# With these the server ends the session, also where we do not see the severity: class 57P (operator
+# intervention) and the limits on how long a session or a transaction may be idle. 25006 leaves the
+# session open, on a server that has become a standby or takes no writes for a while.
 _GONE = ("08", "57P", "25P03", "25P04", "25006")
 _READ_ONLY = "25006"
 
-# The session is sound and another try can succeed: this one was chosen as the victim, a lock or a
-# place for a connection was not free, the disk was full.
+# The session is sound and another try can succeed. The call was a deadlock's victim, a lock or a
+# place for a connection was not free, or the disk was full.
 _RETRYABLE_SQLSTATES = {"40P01", "40001", "55P03", "53100", "53200", "53300"}
 # A limit of the role on how long a statement may take, or a person who cancels what waits.
 _CANCELLED = "57014"
@@ -91,7 +91,7 @@ WAITS_FOR_STANDBY = "SyncRepWaitForLSN"
 def is_session_gone(error: psycopg.Error) -> bool:
     """Tells whether only a new connection can help: the session ended, or its server changed.
 
-    Decided by the severity (FATAL and PANIC end a session whatever the SQLSTATE) and the SQLSTATE;
+    The severity decides (FATAL and PANIC end a session with any SQLSTATE), then the SQLSTATE;
     without one the connection itself failed.
     """
     if error.sqlstate is None:
@@ -161,7 +161,7 @@ def from_psycopg(error: psycopg.Error) -> LedgerError:
     if sqlstate is None and isinstance(error, psycopg.DataError):
         kind = InvalidArgument  # the driver could not send it: a NUL character in a text
     if error.pgconn is not None:
-        # No connection came about: what it was refused with says nothing of the ledger.
+        # No connection was made: the error is about the connection, and not about the ledger.
         return LedgerUnavailable(message, sqlstate=sqlstate, hint=hint or advice(sqlstate))
     if kind is NotDeployed:
         hint = "Run `record-ledger deploy` on this database as its owner, then try again."
@@ -194,7 +194,7 @@ def advice(sqlstate: str | None) -> str:
 _ADVICE = {
     "25006": "It is a standby, or default_transaction_read_only is on (`record-ledger doctor` says "
     "which). Where several servers share the work, name them all in the connection string and add "
-    "target_session_attrs=read-write: the one that takes writes is then found.",
+    "target_session_attrs=read-write, which finds the one that takes writes.",
     "28": "Check the user, the password and the server's pg_hba.conf.",
     "3D": "Check the name of the database (dbname, PGDATABASE).",
     "42501": "Have the owner of the database grant the user the right to connect to it.",

@@ -68,7 +68,7 @@ class RecordTemplates:
         failed: set[str] = set()
         for field in self._order:
             if self._uses[field] & failed:
-                failed.add(field)  # it would fail for want of the other, which tells nobody more
+                failed.add(field)  # it would fail because the other field is missing: no news
                 continue
             try:
                 names[field] = self._rendered(self._fields[field], names)
@@ -109,8 +109,10 @@ class RecordTemplates:
                 used |= meta.find_undeclared_variables(self._environment.parse(text))
                 self._compiled[text] = self._environment.from_string(text)
             except Exception as error:  # noqa: BLE001, PERF203 - every problem is wanted
-                what = _why_no_template(error)
-                problems.append(f"default_record.{field}: {shown(text)} is no template: {what}")
+                what = _why_not_valid(error)
+                problems.append(
+                    f"default_record.{field}: {shown(text)} is not a valid template: {what}"
+                )
         available = ", ".join(name for name in self._available if name != field)
         problems.extend(
             f"default_record.{field}: the variable {name!r} is not known; available are {available}"
@@ -125,7 +127,7 @@ class ArgumentTemplates:
     An argument without a template stays as it is, byte for byte. `{{ window_start_time | utc }}` is
     a time in UTC without an offset, as dbt's --event-time-start wants it.
 
-    :raises InvalidArgument: naming every argument that is no template.
+    :raises InvalidArgument: naming every argument that is not a valid template.
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
@@ -138,8 +140,9 @@ class ArgumentTemplates:
                 self._arguments.append(compiled)
             except Exception as error:  # noqa: BLE001, PERF203 - every problem is wanted
                 problems.append(
-                    f"{_called(number)}, {shown(text)}, is no template: {_why_no_template(error)}; "
-                    "put braces that are meant as they are between {% raw %} and {% endraw %}"
+                    f"{_called(number)}, {shown(text)}, is not a valid template: "
+                    f"{_why_not_valid(error)}; put literal braces between {{% raw %}} and "
+                    "{% endraw %}"
                 )
         self._texts = list(arguments)
         _refuse_arguments(problems)
@@ -168,7 +171,7 @@ class ArgumentTemplates:
         return rendered
 
 
-def _why_no_template(error: Exception) -> str:
+def _why_not_valid(error: Exception) -> str:
     """Returns why a template cannot be compiled: it is wrong, or too deep, or too large."""
     if isinstance(error, TemplateSyntaxError):
         return error.message or "it is wrong"
@@ -192,7 +195,7 @@ def _refuse_arguments(problems: list[str]) -> None:
 
 
 def _in_order(uses: Mapping[str, set[str]], problems: list[str]) -> list[str]:
-    """Returns the fields so that each comes after those that it uses; notes circles as problems."""
+    """Returns the fields, each after those that it uses; adds circles to the problems."""
     ordered: list[str] = []
     left = dict(uses)
     while left:

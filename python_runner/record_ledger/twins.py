@@ -1,7 +1,8 @@
 """Warns of a field that two windows share only because clocks show the same start for both.
 
-When clocks are set back an hour comes twice, and after a change of zone a few may: a template over
-local times without an offset, such as a file's name, then renders the same text for two windows.
+When clocks are set back, they show an hour twice; after a change of zone, perhaps several. A
+template over local times without an offset, such as a file's name, then renders the same text for
+two windows.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import logs
 from .errors import InvalidConfig
-from .values import local_time, names_one_instant, other_pass, parsed_time, zoned
+from .values import local_time, names_one_instant, other_instant, parsed_time, zoned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,10 +35,10 @@ def warn_of_twins(
     windows: Sequence[Mapping[str, Any]],
     fields: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Logs a warning, once per process and pipeline, for what was rendered of `windows`.
+    """Logs a warning, once per process and pipeline, about the rendered fields of `windows`.
 
-    Two windows are compared when both are in this call, or when the earlier one is stored: that is
-    looked up in the hours that come twice, and in no others.
+    It compares two windows when both are in this call, or when the earlier one is stored. It looks
+    up stored windows only for the hours that clocks show twice.
     """
     pipeline_id = windows[0]["pipeline_id"]
     if pipeline_id in _warned_of:
@@ -70,7 +71,7 @@ def _twins(
             before = local_time(twin["window_start_time"], twin["timezone"])
             yield window, fields[number], before, fields[earlier]
         elif not names_one_instant(start):
-            first = other_pass(start, window["timezone"])
+            first = other_instant(start, window["timezone"])
             stored = (
                 stored_records(window["pipeline_id"], first)
                 if first is not None and first < start

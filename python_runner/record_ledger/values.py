@@ -22,8 +22,8 @@ Record = dict[str, Any]
 # A time without an offset is the pipeline's local time, a date its first instant; text is ISO 8601.
 Time = dt.datetime | dt.date | str
 
-# What the server writes as ISO 8601 text. A team's own fields are never taken for times, whatever
-# they hold: only these names are the ledger's.
+# What the server writes as ISO 8601 text. A team's own fields are never taken for times: only these
+# names are the ledger's.
 TIME_COLUMNS = (
     "window_start_time",
     "window_end_time",
@@ -86,10 +86,10 @@ def record_from_json(data: Mapping[str, Any], timezone: str | None) -> Record:
 def local_time(text: str, timezone: str | None) -> pendulum.DateTime:
     """Returns the instant that `text` names, at the wall clock and offset that `text` states.
 
-    It is in the zone `timezone` when Python's time zone data give that offset, and at the fixed
-    offset of the text where they do not: the server's data decide, and the two may be of different
-    years. The second pass of a repeated hour has a fixed offset too: pickling a DateTime forgets
-    which of the two passes it is, and would move the record by an hour.
+    It is in the zone `timezone` when Python's time zone data give that offset, else at the fixed
+    offset of the text: the server's data decide, and the two may be of different years. The second
+    showing of a repeated hour has a fixed offset too: a pickled DateTime loses which of the two it
+    is, and would move the record by an hour.
 
     :raises ValueError: when the text is not ISO 8601 with an offset.
     """
@@ -100,7 +100,7 @@ def local_time(text: str, timezone: str | None) -> pendulum.DateTime:
 
 
 def row_from_view(row: Mapping[str, Any]) -> Record:
-    """Returns a view's row with its times at the wall clock that the server reckons for its zone.
+    """Returns a view's row with its times at the wall clock that the server computes for its zone.
 
     Expects what `queries` adds to each row: `timezone`, and `wall_times`, the local times by
     column. A column `timezone` that is the view's own stays.
@@ -125,8 +125,8 @@ def zone_offset(timezone: str, instant: dt.datetime) -> int | None:
 def names_one_instant(time: dt.datetime) -> bool:
     """Tells whether a time of a row needs no offset: its zone's clocks name that instant alone.
 
-    False in an hour that comes twice, and at a fixed offset: a time has one where the zone of its
-    pipeline would say something else, because its window was cut with another zone, for instance.
+    False in an hour that clocks show twice, and at a fixed offset. A time has a fixed offset where
+    its pipeline's zone has another one, for instance because the window was cut with another zone.
     """
     if not isinstance(time.tzinfo, Timezone):
         return False
@@ -134,10 +134,10 @@ def names_one_instant(time: dt.datetime) -> bool:
     return first == second
 
 
-def other_pass(time: dt.datetime, timezone: str) -> pendulum.DateTime | None:
-    """Returns the other instant at which a zone's clocks show a time that comes twice.
+def other_instant(time: dt.datetime, timezone: str) -> pendulum.DateTime | None:
+    """Returns the other instant at which a zone's clocks show a time that they show twice.
 
-    By Python's time zone data; None when they show it once.
+    Python's time zone data decide; None when they show the time once.
     """
     zone = _zone(timezone)
     if zone is None:
@@ -153,7 +153,7 @@ def other_pass(time: dt.datetime, timezone: str) -> pendulum.DateTime | None:
 def zoned(instant: dt.datetime, timezone: str) -> pendulum.DateTime | None:
     """Returns an instant in a zone by Python's time zone data; None where they know no such zone.
 
-    The second pass of a repeated hour is at a fixed offset, as in `local_time`.
+    The second showing of a repeated hour is at a fixed offset, as in `local_time`.
     """
     zone = _zone(timezone)
     if zone is None:
@@ -175,7 +175,7 @@ def claim_of(record: Mapping[str, Any]) -> tuple[str, int]:
 def start_of(record: Mapping[str, Any]) -> dt.datetime | str | None:
     """Returns the start of a passed record's window, which is sent with its claim.
 
-    None where the record does not tell it, as one that somebody has put together.
+    None where the record does not hold it, as one that a caller has put together.
     """
     return record.get("window_start_time")
 
@@ -184,8 +184,8 @@ def _in_zone(stated: dt.datetime, timezone: str | None) -> pendulum.DateTime:
     zone = _zone(timezone) if timezone is not None else None
     offset = stated.utcoffset() or dt.timedelta()
     if zone is not None:
-        # At that instant, not at that wall clock: a wall clock that Python's data skip or repeat
-        # has an offset there too, and it would be another instant's.
+        # Converted as an instant, not as a wall clock: where Python's data skip or repeat the wall
+        # clock, its offset would be another instant's.
         local = stated.astimezone(zone)
         if local.utcoffset() == offset and not local.fold:
             return _pendulum(local, zone)
@@ -265,7 +265,7 @@ def _fixed(offset: int) -> FixedTimezone:
 def claim_token_of(value: object) -> int:
     """Returns the claim token that a value is, as a number or as text.
 
-    :raises InvalidArgument: when it is none: another number would name another claim.
+    :raises InvalidArgument: when it is not a claim token: another number would name another claim.
     """
     # Compared first: Python refuses to write a number of thousands of digits.
     is_number = isinstance(value, str) or (isinstance(value, int) and 0 <= value < 2**63)
@@ -281,7 +281,7 @@ def claim_token_of(value: object) -> int:
 def instant_of(record: Mapping[str, Any], name: str) -> dt.datetime:
     """Returns the instant that a time of a record names.
 
-    :raises InvalidArgument: when it is no time, or has no offset.
+    :raises InvalidArgument: when it is not a time, or has no offset.
     """
     value = record[name]
     try:
@@ -315,7 +315,7 @@ def time_text(time: Time | None) -> str | None:
 def day_text(value: object, name: str) -> str:
     """Returns a date as it is sent. The server would read 'tomorrow' and 01/02/2026 in its own way.
 
-    A datetime is none: which day it belongs to depends on the zone.
+    A datetime is not a day: its day depends on the zone.
     """
     text = str(value)
     try:
@@ -324,14 +324,14 @@ def day_text(value: object, name: str) -> str:
         is_day = False
     if not is_day:
         raise InvalidArgument(
-            f"{name}: {value!r:.80} is no day; give a date, or text such as '2026-11-22'",
+            f"{name}: {value!r:.80} is not a valid day; give a date, or text such as '2026-11-22'",
             sqlstate="RL005",
         )
     return text
 
 
 def row_count_of(row_count: Any) -> int:
-    """Returns a count as it is noted for good: the server would round what is not whole."""
+    """Returns a count as it is recorded for good: the server would round a fraction."""
     try:
         number = int(row_count)
         is_whole = number == row_count and not isinstance(row_count, bool)
@@ -339,8 +339,8 @@ def row_count_of(row_count: Any) -> int:
         is_whole = False
     if not is_whole or not 0 <= number <= _MOST_ROWS:
         raise InvalidArgument(
-            f"row_count: {shown(row_count)} is no count of rows; give a whole number from 0 on, "
-            f"at most {_MOST_ROWS}",
+            f"row_count: {shown(row_count)} is not a valid count of rows; give a whole number "
+            f"from 0 to {_MOST_ROWS}",
             sqlstate="RL005",
         )
     return number

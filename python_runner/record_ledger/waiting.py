@@ -1,4 +1,4 @@
-"""What a call does while the server keeps silent: look who blocks it, and give up on the dead."""
+"""While the server is silent, a call looks for the session that blocks it, or gives up."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 # After so many seconds without an answer, and then every so many, a second connection looks.
 FIRST_LOOK = 5.0
 BETWEEN_LOOKS = 15.0
-# How long a look may take, and how many in a row fail before the server is given up: one that is
-# very busy is not dead, and what it works on is not begun again lightly.
+# How long a look may take, and how many in a row fail before the call gives the server up. A very
+# busy server is not dead, and its work should not begin again without need.
 LOOK_SECONDS = 5.0
 _FAILED_LOOKS = 2
 # How long the cancelling of a statement may take.
@@ -60,8 +60,8 @@ class Patience:
     """How long a call waits, and what it does meanwhile; called while the server keeps silent.
 
     A server that answers a second connection is alive, and the call waits on: for a lock, whose
-    holder is logged once, or for the end of long work. One that does not answer is given up, as is
-    a call that takes longer than `longest` seconds: it is cancelled first.
+    holder is logged once, or for the end of long work. The call gives up when the server does not
+    answer, or after `longest` seconds; it then cancels its statement first.
     """
 
     is_over = False
@@ -139,7 +139,7 @@ class Patience:
                 ).fetchall()
         except psycopg.Error as error:
             if error.sqlstate is not None:
-                return  # it answers, and lets nobody look
+                return  # the server answers, and refuses the look
             self._looks_failed += 1
             if self._looks_failed < _FAILED_LOOKS:
                 return

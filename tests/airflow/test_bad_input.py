@@ -80,7 +80,7 @@ def test_an_option_that_libpq_does_not_know(failure, final, ledger_dsn, monkeypa
     error = failure()
 
     assert final(error)
-    assert "its extra holds sslmod, no option of libpq" in str(error)
+    assert "extra: libpq does not know the option sslmod" in str(error)
 
 
 @pytest.mark.parametrize("conn_type", ["postgres", "postgresql", "record_ledger"])

@@ -57,8 +57,8 @@ def test_all_problems_are_in_one_error(ledger, monkeypatch):
         "source.time_column: 3 is not valid; it must be a text",
         "source.table: is missing; it must be a text",
         "source.tabel: the key is not known; known are dsn, kind, table, time_column, time_zone",
-        "stage.part_mib: 0 is not valid; it must be a whole number from 1 on",
-        "stage.compression: 10 is not valid; it must be a whole number from 1 to 9",
+        "stage.part_mib: 0 is not valid; it must be a whole number, 1 or greater",
+        "stage.compression: 10 is not valid; it must be a whole number, from 1 to 9",
         "stage.keep_days: True is not valid; it must be a whole number",
         "stage.kind: 'locale' is not valid; it must be one of local, s3",
         "target.dsn: the environment variable NO_SUCH_SECRET is not set",
@@ -84,9 +84,9 @@ def test_a_misspelt_table_is_asked_about(ledger):
 
     assert refused.value.message == (
         "invalid config: 3 problems\n"
-        "  - source: is missing; it must be a table; is 'sorce' meant to be it?\n"
+        "  - source: is missing; it must be a table; did you misspell it as 'sorce'?\n"
         "  - stage: is missing; it must be a table\n"
-        "  - target: is missing; it must be a table; is 'Target' meant to be it?"
+        "  - target: is missing; it must be a table; did you misspell it as 'Target'?"
     )
 
 

@@ -100,7 +100,9 @@ def test_a_value_of_a_document_stays_what_it_is(fake, source_of, value):
 def test_a_document_that_is_not_json_is_named(fake, source_of):
     fake.documents[7]["amount"] = float("nan")
 
-    with pytest.raises(MoveFailed, match=r"document id-7 of sales-.* is no JSON: Out of range"):
+    with pytest.raises(
+        MoveFailed, match=r"document id-7 of sales-.* is not valid JSON: Out of range"
+    ):
         list(source_of().read(passed()))
 
 

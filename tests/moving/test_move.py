@@ -248,7 +248,7 @@ def test_a_count_that_another_tool_recorded_is_nothing_staged(
     first = pass_record()
     start = first["window_start_time"]
     ledger.observe_record("orders", start, "stage", 250, None, first["claim_token"])
-    with pytest.raises(MoveFailed, match="was not noted by a move"):
+    with pytest.raises(MoveFailed, match="was not recorded by a move"):
         move_of().load(first)
     lose(ledger, first)
     clock.advance("1h")

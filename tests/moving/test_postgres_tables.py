@@ -46,7 +46,7 @@ def test_columns_take_their_values_from_paths(empty_dsn, local_stage, empty_data
 @pytest.mark.parametrize(
     ("create", "columns", "message"),
     [
-        ("", {"a": "a"}, "does not exist; with `columns` it has to"),
+        ("", {"a": "a"}, "does not exist; a target with `columns` needs its table"),
         ("create table orders (window_start_time timestamptz, a int)", {"a": "a", "b": "b"},
          "has no column pipeline_id, b"),
         ("create table orders (pipeline_id text, window_start_time timestamptz)", None,

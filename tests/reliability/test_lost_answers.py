@@ -61,7 +61,9 @@ def test_what_would_undo_the_work_of_runs_is_not_asked_for_again(
     held = pass_valid(ledger, PIPELINE, "run")
     if operation == "reopen_records":
         complete(ledger, held.token)
-    with pytest.raises(LedgerUnavailable, match="whether this was done is not known") as caught:
+    with pytest.raises(
+        LedgerUnavailable, match="it is unknown whether the call took effect"
+    ) as caught:
         getattr(one_fault(fault), operation)(PIPELINE, *FIRST, "why")
     assert "record-ledger history" in caught.value.hint
     assert events(ledger, START).count(event) == (fault == ANSWER_LOST)

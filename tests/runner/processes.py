@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-NOON = "2026-11-22T20:00:00Z"  # in Los Angeles: windows up to 2026-11-21 12:00 have settled
+NOON = "2026-11-22T20:00:00Z"  # in Los Angeles: windows up to 2026-11-21 12:00 are stable
 DEADLINE = 30.0
 PAUSE = 0.005
 
@@ -108,7 +108,7 @@ def waits_in_the_database(observer, event):
 
 
 def blocks_after_the_pass(ledger):
-    """Has whoever asks for the length of a lease, which follows a pass, wait for a lock."""
+    """Lets a session that asks for the length of a lease, as after a pass, wait for a lock."""
     (view,) = ledger.execute("select pg_get_viewdef('record_ledger.pipelines')").fetchone()
     ledger.execute(
         "create function public.waits() returns boolean volatile language sql "

@@ -29,9 +29,9 @@ def task_run_id(context: Mapping[str, Any]) -> str:
 
 
 def is_ended_later(context: Mapping[str, Any], *, may_be_tried_again: bool = True) -> bool:
-    """Tells whether the claim of a task that is killed now still has a task to end it.
+    """Tells whether a later task can end the claim of a task that is killed now.
 
-    That is a retry, where the task may have one, or the task that completes the record; neither
+    A retry can, where the task may have one, and so can the task that completes the record. Neither
     comes when Airflow has ended the whole run, by its timeout say.
     """
     ti = context["ti"]
@@ -109,7 +109,7 @@ def _instance(key: str, task_ids: set[str]) -> Instance:
 
 
 def passed_record(record: Any) -> Mapping[str, Any]:
-    """Returns a record that was passed, whatever a task was given as one.
+    """Returns a task's argument as a record that was passed.
 
     :raises AirflowFailException: when it holds no claim.
     """

@@ -23,7 +23,7 @@ from record_ledger.values import claim_of, start_of
 from record_ledger.visible import visible_lines
 
 from .context import ERROR_KEY, is_ended_later, passed_record, window_of
-from .errors import lost, told_to_airflow
+from .errors import as_airflow_errors, lost
 from .hooks import DEFAULT_CONN_ID, RecordLedgerHook
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class HeldClaim:
         self.cancellation: ClaimCancelled | None = None
 
     def cancel(self, cancellation: ClaimCancelled | None) -> None:
-        """Notes that an operator has cancelled the claim."""
+        """Keeps the error of an operator who has cancelled the claim."""
         self.cancellation = cancellation
         self.cancelled.set()
 
@@ -56,9 +56,9 @@ class HeldClaim:
         """
         if self.lost.is_set():
             raise AirflowFailException(
-                f"the claim on {window_of(self.record)} was lost while this task worked: it was "
-                "ended by somebody else, or no heartbeat came through for the length of its lease; "
-                "another run may be working on it"
+                f"the claim on {window_of(self.record)} was lost while this task worked: another "
+                "session ended it, or no heartbeat reached the ledger for the length of its lease; "
+                "another run may be working on the record"
             )
         if self.cancellation is not None:
             raise AirflowFailException(
@@ -72,15 +72,15 @@ def keeping_claim(
 ) -> Iterator[HeldClaim]:
     """Holds the claim on `record` for the length of a block, or does not let the block begin.
 
-    The claim is checked and its lease extended before the block begins: when it is lost the task
-    fails, without a retry, before it touches data (and is skipped when the record is finished).
-    While the block runs, heartbeats extend the lease at every third of it and every 30 s; at its
-    end it is extended once more, so that the next task has a full lease to start in. What the block
-    raises goes on, and is noted for the task that ends the claim.
+    The claim is checked and its lease extended before the block begins. When the claim is lost, the
+    task fails before it touches data, without a retry; it is skipped when the record is finished.
+    While the block runs, heartbeats extend the lease at every third of it and every 30 s. At the
+    end of the block the lease is extended once more: the next task has a full lease to start in. An
+    exception of the block goes on, and is recorded for the task that ends the claim.
 
-    The block is interrupted where it is when the claim is lost, when an operator cancels it, and
-    when Airflow kills the task; then the record fails at once, unless a retry or the task that
-    completes it is still to come. A cancelled one has no retry: its record has failed for good.
+    The block is interrupted when the claim is lost, when an operator cancels it, and when Airflow
+    kills the task. The record then fails immediately, unless a retry, or the task that completes
+    it, is still to come. A cancelled claim has no retry: its record has failed for good.
 
     Without a `conn_id`, that of the default_args of the group or the DAG is used, else
     record_ledger_default.
@@ -94,7 +94,7 @@ def keeping_claim(
     record = dict(passed_record(record))
     claim = HeldClaim(record)
     with RecordLedgerHook(conn_id).get_conn() as ledger:
-        with told_to_airflow(conn_id):
+        with as_airflow_errors(conn_id):
             try:
                 _, state = ledger.beat(*claim_of(record), start_of(record))
             except ClaimLost as error:
@@ -115,12 +115,12 @@ def keeping_claim(
                     yield claim
                 finally:
                     heartbeat.stop()
-            # Work that has swallowed the interruption is half done.
+            # A block that has caught the interruption has done half of its work.
             claim.check()
         except BaseException as error:
             _note(error, context, ledger, claim)
             raise
-        with told_to_airflow(conn_id):
+        with as_airflow_errors(conn_id):
             _extend_once_more(ledger, record)
 
 
@@ -168,24 +168,24 @@ def observe_record(
     *,
     conn_id: str | EllipsisType | None = ...,
 ) -> int:
-    """Notes how many rows this task counted of its record at a stage: evidence for completing it.
+    """Records how many rows this task counted of its record at a stage: evidence for completing it.
 
-    To be called inside of a work task. Returns the number of the observation; see
+    Call it inside of a work task. Returns the number of the observation; see
     `record_ledger.observe_record`. Without a `conn_id`, that of the default_args of the group or
     the DAG is used, else record_ledger_default.
 
-    :raises AirflowFailException: when the claim is lost, or the count is none.
+    :raises AirflowFailException: when the claim is lost, or `row_count` is not a valid count.
     """
     from record_ledger import observe_record as observe  # noqa: PLC0415 - keeps parsing short
 
     passed = passed_record(record)
     conn_id = conn_id_of(conn_id, get_current_context())
-    with told_to_airflow(conn_id), RecordLedgerHook(conn_id).get_conn() as ledger:
+    with as_airflow_errors(conn_id), RecordLedgerHook(conn_id).get_conn() as ledger:
         return observe(passed, stage, row_count, detail, ledger=ledger)
 
 
 def _extend_once_more(ledger: RecordLedger, record: dict[str, Any]) -> None:
-    """Extends the lease; work that is done is not done again for want of a database."""
+    """Extends the lease; when the database is missing, the work that is done still counts."""
     from record_ledger.heartbeat import warn  # noqa: PLC0415 - see keeping_claim
 
     ledger.hurry()  # the lease is held as it is: nothing is lost by going on
@@ -207,7 +207,7 @@ def conn_id_of(given: str | EllipsisType | None, context: Any) -> str | None:
 
 
 class TaskKilled(AirflowException):
-    """Airflow ended the task from outside: somebody marked or cleared it, or its worker stops."""
+    """Airflow ended the task from outside: a user marked or cleared it, or its worker stops."""
 
 
 @contextmanager
@@ -237,7 +237,7 @@ def _interrupt() -> None:
 
 
 def _note(error: BaseException, context: Any, ledger: RecordLedger, claim: HeldClaim) -> None:
-    """Leaves what went wrong for the task that ends the claim; a killed task may have to end it."""
+    """Leaves the error for the task that ends the claim; a killed task may have to end it."""
     from record_ledger.processing import error_text  # noqa: PLC0415 - see keeping_claim
 
     record, cancellation = claim.record, claim.cancellation

@@ -33,13 +33,13 @@ def way_back(pipeline_id: str, task: str) -> str:
 
 
 @contextmanager
-def told_to_airflow(conn_id: str | None) -> Iterator[None]:
-    """Turns the ledger's errors into Airflow's: its message only, without a chain of causes.
+def as_airflow_errors(conn_id: str | None) -> Iterator[None]:
+    """Turns the ledger's errors into Airflow's, with their message and without a chain of causes.
 
-    Airflow prints messages as they are, so what others wrote is made visible here.
+    Airflow prints messages as they are, so control characters in them are made visible here.
 
-    AirflowFailException where no further try can help (a wrong config, a ledger that is not
-    deployed, a lost claim), else AirflowException, which Airflow tries again while it may.
+    Raises AirflowFailException where no further try can help: a wrong config, a ledger that is not
+    deployed, a lost claim. Else it raises AirflowException, which Airflow may try again.
     """
     try:
         yield
@@ -50,7 +50,7 @@ def told_to_airflow(conn_id: str | None) -> Iterator[None]:
 
 
 def can_be_tried_again(error: LedgerError) -> bool:
-    """Tells whether the same call can succeed later without anybody's help."""
+    """Tells whether the same call can succeed later, with no change by an operator."""
     if type(error) is LedgerError:
         return error.sqlstate is not None
     if not isinstance(error, LedgerUnavailable):
@@ -60,15 +60,15 @@ def can_be_tried_again(error: LedgerError) -> bool:
     from record_ledger.server_errors import is_retryable  # noqa: PLC0415
 
     cause = error.__cause__
-    # A call that took too long met a lock: a task that is tried again in minutes may not.
+    # A call that took too long met a lock; a task that Airflow tries again in minutes may not.
     return not isinstance(cause, psycopg.Error) or is_retryable(cause, ends_claim=True)
 
 
 def lost(error: ClaimLost, ledger: RecordLedger, record: Mapping[str, Any]) -> Exception:
     """Returns what a task whose claim is gone raises before it touches any data.
 
-    A record that is finished needs nothing: the task, cleared perhaps, is skipped and says how to
-    process it once more. Else the record is somebody else's, or free for the next run.
+    A finished record needs no work: the task, which was perhaps cleared, is skipped and says how to
+    process the record once more. Else another run has the record, or the next run can get it.
     """
     start = record.get("window_start_time")
     stored = ledger.pipeline_records(str(record["pipeline_id"]), start) if start else []

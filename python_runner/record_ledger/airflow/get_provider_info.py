@@ -1,4 +1,4 @@
-"""What `airflow providers` is told about this package; imports nothing of Airflow."""
+"""Describes this package for `airflow providers`; imports nothing of Airflow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def get_provider_info() -> dict[str, Any]:
         "package-name": "record-ledger",
         "name": _INTEGRATION,
         "description": (
-            "Passes each scheduled pipeline its next time window: the oldest that is settled, "
+            "Passes each scheduled pipeline its next time window: the oldest that is stable, "
             "complete and free. One PostgreSQL ledger knows which."
         ),
         "integrations": [{"integration-name": _INTEGRATION, "tags": ["software"]}],

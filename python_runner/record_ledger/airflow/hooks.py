@@ -80,7 +80,7 @@ class RecordLedgerHook(BaseHook):
         try:
             with self.get_conn() as ledger:
                 count = len(ledger.pipelines())
-        except Exception as error:  # noqa: BLE001 - the form shows whatever was wrong
+        except Exception as error:  # noqa: BLE001 - the form shows every error
             return False, str(error)
         return True, f"The ledger answers; it knows {count} pipelines."
 
@@ -97,8 +97,8 @@ def no_connection(conn_id: str) -> Exception:
 def conninfo_of(connection: Any, conn_id: str) -> str:
     """Returns libpq's connection string for a connection of Airflow's.
 
-    :raises AirflowFailException: when it is of another type, or its extra holds what libpq does
-        not know: a misspelt sslmode must not be passed over.
+    :raises AirflowFailException: when it is of another type, or its extra holds an option that
+        libpq does not know: a misspelt sslmode must not be ignored.
     """
     from psycopg import pq  # noqa: PLC0415 - keeps the driver out of parsing
     from psycopg.conninfo import make_conninfo  # noqa: PLC0415
@@ -123,7 +123,7 @@ def conninfo_of(connection: Any, conn_id: str) -> str:
     unknown = sorted(set(extra) - known)
     if unknown:
         raise AirflowFailException(
-            f"connection {conn_id!r}: its extra holds {', '.join(unknown)}, no option of libpq"
+            f"connection {conn_id!r}: extra: libpq does not know the option {', '.join(unknown)}"
         )
     given = {
         "host": connection.host,

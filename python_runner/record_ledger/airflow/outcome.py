@@ -1,7 +1,7 @@
-"""Judges how the work on a record has ended: all that comes from passing it to ending its claim.
+"""Judges how the work on a record has ended: all tasks from its pass to the end of its claim.
 
-Nothing of it may have failed, and of the last of it, what no other work follows, at least one task
-must have succeeded. So a check that stops the work, or a first step that nothing followed, does not
+No task of the work may have failed. Of the last tasks, which no other work follows, at least one
+must have succeeded. So a check that stops the work, or a first step with no step after it, does not
 complete a record.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # The tasks that pass a record come before the work, whether they are setups or not.
 _PASSING = {"StoreNewAndPassValidRecordOperator", "PassValidRecordsOperator", "ValidRecordSensor"}
 
-# An instance is removed when its task is mapped anew over fewer records.
+# An instance is removed when its task is mapped again over fewer records.
 _GOOD = ("success", "skipped", "removed")
 
 
@@ -50,8 +50,8 @@ def work_on(record: Any, context: Mapping[str, Any]) -> Work:
 def _between(record: Any, context: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the tasks from the one that passed the record to the one that runs, by their ids.
 
-    The record's run id names the task that passed it. Where it does not, because somebody chose
-    another run id, what comes before any task that can have passed it is left out.
+    The record's run id names the task that passed it. Where the DAG has chosen another run id, the
+    tasks before any task that can have passed the record are left out.
     """
     upstream = {one.task_id: one for one in context["task"].get_flat_relatives(upstream=True)}
     passed_by = _passed_by(record, context["ti"])
@@ -74,7 +74,7 @@ def _passed_by(record: Any, ti: Any) -> str:
 
 
 def _is_work(task: Any) -> bool:
-    """Tells whether a task works on records; one that passed its record by hand may do so too."""
+    """Tells whether a task works on records; one that passes a record by a call may, too."""
     return not (task.is_setup or task.is_teardown or task.task_type in _PASSING)
 
 
@@ -107,7 +107,7 @@ def _error(
     failed = {
         one for one, state in states.items() if state not in _GOOD and _counts(between[one[0]])
     }
-    # What a task failed by explains more than that another could not start after it.
+    # The error of a task explains more than the tasks that could not start after it.
     causes = {one for one in failed if states[one] != "upstream_failed"} or failed
     said = [
         f"task {_name(one)} {_how(states[one], error_of(one, context))}"
@@ -117,9 +117,9 @@ def _error(
 
 
 def _given_up(states: Mapping[Instance, str], context: Mapping[str, Any]) -> set[Instance]:
-    """Returns the work that waited for another try when somebody ended the run.
+    """Returns the work that waited for another try when a user ended the run.
 
-    Airflow has it as skipped, and it has left an error; a try that begins removes those before.
+    Airflow shows it as skipped, and it has left an error; a new try removes earlier errors.
     """
     skipped = {one for one, state in states.items() if state == "skipped"}
     tasks = {task_id for task_id, _ in skipped}

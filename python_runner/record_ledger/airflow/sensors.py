@@ -17,7 +17,7 @@ from record_ledger.config import pipeline_id_of
 from record_ledger.visible import visible
 
 from .context import task_run_id
-from .errors import told_to_airflow
+from .errors import as_airflow_errors
 from .hooks import DEFAULT_CONN_ID, RecordLedgerHook
 from .operators.passing import LeavesConfigAlone, checked, release_all
 
@@ -33,10 +33,10 @@ _TIME_IS_OVER = "Trigger timeout"
 class ValidRecordSensor(LeavesConfigAlone, BaseSensorOperator):
     """Waits until the pipeline has a valid record, then passes it: at most one per task instance.
 
-    It stands where `StoreNewAndPassValidRecordOperator` would, for DAGs that should wait where that
-    one skips, and its XCom is the record: no other run can take it between waiting and passing.
-    Deferred, it holds no worker slot; the triggerer looks again when the ledger says that a record
-    can be ready, and every `poke_interval` seconds besides, for what people change meanwhile.
+    Use it in place of `StoreNewAndPassValidRecordOperator` in a DAG that should wait and not skip.
+    Its XCom is the record: no other run can take it between the wait and the pass. Deferred,
+    the sensor holds no worker slot. The triggerer looks again when the ledger says that a record
+    can be ready. It also looks every `poke_interval` seconds, to see changes by operators.
 
     :param config: the pipeline's config; its templates are the ledger's (template field for XComs)
     :param conn_id: the Airflow connection of the ledger's database (template field)
@@ -69,18 +69,18 @@ class ValidRecordSensor(LeavesConfigAlone, BaseSensorOperator):
         return self._pass_or_defer(context, deadline)
 
     def execute_complete(self, context: Mapping[str, Any], event: Mapping[str, Any]) -> Any:
-        """Asks again, after the triggerer has seen that it is worth asking."""
-        self.log.info("the triggerer saw: %s", visible(event["why"]))
+        """Asks again, after the triggerer has reported that a record may be valid."""
+        self.log.info("the triggerer reported: %s", visible(event["why"]))
         return self._pass_or_defer(context, dt.datetime.fromisoformat(event["deadline"]))
 
     def resume_execution(
         self, next_method: str, next_kwargs: dict[str, Any] | None, context: Any
     ) -> Any:
-        """Asks a last time when Airflow says that the time to wait is over."""
+        """Asks a last time when Airflow says that the timeout is over."""
         if next_method == "__fail__" and (next_kwargs or {}).get("error") == _TIME_IS_OVER:
             over = timezone.utcnow().isoformat()
             next_method = "execute_complete"
-            next_kwargs = {"event": {"why": "the time to wait is over", "deadline": over}}
+            next_kwargs = {"event": {"why": "the sensor's timeout is over", "deadline": over}}
         return super().resume_execution(next_method, next_kwargs, context)
 
     def poke(self, context: Mapping[str, Any]) -> Any:
@@ -89,7 +89,7 @@ class ValidRecordSensor(LeavesConfigAlone, BaseSensorOperator):
         return PokeReturnValue(is_done=result.record is not None, xcom_value=result.record)
 
     def on_kill(self) -> None:
-        """Releases what was passed when Airflow kills the task: no work has begun on it."""
+        """Releases the passed record when Airflow kills the task: no work has begun on it."""
         release_all(self._passed, self.conn_id)
 
     def _pass_or_defer(self, context: Mapping[str, Any], deadline: dt.datetime) -> Any:
@@ -119,7 +119,7 @@ class ValidRecordSensor(LeavesConfigAlone, BaseSensorOperator):
         return None
 
     def _pass(self, context: Mapping[str, Any]) -> PassResult:
-        with told_to_airflow(self.conn_id), RecordLedgerHook(self.conn_id).get_conn() as ledger:
+        with as_airflow_errors(self.conn_id), RecordLedgerHook(self.conn_id).get_conn() as ledger:
             result = ledger.store_new_and_pass_valid_record(
                 checked(self.config), task_run_id(context)
             )

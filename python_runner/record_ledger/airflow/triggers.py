@@ -24,7 +24,7 @@ from .hooks import conninfo_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-# A look that comes a moment before the instant it waited for would wait anew.
+# A look that comes a moment before the instant it waited for would wait once more.
 _AFTER = 0.05
 # A look takes milliseconds; a database of several hosts may need some seconds for each.
 _LONGEST_LOOK = 60.0
@@ -47,10 +47,10 @@ class _Look:
 class ValidRecordTrigger(BaseTrigger):
     """Fires when a run of the pipeline could be passed a record, or would store a window.
 
-    Only looks, with one short connection per look: at the instants at which the ledger says that a
+    The trigger only looks, with one short connection per look. It looks when the ledger says that a
     record can be ready, and at least every `poke_interval` seconds. The task that it wakes asks the
-    ledger itself, and may defer again. A database that is down is looked at again. `deadline` goes
-    back to the task as it came.
+    ledger itself, and may defer again. While the database is down, the trigger tries again.
+    `deadline` goes back to the task unchanged.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class ValidRecordTrigger(BaseTrigger):
                     yield self._event(reason)
                     return
                 self.log.warning(
-                    "the ledger cannot be looked at, trying again: %s", visible(reason)
+                    "the trigger cannot read the ledger and tries again: %s", visible(reason)
                 )
                 await asyncio.sleep(self.poke_interval)
                 continue

@@ -52,7 +52,7 @@ _ADDRESSES = (DSN_VARIABLE, HOME_VARIABLE)
 _MOST_TOGETHER = 6 * 1024 * 1024
 # For the name of the program, and what the C library adds.
 _MARGIN = 8192
-# Of variables that are left out for want of room, those that a warning names.
+# So many of the variables that find no room are named in the warning.
 _MOST_NAMED = 3
 # Each text is pointed to as well.
 _POINTER = 8
@@ -61,8 +61,8 @@ _POINTER = 8
 class RecordFiles:
     """A private folder with a file for each record that a command works on: its JSON.
 
-    Only we may read it. A file goes when its command has ended, the folder with its `with` block
-    (or with the guard, when this process is gone).
+    Only our user may read it. Each file is removed when its command has ended, and the folder at
+    the end of its `with` block (by the reaper, when this process is gone).
 
     :raises OSError: when the folder cannot be made.
     """
@@ -96,9 +96,9 @@ class RecordFiles:
 def dsn_for_commands(conninfo: str | None) -> str | None:
     """Returns the connection string by which commands reach the ledger of the exec around them.
 
-    None leaves it to the environment that they have from us. Without this they would look for a
-    ledger of their own, and could find another one. A password that was given by --dsn is left
-    out: only what our own environment holds is in theirs.
+    None leaves it to the environment that they inherit from us. Without the string, commands would
+    look for a ledger by themselves, and could find another one. The password of a --dsn is left
+    out: commands inherit only secrets of our own environment.
 
     :raises LedgerError: when it cannot be read.
     """
@@ -113,7 +113,7 @@ def dsn_for_commands(conninfo: str | None) -> str | None:
         for name, value in given.items()
         if name not in SECRET_OPTIONS and value is not None
     }
-    # An empty one is as good as none: --dsn '' means libpq's defaults, and so does a blank.
+    # Commands would ignore an empty variable. A blank means libpq's defaults, as --dsn '' does.
     return make_conninfo(**parts) or " "
 
 
@@ -129,13 +129,13 @@ def child_environment(
 
     RECORD_LEDGER_RECORD is the same JSON, RECORD_LEDGER_WINDOW_START_TIME and so on hold its
     columns, times in ISO 8601 with an offset. RECORD_LEDGER_FIELD_<NAME> holds a field that is
-    text, a number, true or false; other characters than letters and digits in its name become _,
-    and of fields whose names become the same none is given. What an exec around this one left there
-    is taken out, and RECORD_LEDGER_DSN is set to `dsn` where there is one. With `hides_ledger`
-    nothing that could name the ledger is there: no RECORD_LEDGER_DSN, and no variable of libpq.
+    text, a number, true or false. Other characters than letters and digits in its name become _;
+    fields whose names become the same are left out. Variables of an exec around this one are
+    removed, and RECORD_LEDGER_DSN is set to `dsn` where there is one. With `hides_ledger` no
+    variable names the ledger: neither RECORD_LEDGER_DSN nor a variable of libpq.
 
-    A variable that the system would not take (one is too long, all of them are) is left out: the
-    log says which.
+    A variable that the system would not take (it is too long, or all of them together) is left out;
+    a warning names it.
     """
     inherited = {
         name: value
@@ -155,9 +155,9 @@ def child_environment(
 
 
 def check_arguments(arguments: Sequence[str]) -> None:
-    """Raises InvalidArgument for an argument that can be no part of a command, saying which.
+    """Raises InvalidArgument for an argument that the system cannot take, and names it.
 
-    The system's own error would be laid on the program.
+    The system's own error would blame the program.
     """
     for number, text in enumerate(arguments):
         name = f"argument {number} of the command" if number else "the command"
@@ -213,10 +213,11 @@ def _those_that_fit(variables: dict[str, str], room: int) -> dict[str, str]:
         try:
             length = len(os.fsencode(value))
         except UnicodeEncodeError as error:
-            _left_out(name, reason=f"the encoding of this locale ({error.encoding}) lacks some")
+            reason = f"the encoding of this locale ({error.encoding}) lacks one of its characters"
+            _left_out(name, reason=reason)
             continue
         if len(name) + 1 + length >= _longest():
-            _left_out(name, bytes=length, reason="the system takes none as long")
+            _left_out(name, bytes=length, reason="the system takes no value of this length")
         else:
             fit[name] = value
     dropped: dict[str, str] = {}
@@ -224,12 +225,12 @@ def _those_that_fit(variables: dict[str, str], room: int) -> dict[str, str]:
         if _size(fit) <= room:
             break
         dropped[name] = fit.pop(name)
-    if dropped:  # one line, however many: a drain says it for every record
+    if dropped:  # one line for all of them: a drain repeats it for every record
         named = ", ".join(list(dropped)[:_MOST_NAMED])
         more = len(dropped) - _MOST_NAMED
         names = named + (f" and {more} more" if more > 0 else "")
         size = sum(map(_length, dropped.values()))
-        _left_out(names, bytes=size, reason="the system takes no more in all")
+        _left_out(names, bytes=size, reason="the system has no room for more")
     return fit
 
 
@@ -241,15 +242,11 @@ def _left_out(name: str, **why: object) -> None:
 
 def _longest() -> int:
     """Returns what one argument or variable must be shorter than, its end included."""
-    if sys.platform == "win32":
-        return 32_767
     return 32 * os.sysconf("SC_PAGE_SIZE") if sys.platform == "linux" else _MOST_TOGETHER
 
 
 def _room() -> int:
     """Returns how long arguments and environment may be together."""
-    if sys.platform == "win32":
-        return _MOST_TOGETHER
     most = os.sysconf("SC_ARG_MAX")
     return (min(most, _MOST_TOGETHER) if most > 0 else 128 * 1024) - _MARGIN
 

@@ -1,10 +1,9 @@
-"""Passes on what commands print, byte for byte and as it comes, to our own standard streams."""
+"""Forwards what commands print to our own standard streams, byte for byte and as it comes."""
 
 from __future__ import annotations
 
 import os
 import select
-import sys
 import threading
 from typing import IO, TYPE_CHECKING, TextIO
 
@@ -19,9 +18,9 @@ _LARGEST_PIPE = 1 << 20
 
 
 class Output:
-    """A standard stream of ours, shared by threads: what one writes at once stays together.
+    """A standard stream of ours that threads share: what one call writes stays together.
 
-    A write that fails ends it: with half a line written, nothing sensible can follow.
+    A failed write ends the stream: after half a line, nothing sensible can follow.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -46,7 +45,7 @@ class Output:
         return self._in_line
 
     def write_line(self, text: str) -> None:
-        """Writes one line of ours, on a line of its own whatever was written before.
+        """Writes one line of ours, and begins a new line first where the last one is open.
 
         :raises OSError: when it cannot be written.
         """
@@ -74,9 +73,9 @@ class Output:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Writes all of it, and keeps no rest back that a later write would bring.
+    """Writes all of the data before it returns; no later write has to finish it.
 
-    Waits where another process has made the open file non-blocking, which is shared by all.
+    Waits where another process, which shares the open file, has made it non-blocking.
 
     :raises OSError: when it cannot be written.
     """
@@ -85,8 +84,6 @@ def write_all(descriptor: int, data: bytes) -> None:
         try:
             left = left[os.write(descriptor, left) :]
         except BlockingIOError:  # noqa: PERF203 - the rest is written all the same
-            if sys.platform == "win32":
-                raise
             poll = select.poll()
             poll.register(descriptor, select.POLLOUT)
             poll.poll()
@@ -99,13 +96,13 @@ def _descriptor_of(stream: TextIO) -> int | None:
         return None
 
 
-class Relay:
-    """Passes one pipe of a command on to an output, from a thread of its own.
+class OutputPipe:
+    """One pipe of a command, which a thread of its own forwards to an output.
 
     With `whole_lines`, lines are kept together, for an output that several commands share. `tail`
-    is the end of what came, at most `kept` bytes. `error` says why some of it could not be passed
-    on, or is None: all of it was. The pipe is then closed, so that the command learns of it as it
-    would without us; with `drains` it is read on, and only `tail` is kept.
+    is the end of what came, at most `kept` bytes. `error` is None while everything was forwarded,
+    else the reason. After an error the thread closes the pipe, so that the command meets the error
+    as it would without us. With `drains` the thread reads on instead, and keeps only `tail`.
     """
 
     def __init__(
@@ -126,13 +123,13 @@ class Relay:
         self._drains = drains
         self._held = b""
         self._finishing, self._finish = os.pipe()
-        self._thread = threading.Thread(target=self._run, name="record-ledger-relay", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="record-ledger-output", daemon=True)
         self._thread.start()
 
     def finish(self) -> None:
-        """Returns when all is passed on that the command printed; to be called when it has ended.
+        """Returns when all that the command printed is forwarded; call it when it has ended.
 
-        A process that left its group may hold the pipe open: what that one prints later has no
+        A process that left the command's group may hold the pipe open: what it prints later has no
         reader.
         """
         os.close(self._finish)
@@ -145,12 +142,12 @@ class Relay:
                 for data in self._chunks(pipe.fileno()):
                     if self._kept:
                         self.tail = (self.tail + data)[-self._kept :]
-                    self._try(self._pass_on, data)
+                    self._try(self._forward, data)
                     if self.error is not None and not self._drains:
                         return
             if self._held:
                 self._try(self._output.write, self._held + b"\n")
-        except Exception as error:  # noqa: BLE001 - whatever it was, some of it is lost
+        except Exception as error:  # noqa: BLE001 - after any failure some output is lost
             self.error = self.error or f"{type(error).__name__}: {error}"
 
     def _try(self, write: Callable[[bytes], None], data: bytes) -> None:
@@ -161,7 +158,7 @@ class Relay:
                 self.error = getattr(error, "strerror", None) or str(error)
 
     def _chunks(self, pipe: int) -> Iterator[bytes]:
-        """Yields what comes, to the pipe's end or, once `finish` was called, to the last of it."""
+        """Yields what comes, to the pipe's end or, after `finish`, until the pipe is empty."""
         is_finishing, left = False, _LARGEST_PIPE
         while left > 0:
             ready = self._ready(pipe)
@@ -175,14 +172,12 @@ class Relay:
 
     def _ready(self, pipe: int) -> set[int]:
         """Waits until there is something to read, or until `finish` is called."""
-        if sys.platform == "win32":  # which can wait for one of them only
-            return {pipe}
         poll = select.poll()
         poll.register(pipe, select.POLLIN)
         poll.register(self._finishing, select.POLLIN)
         return {descriptor for descriptor, _ in poll.poll()}
 
-    def _pass_on(self, data: bytes) -> None:
+    def _forward(self, data: bytes) -> None:
         if not self._whole_lines:
             self._output.write(data)
             return

@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
     from .turn import Work
 
-# What the first signal does, the second, and the one after which nothing is waited for.
+# What the first, the second and the third signal do; after the third, exec waits for nothing.
 _WHAT_SIGNALS_DO = (
-    "stopping; a second signal kills what runs",
-    "killed what ran; a third signal leaves its record to the lease",
-    "left the record to its lease",
+    "stopping; a second signal kills the commands",
+    "killed the commands; a third signal leaves their records to the lease",
+    "left the records to their leases",
 )
-# One stop often arrives twice: a group is signalled, and `uv run` in it passes on its own.
-# In seconds.
+# One stop often arrives twice: a group gets the signal, and `uv run` in it forwards its own. The
+# same signal within so many seconds counts once.
 _ECHO = 0.5
 _WHAT_BECAME_OF_IT = {
     FAILED: "the command failed",
@@ -54,13 +54,13 @@ _WHAT_BECAME_OF_IT = {
 class Turns:
     """Hands out records one at a time, shared by threads, until no turn is left.
 
-    The k-th record is passed to the run `run_id/k`, whichever thread takes it. A number is used up
-    by a record, and by a run that had its record before: those up to `known`, and those whose
-    record is done. Ends when nothing is valid and no command is running any more whose end could
-    make a record valid. Without `drain` there are `jobs` turns, whatever comes of them.
+    The k-th record is passed to the run `run_id/k`, in any thread. A record uses up a number, and
+    so does a run that had its record before: the runs up to `known`, and those whose record is
+    done. A drain ends when no record is valid, and no command is running whose end could make one
+    valid. Without `drain` there are `jobs` turns, with or without records.
 
-    In a drain the end of a record may pass the next one in the same commit. That stores no windows:
-    what has fallen due is stored by `take`, at the end of a backlog and once a minute before it.
+    In a drain the end of a record may pass the next one in the same commit, which stores no
+    windows. `take` stores those that are due, at the end of a backlog and once a minute before it.
     """
 
     def __init__(self, run_id: str | None, *, jobs: int, drain: bool, known: int = 0) -> None:
@@ -77,7 +77,7 @@ class Turns:
         self._changed = threading.Condition()
 
     def take(self, ask: Callable[[str | None], Record | Outcome]) -> Record | None:
-        """Returns the next record that `ask(run_id)` gives, or None when no turn is left."""
+        """Returns the next record that `ask(run_id)` returns, or None when no turn is left."""
         with self._passing:
             while not self._closed and (self._last is None or self._next <= self._last):
                 ended_before = self._ended
@@ -101,7 +101,7 @@ class Turns:
     ) -> Record | None:
         """Ends a record that was taken, and returns the next one where its end could pass it.
 
-        Else, as when another thread is passing a record right now, `take` gives the next one.
+        Else, as when another thread is passing a record at this moment, `take` returns the next.
         """
         if self._last is None and self._passing.acquire(blocking=False):
             try:
@@ -123,7 +123,7 @@ class Turns:
         return is_new_run and is_stored and not self._closed
 
     def ended(self, outcome: Outcome) -> None:
-        """Notes that the command of a record that was taken has ended."""
+        """Records that the command of a record that was taken has ended."""
         with self._changed:
             self._busy -= 1
             self._ended += 1
@@ -159,12 +159,12 @@ class Jobs:
     """Takes the turns in threads, while the main thread waits for signals.
 
     `counts` has how many turns ended in which way, `outcome` the last turn that had a record,
-    `nothing` the last that had none, `error` what kept a record from being passed. `told` makes a
-    sentence the line that standard error gets.
+    `nothing` the last that had none, `error` what kept a record from being passed. `line_of` makes
+    a sentence the line that standard error gets.
     """
 
     def __init__(
-        self, work: Work, turns: Turns, conninfo: str | None, told: Callable[[str], str]
+        self, work: Work, turns: Turns, conninfo: str | None, line_of: Callable[[str], str]
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.outcome: Outcome | None = None
@@ -173,7 +173,7 @@ class Jobs:
         self._work = work
         self._turns = turns
         self._conninfo = conninfo
-        self._told = told
+        self._line_of = line_of
         self._lock = threading.Lock()
         self._running = 0
         self._wakeups = Wakeups()
@@ -239,13 +239,13 @@ class Jobs:
             self._say(_sentence(outcome, record))
 
     def _say(self, text: str) -> None:
-        with suppress(OSError):  # nobody reads it; the exit code says it too
-            self._work.stderr.write_line(self._told(text))
+        with suppress(OSError):  # its reader is gone; the exit code says it too
+            self._work.stderr.write_line(self._line_of(text))
 
 
 def _sentence(outcome: Outcome, record: Record) -> str:
     window = f"{record['pipeline_id']}, window {record['window_start_time'].isoformat()}"
     what = _WHAT_BECAME_OF_IT[outcome.outcome]
     if outcome.outcome == FAILED and outcome.exit_code == 0:
-        what = "failed"  # by its counts, or its output: the command did what it could
+        what = "failed"  # because of its counts or its output: the command itself ended with 0
     return f"{window}: {what}: {outcome.reason}"

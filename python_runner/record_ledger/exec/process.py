@@ -11,26 +11,26 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from .output import Output, Relay
+from .output import Output, OutputPipe
 from .reaper import reap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from .reaper import Guard
+    from .reaper import Reaper
 
 # How much of standard error is kept for the record's history.
 TAIL_BYTES = 4000
 
-_KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has none: its SIGTERM kills
+
 _POLL_SECONDS = 0.02
-# The guard kills what we did not, so many seconds after we should have.
-_GRACE_OF_GUARD = 5.0
+# The reaper kills what we did not, so many seconds after we should have.
+_GRACE_OF_REAPER = 5.0
 _REST_OF_CHARACTER = re.compile(rb"\A[\x80-\xBF]{1,3}")
 
-# Becomes the command once it is told to, in a process of its own: Python code between fork and exec
-# would be unsafe beside threads. When we are gone before that, it ends. Its last pipe closes as it
-# becomes the command, or carries the number of the error that kept it from that.
+# Waits in a process of its own, and becomes the command when the pipe `go` says so: Python code
+# between fork and exec would be unsafe beside threads. When our process ends first, it ends too.
+# The pipe `failed` closes as it becomes the command, or carries the number of the error.
 _LAUNCHER = """
 import os, signal, sys
 go, failed, dies_with_us = map(int, sys.argv[1:4])
@@ -51,15 +51,15 @@ if os.read(go, 1):
 
 
 class Child:
-    """A running command. Nothing of its process group is left when `wait` returns.
+    """A running command. When `wait` returns, its process group is empty.
 
-    It has a session of its own, so that Ctrl-C in a terminal reaches it once, through us. `stop`
-    sends a signal to its group, and SIGKILL `grace` seconds later to what is left of it. What a
-    command leaves behind in its group when it ends is stopped in the same way.
+    The command has a session of its own, so that Ctrl-C in a terminal reaches it once, through us.
+    `stop` sends a signal to its group, and SIGKILL `grace` seconds later to what is left of it.
+    Processes that outlive the command in its group are stopped in the same way.
 
-    `stdout` None leaves our own standard output to it. Its standard error always passes through us.
-    `held_for` gives the seconds that are left of the lease: the guard ends the command with it
-    unless `hold` says that it was extended.
+    `stdout` None leaves our own standard output to it. We always forward its standard error.
+    `held_for` gives the seconds that are left of the lease: the reaper ends the command with the
+    lease, unless `hold` reports that it was extended.
 
     :raises OSError: when it cannot be started; nothing runs then.
     :raises ValueError: when an argument or a variable can be no part of a command.
@@ -75,12 +75,12 @@ class Child:
         whole_lines: bool,
         reads_stdin: bool,
         grace: float,
-        guard: Guard,
+        reaper: Reaper,
         held_for: Callable[[], float],
     ) -> None:
         self.stopped_by: int | None = None
         self._grace = grace
-        self._guard = guard
+        self._reaper = reaper
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
         self._killed = threading.Event()
@@ -89,7 +89,7 @@ class Child:
         self._process = _launch(
             arguments,
             environment,
-            guard=guard,
+            reaper=reaper,
             held_for=held_for,
             stdin=None if reads_stdin else subprocess.DEVNULL,
             stdout=None if stdout is None else subprocess.PIPE,
@@ -97,14 +97,16 @@ class Child:
         )
         pipe = self._process.stderr
         assert pipe is not None  # noqa: S101 - it was asked for
-        self._stderr = Relay(pipe, stderr, whole_lines=whole_lines, kept=TAIL_BYTES, drains=True)
-        self._stdout: Relay | None = None
+        self._stderr = OutputPipe(
+            pipe, stderr, whole_lines=whole_lines, kept=TAIL_BYTES, drains=True
+        )
+        self._stdout: OutputPipe | None = None
         if stdout is not None and self._process.stdout is not None:
-            self._stdout = Relay(self._process.stdout, stdout, whole_lines=whole_lines)
+            self._stdout = OutputPipe(self._process.stdout, stdout, whole_lines=whole_lines)
 
     @property
     def tail(self) -> str:
-        """The end of what it wrote to standard error, whatever bytes those were."""
+        """The end of what it wrote to standard error; bytes that are not UTF-8 are replaced."""
         data = self._stderr.tail
         if len(data) == TAIL_BYTES:  # cut somewhere, perhaps within a character
             data = _REST_OF_CHARACTER.sub(b"", data)
@@ -131,19 +133,19 @@ class Child:
                 self._stop_group(number)
 
     def hold(self, seconds: float) -> None:
-        """Tells the guard that the lease was extended, and has so many seconds left."""
-        self._guard.hold(self._process.pid, seconds)
+        """Reports to the reaper that the lease was extended, and has so many seconds left."""
+        self._reaper.hold(self._process.pid, seconds)
 
     def stop_for_lost_claim(self) -> None:
         """Stops it as SIGTERM does, and leaves it its grace although the lease may be over."""
-        self.hold(self._grace + _GRACE_OF_GUARD)
+        self.hold(self._grace + _GRACE_OF_REAPER)
         self.stop(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Kills its group at once."""
+        """Kills its group immediately."""
         with self._lock:
             if not self._ended:
-                self._signal_group(_KILL)
+                self._signal_group(signal.SIGKILL)
                 self._killed.set()
 
     def wait(self) -> int:
@@ -162,10 +164,10 @@ class Child:
             self._ended = True
             if self._timer is not None:
                 self._timer.cancel()
-        self._guard.forget(self._process.pid)
-        for relay in (self._stderr, self._stdout):
-            if relay is not None:
-                relay.finish()
+        self._reaper.forget(self._process.pid)
+        for pipe in (self._stderr, self._stdout):
+            if pipe is not None:
+                pipe.finish()
         return code
 
     def _stop_group(self, number: int) -> None:
@@ -176,10 +178,6 @@ class Child:
 
     def _signal_group(self, number: int) -> bool:
         """Sends a signal to its group, 0 for none; tells whether the group is still there."""
-        if sys.platform == "win32":
-            if number:
-                self._process.terminate()
-            return self._process.poll() is None
         try:
             os.killpg(self._process.pid, number)
         except ProcessLookupError:
@@ -193,31 +191,27 @@ def _launch(
     arguments: Sequence[str],
     environment: Mapping[str, str],
     *,
-    guard: Guard,
+    reaper: Reaper,
     held_for: Callable[[], float],
     stdin: int | None,
     stdout: int | None,
     stderr: int | None,
 ) -> subprocess.Popen[bytes]:
-    """Returns the running command, in a session and process group of its own; the guard knows it.
+    """Returns the running command, in a session and process group that the reaper watches.
 
     `held_for` gives the seconds that are left of its lease.
 
     :raises OSError: when it cannot be started; nothing runs then.
     :raises ValueError: when an argument or a variable can be no part of a command.
     """
-    if os.name != "posix":
-        return subprocess.Popen(
-            arguments, env=environment, stdin=stdin, stdout=stdout, stderr=stderr, bufsize=0
-        )
     if not arguments[0]:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-    go, tell = os.pipe()
-    told, failed = os.pipe()
+    go, start = os.pipe()
+    reported, failed = os.pipe()
     try:
         program = [sys.executable, "-I", "-S", "-c", _LAUNCHER]
         process = subprocess.Popen(
-            [*program, str(go), str(failed), str(int(not guard.is_there)), *arguments],
+            [*program, str(go), str(failed), str(int(not reaper.is_there)), *arguments],
             env=environment,
             stdin=stdin,
             stdout=stdout,
@@ -227,26 +221,26 @@ def _launch(
             start_new_session=True,
         )
     except OSError as error:
-        # Not the command's doing: there is no room for a process, say.
-        os.close(tell)
-        os.close(told)
-        what = f"{error.strerror}, when {sys.executable} was started for it"
+        # The command is not to blame: the machine has no room for a process, say.
+        os.close(start)
+        os.close(reported)
+        what = f"{error.strerror} (when exec started {sys.executable} for it)"
         raise OSError(error.errno, what) from error
     except BaseException:
-        os.close(tell)
-        os.close(told)
+        os.close(start)
+        os.close(reported)
         raise
     finally:
         os.close(go)
         os.close(failed)
-    guard.watch(process.pid, held_for())
-    with os.fdopen(tell, "wb", buffering=0) as pipe:
+    reaper.watch(process.pid, held_for())
+    with os.fdopen(start, "wb", buffering=0) as pipe:
         pipe.write(b"!")
-    with os.fdopen(told, "rb", buffering=0) as pipe:
+    with os.fdopen(reported, "rb", buffering=0) as pipe:
         number = pipe.read()
     if number:
         process.communicate()
-        guard.forget(process.pid)
+        reaper.forget(process.pid)
         raise OSError(int(number), os.strerror(int(number)))
     return process
 

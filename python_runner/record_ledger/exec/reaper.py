@@ -1,17 +1,19 @@
-"""Ends the commands of a process that cannot: it is gone, however it ended, or it stands still.
+"""The reaper: ends the commands of an exec process that is gone, or that stands still.
 
-What the guard does. It kills the process group of a command when our process is gone, also by
-kill -9, and when the lease is over and our process has not said that it was extended: it is stopped
-(SIGSTOP, Ctrl-Z, a debugger), or its machine was suspended, or it hangs. Time is counted by
-/proc/uptime where that is there (Linux; it goes on while the machine is suspended), else by what
-`sleep` counts. Nothing is ended while heartbeats come through.
+Guarantees. The reaper kills the process group of a command in two cases:
+* our process is gone, also by kill -9
+* the lease is over, and our process has not reported an extension: it is stopped (SIGSTOP, Ctrl-Z,
+  a debugger), it hangs, or its machine was suspended
 
-What it cannot do. It does not see what has left the group (a daemon), nor processes that became
-another user's. It is stopped itself where all of a container or a machine is; then nothing of the
-command runs either, and it acts when both go on. Without `sh` there is no guard: then Linux kills
-the command, and the command only, when our process is gone (PR_SET_PDEATHSIG), and nothing ends the
-command of one that stands still. Without Linux too, and when the machine itself is lost, only the
-lease guards: the record is passed to no other run before it has run out.
+It ends nothing while heartbeats reach the ledger. It reads time from /proc/uptime where that exists
+(Linux; the clock runs while the machine is suspended), else it counts what it has slept.
+
+Limits. The reaper does not see processes that left the group (a daemon) or became another user's.
+When a whole container or machine is stopped, the reaper and the command stop together; it acts when
+both go on. Without `sh` there is no reaper. Linux then kills the command, without its group, when
+our process is gone (PR_SET_PDEATHSIG), and nothing ends the command of a process that stands still.
+Elsewhere, and when the machine itself is lost, only the lease protects the record: no other run
+gets it before the lease has run out.
 """
 
 from __future__ import annotations
@@ -33,18 +35,18 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _PR_SET_CHILD_SUBREAPER = 36
-# So long the end of an exec waits for that of its guard, which has next to nothing to do.
+# In seconds. At its end an exec waits so long for its reaper, which has next to nothing to do.
 _LONGEST_GOODBYE = 10.0
 
 # Reads `+ GROUP`, `= GROUP LEFT` (hundredths of a second of its lease), `- GROUP` and `d FOLDER`.
-# Its input ends with the process that writes to it, whatever ended that one; then the groups that
-# are left are killed, and the folder is removed. It outlives signals to everybody: a service
-# manager that stops a unit sends them to each process of it.
+# Its input ends with the process that writes to it. Then the reaper kills the groups that are left,
+# and removes the folder. It ignores the signals that a service manager sends to each process of a
+# unit that it stops.
 #
-# For each lease a watcher sleeps in the background, half a minute at a time at most: no sleep
-# counts the time of a suspended machine. At its end a process that is stopped has its group killed
-# at once; one that is not gets a second more, because it ends its command by itself, and more
-# gently. A watcher that is not needed any more gets USR1: it ends its sleep, and itself.
+# For each lease a watcher sleeps in the background, at most half a minute at a time: no sleep
+# counts the time of a suspended machine. At the lease's end the watcher kills the group of a
+# stopped process immediately. A process that is not stopped gets a second more, because it ends its
+# command by itself, and more gently. USR1 ends a watcher that is not needed any more.
 _PROGRAM = """
 set -f
 trap '' HUP INT TERM
@@ -88,7 +90,7 @@ watch() {
         nap "$(($2 / 100 + 1))"
     fi
     kill -s KILL -- "-$1"
-    # Until it is forgotten: its number could be another process's by then.
+    # Until `forget`: a watcher that ended earlier could leave its number to another process.
     while kill -s 0 $$; do nap 60; done
 }
 forget() {
@@ -120,13 +122,13 @@ done
 """
 
 
-class Guard:
-    """Kills every process group that is still watched when this process is gone, or stands still.
+class Reaper:
+    """Kills every watched process group when this process is gone, or stands still.
 
     A small shell does it, from a session of its own and at the end of a pipe: see the module.
 
-    Inside of its `with` block, what a command leaves behind becomes a child of this process (on
-    Linux), so that its end is noticed: see `reap`.
+    Inside of its `with` block, a process that outlives its command becomes a child of this process
+    (on Linux), so that `reap` notices its end.
     """
 
     def __init__(self) -> None:
@@ -134,12 +136,11 @@ class Guard:
         self._adopts = False
         self._is_lost = False
         self._shell: subprocess.Popen[bytes] | None = None
-        shell = shutil.which("sh") if os.name == "posix" else None
+        shell = shutil.which("sh")
         if shell is None:
             logs.logger.info(logs.line(event="no_guard", reason="there is no sh"))
             return
-        # By nothing in its arguments does `pkill -f record-ledger` find it, when that is what
-        # ended us.
+        # Its arguments do not name the package: `pkill -f record-ledger` must end us and not it.
         self._shell = subprocess.Popen(
             [shell, "-c", _PROGRAM],
             cwd="/",
@@ -150,15 +151,15 @@ class Guard:
             start_new_session=True,
         )
         if self._shell.stdin is not None:
-            # One that is stopped itself does not read: no heartbeat waits for that.
+            # A stopped reaper does not read: no heartbeat waits for it.
             os.set_blocking(self._shell.stdin.fileno(), False)
 
     @property
     def is_there(self) -> bool:
-        """Whether there is a shell to guard the groups."""
+        """Whether there is a shell to watch the groups."""
         return self._shell is not None
 
-    def __enter__(self) -> Guard:
+    def __enter__(self) -> Reaper:
         self._adopts = _adopt_orphans(True)
         return self
 
@@ -180,7 +181,7 @@ class Guard:
             _adopt_orphans(False)
 
     def watch(self, group: int, seconds: float) -> None:
-        """Has the group killed when this process is gone before `forget`, and as `hold` does."""
+        """Has the group killed when this process is gone before `forget`; also does as `hold`."""
         self._send(f"+ {group}\n{_held(group, seconds)}")
 
     def hold(self, group: int, seconds: float) -> None:
@@ -204,7 +205,7 @@ class Guard:
         try:
             with self._lock:
                 is_sent = self._shell.stdin.write(os.fsencode(line)) is not None
-            reason = None if is_sent else "it does not read"
+            reason = None if is_sent else "the reaper does not read"
         except OSError as error:
             reason = str(error)
         if reason is not None:
@@ -217,14 +218,13 @@ def _held(group: int, seconds: float) -> str:
 
 
 def reap(group: int) -> None:
-    """Takes note of ended processes of the group that are ours: as zombies they would count.
+    """Collects the ended processes of the group that are our children: zombies would count.
 
-    The process number 1 of a container often does not do that, or it is this one.
+    The process number 1 of a container often collects none, or it is this process.
     """
-    if sys.platform != "win32":
-        with suppress(ChildProcessError):
-            while os.waitpid(-group, os.WNOHANG)[0]:
-                pass
+    with suppress(ChildProcessError):
+        while os.waitpid(-group, os.WNOHANG)[0]:
+            pass
 
 
 def _adopt_orphans(wanted: bool) -> bool:

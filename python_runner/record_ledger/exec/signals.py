@@ -1,4 +1,4 @@
-"""Signals that stop an exec: what runs is told of them, and nothing new begins."""
+"""Signals that stop an exec: its commands get them, and nothing new begins."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
     from .process import Child
 
-# So many seconds after its interruption a call has ended, or hangs in a connection that is dead.
+# A call that has not ended so many seconds after its interruption hangs in a dead connection.
 _PATIENCE = 1.0
-# A terminal that closes sends SIGHUP; Windows knows none.
-_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+# A terminal that closes sends SIGHUP.
+_NUMBERS: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stop:
-    """Knows what is under way, so that a signal stops all of it and nothing slips by.
+    """Knows every command and call that is under way, so that a signal stops all of them.
 
-    A signal is passed on to every command; the second one kills them. A pass that waits for the
-    database is interrupted: it has passed a record, which is then released, or none. The end of a
-    claim, which waits for its lease while the database is away, is then tried no longer than any
-    other call.
+    Every command gets the first signal; the second one kills the commands. A signal interrupts a
+    pass that waits for the database: a record that it has passed is then released. While the
+    database is away, the end of a claim is tried until its lease is over; after a signal it is
+    tried no longer than any other call.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Stop:
             if is_first:
                 self.signal = number
             for ledger in self._ledgers:
-                # A database that is away is not waited for until the lease is over any more.
+                # From now on it does not wait for a database that is away until the lease is over.
                 ledger.hurry(None if is_first else 0.0)
             for ledger in self._passing:
                 ledger.interrupt()
@@ -62,7 +62,7 @@ class Stop:
                     child.kill()
 
     def knows(self, ledger: RecordLedger) -> None:
-        """Has a signal end the patience with which this ledger's claims are ended."""
+        """Has a signal shorten the tries with which this ledger ends its claims."""
         with self._lock:
             self._ledgers.add(ledger)
 
@@ -74,7 +74,7 @@ class Stop:
             return self.signal is None
 
     def end_pass(self, ledger: RecordLedger) -> None:
-        """Lets the ledger be: from now on its calls are not interrupted."""
+        """From now on a signal does not interrupt the ledger's calls."""
         with self._lock:
             self._passing.discard(ledger)
 
@@ -94,27 +94,26 @@ class Stop:
 
 
 class Wakeups:
-    """Has the main thread wait for signals and for threads at once, and miss neither.
+    """Lets the main thread wait for signals and for threads at the same time, and miss neither.
 
-    Through a socket, to which Python writes a signal's number as it arrives: one that arrives just
-    before a thread begins to wait for a lock or a queue would not end that waiting.
+    Python writes a signal's number to a socket as it arrives. A lock or a queue would not do: a
+    signal that arrives just before the thread begins to wait would not end that waiting.
 
-    Inside of its `with` block signals raise nothing. One that whoever started us wants ignored (as
-    nohup does) stays ignored.
+    Inside of its `with` block signals raise nothing. A signal that the parent process has ignored
+    (as nohup does) stays ignored.
     """
 
     def __init__(self) -> None:
         self._reader, self._writer = socket.socketpair()
-        # One that is full has something to read: then nothing needs to be added.
+        # A full socket has something to read: then nothing needs to be added.
         self._writer.setblocking(False)
         self._handlers: dict[int, Any] = {}
         self._descriptor = -1
 
     def __enter__(self) -> Wakeups:
         self._descriptor = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        for name in _NAMES:
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None):
+        for number in _NUMBERS:
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
                 self._handlers[number] = signal.signal(number, _do_nothing)
         return self
 
@@ -131,8 +130,8 @@ class Wakeups:
         self._writer.close()
 
     def wake(self) -> None:
-        """Ends one `wait`, of now or of later; for other threads."""
-        with suppress(OSError):  # full, or nobody waits any more
+        """Ends the current `wait`, or else the next one; for other threads."""
+        with suppress(OSError):  # the socket is full, or closed
             self._writer.send(b"\0")
 
     def wait(self) -> int | None:
@@ -143,10 +142,10 @@ class Wakeups:
 
 @contextmanager
 def held_back(interrupt: Callable[[], object]) -> Iterator[None]:
-    """Has a signal interrupt a call, and end us once the call has ended: its answer is known then.
+    """Lets a signal interrupt a call, and end us only when the call has ended, its answer known.
 
-    An exception in the middle of it would leave a record claimed that we do not know of. Another
-    signal ends us at once, and so does one whose interruption does not end the call.
+    An exception in the middle of the call could leave a record claimed that we do not know of. A
+    second signal ends us immediately. So does a signal whose interruption does not end the call.
     """
     before: dict[int, Any] = {}
     came: list[int] = []
@@ -163,9 +162,8 @@ def held_back(interrupt: Callable[[], object]) -> Iterator[None]:
             before[number](number, frame)
         threading.Thread(target=stop, args=[number], daemon=True).start()
 
-    for name in _NAMES:
-        number = getattr(signal, name, None)
-        if number is not None and callable(signal.getsignal(number)):
+    for number in _NUMBERS:
+        if callable(signal.getsignal(number)):
             before[number] = signal.signal(number, note)
     try:
         yield
@@ -178,7 +176,7 @@ def held_back(interrupt: Callable[[], object]) -> Iterator[None]:
 
 
 def _do_nothing(_number: int, _frame: FrameType | None) -> None:
-    """Handles a signal: that it came is known without this, but not for one that has no handler."""
+    """Handles a signal: Python reports the arrival only of signals that have a handler."""
 
 
 def signal_name(number: int) -> str:

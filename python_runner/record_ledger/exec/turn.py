@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from .environment import RecordFiles
     from .output import Output
-    from .reaper import Guard
+    from .reaper import Reaper
 
 COMPLETED, FAILED, CANCELLED, LOST, RELEASED, NOTHING = (
     "completed",
@@ -52,7 +52,7 @@ class Work:
     whole_lines: bool
     reads_stdin: bool
     grace: float
-    guard: Guard
+    reaper: Reaper
     stop: Stop
     files: RecordFiles
     dsn: str | None  # what the commands find as RECORD_LEDGER_DSN; None: what is there
@@ -63,10 +63,10 @@ class Work:
 class Outcome:
     """How a turn ended.
 
-    `reason` says why unless the command was completed. `exit_code` is the command's, 128 and the
-    number of the signal that ended it, or None when it was not started. `is_last` when another turn
-    could only end as badly. `following` is the next record, where the end of this one has passed
-    it.
+    `reason` is None only for a completed record. `exit_code` is the command's, 128 and the number
+    of the signal that ended it, or None when it was not started. `is_last` is true when another
+    turn could only end as badly. `following` is the next record, where the end of this one has
+    passed it.
     """
 
     outcome: str
@@ -94,8 +94,8 @@ def complete_and_pass(
 ) -> Record | None:
     """Completes a record whose command has done its work, and passes the next one to a run.
 
-    None when no record was passed. What keeps one from being passed, a signal too, does not keep
-    this one from being completed.
+    None when no record was passed. This record is completed also when a signal or an error keeps
+    the next one from being passed.
     """
     if not work.stop.begin_pass(ledger):
         complete_record(ledger, record, detail)
@@ -142,12 +142,13 @@ def run_command(
 ) -> Outcome:
     """Runs the command on a passed record, and ends its claim in exactly one way.
 
-    completed: the command ended with 0, and what it printed was written. failed: it ended
-    otherwise, its standard output could not be written, or the counts that the config requires do
-    not agree; it may be tried again. cancelled: an operator wanted it to stop, it was stopped as by
-    SIGTERM and ended otherwise than with 0; it has failed for good.
-    released: it was never started, and the attempt does not count. lost: the claim was not ours to
-    end any more, or the ledger could not be told.
+    * completed: the command ended with 0, and what it printed was written.
+    * failed: the command ended otherwise, its standard output could not be written, or the counts
+      that the config requires disagree. The record may be tried again.
+    * cancelled: an operator cancelled the claim, and the command, stopped by SIGTERM, ended
+      otherwise than with 0. The record has failed for good.
+    * released: the command was never started; the attempt does not count.
+    * lost: the claim was lost before its end, or the end could not be reported to the ledger.
     """
     with ExitStack() as stack:
         try:
@@ -187,7 +188,7 @@ def _start(
                 whole_lines=work.whole_lines,
                 reads_stdin=work.reads_stdin,
                 grace=work.grace,
-                guard=work.guard,
+                reaper=work.reaper,
                 held_for=heartbeat.held_for,
             )
         )
@@ -216,7 +217,7 @@ def _watch(
         code = child.wait()
     finally:
         lost = heartbeat.stop()
-        child.kill()  # it has ended, unless something went very wrong
+        child.kill()  # it has ended already, unless an exception came first
         work.stop.ended(child)
     seconds = round(time.monotonic() - started, 3)
     exit_code = exit_code_of(code)
@@ -226,7 +227,7 @@ def _watch(
         return Outcome(LOST, lost.message, record, exit_code, is_last=is_last)
     detail: dict[str, Any] = {"exit_code": exit_code, "seconds": seconds}
     if child.messages_error is not None:
-        # Its work is not its messages: they are kept here, as far as they are kept at all.
+        # Lost messages do not fail the work; the record's history says that they are lost.
         detail["stderr_error"] = child.messages_error
     return _end(ledger, record, child, detail, heartbeat.cancellation, code=code, complete=complete)
 
@@ -250,7 +251,7 @@ def _end(
             try:
                 following = complete(ledger, record, detail)
             except CountsDisagree as error:
-                # Nobody will count any more: the record is given back now, not at its lease's end.
+                # No later count can come: the record fails now, not at its lease's end.
                 how = error.message
                 ledger.fail_record(*claim_of(record), how, window_start_time=start_of(record))
                 return Outcome(FAILED, how, record, code)
@@ -270,7 +271,7 @@ def _end(
         reason = f"{how}, but {error.message}"
         return Outcome(LOST, reason, record, detail["exit_code"], is_last=is_last)
     except LedgerError as error:
-        reason = f"{how}, which the ledger was not told: {error.message}"
+        reason = f"{how}, which could not be reported to the ledger: {error.message}"
         return Outcome(LOST, reason, record, detail["exit_code"], is_last=True)
 
 
@@ -293,5 +294,5 @@ def _release(ledger: RecordLedger, record: Record, reason: str) -> Outcome:
     except LedgerError as error:
         reason = f"{reason}; releasing it failed as well: {error.message}"
         return Outcome(LOST, reason, record, is_last=True)
-    # Pending at once, it would be passed again and again.
+    # Pending again immediately, the record would be passed to turn after turn.
     return Outcome(RELEASED, reason, record, is_last=True)

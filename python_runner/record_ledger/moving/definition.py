@@ -27,12 +27,12 @@ _SHORTEST_KEY = 16
 
 
 class PipelineDefinition:
-    """What one file says about a pipeline.
+    """The definition of a pipeline, as one file has it.
 
-    A dict with the ledger's config, and the tables `source`, `stage` and `target`. Each has a
-    `kind`, the name of an entry point, and what that one reads. [stage] also has `part_mib` (64),
-    the size of a part, `compression` (1 to 9, 1), `keep_days`, and `signing_key`, which signs
-    manifests: a secret that all workers of the pipeline have, and no other user of the stage.
+    A dict with the ledger's config, and the tables `source`, `stage` and `target`. Each table has a
+    `kind`, the name of an entry point, and the keys that this entry point reads. [stage] also has
+    `part_mib` (64), the size of a part, `compression` (1 to 9, 1), `keep_days`, and `signing_key`.
+    This key signs manifests: a secret of the pipeline's workers, not of other users of the stage.
 
     `config` is for the ledger. Completing a record depends on the counts of source, stage and
     target, unless the definition has `required_counts` of its own.
@@ -95,7 +95,7 @@ class PipelineDefinition:
     def _meant(self, name: str) -> str:
         """Returns the question whether a table of a name like this one was meant."""
         near = get_close_matches(name, self._others, 1)
-        return f"; is {near[0]!r} meant to be it?" if near else ""
+        return f"; did you misspell it as {near[0]!r}?" if near else ""
 
 
 def _factory(settings: Settings, group: str) -> Any:

@@ -17,7 +17,7 @@ REQUIRED_COUNTS = [SOURCE, STAGE, TARGET]
 
 
 class Evidence:
-    """Notes counts under a record's claim, and finds what earlier claims have noted."""
+    """Records counts under a record's claim, and finds those that earlier claims recorded."""
 
     def __init__(self, ledger: RecordLedger) -> None:
         self._ledger = ledger
@@ -25,9 +25,9 @@ class Evidence:
     def note(
         self, record: Record, stage: str, count: int, detail: Mapping[str, Any] | None = None
     ) -> None:
-        """Notes that a phase is done.
+        """Records that a phase is done.
 
-        :raises ClaimLost: when the claim is not the current one; nothing was noted.
+        :raises ClaimLost: when the claim is not the current one; nothing was recorded.
         """
         self._ledger.observe_record(
             record["pipeline_id"],
@@ -45,7 +45,7 @@ class Evidence:
         )
 
     def newest(self, record: Record, stage: str) -> Mapping[str, Any] | None:
-        """Returns what was noted last of a stage in this generation; None when nothing was."""
+        """Returns the newest observation of a stage in this generation; None when there is none."""
         observations = self._ledger.record_observations(
             record["pipeline_id"], record["window_start_time"]
         )

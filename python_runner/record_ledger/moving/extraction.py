@@ -45,9 +45,9 @@ def extract_parts(
 ) -> tuple[Part, ...]:
     """Returns the parts that now hold each document that `read` yields once, in its order.
 
-    Memory holds a few batches of the source and what the stage buffers, however large the window
-    is. `progress(rows)` is called after each batch and may raise to stop. Whatever is raised, no
-    part that was not committed is left behind.
+    Memory holds a few batches of the source and what the stage buffers, for a window of any size.
+    `progress(rows)` is called after each batch and may raise to stop. After any exception, no
+    uncommitted part is left behind.
 
     :raises MoveFailed: when the source could not read the window through three times in a row.
     """
@@ -155,7 +155,7 @@ class _Compressing:
 
     def _work(self) -> None:
         while (batch := self._batches.get()) is not None:
-            # After a failure the queue is only emptied, so that nobody waits for room in it.
+            # After a failure the queue is only emptied, so that the reader does not wait for room.
             if self._error is None:
                 try:
                     self._writer.write(batch)

@@ -63,7 +63,7 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """Stands for the content: the same for the same parts, whichever claim staged them."""
+        """Stands for the content: equal for equal parts, also of different claims."""
         digests = "\n".join(f"{part.sha256} {part.row_count}" for part in self.parts)
         return hashlib.sha256(digests.encode("ascii")).hexdigest()
 
@@ -84,8 +84,8 @@ class Manifest:
     def from_bytes(data: bytes, name: str, signing_key: str | None = None) -> Manifest:
         """Returns the manifest in a staged file.
 
-        With a key, only a manifest that was signed with it: whoever can write to the stage and to
-        the ledger, and does not know the key, cannot make one.
+        With a key, only a manifest that was signed with it: a user who can write to the stage and
+        to the ledger, and does not know the key, cannot make one.
 
         :raises StagedDataDamaged: when it holds none, or one whose totals do not fit its parts, or
             one that is not signed with the key.
@@ -110,7 +110,7 @@ class Manifest:
             stated = [content[key] for key in ("format", "row_count", "byte_count", "digest")]
             if stated == [_FORMAT, found.row_count, found.byte_count, found.digest]:
                 return found
-            reason = "its format, its totals or its digest is another"
+            reason = "its format, totals or digest differ from its content"
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             reason = repr(error)
         raise StagedDataDamaged(
@@ -120,9 +120,9 @@ class Manifest:
     def check_record(self, record: Record, names: StagedNames, name: str) -> None:
         """Refuses a manifest that is not this record's own; `name` is what errors call it.
 
-        The ledger knows a manifest by what a run has noted, and any run may note a count. So what
-        it leads to is believed only where it lies in the record's own folder and names the
-        record's own pipeline, window and generation.
+        The ledger knows a manifest by the count of a run, and any run may record a count. So a
+        manifest is believed only where it lies in the record's own folder and names the record's
+        own pipeline, window and generation.
 
         :raises StagedDataDamaged: naming what differs.
         """
@@ -151,15 +151,15 @@ class Manifest:
 class StagedNames:
     """The names of what one attempt stages: pipeline/window/generation/claim/file.
 
-    Whoever finds a file knows whose it is, and no two attempts write to the same one: a claim may
-    have several, when a task is retried, or is still running on a machine that was given up.
+    A file's name says whose it is, and no two attempts write to the same file. A claim may have
+    several attempts: a task is retried, or still runs on a machine that was given up.
     """
 
     def __init__(self, record: Record) -> None:
         self._attempt = uuid.uuid4().hex[:8]
         self.pipeline_folder = f"{_as_folder(record['pipeline_id'])}/"
         start = record["window_start_time"].astimezone(dt.timezone.utc)
-        # Windows begin at whole seconds, but for a start_at that somebody chose otherwise.
+        # Windows begin at whole seconds, unless the config's start_at has parts of a second.
         stamp = start.strftime("%Y%m%dT%H%M%S") + (f".{start:%f}" if start.microsecond else "")
         self.window_folder = f"{self.pipeline_folder}{stamp}Z/"
         self._claim_token: int = record["claim_token"]
@@ -194,7 +194,7 @@ class StagedNames:
         return isinstance(name, str) and self._own.fullmatch(name) is not None
 
     def is_later(self, name: str) -> bool:
-        """Tells whether a staged file of the pipeline belongs to a later claim, or to nobody."""
+        """Tells whether a staged file of the pipeline belongs to a later claim, or to none."""
         found = _CLAIM.search(name)
         return found is None or int(found[1]) > self._claim_token
 

@@ -31,14 +31,14 @@ _DAY = 86400.0
 class Move:
     """Moves windows from a source by a stage to a target; each phase may be repeated.
 
-    The phases are `extract`, `load` and `publish`; `run` does what is left of them. Each takes the
-    record that was passed and finds what the one before it left, so they may be tasks of their own
-    on different machines. Each is noted in the ledger with its count when it is done, under the
-    record's claim: a claim that was lost can note nothing.
+    The phases are `extract`, `load` and `publish`; `run` does those that are left. Each takes the
+    record that was passed and finds the result of the phase before it, so the phases may be tasks
+    of their own on different machines. A phase that is done records its count in the ledger, under
+    the record's claim: a lost claim can record nothing.
 
-    A later claim on the same generation goes on after the last phase that was noted, when that
-    still holds: the source has as many documents, and each staged part its checksum. It takes the
-    parts over in a manifest of its own.
+    A later claim on the same generation goes on after the last recorded phase, when its result
+    still holds: the source has as many documents, and each staged part its checksum. The claim
+    takes the parts over in a manifest of its own.
 
     Staged files are kept for `keep_days`: for ever when it is None, until their window is published
     when it is 0. With a `signing_key` manifests are signed, and others are not believed.
@@ -152,7 +152,7 @@ class Move:
                     raise CountsDisagree(
                         f"{manifest.row_count} documents were read of pipeline "
                         f"{manifest.pipeline_id}, window {manifest.window_start_time}, and the "
-                        f"source has {count} afterwards: its data has not settled",
+                        f"source has {count} afterwards: its data is not stable",
                         hint="The next attempt reads the window again; a longer x_time_back gives "
                         "late data more time.",
                     )
@@ -195,7 +195,7 @@ class Move:
         return rows
 
     def clean(self, record: Record) -> None:
-        """Removes what nobody needs once the window is published, and staged files of age."""
+        """Removes what no claim needs once the window is published, and staged files of age."""
         names = StagedNames(record)
         self._target.clean(record)
         if self._keep_days == 0:
@@ -209,11 +209,11 @@ class Move:
     # ---------------------------------------------------------------- what is staged
     def _staged_before(self, record: Record, count: int) -> Manifest | None:
         """Returns what is staged of this generation, as this claim's own, when it still holds."""
-        noted = self._evidence.newest(record, STAGE)
-        if noted is None or noted["row_count"] != count:
+        found = self._evidence.newest(record, STAGE)
+        if found is None or found["row_count"] != count:
             return None
         try:
-            manifest = self._read_manifest(record, noted["detail"])
+            manifest = self._read_manifest(record, found["detail"])
             for part in manifest.parts:
                 check_staged(part, self._stage)
         except StagedDataDamaged as error:
@@ -223,40 +223,40 @@ class Move:
 
     def _own_manifest(self, record: Record) -> Manifest:
         """Returns the manifest that this claim has staged last."""
-        noted = self._evidence.newest(record, STAGE)
-        if noted is None or noted["claim_token"] != record["claim_token"]:
+        found = self._evidence.newest(record, STAGE)
+        if found is None or found["claim_token"] != record["claim_token"]:
             raise MoveFailed(
                 f"claim {record['claim_token']} of pipeline {record['pipeline_id']} has staged "
                 "nothing that could be loaded",
                 hint="Extract the window first.",
             )
-        return self._read_manifest(record, noted["detail"])
+        return self._read_manifest(record, found["detail"])
 
     def _write(self, names: StagedNames, manifest: Manifest) -> str:
         """Stores the manifest, after all of its parts, and returns its digest."""
         data = manifest.to_bytes(self._signing_key)
-        # A try whose answer was lost may have stored it; nobody else writes to that name.
+        # A try whose answer was lost may have stored it; no other attempt writes to that name.
         if not self._stage.write_once(names.manifest, data) and self._read(names.manifest) != data:
-            raise StagedDataDamaged(f"{names.manifest} was written by somebody else")
+            raise StagedDataDamaged(f"{names.manifest} has other content than this claim wrote")
         return hashlib.sha256(data).hexdigest()
 
-    def _read_manifest(self, record: Record, noted: Mapping[str, Any]) -> Manifest:
+    def _read_manifest(self, record: Record, detail: Mapping[str, Any]) -> Manifest:
         """Returns the record's manifest, which the ledger knows by name and digest."""
-        if "manifest" not in noted:
+        if "manifest" not in detail:
             raise StagedDataDamaged(
-                f"the newest count of the stage `{STAGE}` was not noted by a move",
-                hint=f"Note counts of your own under another name than `{STAGE}`.",
+                f"the newest count of the stage `{STAGE}` was not recorded by a move",
+                hint=f"Record counts of your own under another name than `{STAGE}`.",
             )
-        names, name = StagedNames(record), noted["manifest"]
-        # Any run may note a count with a detail of its own: the name must be this record's.
+        names, name = StagedNames(record), detail["manifest"]
+        # Any run may record a count with a detail of its own: the name must be this record's.
         if not names.holds(name):
             raise StagedDataDamaged(
-                f"{name!r} was noted as the manifest, and does not lie in this record's own folder",
+                f"{name!r} was recorded as the manifest, but lies outside this record's folder",
                 hint=READ_AGAIN,
             )
         data = self._read(name)
-        if hashlib.sha256(data).hexdigest() != noted.get("sha256"):
-            raise StagedDataDamaged(f"{name} is not what was staged", hint=READ_AGAIN)
+        if hashlib.sha256(data).hexdigest() != detail.get("sha256"):
+            raise StagedDataDamaged(f"{name} differs from what was staged", hint=READ_AGAIN)
         manifest = Manifest.from_bytes(data, name, self._signing_key)
         manifest.check_record(record, names, name)
         return manifest
@@ -268,11 +268,11 @@ class Move:
                 while chunk := file.read(_CHUNK):
                     data += chunk
         except FileNotFoundError:
-            raise StagedDataDamaged(f"{name} is not there") from None
+            raise StagedDataDamaged(f"{name} is missing from the stage") from None
         return bytes(data)
 
     def _remove_earlier(self, names: StagedNames, manifest: Manifest) -> None:
-        """Removes what earlier attempts have staged of the window and nobody needs."""
+        """Removes what earlier attempts have staged of the window and no claim needs."""
         needed = {names.manifest, *(part.name for part in manifest.parts)}
         self._stage.remove(
             names.window_folder, lambda name, _: name in needed or names.is_later(name)

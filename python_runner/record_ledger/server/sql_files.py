@@ -57,8 +57,8 @@ def deploy_script(release: str, directory: Path | None = None, owner: str | None
         for name in ("session", "roles", "strangers", "trust", "begin")
     )
     parts = [
-        # Whatever the default is: it must see what the deploy before it, whose lock it waited for,
-        # has done.
+        # Stated, because the default may differ: the deploy must see the work of the deploy before
+        # it, whose lock it waited for.
         "begin isolation level read committed;",
         session,
         owner_setting(owner),

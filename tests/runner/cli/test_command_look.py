@@ -70,7 +70,7 @@ def test_a_limit_that_is_no_duration_is_refused_by_the_server(command):
     done = command("status", "--fail-on", "behind=2")
 
     assert done.code == 1
-    assert "no duration" in done.err
+    assert "behind: '2' is not a valid duration" in done.err
 
 
 def test_why_gives_every_open_record_its_sentence(command, runner, config, clock):
@@ -137,8 +137,8 @@ def test_history_of_a_wall_clock_that_happens_twice_is_that_of_the_offset(
     assert "2026-10-25T00:00:00+00:00 and 2026-10-25T00:00:00-01:00" in refused.err
     for time, run in (("2026-10-25T00:00Z", "first"), ("2026-10-25T00:00-01:00", "second")):
         assert run in command("history", "azores", time).out
-        told = command("history", "azores", time, "--json").json
-        assert [event["run_id"] for event in told["events"]] == [run]
+        reported = command("history", "azores", time, "--json").json
+        assert [event["run_id"] for event in reported["events"]] == [run]
     # A date is its first instant.
     assert "first" in command("history", "azores", "2026-10-25").out
 
@@ -146,9 +146,9 @@ def test_history_of_a_wall_clock_that_happens_twice_is_that_of_the_offset(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["status", "nobody"], "not registered"),
-        (["why", "nobody"], "not registered"),
-        (["history", "nobody", "2026-11-21"], 'unknown pipeline "nobody"'),
+        (["status", "missing"], "not registered"),
+        (["why", "missing"], "not registered"),
+        (["history", "missing", "2026-11-21"], 'unknown pipeline "missing"'),
         (["history", "orders", "2026-11-20"], "no record"),
         (["history", "orders", "yesterday"], "ISO 8601"),
     ],

@@ -106,8 +106,8 @@ def test_a_dry_run_says_what_a_pipeline_would_be(command, orders):
             foretold = command(operation, orders, *reason, "--dry-run", "--json").json
             assert foretold["was"] == state
             done = command(operation, orders, *reason, "--json").json
-            told = ("was", "is", "pause_reason")
-            assert [foretold[key] for key in told] == [done[key] for key in told]
+            reported = ("was", "is", "pause_reason")
+            assert [foretold[key] for key in reported] == [done[key] for key in reported]
             command("resume", orders)
             if state != "active":
                 command({"paused": "pause", "retired": "retire"}[state], orders, "--reason", "x")
@@ -140,7 +140,7 @@ def test_a_time_without_an_offset_is_the_pipelines_local_time(command, orders):
 
 def test_what_is_refused_exits_1_with_one_message(command, runner, config, orders):
     runner.register_pipeline(config("fresh"))
-    runner.retire_pipeline(runner.register_pipeline(config("gone")), "nobody reads it")
+    runner.retire_pipeline(runner.register_pipeline(config("gone")), "no reader is left")
     for arguments, says in [
         (["waive", "ordrs", *DAY], 'Did you mean "orders"'),
         (["waive", "orders", *DAY, "--reason", " "], "is no reason"),
@@ -167,9 +167,9 @@ def test_pause_resume_and_retire_show_what_the_pipeline_was_and_is(command, orde
     assert row.split()[:5] == [orders, "active", "paused", "2026-11-22", "12:00"]
     assert row.endswith("the source moves")
     assert '"is": "paused"' in last
-    retired = command("retire", orders, "--reason", "nobody reads it", "--json").json
+    retired = command("retire", orders, "--reason", "no reader is left", "--json").json
     assert (retired["was"], retired["is"]) == ("paused", "retired")
-    assert retired["pause_reason"] == "nobody reads it"
+    assert retired["pause_reason"] == "no reader is left"
     resumed = command("resume", orders, "--json").json
     assert (resumed["was"], resumed["is"], resumed["paused_by"]) == ("retired", "active", None)
     assert command("resume", orders, "--json").json["was"] == "active"
@@ -182,7 +182,7 @@ def test_retired_pipelines_are_shown_when_they_are_asked_for(command, orders, ru
     assert command("status", "--fail-on", "failed").code == 1
     runner.register_pipeline(config("living"))
     assert command("status", "--retired").out == "No pipeline is retired.\n"
-    runner.retire_pipeline(orders, "nobody reads it")
+    runner.retire_pipeline(orders, "no reader is left")
 
     assert [row["pipeline_id"] for row in command("status", "--json").json["pipelines"]] == [
         "living"
@@ -191,9 +191,9 @@ def test_retired_pipelines_are_shown_when_they_are_asked_for(command, orders, ru
     assert command("status", "--fail-on", "failed").code == 0
     shown = command("status", "--retired").out.splitlines()
     assert shown[1].split()[:3] == ["orders", "2026-11-22", "12:00"]
-    assert shown[1].endswith("nobody reads it")
+    assert shown[1].endswith("no reader is left")
     (row,) = command("status", "--retired", "--json").json["pipelines"]
-    assert (row["pipeline_id"], row["pause_reason"]) == ("orders", "nobody reads it")
+    assert (row["pipeline_id"], row["pause_reason"]) == ("orders", "no reader is left")
     assert "PAUSED" in command("why", orders).out
 
 

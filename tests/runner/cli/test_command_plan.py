@@ -56,7 +56,7 @@ def test_a_plan_can_start_at_another_time(command, orders):
     [
         (["--runs", "0"], "runs: 0 is out of range"),
         (["--workers", "0"], "workers: 0 is out of range"),
-        (["--run-duration", "20"], "'20' is no duration"),
+        (["--run-duration", "20"], "run_duration: '20' is not a valid duration"),
         (["--at", "tomorrow"], "'tomorrow' is no time"),
     ],
 )

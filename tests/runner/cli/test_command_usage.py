@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -155,7 +154,6 @@ def test_a_reader_that_has_seen_enough_causes_no_traceback(ledger_dsn, runner, c
     assert process.returncode == 1
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_ends_a_command_without_a_traceback(number, code, ledger_dsn, connect):
     blocker = connect(autocommit=False)

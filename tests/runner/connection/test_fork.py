@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import multiprocessing
-import os
 import pickle
 import subprocess
 import sys
@@ -15,8 +14,6 @@ import pytest
 
 from record_ledger import RecordLedger, RetryPolicy
 from tests.runner.processes import until, waits_in_the_database
-
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 
 # Sent to a fresh interpreter, so that the tests' own threads and fixtures are not forked.
 WHILE_A_THREAD_IS_IN_A_CALL = """

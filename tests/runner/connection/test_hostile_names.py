@@ -195,7 +195,7 @@ def test_every_command_finds_the_catalogues_names(  # noqa: PLR0915 - all of the
         printed = capfd.readouterr()
         assert sprung(admin) is None, (arguments, sprung(admin))
         assert "TRAP" not in printed.out + printed.err, arguments
-        # Whatever the answer is, it is one: neither the usage was wrong nor the ledger away.
+        # Any answer is an answer: neither was the usage wrong nor the ledger away.
         assert code in (0, 1, 99), (arguments, printed.err)
         assert "Traceback" not in printed.err, arguments
         return printed.out

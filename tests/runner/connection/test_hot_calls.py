@@ -35,7 +35,7 @@ def asked_often(runner, orders, times=ENOUGH):
 
 
 def same(record, other):
-    """Tells whether the same record was passed again, whatever its claim is."""
+    """Tells whether the same record was passed again, under any claim."""
     changed = {"claim_token", "attempt", "updated_at", "lease_expires_at", "last_detail"}
     return all(record[key] == other[key] for key in record.keys() - changed)
 
@@ -111,7 +111,7 @@ def test_behind_a_pooler_nothing_is_prepared_unless_that_is_asked_for(
         (False, "auto", "no pooler seen; the statements of runs are prepared"),
         (False, "off", "no pooler seen; nothing in use depends on the session"),
         (True, "auto", "through a pooler in transaction mode; nothing in use depends on"),
-        (True, "on", "through a pooler, and RECORD_LEDGER_PREPARE is on: what is prepared may"),
+        (True, "on", "through a pooler, and RECORD_LEDGER_PREPARE is on: prepared statements may"),
     ],
 )
 def test_doctor_says_whether_statements_are_prepared(

@@ -121,7 +121,7 @@ def test_it_works_through_a_pooler_in_transaction_mode(pooled, own_server, confi
     pooled.start()
     with RecordLedger(pooled.dsn) as runner, RecordLedger(pooled.dsn) as other:
         assert whole_cycle(runner, config("orders")) == "COMPLETED"
-        # What one client asked for is no state of the server's session that another is given.
+        # One client's request leaves no state in the session that another client gets.
         for _ in range(10):
             runner.pass_valid_record("orders")
             found = other._session.run(
@@ -139,7 +139,7 @@ def test_a_pooler_may_hand_a_session_on_to_another_server(
     orders = config("orders")
     with RecordLedger(pooled.dsn, prepare=prepare) as runner:
         passed = runner.store_new_and_pass_valid_record(orders, "run-1")
-        # Whoever is in a transaction has one server; the next call gets another, and then another.
+        # A client in a transaction has one server; the next call gets another, and then another.
         holders = [psycopg.connect(pooled.dsn) for _ in range(3)]
         for holder in holders:
             holder.execute("select 1")

@@ -1,4 +1,4 @@
-"""Whatever language a server speaks, its SQLSTATEs and fields decide, not its texts."""
+"""A server may speak any language: its SQLSTATEs and fields decide, not its texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No text that leaves the package holds a password, in whatever form it was written."""
+"""No text that leaves the package holds a password, in any form."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
@@ -179,7 +178,6 @@ def test_threads_share_one_ledger(runner, config, clock):
     assert len(set(starts)) == 18
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_a_forked_child_leaves_its_parents_connection_alone(ledger_dsn):
     code = (
         "import os, sys\n"

@@ -1,4 +1,4 @@
-"""Where a standby has to confirm each commit: what it has not confirmed is acknowledged to nobody.
+"""Where a standby has to confirm each commit, no unconfirmed commit is acknowledged.
 
 A commit that waits for a standby can be cancelled, and its session ended. The change is then made
 on this server alone, and a failover takes it back.

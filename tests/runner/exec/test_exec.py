@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from tests.runner.processes import NOON, shell
-
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="commands are shell scripts")
 
 
 @pytest.fixture
@@ -47,7 +44,7 @@ def test_a_command_that_ends_with_0_completes_its_record(run, runner):
 
 
 @pytest.mark.parametrize(
-    ("script", "exit_code", "reason", "noted"),
+    ("script", "exit_code", "reason", "recorded"),
     [
         ("exit 3", 3, "exit code 3", "exit code 3"),
         ("echo no space >&2; exit 99", 99, "exit code 99", "exit code 99: no space"),
@@ -55,7 +52,7 @@ def test_a_command_that_ends_with_0_completes_its_record(run, runner):
     ],
 )
 def test_any_other_end_fails_it_with_the_end_of_its_standard_error(
-    run, runner, script, exit_code, reason, noted
+    run, runner, script, exit_code, reason, recorded
 ):
     done = run(*shell(script))
 
@@ -65,7 +62,7 @@ def test_any_other_end_fails_it_with_the_end_of_its_standard_error(
     assert done.err.splitlines()[-1] == (
         f"record-ledger: orders, window 2026-11-21T00:00:00-08:00: the command failed: {reason}"
     )
-    assert first(runner)["last_detail"]["error"] == noted
+    assert first(runner)["last_detail"]["error"] == recorded
     assert (first(runner)["status"], first(runner)["attempt"]) == ("PENDING", 1)
 
 
@@ -117,7 +114,7 @@ def test_an_argument_that_is_no_template_takes_no_record(run, runner):
 
     assert done.code == 1
     assert done.out == ""
-    assert "argument 2 of the command, '{{ target_day', is no template" in done.err
+    assert "argument 2 of the command, '{{ target_day', is not a valid template" in done.err
     assert "argument 3 of the command" in done.err and "no_such_filter" in done.err
     assert runner.pipelines() == []
 
@@ -131,7 +128,10 @@ def test_an_argument_that_is_no_template_takes_no_record(run, runner):
         ),
         (["{{ tool }}"], "the command, '{{ tool }}': 'tool' is undefined"),
         (["echo", "{{ 1 / 0 }}"], "argument 1 of the command, '{{ 1 / 0 }}': the template failed"),
-        (["echo", "{{ target_day | utc }}"], "is no time that could be told in UTC"),
+        (
+            ["echo", "{{ target_day | utc }}"],
+            "is not a datetime; only a datetime can be rendered in UTC",
+        ),
         (["echo", "{{ ''.__class__.__mro__ }}"], "argument 1 of the command"),
     ],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from types import SimpleNamespace
 
@@ -14,8 +13,6 @@ from record_ledger.exec import pool as pool_module
 from record_ledger.exec.signals import Stop
 from record_ledger.exec.turn import complete_and_pass
 from tests.runner.processes import NOON, shell
-
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="commands are shell scripts")
 
 
 @pytest.fixture
@@ -145,7 +142,7 @@ def test_a_repeated_drain_takes_up_what_failed_and_skips_what_is_done(run, runne
     assert run("--drain", "--run-id", "R", *fails_in(0, 4)).json["failed"] == 2
     assert attempts(runner) == [1, 1, 1]
 
-    # Their backoff is their own: the same runs try again at once, and other runs do not.
+    # Their backoff is their own: the same runs try again immediately, and other runs do not.
     assert run("--drain", "--run-id", "S", "--", "true").code == 99
     again = run("--drain", "--run-id", "R", *fails_in(4))
     assert (again.code, again.json["completed"], again.json["failed"]) == (1, 1, 1)
@@ -245,7 +242,7 @@ def test_a_ledger_that_is_not_told_how_a_command_ended_ends_the_drain(
     done = run("--drain", "--dsn", role_dsn("runner"), "--", "true")
 
     assert (done.code, done.json["lost"], done.json["completed"]) == (1, 1, 0)
-    assert "exit code 0, which the ledger was not told: permission denied" in done.err
+    assert "exit code 0, which could not be reported to the ledger: permission denied" in done.err
 
 
 def test_a_signal_while_the_next_record_is_passed_leaves_the_record_completed(

@@ -1,4 +1,4 @@
-"""exec passes on what its command prints: all of it, as it is, while it comes."""
+"""exec forwards what its command prints: all of it, as it is, while it comes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from contextlib import suppress
 import pytest
 
 from tests.runner.processes import DEADLINE, NOON, content, shell, until
-
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="commands are shell scripts")
 
 
 @pytest.fixture
@@ -91,10 +89,10 @@ def test_the_end_of_standard_error_is_kept_whatever_it_is(run, runner, tmp_path)
     assert done.ended() == 1
     err = (tmp_path / "exec0" / "exec.err").read_bytes()
     assert all(data in err for data, _ in written)
-    for (_, noted), record in zip(written, runner.pipeline_records("orders"), strict=False):
+    for (_, ending), record in zip(written, runner.pipeline_records("orders"), strict=False):
         error = record["last_detail"]["error"]
-        assert error.startswith("exit code 2" + noted)
-        assert noted or error == "exit code 2"
+        assert error.startswith("exit code 2" + ending)
+        assert ending or error == "exit code 2"
         assert "s3cret" not in error
 
 

@@ -17,8 +17,6 @@ from tests.runner.processes import (
     waits_in_the_database,
 )
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")
-
 WAIT = "while :; do sleep 0.01; done"
 
 
@@ -50,9 +48,9 @@ def test_a_signal_reaches_the_whole_group_and_fails_the_record(run, runner, tmp_
     assert content(tmp_path / "tidy") == "tidy"
     assert (done.json["outcome"], done.json["reason"]) == ("failed", f"stopped by {number.name}")
     assert (first(runner)["status"], first(runner)["attempt"]) == ("PENDING", 1)
-    noted = first(runner)["last_detail"]["error"]
-    assert noted.startswith(f"stopped by {number.name}: ")
-    assert noted.endswith("bye")
+    recorded = first(runner)["last_detail"]["error"]
+    assert recorded.startswith(f"stopped by {number.name}: ")
+    assert recorded.endswith("bye")
     assert f"record-ledger: {number.name}: stopping" in done.err
     assert "Traceback" not in done.err
 
@@ -101,7 +99,7 @@ def test_a_stop_that_arrives_twice_at_once_is_one(run, runner, tmp_path):
     )
     content(tmp_path / "on")
 
-    # As timeout and service managers do it: to each of a group, of which one passes it on.
+    # As timeout and service managers do it: to each of a group, of which one forwards it.
     for _ in range(3):
         done.signal(signal.SIGTERM)
 

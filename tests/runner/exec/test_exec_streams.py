@@ -16,7 +16,6 @@ from tests.runner.processes import DEADLINE, NOON, until, waits_in_the_database
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(os.name != "posix", reason="redirections of a POSIX shell"),
     pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full"),
 ]
 
@@ -93,7 +92,7 @@ def test_output_that_has_no_room_fails_its_record(shell, runner):
     assert FULL in first(runner)["last_detail"]["error"]
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounts a small disk")
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk")
 def test_a_disk_that_runs_full_within_the_output_fails_the_record(shell, runner, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -136,7 +135,7 @@ def test_a_drain_ends_with_the_reader_of_its_output(shell, runner):
     assert (code, out) == (0, "1\n")
     assert err.endswith("\n1\n")
     found = states(runner)
-    # A pipe holds a few outputs that nobody read; of 720 windows the others were not begun.
+    # A pipe holds a few outputs that were not read; of 720 windows the others were not begun.
     assert found.get("COMPLETED", 0) < 20
     events = [event["event"] for event in runner.record_events("orders")]
     assert events.count("failed") == 1
@@ -186,8 +185,8 @@ def test_a_command_that_fails_says_so_and_that_its_output_was_lost(shell, runner
     code, _, _ = shell("$CLI exec --config config.json -- sh -c 'echo x; exit 7' > /dev/full")
 
     assert code == 1
-    noted = first(runner)["last_detail"]["error"]
-    assert noted.startswith(("exit code 7, and " + FULL, "killed by SIGPIPE, and " + FULL))
+    recorded = first(runner)["last_detail"]["error"]
+    assert recorded.startswith(("exit code 7, and " + FULL, "killed by SIGPIPE, and " + FULL))
 
 
 def test_output_into_a_pipe_that_somebody_made_non_blocking_is_whole(start, runner):

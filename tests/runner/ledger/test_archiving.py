@@ -70,10 +70,10 @@ def test_a_call_moves_so_many_and_is_foreseen(runner, orders):
 
 
 def test_what_cannot_be_archived_is_refused(runner, orders):
-    with pytest.raises(UnknownPipeline, match="nobody"):
-        runner.archive_records("nobody", wall(0))
-    with pytest.raises(UnknownPipeline, match="nobody"):
-        runner.archivable_records("nobody", EVER)
+    with pytest.raises(UnknownPipeline, match="missing"):
+        runner.archive_records("missing", wall(0))
+    with pytest.raises(UnknownPipeline, match="missing"):
+        runner.archivable_records("missing", EVER)
     with pytest.raises(InvalidArgument, match="less than 1"):
         runner.archive_records("orders", EVER, 0)
 
@@ -165,8 +165,8 @@ def test_history_sets_the_generations_apart(command, runner, ledger, orders):
 
     lines = command("history", "orders", "2026-11-21T00:00").out.splitlines()
 
-    told = [line if line.startswith("--") else line.split()[2] for line in lines[5:]]
-    assert told == [
+    reported = [line if line.startswith("--") else line.split()[2] for line in lines[5:]]
+    assert reported == [
         "-- generation 1", "passed", "completed",
         "-- generation 2", "reopened", "passed", "completed",
     ]  # fmt: skip
@@ -198,9 +198,9 @@ def test_as_of_counts_by_status(command, runner, config, clock, ledger, orders):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["archive", "nobody", "--before", "2026-11-21T00:00Z"], "unknown pipeline"),
+        (["archive", "missing", "--before", "2026-11-21T00:00Z"], "unknown pipeline"),
         (["archive", "orders", "--before", "yesterday"], "ISO 8601"),
-        (["as-of", "2026-11-21", "nobody"], "not registered"),
+        (["as-of", "2026-11-21", "missing"], "not registered"),
         (["as-of", "2026-11-21"], "has no offset"),
         (["as-of", "noon"], "ISO 8601"),
     ],

@@ -106,7 +106,7 @@ def test_a_config_that_is_no_mapping_is_refused(config):
     [
         (dt.timedelta(hours=2), "write a duration as text"),
         (ZoneInfo("Europe/Berlin"), "as its name"),
-        ({1, 2}, "a list would do"),
+        ({1, 2}, "give a list"),
         (object(), "is not valid"),
         (Path("x"), "is not valid"),
         (math.nan, "finite"),

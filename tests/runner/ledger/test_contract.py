@@ -84,7 +84,7 @@ def test_the_handoffs_example_answers_exactly_two_keys_and_a_flat_record(runner,
 
 
 def test_an_exit_has_no_record(runner, clock):
-    clock.set("2026-11-22T08:30:00Z")  # just after midnight in Los Angeles: nothing has settled
+    clock.set("2026-11-22T08:30:00Z")  # just after midnight in Los Angeles: no window is stable
 
     assert store_new_and_pass_valid_record(HANDOFF, ledger=runner) == {
         "exit_dag": True,
@@ -162,7 +162,7 @@ def test_each_refusal_has_its_exception_class(runner, clock):
     token = record["claim_token"]
 
     with pytest.raises(UnknownPipeline) as unknown:
-        runner.pass_valid_record("nobody")
+        runner.pass_valid_record("missing")
     with pytest.raises(ClaimLost) as lost:
         runner.complete_record("your_pipeline", token + 1)
     with pytest.raises(InvalidArgument) as argument:

@@ -1,4 +1,4 @@
-"""Counts in Python and in the shell: noted, adopted, waived, shown, and asked for at the end."""
+"""Counts in Python and in the shell: recorded, adopted, waived, shown, and required at the end."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_errors_are_the_servers(runner, record):
 
 @pytest.mark.parametrize("rows", [1.5, "7", True, None, float("nan"), 2**63, [7]])
 def test_what_is_no_whole_number_is_refused_and_not_rounded(runner, record, rows):
-    with pytest.raises(InvalidArgument, match=r"row_count: .* is no count of rows"):
+    with pytest.raises(InvalidArgument, match=r"row_count: .* is not a valid count of rows"):
         observe_record(record, "source", rows, ledger=runner)
     assert runner.record_observations("orders") == []
 
@@ -200,8 +200,8 @@ def test_a_record_that_run_printed_is_observed_and_completed(
         ["target", "1200", str(token), "yes"],
         ["target", "7", "-", "no"],
     ]
-    told = command("history", "orders", "2026-11-21", "--json").json
-    assert [o["row_count"] for o in told["observations"]] == [1200, 1200, 7]
+    reported = command("history", "orders", "2026-11-21", "--json").json
+    assert [o["row_count"] for o in reported["observations"]] == [1200, 1200, 7]
 
 
 def test_counts_are_adopted_and_waived_by_command(command, counted_file, tmp_path, runner):

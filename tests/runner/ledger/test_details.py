@@ -1,4 +1,4 @@
-"""Details: whatever a caller notes beside its work is kept, and never decides about the work."""
+"""Details: the ledger keeps what a caller adds to its work; it never decides about the work."""
 
 from __future__ import annotations
 

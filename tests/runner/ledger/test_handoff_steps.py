@@ -92,7 +92,7 @@ def test_uploading_another_window_is_refused_and_names_the_expected_one(runner, 
 def test_uploading_a_record_of_an_unknown_pipeline_is_refused(runner):
     with pytest.raises(UnknownPipeline):
         steps.upload_record_to_database(
-            {"pipeline_id": "nobody", "window_start_time": "2026-11-21T00:00:00Z"}, ledger=runner
+            {"pipeline_id": "missing", "window_start_time": "2026-11-21T00:00:00Z"}, ledger=runner
         )
 
 
@@ -134,12 +134,12 @@ def test_validating_a_record_that_is_done_exits(runner, config, clock):
 def test_validating_rebuilds_an_incomplete_record_from_mended_templates(runner, config, clock):
     clock.set("2026-11-22T20:00:00Z")
     empty = config("orders", fields={"path": ""}, check_fields=["path"])
-    mended = config("orders", fields={"path": "{{ time_interval }}"}, check_fields=["path"])
+    fixed = config("orders", fields={"path": "{{ time_interval }}"}, check_fields=["path"])
     runner.store_new_and_pass_valid_record(empty)
     record = steps.download_oldest_pending_record("orders", ledger=runner)
 
     assert steps.validate_record_timing(empty, record, ledger=runner)["exit_dag"] is True
-    answer = steps.validate_record_timing(mended, record, ledger=runner)
+    answer = steps.validate_record_timing(fixed, record, ledger=runner)
 
     assert answer["exit_dag"] is False
     assert answer["record"]["path"] == "2h"
@@ -150,13 +150,13 @@ def test_validating_rebuilds_an_incomplete_record_from_mended_templates(runner, 
 def test_validating_refuses_a_record_of_another_pipeline_and_builds_nothing(runner, config, clock):
     clock.set("2026-11-22T20:00:00Z")
     empty = config("orders", fields={"path": ""}, check_fields=["path"])
-    mended = config("orders", fields={"path": "{{ time_interval }}"}, check_fields=["path"])
+    fixed = config("orders", fields={"path": "{{ time_interval }}"}, check_fields=["path"])
     other = config("returns", fields={"path": "returns/{{ time_interval }}"})
     runner.store_new_and_pass_valid_record(empty)
-    runner.register_pipeline(mended)
+    runner.register_pipeline(fixed)
     record = steps.download_oldest_pending_record("orders", ledger=runner)
 
-    with pytest.raises(InvalidArgument, match="of orders, and the config of returns"):
+    with pytest.raises(InvalidArgument, match="of pipeline orders, but the config is of returns"):
         steps.validate_record_timing(other, record, ledger=runner)
 
     stored = runner.pipeline_records("orders", record["window_start_time"])[0]

@@ -1,9 +1,8 @@
-"""Long operations work in steps: each is kept, whatever stops them, and the rest can be done."""
+"""Long operations work in steps: a stopped one keeps each step, and can go on."""
 
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import signal
 import time
@@ -62,13 +61,12 @@ def test_a_long_history_is_added_in_steps_backwards(command, orders, runner, led
     ("number", "code"),
     [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
 )
-@pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_what_is_stopped_has_kept_its_steps_and_says_how_to_go_on(
     command, orders, runner, ledger, ledger_dsn, connect, counted, number, code
 ):
     runner.backfill_records(orders, "2023-01-01")
     day = ("--from", "2023-01-01", "--to", "2026-01-02", "--reason", "not the shop's")
-    # A later step comes to a record that somebody else is busy with.
+    # A later step comes to a record that another session is busy with.
     busy = connect(autocommit=False)
     busy.execute(
         "select from record_ledger.record where window_start_time = '2025-12-31Z' for update"
@@ -137,7 +135,7 @@ def test_a_terminal_gets_a_bar_and_others_a_line_now_and_then(command, orders, m
 def test_what_goes_wrong_in_a_step_says_what_is_done(command, orders, ledger, monkeypatch, counted):
     monkeypatch.setattr(operate, "STEP_SIZE", 10)
     command("backfill", orders, "--from", "2025-12-31")
-    # Stands for whatever may go wrong in the middle: the second step meets such a record.
+    # Stands for any failure in the middle: the second step meets such a record.
     ledger.execute(
         "create function public.stop() returns trigger language plpgsql as "
         "$$ begin raise exception 'no space left'; end $$"

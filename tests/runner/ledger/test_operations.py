@@ -27,7 +27,7 @@ def test_each_method_does_what_the_routine_of_its_name_does(runner, orders):
     assert runner.reopen_records(orders, *DAY, "needed after all") == 6
     assert runner.backfill_records(orders, dt.date(2026, 11, 20)) == 12
     runner.pause_pipeline(orders, "the source moves")
-    runner.retire_pipeline(orders, "nobody reads it")
+    runner.retire_pipeline(orders, "no reader is left")
     assert runner.resume_pipeline(orders) is True
     assert runner.resume_pipeline(orders, "again") is False
     assert [event["event"] for event in runner.pipeline_events(orders)] == [

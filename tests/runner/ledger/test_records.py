@@ -1,4 +1,4 @@
-"""Records as Python values: the server's instants and offsets, whatever Python's zones say."""
+"""Records as Python values: the server's instants and offsets, against those of Python's zones."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_record_goes_to_json_and_back():
         "window_start_time": "2026-11-22T00:00:00-08:00",
         "target_day": "2026-11-22",
         "claim_token": 3,
-        "made_at": "2026-11-22T00:00:00-08:00",  # a team's own field is nobody's time
+        "made_at": "2026-11-22T00:00:00-08:00",  # a team's own field is never read as a time
         "nested": {"a": [1, None, 2.5]},
     }
 

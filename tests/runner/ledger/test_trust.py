@@ -90,7 +90,7 @@ STYLES = [
 
 @pytest.mark.parametrize("options", STYLES)
 def test_answers_are_the_same_however_the_session_writes_times(runner, ledger_dsn, orders, options):
-    def told(asked):
+    def reported(asked):
         return [
             asked.recount_due("orders"),
             asked.changed_records(),
@@ -107,7 +107,7 @@ def test_answers_are_the_same_however_the_session_writes_times(runner, ledger_ds
         ]
 
     with RecordLedger(make_conninfo(ledger_dsn, options=options)) as styled:
-        assert told(styled) == told(runner)
+        assert reported(styled) == reported(runner)
         assert styled.reopen_changed_records("orders") == 1
 
 
@@ -126,15 +126,15 @@ def test_a_count_is_noted_as_it_was_made(runner, ledger, orders):
     assert runner.observe_record("orders", start, "source", 12) == 4
     with pytest.raises(ClaimLost):
         runner.observe_record("orders", start, "source", 12, claim_token=1)
-    with pytest.raises(InvalidArgument, match="row_count: -1 is no count"):
+    with pytest.raises(InvalidArgument, match="row_count: -1 is not a valid count"):
         runner.observe_record("orders", start, "source", -1)
 
 
 def test_the_largest_counts_add_up(runner, clock, config):
     given = config("orders", x_time_back="1h", start_at="2026-11-21", recount_ages=["1s"])
     most = 2**63 - 1
-    for settled in ("2026-11-21T11:00:00Z", "2026-11-21T13:00:00Z"):
-        clock.set(settled)
+    for now in ("2026-11-21T11:00:00Z", "2026-11-21T13:00:00Z"):
+        clock.set(now)
         record = runner.store_new_and_pass_valid_record(given).record
         start, token = record["window_start_time"], record["claim_token"]
         runner.observe_record("orders", start, "source", most, claim_token=token)
@@ -173,7 +173,7 @@ def test_a_day_is_read_in_one_way_whatever_the_server_would_make_of_it(runner, o
         lambda: runner.daily_coverage("orders", day or "today"),
         lambda: runner.daily_coverage("orders", None, day or "today"),
     ):
-        with pytest.raises(InvalidArgument, match="is no day; give a date"):
+        with pytest.raises(InvalidArgument, match="is not a valid day; give a date"):
             call()
 
 

@@ -1,4 +1,4 @@
-"""A cancelled claim: its work is told to stop, keeps the claim until it has, and fails for good."""
+"""A cancelled claim: its work stops, keeps the claim until then, and fails for good."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ def test_a_heartbeat_tells_of_a_cancellation_once_and_keeps_the_claim(
     runner, orders, cancel, clock, user
 ):
     record = runner.store_new_and_pass_valid_record(orders).record
-    told = []
+    errors = []
     heartbeat = Heartbeat(runner, record)
-    heartbeat.start(on_cancelled=lambda: told.append(heartbeat.cancellation))
+    heartbeat.start(on_cancelled=lambda: errors.append(heartbeat.cancellation))
     assert heartbeat.cancellation is None
     cancel()
     try:
@@ -82,10 +82,10 @@ def test_a_heartbeat_tells_of_a_cancellation_once_and_keeps_the_claim(
     finally:
         assert heartbeat.stop() is None
 
-    assert len(told) == 1
-    assert isinstance(told[0], ClaimCancelled) and not isinstance(told[0], ClaimLost)
-    assert (told[0].cancelled_by, told[0].reason) == (user, WHY)
-    assert told[0].message == f"cancelled by {user}: {WHY}"
+    assert len(errors) == 1
+    assert isinstance(errors[0], ClaimCancelled) and not isinstance(errors[0], ClaimLost)
+    assert (errors[0].cancelled_by, errors[0].reason) == (user, WHY)
+    assert errors[0].message == f"cancelled by {user}: {WHY}"
     assert not heartbeat.lost.is_set()
     assert stored(runner, record)["status"] == "IN_PROGRESS"
 
@@ -340,9 +340,6 @@ def test_without_a_record_there_is_nothing_to_give_back(runner, orders, clock):
 
 
 # ---------------------------------------------------------------- exec
-posix = pytest.mark.skipif(os.name != "posix", reason="commands are shell scripts")
-
-
 @pytest.fixture
 def file(orders, clock, tmp_path, config):
     clock.set(NOON)
@@ -351,7 +348,6 @@ def file(orders, clock, tmp_path, config):
     return path
 
 
-@posix
 def test_the_command_of_a_cancelled_record_is_stopped(
     started, file, runner, cancel, user, tmp_path
 ):
@@ -376,7 +372,6 @@ def test_the_command_of_a_cancelled_record_is_stopped(
     )
 
 
-@posix
 def test_a_cancelled_command_that_does_not_stop_is_killed_with_all_it_started(
     started, file, runner, cancel, user, tmp_path
 ):
@@ -394,19 +389,18 @@ def test_a_cancelled_command_that_does_not_stop_is_killed_with_all_it_started(
     is_failed_as_cancelled(first(runner), user)
 
 
-@posix
 def test_the_claim_is_kept_until_a_cancelled_command_has_stopped(
     started, file, runner, cancel, clock, tmp_path
 ):
     os.mkfifo(tmp_path / "go")
     script = (
-        f"trap 'echo > {tmp_path}/told; read x <{tmp_path}/go; exit 3' TERM; "
+        f"trap 'echo > {tmp_path}/stopped; read x <{tmp_path}/go; exit 3' TERM; "
         f"echo > {tmp_path}/on; while :; do sleep 0.01; done"
     )
     done = started("--config", file, "--run-id", "r", "--grace", "60", *shell(script))
     content(tmp_path / "on")
     cancel()
-    until((tmp_path / "told").exists, "a signal")
+    until((tmp_path / "stopped").exists, "a signal")
     wanted = json.loads(file.read_text())
     for _ in range(3):
         before = first(runner)["lease_expires_at"]
@@ -424,13 +418,12 @@ def test_the_claim_is_kept_until_a_cancelled_command_has_stopped(
     assert first(runner)["status"] == "FAILED"
 
 
-@posix
 def test_a_command_that_ends_with_0_all_the_same_has_done_its_work(
     started, file, runner, cancel, tmp_path
 ):
     script = (
-        f"trap 'echo > {tmp_path}/told' TERM; echo > {tmp_path}/on; "
-        f"until [ -e {tmp_path}/told ]; do sleep 0.01; done; exit 0"
+        f"trap 'echo > {tmp_path}/stopped' TERM; echo > {tmp_path}/on; "
+        f"until [ -e {tmp_path}/stopped ]; do sleep 0.01; done; exit 0"
     )
     done = started("--config", file, *shell(script))
     content(tmp_path / "on")
@@ -441,7 +434,6 @@ def test_a_command_that_ends_with_0_all_the_same_has_done_its_work(
     assert first(runner)["status"] == "COMPLETED"
 
 
-@posix
 def test_a_drain_goes_on_behind_a_cancelled_record(started, file, runner, cancel, user, tmp_path):
     script = f"[ -e {tmp_path}/on ] && exit 0; echo > {tmp_path}/on; exec sleep 600"
     done = started("--config", file, "--drain", *shell(script))
@@ -457,7 +449,6 @@ def test_a_drain_goes_on_behind_a_cancelled_record(started, file, runner, cancel
     is_failed_as_cancelled(first(runner), user)
 
 
-@posix
 def test_of_commands_side_by_side_only_the_cancelled_one_is_stopped(
     started, file, runner, user, tmp_path
 ):
@@ -476,17 +467,17 @@ def test_of_commands_side_by_side_only_the_cancelled_one_is_stopped(
     is_failed_as_cancelled(first(runner), user)
 
 
-@posix
 def test_a_signal_while_a_cancelled_command_stops_is_as_ever(
     started, file, runner, cancel, user, tmp_path
 ):
     script = (
-        f"trap 'echo > {tmp_path}/told' TERM; echo $$ > {tmp_path}/on; while :; do sleep 0.01; done"
+        f"trap 'echo > {tmp_path}/stopped' TERM; "
+        f"echo $$ > {tmp_path}/on; while :; do sleep 0.01; done"
     )
     done = started("--config", file, "--grace", "60", *shell(script))
     pid = int(content(tmp_path / "on"))
     cancel()
-    until((tmp_path / "told").exists, "a signal")
+    until((tmp_path / "stopped").exists, "a signal")
     done.signal(signal.SIGINT)
     done.said("SIGINT: stopping")
     done.signal(signal.SIGTERM)  # the second one kills
@@ -497,7 +488,6 @@ def test_a_signal_while_a_cancelled_command_stops_is_as_ever(
     is_failed_as_cancelled(first(runner), user)
 
 
-@posix
 def test_kill_9_of_exec_leaves_a_cancelled_record_to_its_lease(
     started, file, runner, cancel, clock, tmp_path
 ):
@@ -518,7 +508,6 @@ def test_kill_9_of_exec_leaves_a_cancelled_record_to_its_lease(
     assert found["last_detail"]["cancel_reason"] == WHY
 
 
-@posix
 def test_a_command_that_fails_before_it_was_told_fails_for_good_and_says_so(
     started, file, runner, cancel, tmp_path
 ):

@@ -32,11 +32,11 @@ def calls(runner, monkeypatch):
     made = []
     run = runner._session.run
 
-    def noted(name, *arguments, **options):
+    def recorded(name, *arguments, **options):
         made.append(name)
         return run(name, *arguments, **options)
 
-    monkeypatch.setattr(runner._session, "run", noted)
+    monkeypatch.setattr(runner._session, "run", recorded)
     return made
 
 
@@ -399,10 +399,10 @@ def test_a_record_is_entered_once_and_not_when_its_drain_is_gone(runner, orders)
     work = next(drain)
     with work:
         pass
-    with pytest.raises(InvalidArgument, match="its block has ended well"), work:
+    with pytest.raises(InvalidArgument, match="its block has succeeded"), work:
         pass
     drain.close()
-    with pytest.raises(InvalidArgument, match="has been ended"), next(runner.drain(orders)):
+    with pytest.raises(InvalidArgument, match="was ended or lost"), next(runner.drain(orders)):
         pass
 
 
@@ -429,7 +429,6 @@ def test_at_the_end_of_the_process_done_work_is_completed(runner, orders, ledger
     assert statuses(runner) == ["COMPLETED", "PENDING", "PENDING"]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_a_forked_child_ends_nothing_and_gets_no_record(runner, orders):
     drain = runner.drain(orders)
     with next(drain):

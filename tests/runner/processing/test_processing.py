@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -134,19 +133,19 @@ def test_a_detail_that_json_cannot_carry_completes_the_record_all_the_same(runne
 
 
 @pytest.mark.parametrize(
-    ("error", "noted"),
+    ("error", "recorded"),
     [
         (KeyboardInterrupt(), "stopped by KeyboardInterrupt"),
         (SystemExit(143), "stopped by SystemExit: 143"),
         (SystemExit(0), "stopped by SystemExit: 0"),
     ],
 )
-def test_a_block_that_is_interrupted_fails_the_record(runner, orders, error, noted):
+def test_a_block_that_is_interrupted_fails_the_record(runner, orders, error, recorded):
     with pytest.raises(type(error)), runner.processing(orders) as record:
         raise error
 
     assert stored(runner, record)["status"] == "PENDING"
-    assert stored(runner, record)["last_detail"]["error"] == noted
+    assert stored(runner, record)["last_detail"]["error"] == recorded
 
 
 def test_heartbeats_that_reach_nobody_for_a_lease_lose_the_claim(runner, orders, connect):
@@ -175,7 +174,6 @@ with RecordLedger(sys.argv[1]) as ledger, ledger.processing(json.loads(sys.argv[
 """
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_an_interrupt_between_the_pass_and_the_block_releases_the_record(
     runner, orders, ledger, connect, ledger_dsn
 ):

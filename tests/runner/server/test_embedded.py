@@ -16,13 +16,8 @@ import pytest
 from record_ledger import LedgerError
 from record_ledger.server.embedded import embedded_server
 
-pytestmark = [
-    pytest.mark.own_server,
-    pytest.mark.skipif(os.name != "posix", reason="Windows has no Unix sockets here"),
-]
-as_root = pytest.mark.skipif(
-    os.name != "posix" or os.geteuid() != 0, reason="only root becomes other users"
-)
+pytestmark = pytest.mark.own_server
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes other users")
 # Two users that every system has: PostgreSQL wants users with names.
 STRANGER, ANOTHER = "nobody", "daemon"
 
@@ -199,7 +194,7 @@ def test_folders_around_roots_server_stay_hidden(shared_folder):
     private.mkdir(mode=0o700)
 
     with embedded_server(private / "data"):
-        # The server's user has to pass through, and nobody may list what is there.
+        # The server's user has to pass through, and no user may list what is there.
         assert stat.S_IMODE(private.stat().st_mode) == 0o711
 
 

@@ -51,7 +51,7 @@ class OlderRunner(RecordLedger):
 
 
 class Worker(threading.Thread):
-    """Passes records of its pipeline and ends their claims until told to stop.
+    """Passes records of its pipeline and ends their claims until `stopped` is set.
 
     `longest` is how long the longest pass with its end has taken, in seconds.
     """

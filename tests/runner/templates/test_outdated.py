@@ -157,9 +157,9 @@ def test_a_start_that_has_no_effect_is_told_once_per_process(runner, config, cap
         for day in range(1, 5):
             runner.store_new_and_pass_valid_record(config("orders", start_at=f"2026-10-0{day}"))
 
-    (told,) = [record.message for record in caplog.records if "start_at" in record.message]
-    assert "severity=NOTICE" in told
-    assert "it has no effect, because pipeline orders has records already" in told
+    (warning,) = [record.message for record in caplog.records if "start_at" in record.message]
+    assert "severity=NOTICE" in warning
+    assert "it has no effect, because pipeline orders has records already" in warning
 
 
 def test_two_configs_in_turn_are_a_warning_to_the_caller(runner, config, caplog):
@@ -167,6 +167,6 @@ def test_two_configs_in_turn_are_a_warning_to_the_caller(runner, config, caplog)
         for lease in ("1h", "2h", "1h", "2h"):
             runner.store_new_and_pass_valid_record(config("orders", lease=lease))
 
-    (told,) = [record.message for record in caplog.records if "take turns" in record.message]
-    assert "severity=WARNING" in told
-    assert "version 4 is version 2 again" in told
+    (warning,) = [record.message for record in caplog.records if "take turns" in record.message]
+    assert "severity=WARNING" in warning
+    assert "version 4 is version 2 again" in warning

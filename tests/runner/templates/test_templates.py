@@ -170,13 +170,13 @@ def test_each_window_is_rendered_for_itself(runner, config, clock):
     assert paths == ["00", "02", "04", "06", "08", "10"]
 
 
-def test_an_incomplete_record_is_rebuilt_when_the_template_is_mended(runner, config, clock):
-    clock.set("2026-11-22T10:30:00Z")  # one window has settled in Los Angeles
+def test_an_incomplete_record_is_rebuilt_when_the_template_is_fixed(runner, config, clock):
+    clock.set("2026-11-22T10:30:00Z")  # one window is stable in Los Angeles
     empty = config("orders", fields={"path": "{{ '' }}"}, check_fields=["path"])
-    mended = config("orders", fields={"path": "p-{{ target_day }}"}, check_fields=["path"])
+    fixed = config("orders", fields={"path": "p-{{ target_day }}"}, check_fields=["path"])
 
     before = runner.store_new_and_pass_valid_record(empty)
-    after = runner.store_new_and_pass_valid_record(mended)
+    after = runner.store_new_and_pass_valid_record(fixed)
 
     assert before.verdict == "INCOMPLETE"
     assert before.record is None

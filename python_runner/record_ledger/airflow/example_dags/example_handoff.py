@@ -1,8 +1,8 @@
 """The wrapper of the project's first days: a task function that asks, skips or returns the record.
 
-It uses the plain functions, so everything is said by hand: the run id (a retry gets the same record
-with it), the skip, and the completion. When `process` fails, nobody ends the claim: its lease runs
-out, and the record is passed again. example_taskflow.py does all of that by itself.
+It uses the plain functions, so the DAG does everything by hand: the run id (a retry gets the same
+record with it), the skip, and the completion. When `process` fails, no task ends the claim: its
+lease runs out, and the ledger passes the record again. example_taskflow.py does all of that itself.
 """
 
 from __future__ import annotations

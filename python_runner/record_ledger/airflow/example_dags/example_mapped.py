@@ -42,7 +42,7 @@ def copy(record: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
     tags=["record-ledger", "example"],
 )
 def example_batch() -> None:
-    """Copies up to five windows at once; each is completed or failed by itself."""
+    """Copies up to five windows at the same time; each is completed or failed by itself."""
 
     @task_group
     def window(record: Any) -> None:

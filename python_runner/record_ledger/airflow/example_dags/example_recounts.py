@@ -40,7 +40,7 @@ def example_recounts() -> None:
         with RecordLedgerHook().get_conn() as ledger:
             ledger.observe_record(PIPELINE, window["window_start_time"], "source", rows)
 
-    # Also on a day on which nothing is due, and after a count that failed: the others were noted.
+    # Also on a day on which nothing is due, and after a failed count: the others were recorded.
     @task(trigger_rule="all_done")
     def reopen_changed() -> int:
         with RecordLedgerHook().get_conn() as ledger:

@@ -30,7 +30,7 @@ WINDOWS = pipeline_asset("example_waiting")
     tags=["record-ledger", "example"],
 )
 def example_waiting() -> None:
-    """Waits until a window has settled, copies it, and tells followers."""
+    """Waits until a window is stable, copies it, and updates an asset for followers."""
     record = wait_for_valid_record(CONFIG, timeout=6 * 3600, soft_fail=True)
 
     @task

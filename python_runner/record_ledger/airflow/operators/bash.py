@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 class RecordLedgerBashOperator(BashOperator):
     """Runs a shell command that finds the ledger of an Airflow connection: `record-ledger run` ...
 
-    The command's environment has the connection as RECORD_LEDGER_DSN. It is put there when the task
-    runs, so neither the fields that Airflow renders, stores and shows, nor the task's log, nor its
-    XComs hold the password, unless the command itself prints it. All else is as in BashOperator:
-    the task is skipped on exit code 99, which `record-ledger run` and `exec` end with when there is
+    The command's environment has the connection as RECORD_LEDGER_DSN, which the task sets when it
+    runs. So the rendered fields, which Airflow stores and shows, do not hold the password. The log
+    and the XComs hold it only when the command itself prints it. All else is as in BashOperator:
+    the task is skipped on exit code 99, with which `record-ledger run` and `exec` end when there is
     nothing to do.
 
     :param bash_command: the command or script (template field)

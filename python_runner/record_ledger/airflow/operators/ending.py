@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from record_ledger.airflow.context import passed_record, time_text, window_of
-from record_ledger.airflow.errors import lost, told_to_airflow
+from record_ledger.airflow.errors import as_airflow_errors, lost
 from record_ledger.airflow.hooks import DEFAULT_CONN_ID, RecordLedgerHook
 from record_ledger.airflow.outcome import work_on
 from record_ledger.config import text_of
@@ -31,20 +31,20 @@ class CompleteRecordOperator(BaseOperator):
 
     Use it as a teardown, behind the work: `complete_record(record)`, or by hand
     `CompleteRecordOperator(...).as_teardown(setups=passed, on_failure_fail_dagrun=True)`. The work
-    is all that lies between the task that passed the record and this one. The record is completed
-    when none of it failed and of the last of it, what no other work follows, a task succeeded. When
-    a task failed, the record is failed and this task fails as well, so that the run never looks
-    finished. When the last work was skipped, the record is as if it had not been passed. Teardowns
-    that do not fail the run do not fail the record, and a task mapped over nothing counts as none.
+    is all tasks between the task that passed the record and this one. The record is completed when
+    no task of the work failed, and at least one of the last tasks, which no other work follows,
+    succeeded. When a task failed, the record is failed and this task fails as well, so that the run
+    never looks finished. When the last work was skipped, the record is released. Teardowns that do
+    not fail the run do not fail the record, and a task mapped over nothing does not count.
 
-    The record is failed as well when the counts that its config requires do not agree: work tasks
-    note them with `observe_record`.
+    The record is failed as well when the counts that its config requires disagree: work tasks
+    record them with `observe_record`.
 
     Every outlet of this task gets an asset event with the record's window, and only then.
 
     :param record: the record that was passed (template field)
-    :param detail: what to keep with the completion: counts, paths, a dict (template field); it
-        decides nothing, whatever it holds
+    :param detail: what to keep with the completion: counts, paths, a dict (template field); its
+        content decides nothing
     :param retry: whether a failed record may be passed again while it has attempts left
     :param conn_id: the Airflow connection of the ledger's database (template field)
     """
@@ -70,10 +70,10 @@ class CompleteRecordOperator(BaseOperator):
         self._detail_error: str | None = None
 
     def render_template(self, content: Any, *args: Any, **kwargs: Any) -> Any:
-        """Returns `content` rendered; what keeps the detail from being so is kept in its place.
+        """Returns `content` rendered; an error of the detail is kept in place of the detail.
 
-        The detail of work that failed is often not there, and its record has to be failed; that of
-        work that succeeded does not decide about it.
+        The detail of failed work is often missing, and the record has to be failed all the same.
+        The detail of work that succeeded does not decide about the record.
         """
         try:
             return super().render_template(content, *args, **kwargs)
@@ -89,7 +89,7 @@ class CompleteRecordOperator(BaseOperator):
         if self.record is None:
             _end_without_record(work)
         record = passed_record(self.record)
-        with told_to_airflow(self.conn_id), RecordLedgerHook(self.conn_id).get_conn() as ledger:
+        with as_airflow_errors(self.conn_id), RecordLedgerHook(self.conn_id).get_conn() as ledger:
             ledger.hold(record)
             if work.error:
                 self._fail(ledger, record, work.error)
@@ -146,7 +146,7 @@ class FailRecordOperator(BaseOperator):
     spends them all. Repeating it changes nothing.
 
     :param record: the record that was passed (template field)
-    :param error: what is noted as the reason (template field)
+    :param error: the text to record as the reason (template field)
     :param retry: whether it may be passed again while it has attempts left
     :param conn_id: the Airflow connection of the ledger's database (template field)
     """
@@ -173,13 +173,13 @@ class FailRecordOperator(BaseOperator):
     def execute(self, context: Mapping[str, Any]) -> None:  # noqa: ARG002 - Airflow's signature
         """Fails the record."""
         record = passed_record(self.record)
-        with told_to_airflow(self.conn_id), RecordLedgerHook(self.conn_id).get_conn() as ledger:
+        with as_airflow_errors(self.conn_id), RecordLedgerHook(self.conn_id).get_conn() as ledger:
             ledger.hold(record)
             ledger.fail_record(*claim_of(record), text_of(self.error), self.retry, start_of(record))
 
 
 def _end_without_record(work: Work) -> NoReturn:
-    """Ends a task that was given no record: whatever passes it had none to pass, or has failed."""
+    """Ends a task that was given no record: the task that passes it had none, or has failed."""
     if work.error:
         raise AirflowFailException(f"no record was passed: {visible_lines(work.error)}")
     raise AirflowSkipException("no record was passed")

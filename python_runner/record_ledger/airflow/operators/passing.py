@@ -14,7 +14,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from record_ledger.airflow.context import task_run_id
-from record_ledger.airflow.errors import told_to_airflow, way_back
+from record_ledger.airflow.errors import as_airflow_errors, way_back
 from record_ledger.airflow.hooks import DEFAULT_CONN_ID, RecordLedgerHook
 from record_ledger.config import pipeline_id_of
 from record_ledger.errors import ClaimLost
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from record_ledger import BatchResult, PassResult
 
-# Verdicts that only somebody's decision can change.
+# Verdicts that only an operator can change.
 _UNTIL_REOPENED = ("ALREADY_DONE", "FAILED")
 
 
@@ -49,9 +49,9 @@ class LeavesConfigAlone:
 class StoreNewAndPassValidRecordOperator(LeavesConfigAlone, BaseOperator):
     """Hands out at most one record per task instance: the same one to each of its retries.
 
-    Stores the windows that are due and passes the oldest valid record, which is the task's XCom:
-    a dict with the record's fields, its times as DateTimes, and the claim token. With nothing to do
-    the task is skipped, and with it what is downstream; the skip message is the ledger's reason.
+    The task stores the windows that are due and passes the oldest valid record. Its XCom is the
+    record: a dict with the fields, the times as DateTimes, and the claim token. With nothing to do,
+    the task and its downstream tasks are skipped; the skip message is the ledger's reason.
 
     :param config: the pipeline's config; its templates are the ledger's (template field for XComs)
     :param conn_id: the Airflow connection of the ledger's database (template field)
@@ -72,7 +72,7 @@ class StoreNewAndPassValidRecordOperator(LeavesConfigAlone, BaseOperator):
     def execute(self, context: Mapping[str, Any]) -> dict[str, Any]:
         """Passes a record and returns it, or skips with the reason."""
         run_id = task_run_id(context)
-        with told_to_airflow(self.conn_id), RecordLedgerHook(self.conn_id).get_conn() as ledger:
+        with as_airflow_errors(self.conn_id), RecordLedgerHook(self.conn_id).get_conn() as ledger:
             result = ledger.store_new_and_pass_valid_record(checked(self.config), run_id)
         if result.record is None:
             raise AirflowSkipException(skip_message(result, self.config))
@@ -81,7 +81,7 @@ class StoreNewAndPassValidRecordOperator(LeavesConfigAlone, BaseOperator):
         return result.record
 
     def on_kill(self) -> None:
-        """Releases what was passed when Airflow kills the task: no work has begun on it."""
+        """Releases the passed records when Airflow kills the task: no work has begun on them."""
         release_all(self._passed, self.conn_id)
 
 
@@ -120,7 +120,7 @@ class PassValidRecordsOperator(LeavesConfigAlone, BaseOperator):
         """Passes the records and returns them, or skips with the reason."""
         limit = as_mappable(whole_number(self.record_limit, "record_limit"), self)
         run_id = task_run_id(context)
-        with told_to_airflow(self.conn_id), RecordLedgerHook(self.conn_id).get_conn() as ledger:
+        with as_airflow_errors(self.conn_id), RecordLedgerHook(self.conn_id).get_conn() as ledger:
             result = ledger.pass_valid_records(checked(self.config), run_id, limit)
         if not result.records:
             raise AirflowSkipException(skip_message(result, self.config))
@@ -129,27 +129,26 @@ class PassValidRecordsOperator(LeavesConfigAlone, BaseOperator):
         return result.records
 
     def on_kill(self) -> None:
-        """Releases what was passed when Airflow kills the task: no work has begun on it."""
+        """Releases the passed records when Airflow kills the task: no work has begun on them."""
         release_all(self._passed, self.conn_id)
 
 
 def checked(config: Any) -> Mapping[str, Any]:
-    """Returns a config that is one, whatever a DAG or another task gave.
+    """Returns the config that a DAG or another task gave.
 
-    :raises AirflowFailException: when it is no mapping.
+    :raises AirflowFailException: when it is not a mapping.
     """
     if isinstance(config, Mapping):
         return config
     raise AirflowFailException(
-        f"config must be a dict, not {type(config).__name__}; see the ledger's README, chapter "
-        "Config"
+        f"config must be a dict, not {type(config).__name__}; its keys are in sql/docs/config.md"
     )
 
 
 def whole_number(value: Any, name: str) -> int:
     """Returns a number that may have been a template.
 
-    :raises AirflowFailException: when it is none.
+    :raises AirflowFailException: naming the argument, when it is not a whole number.
     """
     try:
         return int(value)
@@ -160,7 +159,7 @@ def whole_number(value: Any, name: str) -> int:
 def as_mappable(limit: int, task: Any) -> int:
     """Returns how many records can be passed without Airflow refusing to map tasks over them.
 
-    It would fail the task that has passed them, and their claims would be left to their leases.
+    Airflow would fail the task that has passed more, and leave their claims to their leases.
     """
     if not task.has_dag() or not any(True for _ in task.iter_mapped_dependants()):
         return limit
@@ -171,7 +170,7 @@ def as_mappable(limit: int, task: Any) -> int:
 
 
 def skip_message(result: PassResult | BatchResult, config: Mapping[str, Any]) -> str:
-    """Returns why a task is skipped, and the way on where only somebody's decision helps."""
+    """Returns why a task is skipped, and what an operator can do where only that helps."""
     message = f"{result.verdict}: {visible(result.reason or '')}"
     if result.verdict not in _UNTIL_REOPENED:
         return message
@@ -179,15 +178,16 @@ def skip_message(result: PassResult | BatchResult, config: Mapping[str, Any]) ->
 
 
 def release_all(records: list[dict[str, Any]], conn_id: str | None) -> None:
-    """Releases records that were passed and empties the list; those that are lost stay so.
+    """Releases records that were passed and empties the list; skips those whose claim is lost.
 
-    On a connection of its own: in a signal handler, the task's may be in the middle of a call.
+    It opens a connection of its own: in a signal handler, the task's may be in the middle of a
+    call.
     """
     given_back = records[:]
     records.clear()
     if not given_back:
         return
-    with told_to_airflow(conn_id), RecordLedgerHook(conn_id).get_conn() as ledger:
+    with as_airflow_errors(conn_id), RecordLedgerHook(conn_id).get_conn() as ledger:
         for record in given_back:
             with suppress(ClaimLost):
                 ledger.release_record(*claim_of(record), window_start_time=start_of(record))

@@ -19,7 +19,7 @@ from record_ledger.config import is_template, pipeline_id_of
 from record_ledger.exec.environment import RecordFiles, dsn_for_commands
 from record_ledger.exec.output import Output
 from record_ledger.exec.pool import Jobs, Turns
-from record_ledger.exec.reaper import Guard
+from record_ledger.exec.reaper import Reaper
 from record_ledger.exec.signals import Stop
 from record_ledger.exec.turn import CANCELLED, COMPLETED, LOST, NOTHING, RELEASED, Outcome, Work
 from record_ledger.exec.turn import FAILED as COMMAND_FAILED
@@ -52,8 +52,8 @@ def execute(args: Namespace) -> int:
     stdout = Output(sys.stdout)
     # A terminal is the command's own; of what others read, the last line must be ours.
     leaves_stdout = sys.stdout.isatty() and args.jobs == 1
-    with database(args) as conninfo, Guard() as guard, _record_files() as files:
-        guard.remove(files.folder)
+    with database(args) as conninfo, Reaper() as reaper, _record_files() as files:
+        reaper.remove(files.folder)
         known = _known_runs(conninfo, config, run_id) if args.drain else 0
         work = Work(
             config=config,
@@ -63,7 +63,7 @@ def execute(args: Namespace) -> int:
             whole_lines=args.jobs > 1,
             reads_stdin=not several,
             grace=args.grace,
-            guard=guard,
+            reaper=reaper,
             stop=Stop(),
             files=files,
             dsn=None if args.no_dsn else dsn_for_commands(conninfo),

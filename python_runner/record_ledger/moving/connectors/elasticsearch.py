@@ -52,18 +52,17 @@ def from_settings(settings: Settings, _ledger: RecordLedger) -> ElasticsearchSou
 class ElasticsearchSource:
     """Reads the documents whose `time_field` lies in the window, each exactly once.
 
-    The field is mapped as a date, whose values without an offset are in UTC to Elasticsearch.
+    The field is mapped as a date; Elasticsearch reads its values without an offset as UTC.
 
-    A document is its _source with _id and _index beside its fields. Decimal numbers become what a
-    double holds of them.
+    A document is its _source with _id and _index beside its fields. Decimal numbers become doubles.
 
-    A point in time that expires is renewed, and the reading goes on behind the last document: for
-    that, `tiebreaker` names a field that every document has, each with a value of its own, and
-    that can be sorted by (a keyword or a number). Without one the window is read from its start.
+    When a point in time expires, the source renews it and goes on behind the last document. For
+    that, `tiebreaker` names a field that can be sorted by (a keyword or a number) and that has
+    another value in every document. Without a tiebreaker the window is read again from its start.
 
-    What fails for a moment (429, 502, 503, 504, a lost connection, an answer that does not come in
-    time) is tried again, after as long as the server asks for. `client` is used as it is but for
-    its own retries, which do not wait.
+    A request that fails for a moment (429, 502, 503, 504, a lost connection, a late answer) is
+    tried again, after as long as the server asks for. `client` is used as it is, but without its
+    own retries, which do not wait.
     """
 
     def __init__(
@@ -176,7 +175,7 @@ class ElasticsearchSource:
                 search_after=reading.search_after,
                 size=self._page_size,
                 track_total_hits=False,
-                # Else the documents of a shard that fails are left out, and nobody is told.
+                # Else the documents of a failed shard are left out, and no error says so.
                 allow_partial_search_results=False,
             )
             _all_shards(answer)
@@ -265,7 +264,9 @@ def _line(hit: Mapping[str, Any]) -> bytes:
     try:
         return document_line(document)
     except ValueError as error:
-        raise MoveFailed(f"document {hit['_id']} of {hit['_index']} is no JSON: {error}") from error
+        raise MoveFailed(
+            f"document {hit['_id']} of {hit['_index']} is not valid JSON: {error}"
+        ) from error
 
 
 def _all_shards(answer: Any) -> None:

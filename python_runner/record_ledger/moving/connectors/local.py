@@ -46,8 +46,8 @@ class LocalStage:
 
     Where a part of a file's name is longer than file systems allow, a digest stands for its end.
 
-    `mode` is that of its files, whatever the umask; a folder that it makes may be entered by those
-    who may read its files. A name that leads out of the folder is refused.
+    Its files have the mode `mode`, with any umask. Users who may read its files may enter the
+    folders that it makes. A name that leads out of the folder is refused.
     """
 
     def __init__(self, folder: str | Path, mode: int = 0o600) -> None:
@@ -61,7 +61,7 @@ class LocalStage:
         """
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            longest = os.pathconf(self._folder, "PC_NAME_MAX") if os.name == "posix" else 0
+            longest = os.pathconf(self._folder, "PC_NAME_MAX")
             is_writable = os.access(self._folder, os.W_OK | os.X_OK)
         except FileExistsError:
             raise MoveFailed(f"stage folder {self._folder}: Not a directory") from None
@@ -83,7 +83,7 @@ class LocalStage:
         return _LocalFile(self._path(name), self._mode)
 
     def write_once(self, name: str, data: bytes) -> bool:
-        """Stores a small file unless there is one of that name; of two at once, one does."""
+        """Stores a small file unless its name exists; of two concurrent calls, one stores it."""
         file = self.create(name)
         file.write(data)
         return file.commit_once()
@@ -109,7 +109,7 @@ class LocalStage:
                 path = Path(place) / file
                 # The folder as it was given: on the disk it may be shortened.
                 name = f"{folder.rstrip('/')}/{path.relative_to(top).as_posix()}"
-                with suppress(FileNotFoundError):  # somebody else cleans too
+                with suppress(FileNotFoundError):  # another session cleans too
                     age = now - path.stat().st_mtime
                     if not unless(name, age):
                         path.unlink()
@@ -237,8 +237,7 @@ def _make_folders(folder: Path, mode: int) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
+
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -82,14 +82,14 @@ class S3Stage:
                 raise
             return True
 
-        with _told(self._object(name)):
-            # Two that write at once: S3 may ask one of them to come again.
+        with _as_move_errors(self._object(name)):
+            # Of two concurrent writes, S3 may ask one to try again.
             return retrying("put_object", put, _pause_after, _CONFLICTS)
 
     @contextmanager
     def open(self, name: str) -> Iterator[_Body]:
         """Opens a file for reading; what S3 sends is checked by boto3 as far as it can be."""
-        with _told(self._object(name)):
+        with _as_move_errors(self._object(name)):
             try:
                 body = self._client.get_object(**self._object(name))["Body"]
             except ClientError as error:
@@ -103,7 +103,7 @@ class S3Stage:
 
     def checksum(self, name: str) -> str | None:
         """Returns the size, ETag and SHA-256 that S3 keeps of a file (of its pieces, if any)."""
-        with _told(self._object(name)):
+        with _as_move_errors(self._object(name)):
             return _checksum(self._client, self._object(name))
 
     def remove(self, folder: str, unless: Callable[[str, float], bool]) -> int:
@@ -114,7 +114,7 @@ class S3Stage:
         def goes(key: str, since: dt.datetime) -> bool:
             return not unless(key[len(self._prefix) :], (now - since).total_seconds())
 
-        with _told(self._object(folder)):
+        with _as_move_errors(self._object(folder)):
             pages = self._client.get_paginator("list_objects_v2").paginate(**place)
             keys = [
                 one["Key"]
@@ -166,7 +166,7 @@ class _S3File:
     def commit(self) -> str:
         """Completes the upload; S3 checks the SHA-256 of each piece and of all of them."""
         data = bytes(self._buffer)
-        with _told(self._where):
+        with _as_move_errors(self._where):
             if self._upload is None:
                 self._client.put_object(**self._where, Body=data, ChecksumSHA256=_sha256(data))
             else:
@@ -183,15 +183,15 @@ class _S3File:
         upload, self._upload = self._upload, None
         if upload is None:
             return
-        with _told(self._where):
+        with _as_move_errors(self._where):
             try:
                 self._client.abort_multipart_upload(**self._where, UploadId=upload)
             except ClientError as error:
-                if _code(error) != "NoSuchUpload":  # somebody cleaned up meanwhile
+                if _code(error) != "NoSuchUpload":  # another session cleaned up meanwhile
                     raise
 
     def _send(self, piece: bytes) -> None:
-        with _told(self._where):
+        with _as_move_errors(self._where):
             if self._upload is None:
                 self._upload = self._client.create_multipart_upload(
                     **self._where, ChecksumAlgorithm="SHA256"
@@ -218,13 +218,13 @@ class _Body:
 
     def read(self, size: int) -> bytes:
         """Returns the next bytes; none at the end."""
-        with _told(self._where):
+        with _as_move_errors(self._where):
             data: bytes = self._body.read(size)
             return data
 
 
 @contextmanager
-def _told(where: dict[str, str]) -> Iterator[None]:
+def _as_move_errors(where: dict[str, str]) -> Iterator[None]:
     try:
         yield
     except (ClientError, BotoCoreError) as error:

@@ -34,7 +34,7 @@ def key_of(record: Record) -> dict[str, Any]:
 def checked_columns(columns: Mapping[str, Any] | None) -> dict[str, str]:
     """Returns the columns that a target is given, each with its path in a document.
 
-    :raises ValueError: when one is no path, or is a column that the target fills by itself.
+    :raises ValueError: when one is not a path, or is a column that the target fills by itself.
     """
     for column, path in (columns or {}).items():
         if column in ("pipeline_id", "window_start_time"):
@@ -52,14 +52,14 @@ def later_claim(record: Record, target: str) -> ClaimLost:
     return ClaimLost(
         f"claim lost: a later claim than {record['claim_token']} of {window_of(record)} has begun "
         f"at {target}; nothing was changed there",
-        hint="Stop working on this record: whoever holds its current token decides about it. Where "
-        "nobody does, the ledger was moved to a server whose clock is behind: the target takes its "
-        "claims once that clock has caught up.",
+        hint="Stop working on this record: the run with the current claim token decides about it. "
+        "If no run has a later token, the ledger moved to a server whose clock is behind: the "
+        "target accepts its claims once that clock has caught up.",
     )
 
 
 def not_loaded(record: Record, manifest: Manifest, target: str) -> MoveFailed:
-    """Returns the error for publishing what is not loaded, or not any more."""
+    """Returns the error for publishing rows that are not loaded, or not any more."""
     return MoveFailed(
         f"{window_of(record)}: claim {record['claim_token']} has not loaded the "
         f"{manifest.row_count} staged rows into {target}",
@@ -94,7 +94,7 @@ def loaded_name(record: Record, manifest: Manifest) -> str:
 
 
 def claim_of_loaded(name: str) -> int | None:
-    """Returns the claim token in such a name; None when it is no such name."""
+    """Returns the claim token in the name of a loaded table; None for any other name."""
     found = _LOADED.match(name.lower())
     return None if found is None else int(found["claim_token"])
 

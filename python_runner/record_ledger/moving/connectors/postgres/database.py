@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from record_ledger.moving.settings import Settings
     from record_ledger.values import Record
 
-# What decides how values become texts and texts become values. PGTZ, a role and a database may each
-# say otherwise, and two workers would then read, or publish, something else. Names are looked up
-# by the search_path as it is: functions and triggers of the tables' owners may rely on it, and the
-# statements of ours name every schema.
+# These settings decide how values become texts and texts become values. PGTZ, a role or a database
+# may set others, and two workers would then read, or publish, different values. The search_path
+# stays as it is: functions and triggers of the tables' owners may rely on it, and our statements
+# name every schema.
 _FIXED_SETTINGS = """
 select pg_catalog.set_config(s.name, s.value, true)
 from (
@@ -50,7 +50,7 @@ from (
 def database_of(settings: Settings, ledger: RecordLedger) -> Callable[[], psycopg.Connection[Any]]:
     """Returns what opens connections to the table's `dsn`; without one, to the ledger's database.
 
-    One that cannot be read is noted as a problem.
+    A `dsn` that cannot be read becomes a problem of the settings.
     """
     dsn = settings.text("dsn", None)
     if dsn is None:
@@ -66,9 +66,9 @@ def database_of(settings: Settings, ledger: RecordLedger) -> Callable[[], psycop
 def transaction_at(
     connect: Callable[[], psycopg.Connection[Any]], where: str
 ) -> Iterator[psycopg.Connection[Any]]:
-    """Yields a connection in a transaction that computes the same whatever the session's settings.
+    """Yields a connection in a transaction that computes the same under any session settings.
 
-    They are set for the transaction alone: a pooler may give the session to somebody else
+    The settings are made for the transaction alone: a pooler may give the session to another client
     afterwards. `where` is what errors call the table.
 
     :raises MoveFailed: for what the database refuses.
@@ -84,8 +84,8 @@ def transaction_at(
 def failed_at(where: str, error: psycopg.Error) -> LedgerError:
     """Returns the error for what a source's or a target's database answered.
 
-    Without the ledger's hints: a table that is missing there is none of the ledger's. What the
-    ledger itself refused stays as it is.
+    It has none of the ledger's hints: a table that is missing there does not belong to the ledger.
+    An error of the ledger itself stays as it is.
     """
     described = from_psycopg(error)
     if error.sqlstate is not None and error.sqlstate.startswith("RL"):
@@ -97,7 +97,7 @@ def failed_at(where: str, error: psycopg.Error) -> LedgerError:
 def check_claim_in_ledger(connection: psycopg.Connection[Any], record: Record) -> None:
     """Raises in the database that holds the ledger unless the record's claim is the current one.
 
-    Until the transaction ends, the record can be passed to nobody else.
+    Until the transaction ends, the record cannot be passed to another run.
     """
     connection.execute(
         queries.EXTEND_LEASE,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .database import Column
 
-# Written with its schema, each name is what it says, whatever a search_path holds.
+# Each name is written with its schema: no search_path can change its meaning.
 _COUNT = SQL("select pg_catalog.count(*) from {table} as t where {window}")
 # Not to_jsonb(t): a column of that name would be all that is read of a row.
 _READ = SQL("select pg_catalog.to_jsonb(t.*)::pg_catalog.text from {table} as t where {window}")

@@ -28,7 +28,7 @@ COMMENT_PUBLISHED = SQL("""
 comment on table {published} is
 'The newest claim of the record ledger on each window (claim_token), and what is published of it.'
 """)
-# Two that create at once would both find nothing there, and one of them would fail.
+# Two concurrent sessions would both find no table to exist, and one of them would fail.
 LOCK_CREATION = SQL("""
 select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended({text}, 0))
 """)

@@ -58,8 +58,8 @@ _COPY_LINE = re.compile(r"^COPY .*?, line (\d+)", re.MULTILINE)
 _LOCK_NOT_AVAILABLE = "55P03"
 # A function takes 100 arguments at most.
 _PAIRS = 50
-# The types that columns must have, beneath a domain. By a time without a zone two windows are one
-# in the hour that comes twice; by a text that ignores case or blanks two pipelines may be one.
+# The types that columns must have, beneath a domain. A time without a zone cannot distinguish the
+# windows of an hour that clocks show twice. A text that ignores case or blanks may mix pipelines.
 _KEY = {"pipeline_id": ("text", "varchar"), "window_start_time": ("timestamptz",)}
 _PUBLISHED = {
     **_KEY,
@@ -102,15 +102,14 @@ class PostgresTarget:
 
     The rows of a window are those with its pipeline_id (text) and window_start_time (timestamptz),
     two columns that the table must have. A table that does not exist is created, with the documents
-    in a third column, `document`. With `columns`, which maps columns of the table to paths in a
-    document such as "customer.id", the table must exist, and its columns' types decide how values
-    are read: a time without an offset as one in UTC, a date as month, day, year where its text does
-    not say.
+    in a third column, `document`. `columns` maps columns of the table to paths in a document such
+    as "customer.id"; the table must then exist, and its columns' types decide how values are read.
+    A time without an offset is read as UTC, an ambiguous date as month, day, year.
 
     `record_ledger_published`, beside the table, keeps the newest claim that has begun on each
-    window: an earlier one can publish nothing any more. `check_claim`, if given, is called with
-    the connection and the record as the last step of the publishing transaction, and raises when
-    the ledger knows of a later claim: possible where both are in one database.
+    window: an earlier claim can publish nothing any more. `check_claim`, if given, is the last step
+    of the publishing transaction. It gets the connection and the record, and raises when the ledger
+    knows of a later claim; that needs both in one database.
 
     `connect` opens an autocommitting psycopg connection; each call opens one and closes it.
     """
@@ -156,7 +155,7 @@ class PostgresTarget:
             generation, claim_token, digest = row
             if claim_token is None:
                 return None
-            # Counted, not remembered: somebody may have changed the table by hand.
+            # Counted, not remembered: a user may have changed the table by hand.
             count = _number(call(statements.COUNT_WINDOW, key_of(record)))
         return Published(generation, claim_token, digest, count)
 
@@ -251,7 +250,7 @@ class PostgresTarget:
         if not self._exists(call, "table"):
             if self._columns:
                 raise MoveFailed(
-                    f"{self._where} does not exist; with `columns` it has to",
+                    f"{self._where} does not exist; a target with `columns` needs its table",
                     hint="Create it with the columns pipeline_id text and window_start_time "
                     "timestamptz beside your own.",
                 )
@@ -294,12 +293,12 @@ class PostgresTarget:
                         copy.write(gzip.decompress(chunk))
                 return cursor.rowcount
         except zlib.error as error:
-            raise StagedDataDamaged(f"{part.name} is not what was staged: {error}") from error
+            raise StagedDataDamaged(f"{part.name} differs from what was staged: {error}") from error
         except psycopg.DataError as error:
             line = _COPY_LINE.search(error.diag.context or "")
             raise MoveFailed(
-                f"{part.name}{f', line {line[1]}' if line else ''} holds what {self._where} "
-                f"cannot: {from_psycopg(error).message}",
+                f"{part.name}{f', line {line[1]}' if line else ''} holds a value that "
+                f"{self._where} cannot store: {from_psycopg(error).message}",
                 sqlstate=error.sqlstate,
             ) from error
 
@@ -365,8 +364,8 @@ def _check_types(
             )
         if not column.is_deterministic:
             raise MoveFailed(
-                f"{where}, column {name}: its collation takes different texts for the same, and "
-                "pipelines of different names would be one",
+                f"{where}, column {name}: its collation treats different texts as equal, and would "
+                "mix pipelines of different names",
                 hint=f'Change it: alter {where} alter column {name} type text collate "C".',
             )
         length = column.modifier - 4

@@ -55,7 +55,7 @@ class SnowflakeCalls:
             try:
                 self._wait_for(query_id, poll_seconds)
             except (MoveFailed, KeyboardInterrupt, SystemExit):
-                # It would go on, and cost, with nobody who waits for it.
+                # The query would go on, and cost, although no caller waits for it.
                 self(statements.CANCEL, {"query_id": query_id})
                 raise
             cursor.get_results_from_sfqid(query_id)
@@ -70,6 +70,6 @@ class SnowflakeCalls:
             if time.monotonic() > deadline:
                 raise MoveFailed(
                     f"query {query_id} took longer than {self._timeout} s and was cancelled",
-                    hint="A larger warehouse, or a longer timeout_seconds, would do.",
+                    hint="Use a larger warehouse, or a longer timeout_seconds.",
                 )
             time.sleep(poll_seconds)

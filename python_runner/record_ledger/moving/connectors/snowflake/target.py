@@ -90,14 +90,14 @@ class SnowflakeTarget:
     """Publishes windows into a table of a Snowflake database.
 
     The rows of a window are those with its pipeline_id (varchar) and window_start_time
-    (timestamp_tz or timestamp_ltz), two columns that the table must have; a table that does not
+    (timestamp_tz or timestamp_ltz), two columns that the table must have. A table that does not
     exist is created, with the documents in a third column, `document`. `columns` maps other columns
     to paths in a document, such as "customer.id".
 
-    Parts are sent to a temporary internal stage of the load's own. With `external_stage`, a stage
-    object of Snowflake's over the very bucket and prefix that the windows are staged in, they are
-    read from there. The COPY runs asynchronously, is polled, and is cancelled after `timeout`
-    seconds; so is each statement of the publication.
+    Each load sends the parts to a temporary internal stage of its own. With `external_stage`, a
+    Snowflake stage object over the bucket and prefix of the windows' stage, it reads them from
+    there. The COPY, like each statement of the publication, runs asynchronously, is polled, and is
+    cancelled after `timeout` seconds.
 
     `connect` opens a connection that commits by itself; each call opens one and closes it.
     """
@@ -252,7 +252,7 @@ class SnowflakeTarget:
                 continue  # `begin` creates it
             if not columns:
                 raise MoveFailed(
-                    f"{where} does not exist; with `columns` it has to",
+                    f"{where} does not exist; a target with `columns` needs its table",
                     hint="Create it with the columns pipeline_id varchar and window_start_time "
                     "timestamp_tz beside your own.",
                 )
@@ -270,14 +270,14 @@ class SnowflakeTarget:
                     raise MoveFailed(
                         f"{where}, column {column}: it is of type {of_type}; it must be "
                         f"{_WORDS.get(types[0], types[0])}",
-                        hint="Snowflake changes no such type in place: create the table anew with "
-                        "it.",
+                        hint="Snowflake cannot change this type in place: create the table again "
+                        "with it.",
                     )
                 if collation and str(collation).lower() != "utf8":
                     raise MoveFailed(
-                        f"{where}, column {column}: its collation {collation} may take different "
-                        "texts for the same, and pipelines of different names would be one",
-                        hint="Create the table anew without it.",
+                        f"{where}, column {column}: its collation {collation} may treat different "
+                        "texts as equal, and would mix pipelines of different names",
+                        hint="Create the table again without it.",
                     )
                 if column == "pipeline_id" and length and int(length) < len(pipeline_id):
                     raise MoveFailed(
