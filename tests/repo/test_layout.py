@@ -9,8 +9,8 @@ import pytest
 from tests.support.repository import files, text
 
 TOP_LEVEL = {
-    ".ci", ".editorconfig", ".gitignore", ".sqlfluff", "LICENSE", "README.md", "dbt_project",
-    "pyproject.toml", "python_runner", "sql", "tests",
+    ".ci", ".editorconfig", ".gitattributes", ".gitignore", ".ignore", ".sqlfluff", "LICENSE",
+    "README.md", "dbt_project", "pyproject.toml", "python_runner", "sql", "tests",
 }  # fmt: skip
 
 LOCK_FILES = {
