@@ -1,1 +1,1 @@
-"""Tests of the record ledger; a package so that they can share `tests.support`."""
+"""Tests of the record ledger: a package, so that they can share `tests.support`."""

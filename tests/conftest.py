@@ -31,7 +31,7 @@ TIMEZONE_VARIABLE = "RECORD_LEDGER_TEST_TIMEZONE"
 
 hypothesis.settings.register_profile(
     "ledger",
-    deadline=None,  # a database answers when it answers
+    deadline=None,  # a database may take its time
     # Examples share their test's database on purpose: a ledger is made to hold many pipelines.
     suppress_health_check=[
         hypothesis.HealthCheck.function_scoped_fixture,
@@ -60,7 +60,7 @@ class _Site:
         return self.databases
 
     def close(self) -> None:
-        # A server of our own goes with everything in it; another's keeps nothing of ours.
+        # Our own server is removed whole; on another server we remove what we made.
         if self.server is not None:
             self.server.remove()
         elif self.databases is not None:
@@ -72,8 +72,8 @@ _site = pytest.StashKey[_Site]()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    # Whoever started the tests in the background, or by nohup, had them ignore signals, and every
-    # process that a test starts would ignore them too.
+    # Tests started in the background, or by nohup, ignore some signals. Every process that a test
+    # starts would inherit that.
     for number, usual in (
         (signal.SIGINT, signal.default_int_handler),
         (signal.SIGHUP, signal.SIG_DFL),
@@ -83,8 +83,8 @@ def pytest_configure(config: pytest.Config) -> None:
             signal.signal(number, usual)
     config.stash[_site] = _Site()
     if config.option.basetemp is None:
-        # Every run of pytest closes the folder that it shares with other runs to other users; an
-        # embedded server, which is another user where tests run as root, would lose its data.
+        # Every run of pytest closes its shared folder to other users. Where tests run as root, the
+        # embedded server is another user and would lose its data.
         folder = Path(tempfile.mkdtemp(prefix="rl-tests-"))
         folder.chmod(0o755)
         config.option.basetemp = str(folder / "tmp")
@@ -93,7 +93,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tells an xdist worker which server to use: the workers of a run share one."""
+    """Gives an xdist worker its server: the workers of a run share one."""
     databases = node.config.stash[_site].open()
     node.workerinput["record_ledger_databases"] = (databases.admin_dsn, databases.run)
 

@@ -1,8 +1,7 @@
 {#
-  Takes the place of dbt's own macro when this package is run by itself: two runs that create the
-  schema at once wait for each other (`create schema if not exists` does not), and the ledger's
-  schema is created by nothing but its deploy. A project that includes this package keeps dbt's
-  macro.
+  Replaces dbt's own macro when this package is run by itself. Two runs that create the schema at
+  the same time wait for each other; with `create schema if not exists` alone, one would fail. Only
+  a deploy creates the ledger's schema. A project that includes this package keeps dbt's macro.
 #}
 {% macro postgres__create_schema(relation) %}
     {%- if relation.schema | lower == 'record_ledger' -%}

@@ -1,12 +1,12 @@
 {#
-  The query of what is wrong with the pipeline id that a data test was given: one row when nobody
-  registered such a pipeline, because a test of nothing must not pass; no row otherwise. The names
-  are read in full: to dbt build --empty, which sees no row of a source, all would be unknown.
+  The query that finds an unknown pipeline id of a data test: one row when no such pipeline is
+  registered, no row otherwise. A test of an unknown pipeline checks nothing, so it must not succeed.
+  The query reads the source itself: `dbt build --empty` sees no row of it and would know no pipeline.
 #}
 {% macro unknown_pipeline(test, pipeline_id) %}
 {%- if pipeline_id is undefined or pipeline_id is not string or not pipeline_id -%}
     {{ exceptions.raise_compiler_error(
-        "record_ledger." ~ test ~ ": pipeline_id is missing or no text; give the name of a "
+        "record_ledger." ~ test ~ ": pipeline_id is missing or not text; give the name of a "
         ~ "registered pipeline under `arguments:`, in quotes when it looks like a number."
     ) }}
 {%- endif -%}
@@ -14,7 +14,7 @@
 select
     {{ pipeline }} as pipeline_id,
     null::timestamptz as window_start_time,
-    'nobody registered a pipeline of this name'
+    'no pipeline of this name is registered'
     || coalesce(
         '; did you mean "' || nullif(pg_catalog.array_to_string(near.names, '" or "'), '') || '"?', ''
     ) as problem
@@ -30,7 +30,7 @@ where not near.is_known
 {% endmacro %}
 
 
-{# A day that a data test is asked about: PostgreSQL would take 'yesterday' and 01/02/2026 as well. #}
+{# A day as an argument of a data test. PostgreSQL would also accept 'yesterday' and 01/02/2026. #}
 {% macro day_literal(test, name, value) %}
 {%- if not modules.re.fullmatch('[0-9]{4}-[0-9]{2}-[0-9]{2}', value | string) -%}
     {{ exceptions.raise_compiler_error(

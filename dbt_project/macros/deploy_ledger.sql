@@ -1,16 +1,16 @@
 {#
-  Brings the database to this release of the ledger, for `dbt run-operation deploy_ledger`: the one
-  script that `record-ledger deploy` runs, which is a transaction by itself and may be run again.
-  `owner` is the role that the ledger is to belong to: by default its owner now, at first the user.
+  Brings the database to this release of the ledger, for `dbt run-operation deploy_ledger`. It runs
+  the same script as `record-ledger deploy`: one transaction, safe to repeat. `owner` is the role
+  that will own the ledger. The default is the present owner, at the first deploy the user.
 #}
 {% macro deploy_ledger(owner=none) %}
     {%- if not execute -%}{{ return(none) }}{%- endif -%}
     {%- do record_ledger.refuse_outside_operations('deploy_ledger') -%}
-    {#- Nothing in the schema is read before the script has found that it can be trusted. -#}
+    {#- The script checks that the schema can be trusted. Before that, read nothing in it. -#}
     {%- set began_at = record_ledger.server_time() -%}
     {%- set no_owner = "set local record_ledger.owner = '';" -%}
     {%- set with_owner = "set local record_ledger.owner = " ~ record_ledger.text_literal(owner or '') ~ ";" -%}
-    {#- With its own `begin` and `commit`; an error leaves the transaction to the end of dbt. -#}
+    {#- The script has its own `begin` and `commit`. After an error dbt ends the transaction. -#}
     {%- call statement('deploy', auto_begin=False) -%}
         {{ record_ledger.deploy_script() | replace(no_owner, with_owner) }}
     {%- endcall -%}
@@ -32,7 +32,7 @@
 {% endmacro %}
 
 
-{# The server's time as text that it reads again as the same instant. #}
+{# The server's time as text, which the server reads back as the same instant. #}
 {% macro server_time() %}
     {%- set now -%}
         select pg_catalog.json_build_object('at', pg_catalog.clock_timestamp())::text
@@ -41,7 +41,7 @@
 {% endmacro %}
 
 
-{# The newest release, those deployed before a time, oldest first, and the migrations applied since. #}
+{# The newest release, the releases deployed before a time (oldest first), and the migrations applied since. #}
 {% macro deployed_since(began_at) %}
     {%- set instant = record_ledger.text_literal(began_at) ~ "::timestamptz" -%}
     {%- set what -%}

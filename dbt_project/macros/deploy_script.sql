@@ -1656,12 +1656,16 @@ drop function if exists record_ledger.collect_expired_leases(
     record_ledger.pipeline, timestamptz, timestamptz
 );
 $body$);
-select record_ledger.migrate(11, '0011_unused', $body$-- record_ledger migration 11: a rule that nothing asks any more goes.
+select record_ledger.migrate(11, '0011_functions', $body$-- record_ledger migration 11: functions that nothing asks any more, or that return other columns now, go.
 -- The columns awaits_build and out_of_order of record stay: views of earlier releases, and views that others have built
 -- on these, hold the whole row, and PostgreSQL drops no column that a view depends on.
 -- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
 -- Rules kept here: none.
 drop function if exists record_ledger.is_complete(jsonb, text[]);
+drop function if exists record_ledger.expected_claims(
+    record_ledger.pipeline, timestamptz, timestamptz, integer, interval, timestamptz
+);
+drop function if exists record_ledger.waiting_for_retry(record_ledger.pipeline, integer);
 $body$);
 -- record_ledger.attempt_ending: what ended the newest attempt of a record, as BACKOFF and FAILED say it.
 -- Of a cancelled claim it is the cancellation, whatever the run said of it. A record that was taken back only in
@@ -1953,7 +1957,7 @@ comment on function record_ledger.is_completed_by(text, bigint, timestamptz) is
 -- A text of 1 to 1024 bytes that is not blank; null too, and it binds nothing.
 -- Called by: complete_and_pass, pass_valid_record, pass_valid_records, store_new_and_pass_valid_record.
 -- Uses: none.
--- Tests: test_run_ids.py.
+-- Tests: test_passing.py, test_batches.py.
 create or replace function record_ledger.is_run_id(run_id text)
 returns boolean
 language sql
@@ -3796,7 +3800,7 @@ comment on function record_ledger.raise_unknown_pipeline(text) is
 -- Called by: complete_and_pass, complete_records, end_claim, extend_lease, lock_pipeline, lock_record,
 --   pass_valid_record, register_pipeline, store_new_and_pass_valid_record.
 -- Uses: is_safe_to_write.
--- Tests: test_replica_sessions.py, test_run_ids.py.
+-- Tests: test_replica_sessions.py, test_passing.py.
 create or replace function record_ledger.refuse_call(run_id text default null)
 returns void
 language plpgsql
@@ -4608,7 +4612,7 @@ comment on function record_ledger.incomplete_lanes(text, integer) is
 'Private. The lanes of a pipeline''s incomplete records, one for each config that they were built with.';
 -- record_ledger.is_at_risk: will the source data of a window be gone soon?
 -- From at_risk_within before window_end_time + source_retention on; never without a source_retention.
--- Called by: next_candidate, pipeline_progress, planned_passes, records_at_risk.
+-- Called by: next_turn, pipeline_progress, records_at_risk.
 -- Uses: none.
 -- Tests: test_retention.py, test_deadline_order.py.
 create or replace function record_ledger.is_at_risk(
@@ -4645,7 +4649,7 @@ comment on function record_ledger.is_lost(timestamptz, interval, timestamptz) is
 'Whether a window''s source data is gone: window_end_time + source_retention is not after as_of.';
 -- record_ledger.is_stable: has the data of a window settled?
 -- From the very instant on at which window_end_time + x_time_back is reached.
--- Called by: next_answer, next_candidate, plan_runs, planned_passes, record_verdict, windows_to_build.
+-- Called by: next_answer, next_turn, plan_runs, planned_passes, record_verdict, windows_to_build.
 -- Uses: none.
 -- Tests: test_passing.py, test_verdicts.py.
 create or replace function record_ledger.is_stable(
@@ -5091,13 +5095,10 @@ comment on function record_ledger.next_answer(
 ) is
 'What a pass would answer to a run at an instant: READY and the window, or the verdict and the reason why there is none.';
 -- record_ledger.next_candidate: which of a pipeline's pending records comes next, when not all wait in order.
--- Oldest first; with a backfill_share, backfilled and reopened records take turns with live ones while both are stable:
--- a credit grows by the share per such pass, and at 1 it is spent on a historical record. So of n passes they get
--- floor(n * share) at least, and live windows floor(n * (1 - share)). With pass_order 'deadline', the older of both
--- goes first while it is at risk, whosever turn it is; such a pass is nobody's turn.
+-- Oldest first; with a backfill_share, backfilled and reopened records take turns with live ones: next_turn.
 -- Outdated records are complete where default_record fills all check_fields, and only current ones may be elsewhere.
 -- Called by: next_answer.
--- Uses: expired_claims, incomplete_lanes, is_at_risk, is_stable, oldest_due, retry_time.
+-- Uses: expired_claims, incomplete_lanes, next_turn, oldest_due, retry_time.
 -- Tests: test_order.py, test_deadline_order.py.
 create or replace function record_ledger.next_candidate(
     p record_ledger.pipeline,
@@ -5126,8 +5127,8 @@ declare
     v_past timestamptz;
     v_past_end timestamptz;
     v_other record;
-    v_live_is_stable boolean;
-    v_past_is_stable boolean;
+    v_is_past boolean;
+    v_turn record;
     -- Where default_record leaves check_fields empty, only what a caller has filled with its own fields is complete.
     v_built_since constant integer := case
         when p.missing_fields is not null then p.fields_version
@@ -5215,30 +5216,13 @@ begin
         );
     end if;
 
+    v_is_past := v_past < v_live or v_live is null;
     if p.backfill_share > 0 and v_past is not null and v_live is not null then
-        v_live_is_stable := record_ledger.is_stable(v_live_end, p.x_time_back, as_of);
-        v_past_is_stable := record_ledger.is_stable(v_past_end, p.x_time_back, as_of);
-        if v_live_is_stable and v_past_is_stable
-            and p.pass_order = 'deadline'
-            and record_ledger.is_at_risk(least(v_past_end, v_live_end), p, as_of)
-        then
-            -- Below, the older one.
-            null;
-        elsif v_live_is_stable and v_past_is_stable then
-            historical_credit := credit + p.backfill_share;
-            if historical_credit >= 1 then
-                historical_credit := historical_credit - 1;
-                v_live := null;
-            else
-                v_past := null;
-            end if;
-        elsif v_past_is_stable then
-            v_live := null;
-        elsif v_live_is_stable then
-            v_past := null;
-        end if;
+        v_turn := record_ledger.next_turn(p, v_live, v_live_end, v_past, v_past_end, credit, as_of);
+        v_is_past := v_turn.is_historical;
+        historical_credit := v_turn.historical_credit;
     end if;
-    if v_past < v_live or v_live is null then
+    if v_is_past then
         window_start_time := v_past;
         window_end_time := v_past_end;
     else
@@ -5258,6 +5242,71 @@ comment on function record_ledger.next_candidate(
     timestamptz
 ) is
 'Private. Which of a pipeline''s pending records comes next: oldest first, or by the backfill_share.';
+-- record_ledger.next_turn: whether a pass takes the next live record or the next historical one.
+-- The older one goes first, unless the pipeline has a backfill_share and one of both is stable alone: then that one.
+-- Where both are, a credit grows by the share per pass, and at 1 it is spent on a historical record. So of n passes
+-- they get floor(n * share) at least, and live windows floor(n * (1 - share)). With pass_order 'deadline' the older of
+-- both goes first while it is at risk, whosever turn it is; such a pass is nobody's turn.
+-- Called by: next_candidate, planned_passes.
+-- Uses: is_at_risk, is_stable.
+-- Tests: test_order.py, test_deadline_order.py, test_plan_agrees.py.
+create or replace function record_ledger.next_turn(
+    p record_ledger.pipeline,
+    live_start timestamptz,
+    live_end timestamptz,
+    -- Of the historical one. Null starts: there is none of the kind.
+    past_start timestamptz,
+    past_end timestamptz,
+    credit numeric,
+    as_of timestamptz,
+    out is_historical boolean,
+    -- After this pass.
+    out historical_credit numeric,
+    -- The backfill_share chose among two that were stable.
+    out is_shared boolean
+)
+language plpgsql
+stable
+as $$
+#variable_conflict use_column
+declare
+    v_live_is_stable boolean;
+    v_past_is_stable boolean;
+begin
+    historical_credit := credit;
+    is_shared := false;
+    is_historical := coalesce(past_start < live_start, live_start is null);
+    if p.backfill_share > 0 and past_start is not null and live_start is not null then
+        v_live_is_stable := record_ledger.is_stable(live_end, p.x_time_back, as_of);
+        v_past_is_stable := record_ledger.is_stable(past_end, p.x_time_back, as_of);
+        if v_live_is_stable <> v_past_is_stable then
+            is_historical := v_past_is_stable;
+        elsif v_live_is_stable
+            and not (
+                p.pass_order = 'deadline'
+                and record_ledger.is_at_risk(least(past_end, live_end), p, as_of)
+            )
+        then
+            is_shared := true;
+            historical_credit := credit + p.backfill_share;
+            is_historical := historical_credit >= 1;
+            if is_historical then
+                historical_credit := historical_credit - 1;
+            end if;
+        end if;
+    end if;
+end
+$$;
+comment on function record_ledger.next_turn(
+    record_ledger.pipeline,
+    timestamptz,
+    timestamptz,
+    timestamptz,
+    timestamptz,
+    numeric,
+    timestamptz
+) is
+'Private. Whether a pass takes the next live record or the next historical one, and what historical ones are owed after it.';
 -- record_ledger.no_records_reason: the sentence for a pipeline without any open record.
 -- Says when the next window is due, since that is when the next run has something to store.
 -- Called by: next_answer, store_new_and_pass_valid_record.
@@ -5669,8 +5718,8 @@ create or replace function record_ledger.expected_claims(
     as_of timestamptz
 )
 returns table (
-    window_start_time timestamptz,
-    is_historical boolean,
+    -- Of the window.
+    bounds tstzrange,
     busy_until timestamptz,
     -- When it can be passed again; null when it will not be.
     retry_at timestamptz,
@@ -5681,8 +5730,7 @@ language sql
 stable
 as $$
     select
-        r.window_start_time,
-        r.is_historical,
+        tstzrange(r.window_start_time, r.window_end_time),
         case
             -- The newest event of a record in progress is its pass: a heartbeat is none.
             when not l.is_lost and r.updated_at + run_duration > as_of
@@ -5794,7 +5842,7 @@ create or replace function record_ledger.pending_in_order(
     kind integer,
     kinds integer,
     waiting_mark timestamptz,
-    -- Lanes of outdated incomplete records of this kind that the config in force completes: three at most.
+    -- Lanes of outdated incomplete records of this kind that the config in force completes.
     outdated_lanes text[],
     -- Only what was built with this config or a later one is complete; null when all is.
     built_since integer
@@ -5868,6 +5916,15 @@ as $$
                 and r.lane = pending_in_order.outdated_lanes[3]
             order by r.window_start_time
         )
+        union all
+        (
+            -- Four configs in turn that each left incomplete records: sorted, for once.
+            select r.window_start_time, r.window_end_time, r.retry_at
+            from record_ledger.record as r
+            where r.open_pipeline_id = pending_in_order.pipeline_id
+                and r.lane = any (pending_in_order.outdated_lanes[4:])
+            order by r.window_start_time
+        )
     ) as w
     order by w.window_start_time
 $$;
@@ -5881,7 +5938,7 @@ comment on function record_ledger.pending_in_order(
 -- that cannot go on; blocked_by then says on what.
 -- It follows next_answer and next_candidate, over the records that are still to be passed then.
 -- Called by: plan_runs.
--- Uses: expected_claims, incomplete_lanes, is_at_risk, is_lost, is_stable, next_window, next_window_start,
+-- Uses: expected_claims, incomplete_lanes, is_lost, is_stable, next_turn, next_window, next_window_start,
 --   pending_in_order, stuck_window, waiting_for_retry.
 -- Tests: test_plan_agrees.py, test_plan_runs.py, test_plan_reads.py.
 create or replace function record_ledger.planned_passes(
@@ -5912,51 +5969,45 @@ as $$
 #variable_conflict use_column
 declare
     v_now timestamptz := as_of;
-    v_duration interval := coalesce(run_duration, interval '0');
-    v_newest record;
-    v_row record;
+    v_duration constant interval := coalesce(run_duration, interval '0');
     -- What is outdated or not stored yet is complete then, as default_record fills all check_fields.
     v_can_build constant boolean := p.missing_fields is null;
-    v_outdated_lanes constant text[] := array(
-        select l.lane
-        from record_ledger.incomplete_lanes(p.pipeline_id, p.fields_version) as l (lane)
-        where p.missing_fields is null
-    );
-    -- By their ends, so many of each being over by v_now: claims in progress, planned runs, records in backoff.
-    v_claims timestamptz[];
+    -- Kind 2 are the historical records of a pipeline with a backfill_share, kind 1 all others.
+    v_kinds constant integer := case when p.backfill_share > 0 then 2 else 1 end;
+    -- Windows are ranges of time, which compare by their starts. This one comes after all others.
+    v_none constant tstzrange := tstzrange('infinity', 'infinity', '[]');
+    -- By their ends: claims in progress, and planned runs. So many of each are over by v_now.
+    v_claims tstzrange[];
     v_claim_ends timestamptz[];
-    v_claims_over integer := 0;
+    v_claims_over integer;
     v_ends timestamptz[] := '{}';
-    v_ends_over integer := 0;
-    v_backoff timestamptz[];
+    v_ends_over integer;
+    -- What waits for an instant, by that instant. So many of these waits are over; what is ready then, by its start.
+    v_backoff tstzrange[];
     v_backoff_ends timestamptz[];
     v_backoff_over integer := 0;
-    -- Records whose backoff is over, by their start.
-    v_ready timestamptz[] := '{}';
+    v_ready tstzrange[] := '{}';
     v_ready_kind integer[] := '{}';
-    v_place integer;
     -- The oldest open record that no run will ever finish.
-    v_stuck timestamptz;
-    v_stuck_end timestamptz;
+    v_stuck tstzrange;
     v_stuck_claims timestamptz[];
-    -- Kind 2 are the historical records of a pipeline with a backfill_share, kind 1 all others. Each is a stream of
-    -- pending records, oldest first; its head is the next one of it, 'infinity' at its end.
-    v_kinds integer := case when p.backfill_share > 0 then 2 else 1 end;
-    v_kind integer;
+    -- Of each kind: the other pending records, oldest first, and the first of them; the next one of all.
     v_lanes text[];
     v_streams refcursor[];
     v_stream refcursor;
-    v_head timestamptz[];
-    v_head_end timestamptz[];
+    v_head tstzrange[];
+    v_next tstzrange[];
+    v_stable boolean[];
     -- Where the window after the stored ones and those of the plan starts, and the day of the newest of these.
     v_first_new constant timestamptz := record_ledger.next_window_start(p, as_of);
     v_new_start timestamptz := v_first_new;
     v_new_day date;
-    -- The next record of each kind.
-    v_start timestamptz[];
-    v_end timestamptz[];
-    v_stable boolean[];
-    v_is_urgent boolean;
+    v_newest record;
+    v_row record;
+    v_bounds tstzrange;
+    v_turn record;
+    v_kind integer;
+    v_place integer;
     v_credit numeric;
     v_obstacle text;
     v_waited_for text;
@@ -5975,59 +6026,42 @@ begin
     limit 1;
     v_credit := coalesce(v_newest.historical_credit, 0);
     select
-        coalesce(
-            array_agg(c.window_start_time order by c.busy_until)
-            filter (where c.busy_until is not null),
-            '{}'
-        ),
+        array_agg(c.bounds order by c.busy_until) filter (where c.busy_until is not null),
         array_agg(c.busy_until order by c.busy_until) filter (where c.busy_until is not null),
-        coalesce(
-            array_agg(c.window_start_time order by c.retry_at)
-            filter (where c.retry_at is not null),
-            '{}'
-        ),
-        coalesce(
-            array_agg(c.retry_at order by c.retry_at) filter (where c.retry_at is not null), '{}'
-        ),
-        array_agg(c.window_start_time) filter (where c.is_stuck)
+        array_agg(c.bounds order by c.retry_at) filter (where c.retry_at is not null),
+        array_agg(c.retry_at order by c.retry_at) filter (where c.retry_at is not null),
+        array_agg(lower(c.bounds)) filter (where c.is_stuck)
     into v_claims, v_claim_ends, v_backoff, v_backoff_ends, v_stuck_claims
     from (
-        select e.window_start_time, e.busy_until, e.retry_at, e.is_stuck
+        select e.bounds, e.busy_until, e.retry_at, e.is_stuck
         from record_ledger.expected_claims(
             p, v_newest.active_mark, v_newest.lease_mark, 10 * runs, run_duration, as_of
         ) as e
         union all
-        select w.window_start_time, null, w.retry_at, null
+        select w.bounds, null, w.retry_at, null
         from record_ledger.waiting_for_retry(p, runs) as w
     ) as c;
+    v_claims := coalesce(v_claims, '{}');
+    v_claim_ends := coalesce(v_claim_ends, '{}');
+    v_backoff := coalesce(v_backoff, '{}');
+    v_backoff_ends := coalesce(v_backoff_ends, '{}');
     for k in 1 .. v_kinds loop
-        v_stream := null;
         v_lanes := array(
             select l.lane
-            from unnest(v_outdated_lanes) as l (lane)
-            where v_kinds = 1 or (l.lane like '%h') = (k = 2)
+            from record_ledger.incomplete_lanes(p.pipeline_id, p.fields_version) as l (lane)
+            where v_can_build and (v_kinds = 1 or (l.lane like '%h') = (k = 2))
         );
-        if cardinality(v_lanes) <= 3 then
-            open v_stream for
-                select w.window_start_time, w.window_end_time, w.retry_at
-                from record_ledger.pending_in_order(
-                    p.pipeline_id, k, v_kinds, v_newest.waiting_mark, v_lanes,
-                    case when not v_can_build then p.fields_version end
-                ) as w;
-        else
-            -- Four configs in turn that each left incomplete records: sorted, for once.
-            open v_stream for
-                select w.window_start_time, w.window_end_time, w.retry_at
-                from record_ledger.pending_in_order(
-                    p.pipeline_id, k, v_kinds, v_newest.waiting_mark, v_lanes[:3],
-                    case when not v_can_build then p.fields_version end
-                ) as w
-                union all
-                select r.window_start_time, r.window_end_time, r.retry_at
-                from record_ledger.record as r
-                where r.open_pipeline_id = p.pipeline_id and r.lane = any (v_lanes[4:])
-                order by window_start_time;
-        end if;
+        v_stream := null;
+        open v_stream for
+            select w.window_start_time, w.window_end_time, w.retry_at
+            from record_ledger.pending_in_order(
+                p.pipeline_id,
+                k,
+                v_kinds,
+                v_newest.waiting_mark,
+                v_lanes,
+                case when not v_can_build then p.fields_version end
+            ) as w;
         v_streams[k] := v_stream;
     end loop;
 
@@ -6040,110 +6074,88 @@ begin
         end if;
         loop
             -- ------------------------------------------------ what is over by now
-            while v_claim_ends[v_claims_over + 1] <= v_now loop
-                v_claims_over := v_claims_over + 1;
-            end loop;
-            while v_ends[v_ends_over + 1] <= v_now loop
-                v_ends_over := v_ends_over + 1;
-            end loop;
+            v_claims_over := width_bucket(v_now, v_claim_ends);
+            v_ends_over := width_bucket(v_now, v_ends);
             while v_backoff_ends[v_backoff_over + 1] <= v_now loop
                 v_backoff_over := v_backoff_over + 1;
-                select
-                    r.window_start_time,
-                    case when r.is_historical then v_kinds else 1 end as kind
-                into v_row
-                from record_ledger.record as r
-                where r.pipeline_id = p.pipeline_id
-                    and r.window_start_time = v_backoff[v_backoff_over];
-                v_place := width_bucket(v_row.window_start_time, v_ready);
-                v_ready := v_ready[:v_place] || v_row.window_start_time || v_ready[v_place + 1:];
-                v_ready_kind := v_ready_kind[:v_place] || v_row.kind || v_ready_kind[v_place + 1:];
+                v_place := width_bucket(v_backoff[v_backoff_over], v_ready);
+                v_kind := (
+                    select case when r.is_historical then v_kinds else 1 end
+                    from record_ledger.record as r
+                    where r.pipeline_id = p.pipeline_id
+                        and r.window_start_time = lower(v_backoff[v_backoff_over])
+                );
+                v_ready := v_ready[:v_place] || v_backoff[v_backoff_over] || v_ready[v_place + 1:];
+                v_ready_kind := v_ready_kind[:v_place] || v_kind || v_ready_kind[v_place + 1:];
             end loop;
 
             -- ------------------------------------------------ what no run will ever finish, until it is lost
-            while v_stuck_end is null
-                or record_ledger.is_lost(v_stuck_end, p.source_retention, v_now)
+            while v_stuck is null
+                or record_ledger.is_lost(upper(v_stuck), p.source_retention, v_now)
             loop
-                v_row := record_ledger.stuck_window(
-                    p, v_stuck_end, v_stuck_claims
-                );
-                v_stuck := v_row.window_start_time;
-                v_stuck_end := coalesce(v_row.window_end_time, 'infinity');
+                v_row := record_ledger.stuck_window(p, upper(v_stuck), v_stuck_claims);
+                v_stuck := case
+                    when v_row.window_start_time is null then v_none
+                    else tstzrange(v_row.window_start_time, v_row.window_end_time)
+                end;
             end loop;
 
             -- ------------------------------------------------ the next record of each kind
             for k in 1 .. v_kinds loop
                 v_stream := v_streams[k];
                 while v_head[k] is null
-                    or record_ledger.is_lost(v_head_end[k], p.source_retention, v_now)
+                    or record_ledger.is_lost(upper(v_head[k]), p.source_retention, v_now)
                 loop
-                    v_head[k] := null;
                     fetch v_stream into v_row;
-                    if record_ledger.is_lost(v_row.window_end_time, p.source_retention, v_now) then
+                    v_bounds := case
+                        when v_row.window_start_time is not null
+                            then tstzrange(v_row.window_start_time, v_row.window_end_time)
+                    end;
+                    if record_ledger.is_lost(upper(v_bounds), p.source_retention, v_now) then
                         continue;
                     elsif v_row.retry_at > v_now then
                         v_row.retry_at := least(
                             v_row.retry_at, v_row.window_end_time + p.source_retention
                         );
                         v_place := width_bucket(v_row.retry_at, v_backoff_ends);
-                        v_backoff := v_backoff[:v_place] || v_row.window_start_time
-                            || v_backoff[v_place + 1:];
+                        v_backoff := v_backoff[:v_place] || v_bounds || v_backoff[v_place + 1:];
                         v_backoff_ends := v_backoff_ends[:v_place] || v_row.retry_at
                             || v_backoff_ends[v_place + 1:];
-                    elsif v_row.window_start_time is not null then
-                        v_head[k] := v_row.window_start_time;
-                        v_head_end[k] := v_row.window_end_time;
+                    elsif v_bounds is not null then
+                        v_head[k] := v_bounds;
                     elsif k = 1 and v_can_build then
                         -- Not stored yet: whatever is stable is due as well, so the run that is passed it stores it.
                         v_row := record_ledger.next_window(v_new_start, p.granularity, p.timezone);
-                        v_head[k] := v_new_start;
-                        v_head_end[k] := v_row.window_end_time;
+                        v_head[k] := tstzrange(v_new_start, v_row.window_end_time);
                         v_new_day := v_row.target_day;
                         v_new_start := v_row.window_end_time;
                     else
-                        v_head[k] := 'infinity';
-                        v_head_end[k] := 'infinity';
+                        v_head[k] := v_none;
                     end if;
                 end loop;
-                v_start[k] := v_head[k];
-                v_end[k] := v_head_end[k];
+                v_next[k] := v_head[k];
                 loop
                     v_place := array_position(v_ready_kind, k);
                     exit when v_ready[v_place] < v_head[k] is not true;
-                    v_start[k] := v_ready[v_place];
-                    v_end[k] := (
-                        select r.window_end_time
-                        from record_ledger.record as r
-                        where r.pipeline_id = p.pipeline_id and r.window_start_time = v_start[k]
-                    );
-                    exit when not record_ledger.is_lost(v_end[k], p.source_retention, v_now);
+                    if not record_ledger.is_lost(
+                            upper(v_ready[v_place]), p.source_retention, v_now
+                        )
+                    then
+                        v_next[k] := v_ready[v_place];
+                        exit;
+                    end if;
                     v_ready := v_ready[:v_place - 1] || v_ready[v_place + 1:];
                     v_ready_kind := v_ready_kind[:v_place - 1] || v_ready_kind[v_place + 1:];
-                    v_start[k] := v_head[k];
-                    v_end[k] := v_head_end[k];
                 end loop;
-                v_stable[k] := record_ledger.is_stable(v_end[k], p.x_time_back, v_now);
+                v_stable[k] := record_ledger.is_stable(upper(v_next[k]), p.x_time_back, v_now);
             end loop;
             if run_no is not null then
                 -- Only now is it known whether the run before leaves anything behind.
-                drains_backlog := not v_is_drained
-                    and not record_ledger.is_stable(v_end[1], p.x_time_back, v_ends[run_no])
-                    and record_ledger.is_stable(v_end[2], p.x_time_back, v_ends[run_no])
-                        is not true
-                    and not exists (
-                        select
-                        from unnest(v_backoff[v_backoff_over + 1:]) as b (window_start_time)
-                        cross join lateral (
-                            select r.window_end_time
-                            from record_ledger.record as r
-                            where r.pipeline_id = p.pipeline_id
-                                and r.window_start_time = b.window_start_time
-                            limit 1
-                        ) as e
-                        where record_ledger.is_stable(
-                                e.window_end_time, p.x_time_back, v_ends[run_no]
-                            )
-                    );
+                drains_backlog := not v_is_drained and not exists (
+                    select
+                    from unnest(v_next || v_backoff[v_backoff_over + 1:]) as w (bounds)
+                    where record_ledger.is_stable(upper(w.bounds), p.x_time_back, v_ends[run_no])
+                );
                 v_is_drained := v_is_drained or drains_backlog;
                 return next;
                 run_no := null;
@@ -6151,26 +6163,20 @@ begin
             exit plan when v_run > runs;
 
             -- ------------------------------------------------ which of them, and can it be passed
-            v_is_urgent := v_stable[1] and v_stable[2] is true and p.pass_order = 'deadline'
-                and record_ledger.is_at_risk(least(v_end[1], v_end[2]), p, v_now);
-            is_shared := v_stable[1] and v_stable[2] is true and not v_is_urgent;
-            v_kind := case
-                when v_is_urgent then 1 + (v_start[2] < v_start[1])::integer
-                when is_shared and v_credit + p.backfill_share >= 1 then 2
-                when v_stable[2] and not v_stable[1] then 2
-                else 1
-            end;
-            window_start_time := v_start[v_kind];
-            window_end_time := v_end[v_kind];
+            v_turn := record_ledger.next_turn(
+                p, lower(v_next[1]), upper(v_next[1]), lower(v_next[2]), upper(v_next[2]),
+                v_credit, v_now
+            );
+            v_kind := 1 + v_turn.is_historical::integer;
             v_obstacle := case
                 when not v_stable[v_kind] then 'time'
                 when v_run - 1 - v_ends_over + cardinality(v_claims) - v_claims_over
                     >= p.max_active_records then 'capacity'
                 when p.depends_on_past and (
                     v_ends_over < v_run - 1
-                    or window_start_time > any (v_claims[v_claims_over + 1:])
-                    or window_start_time > any (v_backoff[v_backoff_over + 1:])
-                    or window_start_time > v_stuck
+                    or v_next[v_kind] > any (v_claims[v_claims_over + 1:])
+                    or v_next[v_kind] > any (v_backoff[v_backoff_over + 1:])
+                    or v_next[v_kind] > v_stuck
                 ) then 'past'
             end;
             exit when v_obstacle is null;
@@ -6179,33 +6185,35 @@ begin
                 v_backoff_ends[v_backoff_over + 1],
                 v_claim_ends[v_claims_over + 1],
                 v_ends[v_ends_over + 1],
-                case when v_obstacle = 'past' then v_stuck_end + p.source_retention end,
-                case when not v_stable[1] then v_end[1] + p.x_time_back end,
-                case when not v_stable[2] then v_end[2] + p.x_time_back end
+                case when v_obstacle = 'past' then upper(v_stuck) + p.source_retention end,
+                case when not v_stable[1] then upper(v_next[1]) + p.x_time_back end,
+                case when not v_stable[2] then upper(v_next[2]) + p.x_time_back end
             );
             if v_now is null or v_now = 'infinity' then
                 -- Nothing changes any more.
                 return query
                 select null::integer, null::timestamptz, null::timestamptz, null::date,
                     null::timestamptz, null, null::boolean,
-                    case when v_obstacle = 'past' then v_stuck end, null::boolean;
+                    case when v_obstacle = 'past' then nullif(lower(v_stuck), 'infinity') end,
+                    null::boolean;
                 exit plan;
             end if;
         end loop;
 
         -- ---------------------------------------------------- passed
         run_no := v_run;
+        window_start_time := lower(v_next[v_kind]);
+        window_end_time := upper(v_next[v_kind]);
+        target_day := case when window_start_time >= v_first_new then v_new_day end;
         starts_at := v_now;
         waited_for := v_waited_for;
-        target_day := case when window_start_time >= v_first_new then v_new_day end;
+        is_shared := v_turn.is_shared;
+        v_credit := v_turn.historical_credit;
         v_ends := v_ends || (v_now + v_duration);
-        if is_shared then
-            v_credit := v_credit + p.backfill_share - (v_kind = 2)::integer;
-        end if;
-        if window_start_time = v_head[v_kind] then
+        if v_next[v_kind] = v_head[v_kind] then
             v_head[v_kind] := null;
         else
-            v_place := array_position(v_ready, window_start_time);
+            v_place := array_position(v_ready, v_next[v_kind]);
             v_ready := v_ready[:v_place - 1] || v_ready[v_place + 1:];
             v_ready_kind := v_ready_kind[:v_place - 1] || v_ready_kind[v_place + 1:];
         end if;
@@ -6280,11 +6288,13 @@ create or replace function record_ledger.waiting_for_retry(
     p record_ledger.pipeline,
     runs integer
 )
-returns table (window_start_time timestamptz, retry_at timestamptz)
+returns table (bounds tstzrange, retry_at timestamptz)
 language sql
 stable
 as $$
-    select w.window_start_time, least(w.retry_at, w.window_end_time + (p).source_retention)
+    select
+        tstzrange(w.window_start_time, w.window_end_time),
+        least(w.retry_at, w.window_end_time + (p).source_retention)
     from (values ('retry'), ('retryh')) as l (lane)
     cross join lateral (
         (
@@ -8454,7 +8464,7 @@ comment on function record_ledger.lock_record(text, timestamptz, bigint) is
 -- register_config forgets it when the fields change.
 -- Called by: build_record, store_windows.
 -- Uses: none.
--- Tests: test_building.py, test_rebuilding.py.
+-- Tests: test_outdated.py.
 create or replace function record_ledger.note_filled(
     p record_ledger.pipeline, window_start_time timestamptz
 )
@@ -10845,7 +10855,7 @@ comment on function record_ledger.observe_record(text, timestamptz, text, bigint
 -- Flat as a pass gives it; null when nothing is pending. Whether it is valid, record_verdicts tells.
 -- Called by: record_ledger_reader, the Python runner.
 -- Uses: lane_heads, raise_unknown_pipeline, record_json, window_timezone.
--- Tests: test_passing.py, test_record_shape.py.
+-- Tests: test_record_shape.py, test_zones.py.
 create or replace function record_ledger.oldest_pending_record(pipeline_id text default null)
 returns jsonb
 language plpgsql
@@ -11107,7 +11117,7 @@ comment on function record_ledger.pause_pipeline(text, text) is
 -- the end of the gap. RL005 when the text is no time, or when clocks show it twice.
 -- Called by: record_ledger_reader, the Python runner, dbt, window_time.
 -- Uses: raise_unknown_pipeline, start_instant, twofold_time.
--- Tests: test_zones.py, test_ranges.py.
+-- Tests: test_zones.py, test_range_effects.py.
 create or replace function record_ledger.pipeline_time(pipeline_id text, time_text text)
 returns timestamptz
 language plpgsql

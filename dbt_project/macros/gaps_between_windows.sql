@@ -1,6 +1,6 @@
 {#
-  The query of the time that no window of a pipeline covers although earlier and later ones do: one
-  row per gap. `windows` is a relation with pipeline_id, window_start_time and window_end_time.
+  The query of gaps: time between two windows of a pipeline that no window covers, one row per gap.
+  `windows` is a relation with pipeline_id, window_start_time and window_end_time.
 #}
 {% macro gaps_between_windows(windows) %}
 select
@@ -12,7 +12,7 @@ from (
     select
         windows.pipeline_id,
         windows.window_start_time,
-        -- Of all earlier windows, not of the last one: after an overlap the two differ.
+        -- The latest end of all earlier windows. After an overlap it may not be the last one's.
         pg_catalog.max(windows.window_end_time) over (
             partition by windows.pipeline_id
             order by windows.window_start_time

@@ -1,11 +1,11 @@
 {#
   The condition that a time lies in the record's window, for the filter of an incremental model. It
-  is the same whatever the session's time zone is.
+  does not depend on the session's time zone.
 
-  `column` is of type timestamptz. With `time_zone` it is a timestamp, the wall clock of that zone:
-  each has one instant by the server's `at time zone`, and so one window. A wall clock that comes
-  twice is the later of its instants, and one that is skipped counts as if the clock had not been put
-  forward. What is of another type fails: `<@` compares only what is of the very type of its range.
+  `column` has type timestamptz. With `time_zone` it has type timestamp and holds that zone's wall
+  clock. The server's `at time zone` gives each wall clock one instant, and so one window. A wall
+  clock that comes twice is the later instant. A skipped one counts as if the clock had not been put
+  forward. A column of another type fails, because `<@` needs exactly the type of its range.
 #}
 {% macro in_window(column, time_zone=none) %}
     {%- set start = record_ledger.window_start() -%}
@@ -25,7 +25,7 @@
         {%- set first = record_ledger.wall_clock_bound('min', start, start, end, zone) -%}
         {%- set last = record_ledger.wall_clock_bound('max', end, start, end, zone) -%}
     {%- endif -%}
-    {#- The server quotes the line of an operator that fails, as far as it is short. #}
+    {#- The server's error quotes the operator's line, if it is short: so the line holds the remedy. #}
     (
         ({{ column }})
 /* {{ note }} */ operator(pg_catalog.<@)
@@ -39,9 +39,9 @@
 
 
 {#
-  The first or the last wall clock of a zone that can lie in a window: for an index, which the
-  instants are not found by. It is off by no more than the clocks are put forward or back: a time
-  that is skipped has the offset of before the change, of a day at most.
+  The first or the last wall clock of a zone that can lie in a window. The filter by it can use an
+  index on the column; the filter by instants cannot. The bound is off by at most the change of the
+  clocks. A skipped time has the offset that was in force before the change, a day ago at most.
 #}
 {% macro wall_clock_bound(aggregate, instant, start, end, zone) -%}
 (
@@ -64,8 +64,8 @@
 
 
 {#
-  `at time zone` takes 'UTC+2' and '+02:00' too, whose signs mean the opposite, and reads four names
-  of zones as abbreviations, which have no summer time.
+  `at time zone` also accepts 'UTC+2' and '+02:00', whose signs mean the opposite. It reads the names
+  of four zones as abbreviations, which have no summer time.
 #}
 {% macro refuse_unknown_zone(time_zone) %}
     {%- if not execute -%}{{ return('') }}{%- endif -%}

@@ -1,7 +1,7 @@
 {#
-  What was counted of records, for `dbt run-operation NAME --args '{...}'`: each macro calls the
-  routine of the ledger that has its name and commits. A window is named by its start: without an
-  offset by the clock that it was cut with, which is how tables show it.
+  Counts of records, for `dbt run-operation NAME --args '{...}'`. Each macro calls the ledger's
+  routine of the same name and commits. The start of a window names it. Without an offset the start
+  is local time of the zone that the window was cut with, as tables show it.
 #}
 {% macro observe_record(
     pipeline_id, window_start_time, stage, row_count, detail={}, claim_token=none

@@ -1,8 +1,8 @@
 {#
-  What a person does to records and pipelines, for `dbt run-operation NAME --args '{...}'`: each
-  macro does what the routine of the ledger that has its name does, and commits. Times are ISO 8601; without
-  an offset they are the pipeline's local time, a date is its first instant. A local time that
-  comes twice is refused.
+  Operations of people on records and pipelines, for `dbt run-operation NAME --args '{...}'`. Each
+  macro does what the ledger's routine of the same name does, and commits. Times are ISO 8601;
+  without an offset they are the pipeline's local time. A date is its first instant. The macros
+  refuse a local time that comes twice.
 #}
 {% macro waive_records(pipeline_id, from_time, to_time, reason) %}
     {{ return(record_ledger.operate_in_steps('waive_records', 'waive', pipeline_id, from_time, to_time, reason)) }}
@@ -46,9 +46,9 @@
 
 
 {#
-  Does the operation on a range in steps, each committed, so that runs of the pipeline get their turn
-  in between; says and returns how many records changed. What stops it leaves whole steps: called
-  again, it does the rest.
+  Does an operation on a range in steps. Each step commits, so that runs of the pipeline get their
+  turn between them. Logs and returns how many records changed. After an interruption every step is
+  done or not begun; a second call does the rest.
 #}
 {% macro operate_in_steps(name, operation, pipeline_id, from_time, to_time, reason) %}
     {%- if not execute -%}{{ return(none) }}{%- endif -%}
@@ -57,7 +57,7 @@
     {%- set to = "null::timestamptz" if to_time is none
         else "record_ledger.pipeline_time(" ~ pipeline ~ ", " ~ record_ledger.text_literal(to_time) ~ ")" -%}
     {%- set so_far = namespace(changed=0, said=0, start=from_time, size=1000, is_done=false) -%}
-    {#- Jinja has no other loop; no ledger has as many records as so many steps walk over. -#}
+    {#- Jinja has no `while`. No ledger has more records than 100,000 steps process. -#}
     {%- for _ in range(100000) if not so_far.is_done -%}
         {%- set step = record_ledger.row_of_alone(
             "select s.changed_count, record_ledger.iso_time(s.go_on_from), s.next_max_records"
@@ -88,8 +88,8 @@
 
 
 {#
-  Calls the routine of that name and says what it returned. Its arguments are the pipeline, times as
-  people write them, which the function `reading` reads, and more: SQL expressions.
+  Calls the routine of that name and logs what it returned. Its arguments are the pipeline, `times`
+  as people write them, and `more`: SQL expressions. The function `reading` reads the times.
 #}
 {% macro operate(routine, pipeline_id, times=[], more=[], reading='pipeline_time') %}
     {%- if not execute -%}{{ return(none) }}{%- endif -%}
@@ -106,7 +106,7 @@
     {%- set returned = record_ledger.run_alone(
         "select record_ledger." ~ routine ~ "(" ~ arguments | join(", ") ~ ")"
     ) -%}
-    {#- A routine that returns nothing gives an empty text. -#}
+    {#- A void routine returns an empty text. -#}
     {%- set said = "done" if returned in (none, "") else returned | string -%}
     {%- do log(
         record_ledger.visible(routine ~ " of pipeline " ~ pipeline_id ~ ": " ~ said), info=True

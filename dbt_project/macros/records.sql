@@ -1,7 +1,7 @@
 {#
-  The life of a record step by step, for `dbt run-operation NAME --args '{...}'`: each macro calls
-  the routine of the ledger that has its name, commits, prints the answer as one JSON object and
-  returns it. For a dbt run that is about a record there are hooks: start_run and end_run.
+  The life of a record step by step, for `dbt run-operation NAME --args '{...}'`. Each macro calls
+  the ledger's routine of the same name, commits, prints the answer as one JSON object and returns
+  it. A dbt run that processes one record has the hooks start_run and end_run instead.
 #}
 {% macro register_pipeline(config) %}
     {%- do record_ledger.refuse_templates(config) -%}
@@ -74,7 +74,7 @@
 {% endmacro %}
 
 
-{# Runs a statement that answers with JSON text, for people and scripts only. #}
+{# Runs a statement that returns JSON text. Only `dbt run-operation` may call it. #}
 {% macro operation(name, sql) %}
     {%- if not execute -%}{{ return(none) }}{%- endif -%}
     {%- do record_ledger.refuse_outside_operations(name) -%}
@@ -107,7 +107,7 @@
 {% endmacro %}
 
 
-{# A call of one of the routines that take a claim token, answered with what it is about. #}
+{# A call of a routine that takes a claim token. The answer names pipeline, token and outcome. #}
 {% macro claim_sql(routine, pipeline_id, claim_token, arguments, outcome, window_start_time=none) %}
     {%- set claim = [
         record_ledger.text_literal(pipeline_id), record_ledger.text_literal(claim_token) ~ '::bigint'
@@ -121,7 +121,7 @@
 {% endmacro %}
 
 
-{# The instant that a time of a pipeline names, as SQL; null when none is given. #}
+{# The instant of a time in the pipeline's zone, as SQL; null without a time. #}
 {% macro time_of(pipeline_id, time) -%}
     {%- if time is none -%}null::timestamptz{%- else -%}
         record_ledger.pipeline_time({{ record_ledger.text_literal(pipeline_id) }}, {{ record_ledger.text_literal(time) }})
@@ -130,8 +130,8 @@
 
 
 {#
-  Rendering the templates of a config is the runner's work: a record that nobody has rendered would
-  keep its braces, or would wait for a run of the runner.
+  Only the runner renders the templates of a config. An unrendered record would keep its braces, or
+  would wait for a run of the runner.
 #}
 {% macro refuse_templates(config) %}
     {%- set found = [] -%}

@@ -1,8 +1,7 @@
 {#
-  Stops a model that would be built in the ledger's own schema: what is in there is the deploy's,
-  and a model that replaced or dropped something would break running pipelines. Each model asks
-  for it, not a hook and not generate_schema_name, so that it also holds in a project that
-  includes this package, whatever names and materializations that one chooses.
+  Stops a build in the ledger's own schema. Only a deploy may write there: a model that replaced or
+  dropped an object would break running pipelines. Each model calls this macro, because a project
+  that includes this package may replace hooks, generate_schema_name and materializations.
 #}
 {% macro refuse_ledger_schema() %}
     {%- if execute and this.schema | lower == 'record_ledger' -%}

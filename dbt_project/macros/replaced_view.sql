@@ -1,10 +1,10 @@
 {#
   A view that is replaced in place.
 
-  dbt's own view is built beside the old one, which is then renamed and dropped with `cascade`:
-  grants that somebody made and views that somebody built on it are gone after every run, and of
-  two runs at once one fails. `create or replace view` keeps all of that, and under the lock the
-  second run of two waits for the first.
+  dbt's own materialization builds a view beside the old one, then renames and drops the old one with
+  `cascade`. Every run would drop grants on the view and views built on it, and one of two
+  simultaneous runs would fail. `create or replace view` keeps them, and the lock makes the second
+  run wait for the first.
 #}
 {% materialization replaced_view, adapter='postgres' %}
     {%- set target_relation = this.incorporate(type='view') -%}
@@ -14,10 +14,10 @@
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
 
     {%- do record_ledger.lock_until_commit(target_relation) -%}
-    {#- Looked up under the lock: what dbt noted when it started may have been replaced since. -#}
+    {#- Read under the lock: another run may have replaced what dbt cached at its start. -#}
     {%- set existing = record_ledger.existing_relation(target_relation) -%}
     {%- if existing is not none and not record_ledger.is_replaceable(existing, sql) -%}
-        {#- Without `cascade`, so that nothing built on it is dropped unless that is asked for. -#}
+        {#- Only --full-refresh drops dependent views, with `cascade`. -#}
         {%- call statement('drop') -%}
             drop {{ existing.type | replace('_', ' ') }} {{ existing }}
             {{- ' cascade' if flags.FULL_REFRESH }}
@@ -43,7 +43,7 @@
 {% endmaterialization %}
 
 
-{# The table or view of that name as it is in the database now; none when there is none. #}
+{# The table or view of that name as the database has it now, else none. #}
 {% macro existing_relation(relation) %}
     {%- set found -%}
         select
@@ -61,7 +61,7 @@
 {% endmacro %}
 
 
-{# Whether PostgreSQL can replace it by the query: its columns must come first there, unchanged. #}
+{# Whether PostgreSQL can replace the view by the query: the query must begin with the view's columns, unchanged. #}
 {% macro is_replaceable(existing, sql) %}
     {%- if existing.type != 'view' -%}{{ return(false) }}{%- endif -%}
     {%- set columns = [] -%}

@@ -1,14 +1,14 @@
 {#
-  A dbt run that is about one record: start_run has it passed, models read its window from
-  window_start and window_end, keep_claim holds on to it, and end_run completes or fails it. A
-  project that wants this calls them in its own hooks; without them nothing happens.
+  A dbt run that processes one record. The ledger passes the record to start_run, models read its
+  window from window_start and window_end, keep_claim extends the lease, and end_run completes or
+  fails the record. A project calls these macros in its own hooks; without hooks nothing happens.
 
-  What start_run was passed is kept in dbt's `graph`, which is one dict for all threads of a run.
-  A question by run id to the ledger would not do: two runs may have the same id, one of them dead
-  by all appearances, and only the claim token tells which of them holds the record.
+  start_run keeps the record in dbt's `graph`, one dict for all threads of a run. Asking the ledger
+  by run id would not do: a new run may have the id of a run that seemed dead. Only the claim token
+  says which of the two holds the record.
 #}
 {% macro start_run(pipeline_id=none, config=none, run_id=none) %}
-    {#- compile, docs and others render the hooks as well, and build nothing. -#}
+    {#- compile, docs and other commands render the hooks too, and build nothing. -#}
     {%- if not execute or flags.WHICH not in ('run', 'build') -%}{{ return('') }}{%- endif -%}
     {%- do record_ledger.refuse_other_than_whole_window() -%}
     {%- do record_ledger.refuse_unsafe_nodes() -%}
@@ -44,9 +44,9 @@
 
 
 {#
-  The record that was passed before dbt was started, or nothing. One with a field that is too long
-  for a variable is in RECORD_LEDGER_RECORD_FILE alone, which dbt cannot read: its columns, which
-  are all that is needed here, are in variables of their own.
+  The record that was passed before dbt was started, or nothing. `record-ledger exec` puts a record
+  that is too long for a variable into the file RECORD_LEDGER_RECORD_FILE, which dbt cannot read.
+  The columns that a dbt run needs are in variables of their own.
 #}
 {% macro record_of_exec() %}
     {%- set text = env_var('RECORD_LEDGER_RECORD', '') -%}
@@ -61,9 +61,9 @@
 
 
 {#
-  Completes the record when everything was a success, fails it otherwise, and gives it back when
-  nothing of its window was built; for on-run-end. Returns the statement, so that dbt runs it and
-  counts a lost claim among the errors of the run.
+  Completes the record when every result is a success, fails it otherwise, and releases it when no
+  model built its window; for on-run-end. Returns the statement: dbt runs it and reports a lost
+  claim as an error of the run.
 #}
 {% macro end_run(results) %}
     {%- set run = record_ledger.current_run() -%}
@@ -87,16 +87,16 @@
     {%- endif -%}
     {%- if not results or (not run.is_used and selected_resources and not left_out) -%}
         {#-
-          Another hook failed before anything was built, or what was selected knows nothing of
-          windows: to complete the record would lose its window. What a retry goes on with may well
-          know nothing of it, as the rest was built before.
+          Another hook failed before the first model, or no selected model uses the window.
+          Completing the record would lose its window. A retry is different: it may run only models
+          that do not use the window, because the earlier try built the others.
         -#}
         {%- do log("record_ledger: releasing " ~ what ~ ", which no model loaded", info=True) -%}
         {{ return("select record_ledger.release_record(" ~ claim ~ ")") }}
     {%- endif -%}
     {%- set counts = record_ledger.counts_problem_of(record) -%}
     {%- if counts -%}
-        {#- Nothing else failed, so that dbt would take the run for a success. -#}
+        {#- Nothing else failed: without this error dbt would report a success. -#}
         {%- set problem = "counts do not agree: " ~ what ~ " is not completed: " ~ counts -%}
         {%- do record_ledger.run_alone(
             "select record_ledger.fail_record("
@@ -113,21 +113,21 @@
 {% endmacro %}
 
 
-{# The first instant of the record's window; null in a run with nothing to do, and in no run. #}
+{# The first instant of the record's window; null without a record. #}
 {% macro window_start() %}
     {{ return(record_ledger.window_bound('window_start_time')) }}
 {% endmacro %}
 
 
-{# The first instant after the record's window; null in a run with nothing to do, and in no run. #}
+{# The first instant after the record's window; null without a record. #}
 {% macro window_end() %}
     {{ return(record_ledger.window_bound('window_end_time')) }}
 {% endmacro %}
 
 
 {#
-  Extends the lease as a model ends; for post-hook. It is part of the model's transaction, so what a
-  run has written that lost its claim is rolled back.
+  Extends the lease as a model ends; for post-hook. It runs in the model's transaction: when the run
+  has lost its claim, the server rolls back what the model wrote.
 #}
 {% macro keep_claim() %}
     {%- set run = record_ledger.current_run() -%}
@@ -153,7 +153,7 @@
 {% endmacro %}
 
 
-{# What start_run left; empty when it was not called, and in commands that build nothing. #}
+{# What start_run stored; empty when it was not called, and in commands that build nothing. #}
 {% macro current_run() %}
     {%- if execute and flags.WHICH in ('run', 'build') -%}
         {{ return(graph.get('record_ledger', {})) }}
@@ -163,8 +163,8 @@
 
 
 {#
-  Only reads: an extended lease would keep the record locked until the model's transaction ends, and
-  to commit here would leave dbt without a transaction for the rest of the model.
+  Only reads. Extending the lease would lock the record until the model's transaction ends. A commit
+  here would leave dbt without a transaction for the rest of the model.
 #}
 {% macro refuse_lost_claim(record) %}
     {%- set held -%}
@@ -184,7 +184,7 @@
     {%- endset -%}
     {%- set found = run_query(held).rows[0] -%}
     {%- if found[0] == 0 -%}
-        {#- Which raises what became of the claim. -#}
+        {#- This call raises ClaimLost and says what ended the claim. -#}
         {%- do run_query(record_ledger.extension_sql(record)) -%}
     {%- elif found[1] -%}
         {{ exceptions.raise_compiler_error(record_ledger.visible(
@@ -204,7 +204,7 @@
 {% endmacro %}
 
 
-{# Why a run is no success, as one line; empty when it is one. #}
+{# The failures of a run as one line; empty when it is a success. #}
 {% macro problems_of(results, left_out) %}
     {%- set failed = [] -%}
     {%- set skipped = [] -%}
@@ -231,7 +231,7 @@
 {% endmacro %}
 
 
-{# The names of what was selected and has no result: a retry in the same process goes on with a part. #}
+{# The names of selected nodes without a result: a retry in the same process runs only a part of them. #}
 {% macro left_out_of(results) %}
     {%- set built = results | map(attribute='node.unique_id') | list -%}
     {%- set left_out = [] -%}
@@ -244,7 +244,7 @@
 {% endmacro %}
 
 
-{# Why counts that the config asks for keep the record from being completed; empty if none do. #}
+{# Why the required counts keep the record from being completed; empty when they agree. #}
 {% macro counts_problem_of(record) %}
     {%- set sql -%}
         select coalesce(pg_catalog.max(counts_problem), '')

@@ -1,4 +1,4 @@
-{# What a run that is about one record refuses, each before anything is written. #}
+{# What a run that processes one record refuses, before it writes anything. #}
 
 {% macro refuse_other_than_whole_window() %}
     {%- set problems = [] -%}
@@ -19,8 +19,8 @@
 
 
 {#
-  Those that name the window in their own text. One that has it from a macro of the project is
-  refused as it asks for the window, and the record fails with it.
+  Checks the nodes that use the window in their own text. A node that uses it through a macro of the
+  project is refused later, when it reads the window; then the record fails.
 #}
 {% macro refuse_unsafe_nodes() %}
     {%- set window = [
@@ -36,7 +36,7 @@
 {% endmacro %}
 
 
-{# A window that a table or a view is filtered by would be all that is left of it. #}
+{# A table or a view that is filtered by the window would keep nothing but that window. #}
 {% macro refuse_unsafe_node(node) %}
     {%- if node.resource_type in ('test', 'unit_test', 'operation', 'sql_operation', 'analysis') -%}
         {{ return('') }}
@@ -63,7 +63,7 @@
         ) }}
     {%- endif -%}
     {%- if not run_id and not selected_resources -%}
-        {#- It goes on with what failed, which would be all that another window gets. -#}
+        {#- A retry runs only what failed. With another record, only those models would load its window. -#}
         {{ exceptions.raise_compiler_error(
             "dbt retry is a run of its own, which would be passed another record: have start_run "
             ~ "take a run_id that stays the same, such as var('run_id'), or run dbt build again."
@@ -83,7 +83,7 @@
             from record_ledger.pipelines
             where pipeline_id = {{ record_ledger.text_literal(pipeline_id) }}
         {%- endset -%}
-        {#- Of an unknown pipeline the ledger itself says so. -#}
+        {#- For an unknown pipeline the query returns no row; the ledger raises the error later. -#}
         {%- for found in run_query(sql).columns[0].values() -%}
             {%- do record_ledger.refuse_templates({'default_record': fromjson(found)}) -%}
         {%- endfor -%}
@@ -104,7 +104,7 @@
 {% endmacro %}
 
 
-{# dbt takes a range in UTC and rounds it out to whole batches, so that it may not be the window. #}
+{# dbt reads a range in UTC and rounds it out to whole batches, so it may differ from the window. #}
 {% macro refuse_other_batches(record) %}
     {%- set start = record_ledger.text_literal(record.window_start_time) ~ "::timestamptz" -%}
     {%- set end = record_ledger.text_literal(record.window_end_time) ~ "::timestamptz" -%}

@@ -1,6 +1,6 @@
 {# What the other macros send to the ledger, and how. #}
 
-{# A model or a hook would do it anew with every build, in the middle of a transaction. #}
+{# A model or a hook would repeat the operation with every build, in the middle of a transaction. #}
 {% macro refuse_outside_operations(name) %}
     {%- if flags.WHICH != 'run-operation' -%}
         {{ exceptions.raise_compiler_error(
@@ -13,17 +13,17 @@
 {#
   Runs one statement in a transaction of its own; returns the first value of its first row. For
   operations and on-run-start, where each statement is committed by itself. Not for a model: psycopg2
-  takes no notice of a COMMIT that is sent as text and would begin no other transaction, so that what
-  the model does would be committed bit by bit.
+  does not notice a COMMIT that is sent as text, and begins no new transaction. Then each later
+  statement of the model would commit by itself.
 #}
 {% macro run_alone(sql) %}
     {{ return(record_ledger.row_of_alone(sql)[0]) }}
 {% endmacro %}
 
 
-{# The same, and returns all of the first row. #}
+{# Runs one statement like run_alone; returns its whole first row. #}
 {% macro row_of_alone(sql) %}
-    {#- `statement` opens the transaction, which nothing would commit: `run_query` does not. -#}
+    {#- `statement` opens the transaction, `adapter.commit` ends it. `run_query` would open none. -#}
     {%- call statement('run_alone', fetch_result=True) -%}
         {{ sql }}
     {%- endcall -%}
@@ -32,7 +32,7 @@
 {% endmacro %}
 
 
-{# Prints an answer as one JSON object, also with --quiet, so that a script can read it. #}
+{# Prints an answer as one JSON object for scripts, also with --quiet. #}
 {% macro answer(value) %}
     {%- do print(tojson(value)) -%}
     {{ return(value) }}
@@ -40,8 +40,8 @@
 
 
 {#
-  Text of others as dbt may show it, on one line: what cannot be seen, and could move a cursor or turn a line around,
-  is replaced by U+FFFD. dbt prints what it is given as it is.
+  Text of other authors, made safe for dbt's output, which escapes nothing. U+FFFD replaces each
+  character that is not printable: it could move a cursor, break a line or reverse it.
 #}
 {% macro visible(value) %}
     {%- set text = value | string -%}
@@ -53,8 +53,8 @@
 
 
 {#
-  A value as a string constant of PostgreSQL, null for none. An escape string, because what a
-  backslash means in others depends on the session's standard_conforming_strings.
+  A value as a string constant of PostgreSQL, null for none. It is an escape string: in a plain one,
+  the meaning of a backslash depends on the session's standard_conforming_strings.
 #}
 {% macro text_literal(value) %}
     {%- if value is undefined or value is none -%}{{ return("null::text") }}{%- endif -%}
@@ -63,19 +63,19 @@
 {% endmacro %}
 
 
-{# A value as a JSON constant of PostgreSQL. YAML makes dates of what looks like one. #}
+{# A value as a JSON constant of PostgreSQL. YAML turns text that looks like a date into a date. #}
 {% macro json_literal(value) %}
     {{ return(record_ledger.text_literal(tojson(record_ledger.plain(value))) ~ "::jsonb") }}
 {% endmacro %}
 
 
 {#
-  A value as JSON can carry it, at any depth: dates and times as ISO 8601 text, a Decimal (what
-  queries answer) as a number, an object of another kind as its text.
+  A value that JSON can represent, at any depth: dates and times as ISO 8601 text, a Decimal (as
+  queries return it) as a number, an object of another kind as its text.
 #}
 {% macro plain(value) %}
     {%- if value is undefined -%}
-        {#- An argument that nobody gave, which Jinja would take for an empty list. -#}
+        {#- A missing argument, which Jinja would treat as an empty list. -#}
         {{ return(none) }}
     {%- elif value is mapping -%}
         {%- set parts = {} -%}

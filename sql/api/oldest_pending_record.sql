@@ -2,7 +2,7 @@
 -- Flat as a pass gives it; null when nothing is pending. Whether it is valid, record_verdicts tells.
 -- Called by: record_ledger_reader, the Python runner.
 -- Uses: lane_heads, raise_unknown_pipeline, record_json, window_timezone.
--- Tests: test_passing.py, test_record_shape.py.
+-- Tests: test_record_shape.py, test_zones.py.
 create or replace function record_ledger.oldest_pending_record(pipeline_id text default null)
 returns jsonb
 language plpgsql

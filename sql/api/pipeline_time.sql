@@ -3,7 +3,7 @@
 -- the end of the gap. RL005 when the text is no time, or when clocks show it twice.
 -- Called by: record_ledger_reader, the Python runner, dbt, window_time.
 -- Uses: raise_unknown_pipeline, start_instant, twofold_time.
--- Tests: test_zones.py, test_ranges.py.
+-- Tests: test_zones.py, test_range_effects.py.
 create or replace function record_ledger.pipeline_time(pipeline_id text, time_text text)
 returns timestamptz
 language plpgsql

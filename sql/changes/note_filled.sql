@@ -3,7 +3,7 @@
 -- register_config forgets it when the fields change.
 -- Called by: build_record, store_windows.
 -- Uses: none.
--- Tests: test_building.py, test_rebuilding.py.
+-- Tests: test_outdated.py.
 create or replace function record_ledger.note_filled(
     p record_ledger.pipeline, window_start_time timestamptz
 )

@@ -1,4 +1,4 @@
-"""Fixtures of the tests inside Airflow: a home of its own for each worker, and runs of DAGs in it.
+"""Fixtures of the tests inside Airflow: a home for each worker, and runs of DAGs in it.
 
 Nothing here is collected where Airflow is not installed:
 
@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Airflow's own warnings are Airflow's business; those about our code are errors."""
+    """Ignores Airflow's own warnings; warnings about our code are errors."""
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.filterwarnings("default"))
@@ -67,7 +67,7 @@ def dags(airflow_home: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def defaults() -> dict[str, Any]:
-    """The DAGs' params as their files state them, by the DAG's id."""
+    """The DAGs' params as their files define them, by the DAG's id."""
     return {}
 
 
@@ -79,7 +79,7 @@ def connection(ledger_dsn: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def as_connection(dsn: str, conn_type: str = "postgres", **extra: Any) -> str:
-    """Returns a libpq connection string as what AIRFLOW_CONN_... takes."""
+    """Returns a libpq connection string in the form of AIRFLOW_CONN_... ."""
     parts = conninfo_to_dict(dsn)
     return json.dumps(
         {
@@ -105,7 +105,7 @@ def run_dag(
     environment = dict(os.environ)
 
     def run(dag_id: str, *, again: Run | None = None, **conf: Any) -> Run:
-        # Said in full: in one process, a run's conf becomes the DAG's own params.
+        # Always in full: in one process, a run's conf changes the DAG's own params.
         conf = {**defaults.setdefault(dag_id, dags[dag_id].params.dump()), **conf}
         return Run(dags[dag_id].test(run_conf=conf, **({} if again is None else again.same)))
 
@@ -118,7 +118,7 @@ def run_dag(
 
 @pytest.fixture
 def context() -> Callable[..., dict[str, Any]]:
-    """Makes what an operator reads from its context: `context(task_id="pass", try_number=2)`."""
+    """Makes the context that an operator reads: `context(task_id="pass", try_number=2)`."""
     from tests.airflow.support import make_context
 
     return make_context

@@ -23,7 +23,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from tests.airflow.support import lay_out, settings
 
-# Seconds; generous, since the machine may be doing other things.
+# Seconds; generous, because the machine may be busy.
 START_DEADLINE = 180.0
 RUN_DEADLINE = 180.0
 STOP_DEADLINE = 3.0
@@ -33,8 +33,8 @@ PARTS = (["api-server", "--workers", "1"], ["dag-processor"], ["scheduler"], ["t
 class Installation:
     """Runs the parts of an Airflow in `home`, on a database of its own, for a `with` block.
 
-    `api(method, path, body)` speaks to its REST API. Every process that it started is ended by its
-    own id.
+    `api(method, path, body)` calls its REST API. At the end, every process that it started is ended
+    by its own id.
     """
 
     def __init__(self, home: Path, dsn: str, more: dict[str, str]) -> None:
@@ -68,7 +68,7 @@ class Installation:
         self.stop()
 
     def stop(self) -> None:
-        """Ends its processes and theirs: asked first, then by force, since nothing is kept."""
+        """Ends its processes and their children: first by request, then by force."""
         started = [psutil.Process(part.pid) for _, part in self._parts if part.poll() is None]
         children = [child for one in started for child in one.children(recursive=True)]
         for one in started:
@@ -193,7 +193,7 @@ def _whole(dsn: str, port: int) -> dict[str, str]:
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__PARALLELISM": "2",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-        # How soon a task that is killed from outside hears of it.
+        # How soon a task notices that it was killed from outside.
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "1",
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg://{where}",

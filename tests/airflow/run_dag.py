@@ -1,6 +1,6 @@
 """Runs one DAG to its end in a process of its own: python -m tests.airflow.run_dag DAG_ID CONF.
 
-The environment says whose home it is, as `tests.airflow.support.settings` does.
+The environment names the Airflow home, as `tests.airflow.support.settings` returns it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the tests inside Airflow stand on; imported only where Airflow is installed."""
+"""Helpers of the tests inside Airflow; imported only where Airflow is installed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def lay_out_documented(home: Path) -> None:
 
 
 def settings(home: Path) -> dict[str, str]:
-    """Returns the environment that makes `home` Airflow's, alone and without the network."""
+    """Returns the environment of an Airflow whose home is `home`, without the network."""
     return {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
@@ -53,7 +53,7 @@ class Run:
 
     def __init__(self, run: Any) -> None:
         self.dag_id, self.run_id, self.state = run.dag_id, run.run_id, str(run.state)
-        # What makes `DAG.test` run it once more, as clearing all its tasks does.
+        # Makes `DAG.test` run it once more, as clearing all its tasks does.
         self.same = {"logical_date": run.logical_date, "run_after": run.run_after}
         self.tasks = {
             f"{ti.task_id}[{ti.map_index}]" if ti.map_index >= 0 else ti.task_id: str(ti.state)
@@ -62,7 +62,7 @@ class Run:
         self.tries = {ti.task_id: ti.try_number for ti in run.get_task_instances()}
 
     def xcom(self, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
-        """Returns what a task has left for others."""
+        """Returns the XCom of a task."""
         from airflow.models.xcom import XComModel
         from airflow.sdk.serde import deserialize
         from airflow.utils.session import create_session

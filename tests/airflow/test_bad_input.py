@@ -1,4 +1,4 @@
-"""What can be wrong outside of a DAG: one clear message, and a retry only where it can help."""
+"""Faults outside of a DAG: each has one clear message, and a retry only where it can help."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VARIABLE = "AIRFLOW_CONN_RECORD_LEDGER_DEFAULT"
 
 @pytest.fixture(autouse=True)
 def noon(clock):
-    """The ledger's time stands: just after midnight no window of a new pipeline has settled."""
+    """The clock stands just after midnight: no window of a new pipeline is stable."""
     clock.set("2026-11-22T12:00:00Z")
 
 
@@ -25,7 +25,7 @@ def orders(config):
 
 @pytest.fixture
 def failure(airflow_home, context, orders):
-    """What the passing task raises: `failure(config=..., conn_id=...)`."""
+    """Returns what the passing task raises: `failure(config=..., conn_id=...)`."""
 
     def run(**arguments):
         from airflow.providers.common.compat.sdk import AirflowException
@@ -44,7 +44,7 @@ def failure(airflow_home, context, orders):
 
 @pytest.fixture
 def final(airflow_home):
-    """Tells whether Airflow gives up on an error at once."""
+    """Returns whether Airflow fails the task without a retry."""
     from airflow.providers.common.compat.sdk import AirflowFailException
 
     return lambda error: isinstance(error, AirflowFailException)

@@ -51,8 +51,8 @@ def test_work_longer_than_its_lease_is_never_passed_twice(run_dag, ledger, noon,
         until(lambda: first().get("status") == "IN_PROGRESS")
         for _ in range(4):  # each nearly a lease
             expires = noon.advance("900ms") + dt.timedelta(seconds=1)
-            until(lambda: first()["lease_expires_at"] == expires)  # noqa: B023 - called at once
-            taken = ledger.pass_valid_record("held", "somebody else").record
+            until(lambda: first()["lease_expires_at"] == expires)  # noqa: B023 - called immediately
+            taken = ledger.pass_valid_record("held", "another run").record
             answers.append(taken["window_start_time"].hour)
             ledger.release_record("held", taken["claim_token"])
         (tmp_path / "now").touch()
@@ -161,7 +161,7 @@ def test_the_next_task_has_a_full_lease_to_start_in(in_task, ledger, orders, noo
     assert stored(ledger, record)["lease_expires_at"].timestamp() == noon.now().timestamp() + 3600
 
 
-def test_two_claims_are_kept_at_once_and_both_blocks_are_interrupted(in_task, ledger, orders):
+def test_two_claims_are_kept_together_and_both_blocks_are_interrupted(in_task, ledger, orders):
     from record_ledger.airflow import keeping_claim
     from record_ledger.airflow.decorators import TaskKilled
 
@@ -276,12 +276,12 @@ def test_a_cancelled_claim_fails_the_task_before_it_touches_data(in_task, ledger
 
     assert not touched
     assert task.left["record_ledger_error"].startswith("cancelled by ")
-    found = stored(ledger, record)  # no other task is to come that ends the claim
+    found = stored(ledger, record)  # no other task will end the claim
     assert (found["status"], found["last_detail"]["retry"]) == ("FAILED", False)
     assert found["last_detail"]["error"] == task.left["record_ledger_error"]
 
 
-def test_what_others_wrote_is_told_without_what_moves_a_terminal(
+def test_what_others_wrote_is_reported_without_what_moves_a_terminal(
     in_task, ledger, orders, context, connection, caplog
 ):
     from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException

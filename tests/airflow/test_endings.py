@@ -1,4 +1,4 @@
-"""How the work ended decides how the claim ends; cleared tasks; assets."""
+"""The end of the work decides the end of the claim; cleared tasks; assets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The example DAG that moves data: a task per phase, and a retry that goes on where it stopped."""
+"""The example DAG that moves data: a task per phase, and a retry that resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def test_a_window_goes_through_all_phases(run_dag, ledger_dsn, database):
     with RecordLedger(ledger_dsn) as ledger:
         (stored,) = ledger.pipeline_records("example_pipeline", limit=1)
         assert stored["status"] == "COMPLETED"
-        noted = [one["stage"] for one in ledger.record_observations("example_pipeline")]
-    assert noted == ["source", "stage", "load", "target"]
+        stages = [one["stage"] for one in ledger.record_observations("example_pipeline")]
+    assert stages == ["source", "stage", "load", "target"]
     idle = run_dag("example_pipeline").tasks
     assert (idle.pop("check"), set(idle.values())) == ("success", {"skipped"})
 
@@ -47,7 +47,7 @@ def test_a_table_that_does_not_fit_takes_no_record(run_dag, database):
 
 
 def test_another_run_goes_on_after_the_phases_that_are_done(run_dag, database, clock):
-    # Publishing fails, and what was staged and loaded stays.
+    # Publishing fails; staged files and loaded rows stay.
     database.execute(
         "create function no() returns trigger language plpgsql as 'begin raise ''not now''; end';"
         "create table example_warehouse (pipeline_id text, window_start_time timestamptz, "

@@ -1,4 +1,4 @@
-"""Tasks that Airflow kills, and tasks that it tries again."""
+"""Tasks that Airflow kills, and tasks that it retries."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_killed_work_keeps_its_claim_for_the_retry(run_dag, ledger):
         (1, [SimpleNamespace(task_type="CompleteRecordOperator")], "failed", "PENDING"),
     ],
 )
-def test_killed_work_ends_its_claim_when_nobody_else_would(
+def test_killed_work_ends_its_claim_when_no_other_task_would(
     in_task, ledger, orders, retries, followers, run_state, status
 ):
     from record_ledger.airflow import keeping_claim

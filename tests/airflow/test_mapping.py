@@ -9,7 +9,7 @@ from record_ledger import RecordLedger
 
 @pytest.fixture
 def morning(clock):
-    """Seven windows are settled, 00:00 to 07:00."""
+    """Seven windows are stable, 00:00 to 07:00."""
     clock.set("2026-11-22T08:00:00Z")
     return clock
 
@@ -102,7 +102,7 @@ def test_several_pipelines_share_a_dag_and_only_those_with_nothing_to_do_are_ski
         "granularity": "1h",
         "default_record": {"pipeline_id": "example_south"},
     }
-    ledger.pass_valid_records(south, "somebody else", 100)
+    ledger.pass_valid_records(south, "another run", 100)
 
     run = run_dag("example_pipelines")
 

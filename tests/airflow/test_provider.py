@@ -1,4 +1,4 @@
-"""What Airflow is told about the package, and what parsing a DAG costs."""
+"""What the package reports to Airflow, and what parsing a DAG costs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tests.airflow.support import EXAMPLES
 from tests.support.documents import read_blocks
 from tests.support.repository import ROOT
 
-# Milliseconds of a process's own time, which other processes' load does not change.
+# Milliseconds of a process's own CPU time, which the load of other processes does not change.
 LIMIT = 50.0
 
-# Airflow is imported and used once; then each file is parsed as if it were the first of ours.
+# Airflow is imported and used once. Then each file is parsed as if it were our first.
 PARSE = """
 import json, runpy, sys, time, warnings
 warnings.simplefilter("ignore")

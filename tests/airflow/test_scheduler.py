@@ -35,20 +35,20 @@ def statuses(ledger, pipeline_id, limit):
 
 
 def test_runs_through_the_scheduler(airflow, ledger, clock, tmp_path):
-    """One test for all: an Airflow takes its time to start."""
+    """One test for all, because an Airflow takes long to start."""
     clock.set("2026-11-22T00:14:58Z")
     deferred = airflow.trigger(WAITING)
     runs = [airflow.trigger(TASKFLOW) for _ in range(2)]
 
-    two_runs_at_once_take_two_windows(airflow, ledger, runs)
-    a_deferred_run_goes_on_when_its_window_has_settled(airflow, ledger, clock, deferred)
+    two_simultaneous_runs_take_two_windows(airflow, ledger, runs)
+    a_deferred_run_goes_on_when_its_window_is_stable(airflow, ledger, clock, deferred)
     a_dag_follows_by_the_asset(airflow)
     a_cleared_task_is_skipped_until_its_record_is_reopened(airflow, ledger, runs[0])
     a_task_that_is_killed_from_outside_fails_its_record(airflow, ledger, tmp_path)
     work_that_is_marked_as_done_while_it_runs_completes_its_record(airflow, ledger, tmp_path)
 
 
-def two_runs_at_once_take_two_windows(airflow, ledger, runs):
+def two_simultaneous_runs_take_two_windows(airflow, ledger, runs):
     assert [airflow.wait_for_end(TASKFLOW, run) for run in runs] == ["success"] * 2
     for run in runs:
         assert set(airflow.tasks(TASKFLOW, run).values()) == {"success"}
@@ -63,7 +63,7 @@ def two_runs_at_once_take_two_windows(airflow, ledger, runs):
     assert airflow.xcom(TASKFLOW, runs[0], "copy") == {"rows": 1200}
 
 
-def a_deferred_run_goes_on_when_its_window_has_settled(airflow, ledger, clock, run):
+def a_deferred_run_goes_on_when_its_window_is_stable(airflow, ledger, clock, run):
     airflow.wait_for(
         lambda: airflow.tasks(WAITING, run)["wait_for_valid_record"] == "deferred",
         DEADLINE,
@@ -87,7 +87,7 @@ def a_dag_follows_by_the_asset(airflow):
 
 
 def a_cleared_task_is_skipped_until_its_record_is_reopened(airflow, ledger, run):
-    """Clearing the work clears the task that passes the record with it: that one is its setup."""
+    """Clearing the work also clears the task that passes the record, which is its setup."""
 
     def clear():
         airflow.api(

@@ -1,4 +1,4 @@
-"""What lies between passing a record and ending it decides how it ends, whatever its shape."""
+"""The tasks between passing a record and ending its claim decide how it ends, in any shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A password of a connection reaches a shell command, and nothing that Airflow stores or shows."""
+"""A connection's password reaches a shell command, and nothing that Airflow stores or shows."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SHELL_DAGS = ("example_shell", "example_exec", "orders_by_shell")
 
 @pytest.fixture
 def nothing_is_hidden(airflow_home, monkeypatch):
-    """An Airflow that stores and shows what it has.
+    """An Airflow that does not mask secrets.
 
-    It hides a value that it takes for a secret, by the name of a key and by what connections hold.
-    Settings decide that (hide_sensitive_var_conn_fields, min_length_masked_secret), and no password
-    should rest on it.
+    Airflow masks a value that it recognizes as a secret, by the name of a key or from a connection.
+    Settings can turn that off (hide_sensitive_var_conn_fields, min_length_masked_secret), so no
+    password may depend on it.
     """
     for package in ("airflow._shared.secrets_masker", "airflow.sdk._shared.secrets_masker"):
         masker = importlib.import_module(package)._secrets_masker()
@@ -33,7 +33,7 @@ def nothing_is_hidden(airflow_home, monkeypatch):
 
 @pytest.fixture(params=PASSWORDS.values(), ids=PASSWORDS)
 def password(request, nothing_is_hidden, ledger_dsn, run_dag, clock, monkeypatch):
-    """A password of the connection; the test's server asks for none, and takes any."""
+    """A password of the connection; the test's server requires none and accepts any."""
     clock.set("2026-11-22T11:00:00Z")
     given = as_connection(make_conninfo(ledger_dsn, password=request.param))
     monkeypatch.setenv("AIRFLOW_CONN_RECORD_LEDGER_DEFAULT", given)
@@ -42,7 +42,7 @@ def password(request, nothing_is_hidden, ledger_dsn, run_dag, clock, monkeypatch
 
 @pytest.fixture
 def make(context, airflow_home, connection):
-    """Makes the operator outside of a DAG, and returns what its command's environment is."""
+    """Makes the operator outside of a DAG, and returns its command's environment."""
 
     def environment_of(**arguments):
         from record_ledger.airflow import RecordLedgerBashOperator
@@ -58,7 +58,7 @@ def make(context, airflow_home, connection):
 
 
 def stored_by_airflow(run):
-    """Everything that Airflow's database holds of a run's tasks, and how many have fields."""
+    """Returns all that Airflow's database holds of a run's tasks, and how many have fields."""
     from airflow.models.renderedtifields import RenderedTaskInstanceFields
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
@@ -77,7 +77,7 @@ def test_a_password_stands_in_no_rendered_field_log_or_xcom(
     run_dag, dags, ledger_dsn, clock, password, airflow_home, capfd, dag_id
 ):
     with RecordLedger(ledger_dsn) as ledger:
-        # Today's window is the pipeline's first; it can be passed tomorrow.
+        # Today's window is the pipeline's first; the ledger can pass it tomorrow.
         config = json.loads(dags[dag_id].roots[0].env["CONFIG"])
         assert ledger.store_new_and_pass_valid_record(config).record is None
         pipeline_id = config["default_record"]["pipeline_id"]
@@ -87,7 +87,7 @@ def test_a_password_stands_in_no_rendered_field_log_or_xcom(
         assert run.state == "success"
         assert ledger.pipeline_records(pipeline_id)[0]["status"] == "COMPLETED"
     fields, left = stored_by_airflow(run)
-    # What ran has been stored rendered: the command and its variables, without the password.
+    # Airflow stored what ran, rendered: the command and its variables, without the password.
     ran = {task for task, state in run.tasks.items() if state == "success"}
     assert ran <= set(fields)
     assert all("bash_command" in rendered for rendered in fields.values())

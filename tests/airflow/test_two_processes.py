@@ -1,4 +1,4 @@
-"""Two DAG runs at once, and a worker that is killed: each run in a process of its own."""
+"""Two simultaneous DAG runs, and a worker that is killed: each run in a process of its own."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def statuses(ledger):
     return [record["status"] for record in ledger.pipeline_records("held", limit=3)]
 
 
-def test_two_runs_at_once_work_on_two_windows(elsewhere, run_dag, ledger, tmp_path):
+def test_two_simultaneous_runs_work_on_two_windows(elsewhere, run_dag, ledger, tmp_path):
     until = tmp_path / "now"
     process, window = elsewhere(str(until))
 

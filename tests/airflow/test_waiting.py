@@ -15,7 +15,7 @@ DEADLINE = 120.0
 
 @pytest.fixture
 def early(clock):
-    """The first window of example_waiting settles at 00:15 UTC, in five minutes."""
+    """The first window of example_waiting is stable at 00:15 UTC, in five minutes."""
     clock.set("2026-11-22T00:10:00Z")
     return clock
 
@@ -58,8 +58,8 @@ def first_event(airflow_home, connection):
     return run
 
 
-def test_a_dag_waits_deferred_until_its_window_has_settled(run_dag, ledger, early, capfd):
-    """A second before the window has settled: the trigger looks again when that second is over."""
+def test_a_dag_waits_deferred_until_its_window_is_stable(run_dag, ledger, early, capfd):
+    """A second before the window is stable: the trigger looks again when that second is over."""
     early.set("2026-11-22T00:14:59Z")
 
     def meanwhile():
@@ -81,7 +81,7 @@ def test_a_dag_waits_deferred_until_its_window_has_settled(run_dag, ledger, earl
     assert "Pausing task as DEFERRED" in capfd.readouterr().out
 
 
-def test_the_trigger_fires_at_once_when_a_record_is_ready(first_event, ledger, orders, early):
+def test_the_trigger_fires_immediately_when_a_record_is_ready(first_event, ledger, orders, early):
     ledger.register_pipeline(orders)
     ledger.store_new_records("orders")
     early.advance("5m")
@@ -120,7 +120,7 @@ def test_the_trigger_sees_what_people_change_within_a_poke_interval(
     first_event, ledger, orders, early
 ):
     early.advance("5m")
-    record = ledger.store_new_and_pass_valid_record(orders, "somebody else").record
+    record = ledger.store_new_and_pass_valid_record(orders, "another run").record
 
     why = first_event(
         poke_interval=0.05,
@@ -160,7 +160,7 @@ def test_the_trigger_outlives_a_server_that_is_down(first_event, own_server, mon
     assert "is stable since" in first_event(poke_interval=0.05, meanwhile=own_server.start)
 
 
-def test_the_trigger_leaves_to_its_task_what_waiting_cannot_mend(
+def test_the_trigger_leaves_to_its_task_what_waiting_cannot_fix(
     first_event, empty_dsn, monkeypatch
 ):
     from tests.airflow.conftest import as_connection
@@ -198,7 +198,7 @@ def test_a_sensor_whose_time_is_over_asks_a_last_time(
 
     with pytest.raises(AirflowSkipException if soft_fail else AirflowSensorTimeout) as raised:
         resume()
-    if not soft_fail:  # else Airflow says only that it skips
+    if not soft_fail:  # otherwise Airflow says only that it skips
         assert "no valid record within 60 s; UNSTABLE: window" in str(raised.value)
 
     early.advance("5m")

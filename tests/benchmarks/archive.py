@@ -1,8 +1,8 @@
 """Archiving ten million finished records: python tests/benchmarks/archive.py [--records N]
 
 Prints ratios: archiving against moving the same rows between plain tables; what a pass takes and
-touches before, during and after; whether readers of the archive wait. It takes about a quarter of
-an hour and 20 GB, so run.py leaves it out. A ratio above its goal is marked, for a person.
+touches before, during and after; whether readers of the archive wait. It takes about 15 minutes
+and 20 GB, so run.py leaves it out. It marks a ratio above its goal.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class Passes:
 
 @dataclass
 class Archiver:
-    """Archives every pipeline, batch by batch, and notes what each call took."""
+    """Archives every pipeline, batch by batch, and records the time of each call."""
 
     dsn: str
     moved: int = 0

@@ -15,7 +15,7 @@ import psycopg
 from tests.support.databases import in_database, open_connection
 from tests.support.server import Server
 
-# A window a step: at step n exactly one more window is due, and one more has settled.
+# A window a step: at step n exactly one more window is due, and one more is stable.
 STEP = 100
 START = "2020-01-01T00:00:00+00:00"
 CALL = (
@@ -23,7 +23,7 @@ CALL = (
     "from record_ledger.store_new_and_pass_valid_record(%s, %s)"
 )
 COMPLETE = "select record_ledger.complete_record(%s, %s)"
-# Parts of a call without the rest of it, by the functions in drivers/baseline.sql.
+# Parts of a call by themselves, made by the functions in drivers/baseline.sql.
 BASELINES = {
     "an empty function": "empty",
     "the look-ups alone": "look_ups",
@@ -31,7 +31,7 @@ BASELINES = {
 }
 BARE = "insert into bench.bare (note) values ('x')"
 
-# Each call of the clock moves it on by a second: far less than a step, cheaper than a table's read.
+# Each reading moves the clock on by a second: far less than a step, cheaper than a table's clock.
 _SETUP = f"""
 create schema bench;
 create sequence bench.tick minvalue -1000000000;

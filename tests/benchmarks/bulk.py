@@ -10,7 +10,7 @@ from tests.support.server import Server
 
 WINDOWS = 1_000_000
 PER_CALL = 10_000
-# Milliseconds for which runs of a pipeline may have to wait for an operator.
+# Milliseconds that the runs of a pipeline may wait for an operator.
 LONGEST_STEP = 200.0
 
 _BARE_TABLE = """
@@ -38,7 +38,7 @@ where pipeline_id = 'history' and window_start_time >= %s
 order by window_start_time
 limit %s
 """
-# The ledger's own table without its triggers: what its indexes and its chain of windows cost alone.
+# The ledger's table without its triggers: the cost of its indexes and its chain of windows alone.
 _ALIKE_TABLE = """
 create table bench.alike (like record_ledger.record including all);
 alter table bench.alike add foreign key (
@@ -66,7 +66,7 @@ def measure(server: Server, report: Report, windows: int = WINDOWS) -> None:
     ledger.go_to_step(2 * windows + 10)
     config = ledger.config("history", first.isoformat())
     execute("select record_ledger.register_pipeline(%s)", [as_json(config)])
-    # In turns, so that a noisy machine spoils both.
+    # In turns, so that a busy machine slows both.
     stored, bare, alike = 0.0, 0.0, 0.0
     for done in range(0, windows, PER_CALL):
         stored += timed(execute, "call record_ledger.store_new_records('history')")[0]

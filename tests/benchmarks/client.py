@@ -1,10 +1,10 @@
-"""What a call costs the process that makes it: CPU of Python, beside what libpq alone needs for it.
+"""What a call costs the process that makes it: the CPU time of Python, beside that of libpq alone.
 
-The same call is made in several ways, in turns, by one process: by RecordLedger, by cursors of
-psycopg that hand out the answer as it came, and by libpq alone, which sends a prepared statement
-and waits for its answer in C. Only CPU of this process counts, the system's part of sending,
-waiting and receiving included; the server's is not in it. What RecordLedger's call needs beyond
-libpq's is Python's own: the ledger, psycopg and JSON.
+One process makes the same call in several ways, in turns: by RecordLedger, by cursors of psycopg
+that return the answer as it came, and by libpq alone, which sends a prepared statement and waits
+for its answer in C. Only the CPU time of this process counts, with the system's part of sending,
+waiting and receiving; the server's does not. The rest of RecordLedger's call is Python: the ledger,
+psycopg and JSON.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from tests.support.server import Server
 
 ROUNDS = 30
 CALLS = 300
-# Python's own CPU of a call that exits; it depends on the machine, as no ratio does.
+# Python's own CPU time of a call that exits. It depends on the machine; the ratios do not.
 GOAL_US = 25.0
 _RUN = "dag/2026-11-22/extract"
 _NAME = b"baseline"
 
 
 def measure(server: Server, report: Report, rounds: int = ROUNDS, calls: int = CALLS) -> None:
-    """Measures a call that exits, and JSON by itself; in microseconds of CPU of a call."""
+    """Measures a call that exits, and JSON by itself, in microseconds of CPU time per call."""
     bench = create_ledger(server, "bench_client")
     # No window is due for years, though the clock goes on with every call.
     config = bench.config("exits", start_at="2030-01-01T00:00:00+00:00")
@@ -119,7 +119,7 @@ def _prepare(libpq: pq.abc.PGconn, statement: str) -> None:
 
 
 def _in_turns(ways: dict[str, Callable[[], object]], rounds: int, calls: int) -> dict[str, float]:
-    """Returns the CPU of one call in the best round, in microseconds: what disturbs only adds."""
+    """Returns the CPU time of a call in the best round, in microseconds: disturbances only add."""
     found: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds + 1):
         for name, call in ways.items():

@@ -1,4 +1,4 @@
-"""Who takes part in the speed benchmark: their databases, their drivers, and what a turn finds."""
+"""The contenders of the speed benchmark: their databases, their drivers, and what a turn finds."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ as $$
         + nextval(('bench.' || current_setting('application_name'))::regclass) * interval '1 second'
 $$;
 """
-# So many windows are due at the beginning that a driver which is a little ahead never finds none.
+# So many windows are due at the beginning that a driver a little ahead always finds one.
 _HEAD_START = 100
 
 
 @dataclass
 class Contender:
-    """What takes part in the turns: how its drivers are started, and at which numbers of them."""
+    """A contender: how its drivers are started, and in which numbers."""
 
     name: str
     command: list[str]
@@ -82,7 +82,7 @@ class Contender:
         )
 
     def take_turn(self, level: int, seconds: float) -> None:
-        """Runs that many drivers at once and keeps what they say."""
+        """Runs that many drivers at the same time and keeps what they say."""
         drivers = self.drivers(level)
         for driver in drivers:
             _ask(driver, seconds)
@@ -124,9 +124,9 @@ def _line(driver: subprocess.Popen[str], name: str) -> str:
     return line
 
 
-# ---------------------------------------------------------------- who takes part
+# ---------------------------------------------------------------- the contenders
 def contenders(server: Server, environments: Environments, report: Report) -> list[Contender]:
-    """Returns all that can take part on this machine, the bare commit first."""
+    """Returns all contenders that can run on this machine, the bare commit first."""
     ours = [sys.executable, str(DRIVERS / "with_psycopg.py")]
     ledger = create_ledger(server, "speed_ledger")
     ledger.connection.execute(_CLOCK)

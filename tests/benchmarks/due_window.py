@@ -1,10 +1,10 @@
 """One due window through what teams run in the ledger's place, and through the ledger, in turns.
 
 SQLMesh runs one missing interval of an incremental model, with its state in PostgreSQL. dbt runs
-one microbatch that it is told the bounds of: it keeps no state and does not know what is due. Both
-move 60 rows besides, which is a few milliseconds of theirs. The ledger passes and completes a
-window around `true`. Statements are those that the server logged, transactions those that it
-counted, per window.
+one microbatch between given bounds: it keeps no state and does not know what is due. Both also
+move 60 rows, which takes a few milliseconds. The ledger passes and completes a window around
+`true`. Per window, the statements are those that the server logged, and the transactions those that
+it counted.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ sources:
 
 @dataclass
 class Way:
-    """A way to have one window done: what it took, and what the server saw of it."""
+    """A way to process one window: what it took, and what the server saw of it."""
 
     name: str
     database: str
@@ -96,7 +96,7 @@ def measure(
     for way in ways:
         with open_connection(in_database(server.dsn(), way.database)) as connection:
             connection.execute(f"alter database {way.database} set log_statement = 'all'")  # type: ignore[arg-type]
-    # What SQLMesh and dbt keep of a parsed project was filled when their tables were made.
+    # SQLMesh and dbt filled their caches of the parsed project when their tables were made.
     for turn in range(rounds):
         for way in ways:
             _take_turn(server, way, turn)
@@ -147,7 +147,7 @@ def _rows(server: Server, way: Way) -> int:
 
 
 def _transactions(watcher: Any, database: str) -> int:
-    """Returns how many transactions ended in a database, once its last session has said so."""
+    """Returns how many transactions ended in a database, once its last session has reported."""
     sessions = "select count(*) from pg_stat_activity where datname = %s"
     while watcher.execute(sessions, [database]).fetchone()[0]:
         time.sleep(0.01)

@@ -1,7 +1,7 @@
-"""Environments of their own for what the ledger is measured against; nothing is added to its own.
+"""Separate environments for what the ledger is measured against; its own gets nothing new.
 
-Each is made anew by the package managers' ordinary commands. Where that fails (no network, no
-node), what would have been measured is left out, and a line says so.
+The package managers' ordinary commands make each anew. Where that fails (no network, no node), the
+measurement is left out, and a line says so.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pipelines with what so many cycles would have left behind, without taking their time.
+"""Pipelines with the rows of many cycles, filled in without running the cycles.
 
 The rows are those that the ledger's routines leave: tests/sql/cost/test_lane_growth.py audits them.
 The deployed rule gives the lane of a record.
@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 from tests.benchmarks.bench import START, STEP, as_json, make_config
 from tests.support.databases import Connection
 
-# How long a lease and a backoff last that run while a pipeline is measured; its config says so.
+# The length of leases and backoffs that run while a pipeline is measured; its config has it too.
 LEASE = "7d"
 RETRY_DELAY = "1d"
 
@@ -32,8 +32,8 @@ _STATUS_AFTER = {
 class History:
     """What happened to a record, and what it was left with.
 
-    `events` are those of its history, in order. A failure is for good unless there is a `backoff`,
-    with which a record that was released is postponed.
+    `events` are those of its history, in order. A failure is final unless there is a `backoff`. A
+    `backoff` postpones a released record.
     `backoff` and `lease` are "over" or "running" at the end of the fill.
     """
 
@@ -84,7 +84,7 @@ class History:
             "backoff": self.backoff,
             "lease": self.lease,
             "is_postponed": self.backoff is not None and last.get("event") == "released",
-            # The rows of what still runs are of the last seconds, all others of their window's end.
+            # Rows of running work date from the last seconds, all others from their window's end.
             "is_recent": "running" in (self.backoff, self.lease),
             "is_historical": self.is_backfilled or "reopened" in self.events,
             # Only a pass finds out that the config asks for none.
@@ -114,7 +114,7 @@ HISTORIES = {
     "with an expired lease": History(("passed",), lease="over"),
     "failed": History(("passed", "failed")),
     "incomplete": History(is_complete=False),
-    "unbuilt": History(is_backfilled=True, is_built=False),
+    "unrendered": History(is_backfilled=True, is_built=False),
     "finished": FINISHED,
     "superseded": History(("passed", "completed", "reopened", "passed", "completed")),
     "waived": History(("waived",)),
@@ -214,8 +214,8 @@ order by w.n, s.event_no
 def lane_rule(connection: Connection) -> str:
     """Returns the deployed rule's call for a record that is filled in.
 
-    The one place that knows the rule's parameters. A release that tells records with a retry_at
-    apart takes it as the last one.
+    The one place that knows the rule's parameters. A release whose rule depends on retry_at has it
+    as the last parameter.
     """
     found = connection.execute(
         "select pronargs from pg_proc where oid = 'record_ledger.lane'::regproc"
@@ -237,8 +237,8 @@ def fill(
 ) -> None:
     """Makes a pipeline with `count` records from the step `first` on.
 
-    The conditions of `histories` must cover each record once; in them % is written %%. What still
-    runs in the end was begun when the last window ended: ask no earlier than that.
+    The conditions of `histories` must cover each record once; in them % is written %%. Work that
+    still runs began when the last window ended, so measure no earlier than that.
     """
     name = config["default_record"]["pipeline_id"]
     lane = lane_rule(connection)
@@ -246,7 +246,7 @@ def fill(
     waiting = any(not history.events and not history.is_backfilled for history, _ in histories)
     with connection.transaction():
         connection.execute("select record_ledger.register_pipeline(%s)", [as_json(config)])
-        # No trigger looks at what is inserted, and no foreign key.
+        # No trigger and no foreign key checks the inserted rows.
         connection.execute("set local session_replication_role = replica")
         for history, condition in histories:
             values = {
@@ -334,7 +334,7 @@ LANES = (
         fields=_FILLED,
         fields_before={"path": ""},
     ),
-    _all("unbuilt", fields=_TEMPLATE),
+    _all("unrendered", fields=_TEMPLATE),
     _all("finished"),
     _all("superseded"),
     _all("waived"),

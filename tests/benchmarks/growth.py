@@ -1,10 +1,10 @@
 """A pass, a verdict and a status on small ledgers and on large ones, in turns.
 
-Pages (shared buffers hit or read, by EXPLAIN) are the same on a noisy machine; times stand beside
-them, without waiting for the disk. A pass must touch no more of a large ledger than of a small one,
-but for the levels that its indexes have more: one or two from 10^3 to 10^6 records, each a page in
-every look-up, which the ratio of pages shows and the time does not. A status counts what is open,
-and grows with that.
+Pages (shared buffers hit or read, by EXPLAIN) do not depend on the machine's load; times, without
+waits for the disk, stand beside them. A pass must touch no more pages of a large ledger than of a
+small one, except for further index levels: one or two from 10^3 to 10^6 records, each a page in
+every look-up. The ratio of pages shows them, the time does not. A status counts open records, and
+grows with them.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ from record_ledger.record where pipeline_id <> 'p1'
 
 @dataclass
 class State:
-    """A pipeline of a ledger, the step that the ledger is at, and what was measured of it."""
+    """A pipeline of a ledger, the ledger's current step, and the measurements."""
 
     name: str
     ledger: Ledger
@@ -77,7 +77,7 @@ class State:
         return passing + completing
 
     def look(self, name: str, query: str, values: list[str]) -> None:
-        """Notes how long a query takes and how many pages it touches: the least of a few looks."""
+        """Records a query's time and the pages that it touches: the least of a few tries."""
         pages, times = [], []
         for _ in range(LOOKS):
             with self.ledger.connection.transaction(force_rollback=True):
@@ -93,7 +93,7 @@ class State:
 def measure(
     server: Server, report: Report, large: int = LARGE, rounds: int = ROUNDS, *, long: bool = False
 ) -> None:
-    """Measures every state in turns, and holds each against a ledger of a thousand records.
+    """Measures every state in turns, and compares each with a ledger of a thousand records.
 
     `large` is how many records a large pipeline has; `long` adds one with ten times as many.
     """
@@ -114,7 +114,7 @@ def measure(
         ledger.go_to_step(step + rounds + 20)
     for state in found:
         state.look("pass", _PASS, [as_json(state.config)])
-        # So that each has an open record whose verdict can be asked for.
+        # So that each has an open record, which has a verdict.
         state.ledger.connection.execute(_STORE, [state.pipeline])
         state.look("verdict", _VERDICT, [state.pipeline, state.pipeline])
         state.look("status", _STATUS, [state.pipeline])

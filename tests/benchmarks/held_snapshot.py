@@ -1,8 +1,8 @@
 """Cycles of one pipeline while an old snapshot is held open: no call may slow down.
 
-An index keeps an entry for each version of a row that the snapshot may still see, so whatever looks
-through a lane from its beginning steps over all that was drained since. The cycles drain what was
-backfilled, what was given back, and live windows, a third each. Costs are the backend's CPU time.
+An index keeps an entry for each version of a row that the snapshot may still see. A search of a
+lane from its beginning steps over the entries of all records drained since. The cycles drain
+backfilled, returned and live windows, a third each. Costs are the backend's CPU time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.support.server import Server
 CYCLES = 20_000
 LONG_CYCLES = 200_000
 GOAL = 1.2
-# So many calls at the beginning, and at the end, are held against each other.
+# So many calls at the beginning are compared with as many at the end.
 SAMPLE = 200
 _WARM_UP = 50
 
@@ -27,7 +27,7 @@ _LIVE = {"a pass": "a live pass", "an exit": "an exit", "complete_record": "comp
 
 
 class Drain:
-    """A pipeline that is drained, one cycle after the other."""
+    """A pipeline that is drained, one cycle after another."""
 
     def __init__(self, ledger: Ledger, backfilled: int) -> None:
         """Leaves room for so many windows to be backfilled, from the beginning of a day on."""
@@ -59,7 +59,7 @@ class Drain:
 
     def historical(self) -> None:
         """Passes a backfilled record and completes it."""
-        # The clock goes on a little whenever it is read: no window may become due by that.
+        # Each reading moves the clock on a little: no window may become due by that.
         self._ledger.go_to_step(self._step)
         self.backend.item("a historical pass", "completes a historical one")
 
@@ -80,7 +80,7 @@ def measure(server: Server, report: Report, cycles: int = CYCLES) -> None:
     """
     require_cpu_times("held_snapshot")
     ledger = create_ledger(server, "bench_snapshot")
-    # Commits that wait for no disk: what is measured computes.
+    # Commits do not wait for the disk: only computing is measured.
     ledger.connection.execute("set synchronous_commit = off")
     each = cycles // 3
     drain = Drain(ledger, each)

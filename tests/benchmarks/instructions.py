@@ -3,9 +3,9 @@
 A call is counted in a `postgres --single` under valgrind's callgrind, on a copy of data that a
 normal server prepared. Everything that varies is fixed: the ledger's clock stands still until a
 statement moves it, the settings are given, and the processor's features are pinned. A mark before
-the counted calls and another one after them cut the count. The server's start and end, and the
-first calls, which fill its caches, are not counted. What a mark costs, and a move of the clock, is
-counted by itself and subtracted.
+the counted calls and another one after them limit the count. It leaves out the server's start and
+end, and the first calls, which fill its caches. The costs of a mark and of a move of the clock are
+counted separately and subtracted.
 
 The statements are the runner's own, with literals where a client binds. The goals are ratios to
 0.4.0, whose figures are kept here; `--release 0.4.0` counts them again.
@@ -35,7 +35,7 @@ from tests.support.databases import Connection, deploy, in_database, open_connec
 from tests.support.releases import release_script
 from tests.support.server import Server
 
-# The PostgreSQL and the processors that the figures are of.
+# The PostgreSQL and the processors that the figures were counted on.
 VERSION = 18
 MACHINES = ("x86_64", "AMD64")
 BASELINE = "0.4.0"
@@ -47,7 +47,7 @@ BACKLOG = 1_000
 
 @dataclass(frozen=True)
 class Figure:
-    """What a case is held to.
+    """The goal and the limit of a case.
 
     `baseline` is what 0.4.0 needs, in instructions; `goal` is a ratio to it. `limit` is in
     instructions too: `--check` fails above it. A change that makes a case cheaper lowers its limit
@@ -59,7 +59,7 @@ class Figure:
     limit: int | None = None
 
 
-# 0.4.0 has no complete_and_pass: an item is what it takes the place of.
+# 0.4.0 has no complete_and_pass, which replaces an item: so its baseline is an item.
 FIGURES = {
     "item": Figure(2_213_000, 0.65, 1_698_000),
     "exit UNSTABLE": Figure(627_000, 0.6, 493_000),
@@ -153,12 +153,12 @@ Dialogue = Generator[str | None, Any, None]
 
 @dataclass(frozen=True)
 class Case:
-    """What is prepared with a normal server, and what is said to the one that is counted."""
+    """What a normal server prepares, and the statements for the server that is counted."""
 
     prepare: Callable[[Calls], Dialogue]
     counted: Callable[[Calls], Dialogue]
     changes: dict[str, Any]
-    # Whether each counted call comes with a move of the clock, whose cost is subtracted.
+    # Whether the clock moves with each counted call; the cost of the moves is subtracted.
     moves_clock: bool = False
 
 
@@ -176,7 +176,7 @@ def _marks() -> Dialogue:
 
 
 def _counted(call: Callable[[int], Dialogue]) -> Dialogue:
-    """Says the same thing again and again, the later ones counted."""
+    """Repeats a statement; the later ones are counted."""
     for number in range(WARM_UP + CALLS):
         if number == WARM_UP:
             yield None
@@ -294,7 +294,7 @@ _SETTINGS = {
     "wal_level": "minimal",
     "wal_recycle": "off",
 }
-# The C library has a variant of its functions for each processor: take the one that all have.
+# The C library has variants of its functions for processors: take the one that fits all.
 _ENVIRONMENT = {
     "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX2,-AVX,-ERMS,-FSRM,-BMI2",
     "LC_ALL": "C",
@@ -305,7 +305,7 @@ _VALUE = re.compile(r'\t 1: \S+ = "(.*?)"\t\(typeid', re.DOTALL)
 
 
 class Counted:
-    """A single-user server under callgrind, spoken to statement by statement."""
+    """A single-user server under callgrind, which runs statement by statement."""
 
     def __init__(self, server: Server, data: Path, database: str) -> None:
         self._data = data
@@ -324,7 +324,7 @@ class Counted:
         self._answer()
 
     def say(self, statement: str | None) -> Any:
-        """Runs one statement, or a mark, and returns its first value, JSON as what it holds."""
+        """Runs one statement, or a mark, and returns its first value, JSON decoded."""
         self._process.stdin.write(f"{_MARK if statement is None else statement};\n\n")
         self._process.stdin.flush()
         found = _VALUE.search(self._answer())
@@ -373,7 +373,7 @@ def instructions_in(part: Path) -> int:
 # ---------------------------------------------------------------- counting
 @dataclass(frozen=True)
 class Count:
-    """What one call of a case needs, and what callgrind wrote about the counted calls."""
+    """The instructions of one call of a case, and callgrind's output for the counted calls."""
 
     instructions: int
     parts: list[Path]
@@ -444,10 +444,10 @@ class Bench:
         return Count(round(each), parts)
 
     def _run(self, dialogue: Dialogue, database: str = "bench") -> list[Path]:
-        """Says a dialogue to a server on a fresh copy; returns what lies between its marks."""
+        """Runs a dialogue on a fresh copy of the data; returns the counts between its marks."""
         self._runs += 1
         folder = self._server.folder / f"counted_{self._runs}"
-        # With the rights that a server's data must have.
+        # With the permissions that PostgreSQL requires of a data directory.
         subprocess.run(["cp", "-a", self._server.folder / "data", folder], check=True)
         counted = Counted(self._server, folder, database)
         try:
@@ -467,7 +467,7 @@ class Bench:
 
 
 def _talk(dialogue: Dialogue, say: Callable[[str | None], Any]) -> None:
-    """Says what a dialogue says, and sends it the answers."""
+    """Runs the statements of a dialogue, and sends it the answers."""
     answer = None
     while True:
         try:
@@ -493,8 +493,8 @@ def measure(
 ) -> list[str]:
     """Counts the cases, and returns a sentence for each that is above its limit.
 
-    `release` names an earlier release to count instead of this checkout, which no limit is for.
-    With `heaviest`, that many functions of each case are printed.
+    `release` names an earlier release to count instead of this checkout; it has no limits. With
+    `heaviest`, that many functions of each case are printed.
 
     :raises Unavailable: where instructions cannot be counted.
     """
@@ -542,7 +542,7 @@ def _heaviest(name: str, count: Count, how_many: int) -> str:
             capture_output=True, text=True, check=True,
         ).stdout  # fmt: skip
         found = re.findall(r"^ *([\d,]+) +\( *([\d.]+)%\) +(.+)$", annotated, re.MULTILINE)
-        # What was entered before the first mark, or calls itself, seems to have the whole count.
+        # A recursive function, or one entered before the first mark, shows the whole count.
         inner = [row for row in found if float(row[1]) < 100]
         for spent, share, function in inner[:how_many]:
             each = int(spent.replace(",", "")) / calls

@@ -1,12 +1,12 @@
-"""What a call costs with 10^3 records in a lane and with 10^6: the same, wherever they wait.
+"""A call costs the same with 10^3 records in a lane and with 10^6, in every lane.
 
-One line per lane and call. A lane is where open records are looked for (see rule lane); finished
-records are in none, and have lines of their own. Costs are the backend's CPU time around each call,
-without the client, the network and the disk. Both sizes take turns, each in a database of its own,
-so that the larger one pays for its deeper indexes too.
+One line per lane and call. The ledger looks for open records in lanes (see rule lane); finished
+records are in no lane, and have lines of their own. Costs are the backend's CPU time around each
+call, without the client, the network and the disk. Both sizes take turns, each in a database of its
+own, so that the larger one also pays for its deeper indexes.
 
-A pass stores a window and passes a record: of the lane, where its records can be passed, else the
-newest window. An exit is asked for with a config by which no window is stable.
+A pass stores a window and passes a record: one of the lane where that is possible, else the newest
+window. An exit uses a config by which no window is stable.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ ROUNDS = 40
 WARM_UP = 10
 LOOKS = 15
 GOAL = 1.2
-# A call that takes longer has its ratio from this, and is not repeated.
+# A call that takes longer counts as this long, and is not repeated.
 _TIMEOUT_MS = 20_000
-# A reader that has taken so much is not asked again.
+# A reader that took this long is not called again.
 _LOOKED_ENOUGH_US = 3e6
 
 _STATUS = "select * from record_ledger.pipeline_progress where pipeline_id = %s"
@@ -55,16 +55,16 @@ CALLS = (
 
 
 class Unavailable(Exception):
-    """This machine does not say what CPU time a process has taken."""
+    """This machine does not report the CPU time of a process."""
 
 
 def cpu_of(pid: int) -> float:
-    """Returns the CPU time that a process has taken, in microseconds, of the kernel's too."""
+    """Returns the CPU time of a process in microseconds, the kernel's included."""
     return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[0]) / 1000
 
 
 def require_cpu_times(area: str) -> None:
-    """Does nothing where the system says what CPU time a process takes.
+    """Does nothing where the system reports the CPU time of a process.
 
     :raises Unavailable: elsewhere.
     """
@@ -86,14 +86,14 @@ class Backend:
         }
 
     def call(self, what: str, query: str, values: list[Any]) -> Any:
-        """Runs a statement, notes its cost under a name, and returns the first value."""
+        """Runs a statement, records its cost under a name, and returns the first value."""
         before = cpu_of(self._pid)
         row = self.ledger.connection.execute(query.encode(), values).fetchone()
         self.costs.setdefault(what, []).append(cpu_of(self._pid) - before)
         return None if row is None else row[0]
 
     def cycle(self, what: str) -> dict[str, Any]:
-        """Runs the whole call, twice and as one where there is something to be rendered."""
+        """Runs the whole call; with a second one, as one cost, when the first asks to render."""
         run = self.ledger.run_id()
         values = [self.config, run, "[]"]
         answer: dict[str, Any] = self.call(what, queries.STORE_NEW_AND_PASS_VALID_RECORD, values)
@@ -125,12 +125,12 @@ class Backend:
         )
 
     def exit(self, what: str = "an exit") -> None:
-        """Asks for a record where there is none to be passed."""
+        """Asks for a record when none can be passed."""
         answer = self.cycle(what)
         assert answer["exit_dag"], answer
 
     def cost(self, what: str) -> float:
-        """Returns what a call costs, in microseconds, by all but the first ones."""
+        """Returns the cost of a call in microseconds, without the first calls."""
         costs = self.costs[what]
         return undisturbed(costs[min(WARM_UP, len(costs) // 2) :])
 
@@ -145,7 +145,7 @@ class Side:
     given_up: set[str] = field(default_factory=set)
 
     def turn(self, step: int, what: str, call: Callable[[], None]) -> None:
-        """Moves the clock on and makes a call, unless it has once taken too long."""
+        """Moves the clock on and makes a call, unless an earlier one took too long."""
         if what in self.given_up:
             return
         self.backend.ledger.go_to_step(self.step + step)
@@ -155,7 +155,7 @@ class Side:
             self.given_up.add(what)
 
     def readers(self, step: int) -> dict[str, Callable[[], Any]]:
-        """Stores an open record for the readers to be asked about, and returns their calls."""
+        """Stores an open record for the readers, and returns their calls."""
         execute = self.backend.ledger.connection.execute
         self.backend.ledger.go_to_step(self.step + step)
         execute(queries.STORE_NEW_RECORDS.encode(), ["p", "[]"])
@@ -172,7 +172,7 @@ class Side:
         }
 
     def let_no_window_be_stable(self) -> None:
-        """Asks by another config from now on: its windows are stable after a hundred years."""
+        """Uses another config from now on: its windows are stable after a hundred years."""
         never = json.loads(self.backend.config) | {"x_time_back": "36500d"}
         self.backend.config = as_json(never)
 
@@ -181,9 +181,9 @@ class Side:
 
 
 def measure(server: Server, report: Report, large: int = LARGE, rounds: int = ROUNDS) -> None:
-    """Measures lane by lane, and holds `large` records against a thousand.
+    """Measures lane by lane, and compares `large` records with a thousand.
 
-    :raises Unavailable: where the system does not say what CPU time a process takes.
+    :raises Unavailable: where the system does not report the CPU time of a process.
     """
     require_cpu_times("lanes")
     create_ledger(server, "lanes_template").connection.close()

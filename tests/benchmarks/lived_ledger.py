@@ -1,8 +1,8 @@
 """A ledger of a million records over a thousand pipelines, made in bulk with all their events.
 
-What so many cycles would have left behind, without taking their time. Windows of an hour, up to
-now; most records completed at once, some after a failure, a reopening or a waiver, the last ones
-open.
+It holds the rows of as many cycles, without running them. Windows are an hour long, up to now. Most
+records were completed in their first attempt, some after a failure, a reopening or a waiver; the
+last ones are open.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.support.server import Server
 
 DATABASE = "bench_marts"
 
-# A record's life by its number: which events, and what each left behind.
+# A record's life by its number: its events, and what each left behind.
 _LIVES = """
 create schema bench;
 create table bench.life (
@@ -136,7 +136,7 @@ def create(server: Server, pipelines: int, records: int) -> str:
         for statement in _LIVES.split(";"):
             connection.execute(statement, sizes if "%(" in statement else None)  # type: ignore[arg-type]
         connection.execute(_REGISTER, [json.dumps(config)])
-        # Replica: neither foreign keys nor the ledger's triggers look at what is inserted.
+        # As a replica: neither foreign keys nor the ledger's triggers check the inserted rows.
         connection.execute("set session_replication_role = replica")
         for statement in _FILL.split(";"):
             connection.execute(statement)  # type: ignore[arg-type]

@@ -1,8 +1,8 @@
 """The dbt package over a large ledger: python tests/benchmarks/marts.py [--records N]
 
-A million records of a thousand pipelines, all their events with them. Prints seconds: the whole
-`dbt build` (goal 60) and one reading of each mart (pipeline_status: goal 0.1), the best of several,
-and what each node of the build took. Takes some ten minutes, so run.py leaves it out.
+A million records of a thousand pipelines, with all their events. Prints seconds: of the whole `dbt
+build` (goal 60), of one reading of each mart, the best of several (pipeline_status: goal 0.1), and
+of each node of the build. Takes about ten minutes, so run.py leaves it out.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Draws results.svg from results.json.
 
-Written by hand, so that the picture needs no library and reads in light and in dark.
+Written by hand, so that the picture needs no library and is readable in light and dark themes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Bar = tuple[str, float, str, bool]
 
 
 def draw(data: dict[str, Any]) -> str:
-    """Returns the picture of what a data file holds."""
+    """Returns the picture of a data file."""
     panels = [
         panel(data["series"])
         for name, panel in (

@@ -1,4 +1,4 @@
-"""What the benchmarks found: a table to read, and a data file that the picture is drawn from."""
+"""The results of the benchmarks: a table, and the data file from which the picture is drawn."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DATA = Path(__file__).with_name("results.json")
 
 @dataclass
 class Result:
-    """One line of the report: a ratio, the goal it is held against, and what it is a ratio of."""
+    """One line of the report: a ratio, its goal, and the measurement that it is a ratio of."""
 
     what: str
     ratio: float
@@ -33,7 +33,7 @@ class Result:
 
 @dataclass
 class Report:
-    """All lines, the series that the picture shows, and what could not be measured."""
+    """All lines, the series for the picture, and what could not be measured."""
 
     results: list[Result] = field(default_factory=list)
     series: dict[str, Any] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Report:
     load: tuple[float, ...] = field(default_factory=os.getloadavg)
 
     def add(self, area: str, results: list[Result]) -> None:
-        """Adds the lines of one area, and prints them so that a long run shows where it is."""
+        """Adds the lines of one area, and prints them to show the progress of a long run."""
         for result in results:
             result.area = area
         self.results += results
@@ -50,7 +50,7 @@ class Report:
 
     @contextmanager
     def skipping(self, unavailable: type[Exception]) -> Iterator[None]:
-        """Notes what could not be measured here, and why, when the block raises that."""
+        """Records what could not be measured, and why, when the block raises that error."""
         try:
             yield
         except unavailable as error:
@@ -58,7 +58,7 @@ class Report:
             print(f"skipped: {error}", flush=True)
 
     def as_data(self, server: str, length: str) -> dict[str, Any]:
-        """Returns all of it as the data file keeps it."""
+        """Returns the report in the form of the data file."""
         return {
             "taken": {
                 "at": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
@@ -85,7 +85,7 @@ class Report:
 
 
 def table(results: list[Result], heading: str) -> str:
-    """Returns lines to read: every figure a ratio of medians that were measured in turns."""
+    """Returns the lines as a table: each figure is a ratio of medians, measured in turns."""
     width = max([len(result.what) for result in results] + [len(heading)])
     lines = [f"\n{heading:<{width}}    ratio    goal  of what"]
     for result in results:
@@ -96,12 +96,12 @@ def table(results: list[Result], heading: str) -> str:
 
 
 def documents(data: dict[str, Any]) -> dict[str, str]:
-    """Returns what is drawn and written from a data file, by file name."""
+    """Returns the files that are made from a data file, by file name."""
     return {"results.svg": draw(data), "results.md": _page(data)}
 
 
 def save(data: dict[str, Any]) -> None:
-    """Writes the data file, and beside it what is drawn and written from it."""
+    """Writes the data file, and beside it the files that are made from it."""
     DATA.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     for name, text in documents(load()).items():
         DATA.with_name(name).write_text(text, encoding="utf-8")

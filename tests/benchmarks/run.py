@@ -1,14 +1,14 @@
-"""Prints the ratios that the ledger is held to: python tests/benchmarks/run.py [--quick] [--save]
+"""Prints the ledger's benchmark ratios: python tests/benchmarks/run.py [--quick] [--save]
 
-Each is a ratio of things measured in turns on one server of its own with fsync on, so that a noisy
-machine spoils both sides. Nothing fails here: a ratio above its goal is marked, for a person. All
-of it takes about half an hour, --quick a few minutes; --long adds 10^7 records and 200,000 cycles
-under a held snapshot. --save keeps what was found in results.json, and draws results.svg and writes
-results.md from it. archive.py measures archiving, apart. tests/README.md says how to use each.
+Each ratio compares things measured in turns on one server with fsync on, so that a busy machine
+slows both sides. A ratio above its goal is marked, and does not fail. All areas take about half an
+hour, --quick a few minutes; --long adds 10^7 records and 200,000 cycles under a held snapshot.
+--save keeps the results in results.json, and makes results.svg and results.md from it. archive.py
+measures archiving separately. tests/README.md says how to use each.
 
 The area `instructions` is exact: --check ends with exit code 1 when a case is above its limit, or
-cannot be counted. --case takes one case of it, --heaviest prints the functions that a case spends
-the most in, and --release counts an earlier release.
+cannot be counted. --case takes one case of it, --heaviest prints the functions that execute the
+most, and --release counts an earlier release.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def run(areas: list[str], server: Server, report: Report, *, quick: bool, long: 
 
 
 def count_instructions(report: Report, chosen: argparse.Namespace) -> list[str]:
-    """Counts instructions where that can be done; returns what --check is to fail for."""
+    """Counts instructions where that is possible; returns the failures for --check."""
     try:
         return instructions.measure(
             report, chosen.case, release=chosen.release, heaviest=chosen.heaviest

@@ -1,10 +1,9 @@
 """One item through the ledger and through the queues that teams use in its place, in turns.
 
-An item is enqueued, claimed and completed; its call is the first two. For the ledger that is store
-+ pass, one commit, and complete, another; the queues take three. Each contender has a database of
-its own on one server, and a driver (a process with one connection) for each of up to 16
-connections. The contenders take turns of half a second; a ratio is the median over the rounds of
-the ratio within a round.
+An item is enqueued, claimed and completed; its call is the first two. The ledger takes two commits
+(store and pass, then complete), the queues three. Each contender has a database of its own on one
+server, and a driver (a process with one connection) for each of up to 16 connections. The
+contenders take turns of half a second. A ratio is the median of the ratios within each round.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ def measure(
     levels: tuple[int, ...] = LEVELS,
     rounds: int = ROUNDS,
 ) -> None:
-    """Measures everybody at every number of connections, round by round."""
+    """Measures every contender at every number of connections, round by round."""
     found = contenders(server, environments, report)
     try:
         for level in levels:

@@ -1,4 +1,4 @@
-"""How long new processes take that import the package or run its command, beside its peers'."""
+"""How long a new process takes to import the package or run its command, beside its peers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def measure(environments: Environments, report: Report, rounds: int = ROUNDS) ->
         "record-ledger --version": [str(_COMMANDS / "record-ledger"), "--version"],
     }
     slow = {
-        # `dbt --version` asks a registry for the newest one; this reads the same modules.
+        # `dbt --version` asks a registry for the newest release; this reads the same modules.
         "dbt --help": [str(_COMMANDS / "dbt"), "--help"],
     }
     with report.skipping(Unavailable):
@@ -36,7 +36,7 @@ def measure(environments: Environments, report: Report, rounds: int = ROUNDS) ->
         for name, command in {**commands, **(slow if turn % 3 == 0 else {})}.items():
             run = partial(subprocess.run, command, check=True, capture_output=True)
             spent, _ = timed(run)
-            # The first one reads files that are not in the page cache, or compiles them.
+            # The first process reads files that are not in the page cache, or compiles them.
             if turn > 0 or (name in slow and rounds < 3):
                 times[name].append(spent)
     middle = {name: median(values) for name, values in times.items()}

@@ -34,7 +34,7 @@ def routines(ledger, clock):
 def lived_in_dsn(databases, tmp_path_factory):
     """A ledger in which everything has happened, with the models built; for reading only.
 
-    Tests of this worker share it: what one plants, it rolls back.
+    The tests of a worker share it, and each rolls back what it plants.
     """
     dsn = databases.clone("America/Los_Angeles")
     with open_connection(dsn) as connection, open_connection(dsn) as for_the_clock:

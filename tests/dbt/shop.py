@@ -1,4 +1,4 @@
-"""The consumer project of the tests, a shop, on a test's database: its orders, runs and records."""
+"""The tests' consumer project, a shop, on a test's database: its orders, runs and records."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Shop:
         return self.dbt(command, *BY_HOOKS, *arguments, SHOP_RUN_ID=run_id)
 
     def retry(self, run_id: str = "") -> Outcome:
-        """Goes on with what failed; dbt's own retry of --exclude warns of an option nobody gave."""
+        """Retries what failed; dbt's own retry warns of --exclude, which the test did not give."""
         return replace(self.dbt, warn_error=False)("retry", SHOP_RUN_ID=run_id)
 
     def own_project(self) -> Path:
@@ -61,7 +61,7 @@ class Shop:
         return self.dbt.project
 
     def open(self, **changes: Any) -> None:
-        """Registers its pipeline, and takes an order every half hour of a year."""
+        """Registers its pipeline, and adds an order for every half hour of a year."""
         self.connection.execute(
             "select record_ledger.register_pipeline(%s)", [Jsonb({**CONFIG, **changes})]
         )
@@ -73,20 +73,20 @@ class Shop:
         )
 
     def spoil_orders_of(self, window_start: str, amount: int = 0) -> None:
-        """Gives the first order of a window an amount that order_shares cannot divide by."""
+        """Gives the first order of a window an amount that makes order_shares divide by zero."""
         self.connection.execute(
             "update raw.orders set amount = %s where ordered_at = %s", [amount, window_start]
         )
 
     def loaded(self, table: str = "orders") -> list[tuple[str, int]]:
-        """Returns the local days that a table has, each with the half hours of its orders."""
+        """Returns the local days of a table, each with the half hours of its orders."""
         return self.connection.execute(
             "select (ordered_at at time zone 'Europe/Berlin')::date::text, count(*) "
             f"from analytics.{table} group by 1 order by 1"
         ).fetchall()
 
     def has(self, table: str) -> bool:
-        """Tells whether a model was ever built."""
+        """Returns whether a model was ever built."""
         found = self.connection.execute("select to_regclass(%s)", [f"analytics.{table}"])
         return found.fetchone() != (None,)
 
@@ -99,7 +99,7 @@ class Shop:
         ).fetchall()
 
     def last_detail(self) -> dict[str, Any]:
-        """Returns what the newest event says."""
+        """Returns the detail of the newest event."""
         row = self.connection.execute(
             "select detail from record_ledger.record_events order by event_time desc, "
             "window_start_time desc, event_no desc limit 1"

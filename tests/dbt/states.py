@@ -15,7 +15,7 @@ from tests.support.clock import Clock
 from tests.support.configs import make_config
 from tests.support.databases import Connection
 
-# The first of November has 25 hours in Los Angeles; it is 8 hours behind UTC from its end on.
+# The first of November has 25 hours in Los Angeles, which is 8 hours behind UTC when it ends.
 START = "2026-11-03T20:00:00Z"
 
 
@@ -32,7 +32,7 @@ class Ledger:
         return config
 
     def cycle(self, config: dict[str, Any], run_id: str | None = None, built: Any = ()) -> Any:
-        """Stores and passes; returns the record, or the verdict when there is none."""
+        """Stores and passes; returns the record, or the verdict when no record is valid."""
         row = self.connection.execute(
             "select verdict, record from record_ledger.store_new_and_pass_valid_record(%s, %s, %s)",
             [Jsonb(config), run_id, Jsonb(list(built))],
@@ -91,7 +91,7 @@ class Ledger:
 
 
 def live_through_everything(ledger: Ledger) -> None:
-    """Leaves pipelines of every verdict and records of every status, and the clock standing."""
+    """Leaves pipelines of every verdict, records of every status, and a stopped clock."""
     ledger.clock.set(START)
     _lively(ledger)
     _special(ledger)
@@ -111,13 +111,13 @@ def live_through_everything(ledger: Ledger) -> None:
 
 
 def _just_stable(ledger: Ledger, pipeline_id: str, **changes: Any) -> dict[str, Any]:
-    """Registers a pipeline that has one window to store now, stable in this very instant."""
+    """Registers a pipeline with one window to store, stable at exactly this instant."""
     start_at = ledger.clock.now() - timedelta(hours=26)
     return ledger.register(pipeline_id, start_at=start_at.isoformat(), **changes)
 
 
 def _lively(ledger: Ledger) -> None:
-    """One pipeline with every event in the lives of a few records, across the 25-hour day."""
+    """One pipeline whose few records have every event, across the 25-hour day."""
     config = ledger.register(
         "lively", start_at="2026-10-31", granularity="6h", max_attempts=2, retry_delay="1m"
     )
@@ -161,7 +161,7 @@ def _special(ledger: Ledger) -> None:
     ledger.cycle(blocked)
     assert (ledger.cycle(capped), ledger.cycle(blocked)) == ("AT_CAPACITY", "BLOCKED")
 
-    # Incomplete when stored, rebuilt when the config can fill what is missing; then left as it is.
+    # Incomplete when stored, then rebuilt when the config fills the missing field.
     plain = {"start_at": "2026-11-02", "check_fields": ["key_x"]}
     for pipeline_id in ("rebuilt", "incomplete"):
         config = ledger.register(pipeline_id, **plain, fields={"key_x": ""})
@@ -169,7 +169,7 @@ def _special(ledger: Ledger) -> None:
     config = ledger.register("rebuilt", **plain, fields={"key_x": "x"})
     ledger.end("complete", ledger.cycle(config))
 
-    # Counts that never come are waived, of a record that is completed then and of one that is held.
+    # Missing counts are waived: of a record that is then completed, and of one that a run holds.
     counted = ledger.register(
         "counted", start_at="2026-11-02", required_counts=["source", "target"]
     )

@@ -34,7 +34,7 @@ MARTS = (
     "unstored_windows",
 )  # fmt: skip
 MODELS = (*MARTS, "rule_violations", *RULES)
-# What dbt skips when the models that they read could not be built.
+# dbt skips these when the models that they read could not be built.
 ON_MODELS = ("pipeline_slo", "rule_violations")
 
 _VARIABLES = {
@@ -55,8 +55,8 @@ _QUIET = {
 def environment(dsn: str, folder: Path, **changes: str) -> dict[str, str]:
     """Returns the environment in which the project's own profile connects to `dsn`.
 
-    dbt leaves its artifacts and logs in `folder`; nothing of the caller's own dbt or libpq settings
-    gets through.
+    dbt leaves its artifacts and logs in `folder`. The caller's own dbt and libpq settings have no
+    effect.
     """
     inherited = {
         key: value
@@ -74,7 +74,7 @@ def environment(dsn: str, folder: Path, **changes: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one dbt command came to: `results` maps each node's name to its status."""
+    """The outcome of one dbt command: `results` maps each node's name to its status."""
 
     success: bool
     results: dict[str, str]
@@ -88,7 +88,7 @@ class Outcome:
 
 @dataclass
 class Dbt:
-    """dbt in this process, on one project and one database; warnings are errors unless told not."""
+    """dbt in this process, on one project and one database; warnings are errors by default."""
 
     dsn: str
     folder: Path
@@ -125,7 +125,7 @@ class Dbt:
         return self._demand("build", *arguments, **changes)
 
     def build_and_check(self, *arguments: str, **changes: str) -> Outcome:
-        """The same without the unit tests, which are about the models and not about the data."""
+        """Builds without the unit tests, which test the models and not the data."""
         return self._demand("build", *WITHOUT_UNIT_TESTS, *arguments, **changes)
 
     def run(self, *arguments: str, **changes: str) -> Outcome:
@@ -143,21 +143,21 @@ class Dbt:
         return outcome
 
     def artifact(self, name: str) -> dict[str, Any]:
-        """Returns one of the files that the last command left: 'manifest', 'catalog' ..."""
+        """Returns a file that the last command wrote: 'manifest', 'catalog' ..."""
         path = self.folder / "target" / f"{name}.json"
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return content
 
 
 def _name(result: Any) -> str:
-    """Returns what a result is of: a node, or a macro that was run by itself."""
+    """Returns a result's subject: a node, or a macro that was run by itself."""
     node = getattr(result, "node", None)
     return str(result.unique_id if node is None else node.name)
 
 
 @contextmanager
 def _surroundings(variables: dict[str, str]) -> Iterator[None]:
-    """Lets dbt see that environment and nothing else, and warn as it likes."""
+    """Lets dbt see that environment and nothing else, and allows its warnings."""
     with mock.patch.dict(os.environ, variables, clear=True), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -170,8 +170,8 @@ def dbt_command() -> str:
     return program
 
 
-# What a dbt run could change of the ledger: objects and whose row in the catalog is which, their
-# columns, functions, triggers, comments and grants.
+# What a dbt run could change in the ledger: objects and their catalog rows, columns, functions,
+# triggers, comments and grants.
 _CATALOG = """
 select 'relation', c.oid::text, c.xmin::text, c.relname, c.relacl::text
 from pg_class as c
@@ -212,12 +212,12 @@ order by 1, 2, 3, 4
 
 
 def catalog_of_the_ledger(connection: Connection) -> list[tuple[Any, ...]]:
-    """Returns all that the database knows of schema record_ledger but its rows."""
+    """Returns all that the database knows of schema record_ledger, except its rows."""
     return connection.execute(_CATALOG).fetchall()
 
 
 def rows_of_the_ledger(connection: Connection) -> dict[str, tuple[Any, ...]]:
-    """Returns for each table of the ledger what changes with any change of its rows."""
+    """Returns for each table of the ledger a value that changes with any change of its rows."""
     tables = connection.execute(
         "select relname from pg_class where relkind = 'r' "
         "and relnamespace = 'record_ledger'::regnamespace order by 1"

@@ -1,4 +1,4 @@
-"""A run of a pipeline as a process of its own: passes and completes until it is told to stop.
+"""A run of a pipeline as a process of its own: passes and completes until its input ends.
 
     python -m tests.dbt.worker DSN PIPELINE CYCLES
 
@@ -19,17 +19,17 @@ from tests.support.databases import Connection, open_connection
 
 def main() -> None:
     dsn, pipeline_id, cycles = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    told_to_stop = threading.Event()
+    asked_to_stop = threading.Event()
 
     def wait_for_the_end() -> None:
         sys.stdin.read()
-        told_to_stop.set()
+        asked_to_stop.set()
 
     threading.Thread(target=wait_for_the_end, daemon=True).start()
     completed = 0
     errors: list[str] = []
     with open_connection(dsn) as connection:
-        while completed + len(errors) < cycles or not told_to_stop.is_set():
+        while completed + len(errors) < cycles or not asked_to_stop.is_set():
             try:
                 completed += _pass_and_complete(connection, pipeline_id)
             except psycopg.Error as error:  # noqa: PERF203 (the next cycle must go on)

@@ -1,7 +1,7 @@
 """FakeElasticsearch: speaks the part of Elasticsearch's HTTP interface that the source uses.
 
 A fake: it shows how the official client is used, and nothing about Elasticsearch itself. It knows
-range filters, one sort field, points in time with search_after, and faults on demand. By itself
+range filters, one sort field, points in time with search_after, and faults on demand. Run as
 
     python -m tests.moving.fake_elasticsearch 1000000
 
@@ -34,7 +34,7 @@ EXPIRED = {
 
 
 def made_documents(count):
-    """Returns documents of the first window, in no order of their ids."""
+    """Returns documents of the first window, not ordered by their ids."""
     seconds = 7200 / max(count, 1)
     return [
         {
@@ -68,7 +68,7 @@ class FakeElasticsearch:
         self.fault = fault
         self.requests = []
         self.points = {}
-        # How its indices map fields that are asked about: kind and index; None: not at all.
+        # How its indices map a field: kind and index; None when they do not.
         self.kinds = {"date": None}
         self._ended = threading.Event()
         self._numbers = itertools.count(1)
@@ -91,12 +91,12 @@ class FakeElasticsearch:
             self._ended.wait()
 
     def answer(self, method, path, body):
-        """Returns what is answered: a status and an object, or text that is JSON already."""
+        """Returns the answer: a status and an object, or a text that is JSON already."""
         *index, endpoint = path.strip("/").split("/")
         if endpoint == "_field_caps":
             return 200, self._capabilities(index[0], body)
         if endpoint == "_count":
-            # As a pattern is answered that no index fits, or none that the user may read.
+            # The answer to a pattern that no index matches, or none that the user may read.
             is_there = "nothing-" not in index[0]
             count = len(self._matching(body["query"])) if is_there else 0
             return 200, {"count": count, "_shards": {"total": int(is_there), "failed": 0}}
@@ -109,7 +109,7 @@ class FakeElasticsearch:
         point = self.points.get(body["pit"]["id"])
         if point is None:
             return 404, EXPIRED
-        # Real servers may give a point in time another name with each answer.
+        # Real servers may rename a point in time with each answer.
         self.points[name := f"pit-{next(self._numbers)}"] = self.points.pop(body["pit"]["id"])
         hits = point.page(body)
         return 200, (
@@ -118,7 +118,7 @@ class FakeElasticsearch:
         )
 
     def _capabilities(self, index, body):
-        # Clients of different releases ask in different places.
+        # Clients of different releases put it in different places.
         asked = body.get("fields") or parse_qs(self.requests[-1][1])["fields"][0]
         kinds = {
             kind: {"type": kind, **({"indices": [name]} if name else {})}
@@ -135,7 +135,7 @@ class FakeElasticsearch:
 
 
 class Point:
-    """A point in time: what was there, sorted and written once."""
+    """A point in time: the documents that existed then, sorted and serialized once."""
 
     def __init__(self, documents, index):
         self._documents = documents
@@ -154,7 +154,7 @@ class Point:
         return hits[at : at + body["size"]]
 
     def _sort(self, path, query):
-        """Sorts by the field, then by where a document lies, as a point in time does."""
+        """Sorts by the field, then by a document's position, as a point in time does."""
         found = [
             ((number,) if path == "_shard_doc" else (field(one, path), number), one)
             for number, one in enumerate(self._documents)
@@ -176,7 +176,7 @@ class Point:
 
 
 def matches(document, query):
-    """Tells whether a document passes a bool filter of ranges and terms."""
+    """Returns whether a document matches a bool filter of ranges and terms."""
     for one in query["bool"]["filter"]:
         ((kind, clause),) = one.items()
         ((path, wanted),) = clause.items()
@@ -201,7 +201,7 @@ def matches(document, query):
 def _handler_of(fake):
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        # Two small writes of an answer would else wait for each other.
+        # Otherwise two small writes of an answer would wait for each other.
         wbufsize = -1
         disable_nagle_algorithm = True
 
@@ -251,7 +251,7 @@ def _handler_of(fake):
 
 
 class StillElasticsearch(FakeElasticsearch):
-    """One whose documents never change: it sorts and counts them once, as an index has done."""
+    """A fake whose documents never change: it sorts and counts them once, as an index does."""
 
     def __init__(self, documents):
         super().__init__(documents)

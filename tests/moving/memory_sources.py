@@ -1,4 +1,4 @@
-"""Sources for a process that is measured: made documents, or those of a fake's address."""
+"""Sources for a measured process: generated documents, or those at the address of a fake."""
 
 from __future__ import annotations
 

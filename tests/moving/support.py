@@ -1,4 +1,4 @@
-"""What the tests of moving share: records as they are passed, and documents in staged files."""
+"""Helpers of the tests of moving: passed records, and documents in staged files."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from record_ledger.moving.extraction import extract_parts
 from record_ledger.moving.manifest import Manifest, StagedNames
 
 START = dt.datetime(2026, 11, 21, 8, tzinfo=dt.timezone.utc)
-NOON = "2026-11-22T20:00:00Z"  # in Los Angeles: windows up to 2026-11-21 12:00 have settled
+NOON = "2026-11-22T20:00:00Z"  # in Los Angeles: windows up to 2026-11-21 12:00 are stable
 
 
 def passed(claim_token=1, *, generation=1, pipeline_id="orders", window=0):
-    """Returns what moving reads of a record that was passed."""
+    """Returns a passed record with the fields that moving reads."""
     start = START + dt.timedelta(hours=2 * window)
     return {
         "pipeline_id": pipeline_id,
@@ -57,7 +57,7 @@ def manifest_of(record, parts):
 
 
 def documents_in(stage, manifest):
-    """Returns what the parts of a manifest hold."""
+    """Returns the documents in the parts of a manifest."""
     found = []
     for part in manifest.parts:
         with stage.open(part.name) as file:
@@ -83,7 +83,7 @@ def moved(target, stage, record, documents):
 
 
 def in_phase(phase, target, record, manifest, stage):
-    """Has a target do one of its phases for a record."""
+    """Runs one phase of a target for a record."""
     return {
         "begin": lambda: target.begin(record),
         "load": lambda: target.load(record, manifest, stage),
@@ -92,7 +92,7 @@ def in_phase(phase, target, record, manifest, stage):
 
 
 class Watched:
-    """A component that notes which of its methods are called."""
+    """A component that records the calls of its methods."""
 
     def __init__(self, watched):
         self.watched, self.calls = watched, []
@@ -117,7 +117,7 @@ def complete(ledger, record):
 
 
 def lose(ledger, record):
-    """Takes the record back from its claim; the next pass hands it out again."""
+    """Ends the claim on the record; the next pass hands it out again."""
     ledger.fail_record(record["pipeline_id"], record["claim_token"], "lost")
 
 

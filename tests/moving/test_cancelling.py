@@ -20,7 +20,7 @@ DAY = "2026-11-21", "2026-11-22"
 
 
 class CancelsAt:
-    """Cancels the claim in the n-th call, waits until a beat tells, and checks in each call."""
+    """Cancels the claim in the n-th call, waits until a beat reports it, checks in each call."""
 
     def __init__(self, dsn, work, rows, number):
         self._dsn, self._work, self._rows, self._left = dsn, work, rows, number
@@ -43,7 +43,7 @@ def states(ledger):
 
 
 @pytest.mark.parametrize(
-    ("rows", "number", "noted"),
+    ("rows", "number", "stages"),
     [
         pytest.param(False, 1, [], id="before it is extracted"),
         pytest.param(True, 3, [], id="between two batches"),
@@ -52,7 +52,7 @@ def states(ledger):
     ],
 )
 def test_a_cancelled_move_stops_and_publishes_nothing(
-    ledger, ledger_dsn, database, move_of, config, rows, number, noted
+    ledger, ledger_dsn, database, move_of, config, rows, number, stages
 ):
     wanted = config("orders", required_counts=REQUIRED_COUNTS, lease="3s")
     with ledger.processing(wanted) as record:
@@ -75,8 +75,8 @@ def test_a_cancelled_move_stops_and_publishes_nothing(
     assert (found["status"], found["last_event"]) == ("FAILED", "failed")
     assert found["last_detail"]["error"].endswith(f": {WHY}")
     seen = ledger.record_observations("orders", found["window_start_time"])
-    assert [one["stage"] for one in seen if one["generation"] == 2] == noted
-    # Reopened, it is moved as ever.
+    assert [one["stage"] for one in seen if one["generation"] == 2] == stages
+    # After a reopening the window is moved as usual.
     ledger.reopen_records("orders", *DAY, "it was right")
     with ledger.processing(wanted) as record:
         move_of().run(record)

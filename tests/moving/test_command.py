@@ -14,7 +14,7 @@ from tests.moving.support import files_in
 @pytest.fixture
 def run(ledger_dsn, clock, config, tmp_path, monkeypatch, capsys):
     """Runs the command on a definition; returns its exit code, its last line and its errors."""
-    clock.set("2026-11-22T12:30:00Z")  # two windows have settled
+    clock.set("2026-11-22T12:30:00Z")  # two windows are stable
     monkeypatch.setenv("RECORD_LEDGER_DSN", ledger_dsn)
     path = tmp_path / "orders.json"
 
@@ -131,7 +131,7 @@ def test_a_folder_that_cannot_be_written_is_one_error(run, tables, database, tmp
 
 
 def test_from_elasticsearch_by_s3_to_postgresql(run, database, s3):
-    """The handoff's pipeline, with faults on the way, but for Snowflake at its end."""
+    """The handoff's pipeline, with faults on the way, except for Snowflake at its end."""
     documents = made_documents(2000)
     faults = {3: "drop", 4: 503, 7: "expire", 9: (429, {"Retry-After": "0"})}
 

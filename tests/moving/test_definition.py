@@ -1,4 +1,4 @@
-"""A pipeline definition: one file, every problem at once, and components of one's own."""
+"""A pipeline definition: one file, all problems in one error, and components of your own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def definition(**tables):
 
 @pytest.fixture
 def ledger():
-    # Nothing is connected to before a window is moved.
+    # A move connects to nothing before it has a window.
     with RecordLedger("host=/nowhere") as unopened:
         yield unopened
 
@@ -42,7 +42,7 @@ def test_a_definition_makes_a_move_and_connects_to_nothing(ledger):
     PipelineDefinition(definition()).move(ledger)
 
 
-def test_everything_that_is_wrong_is_said_at_once(ledger, monkeypatch):
+def test_all_problems_are_in_one_error(ledger, monkeypatch):
     monkeypatch.delenv("NO_SUCH_SECRET", raising=False)
     wrong = definition(
         source={"kind": "postgres", "tabel": "sales", "time_column": 3},
@@ -91,7 +91,7 @@ def test_a_misspelt_table_is_asked_about(ledger):
 
 
 @pytest.mark.parametrize("value", [None, [], "file.toml"])
-def test_what_is_no_definition_is_refused(value):
+def test_what_is_not_a_definition_is_refused(value):
     with pytest.raises(InvalidConfig, match="must be a dict"):
         PipelineDefinition(value)
 

@@ -1,4 +1,4 @@
-"""The official client over HTTP against FakeElasticsearch: each document once, whatever fails."""
+"""The official client over HTTP and FakeElasticsearch: each document once, despite faults."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_value_of_a_document_stays_what_it_is(fake, source_of, value):
     assert json.loads(line)["value"] == value
 
 
-def test_a_document_that_is_no_json_is_named(fake, source_of):
+def test_a_document_that_is_not_json_is_named(fake, source_of):
     fake.documents[7]["amount"] = float("nan")
 
     with pytest.raises(MoveFailed, match=r"document id-7 of sales-.* is no JSON: Out of range"):
@@ -135,7 +135,7 @@ def test_an_answer_that_does_not_come_in_time_is_asked_for_again(fake):
         assert ids_of(source.read(passed())) == all_ids(fake)
 
 
-def test_a_pattern_that_matches_no_index_is_no_empty_window(fake):
+def test_a_pattern_that_matches_no_index_is_not_an_empty_window(fake):
     with Elasticsearch(fake.url) as client, pytest.raises(MoveFailed, match="no such index"):
         ElasticsearchSource(client, "nothing-*", policy=SOON).count(passed())
 
@@ -221,8 +221,8 @@ def test_the_client_is_asked_for_all_shards_and_sends_no_retries_of_its_own(fake
         ({}, "no index has a field @timestamp"),
     ],
 )
-def test_a_time_field_that_is_no_date_is_refused(fake, source_of, kinds, says):
-    """A range over a keyword compares texts, and one over a field that is not mapped is empty."""
+def test_a_time_field_that_is_not_a_date_is_refused(fake, source_of, kinds, says):
+    """A range over a keyword compares texts; a range over an unmapped field is empty."""
     fake.kinds = kinds
 
     for call in (lambda one: one.check("orders"), lambda one: one.count(passed())):
@@ -231,7 +231,7 @@ def test_a_time_field_that_is_no_date_is_refused(fake, source_of, kinds, says):
 
 
 @pytest.mark.parametrize("kinds", [{"date": None}, {"date": "sales-1", "date_nanos": "sales-2"}])
-def test_a_time_field_that_is_a_date_is_looked_at_once(fake, source_of, kinds):
+def test_a_time_field_that_is_a_date_is_read_one_time(fake, source_of, kinds):
     fake.kinds = kinds
     source = source_of()
     source.check("orders")

@@ -1,7 +1,7 @@
-"""A manifest is believed where it is the record's own, not because the ledger names it.
+"""A move trusts a manifest only when it is the record's own, not because the ledger names it.
 
-Any run may note a count with a detail of its own, so a runner with no right on source or target
-could lead the owner's next run to documents that it has made.
+Any run may record a count with any detail. So a runner without rights on source or target could
+lead the owner's next run to forged documents.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def forged_parts(stage, record):
 
 
 def note(ledger, record, name, data, **detail):
-    """What the attacker does in the ledger: a count of the stage, with a manifest of their own."""
+    """The attacker's act in the ledger: a count of the stage, with a forged manifest."""
     ledger.observe_record(
         record["pipeline_id"],
         record["window_start_time"],
@@ -53,7 +53,7 @@ def written(folder, name, data):
 
 
 def outside_the_stage(folder, record):
-    """Manifest and parts beside the stage, reached by `..`."""
+    """Manifest and parts beside the stage, named with `..`."""
     stage = LocalStage(folder.parent / "theirs")
     parts = tuple(
         replace(part, name=f"../theirs/{part.name}") for part in forged_parts(stage, record)
@@ -71,7 +71,7 @@ def by_an_absolute_name(folder, record):
 
 
 def of_another_window(folder, record):
-    """A file of the stage, but another window's: a worker of one pipeline may stage its own."""
+    """A file of another window in the stage: a worker of one pipeline may stage its own."""
     length = dt.timedelta(hours=2)
     other = {
         **record,
@@ -272,7 +272,7 @@ def test_a_stage_may_itself_be_reached_by_a_link(tmp_path):
 @pytest.mark.parametrize(
     ("mode", "folders"), [(0o600, 0o700), (0o640, 0o750), (0o660, 0o770), (0o644, 0o755)]
 )
-def test_staged_files_and_folders_have_the_mode_of_the_stage_whatever_the_umask(
+def test_staged_files_and_folders_have_the_mode_of_the_stage_under_any_umask(
     tmp_path, mode, folders
 ):
     before = os.umask(0o077 if mode != 0o600 else 0)

@@ -1,4 +1,4 @@
-"""Moving in PostgreSQL finds the catalogue's names, whatever lies beside its tables."""
+"""Moving in PostgreSQL uses the catalogue's names, despite traps beside its tables."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_windows_are_moved_among_traps(
         "create table sales (id int, sold_at timestamptz, who jsonb, paid numeric);"
         "insert into sales select n, timestamptz '2026-11-21T08:00Z' + n * interval '30 minutes', "
         "jsonb_build_object('name', 'x'), 1.5 from generate_series(1, 10) as n;"
-        # Types that the team has chosen, which no operator of the catalogue takes exactly.
+        # The team's own types, which no operator of the catalogue takes exactly.
         "create table mine (pipeline_id varchar, window_start_time timestamptz, id smallint, "
         "name varchar(20), paid double precision)"
     )

@@ -1,4 +1,4 @@
-"""Times without a zone: each row is in exactly one window, whatever a session's zone is."""
+"""Times without a zone: each row is in exactly one window, in sessions of any zone."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from record_ledger.moving.connectors.postgres.source import PostgresSource
 
 UTC = dt.timezone.utc
 HOUR, DAY = dt.timedelta(hours=1), dt.timedelta(days=1)
-# What a worker, a role or a database may say, and what must change nothing.
+# Settings of a worker, a role or a database, which must change nothing.
 WORKERS = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Pacific/Kiritimati")
-# (zone, the local day before which the rows begin, the days that they go on for)
+# (zone, the local day before which the rows begin, the number of days with rows)
 CHANGES = [
     ("Europe/Berlin", "2026-10-24", 3),  # 02:00 to 03:00 comes twice
     ("Europe/Berlin", "2026-03-28", 3),  # and is skipped
@@ -93,7 +93,7 @@ def test_each_row_is_in_exactly_one_window(
         "from generate_series(0, %s * 144 - 1) as n",
         [day, days],
     )
-    # The clocks show the repeated hour twice, and rows are written in both.
+    # The clocks show the repeated hour twice; there are rows of both.
     empty_database.execute("insert into sales select id + 10000, at from sales")
     instants = dict(
         empty_database.execute(
@@ -135,7 +135,7 @@ def test_the_windows_of_a_day_that_workers_of_two_zones_move_have_each_row_once(
 
     assert len(found) == 73
     assert sorted(one for window in found for one in window) == list(range(432))
-    # The rule of the documentation: what may be either hour is in the later one.
+    # As the documentation says: a time in both hours belongs to the later one.
     assert (len(found[26]), len(found[27])) == (0, 6)
 
 
@@ -187,7 +187,7 @@ def test_a_view_and_a_partitioned_table_are_read_by_their_columns(empty_database
         ("timestamp", "+02:00", ["time_zone", "+02:00"]),
     ],
 )  # fmt: skip
-def test_what_is_no_instant_is_refused(empty_database, source_at, of_type, zone, says):
+def test_what_is_not_an_instant_is_refused(empty_database, source_at, of_type, zone, says):
     empty_database.execute("create domain local_time as timestamp")
     empty_database.execute("create domain instant as timestamptz")
     empty_database.execute(f"create table sales (id int, at {of_type})")

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a fork of
 
 
 class Deadly:
-    """Kills this process before the n-th call of any component, and of the files that they make."""
+    """Kills this process before the n-th call of any component or of a file that it makes."""
 
     def __init__(self, target, steps):
         self._target, self._steps = target, steps
@@ -55,7 +55,7 @@ def sales(connect, clock):
 def attempt(ledger_dsn, config, tmp_path):
     """Moves the oldest window in a process of its own, which is killed before its n-th step.
 
-    Returns whether it came to its end.
+    Returns whether the process ended by itself.
     """
 
     def work(pipeline, step):

@@ -1,4 +1,4 @@
-"""The same against real services, for those who have them; each is skipped without its variable.
+"""The same tests on real services; each is skipped without its variable.
 
 RECORD_LEDGER_TEST_ELASTICSEARCH='{"hosts": ["https://..."], "api_key": "..."}'
 RECORD_LEDGER_TEST_S3='{"bucket": "...", "client": {"region_name": "..."}}'

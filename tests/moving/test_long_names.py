@@ -1,4 +1,4 @@
-"""Names as long as the ledger takes them: they fit, or no record is taken."""
+"""Names as long as the ledger accepts: they fit, or the move takes no record."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_pipelines_of_names_that_begin_alike_have_folders_of_their_own(tmp_path)
     stage = LocalStage(tmp_path)
     for pipeline_id in LONG:
         staged(stage, passed(pipeline_id=pipeline_id), DOCUMENTS)
-    # A pipeline that has the name of another one's folder.
+    # A pipeline whose name is another one's folder.
     shortened = next(path.name for path in tmp_path.iterdir() if "=" in path.name)
     staged(stage, passed(pipeline_id=shortened), DOCUMENTS)
 
@@ -60,7 +60,7 @@ def test_pipelines_of_names_that_begin_alike_have_folders_of_their_own(tmp_path)
 
 @pytest.mark.parametrize("pipeline_id", ["orders", "a" * 255, "ä" * 42])
 def test_what_an_earlier_release_has_staged_is_where_it_was(tmp_path, pipeline_id):
-    """Its names were those of the stage as they are."""
+    """It used the names of the stage unchanged."""
     stage, record = LocalStage(tmp_path), passed(pipeline_id=pipeline_id)
 
     manifest = staged(stage, record, DOCUMENTS)
@@ -90,7 +90,7 @@ def test_a_folder_that_cannot_keep_a_file_is_refused(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(MoveFailed, match=r"stage folder .*file/stage: Not a directory"):
         LocalStage(tmp_path / "file" / "stage").check("orders/a")
-    # As some encrypted file systems have it.
+    # The limit of some encrypted file systems.
     monkeypatch.setattr(os, "pathconf", lambda *_: 143)
     LocalStage(tmp_path).check("orders/a")
     with pytest.raises(MoveFailed, match="keeps names of 143 bytes, and 255 are needed"):

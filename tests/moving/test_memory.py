@@ -1,4 +1,4 @@
-"""However large a window is, moving it takes no more memory."""
+"""Moving a large window takes no more memory than moving a small one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from tests.support.repository import ROOT
 
-# Reads, stages and loads a window of so many documents, and prints by how much that raised the
-# most memory that the process ever had (Linux: in KiB), after a small window has warmed it up.
+# Warms up with a small window. Then reads, stages and loads a window of so many documents, and
+# prints by how much that raised the process's peak memory (Linux: in KiB).
 MOVE = """
 import json, resource, sys, time
 from functools import partial

@@ -1,4 +1,4 @@
-"""A window is moved whole and once, and goes on where it stopped, by what the ledger has noted."""
+"""A window is moved whole and once, and a move resumes at the phase that the ledger recorded."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def test_a_window_is_moved_and_its_counts_let_it_be_completed(
 
     complete(ledger, record)
     assert ids(database) == list(range(250))
-    noted = [(one["stage"], one["row_count"]) for one in ledger.record_observations("orders")]
-    assert noted == [("source", 250), ("stage", 250), ("load", 250), ("target", 250)]
+    counted = [(one["stage"], one["row_count"]) for one in ledger.record_observations("orders")]
+    assert counted == [("source", 250), ("stage", 250), ("load", 250), ("target", 250)]
     amounts = database.execute("select document ->> 'amount' from sold limit 2").fetchall()
     assert amounts == [("0.00000000000000000000",), ("0.12500000000000000000",)]
 
@@ -98,7 +98,7 @@ def test_a_claim_that_was_lost_can_do_nothing_more(
         getattr(move, before)(stale)
     lose(ledger, stale)
     clock.advance("1h")
-    pass_record()  # to somebody who has not begun at the target yet
+    pass_record()  # to a run that has not begun at the target yet
 
     with pytest.raises(ClaimLost):
         getattr(move, phase)(stale)
@@ -111,7 +111,7 @@ def test_a_claim_that_was_lost_can_do_nothing_more(
 def test_a_later_claim_that_has_begun_shuts_the_stale_one_out_without_the_ledger(
     ledger, ledger_dsn, database, clock, pass_record, folder
 ):
-    """As at a target in another database, where nobody asks the ledger within the transaction."""
+    """As with a target in another database, whose transaction cannot ask the ledger."""
     opened = partial(open_database, ledger_dsn)
     move = Move(
         ledger,
@@ -150,7 +150,7 @@ def test_documents_that_come_while_the_window_is_read_stop_it(
 
 
 class Restarting:
-    """A source that loses its place some times."""
+    """A source that loses its place a few times."""
 
     def __init__(self, times):
         self.times = times
@@ -208,7 +208,7 @@ def test_staged_files_are_kept_or_removed_once_they_are_published_or_old(
     assert windows_in(folder) == ["20261121T100000Z", "20261121T120000Z"]
 
 
-def test_a_window_that_is_published_can_be_completed_whatever_counts_are_asked_for(
+def test_a_window_that_is_published_can_be_completed_with_any_counts_asked_for(
     ledger, database, clock, move_of, pass_record
 ):
     stages = {"required_counts": ["source", "stage", "load", "target"]}
@@ -229,7 +229,7 @@ def test_what_was_staged_anew_after_the_publication_is_published_too(
     first = pass_record()
     move_of().run(first)
     database.execute("update sales set text = 'corrected'")
-    # The same number of documents is read again, because a part of the first ones is damaged.
+    # The move reads the same number of documents again, because one staged part is damaged.
     next(folder.rglob("part-*")).write_bytes(b"?")
     move_of().extract(first)
     lose(ledger, first)
@@ -242,7 +242,7 @@ def test_what_was_staged_anew_after_the_publication_is_published_too(
     assert texts == [("corrected",)]
 
 
-def test_a_count_that_somebody_else_noted_is_nothing_staged(
+def test_a_count_that_another_tool_recorded_is_nothing_staged(
     ledger, database, clock, move_of, pass_record
 ):
     first = pass_record()
@@ -259,12 +259,12 @@ def test_a_count_that_somebody_else_noted_is_nothing_staged(
     assert ids(database) == list(range(250))
 
 
-def test_a_ledger_that_was_set_back_is_told_how_to_go_on(
+def test_a_ledger_that_was_set_back_gets_advice_how_to_go_on(
     ledger, database, clock, move_of, pass_record
 ):
     first = pass_record()
     move_of().run(first)
-    # As if a claim of half an hour later had begun.
+    # As if a claim had begun half an hour later.
     database.execute(
         "update record_ledger_published set claim_token = claim_token + 1800000::bigint * 4096"
     )

@@ -1,4 +1,4 @@
-"""PostgreSQL as a target for several claims on a window: the newest decides, and seldom waits."""
+"""PostgreSQL as a target of several claims on a window: the newest wins, and rarely waits."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_later_claim_waits_for_one_that_is_publishing(
 
 
 class Meanwhile:
-    """A stage that has something done once a file of it is read."""
+    """A stage that calls a function when a file of it is read for the first time."""
 
     def __init__(self, stage, do):
         self.stage, self.do = stage, do
@@ -85,7 +85,7 @@ class Meanwhile:
 def test_a_later_claim_does_not_wait_for_one_that_is_loading(
     target, empty_dsn, local_stage, empty_database
 ):
-    """The earlier one may hang, or its machine be lost, without its connection being closed."""
+    """The earlier claim's process may hang, or lose its machine, with its connection still open."""
     impatient = target_at(empty_dsn, statement_timeout="5s")
     first, second = passed(1), passed(2)
     manifest = staged(local_stage, first, DOCUMENTS)
@@ -111,7 +111,7 @@ def test_a_claim_that_is_lost_while_it_takes_over_a_table_leaves_it(
     target.load(first, manifest, local_stage)
     before = loaded_tables(empty_database)
     target.begin(second)
-    # As late as it can be: the table is counted, and renamed next.
+    # As late as possible: the table is counted, and renamed next.
     monkeypatch.setattr(
         "record_ledger.moving.connectors.postgres.target.holds_content",
         lambda *_: target_at(empty_dsn).begin(third) is None,
@@ -139,7 +139,9 @@ def test_what_an_earlier_claim_has_loaded_is_taken_over(target, local_stage, emp
 
 
 @pytest.mark.parametrize("tables", [["orders"], [f"orders{n}" for n in range(8)]])
-def test_many_first_runs_at_once_create_the_tables_once(empty_dsn, in_background, connect, tables):
+def test_many_simultaneous_first_runs_create_the_tables_once(
+    empty_dsn, in_background, connect, tables
+):
     connections = [connect(dsn=empty_dsn) for _ in range(8)]
     started = [
         in_background(

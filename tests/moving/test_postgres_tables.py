@@ -53,7 +53,7 @@ def test_columns_take_their_values_from_paths(empty_dsn, local_stage, empty_data
          "has no column document"),
     ],
 )  # fmt: skip
-def test_a_table_that_does_not_fit_is_refused_at_once(
+def test_a_table_that_does_not_fit_is_refused_immediately(
     empty_dsn, empty_database, create, columns, message
 ):
     empty_database.execute(create)

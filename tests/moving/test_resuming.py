@@ -1,4 +1,4 @@
-"""A later claim goes on after the last phase that was noted, as far as that still holds."""
+"""A later claim resumes after the last recorded phase, when that phase is still valid."""
 
 from __future__ import annotations
 

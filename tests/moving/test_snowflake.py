@@ -156,7 +156,7 @@ def test_what_snowflake_refuses_is_one_error(connect):
 
 
 @pytest.mark.parametrize("name", ["orders; drop table x", "a.b.c.d", "", "1st", 'a"b'])
-def test_a_name_that_is_no_plain_one_is_refused(connect, name):
+def test_a_name_that_is_not_plain_is_refused(connect, name):
     with pytest.raises(ValueError, match="plain name"):
         SnowflakeTarget(connect, name)
 
@@ -212,7 +212,7 @@ def test_a_damaged_part_in_an_external_stage_is_not_loaded(landing, local_stage)
 
 
 def test_parts_in_an_external_stage_are_named_to_snowflake(landing, local_stage):
-    """By the statement's text: fakesnow reads nothing from such a stage, and says which one."""
+    """Checks the statement's text: fakesnow reads nothing from such a stage, but names it."""
     target, sent = landing
     record = passed(1)
     manifest = staged(local_stage, record, DOCUMENTS, part_bytes=1)
@@ -257,7 +257,7 @@ def test_a_key_that_cannot_tell_windows_apart_is_refused(
 
 
 def test_a_name_that_does_not_fit_into_its_column_is_refused(connect, query):
-    # fakesnow keeps the length of the first table of a name, whatever its schema is.
+    # fakesnow keeps the length of the first table of a name, even in another schema.
     query("create table short (pipeline_id varchar(5), window_start_time timestamp_tz, d variant)")
     target = SnowflakeTarget(connect, "short", columns={"d": "d"})
 

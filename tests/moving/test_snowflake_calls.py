@@ -1,6 +1,6 @@
-"""A statement that runs on Snowflake's side is waited for, and cancelled when nobody waits.
+"""A move waits for its statement on Snowflake's side, and cancels it when it stops waiting.
 
-On a fake connection: fakesnow answers at once, and cannot cancel.
+On a fake connection: fakesnow answers immediately, and cannot cancel.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from record_ledger.moving.connectors.snowflake.calls import SnowflakeCalls
 
 
 class FakeConnection:
-    """Fakes a connection whose one statement runs for so many polls, and notes what is sent.
+    """Fakes a connection whose one statement runs for so many polls, and records what is sent.
 
     `at_poll(n)` is called at each poll and may raise.
     """

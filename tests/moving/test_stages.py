@@ -1,4 +1,4 @@
-"""Stages: what is committed is whole, what is not is nothing, and nothing else is removed."""
+"""Stages: a committed file is whole, others do not exist, and nothing else is removed."""
 
 from __future__ import annotations
 
@@ -100,12 +100,12 @@ def test_only_what_may_go_is_removed_and_only_below_the_folder(stage):
     assert stage.remove("nothing/", lambda *_: False) == 0
 
 
-def test_the_age_of_a_file_is_told(stage):
+def test_the_age_of_a_file_is_reported(stage):
     put(stage, "a/one")
     ages = []
     stage.remove("a/", lambda _, age: ages.append(age) or True)
 
-    assert -2 < ages[0] < 60  # S3 tells whole seconds
+    assert -2 < ages[0] < 60  # S3 reports whole seconds
 
 
 def test_what_was_never_committed_is_removed_too(tmp_path, s3):
@@ -136,7 +136,7 @@ def test_a_file_that_a_later_claim_removes_while_it_is_written_is_reported(tmp_p
     assert files_in(tmp_path) == []
 
 
-# A fake: what S3 answers about an upload that was ended. The server of these tests breaks instead.
+# A fake: S3's answer about an ended upload. The server of these tests crashes instead.
 FAKE_NO_SUCH_UPLOAD = SimpleNamespace(
     headers={"content-type": "application/xml"},
     status_code=404,
@@ -218,7 +218,7 @@ def test_an_aborted_upload_leaves_no_pieces(s3):
 
 
 @pytest.mark.slow
-def test_more_files_than_s3_lists_or_deletes_at_once_are_removed(s3):
+def test_more_files_than_s3_lists_or_deletes_in_one_call_are_removed(s3):
     with ThreadPoolExecutor(8) as pool:
         put_one = partial(s3.client.put_object, Bucket=s3.name, Body=b"")
         list(pool.map(lambda number: put_one(Key=f"a/{number}"), range(1003)))

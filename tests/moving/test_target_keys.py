@@ -1,4 +1,4 @@
-"""A target's keys: columns that can tell two windows apart, or no record is taken."""
+"""A target's keys: columns that distinguish two windows, or the move takes no record."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def create_table(database, name, columns, key="primary key (pipeline_id, window_
 
 
 def test_a_key_that_is_rounded_publishes_nothing(empty_dsn, empty_database, local_stage):
-    """Else the next publication would not find the rows, and they would be there twice."""
+    """Otherwise the next publication would not find the rows, and would insert them twice."""
     empty_database.execute(
         "create table orders (pipeline_id text, window_start_time timestamptz(0), document jsonb)"
     )
@@ -191,7 +191,7 @@ HOSTILE = {
 
 
 def make_hostile(database):
-    """Gives a database settings, and names in the way, that must change nothing."""
+    """Gives a database settings and traps that must change nothing."""
     name = sql.Identifier(database.info.dbname)
     database.execute(
         "create schema hostile;"

@@ -2,8 +2,8 @@
 
     uv run python -m tests.reliability [--minutes 7] [--seed N] [--only NAME ...] [--json FILE]
 
-Ends with 1 when a rule was broken. The same seed draws the same histories and faults; when exactly a
-fault meets a process is the machine's chance. Folders with a violation's journals stay.
+Ends with 1 when a rule was broken. The same seed draws the same histories and faults; the exact
+instant at which a fault meets a process is random. Folders with a violation's journals stay.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.reliability.report import as_json, print_line, print_table
 from tests.reliability.restore import run_restore
 from tests.reliability.sessions import run_read_only, run_sessions
 
-# Each with its part of MINUTES, in seconds: of another time it gets as large a share.
+# Each scenario with its part of the default MINUTES, in seconds; another time is shared alike.
 MINUTES = 7.0
 SCENARIOS = {
     "histories": (run_histories, 45),
@@ -64,10 +64,10 @@ def main() -> int:
     seed = random.SystemRandom().randrange(10**6) if args.seed is None else args.seed
     share_of_all = sum(SCENARIOS[name][1] for name in args.only)
     folder = Path(tempfile.mkdtemp(prefix="rl-reliability-"))
-    # Servers and poolers may be another user's.
+    # Servers and poolers may run as another user.
     folder.chmod(0o755)
     results = []
-    # Ended like that, too, it ends what it has started.
+    # Also when it is ended by this signal, it ends what it has started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     print(f"seed {seed}, {args.minutes:g} minutes: {', '.join(args.only)}", flush=True)
     try:

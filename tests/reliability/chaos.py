@@ -1,6 +1,6 @@
 """The chaos: processes work on a ledger while runners, tasks, the server and the network are broken.
 
-Who is hit, when and how follows from the seed; what they were at in that instant does not.
+The seed decides which process is hit, when and how. It does not decide what the process does then.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from tests.support.server import Server
 
 WORKERS, EXECS = 6, 2
 ROUND_SECONDS = 25.0
-# Shorter than a worker's patience with a server that is away.
+# Shorter than a worker waits for a server that is down.
 LONGEST_PAUSE = 1.2
 
 
 def make_configs(lease: float = LEASE) -> list[dict[str, Any]]:
-    """Six pipelines with a backlog that is worked off for long, each with a rule of its own."""
+    """Six pipelines, each with a long backlog and a rule of its own."""
     begins = datetime.now(timezone.utc) - timedelta(hours=12)
     rules: list[dict[str, Any]] = [
         {},
@@ -114,7 +114,7 @@ class Chaos:
         return True
 
     def thaw(self, everybody: bool = False) -> None:
-        """Wakes whose time has come; whoever was killed meanwhile stays where he is."""
+        """Wakes the processes whose time has come, except those that were killed meanwhile."""
         for item in list(self.frozen):
             until, member = item
             if everybody or time.monotonic() > until:
@@ -134,7 +134,7 @@ class Chaos:
         return True
 
     def kill_backend(self) -> bool:
-        """A backend that is killed has the server end all others and recover."""
+        """After the kill of a backend, the server ends all others and recovers."""
         with suppress(psycopg.OperationalError), open_connection(self.server.dsn()) as owner:
             found = owner.execute(
                 "select pid from pg_stat_activity where backend_type = 'client backend' "
@@ -171,7 +171,7 @@ class Chaos:
         return True
 
     def run(self, seconds: float) -> None:
-        """Strikes again and again for that long, then lets all of them end in good order."""
+        """Strikes again and again for that long, then lets all processes end in good order."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             time.sleep(self.chosen.uniform(0.4, 2.0))
@@ -227,7 +227,7 @@ def run_chaos(folder: Path, seed: int, seconds: float) -> Result:
 
 
 def start_entry(server: Server) -> Entry:
-    """Returns the entry that says from when on events may bear the server's times."""
+    """Returns the entry with the earliest server time that an event may have."""
     with open_connection(server.dsn()) as owner:
         row = owner.execute("select clock_timestamp()").fetchone()
     assert row is not None
@@ -254,7 +254,7 @@ def count_events(owner: psycopg.Connection[Any], result: Result) -> None:
 def stuck(
     owner: psycopg.Connection[Any], configs: list[dict[str, Any]], lease: float = LEASE
 ) -> list[str]:
-    """When all is over, passes take back what nobody holds any more, and the work goes on."""
+    """In the end, passes take back the records of dead runs, and the work goes on."""
     held = owner.execute(
         "select coalesce(max(lease_expires_at), now()) - now() from record_ledger.pipeline_records"
     ).fetchone()
@@ -270,7 +270,7 @@ def stuck(
             [name],
         ).fetchone()
         assert expired is not None
-        # Each pass takes back ten at most.
+        # Each pass takes back ten records at most.
         for _ in range(expired[0] // 10 + 1):
             row = owner.execute(
                 "select verdict, reason from record_ledger.pass_valid_record(%s, null)", [name]

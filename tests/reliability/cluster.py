@@ -1,7 +1,7 @@
 """Two servers, a primary and its streaming standby, that change places again and again.
 
 Clients name both (`host=a,b target_session_attrs=read-write`), as they do behind Patroni or a
-managed database. Each server keeps its socket, so a connection string holds for good.
+managed database. Each server keeps its socket, so a connection string stays valid.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from tests.support.databases import deploy, open_connection
 from tests.support.server import Server
 
 DEADLINE = 30.0
-# What is killed here are processes: what they wrote is in the machine's memory all the same. And the
-# log that a standby lacks while it is cut off is kept.
+# Only processes are killed: what they wrote stays in the machine's memory, so no fsync is needed.
+# The primary keeps the log that a standby lacks while it is cut off.
 SETTINGS = {"fsync": "off", "wal_keep_size": "256MB"}
 _SYNCHRONOUS = "synchronous_standby_names"
 _EVENTS = """
@@ -68,7 +68,7 @@ class Cluster:
             server.remove()
 
     def dsn(self, **options: Any) -> str:
-        """The way to whichever server takes writes."""
+        """The way to the server that takes writes."""
         hosts = ",".join(str(server.socket.parent) for server in self.servers)
         return make_conninfo(
             self.servers[0].dsn(), host=hosts, target_session_attrs="read-write", **options
@@ -86,14 +86,14 @@ class Cluster:
         )
 
     def cut_off(self) -> None:
-        """Has the standby receive no more; whatever was acknowledged before that it has."""
+        """Cuts the standby off; it has all that was acknowledged before."""
         self._cut_at = time.monotonic()
         self.wait_until_caught_up()
         self.standby.set("primary_conninfo", "")
         wait_until(lambda: not self.standby.execute("select 1 from pg_stat_wal_receiver"))
 
     def _attach(self) -> None:
-        """Starts the standby, and has commits wait for it from then on if they are to."""
+        """Starts the standby; in a synchronous cluster commits wait for it from then on."""
         self.standby.start()
         wait_until(
             lambda: self.primary.execute(
@@ -105,15 +105,15 @@ class Cluster:
 
     # ------------------------------------------------------------ changing places
     def promote(self) -> Server:
-        """Makes the standby the primary, and returns the old one, whatever state that is in."""
-        # It has no standby of its own yet, for which its commits could wait.
+        """Makes the standby the primary, and returns the old one, in any state."""
+        # It has no standby yet for which its commits could wait.
         self.standby.set(_SYNCHRONOUS, None)
         self.standby.promote()
         self.primary, self.standby = self.standby, self.primary
         return self.standby
 
     def left_behind(self) -> list[Entry]:
-        """What the dead old primary did and the new one never had, as entries for the invariants."""
+        """What the dead primary did and the new one never received, as entries for the invariants."""
         old = self.standby
         old.start(alone=True)
         with (
@@ -130,7 +130,7 @@ class Cluster:
         ]
 
     def rebuild(self) -> None:
-        """Has the old primary, whose clients are gone, follow the new one."""
+        """Makes the old primary, whose clients are gone, a standby of the new one."""
         self.standby.kill()
         self.standby.become_standby_of(self.primary)
         self._attach()

@@ -1,10 +1,13 @@
 """The primary is lost, or gives its place up, and the standby takes over, under load.
 
-With a synchronous standby nothing that was acknowledged may be lost, and work that was finished is
-completed. With an asynchronous one that lags, PostgreSQL loses commits that it has acknowledged.
-What holds then: all that was acknowledged before the standby was cut off is there, what is gone is
-gone whole, no claim of the lost timeline ends or keeps another run's, and within the new timeline
-no window is passed twice at the same time.
+With a synchronous standby no acknowledged change may be lost, and finished work is completed. With
+an asynchronous standby that lags, PostgreSQL loses commits that it has acknowledged. Then this must
+hold:
+
+* All that was acknowledged before the standby was cut off is there.
+* A lost change is lost whole.
+* No claim of the lost timeline ends or extends another run's claim.
+* Within the new timeline, no window is handed to two runs at the same time.
 """
 
 from __future__ import annotations
@@ -25,11 +28,11 @@ from tests.reliability.sessions import CANCEL_COMMITS, END_SESSIONS
 from tests.reliability.workers import ENDING_SECONDS, Workers, go_on
 from tests.support.databases import open_connection
 
-# Longer than the longest failover, also on a machine with other things to do.
+# Longer than the longest failover, also on a busy machine.
 LEASE = 10.0
 # Passes between two failovers.
 PASSES = 15
-# A primary that lags draws more tokens than a sequence's reserve (32) before it is lost.
+# A lagging primary draws more tokens than a sequence's reserve (32) before it is lost.
 LOST_PASSES = 50
 CUT_OFF_SECONDS = 2.0
 READ_ONLY_SECONDS = 2.0
@@ -46,14 +49,14 @@ def stopped(cluster: Cluster) -> None:
 
 
 def cut_off_and_killed(cluster: Cluster) -> None:
-    """Commits wait for the standby, and none of them may be acknowledged."""
+    """Commits wait for the standby, and none may be acknowledged."""
     cluster.cut_off()
     time.sleep(CUT_OFF_SECONDS)
     killed(cluster)
 
 
 def cut_off_and_terminated(cluster: Cluster) -> None:
-    """Who asks again finds its change done, and may not believe that either."""
+    """A client that asks again finds its change done, and may not trust that answer either."""
     cluster.cut_off()
     time.sleep(CUT_OFF_SECONDS / 2)
     cluster.primary.execute(END_SESSIONS)
@@ -62,7 +65,7 @@ def cut_off_and_terminated(cluster: Cluster) -> None:
 
 
 def cut_off_and_cancelled(cluster: Cluster) -> None:
-    """A commit whose waiting is cancelled is answered with success, and a warning."""
+    """A commit whose wait is cancelled is answered with success and a warning."""
     cluster.cut_off()
     for _ in range(4):
         time.sleep(CUT_OFF_SECONDS / 4)
@@ -71,7 +74,7 @@ def cut_off_and_cancelled(cluster: Cluster) -> None:
 
 
 def made_read_only(cluster: Cluster) -> None:
-    """A switchover: the old primary's sessions stay, and can write no more."""
+    """A switchover: the old primary's sessions stay, and can no longer write."""
     old = cluster.primary
     old.set("default_transaction_read_only", "on")
     cluster.wait_until_caught_up()
@@ -90,7 +93,7 @@ WAYS: dict[str, Callable[[Cluster], None]] = {
 
 
 def run_failover(folder: Path, seed: int, seconds: float) -> Result:
-    """Synchronous replication: a failover costs nobody anything but time."""
+    """Synchronous replication: a failover costs only time."""
     result = Result("failover, synchronous")
     with result.timed(), ExitStack() as stack:
         until = time.monotonic() + seconds - ENDING_SECONDS - LEASE
@@ -117,7 +120,7 @@ def run_failover(folder: Path, seed: int, seconds: float) -> Result:
 
 
 def run_async_failover(folder: Path, seed: int, seconds: float) -> Result:
-    """Asynchronous replication with a standby that lags: what is lost is lost whole."""
+    """Asynchronous replication with a standby that lags: a lost change is lost whole."""
     result = Result("failover, asynchronous")
     with result.timed(), ExitStack() as stack:
         until = time.monotonic() + seconds - ENDING_SECONDS - LEASE

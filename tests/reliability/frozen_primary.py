@@ -1,14 +1,14 @@
-"""All processes of the primary are frozen, the standby is promoted at once, and the old one wakes up.
+"""All processes of the primary freeze, the standby is promoted immediately, and the old one wakes up.
 
-A frozen server closes nothing: its clients find out by their own patience alone. While it was
-frozen nothing that was acknowledged is lost, and no claim, because a heartbeat goes to the new
-primary in time.
+A frozen server closes no connection: its clients notice it only by their timeouts. While it is
+frozen, no acknowledged change and no claim is lost, because heartbeats reach the new primary in
+time.
 
-Once it wakes up, the old primary takes itself for the primary. No client can know better. With
-synchronous replication its commits wait for a standby that is gone, and are never acknowledged. With
-asynchronous replication both pass the same windows, until an operator fences the old one; what then
-holds holds at the target: of two runs the later claim wins, whole, and an earlier one publishes
-nothing once a later one has begun.
+Once it wakes up, the old primary acts as the primary, and no client can know better. With
+synchronous replication its commits wait for a standby that is gone, and are never acknowledged.
+With asynchronous replication both primaries pass the same windows, until an operator fences the old
+one. Then the target keeps the guarantee: of two runs the later claim wins, whole. An earlier one
+publishes nothing once a later one has begun.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from tests.support.server import Server
 
 LEASE = 15.0
 PASSES = 10
-# As long as libpq lets one host take when it is asked for the least.
+# The shortest connection timeout that libpq allows for one host.
 CONNECT_SECONDS = 2
-# Until every worker has come through to the new primary: a lease is longer.
+# Until every worker has reached the new primary: a lease is longer.
 PATIENCE = 14.0
 AWAKE_SECONDS = 2.0
 PUBLICATIONS = 15
@@ -62,7 +62,7 @@ TARGET_RULES = {
 
 
 def run_frozen_primary(folder: Path, seed: int, _seconds: float) -> Result:
-    """A primary that hangs costs time; one that wakes up again publishes nothing over a later run."""
+    """A primary that hangs costs time. When it wakes up, it publishes nothing over a later run."""
     result = Result("frozen primary")
     with result.timed(), ExitStack() as stack:
         configs, moved = make_configs(LEASE), moved_config(make_configs(LEASE)[0])
@@ -103,10 +103,10 @@ def freeze_and_wake(result: Result, cluster: Cluster, workers: Workers) -> None:
     old.thaw()
     result.faults["old primary awake"] += 1
     go_on(time.monotonic() + AWAKE_SECONDS, workers)
-    # What every failover has to do, sooner or later.
+    # Every failover has to do this, sooner or later.
     old.kill()
     result.faults["old primary fenced"] += 1
-    # Whatever the steady ones were at when it froze has come to its end by then.
+    # By then the steady workers have ended the work that they had when it froze.
     go_on(frozen_at + LEASE * TIMES_THE_LEASE, workers)
 
 
@@ -142,7 +142,7 @@ def move_in_both(
     cluster.primary.kill()
     old, new = cluster.promote(), cluster.primary
     old.start()
-    # As it would be with asynchronous replication: its commits wait for nobody.
+    # As with asynchronous replication: its commits do not wait.
     old.set("synchronous_standby_names", None)
     new.execute("create database warehouse")
     warehouse = new.dsn("warehouse")
@@ -166,7 +166,7 @@ def move_in_both(
             result.counts[what] += sum(entry["what"] == what for entry in entries)
         with open_connection(warehouse) as connection:
             result.violations += judge_target(connection, entries)
-        # The old one's work is nobody's; that of the new one stands in its ledger.
+        # The old primary's work does not count; that of the new one stands in its ledger.
         return [*groups[0].entries(), *groups[1].wrong]
 
 

@@ -1,4 +1,4 @@
-"""The disk fills up under load and is given room again: a small one in memory, of this scenario's own."""
+"""The disk fills up under load and gets room again: a small disk in memory, only for this scenario."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from tests.support.databases import open_connection
 from tests.support.server import Server
 
 SIZE = 256 * 1024**2
-# The log gets new files of 1 MB all the time; when there is no room for one, the server goes down.
+# The log needs new files of 1 MB all the time; without room for one, the server goes down.
 SETTINGS = {"min_wal_size": "32MB", "max_wal_size": "48MB", "wal_recycle": "off"}
 FULL_SECONDS = 3.0
 PIECE = 64 * 1024
 
 
 def run_full_disk(folder: Path, seed: int, seconds: float) -> Result:
-    """Calls fail, the server may go down; what was acknowledged is there when there is room again."""
+    """Calls fail, and the server may go down. With room again, all acknowledged changes are there."""
     result = Result("full disk")
     disk = folder / "disk"
     disk.mkdir()
@@ -73,7 +73,7 @@ def run_full_disk(folder: Path, seed: int, seconds: float) -> Result:
 
 
 def mount(disk: Path, size: int = SIZE) -> str | None:
-    """Mounts a small disk in memory there; returns why that cannot be done here."""
+    """Mounts a small disk in memory there; returns the reason when that is impossible here."""
     if not sys.platform.startswith("linux") or os.geteuid() != 0:
         return "needs Linux and root, to mount a small disk"
     done = subprocess.run(
@@ -84,7 +84,7 @@ def mount(disk: Path, size: int = SIZE) -> str | None:
 
 
 def fill(disk: Path, leave: int) -> None:
-    """Takes all room of the disk but some; others may take that meanwhile."""
+    """Fills the disk up to a rest, which other processes may fill meanwhile."""
     with (disk / "ballast").open("wb") as ballast, suppress(OSError):
         for size in count(PIECE, PIECE):
             room = os.statvfs(disk)
@@ -94,7 +94,7 @@ def fill(disk: Path, leave: int) -> None:
 
 
 def answers(server: Server) -> bool:
-    """Whether it takes calls; starts it again when it went down, or recovers, for want of room."""
+    """Returns whether the server takes calls; starts it again when a full disk took it down."""
     deadline = time.monotonic() + 30.0
     was_up = server.running
     while server.running and time.monotonic() < deadline:

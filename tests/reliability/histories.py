@@ -1,4 +1,4 @@
-"""Random histories against the model, one batch after another, for as long as there is time."""
+"""Random histories against the model, one batch after another, until the time is over."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tests.support.databases import deploy, open_connection
 from tests.support.server import Server
 
 BATCH = 10
-# To shorten a failing history takes minutes; give its seed to `check_histories` for that.
+# Shrinking a failing history takes minutes; give its seed to `check_histories` for that.
 PHASES = (hypothesis.Phase.generate,)
 
-# A database answers when it answers.
+# A database may take its time.
 hypothesis.settings.register_profile(
     "reliability",
     deadline=None,
@@ -38,7 +38,7 @@ def run_histories(_folder: Path, seed: int, seconds: float) -> Result:
             server.start()
             until = time.monotonic() + seconds
             for batch in count():
-                # A database of its own for each: an audit looks at all that is in one.
+                # Each batch has a database, because an audit reads a whole database.
                 with open_connection(server.dsn()) as admin:
                     admin.execute(f"create database histories_{batch}")
                 dsn = server.dsn(f"histories_{batch}")

@@ -1,4 +1,4 @@
-"""The rest of what may happen in the history of a ledger: batches, the archive, late and repeated calls, refused ones."""
+"""More steps in the history of a ledger: batches, the archive, late calls, repeated calls, refused calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FINISHED = ("COMPLETED", "WAIVED")
 ENDS_AS = {"complete": "completed", "fail": "failed", "give up": "failed", "release": "released"}
 LEVELS = ("repeatable read", "serializable")
 
-# Every routine that changes the ledger, with arguments of which only the pipeline exists.
+# Every routine that changes the ledger; of its arguments only the pipeline exists.
 ROUTINES = {
     "register_pipeline": ["{config}"],
     "store_new_records": ["{pipeline}"],
@@ -53,7 +53,7 @@ class History(ModelSteps):
 
     def __init__(self, ledger, clock, choices) -> None:
         super().__init__(ledger, clock, choices)
-        # Of each pipeline: every token ever drawn, and how its holder ended that claim.
+        # For each pipeline: every token ever drawn, and how its holder ended the claim.
         self.ended = [{} for _ in choices]
         self.observations = Counter()
 
@@ -83,7 +83,7 @@ class History(ModelSteps):
         assert answer[:2] == ((False, "READY") if passed else (True, first)), answer
 
     def build_asked(self, n, run, limit, answer):
-        """Renders what a batch asks for, and asks again with it."""
+        """Renders the records that a batch names, and asks again with them."""
         assert answer[:2] + answer[3:4] == (True, "INCOMPLETE", [])
         assert answer[4], answer
         self.compare()
@@ -95,7 +95,7 @@ class History(ModelSteps):
         return [support.entry(w, sent[s]) for w, s in zip(to_build, starts(to_build), strict=True)]
 
     def passed_parts(self, model, parts, was_drawn, sent, answer):
-        """What a batch passes; None when it asks for more: nothing is passed then."""
+        """The records that a batch passes; None, and no record, when it asks for more rendering."""
         before = copy.deepcopy(vars(model))
         model.store(self.now, sent if model.config.has_templates else None)
         model.collect(self.now)
@@ -105,7 +105,7 @@ class History(ModelSteps):
                 break
             verdict, record = model.pass_next(part, self.now, sent)
             if verdict == "TO BUILD" and number > 0:
-                # All of it is taken back, but for what was sent: it is stored and built.
+                # All is rolled back, except the rendered records: they are stored and built.
                 vars(model).update(before)
                 model.store(self.now, sent)
                 for record in model.records:
@@ -160,7 +160,7 @@ class History(ModelSteps):
             self.passed(n, run, answer)
 
     def complete_several(self, n, nth):
-        """Every other claim, the tokens that are stale, and one that never was, in any order."""
+        """Every other claim, the stale tokens, and one that never existed, in any order."""
         claims = {record.token: record for record in self.claims(n)[nth % 2 :: 2]}
         stale = self.ended[n].keys() - {record.token for record in self.claims(n)}
         tokens = sorted([*claims, *stale, 2**62 + nth], key=lambda token: token * 31 % 97)
@@ -178,7 +178,7 @@ class History(ModelSteps):
         self.end(n, "complete", 0)
 
     def end_again(self, n, how, nth):
-        """A token that is not current: to repeat how it ended is welcome, and nothing else."""
+        """A token that is not current: only a repetition of its end is accepted."""
         current = {record.token for record in self.claims(n)}
         stale = [token for token in self.ended[n] if token not in current]
         token = stale[nth % len(stale)] if stale else 2**62 + nth
@@ -195,7 +195,7 @@ class History(ModelSteps):
 
     # ------------------------------------------------------------ what changes nothing
     def observe(self, n, nth, under_claim):
-        """A count is noted beside a record in any state; the record stays as it is."""
+        """A count is recorded for a record in any state; the record does not change."""
         if not (records := self.models[n].records):
             return
         record = records[nth % len(records)]
@@ -208,7 +208,7 @@ class History(ModelSteps):
         ) == self.observations[n, record.start]  # fmt: skip
 
     def at_a_stricter_level(self, n, level, routine):
-        """Any change in a transaction that could not see what it waited for is refused."""
+        """Any change in a transaction that could not see the change that it waited for is refused."""
         claims = self.claims(n)
         given = {
             "{config}": Jsonb(self.written(self.names[n], self.choices[n])),

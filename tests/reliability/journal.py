@@ -1,4 +1,4 @@
-"""A journal: what a process knows of the ledger. Each entry is on disk before the process goes on."""
+"""A journal of what a process knows of the ledger. Each entry is on disk before the process goes on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Journal:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
     def add(self, what: str, **values: Any) -> None:
-        """Writes the entry, with the time of a clock that all processes of the machine share."""
+        """Writes the entry with the time of a clock that all processes of the machine share."""
         entry = {"what": what, "at": time.monotonic(), **values}
         os.write(self._file, json.dumps(entry, default=str).encode() + b"\n")
         os.fsync(self._file)

@@ -1,7 +1,7 @@
-"""A ledger is replicated logically, loses its publisher, and the subscriber's copy is worked on.
+"""A ledger is replicated logically, loses its publisher, and runs go on with the subscriber's copy.
 
-As in an upgrade of the server with next to no downtime. What logical replication does not carry
-must not be missed: sequences, and the partitions that `archive` creates on the publisher.
+As in a server upgrade with almost no downtime. Logical replication does not carry sequences, nor
+the partitions that `archive` creates on the publisher. The copy must work without them.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from tests.support.databases import open_connection
 from tests.support.server import Server, postgres_binaries, wanted_version
 
 PASSES = 20
-# Of one version; with less time than for all of them the seed draws which.
+# Seconds for one version; with less time than for all versions the seed chooses some.
 LEAST_SECONDS = 25.0
-# From the older ones that a machine may have, to the version that is tested.
+# The older versions that a machine may have, each upgraded to the version that is tested.
 VERSIONS = (15, 16)
 SETTINGS = {"wal_level": "logical", "fsync": "off"}
-# As README.md says: what each deploy writes by itself is left out.
+# As the documentation says: tables that each deploy fills are left out.
 TABLES = """
 select string_agg(c.oid::regclass::text, ', ')
 from pg_class as c
@@ -48,7 +48,7 @@ select record_ledger.create_archive_partitions(now() - interval '1 year', now() 
 
 
 def run_logical(folder: Path, seed: int, seconds: float) -> Result:
-    """The subscriber takes over: it passes at once, and refuses the tokens of the old one."""
+    """The subscriber takes over: it passes records immediately, and refuses the publisher's tokens."""
     result = Result("logical replication")
     until = time.monotonic() + seconds
     versions = [*filter(is_there, VERSIONS), wanted_version()]
@@ -65,7 +65,7 @@ def run_logical(folder: Path, seed: int, seconds: float) -> Result:
 
 
 def is_there(version: int) -> bool:
-    """Whether this machine has it, and it is older than what is tested."""
+    """Whether this machine has the version, and it is older than the tested one."""
     try:
         postgres_binaries(version)
     except LookupError:
@@ -74,7 +74,7 @@ def is_there(version: int) -> bool:
 
 
 def replicate(result: Result, folder: Path, version: int, seed: str, seconds: float) -> None:
-    """Works on a publisher of that version, then on the subscriber; audits what that one holds."""
+    """Works on a publisher of that version, then on the subscriber; audits the subscriber."""
     until = time.monotonic() + seconds - ENDING_SECONDS
     configs = make_configs()
     with ExitStack() as stack:
@@ -133,7 +133,7 @@ def subscribe(publisher: Server, subscriber: Server) -> None:
 
 
 def archive(publisher: Server, configs: list[dict[str, Any]]) -> None:
-    """Moves what is finished to the archive, whose partitions are created then."""
+    """Moves finished records to the archive, which creates its partitions then."""
     for config in configs:
         publisher.execute(
             f"select record_ledger.archive_records('{name_of(config)}', '2100-01-01', 50)"

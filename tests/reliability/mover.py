@@ -1,7 +1,7 @@
 """A worker that moves its windows into a warehouse: python -m tests.reliability.mover SPEC
 
-Its source takes a moment to be read, so that another run, of another copy of the ledger, may
-overtake it between the beginning of a move and its publication.
+Its source is slow, so that a run of another copy of the ledger may overtake it between the
+beginning of a move and its publication.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LONGEST_READ = 0.3
 
 
 class Slow:
-    """A source whose documents say which run has read them."""
+    """A source whose documents name the run that read them."""
 
     def __init__(self, run_id: str, seconds: float) -> None:
         self._run_id, self._seconds = run_id, seconds
@@ -41,7 +41,7 @@ class Slow:
 
 
 class Mover(Worker):
-    """A worker whose work can be looked at afterwards."""
+    """A worker whose work can be checked afterwards."""
 
     def steps(self) -> list[Step]:
         return [self.move]
@@ -65,7 +65,7 @@ class Mover(Worker):
             else:
                 self.lost(record, "completed", error)
         except StagedDataDamaged:
-            # A later claim has cleared away what earlier ones had staged.
+            # A later claim has removed the staged files of earlier ones.
             self.enter("overtaken", record)
 
     def mover(self, run_id: str) -> Move:

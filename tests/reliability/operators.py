@@ -18,10 +18,10 @@ EVER = datetime(2100, 1, 1, tzinfo=timezone.utc)
 
 
 class Operator(Worker):
-    """A worker whose work is to interfere; the reason of an operation is what a run id is elsewhere."""
+    """A worker whose work is to interfere; the reason of an operation identifies it, as a run id does."""
 
     def begin(self) -> None:
-        """Whatever the one before it was at is over."""
+        """Does nothing: the operation of the process before it is over."""
 
     def steps(self) -> list[Step]:
         return [self.waive, self.reopen, self.reopen, self.expire, self.pause, self.archive,
@@ -79,7 +79,7 @@ class Operator(Worker):
                 raise
 
     def change_config(self, config: dict[str, Any], reason: str) -> None:
-        """Another version for a moment; every cycle of a run puts its own back."""
+        """Registers another version for a moment; every cycle of a run restores its own."""
         self.ledger.register_pipeline({**config, "retry_delay": "2s"})
 
 

@@ -1,7 +1,7 @@
 """The standard output of an exec that drains: full disks, closed pipes, readers that go away.
 
-A window whose output could not be written is not completed, and the drain ends with it instead of
-failing one window after another. When there is room again, another drain completes the rest.
+A window whose output could not be written is not completed. The drain then ends, instead of failing
+one window after another. When there is room again, another drain completes the rest.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from tests.support.repository import ROOT
 from tests.support.server import Server
 
 WINDOWS = 6
-# A window's output: less than a pipe within the exec holds, so that its command never waits and
-# ends with 0 whatever becomes of it; or more.
+# A window's output. The small one fits into the exec's own pipe: its command never waits and ends
+# with 0, even when the output is lost. The large one does not fit.
 LINES = (400, 6000)
 LINE = len(line_of(0, 0))
-# As small as a pipe can be: what is in it when its reader goes away was written, and is lost.
+# The smallest pipe: what it holds when its reader goes away was written, and is lost.
 PIPE = 4096
-# Less than a few windows print.
+# Less than the output of a few windows.
 DISK = 48 * 1024
 EXEC_SECONDS = 60.0
 SETTINGS = {"fsync": "off"}
@@ -49,7 +49,7 @@ SETTINGS = {"fsync": "off"}
 
 @dataclass
 class Outlet:
-    """Where an exec writes to: its file, what is left of each window's output, and its slack."""
+    """Where an exec writes: its file, what is left of each window's output, and its slack."""
 
     file: int | BinaryIO
     written: Callable[[], bytes]
@@ -149,7 +149,7 @@ def run_outputs(folder: Path, seed: int, seconds: float) -> Result:
 def drain_twice(
     result: Result, server: Server, folder: Path, way: str, chosen: random.Random
 ) -> list[Entry]:
-    """Drains a pipeline into an outlet that fails, then into a file; returns what was noted."""
+    """Drains a pipeline into an outlet that fails, then into a file; returns the entries."""
     name, jobs, lines = f"{folder.name} {way}", chosen.choice([1, 1, 2]), chosen.choice(LINES)
     config = folder / "config.json"
     config.write_text(json.dumps(make_config(name)), encoding="utf-8")
@@ -206,7 +206,7 @@ def run_exec(command: list[str], server: Server, outlet: Outlet, folder: Path) -
 
 
 def written(outlet: Outlet, folder: Path, lines: int) -> list[Entry]:
-    """Entries for each claim whose output has been written, as far as can be told."""
+    """Entries for each claim whose output was written, as far as that can be known."""
     found = Counter(line[:20] for line in outlet.written().split(b"\n") if len(line) == LINE - 1)
     return [
         {**entry, "what": "written"}
@@ -217,7 +217,7 @@ def written(outlet: Outlet, folder: Path, lines: int) -> list[Entry]:
 
 
 def make_config(name: str) -> dict[str, Any]:
-    """A pipeline with some windows, which are tried again at once."""
+    """A pipeline with a few windows, which are tried again immediately."""
     begins = datetime.now(timezone.utc).replace(microsecond=0) - timedelta(hours=WINDOWS)
     return {
         "timezone": "UTC", "x_time_back": "0s", "granularity": "1h", "lease": "1m",

@@ -1,7 +1,7 @@
 """The command of an exec whose output is looked at: python -m tests.reliability.printer FOLDER LINES
 
-Prints lines that name its claim, writes down that it has finished, and ends with 0. Whether all of it has
-reached where the exec writes to is not its to know.
+Prints lines that name its claim, writes down that it has finished, and ends with 0. It cannot know
+whether all lines reached the exec's output.
 """
 
 from __future__ import annotations

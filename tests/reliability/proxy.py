@@ -1,4 +1,4 @@
-"""A bad network: passes bytes on to a server's socket, and loses, delays and tears what it likes to."""
+"""A bad network: forwards bytes to a server's socket, and loses, delays and tears some of them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 from psycopg.conninfo import make_conninfo
 
 REQUEST_LOST = "request lost"  # the server never sees the statement
-CUT_AT_WORK = "cut in mid-statement"  # the server works on, and finds nobody to answer
-ANSWER_LOST = "answer lost"  # it was done, and nobody was told
+CUT_AT_WORK = "cut in mid-statement"  # the server works on, and finds no client to answer
+ANSWER_LOST = "answer lost"  # it was done, and the client got no answer
 ANSWER_TORN = "answer torn"
 DELAYED = "answer delayed"
 HELD = "request held, then lost"
@@ -25,7 +25,7 @@ _CHUNK = 65536
 
 @dataclass(eq=False)
 class _Pair:
-    """One connection: the client's side, the server's side, and what is to befall the next answer."""
+    """One connection: the client's side, the server's side, and the fault of the next answer."""
 
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter
@@ -39,8 +39,8 @@ class _Pair:
 class FaultyProxy:
     """Listens on a loopback port and speaks to a Unix socket; in a `with` block.
 
-    About one request in `every` meets a fault. Which ones, and which faults, follows from the seed
-    and the connection's number alone. While `calm`, none does.
+    About one request in `every` meets a fault. Only the seed and the connection's number decide
+    which requests, and which faults. While `calm`, no request meets a fault.
     """
 
     def __init__(self, upstream: Path, seed: object, every: float = 100.0) -> None:
@@ -73,7 +73,7 @@ class FaultyProxy:
         )
 
     def cut_all(self) -> None:
-        """Cuts every connection at once, as a switch that restarts would."""
+        """Cuts all connections at the same time, as a switch that restarts would."""
         self.faults[CUT_ALL] += 1
         self._loop.call_soon_threadsafe(self._cut_all)
 
@@ -149,10 +149,10 @@ class FaultyProxy:
             await pair.client.drain()
             if fault == ANSWER_TORN:
                 break
-        # What was written goes out before the end does.
+        # Written bytes go out before the end of the stream.
         pair.client.close()
         pair.server.transport.abort()
 
     def _wait(self, chosen: random.Random) -> int:
-        """Draws how many requests it is until the next fault; the first one opens the connection."""
+        """Draws the number of requests until the next fault; the first request opens the connection."""
         return 1 + int(chosen.expovariate(1 / self.every))

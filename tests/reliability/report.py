@@ -1,4 +1,4 @@
-"""What a run found: counts by scenario, and what must be none, violations."""
+"""The results of a run: counts by scenario, and violations, of which there must be none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.reliability.journal import Entry
 
-TOLD = (
+ANSWERS = (
     "passed", "completed", "failed", "released", "lost", "feared lost", "refused", "unavailable",
     "no space", "extended", "observed", "stale token refused",
 )  # fmt: skip
@@ -19,7 +19,7 @@ TOLD = (
 
 @dataclass
 class Result:
-    """One scenario: what was done to it, what it did meanwhile, and which rules were broken."""
+    """One scenario: its faults, the work that it did meanwhile, and the rules that were broken."""
 
     scenario: str
     counts: Counter[str] = field(default_factory=Counter)
@@ -29,8 +29,8 @@ class Result:
     seconds: float = 0.0
 
     def count(self, entries: list[Entry]) -> None:
-        """Adds what processes were told, by kind."""
-        self.counts.update(entry["what"] for entry in entries if entry["what"] in TOLD)
+        """Adds the answers that processes got, by kind."""
+        self.counts.update(entry["what"] for entry in entries if entry["what"] in ANSWERS)
 
     @contextmanager
     def timed(self) -> Iterator[Result]:
@@ -38,14 +38,14 @@ class Result:
         began = time.monotonic()
         try:
             yield self
-        except Exception as error:  # noqa: BLE001 - the report tells of it, and the run goes on
+        except Exception as error:  # noqa: BLE001 - the report has it, and the run goes on
             self.violations.append(f"the scenario ended with {type(error).__name__}: {error}")
         finally:
             self.seconds = round(time.monotonic() - began, 1)
 
 
 def as_json(seed: int, results: list[Result]) -> dict[str, Any]:
-    """Returns all of it, with sums of what all scenarios count."""
+    """Returns the report as data, with the sums over all scenarios."""
     return {
         "seed": seed,
         "seconds": round(sum(result.seconds for result in results), 1),
@@ -57,13 +57,13 @@ def as_json(seed: int, results: list[Result]) -> dict[str, Any]:
 
 
 def print_line(name: str, result: Result, seconds: float) -> None:
-    """Says at once what a scenario did, for those who watch."""
+    """Prints what a scenario did as soon as it ends."""
     if result.skipped:
         print(f"{name}: skipped: {result.skipped}", flush=True)
         return
     faults = ", ".join(f"{number} x {fault}" for fault, number in result.faults.most_common())
-    # The scenario against the model counts lives instead of passes.
-    what = "lives" if result.counts["lives"] else "passed"
+    # The scenario against the model counts histories instead of passes.
+    what = "histories" if result.counts["histories"] else "passed"
     print(
         f"{name}: {result.counts[what]:,} {what}, {faults or 'no faults'}; "
         f"{len(result.violations)} violations, {result.seconds:.0f} s of about {seconds:.0f}",

@@ -1,7 +1,7 @@
-"""A ledger is dumped while others work on it, restored into a new server, and both are worked on.
+"""A ledger is dumped under load and restored into a new server; then workers work on both.
 
-The workers of each then turn up at the other one with their claims, as they do when the connection
-string in one place was forgotten.
+The workers of each copy also come to the other one with their claims, as they do when a connection
+string was not changed everywhere.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from tests.reliability.workers import ENDING_SECONDS, Workers, go_on
 from tests.support.databases import open_connection
 from tests.support.server import Server
 
-# On each side before and after the dump, so that both copies have drawn tokens of their own.
+# Passes of each side before and after the dump, so that both copies have drawn their own tokens.
 PASSES = 40
 
 
 def run_restore(folder: Path, seed: int, seconds: float) -> Result:
-    """What was acknowledged before the dump is restored; no copy takes the other one's claims."""
+    """The copy has all that was acknowledged before the dump; no copy accepts the other's claims."""
     result = Result("dump and restore")
     with result.timed(), ExitStack() as stack:
         until = time.monotonic() + seconds - ENDING_SECONDS
@@ -43,11 +43,11 @@ def run_restore(folder: Path, seed: int, seconds: float) -> Result:
         )
         start_workers(old, [first.dsn()], number=2)
         old.wait_for(PASSES, within=seconds / 4)
-        noted = old.entries()
+        before = old.entries()
         second = stack.enter_context(restored(first, folder, result))
-        # To finish a record is entered before the ledger is asked; so later entries belong to the dump.
+        # A worker enters `finished` before it calls the ledger, so later entries may be in the dump.
         with open_connection(second.dsn()) as owner:
-            result.violations += violations(owner, [started, *noted, *finished(old)])
+            result.violations += violations(owner, [started, *before, *finished(old)])
         if (outcome := deploy(second.dsn()).outcome) != "unchanged":
             result.violations.append(f"deploying to the restored ledger: {outcome}")
 
@@ -64,7 +64,7 @@ def run_restore(folder: Path, seed: int, seconds: float) -> Result:
             result.count(workers.entries())
         result.faults["workers of the other copy"] += 2
         for server, entries in (
-            (second, [*noted, *finished(old), *new.entries()]),
+            (second, [*before, *finished(old), *new.entries()]),
             (first, [*old.entries(), *finished(new)]),
         ):
             with open_connection(server.dsn()) as owner:
@@ -74,7 +74,7 @@ def run_restore(folder: Path, seed: int, seconds: float) -> Result:
 
 
 def restored(first: Server, folder: Path, result: Result) -> Server:
-    """Dumps the ledger while others work on it; returns a new server that holds it."""
+    """Dumps the ledger under load; returns a new server that holds it."""
     dump, roles = folder / "ledger.dump", folder / "roles.sql"
     run_program(first, "pg_dump", "-Fc", f"--dbname={first.dsn()}", f"--file={dump}")
     run_program(first, "pg_dumpall", "--roles-only", f"--dbname={first.dsn()}", f"--file={roles}")
@@ -82,7 +82,7 @@ def restored(first: Server, folder: Path, result: Result) -> Server:
     second = Server()
     try:
         second.start()
-        # The superuser is there already, which is all that may fail.
+        # The superuser exists already; only that statement may fail.
         run_program(second, "psql", "-Xq", f"--dbname={second.dsn()}", f"--file={roles}")
         run_program(second, "pg_restore", "--exit-on-error", f"--dbname={second.dsn()}", str(dump))
     except BaseException:
@@ -93,5 +93,5 @@ def restored(first: Server, folder: Path, result: Result) -> Server:
 
 
 def finished(workers: Workers) -> list[Entry]:
-    """What its runs had finished, each by its claim: in a copy that may be completed too."""
+    """The work that its runs had finished, by claim: a copy may hold it as completed too."""
     return [entry for entry in workers.entries() if entry["what"] == "finished"]

@@ -1,8 +1,8 @@
 """Sessions end, or may not write for a while, while commands and blocks run.
 
-Timeouts of roles and databases end sessions that do nothing, and operators those that do; a server
-is read-only for some seconds, as before a switchover or while a disk is being grown. All of this
-passes: no work that was finished may be done again for it.
+Timeouts of roles and databases end idle sessions, and operators end busy ones. A server is read-only
+for some seconds, as before a switchover or while a disk grows. All of this is temporary: no finished
+work may be done again because of it.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ IDLE = "200ms"
 TIMEOUTS = {
     "idle_session_timeout": IDLE,
     "idle_in_transaction_session_timeout": IDLE,
-    # Longer than a call of a ledger at work; PostgreSQL 17 and later.
+    # Longer than a call of a busy ledger; PostgreSQL 17 and later.
     "transaction_timeout": "2s",
 }
 TIMEOUT_SECONDS = (1.5, 3.0)
-# Longer than a pause between two tries, shorter than the patience of any call.
+# Longer than a pause between two tries, shorter than the timeout of any call.
 READ_ONLY_SECONDS = (0.5, 2.0)
 SETTINGS = {"fsync": "off"}
 TERMINATE = "pg_terminate_backend"
@@ -46,12 +46,12 @@ END_SESSIONS = (
     f"select {TERMINATE}(pid) from pg_stat_activity "
     "where backend_type = 'client backend' and application_name = 'record-ledger'"
 )
-# Only what is done, and waits for a standby: what is cancelled before that is an error, rightly.
+# Only calls that are done and wait for a standby: an earlier cancellation is rightly an error.
 CANCEL_COMMITS = "select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'SyncRep'"
 
 
 def run_sessions(folder: Path, seed: int, seconds: float) -> Result:
-    """Sessions that are ended cost another connection, and no work."""
+    """Ended sessions cost another connection, and no work."""
 
     ways: list[str] = []
 
@@ -63,7 +63,7 @@ def run_sessions(folder: Path, seed: int, seconds: float) -> Result:
         way = ways.pop()
         if way in TIMEOUTS:
             server.execute(f"alter database postgres set {way} = '{TIMEOUTS[way]}'")
-            # A setting of the database holds for new sessions.
+            # A setting of the database applies to new sessions.
             server.execute(END_SESSIONS)
             time.sleep(chosen.uniform(*TIMEOUT_SECONDS))
             server.execute(f"alter database postgres reset {way}")
@@ -92,7 +92,7 @@ def disturbed(
     seconds: float,
     disturb: Callable[[Server, random.Random, Result], None],
 ) -> Result:
-    """Works under one kind of disturbance, with pauses between them, and audits strictly."""
+    """Works under one kind of disturbance, with pauses, and audits strictly."""
     with result.timed(), ExitStack() as stack:
         until = time.monotonic() + seconds - ENDING_SECONDS - LEASE
         chosen = random.Random(f"{seed}/{result.scenario}")

@@ -1,11 +1,11 @@
-"""Turns up at a ledger with claims that others took, perhaps in another copy of it.
+"""A worker that uses the claims of other runs, perhaps of another copy of the ledger.
 
     python -m tests.reliability.stale_worker SPEC
 
-As workers do whose connection string was changed, or that slept through a failover. It says again
-only what the run of a claim has said itself: an end that was acknowledged, or the completion of
-work that was finished. So an answer other than ClaimLost is right only when the claim is that
-run's in this ledger, too; which the invariants look up.
+Workers do that after a change of their connection string, or when they slept through a failover. It
+repeats only the calls of a claim's own run: an acknowledged end, or the completion of finished
+work. So an answer other than ClaimLost is right only when the claim belongs to that run in this
+ledger too, which the invariants check.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Claim = dict[str, Any]
 
 
 class StaleWorker(Worker):
-    """A worker that is late, or in the wrong place."""
+    """A worker that is late, or at the wrong ledger."""
 
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec)
@@ -49,7 +49,7 @@ class StaleWorker(Worker):
         self._read_at = 0.0
 
     def begin(self) -> None:
-        """The one before it was as stale."""
+        """Does nothing: the worker before it was stale too."""
 
     def steps(self) -> list[Step]:
         return [self.end_again] * 4 + [self.extend] * 2 + [self.observe, self.adopt]
@@ -94,7 +94,7 @@ class StaleWorker(Worker):
 
     # ------------------------------------------------------------ whose claims
     def pick(self) -> Claim:
-        """A claim whose token is another run's at this moment, if there is one; else any."""
+        """A claim whose token another run holds at this moment, if there is one; else any claim."""
         others = [
             claim
             for pipeline_id, token, start, run_id in self.held_here()

@@ -28,7 +28,7 @@ def in_order_or_shared(config):
     return config | {"backfill_share": 0} if config["depends_on_past"] else config
 
 
-# The windows of a history begin 4 h before it: some are lost at once, others later.
+# The windows of a history begin 4 h before it: some are lost from the start, others later.
 retention = st.sampled_from(
     [
         {}, {}, {"source_retention": "4h", "at_risk_within": "0s"},
@@ -54,9 +54,9 @@ configs = st.fixed_dictionaries(
 configs = st.builds(dict.__or__, configs, retention)
 which = st.integers(0, 1)
 nth = st.integers(0, 5)
-# A run that had its record is passed no other one: mostly new ones.
+# Mostly new runs, because a run that had its record gets no other one.
 runs = st.sampled_from(["a", "b", "c", "d", None, None, None, None])
-# Bounds on, just before and just after those of windows; or everything.
+# Bounds at, just before and just after those of windows; or everything.
 bound = st.builds(
     lambda hours, microseconds: START + timedelta(hours=hours, microseconds=microseconds),
     st.integers(-4, 12) | st.integers(-30, 40),
@@ -173,7 +173,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 def check_histories(ledger, clock, number, seed=None, phases=tuple(hypothesis.Phase)):
-    """Runs that many histories; a seed makes them the same ones again."""
+    """Runs that many histories; the same seed gives the same histories."""
 
     def machine():
         return LedgerMachine(ledger, clock)

@@ -1,6 +1,6 @@
 """A worker whose every block takes longer than a lease: python -m tests.reliability.steady_worker SPEC
 
-Only heartbeats keep its claims. Nobody interferes, so none of them may be lost.
+Only heartbeats keep its claims. No other process interferes, so no claim may be lost.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TIMES_THE_LEASE = 1.3
 
 
 class Steady(Worker):
-    """A worker that takes its time, until it is told to stop."""
+    """A slow worker, which works until it is asked to stop."""
 
     def steps(self) -> list[Step]:
         return [self.block]

@@ -1,4 +1,4 @@
-"""What the tests of the network share."""
+"""A helper of the tests of the network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The invariants find what is wrong: in ledgers broken on purpose, and in journals of users who know better."""
+"""The invariants find faults: in ledgers broken on purpose, and in journals that disagree with the ledger."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.reliability.journal import Journal, read_journals
 from tests.sql.archive.archiving import START, eight_hours
 from tests.sql.support import PIPELINE, complete, fail, one, pass_valid
 
-# Who may do this is no user of the ledger: its triggers and its foreign keys do not look.
+# No user of the ledger may do this: its triggers and its foreign keys are off.
 CORRUPTIONS = {
     "windows leave a gap or overlap":
         "update record_ledger.record set window_end_time = window_end_time + interval '1s' "
@@ -45,7 +45,7 @@ CORRUPTIONS = {
 
 @pytest.fixture
 def worked_on(ledger, clock, config):
-    """A ledger in which one record is completed, one failed and one held; and what its users noted."""
+    """The journal of a ledger in which one record is completed, one failed and one held."""
     eight_hours(ledger, clock, config)
     entries = [{"what": "started", "server_time": clock.now()}]
     for number, end in enumerate([complete, fail, None]):
@@ -66,44 +66,46 @@ def worked_on(ledger, clock, config):
 @pytest.mark.parametrize("what", CORRUPTIONS)
 def test_a_ledger_that_was_corrupted_is_found_out(ledger, worked_on, what):
     with ledger.transaction():
-        # As a superuser can, and as a fault of the disk or of ours might.
+        # A superuser can do this, and a fault of the disk or of the ledger might.
         ledger.execute("set local session_replication_role = replica")
         ledger.execute(CORRUPTIONS[what], {"first": START, "second": START + timedelta(hours=1)})
     found = violations(ledger, worked_on)
     assert [sentence for sentence in found if sentence.startswith(f"{what}: ")], found
 
 
-def noted(worked_on, what, of, **more):
-    """What a process would have noted of the record that was passed as number `of`."""
+def entry_of(worked_on, what, of, **more):
+    """Returns an entry about the record that was passed as number `of`."""
     about = [entry for entry in worked_on if entry["what"] == "passed"][of]
     return {**about, "what": what, **more}
 
 
-def test_a_completion_that_nobody_had_finished_is_found_out(ledger, worked_on):
+def test_a_completion_that_no_run_had_finished_is_found_out(ledger, worked_on):
     (found,) = violations(ledger, [n for n in worked_on if n["what"] != "finished"])
-    assert found.startswith("a record was completed that nobody had finished: 1 times")
+    assert found.startswith("a record was completed that no run had finished: 1 times")
 
 
 def test_an_acknowledgement_of_what_never_was_is_found_out(ledger, worked_on):
-    (found,) = violations(ledger, [*worked_on, noted(worked_on, "released", of=2)])
+    (found,) = violations(ledger, [*worked_on, entry_of(worked_on, "released", of=2)])
     assert found.startswith("an acknowledged change is not in the ledger: 1 times")
 
 
 def test_a_claim_that_was_reported_lost_without_a_taker_is_found_out(ledger, worked_on):
-    (found,) = violations(ledger, [*worked_on, noted(worked_on, "lost", of=2, event="completed")])
-    assert found.startswith("a claim was reported lost that nobody had taken")
-    found = violations(ledger, [*worked_on, noted(worked_on, "lost", of=0, event="completed")])
+    (found,) = violations(
+        ledger, [*worked_on, entry_of(worked_on, "lost", of=2, event="completed")]
+    )
+    assert found.startswith("a claim was reported lost that no event had ended")
+    found = violations(ledger, [*worked_on, entry_of(worked_on, "lost", of=0, event="completed")])
     assert len(found) == 2
-    assert found[1].startswith("a run was told that it lost a claim which it had ended")
+    assert found[1].startswith("a claim was reported lost to the run that had ended it")
 
 
 def test_two_at_work_on_one_window_are_found_out(ledger, worked_on):
-    other = noted(worked_on, "began", of=0)
+    other = entry_of(worked_on, "began", of=0)
     other |= {"claim_token": other["claim_token"] + 50, "at": -0.5}
-    ended = noted(worked_on, "finished", of=0, at=0.5)
+    ended = entry_of(worked_on, "finished", of=0, at=0.5)
     assert violations(ledger, [*worked_on, ended, other | {"at": 0.7}]) == []
     (found,) = violations(ledger, [*worked_on, ended, other | {"at": 0.4}])
-    assert found.startswith("two worked on a window at a time")
+    assert found.startswith("two runs worked on a window at the same time")
 
 
 def test_another_run_or_another_window_with_the_same_token_is_found_out(ledger, worked_on):
@@ -112,42 +114,42 @@ def test_another_run_or_another_window_with_the_same_token_is_found_out(ledger, 
     for other in others:
         entries = [n | (other if n["what"] == "finished" else {}) for n in worked_on]
         (found,) = violations(ledger, entries)
-        assert found.startswith("a record was completed that nobody had finished: 1 times")
+        assert found.startswith("a record was completed that no run had finished: 1 times")
         for what in ("extended", "observed"):
-            assert violations(ledger, [*worked_on, noted(worked_on, what, of=2)]) == []
-            (found,) = violations(ledger, [*worked_on, noted(worked_on, what, of=2, **other)])
+            assert violations(ledger, [*worked_on, entry_of(worked_on, what, of=2)]) == []
+            (found,) = violations(ledger, [*worked_on, entry_of(worked_on, what, of=2, **other)])
             assert found.startswith("a claim was kept, or counted for, that its run did not have")
 
 
 def test_only_what_a_lost_primary_took_along_is_excused_and_only_after_the_cut(ledger, worked_on):
-    gone = noted(worked_on, "passed", of=2, at=10.0)
+    gone = entry_of(worked_on, "passed", of=2, at=10.0)
     gone |= {"claim_token": gone["claim_token"] + 50, "run_id": "gone"}
     acknowledged = [gone, gone | {"what": "lost", "event": "completed"}]
     assert len(violations(ledger, [*worked_on, *acknowledged])) == 2
     left = gone | {"what": "left behind", "event": "passed", "at": 9.0}
     assert violations(ledger, [*worked_on, *acknowledged, left]) == []
-    # Acknowledged before the standby was cut off, by another run, or another change: no excuse.
+    # No excuse: acknowledged before the standby was cut off, of another run, or another change.
     for other in ({"at": 11.0}, {"run_id": "another run"}, {"event": "released"}):
         assert len(violations(ledger, [*worked_on, *acknowledged, left | other])) == 2
 
 
 def test_operations_that_a_lost_primary_took_along_are_excused(ledger, worked_on):
-    told = {
+    operated = {
         "what": "operated",
         "pipeline_id": PIPELINE,
         "reason": "why",
         "record_count": 1,
         "at": 5,
     }
-    left = told | {"what": "left behind", "event": "waived", "at": 4}
-    assert violations(ledger, [*worked_on, told, left]) == []
-    (found,) = violations(ledger, [*worked_on, told, left | {"at": 6}])
+    left = operated | {"what": "left behind", "event": "waived", "at": 4}
+    assert violations(ledger, [*worked_on, operated, left]) == []
+    (found,) = violations(ledger, [*worked_on, operated, left | {"at": 6}])
     assert found.startswith("an acknowledged operation is not in the ledger")
 
 
-def test_two_at_work_are_no_violation_when_one_of_them_was_of_a_lost_timeline(ledger, worked_on):
-    ended = noted(worked_on, "finished", of=0, at=0.5)
-    other = noted(worked_on, "began", of=0, at=0.4)
+def test_two_at_work_are_not_a_violation_when_one_was_of_a_lost_timeline(ledger, worked_on):
+    ended = entry_of(worked_on, "finished", of=0, at=0.5)
+    other = entry_of(worked_on, "began", of=0, at=0.4)
     other |= {"claim_token": other["claim_token"] + 50, "run_id": "gone"}
     left = other | {"what": "left behind", "event": "passed", "at": 0.3}
     assert violations(ledger, [*worked_on, ended, other, left]) == []
@@ -155,11 +157,11 @@ def test_two_at_work_are_no_violation_when_one_of_them_was_of_a_lost_timeline(le
 
 def test_work_that_was_finished_for_nothing_is_found_out(ledger, worked_on):
     assert violations(ledger, worked_on, NO_WORK_IS_WASTED) == []
-    entries = [*worked_on, noted(worked_on, "finished", of=2)]
+    entries = [*worked_on, entry_of(worked_on, "finished", of=2)]
     assert violations(ledger, entries) == []
     (found,) = violations(ledger, entries, NO_WORK_IS_WASTED)
     assert found.startswith("work that was finished is not completed: 1 times")
-    entries = [*worked_on, noted(worked_on, "feared lost", of=2)]
+    entries = [*worked_on, entry_of(worked_on, "feared lost", of=2)]
     (found,) = violations(ledger, entries, NO_WORK_IS_WASTED)
     assert found.startswith("a claim was given up while the ledger could be reached: 1 times")
 
@@ -167,24 +169,24 @@ def test_work_that_was_finished_for_nothing_is_found_out(ledger, worked_on):
 def test_a_completed_window_without_its_output_is_found_out(ledger, worked_on):
     (found,) = violations(ledger, worked_on, OUTPUT_IS_WRITTEN)
     assert found.startswith("a window was completed whose output was not written: 1 times")
-    written = noted(worked_on, "written", of=0)
+    written = entry_of(worked_on, "written", of=0)
     assert violations(ledger, [*worked_on, written], OUTPUT_IS_WRITTEN) == []
 
 
-def test_an_operation_of_which_less_is_there_than_was_told_is_found_out(ledger, worked_on):
+def test_an_operation_that_changed_less_than_was_reported_is_found_out(ledger, worked_on):
     with ledger.transaction():
         count = one(
             ledger,
             "select record_ledger.waive_records(%s, '-infinity', 'infinity', 'why')",
             [PIPELINE],
         )
-    told = {"what": "operated", "pipeline_id": PIPELINE, "reason": "why", "record_count": count}
-    assert violations(ledger, [*worked_on, told]) == []
-    (found,) = violations(ledger, [*worked_on, told | {"record_count": count + 1}])
+    operated = {"what": "operated", "pipeline_id": PIPELINE, "reason": "why", "record_count": count}
+    assert violations(ledger, [*worked_on, operated]) == []
+    (found,) = violations(ledger, [*worked_on, operated | {"record_count": count + 1}])
     assert found.startswith("an acknowledged operation is not in the ledger")
 
 
-def test_of_notes_that_a_kill_tore_only_the_last_is_missing(tmp_path):
+def test_of_a_journal_that_a_kill_tore_only_the_last_entry_is_missing(tmp_path):
     journal = Journal(tmp_path / "a.journal")
     for number in range(3):
         journal.add("passed", claim_token=number)

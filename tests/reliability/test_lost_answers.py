@@ -1,4 +1,4 @@
-"""What was done before its answer was lost is done once: asked for again, or reported as in doubt."""
+"""A change whose answer was lost is made once: the call is repeated, or reported as in doubt."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def orders(ledger, clock, config):
 
 @pytest.fixture
 def one_fault(ledger_dsn, monkeypatch):
-    """Gives a runner whose first statement meets that fault, and no other one does."""
+    """Gives a runner of which only the first statement meets that fault."""
     opened = []
 
     def meet(fault):
@@ -57,7 +57,7 @@ def test_a_run_is_passed_one_record_and_completes_it_once(ledger, orders, one_fa
 def test_what_would_undo_the_work_of_runs_is_not_asked_for_again(
     ledger, orders, one_fault, operation, event, fault
 ):
-    """The next run may have been passed the record, and have completed it, before the repeat comes."""
+    """The next run may get the record, and complete it, before the repeated call comes."""
     held = pass_valid(ledger, PIPELINE, "run")
     if operation == "reopen_records":
         complete(ledger, held.token)

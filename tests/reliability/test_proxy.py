@@ -1,4 +1,4 @@
-"""The bad network does what it says: what it loses was not done, and what it cuts off was."""
+"""The bad network's faults are real: a lost statement was not done, a cut one was."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def insert(network, dsn, number=1):
 
 
 @pytest.mark.parametrize(
-    ("fault", "is_done", "is_told"),
+    ("fault", "is_done", "is_answered"),
     [
         (bad_network.REQUEST_LOST, False, False),
         (bad_network.HELD, False, False),
@@ -37,15 +37,15 @@ def insert(network, dsn, number=1):
         (bad_network.DELAYED, True, True),
     ],
 )
-def test_a_statement_is_done_and_told_of_as_the_fault_says(
-    database, monkeypatch, fault, is_done, is_told
+def test_a_statement_is_done_and_answered_as_the_fault_says(
+    database, monkeypatch, fault, is_done, is_answered
 ):
     dsn, owner = database
     monkeypatch.setattr(bad_network, "FAULTS", (fault,))
     # The first request opens the connection, the second one is the statement.
     monkeypatch.setattr(FaultyProxy, "_wait", lambda self, chosen: 2)
     with FaultyProxy(socket_of(dsn), "seed") as network:
-        if is_told:
+        if is_answered:
             insert(network, dsn)
         else:
             with pytest.raises(psycopg.OperationalError):

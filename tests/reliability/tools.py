@@ -1,4 +1,4 @@
-"""What a machine may have beside PostgreSQL and Python, and a clock that is wrong."""
+"""Optional programs beside PostgreSQL and Python, and a wrong clock."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Bouncer:
         return f"host={self.socket.parent} port=6432 user=postgres dbname=postgres"
 
     def kill(self) -> None:
-        """Ends it at once; its clients lose their connections."""
+        """Ends it immediately; its clients lose their connections."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -90,7 +90,7 @@ class Bouncer:
 def wrong_clock(seconds: int) -> dict[str, str]:
     """Returns the variables with which a process has a clock that is wrong by that much.
 
-    Its Python's clock, that is. (libfaketime, which has the C library lie as well, breaks
+    Only the clock of its Python is wrong. (libfaketime also changes the C library's clock, and breaks
     time.sleep of Python 3.11 and later.)
     """
     folder = Path(__file__).parent / "wrong_clock"
@@ -98,7 +98,7 @@ def wrong_clock(seconds: int) -> dict[str, str]:
 
 
 def run_program(server: Server, name: str, *arguments: str) -> str:
-    """Runs one of PostgreSQL's programs, of the server's own version; returns what it printed."""
+    """Runs a program of PostgreSQL, of the server's own version; returns its output."""
     done = subprocess.run(
         [server.binaries / name, *arguments], capture_output=True, text=True, check=False
     )

@@ -1,7 +1,7 @@
 """A process that passes and ends records through the Python runner: python -m tests.reliability.worker SPEC
 
-It may be killed at any instant. What it was told it has noted before it goes on; what it is about to ask
-for as well where the invariants need it. SPEC is a JSON object, see `Spec`.
+It may be killed at any instant. It enters each answer into its journal before it goes on, and also
+the call that it is about to make where the invariants need that. SPEC is a JSON object, see `Spec`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.reliability.journal import Journal, read_file
 ENDINGS = ("completed",) * 7 + ("failed", "failed", "released", None)
 LEVELS = ("repeatable read", "serializable")
 LONGEST_WORK = 6.0
-# In strict(): the session is gone, the connection is, or the server may not write now.
+# In strict(): the session or the connection is gone, or the server may not write now.
 UNRELATED = ("57", "08", "53", "25")
 
 
@@ -41,12 +41,12 @@ Step = Callable[[dict[str, Any], str], None]
 
 
 class GaveUp(Exception):
-    """How a block of work fails here."""
+    """The failure of a block of work."""
 
 
 @dataclass
 class Spec:
-    """What a worker is told: where the ledger is, its pipelines, its journal, when to end."""
+    """A worker's orders: the ledger, its pipelines, its journal, when to end."""
 
     dsn: str
     configs: list[dict[str, Any]]
@@ -54,17 +54,17 @@ class Spec:
     seed: str
     stop: str
     lease: float
-    # The journal of the process whose place this one takes: it asks again for that one's last run.
+    # The journal of the process that this one replaces: it asks again for that one's last run.
     previous: str | None = None
-    # The folder with the journals of others, whose claims a stale worker takes for its own.
+    # The folder with the journals of other processes, whose claims a stale worker uses.
     others: str | None = None
-    # Where a mover publishes its windows, and the folder in which it stages them.
+    # The database in which a mover publishes its windows, and the folder in which it stages them.
     warehouse: str | None = None
     stage: str | None = None
 
 
 class Worker:
-    """Passes records and ends them in all ways."""
+    """Passes records and ends their claims in all ways."""
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
@@ -75,10 +75,10 @@ class Worker:
         self.parent = os.getppid()
 
     def work(self) -> None:
-        """Goes on until it is told to stop."""
+        """Works until it is asked to stop."""
         self.begin()
         steps = self.steps()
-        # Without its parent it is one that nobody would stop.
+        # Without its parent no process would stop it.
         while os.getppid() == self.parent and not Path(self.spec.stop).exists():
             self.number += 1
             run_id = f"{Path(self.spec.journal).stem}-{self.number}"
@@ -90,7 +90,7 @@ class Worker:
             self.attempt(self.one, *again)
 
     def steps(self) -> list[Step]:
-        """The ways to work, the frequent ones more than once; each takes a config and a run id."""
+        """The ways to work, frequent ones several times; each takes a config and a run id."""
         return [self.one] * 14 + [self.block] * 4 + [self.several] * 2 + [self.strictly]
 
     def left_over(self) -> tuple[dict[str, Any], str] | None:
@@ -106,12 +106,12 @@ class Worker:
         try:
             step(config, run_id)
         except LedgerUnavailable:
-            # A lasting fault: the server is down for longer than a call is tried again.
+            # A lasting fault: the server is down for longer than a call is retried.
             self.journal.add("unavailable")
         except ClaimLost as error:
             self.journal.add("wrong", reason=f"claim lost where none was held: {error}")
         except LedgerError as error:
-            # Any other refusal of a correct call; a full disk is the server's to report.
+            # Any other refusal of a correct call; the server reports a full disk.
             is_full = error.sqlstate in ("53100", "58030")
             self.journal.add("no space" if is_full else "wrong", reason=f"{type(error)}: {error}")
 
@@ -141,7 +141,7 @@ class Worker:
                 leave_with_error_if(how == "failed")
             self.enter("completed", record)
         except GaveUp:
-            pass  # whether the ledger was told of it is not known here
+            pass  # it is unknown here whether the ledger got the call
         except ClaimLost as error:
             self.lost(record, "completed", error)
 
@@ -162,7 +162,7 @@ class Worker:
             self.enter(how, record)
 
     def take_time(self) -> None:
-        """Mostly next to none; now and then longer than a lease."""
+        """Sleeps, mostly for almost no time, sometimes longer than a lease."""
         too_long = self.chosen.random() < 0.004
         long = min(self.spec.lease * 1.2, LONGEST_WORK)
         time.sleep(long if too_long else self.chosen.uniform(0, 0.02))
@@ -198,7 +198,7 @@ class Worker:
         self.journal.add(what, **{column: record[column] for column in columns}, **more)
 
     def lost(self, record: Any, how: str | None, error: ClaimLost) -> None:
-        # Without a SQLSTATE it is the heartbeat's own fear, after a lease without an answer.
+        # Without a SQLSTATE the heartbeat itself gave up, after a lease without an answer.
         self.enter("lost" if error.sqlstate == "RL004" else "feared lost", record, event=how)
 
 

@@ -1,4 +1,4 @@
-"""The processes of a run: they work until told to stop, are killed at random, and others take their place."""
+"""The processes of a run: they work until they are asked to stop. Killed ones are replaced."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.repository import ROOT
 
 LEASE = 4.0
 STOP_DEADLINE = 60.0
-# What a scenario keeps of its time for the end: processes that stop, and the audit.
+# The time that a scenario reserves for its end: stopping processes, and the audit.
 ENDING_SECONDS = 8.0
 DAY = 86400
 # Clocks of clients: right, a month late, a year early.
@@ -50,11 +50,11 @@ class Member:
 
 
 class Workers:
-    """Starts processes on a ledger, in a `with` block, at whose end none of them is left.
+    """Starts processes on a ledger, in a `with` block; at its end all of them have ended.
 
-    `folder` takes their journals and what they print. `ended` has what else went wrong. `lease` is
-    that of the configs. Stale workers turn up with the claims in the journals of the folder `others`;
-    movers publish in the database `warehouse`.
+    `folder` takes their journals and their output. `ended` has what else went wrong. `lease` is that
+    of the configs. Stale workers use the claims in the journals of the folder `others`; movers
+    publish in the database `warehouse`.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Workers:
         self.members.append(self._start(kind, dsn, self._clocks.choice(CLOCKS), None))
 
     def replace(self, member: Member) -> None:
-        """Has another process take the place of one that has ended: it asks for the same run."""
+        """Replaces a process that has ended by another one, which asks for the same run."""
         place = self.members.index(member)
         self.members[place] = self._start(member.kind, member.dsn, member.clock, member)
 
@@ -138,7 +138,7 @@ class Workers:
         return [m for m in self.members if m.kind in kinds and m.process.poll() is None]
 
     def kill(self, member: Member, number: int = signal.SIGKILL) -> None:
-        """Ends one at once; what it had started is not ours to end."""
+        """Kills a process; the processes that it started stay."""
         if member.process.poll() is None:
             member.process.send_signal(number)
             with suppress(subprocess.TimeoutExpired):
@@ -156,7 +156,7 @@ class Workers:
         return found
 
     def replace_ended(self) -> None:
-        """Has others go on for those that ended: execs end when nothing is left to do."""
+        """Replaces the processes that ended: execs end when nothing is left to do."""
         for member in list(self.members):
             if (code := member.process.poll()) is not None:
                 self._look_at(member, code)
@@ -169,7 +169,7 @@ class Workers:
             self.wrong.append({"what": "wrong", "reason": f"{member.kind}: {printed[-800:]}"})
 
     def wait_for(self, more: int, what: str = "passed", within: float = 30.0) -> bool:
-        """Waits until that many more such entries are written; tells whether they came in time.
+        """Waits until that many more such entries are written; returns whether they came in time.
 
         Processes that have ended meanwhile are replaced.
         """
@@ -188,7 +188,7 @@ class Workers:
 
     # ------------------------------------------------------------ the end
     def stop(self) -> None:
-        """Has all of them end in good order; who does not has done something wrong."""
+        """Ends all processes in good order; a process that does not end is a fault."""
         self._stop.touch()
         for member in self.of("exec"):
             member.process.terminate()
@@ -204,12 +204,12 @@ class Workers:
         self._stop.unlink()
 
     def entries(self) -> list[Entry]:
-        """All entries until now, also of those that are gone."""
+        """All entries until now, also of processes that have ended."""
         return read_journals(self.folder) + self.wrong
 
 
 def go_on(until: float, *groups: Workers) -> None:
-    """Lets groups work until that instant of the monotonic clock; who ends is replaced."""
+    """Lets groups work until that instant of the monotonic clock; replaces ended processes."""
     while time.monotonic() < until:
         time.sleep(0.2)
         for workers in groups:

@@ -1,4 +1,4 @@
-"""The picture and the table of the benchmarks are what the committed data file says."""
+"""The picture and the table of the benchmarks agree with the committed data file."""
 
 from __future__ import annotations
 

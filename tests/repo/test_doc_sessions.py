@@ -1,4 +1,4 @@
-"""The harness that runs documents notices what it is there to notice."""
+"""The harness that runs documents finds the faults that it should find."""
 
 from __future__ import annotations
 

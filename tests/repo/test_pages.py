@@ -1,4 +1,4 @@
-"""The pages hold together: links lead somewhere, named files exist, tables say what code says."""
+"""The pages are consistent: links have targets, named files exist, tables agree with code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.repository import files, text
 
 PAGES = [path for path in files() if path.suffix == ".md"]
 README = Path("README.md")
-# dbt makes a page of its own of the first, and the benchmarks write the second.
+# dbt renders the first as a page of its own, and the benchmarks write the second.
 NOT_BY_LINK = {Path("dbt_project/models/overview.md"), Path("tests/benchmarks/results.md")}
 FENCED = re.compile(r"^\s*```.*?^\s*```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^()\s]+(?:\([^()\s]*\)[^()\s]*)*)\)")
@@ -24,7 +24,7 @@ def prose(path: Path) -> str:
 
 
 def links(path: Path) -> list[tuple[Path, str]]:
-    """Returns where the page's relative links lead: the path from the root, and the anchor."""
+    """Returns the targets of the page's relative links: the path from the root, and the anchor."""
     found = []
     for target in LINK.findall(prose(path)):
         if re.match(r"[a-z]+:", target):
@@ -48,7 +48,7 @@ def anchors(path: Path) -> set[str]:
 
 
 def sql(name: str) -> str:
-    """Returns the text of the file of sql/ with that name, whatever its folder is."""
+    """Returns the text of the file of sql/ with that name, in any folder."""
     (path,) = (path for path in files() if path.parts[0] == "sql" and path.name == name)
     return text(path)
 
@@ -106,13 +106,13 @@ def test_the_table_of_verdicts_is_what_the_ledger_answers():
     }
     rows = column("sql/docs/verdicts.md", "## Verdicts")
     assert sorted(rows) == sorted(answered)
-    # The order in which they hold, as analysts are told.
+    # The order of precedence in the comment that analysts read.
     order = re.search(r"'((?:\w+, )+\w+ or \w+): the first that holds", sql("record_verdicts.sql"))
     assert order is not None
     of_records = re.split(r", | or ", order[1])
     assert [row for row in rows if row in of_records] == of_records
-    told_to_analysts = column("dbt_project/models/overview.md", "## What a verdict means")
-    assert set(rows) - set(told_to_analysts) == {"ALREADY_DONE"}
+    for_analysts = column("dbt_project/models/overview.md", "## What a verdict means")
+    assert set(rows) - set(for_analysts) == {"ALREADY_DONE"}
 
 
 def test_each_sqlstate_of_the_ledger_has_a_heading():
@@ -145,10 +145,10 @@ def test_the_page_of_configs_has_each_key_once():
 def test_the_changelog_begins_with_the_release_that_is_built():
     built = re.search(r'^version = "(.+)"$', text(Path("pyproject.toml")), re.MULTILINE)
     assert built is not None
-    told = re.findall(r"^## (\d+\.\d+\.\d+)", text(Path("sql/CHANGELOG.md")), re.MULTILINE)
+    headings = re.findall(r"^## (\d+\.\d+\.\d+)", text(Path("sql/CHANGELOG.md")), re.MULTILINE)
     released = [
         path.name.removesuffix(".sql.gz")
         for path in files()
         if path.parent == Path("tests/fixtures/releases")
     ]
-    assert told == [built[1], *sorted(set(released) - {built[1]}, reverse=True)]
+    assert headings == [built[1], *sorted(set(released) - {built[1]}, reverse=True)]

@@ -27,8 +27,8 @@ PAGES = ("README.md", "python_runner/docs/airflow.md")
 
 @pytest.fixture(scope="module")
 def database(databases):
-    """A database of an owner who is no superuser, in which the owner has deployed the ledger."""
-    databases.drop(databases.clone())  # which makes the ledger's roles, if no test has yet
+    """A database in which its owner, not a superuser, has deployed the ledger."""
+    databases.drop(databases.clone())  # this creates the ledger's roles, if no test has yet
     dsn = databases.empty()
     name = conninfo_to_dict(dsn)["dbname"]
     owner = f"{name}_owner"
@@ -37,7 +37,7 @@ def database(databases):
             admin.execute(f"create role {owner} login password 'x' createrole")
         except psycopg.errors.InsufficientPrivilege as error:
             pytest.skip(f"this server's user may not create roles: {error}")
-        # On a server of its own the owner's deploy would make them, and the owner could grant them.
+        # On another server the owner's deploy would create them, and the owner could grant them.
         for group in GROUP_ROLES:
             admin.execute(f"grant {group} to {owner} with admin option")
         admin.execute(f"alter database {name} owner to {owner}")
@@ -46,14 +46,14 @@ def database(databases):
     databases.drop(dsn, immediately=True)
     with open_connection(databases.admin_dsn) as admin:
         made = admin.execute("select rolname from pg_roles where rolname like %s", [f"{owner}_%"])
-        # Whom a role was granted to goes before the role that granted it.
+        # A role's members are dropped before the role that granted it.
         for role in [*(name for (name,) in made.fetchall()), owner]:
             admin.execute(f"drop role {role}")
 
 
 @pytest.fixture(params=PAGES)
 def steps(request):
-    """The set-up of a page: its grant, with the user that its clients connect as."""
+    """The set-up of a page: its grant, with the user of its clients."""
     (script,) = (
         block.text
         for block in read_blocks(ROOT / Path(request.param))

@@ -1,6 +1,6 @@
-"""The house rules of sql/: a stranger finds the file of any object, and knows what it is for.
+"""The house rules of sql/: a stranger finds the file of any object, and learns its purpose.
 
-What sqlfluff cannot see (it takes a function's body for a string) is checked here.
+These tests check what sqlfluff cannot see: it reads a function's body as a string.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.support.sql_headers import (
 )
 
 SQL_FILES = [path for path in files() if path.parts[0] == "sql" and path.suffix == ".sql"]
-# Each holds one object and is applied anew by every deploy.
+# Each holds one object, and every deploy applies it again.
 OBJECT_FILES = sorted(object_files().values())
 
 CREATED = re.compile(
@@ -50,7 +50,7 @@ def test_there_are_sql_files():
 
 @pytest.mark.parametrize("path", SQL_FILES, ids=ids(SQL_FILES))
 def test_a_file_opens_with_four_lines_that_say_what_it_is(path):
-    """Four, or a few more where a file explains a set of values."""
+    """Four lines, or a few more where a file explains a set of values."""
     lines = text(path).splitlines()
     opening = lines[: next(n for n, line in enumerate(lines) if not line.startswith("-- "))]
     assert 4 <= len(opening) <= OPENING_LINES
@@ -65,7 +65,7 @@ def test_headers_say_who_calls_each_object_and_what_it_uses():
     assert untrue_files() == [], f"their headers are not true; run: {COMMAND}"
 
 
-def test_what_is_called_by_nobody_and_is_not_public_is_gone():
+def test_an_object_without_a_caller_is_public_or_gone():
     assert [name for name, by in callers().items() if not by] == []
 
 
@@ -89,7 +89,7 @@ def test_the_drawing_of_the_one_call_names_what_the_call_reaches():
         reached |= more
     assert len(drawn) > 20
     assert drawn <= reached
-    # What the call and the pass change, they change by these.
+    # The call and the pass make their changes by these.
     changes = {path.stem for path in OBJECT_FILES if path.parts[1] == "changes"}
     assert {name for user in (call, "pass_record") for name in uses()[user]} & changes <= drawn
 
@@ -101,7 +101,7 @@ def test_the_public_list_is_what_lies_in_api_and_views():
 
 
 def test_the_readme_lists_the_public_objects_with_their_arguments_and_files():
-    """`name(arguments)`, then "a procedure" or *reader* where it is so; or view `name`."""
+    """`name(arguments)`, with "a procedure" or *reader* where that applies; or view `name`."""
     found = {}
     for line in text(Path("sql/README.md")).splitlines():
         row = re.match(r"\| (.*`\w+.*`.*) \| (.*`(?:api|views)/.*) \| .+ \|$", line)
@@ -150,7 +150,7 @@ def test_keywords_are_lowercase_also_inside_bodies(path):
 
 
 def test_code_fits_into_a_hundred_columns_and_comments_are_not_much_wider():
-    # A sentence of `comment on` stays on one line: it is what dbt and analysts are shown.
+    # A sentence of `comment on` stays on one line, because dbt and analysts show it.
     prose = re.compile(r"'.*(?:;|\|\|)?$|comment on .*;$")
     too_long = [
         f"{path}:{number}: {len(line)}"
@@ -175,7 +175,7 @@ def test_migrations_are_numbered_one_after_another():
 
 
 def test_migrations_describe_nothing_any_more():
-    """comments.sql does, which every deploy applies: what a migration says stays as it was."""
+    """comments.sql has the comments, and every deploy applies it; a migration never changes."""
     new = [path for path in SQL_FILES if path.parts[1] == "migrations" and path.stem >= "0011"]
     assert [path.name for path in new if re.search(r"\bcomment on\b", text(path))] == []
 
@@ -186,7 +186,7 @@ def test_object_names_are_not_used_twice():
 
 
 def test_no_routine_writes_a_status():
-    """They name an event; the status that follows is written by check_record_change alone."""
+    """They name an event; only check_record_change writes the status that follows."""
     assigned = [
         (path.name, written)
         for path in OBJECT_FILES

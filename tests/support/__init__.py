@@ -1,1 +1,1 @@
-"""What the tests stand on: servers, databases, a clock, two sessions step by step, documents."""
+"""Helpers of all tests: servers, databases, a clock, two sessions step by step, documents."""

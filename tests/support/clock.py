@@ -1,4 +1,4 @@
-"""A clock that a test sets by hand, in the place of `record_ledger.clock()`."""
+"""A clock that a test sets by hand, in place of `record_ledger.clock()`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-# A sequence, not a table: it changes at once for every session, whatever snapshot that one holds.
+# A sequence, not a table: every session sees a change immediately, also under an old snapshot.
 _INSTALL = """
 create schema test_clock;
 create sequence test_clock.microseconds minvalue -9007199254740992;
@@ -34,11 +34,11 @@ _VOLATILITY = {"i": sql.SQL("immutable"), "s": sql.SQL("stable"), "v": sql.SQL("
 class Clock:
     """The ledger's time in one test database, the same for all its sessions.
 
-    Runs freely (the server's own time) until it is set. Set, it stands still.
+    It follows the server's time until a test sets it. From then on it stands still.
     """
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        """Takes an autocommit connection of the database's owner, which nobody else uses."""
+        """Takes an autocommit connection of the database's owner, used by nothing else."""
         self._connection = connection
         found = connection.execute(
             "select provolatile from pg_proc where oid = 'record_ledger.clock()'::regprocedure"
@@ -72,7 +72,7 @@ class Clock:
         return self.now()
 
     def free(self) -> None:
-        """Lets the server's own time run again."""
+        """Follows the server's own time again."""
         self._connection.execute("select setval('test_clock.microseconds', 0, false)")
 
     def now(self) -> datetime:

@@ -1,4 +1,4 @@
-"""Configs for tests: the handoff's example, changed where a test needs it."""
+"""Configs for tests: the handoff's example, with a test's changes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PIPELINE = "your_pipeline"
 def make_config(
     pipeline_id: str = PIPELINE, *, fields: dict[str, Any] | None = None, **changes: Any
 ) -> dict[str, Any]:
-    """Returns a valid config: Los Angeles, a day to settle, windows of two hours.
+    """Returns a valid config: Los Angeles, stable after a day, windows of two hours.
 
     `fields` join its default_record; `changes` replace its keys, and `...` takes a key away:
     `make_config("orders", fields={"key_x": ""}, check_fields=["key_x"], timezone=...)`.

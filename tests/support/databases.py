@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 PREFIX = "rl_test"
 GROUP_ROLES = ("record_ledger_reader", "record_ledger_runner")
 
-# A clone gets one of these as its sessions' time zone, chosen by the test's name: what the ledger
+# A clone gets one of these as its sessions' time zone, chosen by the test's name: the ledger's
 # answers must not depend on it. Among them: no DST, half hours, both hemispheres, no midnight.
 TIME_ZONES = (
     "UTC",
@@ -36,7 +36,7 @@ def in_database(dsn: str, dbname: str, **options: str) -> str:
 
 
 def open_connection(dsn: str, **options: Any) -> Connection:
-    """Connects as the runner does: no prepared statements, and autocommit unless told otherwise."""
+    """Connects as the runner does: no prepared statements, and autocommit by default."""
     return psycopg.connect(dsn, **{"autocommit": True, "prepare_threshold": None, **options})
 
 
@@ -74,7 +74,7 @@ class TestDatabases:
         return dsn
 
     def copy(self, dsn: str) -> str:
-        """Copies one of its databases as it is, which nobody may be connected to meanwhile."""
+        """Copies one of its databases; no session may be connected to it meanwhile."""
         return self._create(str(conninfo_to_dict(dsn)["dbname"]))
 
     def drop(self, dsn: str, *, immediately: bool = False) -> None:
@@ -91,17 +91,17 @@ class TestDatabases:
             self._unused.append(name)
 
     def _drop(self, name: str) -> None:
-        """Drops a database, whoever is still connected to it."""
+        """Drops a database, also while sessions are connected to it."""
         identifier = sql.Identifier(name)
         try:
             self._admin(sql.SQL("drop database if exists {} with (force)").format(identifier))
         except psycopg.errors.InsufficientPrivilege:
-            # A login role's session is still about to end, and only a superuser may end it; without
+            # A login role's session may still be ending, and only a superuser may end it. Without
             # force the server waits for it.
             self._admin(sql.SQL("drop database if exists {}").format(identifier))
 
     def drop_all(self) -> None:
-        """Drops whatever of this run is left, template and login roles included."""
+        """Drops all that is left of this run, with its template and login roles."""
         pattern = f"{PREFIX}_{self.run}_%"
         with open_connection(self.admin_dsn) as admin:
             names = admin.execute(
@@ -118,7 +118,7 @@ class TestDatabases:
                 admin.execute(sql.SQL("drop role {}").format(sql.Identifier(name)))
 
     def note_roles(self) -> None:
-        """Remembers which of the ledger's roles the server had before: `drop_all` keeps those."""
+        """Records which of the ledger's roles the server had before: `drop_all` keeps those."""
         with open_connection(self.admin_dsn) as admin:
             self.roles_before = self._group_roles(admin)
 
@@ -152,7 +152,7 @@ class TestDatabases:
         while len(self._unused) > 1:
             self._drop(self._unused.pop(0))
         name = self._name("db")
-        # Copying files takes a quarter of the time that logging every page takes.
+        # Copying files takes a quarter of the time of logging every page.
         self._admin(
             sql.SQL("create database {} template {} strategy file_copy").format(
                 sql.Identifier(name), sql.Identifier(template)
@@ -161,11 +161,11 @@ class TestDatabases:
         return in_database(self.admin_dsn, name)
 
     def _template_name(self) -> str:
-        """Builds the template once per run, whichever worker comes first; fails alike for each."""
+        """Builds the template once per run, in the first worker; its error is the same for all."""
         if self._template is None:
             try:
                 self._template = self._find_or_deploy_template()
-            except Exception as error:  # noqa: BLE001 (told to every test that asks)
+            except Exception as error:  # noqa: BLE001 (raised again in every test)
                 self._template = error
         if isinstance(self._template, Exception):
             raise self._template
@@ -174,7 +174,7 @@ class TestDatabases:
     def _find_or_deploy_template(self) -> str:
         name = f"{PREFIX}_{self.run}_template"
         with open_connection(self.admin_dsn) as admin:
-            # Two workers at once would both find it missing; the lock ends with the connection.
+            # Two workers might both find it missing; the lock ends with the connection.
             admin.execute("select pg_advisory_lock(hashtext(%s))", [name])
             found = admin.execute(
                 "select from pg_database where datname = %s and not datallowconn", [name]
@@ -184,7 +184,7 @@ class TestDatabases:
                 admin.execute(sql.SQL("drop database if exists {} with (force)").format(identifier))
                 admin.execute(sql.SQL("create database {}").format(identifier))
                 deploy(in_database(self.admin_dsn, name))
-                # Nobody may connect to it while it is copied; also the mark that it is whole.
+                # No session may connect while it is copied. This also marks it as complete.
                 admin.execute(
                     sql.SQL("alter database {} with allow_connections false").format(identifier)
                 )

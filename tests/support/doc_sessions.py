@@ -1,9 +1,9 @@
 """Runs a document from top to bottom and compares what it prints with what the document shows.
 
-The whole document is one session: in a scratch copy of the checkout, with one bash, one Python and
-one database of its own in which the ledger is freshly deployed (RECORD_LEDGER_DSN and PG* point to
-it; `psql`, `record-ledger`, `dbt`, `python` and `uv run` work). How a document is written:
-`tests.support.documents`. What counts as equal: `tests.support.output_match`.
+The whole document is one session, in a scratch copy of the checkout. It has one bash, one Python
+and one database with a freshly deployed ledger. RECORD_LEDGER_DSN and PG* name it; `psql`,
+`record-ledger`, `dbt`, `python` and `uv run` work. `tests.support.documents` says how a document is
+written, `tests.support.output_match` which outputs are equal.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class DocumentSession:
     def run(self, path: Path, name: str | None = None) -> int:
         """Runs every block and returns how many it ran.
 
-        :raises AssertionError: at the first block that fails or prints something else.
+        :raises AssertionError: at the first block that fails or prints other output.
         """
         ran = 0
         for block in read_blocks(path, name):
@@ -115,7 +115,7 @@ class DocumentSession:
             outcome = self._bash.run(step.text)
             place = f"{block.document}:{step.line}"
             self._compare(place, step.text, step.expected, outcome.printed)
-            # As in a terminal, a failure is meant where the next command asks for it.
+            # As in a terminal, a command may fail when the next one prints its exit code.
             if following is None or "$?" not in following.text:
                 _demand_success(place, step.text, outcome)
 
@@ -135,7 +135,7 @@ class DocumentSession:
             self._compare(place, example.source, example.want, outcome.printed)
 
     def _check(self, block: Block, outcome: Outcome) -> None:
-        """Compares a block that shows its output; one that shows none must succeed."""
+        """Compares the output of a block that shows it; other blocks must succeed."""
         if block.expected is None:
             _demand_success(block.place, block.text, outcome)
         else:

@@ -1,4 +1,4 @@
-"""Reads a Markdown document as what it is here: one session of commands with what they print.
+"""Reads a Markdown document as one session of commands with their output.
 
 A fenced block's language says how it is run:
 
@@ -10,7 +10,7 @@ A fenced block's language says how it is run:
     json, toml, yaml    parsed only; see `file` below
     anything else   not run
 
-What a bash, sql or python block prints may be shown in a `text` block right below it.
+A `text` block right below a bash, sql or python block shows the output of that block.
 
 HTML comments right above a block change how it is run: `<!-- not run: REASON -->`,
 `<!-- without a server -->`, `<!-- file: NAME -->` (written to that file for later blocks),
@@ -33,13 +33,13 @@ _ALIASES = {
 }  # fmt: skip
 RUN = ("console", "bash", "sql", "python")
 DATA = ("json", "toml", "yaml")
-# The reason by which a DAG in a document is not run here, but by the tests inside Airflow.
+# This reason says that the tests inside Airflow run a DAG of a document.
 RUN_IN_AIRFLOW = "tests/airflow runs it"
 
 
 @dataclass
 class Block:
-    """A fenced block: where it is, what it says, what it must print (None: not shown)."""
+    """A fenced block: its place, its text, and its expected output (None: not shown)."""
 
     document: str
     line: int
@@ -55,7 +55,7 @@ class Block:
 
 @dataclass
 class Command:
-    """One command of a console block and what the document says it prints."""
+    """One command of a console block and its expected output."""
 
     line: int
     text: str
@@ -63,13 +63,13 @@ class Command:
 
 
 def read_blocks(path: Path, name: str | None = None) -> list[Block]:
-    """Returns the document's fenced blocks, each `text` block joined to the block it belongs to.
+    """Returns the document's fenced blocks, each with the `text` block of its output.
 
     :raises ValueError: for a fence that is never closed, or a comment that misuses a directive.
     """
     blocks: list[Block] = []
     directives: dict[str, str] = {}
-    joined = False  # whether a text block that comes now would be the last block's output
+    joined = False  # whether a text block at this place is the last block's output
     lines = iter(enumerate(path.read_text(encoding="utf-8").splitlines(), start=1))
     document = name or path.name
     for number, line in lines:

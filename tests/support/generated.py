@@ -47,7 +47,7 @@ GENERATORS = (
 
 
 def whole_files() -> tuple[Path, ...]:
-    """Returns the files that nobody writes by hand."""
+    """Returns the files that are generated whole."""
     return tuple(path for generator in GENERATORS for path in generator.whole)
 
 

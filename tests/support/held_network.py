@@ -1,4 +1,4 @@
-"""A network that can hold what is on its way: connections stay open, and nothing comes through."""
+"""A network that can hold all data: connections stay open, and nothing arrives."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _CHUNK = 65536
 class HeldNetwork:
     """Listens on a loopback port and speaks to a Unix socket; in a `with` block.
 
-    `hold` holds the connections that are open now, for good; new ones come through. `opened` counts
-    all that were opened, `round_trips` how often the server answered what was asked.
+    `hold` blocks the connections that are open now, for good; new ones work. `opened` counts all
+    connections, `round_trips` the server's answers.
     """
 
     def __init__(self, upstream: Path) -> None:
@@ -47,11 +47,11 @@ class HeldNetwork:
         )
 
     def answered(self, data: bytes) -> bytes:
-        """Returns what a client gets for that part of the server's answers."""
+        """Returns what a client gets instead of that part of the server's answers."""
         return data
 
     def hold(self) -> None:
-        """Lets nothing more through on the connections that are open now."""
+        """Blocks the connections that are open now."""
         for connection in self._open:
             connection.set()
 
@@ -86,7 +86,7 @@ class HeldNetwork:
 
 
 class FakePooler(HeldNetwork):
-    """Announces another process id than the server's own, as poolers do; no pooler else."""
+    """Announces another process id than the server's own, as poolers do, and nothing more."""
 
     def answered(self, data: bytes) -> bytes:
         """Changes the pid in the message BackendKeyData: its type, its length 12, pid, secret."""

@@ -1,4 +1,4 @@
-"""Settings of a database, a role and the environment that must change nothing that is computed."""
+"""Settings of a database, a role and the environment that must not change any result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ENVIRONMENT = {"PGTZ": "America/St_Johns", "PGDATESTYLE": "SQL, DMY", "PGCLIENTE
 
 
 def make_hostile(database: Connection) -> None:
-    """Has settings that must change nothing in the way of every session."""
+    """Gives every session settings that must not change any result."""
     database.execute("create schema hostile; grant usage on schema hostile to public")
     name, user = sql.Identifier(database.info.dbname), sql.Identifier(database.info.user)
     whose = [

@@ -1,4 +1,4 @@
-"""Two sessions, step by step: run a statement beside the test, see it wait, let it go on.
+"""Two sessions, step by step: run a statement beside the test, see it wait, let it continue.
 
     first.execute("begin")
     first.execute("select record_ledger.pass_valid_record('orders', 'a')")
@@ -7,7 +7,7 @@
     first.execute("commit")
     assert second.rows() == ...
 
-No step sleeps a fixed time: each watches the server and fails at a deadline.
+No step sleeps a fixed time. Each watches the server and fails at a deadline.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Background(Generic[T]):
         return not self._thread.is_alive()
 
     def wait_until_blocked(self, deadline: float = DEADLINE) -> None:
-        """Returns once the server says that another session's lock holds it up.
+        """Returns once the server reports that the call waits for another session's lock.
 
         :raises AssertionError: when it finishes instead, or at the deadline.
         """
@@ -84,11 +84,11 @@ class Background(Generic[T]):
         return self._result  # type: ignore[return-value]
 
     def rows(self, deadline: float = DEADLINE) -> T:
-        """The same as `result`, named for statements."""
+        """Returns the rows of a statement; the same as `result`."""
         return self.result(deadline)
 
     def error(self, deadline: float = DEADLINE) -> BaseException:
-        """Returns what the call raised; it must have raised something."""
+        """Returns the exception that the call raised; it must have raised one."""
         try:
             result = self.result(deadline)
         except Exception as error:
@@ -98,7 +98,7 @@ class Background(Generic[T]):
         raise AssertionError(f"it raised nothing and returned {result!r}")
 
     def close(self) -> None:
-        """Cancels it if it still runs, and waits for its end."""
+        """Cancels the call if it still runs, and waits for its end."""
         if not self.finished:
             self._connection.cancel()
         self._thread.join(DEADLINE)
@@ -112,7 +112,7 @@ def statement(
     query: LiteralString,
     parameters: Sequence[Any] | None = None,
 ) -> Callable[[], Rows]:
-    """Returns a call that runs the statement and gives its rows (none for a command)."""
+    """Returns a call that runs the statement and returns its rows (none for a command)."""
 
     def call() -> Rows:
         cursor = connection.execute(query, parameters)

@@ -1,4 +1,4 @@
-"""A bash and a Python that stay alive for a whole document and run one piece of it at a time."""
+"""A bash and a Python that live for a whole document and run one piece of it at a time."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ printf '\\n%s %s\\n' '{mark}' "{status}"
 
 @dataclass
 class Outcome:
-    """What a step printed (stdout and stderr as they came) and its exit status."""
+    """A step's output (stdout and stderr as they came) and its exit status."""
 
     printed: str
     status: int
 
 
 class Interpreter:
-    """A process that is told, line by line, which file to run next."""
+    """A process that reads, line by line, the name of the next file to run."""
 
     def __init__(self, command: list[str], folder: Path, environment: dict[str, str]) -> None:
         self._folder = folder
@@ -86,7 +86,7 @@ class Interpreter:
         return printed.decode(errors="replace")
 
     def close(self) -> None:
-        """Ends it and whatever it started and left behind."""
+        """Ends the process and all that it started."""
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 stream.close()
@@ -104,7 +104,7 @@ class Bash(Interpreter):
         self._last = 0
 
     def run(self, text: str, *, every_command: bool = False) -> Outcome:
-        """Runs it; the status is the last command's, with `every_command` any failed one's."""
+        """Runs a script; the status is the last command's, with `every_command` a failed one's."""
         self._script.write_text(text + "\n", encoding="utf-8")
         outcome = self._exchange(
             _BASH.format(
@@ -126,6 +126,6 @@ class Python(Interpreter):
         self._script = scripts / "step.py"
 
     def run(self, text: str, *, interactive: bool = False) -> Outcome:
-        """Runs it; `interactive` prints the value of an expression, as the prompt does."""
+        """Runs code; `interactive` prints the value of an expression, as the prompt does."""
         self._script.write_text(text, encoding="utf-8")
         return self._exchange(f"{'single' if interactive else 'exec'} {self._script}\n")

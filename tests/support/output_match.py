@@ -1,10 +1,10 @@
-"""Compares what a document shows with what was printed.
+"""Compares the output that a document shows with the real one.
 
-`...` stands for anything: within a line, or alone on a line for any number of lines. Runs of blanks
-and of dashes count as one; blanks at the ends of lines, and blank lines at the ends of the output,
-do not count. What differs at every run (dates and times unless `exact_times`, UUIDs, measured
-durations, numbers of seven and more digits such as claim tokens, temporary paths) equals any other
-of its kind. Everything else is compared as it stands.
+`...` stands for anything: within a line, or alone on a line for any number of lines. A run of
+blanks or of dashes counts as one. Blanks at the ends of lines, and blank lines at the ends of the
+output, do not count. Values that differ at every run equal any other value of their kind: dates and
+times (unless `exact_times`), UUIDs, measured durations, numbers of seven or more digits such as
+claim tokens, temporary paths. Everything else must be equal.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LONG_NUMBER = (re.compile(r"(?<![\w.])\d{7,}(?![\w.]*\d)"), "<number>")
 
 
 def matches(expected: str, printed: str, *, exact_times: bool = False) -> bool:
-    """Says whether that was printed which the document shows."""
+    """Returns whether the output is what the document shows."""
     pattern = "".join(
         r"(?:[^\n]*\n)*?"
         if line == "..."
@@ -44,6 +44,6 @@ def _normalised(text: str, exact_times: bool) -> str:
     for pattern, token in volatile:
         text = pattern.sub(token, text)
     lines = [re.sub(r"-{2,}", "-", re.sub(r"\s+", " ", line)).strip() for line in text.split("\n")]
-    # A cell is padded to the width of its column's widest, which may be a volatile one.
+    # The widest cell of a column sets its padding, and may be a value that differs at every run.
     lines = [re.sub(r" ?([|+]) ?", r"\1", line) for line in lines]
     return "\n".join(lines).strip("\n")

@@ -1,7 +1,7 @@
-"""The deploy scripts of earlier releases, which the tests upgrade from.
+"""The deploy scripts of earlier releases, from which the tests upgrade.
 
 tests/fixtures/releases holds each as `record-ledger deploy --print-sql` printed it then, gzipped.
-The first change after a release adds the script of that release, and changes no other one.
+The first change after a release adds the script of that release; the others never change.
 """
 
 from __future__ import annotations

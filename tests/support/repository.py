@@ -1,4 +1,4 @@
-"""The repository as its own tests see it: where it is and which files belong to it."""
+"""The repository for its own tests: its root, its files and their texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# What tools leave behind in a checkout; the same that .gitignore names.
+# What tools leave in a checkout, as .gitignore names it.
 LEFT_BEHIND = (
     ".git", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".user.yml", ".venv",
     "__pycache__", "build", "dbt_packages", "dist", "logs", "record-ledger-demo", "target",
@@ -20,7 +20,7 @@ LEFT_BEHIND = (
 
 @lru_cache(maxsize=1)
 def files() -> tuple[Path, ...]:
-    """Returns the repository's files, also those not committed yet, relative to its root."""
+    """Returns the paths of the repository's files from its root, also of uncommitted ones."""
     if shutil.which("git") is not None and (ROOT / ".git").exists():
         listed = subprocess.run(
             ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
@@ -34,7 +34,7 @@ def files() -> tuple[Path, ...]:
 
 
 def text(path: Path) -> str:
-    """Returns a file's text, that of a compressed file too."""
+    """Returns a file's text, also of a compressed file."""
     if path.suffix == ".gz":
         return gzip.decompress((ROOT / path).read_bytes()).decode("utf-8")
     return (ROOT / path).read_text(encoding="utf-8")

@@ -1,7 +1,7 @@
 """PostgreSQL servers that the tests start themselves, and may end by force.
 
-The default is the embedded package's PostgreSQL 18. `RECORD_LEDGER_TEST_PG=16` takes its 16; any
-other major version is looked for where Debian and `pg_config` keep theirs.
+The default is the embedded package's PostgreSQL 18. `RECORD_LEDGER_TEST_PG=16` takes its 16. The
+tests look for any other major version where Debian and `pg_config` keep theirs.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ START_DEADLINE = 30.0
 VERSION_VARIABLE = "RECORD_LEDGER_TEST_PG"
 DEFAULT_VERSION = 18
 
-# Nothing that an ordinary test looks at outlives its server, so nothing has to reach a disk. In
-# memory, a database is also cloned and dropped five times faster.
+# An ordinary test needs no data after its server ends, so nothing has to reach a disk. In memory,
+# cloning and dropping a database is also five times faster.
 _VOLATILE = {
     "autovacuum": "off",
     "fsync": "off",
@@ -52,7 +52,7 @@ _COMMON = {
 
 
 def wanted_version() -> int:
-    """Returns the PostgreSQL major version that this run of the tests is about."""
+    """Returns the PostgreSQL major version that this run of the tests uses."""
     return int(os.environ.get(VERSION_VARIABLE, DEFAULT_VERSION))
 
 
@@ -97,7 +97,7 @@ def _major_version(folder: Path) -> int | None:
 
 @dataclass(frozen=True)
 class _User:
-    """Who runs the server: PostgreSQL refuses to run as root."""
+    """The user who runs the server: PostgreSQL refuses to run as root."""
 
     uid: int
     gid: int
@@ -108,7 +108,7 @@ class _User:
 
 
 def _unprivileged_user(binaries: Path) -> _User | None:
-    """Returns whom to become, or None when this process is not root; the embedded server's way."""
+    """Returns the user to run as; None when this process is not root. As the embedded server."""
     if os.geteuid() != 0:
         return None
     import pwd
@@ -122,14 +122,14 @@ def _unprivileged_user(binaries: Path) -> _User | None:
 
 
 def _memory() -> Path | None:
-    """Returns a folder in memory with room for the tests' databases, if this machine has one."""
+    """Returns a folder in memory with room for the tests' databases, or None."""
     if not os.access(_MEMORY, os.W_OK) or shutil.disk_usage(_MEMORY).free < _MEMORY_NEEDED:
         return None
     return _MEMORY
 
 
 def _die_with_parent() -> None:
-    """Ends the server (fast shutdown) when the test process is killed before it could do so."""
+    """Ends the server (fast shutdown) when the test process was killed before it could do so."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGINT)
@@ -139,8 +139,8 @@ class Server:
     """One PostgreSQL server on a Unix socket in a temporary folder of its own.
 
     It can be stopped, killed, frozen and started again; its data live until `remove()`. Unless
-    `durable`, a crash of the machine would cost its data, and it is faster. `folder` holds its
-    folder. With `standby_of` it is a streaming standby of that server, which must run.
+    `durable`, it is faster, and a crash of the machine would lose its data. Its own folder is made
+    in `folder`. With `standby_of` it is a streaming standby of that server, which must run.
     """
 
     def __init__(
@@ -186,12 +186,12 @@ class Server:
 
     @property
     def process_options(self) -> dict[str, int | list[int]]:
-        """What starts a process as the user who runs it."""
+        """The arguments that start a process as the server's user."""
         return {} if self._user is None else self._user.process_options
 
     @property
     def log(self) -> str:
-        """What the server has logged so far."""
+        """The server's log so far."""
         path = self._folder / "log"
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
@@ -208,7 +208,7 @@ class Server:
     def start(self, *, alone: bool = False) -> None:
         """Starts it and returns once it answers, also right after a crash.
 
-        Started `alone`, it listens where only `dsn(alone=True)` finds it, and not its clients.
+        With `alone`, it listens where only `dsn(alone=True)` finds it, and its clients do not.
         """
         deadline = time.monotonic() + START_DEADLINE
         while not self._answers(deadline, self._sockets(alone)):
@@ -258,11 +258,11 @@ class Server:
                 self.kill()
 
     def kill(self) -> None:
-        """Ends every process of it at once with SIGKILL, as a power cut would."""
+        """Ends all its processes immediately with SIGKILL, as a power cut would."""
         if self._process is None or not self.running:
             return
         postmaster = psutil.Process(self._process.pid)
-        # Halted first: it must neither start a backend between the look and the kill, nor tidy up.
+        # Stopped first: it must not start a backend before the kill, and must not clean up.
         postmaster.suspend()
         for process in [*postmaster.children(recursive=True), postmaster]:
             with suppress(psutil.NoSuchProcess):
@@ -270,7 +270,7 @@ class Server:
         self._process.wait()
 
     def freeze(self) -> None:
-        """Halts all its processes until `thaw`; its sockets stay open, and silent."""
+        """Stops all its processes until `thaw`; its sockets stay open, and silent."""
         assert self._process is not None
         postmaster = psutil.Process(self._process.pid)
         postmaster.suspend()  # first, so that it starts no other
@@ -279,7 +279,7 @@ class Server:
                 process.suspend()
 
     def thaw(self) -> None:
-        """Lets a frozen server go on where it was; does nothing to one that is not frozen."""
+        """Resumes a frozen server; does nothing to a server that is not frozen."""
         if self._process is None or not self.running:
             return
         postmaster = psutil.Process(self._process.pid)
@@ -289,7 +289,7 @@ class Server:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Halts all its processes for the length of a block."""
+        """Stops all its processes for the length of a block."""
         try:
             self.freeze()
             yield
@@ -297,7 +297,7 @@ class Server:
             self.thaw()
 
     def become_standby_of(self, primary: Server) -> None:
-        """Takes a fresh copy of a running server in place of its own data; to be started then."""
+        """Replaces its data by a fresh copy of a running server; start it afterwards."""
         shutil.rmtree(self._data, ignore_errors=True)
         self._run(
             "pg_basebackup", f"--pgdata={self._data}", f"--dbname={primary.dsn()}",
@@ -309,7 +309,7 @@ class Server:
         self.execute("select pg_promote(wait => true)")
 
     def set(self, name: str, value: str | None) -> None:
-        """Changes a setting of the running server for all sessions; None takes the change back."""
+        """Changes a setting of the running server for all sessions; None undoes the change."""
         if value is None:
             self.execute(f"alter system reset {name}")
         else:

@@ -1,11 +1,11 @@
-"""Keeps the headers of sql/ true: who calls each object, what it uses, which tests hold it.
+"""Keeps the headers of sql/ true: who calls each object, what it uses, which tests check it.
 
-    uv run python -m tests.support.sql_headers            rewrites what is not true any more
-    uv run python -m tests.support.sql_headers --check    names the files that are not, and fails
+    uv run python -m tests.support.sql_headers            rewrites headers that are no longer true
+    uv run python -m tests.support.sql_headers --check    names their files, and fails
 
 A header ends with up to three facts: `Called by:` (`Read by:` of a view), `Uses:` and `Tests:`. The
-first two are found in the code; the third is written by hand, and only its form is checked. Callers
-are other objects of sql/, and these:
+code gives the first two. The third is written by hand, and only its form is checked. Callers are
+other objects of sql/, and these:
 
     record_ledger_reader   members of that role (or of record_ledger_runner): it is public
     the Python runner      a text of the Python package names it
@@ -40,7 +40,7 @@ _PUBLIC = re.compile(r"\('(view|function|procedure)', '(\w+)(?:\(([^']*)\))?', '
 
 @dataclass(frozen=True)
 class Header:
-    """The comment that opens a file: what the object is, and the tests that it names."""
+    """The comment that opens a file: the object's description, and the tests that it names."""
 
     description: list[str]
     tests: list[str]
@@ -65,7 +65,7 @@ def public_objects() -> dict[str, tuple[str, str, str]]:
 
 
 def header(path: Path) -> Header:
-    """Returns the header of a file, read."""
+    """Returns the parsed header of a file."""
     lines = text(path).splitlines(keepends=True)
     end = next(n for n, line in enumerate(lines) if not line.startswith("-- "))
     opening = [line[3:].rstrip("\n") for line in lines[:end]]
@@ -95,7 +95,7 @@ def uses() -> dict[str, list[str]]:
 
 @lru_cache(maxsize=1)
 def callers() -> dict[str, list[str]]:
-    """Returns who calls each object: words of the list above, then other objects by name."""
+    """Returns the callers of each object: words of the list above, then other objects by name."""
     by: dict[str, list[str]] = {}
     outside = (
         ("the Python runner", _named_by_python()),
@@ -120,7 +120,7 @@ def callers() -> dict[str, list[str]]:
 
 
 def true_text(path: Path) -> str:
-    """Returns what a file must hold: its own text under a header whose facts are true."""
+    """Returns the file's correct text: its own, under a header whose facts are true."""
     found = header(path)
     name = path.stem
     verb = "Read" if path.parts[1] == "views" else "Called"
@@ -143,7 +143,7 @@ def true_text(path: Path) -> str:
 
 
 def untrue_files() -> list[Path]:
-    """Returns the files whose headers do not say what is true."""
+    """Returns the files whose headers are not true."""
     return [path for path in object_files().values() if true_text(path) != text(path)]
 
 
@@ -162,7 +162,7 @@ def _named_by_python() -> set[str]:
         strings = _strings(tree)
         for string in strings:
             named |= set(_NAME.findall(string))
-        # A text with a hole for the object's name, which another text fills.
+        # A text with a placeholder for the object's name, which another text fills.
         if any(re.search(r"\brecord_ledger\.(\{|$)", string) for string in strings):
             named |= set(strings) & set(object_files())
     return named
@@ -205,7 +205,7 @@ def _named_by_dbt() -> set[str]:
 
 
 def _filled_into_macros(jinja: str) -> set[str]:
-    """Returns the names that macros get as an argument which they write behind `record_ledger.`."""
+    """Returns the names that macros take as an argument and write behind `record_ledger.`."""
     found: set[str] = set()
     macros = re.findall(r"\{% macro (\w+)\((.*?)\).*?%\}(.*?)\{% endmacro", jinja, re.DOTALL)
     for macro, arguments, body in macros:

@@ -1,9 +1,9 @@
-"""Functions and operators in a schema of the path that fit a call better than the catalogue's.
+"""Traps: functions and operators of the path that fit a call better than the catalogue's.
 
-PostgreSQL prefers, in any schema of the search_path, what takes exactly the types of a call to
-what the catalogue has for any type, or for a wider one. Here are such exact variants of every name
-of the catalogue that the project's SQL uses. Each notes that it was called, also when the
-transaction is rolled back, and raises.
+PostgreSQL prefers an exact match of a call's types, in any schema of the search_path, to a function
+of the catalogue for any type or for a wider one. Here are such exact variants of every name of the
+catalogue that the project's SQL uses. Each records its call, also when the transaction is rolled
+back, and raises.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import psycopg
 from tests.support.databases import Connection
 from tests.support.repository import files, text
 
-# What the project's SQL has values of.
+# The types of values in the project's SQL.
 TYPES = (
     "text", "integer", "bigint", "numeric", "boolean", "timestamp with time zone",
     "timestamp without time zone", "date", "interval", "jsonb", "json", "name",
@@ -27,7 +27,7 @@ TYPES = (
 )  # fmt: skip
 ARRAYS = ("text[]", "integer[]", "bigint[]", "numeric[]", "timestamp with time zone[]",
           "interval[]", "jsonb[]", "name[]", "oid[]")  # fmt: skip
-# From these the catalogue casts by itself, so that a call with them finds its wider function.
+# PostgreSQL casts these types implicitly, so a call with them finds the catalogue's wider function.
 NARROWER = {
     "text": ("name", "character varying", '"char"'),
     "bigint": ("integer", "smallint"),
@@ -43,7 +43,7 @@ _ONE = {"anyelement", "anynonarray", "anycompatible", "anycompatiblenonarray", '
 _MANY = {"anyarray", "anycompatiblearray"}
 _OPERATOR = re.compile(r"(?<![-+*/<>=~!@#%^&|?])[-+*/<>=~!@#%^&|?]{1,3}(?![-+*/<>=~!@#%^&|?])")
 _MOST_ARGUMENTS = 8
-_AT_ONCE = 500
+_PER_STATEMENT = 500
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Trap:
 
 @cache
 def used_names() -> tuple[frozenset[str], frozenset[str]]:
-    """Returns what may be names of functions, and of operators, in the project's SQL."""
+    """Returns possible names of functions, and of operators, in the project's SQL."""
     words: set[str] = set()
     operators: set[str] = set()
     for path in files():
@@ -76,7 +76,7 @@ def used_names() -> tuple[frozenset[str], frozenset[str]]:
 
 
 def traps(connection: Connection) -> list[Trap]:
-    """Returns the variants of what the server's catalogue has of these names, without its own."""
+    """Returns variants of the catalogue's functions and operators of these names, none its own."""
     words, operators = used_names()
     found: dict[tuple[str, str, tuple[str, ...]], Trap] = {}
     own = set()
@@ -109,13 +109,13 @@ def traps(connection: Connection) -> list[Trap]:
 def _variants(
     declared: tuple[str, ...], returns: str, *, is_variadic: bool
 ) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yields argument types of calls that the declared ones take after a cast, and the result."""
+    """Yields argument types that PostgreSQL casts to the declared ones, and the result type."""
     kind = returns.rsplit(maxsplit=1)[-1]
     result = "text" if kind in ("internal", "record", "trigger") else returns
     if is_variadic and declared[-1] == '"any"':
         fixed = declared[:-1]
         for count in range(1, _MOST_ARGUMENTS + 1 - len(fixed)):
-            # All combinations of three, and of more those that texts and one other type make.
+            # All combinations of up to three types; of more, those of texts and one other type.
             few = itertools.product(TYPES[:10], repeat=count) if count <= 2 else iter(())
             alike = (
                 tuple("text" if n % 2 == 0 else other for n in range(count)) for other in TYPES
@@ -170,11 +170,11 @@ def plant(connection: Connection, schema: str = "public") -> int:
                 f"create operator {schema}.{trap.name} (leftarg = {trap.arguments[0]}, "
                 f"rightarg = {trap.arguments[1]}, function = {schema}.{function});"
             )
-    for at in range(0, len(made), _AT_ONCE):
-        # Names of the catalogue only: what is planted already must not be called by planting.
+    for at in range(0, len(made), _PER_STATEMENT):
+        # The catalogue's names only: planting must not call the traps that are already there.
         connection.execute(
             "begin; set local search_path = pg_catalog; set local check_function_bodies = off;"
-            + "".join(made[at : at + _AT_ONCE])
+            + "".join(made[at : at + _PER_STATEMENT])
             + "commit"
         )
     return len(made)
@@ -189,7 +189,7 @@ def sprung(connection: Connection, schema: str = "public") -> str | None:
     return None if row is None else str(row[0])
 
 
-# References of the ledger's objects to what is in no schema of the catalogue's or its own.
+# References of the ledger's objects to other schemas than the catalogue's and its own.
 FOREIGN_REFERENCES = """
 select distinct
     pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid),
@@ -213,15 +213,15 @@ where d.objid operator(pg_catalog.=) %s::regproc::oid
 
 
 def bound_names(connection: Connection, name: str, signature: str, statement: str) -> list[str]:
-    """Returns what of schema public a statement is bound to.
+    """Returns the objects of schema public that a statement is bound to.
 
-    It is made the body of a function `name`, for then the server writes that down.
+    The statement becomes the body of a function `name`: the server records its dependencies.
     """
     with connection.transaction(force_rollback=True):
         connection.execute("create schema bound")
         try:
             connection.execute(f"create function bound.{signature} begin atomic {statement}; end")
         except psycopg.errors.SyntaxErrorOrAccessRuleViolation as error:
-            return [str(error.diag.message_primary)]  # what a trap answers fits nothing around it
+            return [str(error.diag.message_primary)]  # a trap's result type does not fit its place
         found = connection.execute(_BOUND, [f"bound.{name}"]).fetchall()
         return [str(row[0]) for row in found]

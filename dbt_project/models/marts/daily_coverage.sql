@@ -1,5 +1,5 @@
 -- daily_coverage: how the windows of each pipeline cover each of its local days, one row per pipeline and day.
--- What is covered is the ledger's to say: this turns lengths into hours, and says in one word where the day stands.
+-- The ledger decides what is covered. This view converts lengths into hours, and gives each day a state.
 {{ record_ledger.refuse_ledger_schema() }}
 with days as (
     select * from {{ source('record_ledger', 'daily_coverage') }}
@@ -31,7 +31,7 @@ select
     days.open_count,
     (days.counts -> 'source' -> 'rows')::bigint as source_rows,
     (days.counts -> 'target' -> 'rows')::bigint as target_rows,
-    -- Windows that were published without a count would make a total that says too little.
+    -- Windows that were published without a count make the total too small.
     coalesce((days.counts -> 'source' -> 'windows')::bigint = days.published_count, false)
         as is_source_counted,
     coalesce((days.counts -> 'target' -> 'windows')::bigint = days.published_count, false)

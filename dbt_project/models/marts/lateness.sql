@@ -1,5 +1,5 @@
--- lateness: how late data came, one row per pipeline and recount age, 0 (the count that a window was loaded with) included.
--- What was late is the ledger's to say: this turns lengths into hours and shares into rows.
+-- lateness: how late data came, one row per pipeline and recount age. Age 0 is the count that a window was loaded with.
+-- The ledger decides what was late. This view converts lengths into hours and shares into rows.
 {{ record_ledger.refuse_ledger_schema() }}
 with ages as (
     select * from {{ source('record_ledger', 'pipeline_lateness') }}

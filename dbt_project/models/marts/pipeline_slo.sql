@@ -1,6 +1,6 @@
 -- pipeline_slo: how many windows of a pipeline were completed in time, week by week.
 -- One row per pipeline and local week. In time: first completed within slo_hours of becoming
--- stable; a later reopening takes nothing back. A window is judged when those hours are over.
+-- stable; a later reopening does not change that. A window is judged when those hours are over.
 {{ record_ledger.refuse_ledger_schema() }}
 {%- set columns = [
     'pipeline_id', 'timezone', 'target_day', 'is_backfill', 'stable_for_seconds'
@@ -20,12 +20,12 @@ select
     judged.waived_count,
     judged.backfill_count,
     ({{ var('slo_hours') }})::double precision as slo_hours
--- Subqueries, not CTEs: who asks for one pipeline would otherwise wait until all are reckoned.
+-- Subqueries, not CTEs: with CTEs, a query for one pipeline would compute all of them.
 from (
     select
         windows.pipeline_id,
         windows.timezone,
-        -- A timestamp, because a date would be taken for a midnight of the session's time zone.
+        -- A timestamp: PostgreSQL would read a date as a midnight of the session's time zone.
         pg_catalog.date_trunc('week', windows.target_day::timestamp)::date as week_start_day,
         pg_catalog.count(*) filter (where outcome.judgement = 'in time') as in_time_count,
         pg_catalog.count(*) filter (where outcome.judgement = 'late') as late_count,

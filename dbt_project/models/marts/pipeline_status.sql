@@ -1,5 +1,5 @@
 -- pipeline_status: where each pipeline stands, one row per pipeline.
--- The facts and rules are the ledger's: this converts them and compares them with thresholds.
+-- The ledger has the facts and the rules. This view converts them and compares them with thresholds.
 {{ record_ledger.refuse_ledger_schema() }}
 select
     progress.pipeline_id,
@@ -23,13 +23,13 @@ select
     progress.lag > pg_catalog.make_interval(
         secs => 3600::double precision * ({{ var('behind_after_hours') }})::double precision
     ) as is_behind,
-    -- A last attempt whose lease has run out has failed, though no pass has written that down yet.
+    -- A last attempt whose lease has expired has failed, though no pass has recorded that yet.
     progress.failed_count > 0 or progress.verdict = 'FAILED' as is_failing,
     pipelines.paused_at is not null as is_paused,
     pipelines.paused_at,
     pipelines.paused_by,
     pipelines.pause_reason
--- Not CTEs: who asks for one pipeline would otherwise wait until all are judged.
+-- Not CTEs: with CTEs, a query for one pipeline would judge all of them.
 from (select * from {{ source('record_ledger', 'pipeline_progress') }}) as progress
 join (select * from {{ source('record_ledger', 'pipelines') }}) as pipelines
     on pipelines.pipeline_id = progress.pipeline_id

@@ -10,7 +10,7 @@ with pipelines as (
 ),
 
 backfills as (
-    -- A backfill adds windows before the first one: the latest end of one is where all of them end.
+    -- A backfill adds windows before the first one: all of them end before the latest backfill's end.
     select
         pipeline_id,
         pg_catalog.max((detail ->> 'to_time')::timestamptz) as backfilled_until
@@ -38,7 +38,7 @@ events as (
 followed as (
     select
         events.*,
-        -- When the attempt began that this event belongs to.
+        -- When this event's attempt began.
         pg_catalog.max(event_time) filter (where event = 'passed') over life as passed_at
     from events
     window life as (
@@ -48,7 +48,7 @@ followed as (
     )
 ),
 
-lives as (
+histories as (
     select
         pipeline_id,
         window_start_time,
@@ -61,7 +61,7 @@ lives as (
         pg_catalog.count(*) filter (where event = 'failed') as failure_count,
         pg_catalog.count(*) filter (where event = 'lease_expired') as expiry_count,
         pg_catalog.count(*) filter (where event = 'released') as release_count,
-        -- Not of attempts whose lease expired: nobody knows when such a run died.
+        -- Attempts whose lease expired do not count: the ledger does not know when such a run died.
         pg_catalog.sum(event_time - passed_at) filter (
             where event in ('completed', 'failed', 'released')
         ) as run_time,
@@ -104,34 +104,34 @@ select
     dated.is_backfill,
     dated.created_at,
     dated.stable_at,
-    lives.first_passed_at,
-    lives.first_completed_at,
-    case when dated.status = 'COMPLETED' then lives.last_completed_at end as completed_at,
-    coalesce(lives.pass_count, 0) as pass_count,
-    coalesce(lives.repeat_count, 0) as repeat_count,
-    coalesce(lives.failure_count, 0) as failure_count,
-    coalesce(lives.expiry_count, 0) as expiry_count,
-    coalesce(lives.release_count, 0) as release_count,
+    histories.first_passed_at,
+    histories.first_completed_at,
+    case when dated.status = 'COMPLETED' then histories.last_completed_at end as completed_at,
+    coalesce(histories.pass_count, 0) as pass_count,
+    coalesce(histories.repeat_count, 0) as repeat_count,
+    coalesce(histories.failure_count, 0) as failure_count,
+    coalesce(histories.expiry_count, 0) as expiry_count,
+    coalesce(histories.release_count, 0) as release_count,
     extract(epoch from moment.as_of - dated.stable_at)::double precision as stable_for_seconds,
     extract(
-        epoch from lives.first_passed_at - greatest(dated.stable_at, dated.created_at)
+        epoch from histories.first_passed_at - greatest(dated.stable_at, dated.created_at)
     )::double precision as wait_seconds,
-    extract(epoch from coalesce(lives.run_time, interval '0'))::double precision as run_seconds,
+    extract(epoch from coalesce(histories.run_time, interval '0'))::double precision as run_seconds,
     extract(
-        epoch from lives.first_completed_at - dated.stable_at
+        epoch from histories.first_completed_at - dated.stable_at
     )::double precision as completed_after_seconds,
-    coalesce(lives.ended_attempts, '[]')
+    coalesce(histories.ended_attempts, '[]')
     || case
         when dated.status = 'IN_PROGRESS'
             then pg_catalog.jsonb_build_object(
                 'generation', dated.generation, 'attempt', dated.attempt, 'run_id', dated.run_id,
-                'passed_at', lives.last_passed_at, 'ended_at', null, 'ended_by', null
+                'passed_at', histories.last_passed_at, 'ended_at', null, 'ended_by', null
             )
         else '[]'
     end as attempts
 -- One instant for the whole statement; offset 0 keeps the planner from asking the clock once per record.
 from (select record_ledger.clock() as as_of offset 0) as moment
 cross join dated
-left join lives
-    on lives.pipeline_id = dated.pipeline_id
-    and lives.window_start_time = dated.window_start_time
+left join histories
+    on histories.pipeline_id = dated.pipeline_id
+    and histories.window_start_time = dated.window_start_time

@@ -1,4 +1,4 @@
--- unstored_windows: windows that are due and that no run has come to store.
+-- unstored_windows: windows that are due and that no run has stored yet.
 -- One row per window. A pipeline that runs on time has none or, until its next run, the newest.
 {{ record_ledger.refuse_ledger_schema() }}
 with pipelines as (

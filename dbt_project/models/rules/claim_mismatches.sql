@@ -16,7 +16,7 @@ select
     records.retry_at
 from records
 where (records.status = 'IN_PROGRESS') <> (records.lease_expires_at is not null)
-    -- To those who only read, the tokens of records in progress are not shown.
+    -- The ledger hides the tokens of records in progress from roles that only read.
     or (
         records.status = 'IN_PROGRESS'
         and records.claim_token is null

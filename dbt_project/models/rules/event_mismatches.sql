@@ -1,5 +1,5 @@
--- event_mismatches: places where the history of a record and the record itself do not add up.
--- One row per record, event and rule that does not hold. What the record as a whole breaks stands
+-- event_mismatches: places where the history of a record and the record itself do not agree.
+-- One row per record, event and rule that does not hold. A rule about the record as a whole stands
 -- at its last event, or at 0. The package's overview says what each rule asks.
 {{ record_ledger.refuse_ledger_schema() }}
 with pipeline_records as (
@@ -10,7 +10,7 @@ record_events as (
     select * from {{ source('record_ledger', 'record_events') }}
 ),
 
--- Read three times and never written aside: of a large history a scan costs less than a copy.
+-- Read three times and not materialized: a scan of a large history costs less than a copy.
 events as not materialized (
     select
         pipeline_id,
@@ -22,13 +22,13 @@ events as not materialized (
         generation,
         attempt,
         claim_token,
-        -- A released attempt is told in its event, but the record does not count it.
+        -- The event of a release names its attempt, but the record does not count it.
         attempt - (event = 'released')::integer as counted_attempt,
         event in ('passed', 'passed_again') as begins_claim,
         event in ('completed', 'failed', 'released', 'lease_expired') as ends_claim,
         case
             when event in ('passed', 'passed_again') then claim_token
-            -- Waiving the counts of a record in progress, or cancelling it, leaves it to its run.
+            -- After a waiver of its counts or a cancellation, the run keeps a record in progress.
             when event in ('counts_waived', 'cancelled') and to_status = 'IN_PROGRESS' then claim_token
         end as held_token
     from record_events
@@ -44,15 +44,15 @@ chained as (
             when event = 'reopened' then 0
             else pg_catalog.lag(counted_attempt, 1, 0) over life + (event = 'passed')::integer
         end as expected_attempt,
-        -- Nothing but a pass, or a waiver or cancellation after it, leaves a claim open for the next event.
+        -- Only a pass, or a waiver or cancellation after it, leaves a claim open for the next event.
         pg_catalog.lag(held_token) over life as open_token,
         pg_catalog.lead(event_no) over life is null as is_last
     from events
     window life as (partition by pipeline_id, window_start_time order by event_no)
 ),
 
--- Of a sound history none is odd: what each oddity is called and how it reads is said below, where
--- few rows come. Written aside, because the sort that it takes is what costs most.
+-- A sound history has no odd event. The names and texts are added below, to few rows. This is
+-- materialized, because its sort costs most.
 judged as materialized (
     select *
     from (
@@ -80,7 +80,7 @@ tokens as (
     from events
     where begins_claim
     group by pipeline_id, claim_token
-    -- To those who only read, the tokens of current claims are not shown.
+    -- The ledger hides the tokens of current claims from roles that only read.
     having
         pg_catalog.count(*) > 1 and claim_token is not null
         or claim_token is null and (select record_ledger.sees_tokens())
@@ -171,7 +171,7 @@ checked as (
 
     union all
 
-    -- Each record against what its events made of it; of events without a record that much is said.
+    -- Each record against its events. Events without a record are reported as such.
     select
         ended.pipeline_id,
         ended.window_start_time,

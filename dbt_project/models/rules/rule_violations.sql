@@ -1,4 +1,4 @@
--- rule_violations: what must never happen and did, of all models of rules, each told in a sentence.
+-- rule_violations: the violations of all models of rules, each as a sentence.
 -- One row per violation. The model that the rule is named after has the facts in columns.
 {{ record_ledger.refuse_ledger_schema() }}
 with pipelines as (

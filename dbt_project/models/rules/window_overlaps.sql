@@ -1,4 +1,4 @@
--- window_overlaps: windows that cover time which an earlier window of the pipeline covers already.
+-- window_overlaps: windows that cover time that an earlier window of the pipeline already covers.
 -- One row per window that starts too early. A window must start where the ones before it end.
 {{ record_ledger.refuse_ledger_schema() }}
 with records as (
@@ -10,7 +10,7 @@ windows as (
         records.pipeline_id,
         records.window_start_time,
         records.window_end_time,
-        -- Of all earlier windows, not of the last one: a long window may overlap with several.
+        -- The latest end of all earlier windows, not of the last one: a long window may overlap several.
         pg_catalog.max(records.window_end_time) over (
             partition by records.pipeline_id
             order by records.window_start_time

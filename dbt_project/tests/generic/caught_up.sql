@@ -1,7 +1,7 @@
 {#
-  Passes when the lag of a pipeline is not greater than `within`, a duration like 2h: every window
-  that has been stable for longer is completed or waived, also while no run comes at all. The only
-  row says how far it is behind and why.
+  Succeeds when the lag of a pipeline is not greater than `within`, a duration like 2h: every window
+  that has been stable for longer is completed or waived. The lag also grows while no run comes. The
+  only row says how far the pipeline is behind and why.
 #}
 {% test caught_up(model, pipeline_id, within) %}
 {%- if not within -%}
@@ -32,7 +32,7 @@ select
     null as window_start_time,
     case
         when pipelines.greatest_lag is null
-            then 'within: "' || {{ within }} || '" is no duration; write it like 2h or 1d2h30m'
+            then 'within: "' || {{ within }} || '" is not a valid duration; write it like 2h or 1d2h30m'
         when pipelines.is_retired
             then 'retired, so nothing is stored or passed any more: resume it, or drop this test'
         else pg_catalog.format(
@@ -44,6 +44,6 @@ select
     end as problem
 from pipelines
 left join progress on progress.pipeline_id = pipelines.pipeline_id
--- Neither a pipeline without progress nor a limit that is none has caught up.
+-- A pipeline without progress has not caught up, and a null limit is an error.
 where (progress.lag <= pipelines.greatest_lag) is not true
 {% endtest %}

@@ -1,13 +1,14 @@
 {#
-  Passes when the counts that each published window of a pipeline stands on agree: every stage was
-  counted, and none is off from the first one by more than the tolerance. `stages` are those of the
-  pipeline's required_counts, else source and target; `tolerance` ('5 rows', '0.1%') is theirs, else
-  none. `from_date` leaves the windows of earlier days out. Counts that somebody has waived are left
-  out too: the history has the reason. A row is a window.
+  Succeeds when the counts of each published window of a pipeline agree: every stage was counted, and
+  no count is off from the first stage by more than the tolerance. The default of `stages` is those
+  of the pipeline's required_counts, else source and target. The default of `tolerance` ('5 rows',
+  '0.1%') is that of required_counts, else 0 rows. `from_date` leaves out the windows of earlier days.
+  Windows whose counts an operator waived are left out too: the history has the reason. A row is a
+  window.
 #}
 {% test counts_agree(model, pipeline_id, stages=none, tolerance=none, from_date=none) %}
 {%- if stages is not none and (stages is string or stages is not sequence or not stages) -%}
-    {#- Of no stage at all the counts of every window would agree. -#}
+    {#- Without a stage the counts of every window would agree. -#}
     {{ exceptions.raise_compiler_error(
         "record_ledger.counts_agree: stages is " ~ tojson(stages) ~ "; give a list of one or more, "
         ~ 'like ["source", "target"], or leave it out.'
@@ -82,7 +83,7 @@ union all
 select
     {{ record_ledger.text_literal(pipeline_id) }} as pipeline_id,
     null as window_start_time,
-    'tolerance: "' || asked.tolerance || '" is none; write it like 5 rows or 0.1%' as problem
+    'tolerance: "' || asked.tolerance || '" is not a valid tolerance; write it like 5 rows or 0.1%' as problem
 from asked
 where record_ledger.count_tolerance(asked.tolerance, 0) is null
 

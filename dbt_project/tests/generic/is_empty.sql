@@ -1,4 +1,4 @@
-{# Passes when the model has no row: each row of a model of violations is a failure. #}
+{# Succeeds when the model has no row: each row of a model of violations is a failure. #}
 {% test is_empty(model) %}
 select * from {{ model }}
 {% endtest %}

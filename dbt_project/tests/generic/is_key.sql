@@ -1,4 +1,4 @@
-{# Passes when the columns together are never null and never the same in two rows. #}
+{# Succeeds when the columns are a key: none is null, and no two rows have the same values. #}
 {% test is_key(model, columns) %}
 {%- set key = columns | join(', ') %}
 select

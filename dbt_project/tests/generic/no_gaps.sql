@@ -1,5 +1,5 @@
 {#
-  Passes when the data of a pipeline have no hole: every window before its newest completed one is
+  Succeeds when the data of a pipeline have no hole: every window before its newest completed one is
   completed or waived, and windows tile time. A row is a window that is not done, or the one after
   a gap.
 #}

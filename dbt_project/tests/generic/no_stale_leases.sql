@@ -1,6 +1,6 @@
 {#
-  Passes when no record of a pipeline is held by a run that went silent: every lease runs still. A
-  row is a record whose lease has expired and that no pass has taken back yet.
+  Succeeds when no run that went silent holds a record of a pipeline: no lease has expired. A row is
+  a record whose lease has expired and that no pass has taken back yet.
 #}
 {% test no_stale_leases(model, pipeline_id) %}
 with verdicts as (

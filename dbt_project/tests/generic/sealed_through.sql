@@ -1,9 +1,9 @@
 {#
-  Passes when every local day of a pipeline up to a date, that one included, is sealed: windows that
-  are done cover it. `date` is a date like 2026-11-22; `days_ago` instead of it counts back from
-  today in the pipeline's zone. `from_date` leaves earlier days out. The day that a pipeline begins
-  in the middle of is never sealed: it is left out when its windows are done. A row is a day that
-  is not sealed.
+  Succeeds when every local day of a pipeline up to a date, inclusive, is sealed: windows that are
+  done cover it. `date` is a date like 2026-11-22; `days_ago` counts back from today in the
+  pipeline's zone instead. `from_date` leaves out earlier days. A first day that the pipeline does
+  not cover from its start can never be sealed; it is left out when its windows are done. A row is a
+  day that is not sealed.
 #}
 {% test sealed_through(model, pipeline_id, date=none, days_ago=none, from_date=none) %}
 {%- if (date is none) == (days_ago is none) -%}

@@ -2,7 +2,7 @@
 -- A text of 1 to 1024 bytes that is not blank; null too, and it binds nothing.
 -- Called by: complete_and_pass, pass_valid_record, pass_valid_records, store_new_and_pass_valid_record.
 -- Uses: none.
--- Tests: test_run_ids.py.
+-- Tests: test_passing.py, test_batches.py.
 create or replace function record_ledger.is_run_id(run_id text)
 returns boolean
 language sql

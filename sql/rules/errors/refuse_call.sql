@@ -4,7 +4,7 @@
 -- Called by: complete_and_pass, complete_records, end_claim, extend_lease, lock_pipeline, lock_record,
 --   pass_valid_record, register_pipeline, store_new_and_pass_valid_record.
 -- Uses: is_safe_to_write.
--- Tests: test_replica_sessions.py, test_run_ids.py.
+-- Tests: test_replica_sessions.py, test_passing.py.
 create or replace function record_ledger.refuse_call(run_id text default null)
 returns void
 language plpgsql

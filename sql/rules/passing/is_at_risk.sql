@@ -1,6 +1,6 @@
 -- record_ledger.is_at_risk: will the source data of a window be gone soon?
 -- From at_risk_within before window_end_time + source_retention on; never without a source_retention.
--- Called by: next_candidate, pipeline_progress, planned_passes, records_at_risk.
+-- Called by: next_turn, pipeline_progress, records_at_risk.
 -- Uses: none.
 -- Tests: test_retention.py, test_deadline_order.py.
 create or replace function record_ledger.is_at_risk(

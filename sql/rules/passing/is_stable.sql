@@ -1,6 +1,6 @@
 -- record_ledger.is_stable: has the data of a window settled?
 -- From the very instant on at which window_end_time + x_time_back is reached.
--- Called by: next_answer, next_candidate, plan_runs, planned_passes, record_verdict, windows_to_build.
+-- Called by: next_answer, next_turn, plan_runs, planned_passes, record_verdict, windows_to_build.
 -- Uses: none.
 -- Tests: test_passing.py, test_verdicts.py.
 create or replace function record_ledger.is_stable(

@@ -1,11 +1,8 @@
 -- record_ledger.next_candidate: which of a pipeline's pending records comes next, when not all wait in order.
--- Oldest first; with a backfill_share, backfilled and reopened records take turns with live ones while both are stable:
--- a credit grows by the share per such pass, and at 1 it is spent on a historical record. So of n passes they get
--- floor(n * share) at least, and live windows floor(n * (1 - share)). With pass_order 'deadline', the older of both
--- goes first while it is at risk, whosever turn it is; such a pass is nobody's turn.
+-- Oldest first; with a backfill_share, backfilled and reopened records take turns with live ones: next_turn.
 -- Outdated records are complete where default_record fills all check_fields, and only current ones may be elsewhere.
 -- Called by: next_answer.
--- Uses: expired_claims, incomplete_lanes, is_at_risk, is_stable, oldest_due, retry_time.
+-- Uses: expired_claims, incomplete_lanes, next_turn, oldest_due, retry_time.
 -- Tests: test_order.py, test_deadline_order.py.
 create or replace function record_ledger.next_candidate(
     p record_ledger.pipeline,
@@ -34,8 +31,8 @@ declare
     v_past timestamptz;
     v_past_end timestamptz;
     v_other record;
-    v_live_is_stable boolean;
-    v_past_is_stable boolean;
+    v_is_past boolean;
+    v_turn record;
     -- Where default_record leaves check_fields empty, only what a caller has filled with its own fields is complete.
     v_built_since constant integer := case
         when p.missing_fields is not null then p.fields_version
@@ -123,30 +120,13 @@ begin
         );
     end if;
 
+    v_is_past := v_past < v_live or v_live is null;
     if p.backfill_share > 0 and v_past is not null and v_live is not null then
-        v_live_is_stable := record_ledger.is_stable(v_live_end, p.x_time_back, as_of);
-        v_past_is_stable := record_ledger.is_stable(v_past_end, p.x_time_back, as_of);
-        if v_live_is_stable and v_past_is_stable
-            and p.pass_order = 'deadline'
-            and record_ledger.is_at_risk(least(v_past_end, v_live_end), p, as_of)
-        then
-            -- Below, the older one.
-            null;
-        elsif v_live_is_stable and v_past_is_stable then
-            historical_credit := credit + p.backfill_share;
-            if historical_credit >= 1 then
-                historical_credit := historical_credit - 1;
-                v_live := null;
-            else
-                v_past := null;
-            end if;
-        elsif v_past_is_stable then
-            v_live := null;
-        elsif v_live_is_stable then
-            v_past := null;
-        end if;
+        v_turn := record_ledger.next_turn(p, v_live, v_live_end, v_past, v_past_end, credit, as_of);
+        v_is_past := v_turn.is_historical;
+        historical_credit := v_turn.historical_credit;
     end if;
-    if v_past < v_live or v_live is null then
+    if v_is_past then
         window_start_time := v_past;
         window_end_time := v_past_end;
     else

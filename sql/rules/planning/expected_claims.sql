@@ -16,8 +16,8 @@ create or replace function record_ledger.expected_claims(
     as_of timestamptz
 )
 returns table (
-    window_start_time timestamptz,
-    is_historical boolean,
+    -- Of the window.
+    bounds tstzrange,
     busy_until timestamptz,
     -- When it can be passed again; null when it will not be.
     retry_at timestamptz,
@@ -28,8 +28,7 @@ language sql
 stable
 as $$
     select
-        r.window_start_time,
-        r.is_historical,
+        tstzrange(r.window_start_time, r.window_end_time),
         case
             -- The newest event of a record in progress is its pass: a heartbeat is none.
             when not l.is_lost and r.updated_at + run_duration > as_of

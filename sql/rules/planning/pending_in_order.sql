@@ -10,7 +10,7 @@ create or replace function record_ledger.pending_in_order(
     kind integer,
     kinds integer,
     waiting_mark timestamptz,
-    -- Lanes of outdated incomplete records of this kind that the config in force completes: three at most.
+    -- Lanes of outdated incomplete records of this kind that the config in force completes.
     outdated_lanes text[],
     -- Only what was built with this config or a later one is complete; null when all is.
     built_since integer
@@ -82,6 +82,15 @@ as $$
             from record_ledger.record as r
             where r.open_pipeline_id = pending_in_order.pipeline_id
                 and r.lane = pending_in_order.outdated_lanes[3]
+            order by r.window_start_time
+        )
+        union all
+        (
+            -- Four configs in turn that each left incomplete records: sorted, for once.
+            select r.window_start_time, r.window_end_time, r.retry_at
+            from record_ledger.record as r
+            where r.open_pipeline_id = pending_in_order.pipeline_id
+                and r.lane = any (pending_in_order.outdated_lanes[4:])
             order by r.window_start_time
         )
     ) as w

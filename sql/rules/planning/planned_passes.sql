@@ -4,7 +4,7 @@
 -- that cannot go on; blocked_by then says on what.
 -- It follows next_answer and next_candidate, over the records that are still to be passed then.
 -- Called by: plan_runs.
--- Uses: expected_claims, incomplete_lanes, is_at_risk, is_lost, is_stable, next_window, next_window_start,
+-- Uses: expected_claims, incomplete_lanes, is_lost, is_stable, next_turn, next_window, next_window_start,
 --   pending_in_order, stuck_window, waiting_for_retry.
 -- Tests: test_plan_agrees.py, test_plan_runs.py, test_plan_reads.py.
 create or replace function record_ledger.planned_passes(
@@ -35,51 +35,45 @@ as $$
 #variable_conflict use_column
 declare
     v_now timestamptz := as_of;
-    v_duration interval := coalesce(run_duration, interval '0');
-    v_newest record;
-    v_row record;
+    v_duration constant interval := coalesce(run_duration, interval '0');
     -- What is outdated or not stored yet is complete then, as default_record fills all check_fields.
     v_can_build constant boolean := p.missing_fields is null;
-    v_outdated_lanes constant text[] := array(
-        select l.lane
-        from record_ledger.incomplete_lanes(p.pipeline_id, p.fields_version) as l (lane)
-        where p.missing_fields is null
-    );
-    -- By their ends, so many of each being over by v_now: claims in progress, planned runs, records in backoff.
-    v_claims timestamptz[];
+    -- Kind 2 are the historical records of a pipeline with a backfill_share, kind 1 all others.
+    v_kinds constant integer := case when p.backfill_share > 0 then 2 else 1 end;
+    -- Windows are ranges of time, which compare by their starts. This one comes after all others.
+    v_none constant tstzrange := tstzrange('infinity', 'infinity', '[]');
+    -- By their ends: claims in progress, and planned runs. So many of each are over by v_now.
+    v_claims tstzrange[];
     v_claim_ends timestamptz[];
-    v_claims_over integer := 0;
+    v_claims_over integer;
     v_ends timestamptz[] := '{}';
-    v_ends_over integer := 0;
-    v_backoff timestamptz[];
+    v_ends_over integer;
+    -- What waits for an instant, by that instant. So many of these waits are over; what is ready then, by its start.
+    v_backoff tstzrange[];
     v_backoff_ends timestamptz[];
     v_backoff_over integer := 0;
-    -- Records whose backoff is over, by their start.
-    v_ready timestamptz[] := '{}';
+    v_ready tstzrange[] := '{}';
     v_ready_kind integer[] := '{}';
-    v_place integer;
     -- The oldest open record that no run will ever finish.
-    v_stuck timestamptz;
-    v_stuck_end timestamptz;
+    v_stuck tstzrange;
     v_stuck_claims timestamptz[];
-    -- Kind 2 are the historical records of a pipeline with a backfill_share, kind 1 all others. Each is a stream of
-    -- pending records, oldest first; its head is the next one of it, 'infinity' at its end.
-    v_kinds integer := case when p.backfill_share > 0 then 2 else 1 end;
-    v_kind integer;
+    -- Of each kind: the other pending records, oldest first, and the first of them; the next one of all.
     v_lanes text[];
     v_streams refcursor[];
     v_stream refcursor;
-    v_head timestamptz[];
-    v_head_end timestamptz[];
+    v_head tstzrange[];
+    v_next tstzrange[];
+    v_stable boolean[];
     -- Where the window after the stored ones and those of the plan starts, and the day of the newest of these.
     v_first_new constant timestamptz := record_ledger.next_window_start(p, as_of);
     v_new_start timestamptz := v_first_new;
     v_new_day date;
-    -- The next record of each kind.
-    v_start timestamptz[];
-    v_end timestamptz[];
-    v_stable boolean[];
-    v_is_urgent boolean;
+    v_newest record;
+    v_row record;
+    v_bounds tstzrange;
+    v_turn record;
+    v_kind integer;
+    v_place integer;
     v_credit numeric;
     v_obstacle text;
     v_waited_for text;
@@ -98,59 +92,42 @@ begin
     limit 1;
     v_credit := coalesce(v_newest.historical_credit, 0);
     select
-        coalesce(
-            array_agg(c.window_start_time order by c.busy_until)
-            filter (where c.busy_until is not null),
-            '{}'
-        ),
+        array_agg(c.bounds order by c.busy_until) filter (where c.busy_until is not null),
         array_agg(c.busy_until order by c.busy_until) filter (where c.busy_until is not null),
-        coalesce(
-            array_agg(c.window_start_time order by c.retry_at)
-            filter (where c.retry_at is not null),
-            '{}'
-        ),
-        coalesce(
-            array_agg(c.retry_at order by c.retry_at) filter (where c.retry_at is not null), '{}'
-        ),
-        array_agg(c.window_start_time) filter (where c.is_stuck)
+        array_agg(c.bounds order by c.retry_at) filter (where c.retry_at is not null),
+        array_agg(c.retry_at order by c.retry_at) filter (where c.retry_at is not null),
+        array_agg(lower(c.bounds)) filter (where c.is_stuck)
     into v_claims, v_claim_ends, v_backoff, v_backoff_ends, v_stuck_claims
     from (
-        select e.window_start_time, e.busy_until, e.retry_at, e.is_stuck
+        select e.bounds, e.busy_until, e.retry_at, e.is_stuck
         from record_ledger.expected_claims(
             p, v_newest.active_mark, v_newest.lease_mark, 10 * runs, run_duration, as_of
         ) as e
         union all
-        select w.window_start_time, null, w.retry_at, null
+        select w.bounds, null, w.retry_at, null
         from record_ledger.waiting_for_retry(p, runs) as w
     ) as c;
+    v_claims := coalesce(v_claims, '{}');
+    v_claim_ends := coalesce(v_claim_ends, '{}');
+    v_backoff := coalesce(v_backoff, '{}');
+    v_backoff_ends := coalesce(v_backoff_ends, '{}');
     for k in 1 .. v_kinds loop
-        v_stream := null;
         v_lanes := array(
             select l.lane
-            from unnest(v_outdated_lanes) as l (lane)
-            where v_kinds = 1 or (l.lane like '%h') = (k = 2)
+            from record_ledger.incomplete_lanes(p.pipeline_id, p.fields_version) as l (lane)
+            where v_can_build and (v_kinds = 1 or (l.lane like '%h') = (k = 2))
         );
-        if cardinality(v_lanes) <= 3 then
-            open v_stream for
-                select w.window_start_time, w.window_end_time, w.retry_at
-                from record_ledger.pending_in_order(
-                    p.pipeline_id, k, v_kinds, v_newest.waiting_mark, v_lanes,
-                    case when not v_can_build then p.fields_version end
-                ) as w;
-        else
-            -- Four configs in turn that each left incomplete records: sorted, for once.
-            open v_stream for
-                select w.window_start_time, w.window_end_time, w.retry_at
-                from record_ledger.pending_in_order(
-                    p.pipeline_id, k, v_kinds, v_newest.waiting_mark, v_lanes[:3],
-                    case when not v_can_build then p.fields_version end
-                ) as w
-                union all
-                select r.window_start_time, r.window_end_time, r.retry_at
-                from record_ledger.record as r
-                where r.open_pipeline_id = p.pipeline_id and r.lane = any (v_lanes[4:])
-                order by window_start_time;
-        end if;
+        v_stream := null;
+        open v_stream for
+            select w.window_start_time, w.window_end_time, w.retry_at
+            from record_ledger.pending_in_order(
+                p.pipeline_id,
+                k,
+                v_kinds,
+                v_newest.waiting_mark,
+                v_lanes,
+                case when not v_can_build then p.fields_version end
+            ) as w;
         v_streams[k] := v_stream;
     end loop;
 
@@ -163,110 +140,88 @@ begin
         end if;
         loop
             -- ------------------------------------------------ what is over by now
-            while v_claim_ends[v_claims_over + 1] <= v_now loop
-                v_claims_over := v_claims_over + 1;
-            end loop;
-            while v_ends[v_ends_over + 1] <= v_now loop
-                v_ends_over := v_ends_over + 1;
-            end loop;
+            v_claims_over := width_bucket(v_now, v_claim_ends);
+            v_ends_over := width_bucket(v_now, v_ends);
             while v_backoff_ends[v_backoff_over + 1] <= v_now loop
                 v_backoff_over := v_backoff_over + 1;
-                select
-                    r.window_start_time,
-                    case when r.is_historical then v_kinds else 1 end as kind
-                into v_row
-                from record_ledger.record as r
-                where r.pipeline_id = p.pipeline_id
-                    and r.window_start_time = v_backoff[v_backoff_over];
-                v_place := width_bucket(v_row.window_start_time, v_ready);
-                v_ready := v_ready[:v_place] || v_row.window_start_time || v_ready[v_place + 1:];
-                v_ready_kind := v_ready_kind[:v_place] || v_row.kind || v_ready_kind[v_place + 1:];
+                v_place := width_bucket(v_backoff[v_backoff_over], v_ready);
+                v_kind := (
+                    select case when r.is_historical then v_kinds else 1 end
+                    from record_ledger.record as r
+                    where r.pipeline_id = p.pipeline_id
+                        and r.window_start_time = lower(v_backoff[v_backoff_over])
+                );
+                v_ready := v_ready[:v_place] || v_backoff[v_backoff_over] || v_ready[v_place + 1:];
+                v_ready_kind := v_ready_kind[:v_place] || v_kind || v_ready_kind[v_place + 1:];
             end loop;
 
             -- ------------------------------------------------ what no run will ever finish, until it is lost
-            while v_stuck_end is null
-                or record_ledger.is_lost(v_stuck_end, p.source_retention, v_now)
+            while v_stuck is null
+                or record_ledger.is_lost(upper(v_stuck), p.source_retention, v_now)
             loop
-                v_row := record_ledger.stuck_window(
-                    p, v_stuck_end, v_stuck_claims
-                );
-                v_stuck := v_row.window_start_time;
-                v_stuck_end := coalesce(v_row.window_end_time, 'infinity');
+                v_row := record_ledger.stuck_window(p, upper(v_stuck), v_stuck_claims);
+                v_stuck := case
+                    when v_row.window_start_time is null then v_none
+                    else tstzrange(v_row.window_start_time, v_row.window_end_time)
+                end;
             end loop;
 
             -- ------------------------------------------------ the next record of each kind
             for k in 1 .. v_kinds loop
                 v_stream := v_streams[k];
                 while v_head[k] is null
-                    or record_ledger.is_lost(v_head_end[k], p.source_retention, v_now)
+                    or record_ledger.is_lost(upper(v_head[k]), p.source_retention, v_now)
                 loop
-                    v_head[k] := null;
                     fetch v_stream into v_row;
-                    if record_ledger.is_lost(v_row.window_end_time, p.source_retention, v_now) then
+                    v_bounds := case
+                        when v_row.window_start_time is not null
+                            then tstzrange(v_row.window_start_time, v_row.window_end_time)
+                    end;
+                    if record_ledger.is_lost(upper(v_bounds), p.source_retention, v_now) then
                         continue;
                     elsif v_row.retry_at > v_now then
                         v_row.retry_at := least(
                             v_row.retry_at, v_row.window_end_time + p.source_retention
                         );
                         v_place := width_bucket(v_row.retry_at, v_backoff_ends);
-                        v_backoff := v_backoff[:v_place] || v_row.window_start_time
-                            || v_backoff[v_place + 1:];
+                        v_backoff := v_backoff[:v_place] || v_bounds || v_backoff[v_place + 1:];
                         v_backoff_ends := v_backoff_ends[:v_place] || v_row.retry_at
                             || v_backoff_ends[v_place + 1:];
-                    elsif v_row.window_start_time is not null then
-                        v_head[k] := v_row.window_start_time;
-                        v_head_end[k] := v_row.window_end_time;
+                    elsif v_bounds is not null then
+                        v_head[k] := v_bounds;
                     elsif k = 1 and v_can_build then
                         -- Not stored yet: whatever is stable is due as well, so the run that is passed it stores it.
                         v_row := record_ledger.next_window(v_new_start, p.granularity, p.timezone);
-                        v_head[k] := v_new_start;
-                        v_head_end[k] := v_row.window_end_time;
+                        v_head[k] := tstzrange(v_new_start, v_row.window_end_time);
                         v_new_day := v_row.target_day;
                         v_new_start := v_row.window_end_time;
                     else
-                        v_head[k] := 'infinity';
-                        v_head_end[k] := 'infinity';
+                        v_head[k] := v_none;
                     end if;
                 end loop;
-                v_start[k] := v_head[k];
-                v_end[k] := v_head_end[k];
+                v_next[k] := v_head[k];
                 loop
                     v_place := array_position(v_ready_kind, k);
                     exit when v_ready[v_place] < v_head[k] is not true;
-                    v_start[k] := v_ready[v_place];
-                    v_end[k] := (
-                        select r.window_end_time
-                        from record_ledger.record as r
-                        where r.pipeline_id = p.pipeline_id and r.window_start_time = v_start[k]
-                    );
-                    exit when not record_ledger.is_lost(v_end[k], p.source_retention, v_now);
+                    if not record_ledger.is_lost(
+                            upper(v_ready[v_place]), p.source_retention, v_now
+                        )
+                    then
+                        v_next[k] := v_ready[v_place];
+                        exit;
+                    end if;
                     v_ready := v_ready[:v_place - 1] || v_ready[v_place + 1:];
                     v_ready_kind := v_ready_kind[:v_place - 1] || v_ready_kind[v_place + 1:];
-                    v_start[k] := v_head[k];
-                    v_end[k] := v_head_end[k];
                 end loop;
-                v_stable[k] := record_ledger.is_stable(v_end[k], p.x_time_back, v_now);
+                v_stable[k] := record_ledger.is_stable(upper(v_next[k]), p.x_time_back, v_now);
             end loop;
             if run_no is not null then
                 -- Only now is it known whether the run before leaves anything behind.
-                drains_backlog := not v_is_drained
-                    and not record_ledger.is_stable(v_end[1], p.x_time_back, v_ends[run_no])
-                    and record_ledger.is_stable(v_end[2], p.x_time_back, v_ends[run_no])
-                        is not true
-                    and not exists (
-                        select
-                        from unnest(v_backoff[v_backoff_over + 1:]) as b (window_start_time)
-                        cross join lateral (
-                            select r.window_end_time
-                            from record_ledger.record as r
-                            where r.pipeline_id = p.pipeline_id
-                                and r.window_start_time = b.window_start_time
-                            limit 1
-                        ) as e
-                        where record_ledger.is_stable(
-                                e.window_end_time, p.x_time_back, v_ends[run_no]
-                            )
-                    );
+                drains_backlog := not v_is_drained and not exists (
+                    select
+                    from unnest(v_next || v_backoff[v_backoff_over + 1:]) as w (bounds)
+                    where record_ledger.is_stable(upper(w.bounds), p.x_time_back, v_ends[run_no])
+                );
                 v_is_drained := v_is_drained or drains_backlog;
                 return next;
                 run_no := null;
@@ -274,26 +229,20 @@ begin
             exit plan when v_run > runs;
 
             -- ------------------------------------------------ which of them, and can it be passed
-            v_is_urgent := v_stable[1] and v_stable[2] is true and p.pass_order = 'deadline'
-                and record_ledger.is_at_risk(least(v_end[1], v_end[2]), p, v_now);
-            is_shared := v_stable[1] and v_stable[2] is true and not v_is_urgent;
-            v_kind := case
-                when v_is_urgent then 1 + (v_start[2] < v_start[1])::integer
-                when is_shared and v_credit + p.backfill_share >= 1 then 2
-                when v_stable[2] and not v_stable[1] then 2
-                else 1
-            end;
-            window_start_time := v_start[v_kind];
-            window_end_time := v_end[v_kind];
+            v_turn := record_ledger.next_turn(
+                p, lower(v_next[1]), upper(v_next[1]), lower(v_next[2]), upper(v_next[2]),
+                v_credit, v_now
+            );
+            v_kind := 1 + v_turn.is_historical::integer;
             v_obstacle := case
                 when not v_stable[v_kind] then 'time'
                 when v_run - 1 - v_ends_over + cardinality(v_claims) - v_claims_over
                     >= p.max_active_records then 'capacity'
                 when p.depends_on_past and (
                     v_ends_over < v_run - 1
-                    or window_start_time > any (v_claims[v_claims_over + 1:])
-                    or window_start_time > any (v_backoff[v_backoff_over + 1:])
-                    or window_start_time > v_stuck
+                    or v_next[v_kind] > any (v_claims[v_claims_over + 1:])
+                    or v_next[v_kind] > any (v_backoff[v_backoff_over + 1:])
+                    or v_next[v_kind] > v_stuck
                 ) then 'past'
             end;
             exit when v_obstacle is null;
@@ -302,33 +251,35 @@ begin
                 v_backoff_ends[v_backoff_over + 1],
                 v_claim_ends[v_claims_over + 1],
                 v_ends[v_ends_over + 1],
-                case when v_obstacle = 'past' then v_stuck_end + p.source_retention end,
-                case when not v_stable[1] then v_end[1] + p.x_time_back end,
-                case when not v_stable[2] then v_end[2] + p.x_time_back end
+                case when v_obstacle = 'past' then upper(v_stuck) + p.source_retention end,
+                case when not v_stable[1] then upper(v_next[1]) + p.x_time_back end,
+                case when not v_stable[2] then upper(v_next[2]) + p.x_time_back end
             );
             if v_now is null or v_now = 'infinity' then
                 -- Nothing changes any more.
                 return query
                 select null::integer, null::timestamptz, null::timestamptz, null::date,
                     null::timestamptz, null, null::boolean,
-                    case when v_obstacle = 'past' then v_stuck end, null::boolean;
+                    case when v_obstacle = 'past' then nullif(lower(v_stuck), 'infinity') end,
+                    null::boolean;
                 exit plan;
             end if;
         end loop;
 
         -- ---------------------------------------------------- passed
         run_no := v_run;
+        window_start_time := lower(v_next[v_kind]);
+        window_end_time := upper(v_next[v_kind]);
+        target_day := case when window_start_time >= v_first_new then v_new_day end;
         starts_at := v_now;
         waited_for := v_waited_for;
-        target_day := case when window_start_time >= v_first_new then v_new_day end;
+        is_shared := v_turn.is_shared;
+        v_credit := v_turn.historical_credit;
         v_ends := v_ends || (v_now + v_duration);
-        if is_shared then
-            v_credit := v_credit + p.backfill_share - (v_kind = 2)::integer;
-        end if;
-        if window_start_time = v_head[v_kind] then
+        if v_next[v_kind] = v_head[v_kind] then
             v_head[v_kind] := null;
         else
-            v_place := array_position(v_ready, window_start_time);
+            v_place := array_position(v_ready, v_next[v_kind]);
             v_ready := v_ready[:v_place - 1] || v_ready[v_place + 1:];
             v_ready_kind := v_ready_kind[:v_place - 1] || v_ready_kind[v_place + 1:];
         end if;

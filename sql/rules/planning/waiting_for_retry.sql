@@ -8,11 +8,13 @@ create or replace function record_ledger.waiting_for_retry(
     p record_ledger.pipeline,
     runs integer
 )
-returns table (window_start_time timestamptz, retry_at timestamptz)
+returns table (bounds tstzrange, retry_at timestamptz)
 language sql
 stable
 as $$
-    select w.window_start_time, least(w.retry_at, w.window_end_time + (p).source_retention)
+    select
+        tstzrange(w.window_start_time, w.window_end_time),
+        least(w.retry_at, w.window_end_time + (p).source_retention)
     from (values ('retry'), ('retryh')) as l (lane)
     cross join lateral (
         (

@@ -58,7 +58,7 @@ for name, options in (
                 Path(params["until"] + ".begun").touch()
             deadline = time.monotonic() + DEADLINE
             while params["until"] and not Path(params["until"]).exists():
-                assert time.monotonic() < deadline, "nobody let this work end"
+                assert time.monotonic() < deadline, "the test did not end this work"
                 time.sleep(0.01)
 
         work(given) >> complete_record(given)
@@ -118,7 +118,7 @@ def without_work():
 
 @dag(**OPTIONS)
 def taken_away():
-    """Work that keeps no claim, and whose record is gone when it is done."""
+    """Work that keeps no claim, and has lost its record when it is done."""
     record = store_new_and_pass_valid_record(hourly("taken_away"))
 
     @task
@@ -138,7 +138,7 @@ def failed_on_purpose():
 
 @dag(**OPTIONS)
 def expanded():
-    """A mapped task and, task by task, its completion: without a task group."""
+    """A mapped task and its mapped completion, without a task group."""
     records = pass_valid_records(hourly("expanded"), record_limit=3)
 
     @task
@@ -192,7 +192,7 @@ def connection_of_a_group():
 
 @dag(**OPTIONS)
 def one_task_by_hand():
-    """The context manager, around half of a task, with the record under another name."""
+    """The context manager around half of a task, with the record under another name."""
     record = store_new_and_pass_valid_record(hourly("one_task_by_hand"))
 
     @task

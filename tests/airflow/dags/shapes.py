@@ -1,4 +1,4 @@
-"""DAGs of other shapes than a chain of work: what lies between passing a record and ending it."""
+"""DAGs with other shapes than a chain of work between passing a record and ending its claim."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def hourly(pipeline_id: str) -> dict[str, Any]:
 
 
 class Step(BaseOperator):
-    """Ends as the run's conf says of it: `{"ends": {"load": "skipped"}}`, else succeeds."""
+    """Ends as the run's conf says, `{"ends": {"load": "skipped"}}`, else succeeds."""
 
     def execute(self, context: Any) -> Any:
         ends = context["params"]["ends"].get(self.task_id, "success")
@@ -51,7 +51,7 @@ class Step(BaseOperator):
             raise AirflowSkipException("not today")
         if ends == "failed":
             raise ValueError(f"{self.task_id} cannot")
-        if ends == "stopped":  # as somebody leaves it who ends the run while it waits for a retry
+        if ends == "stopped":  # as when a user ends the run while the task waits for a retry
             context["ti"].xcom_push(key="record_ledger_error", value="ValueError: the disk is full")
             raise AirflowSkipException("marked by hand")
         return {"rows": 7}
@@ -85,7 +85,7 @@ with DAG("branches", **OPTIONS):
 
 @dag(**{**OPTIONS, "params": {"parts": []}})
 def parts():
-    """As many tasks as the window has parts: none, perhaps."""
+    """A task for each part of the window; a window may have none."""
     record = store_new_and_pass_valid_record(hourly("parts"))
 
     @task
@@ -147,7 +147,7 @@ def names_alike():
 
 @dag(**OPTIONS)
 def detail_of_failed_work():
-    """What the completion should note is not there when the work failed."""
+    """The completion's detail is missing when the work failed."""
     record = store_new_and_pass_valid_record(hourly("detail_of_failed_work"))
 
     @task(multiple_outputs=True)
@@ -226,14 +226,14 @@ def pass_record(pipeline_id, **context):
 
 @dag(**OPTIONS)
 def passed_by_hand():
-    """The plain function passes the record, and the teardown ends its claim."""
+    """The plain function passes a record, and the teardown ends its claim."""
     record = pass_record("passed_by_hand")
     record >> Step(task_id="load") >> complete_record(record)
 
 
 @dag(**OPTIONS)
 def all_in_one():
-    """The task that passes the record by hand works on it as well."""
+    """One task passes the record by hand and works on it too."""
     record = pass_record("all_in_one")
     record >> complete_record(record)
 

@@ -1,10 +1,10 @@
-"""What each driver of the speed benchmark does: run items for as long as it is told, and answer.
+"""What each driver of the speed benchmark does: run items for a given time, and report.
 
-A driver is a process with one connection. It says `ready`, then reads how many seconds to go on and
-answers with what each call (enqueue and claim) and each item (the call and completing it) took, in
-microseconds. Where several claim at once, `skip locked` may find nothing in its snapshot though a
-job is there: the driver then claims again. It needs the standard library only, so it runs in the
-environment of any peer.
+A driver is a process with one connection. It prints `ready`, reads how many seconds to run, and
+prints what each call (enqueue and claim) and each item (the call and its completion) took, in
+microseconds. When several drivers claim at the same time, `skip locked` may find nothing in its
+snapshot though a job is there: the driver then claims again. It needs the standard library only, so
+it runs in the environment of any peer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Slice:
         return self.now < self._ends
 
     def note(self, called: float) -> None:
-        """Notes an item that has just been completed, and whose call had ended at `called`."""
+        """Records an item that has just been completed, and whose call ended at `called`."""
         done = perf_counter()
         self._calls.append(round((called - self.now) * 1e6))
         self._items.append(round((done - self.now) * 1e6))
@@ -52,7 +52,7 @@ def serve(item: Callable[[], float]) -> None:
 
 
 async def serve_async(item: Callable[[], Awaitable[float]]) -> None:
-    """Does the same on an event loop, which has nothing else to do between the stretches."""
+    """Does the same on an event loop, which is idle between the stretches."""
     print("ready", flush=True)
     for seconds in sys.stdin:
         part = Slice(seconds)

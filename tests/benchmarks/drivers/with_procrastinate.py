@@ -43,6 +43,6 @@ async def main(dsn: str, *, sets_up: bool) -> None:
         await serve_async(item)
 
 
-# It warns that the app lives in the main module, which matters to a worker that imports it.
+# It warns that the app is in the main module; only a worker that imports it would care.
 logging.getLogger("procrastinate").setLevel(logging.ERROR)
 asyncio.run(main(sys.argv[1], sets_up=sys.argv[2] == "setup"))

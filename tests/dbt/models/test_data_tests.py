@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 NOON = "2026-11-03T20:00:00Z"
-# Each data test by a name: what it asks of which pipeline, and the sentences it fails with.
+# Each case by name: data test, pipeline, arguments, and the sentences that it fails with.
 CASES = {
     "done_no_gaps": ("no_gaps", "done", {}, []),
     "done_no_stale_leases": ("no_stale_leases", "done", {}, []),
@@ -15,9 +15,9 @@ CASES = {
         "caught_up", "done", {"within": "22h59m59s"},
         ["behind by 23:00:00 (h:mm:ss), done until 2026-11-02T00:00:00-08:00: window 2026-11-02"],
     ),
-    "no_duration": (
+    "not_a_duration": (
         "caught_up", "done", {"within": "soon"},
-        ['within: "soon" is no duration; write it like 2h or 1d2h30m'],
+        ['within: "soon" is not a valid duration; write it like 2h or 1d2h30m'],
     ),
     "a_failed_window_is_a_gap": (
         "no_gaps", "holed", {},
@@ -32,9 +32,9 @@ CASES = {
         "no_stale_leases", "silent", {},
         ["window 2026-10-31T00:00:00-07:00 was passed to run r, whose lease expired"],
     ),
-    "nobody": (
+    "unknown": (
         "no_stale_leases", "don", {},
-        ['nobody registered a pipeline of this name; did you mean "done"?'],
+        ['no pipeline of this name is registered; did you mean "done"?'],
     ),
     "retired": ("caught_up", "retired", {"within": "1d"}, ["retired, so nothing is stored"]),
 }  # fmt: skip
@@ -42,7 +42,7 @@ CASES = {
 
 @pytest.fixture
 def pipelines(routines, ledger):
-    """Pipelines of one window a day that settles in 12 hours, each in its own trouble."""
+    """Pipelines with daily windows that are stable after 12 hours, each in its own trouble."""
     routines.clock.set(NOON)
 
     def register(name, **changes):
@@ -60,13 +60,13 @@ def pipelines(routines, ledger):
     routines.cycle(register("silent", lease="1h"), "r")
     register("retired")
     routines.pause("retired", "retire")
-    # Only the owner can, and only with the ledger's guards away.
+    # Only the owner can, and only without the ledger's triggers.
     ledger.execute(
         "alter table record_ledger.record drop constraint window_follows_the_previous_one; "
         "alter table record_ledger.record disable trigger user; "
         "delete from record_ledger.record where pipeline_id = 'cut' and target_day = '2026-11-01'"
     )
-    # The second of November ended at midnight, and is stable since 23 hours.
+    # The second of November ended at midnight, and has been stable for 23 hours.
     routines.clock.set("2026-11-04T19:00:00Z")
 
 
@@ -112,15 +112,15 @@ def test_each_fails_with_what_is_wrong_and_passes_otherwise(consumer_with, pipel
 @pytest.mark.slow
 def test_an_empty_build_judges_no_pipeline_but_knows_their_names(consumer_with, pipelines):
     outcome = consumer_with(CASES)("build", "--empty", "--select", "+late")
-    assert outcome.named("fail") == {"nobody"}
-    assert outcome.named("pass") >= CASES.keys() - {"nobody"}
+    assert outcome.named("fail") == {"unknown"}
+    assert outcome.named("pass") >= CASES.keys() - {"unknown"}
 
 
 @pytest.mark.parametrize(
     ("case", "problem"),
     [
         (("no_gaps", None, {}, []), "no_gaps: pipeline_id is missing"),
-        (("no_gaps", 2026, {}, []), "no_gaps: pipeline_id is missing or no text"),
+        (("no_gaps", 2026, {}, []), "no_gaps: pipeline_id is missing or not text"),
         (("caught_up", "done", {}, []), "caught_up: within is missing"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Models that filter by their window: what is no instant needs a zone, or is refused."""
+"""Models that filter by their window: a column without instants needs a zone, or is refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from {{{{ source('raw', 'orders') }}}}
 where {{{{ record_ledger.in_window({arguments}) }}}}
 """
 WORKERS = ("UTC", "Europe/Berlin", "Asia/Kathmandu", "America/New_York")
-# Six orders an hour are written by a clock in Berlin, twice in the hour that comes twice.
+# A clock in Berlin writes six orders an hour, and twelve in the hour that comes twice.
 ORDERS = """
 create schema raw;
 create table raw.orders as
@@ -197,7 +197,7 @@ from {{ source('raw', 'orders') }}
 
 
 def test_batches_of_a_view_that_names_the_zone_are_those_of_the_window(shop, ledger, model_of):
-    """The way of the documentation: dbt itself takes a time without a zone as one in UTC."""
+    """As the documentation shows: dbt itself reads a time without a zone as UTC."""
     open_shop(shop, "timestamp", "10-25T01:00")
     shop.clock.set("2026-12-01T00:00:00Z")
     models = shop.dbt.project / "models"

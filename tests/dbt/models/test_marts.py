@@ -63,7 +63,7 @@ def test_a_timeline_tells_each_attempt_and_stays_the_same_in_the_archive(dbt, le
         for attempt in before["attempts"]
     ]
     assert attempts == [(1, "a", "failed"), (2, "b", "lease_expired"), (3, "b", "completed")]
-    assert before["run_seconds"] == 90  # nobody knows how long the second ran; the third took none
+    assert before["run_seconds"] == 90  # the second's end is unknown; the third took no time
     assert (before["pass_count"], before["failure_count"], before["expiry_count"]) == (3, 1, 1)
 
     ledger.execute("select record_ledger.archive_records('orders', '2100-01-01T00:00:00Z')")
@@ -71,7 +71,7 @@ def test_a_timeline_tells_each_attempt_and_stays_the_same_in_the_archive(dbt, le
     assert after == {**before, "is_archived": True}
 
 
-def test_windows_that_nobody_comes_for_are_late_until_they_are_stored_and_then_still(
+def test_windows_that_no_run_comes_for_are_late_until_they_are_stored_and_then_still(
     dbt, ledger, routines
 ):
     routines.clock.set("2026-11-01T12:00:00Z")
@@ -84,7 +84,7 @@ def test_windows_that_nobody_comes_for_are_late_until_they_are_stored_and_then_s
             for row in rows_of(ledger, "pipeline_slo")
         ]
 
-    # Sunday, 1 November, has 25 hours, is stable a day after its end, and judged a day after that.
+    # Sunday, 1 November, has 25 hours. It is stable a day after its end, and judged a day later.
     routines.clock.set("2026-11-04T00:00:00-08:00")
     assert judged() == [("2026-10-26", 0, 1), ("2026-11-02", 0, 1)]
     routines.clock.advance("1us")
@@ -110,5 +110,5 @@ def test_the_exposures_are_commands_and_depend_on_what_those_read():
             for line in text(ROOT / readme).splitlines()
             if line.startswith("| view") and f"`{command}`" in line
         ]
-        told = {view for line in readers for view in re.findall(r"view `(\w+)`", line)}
-        assert told and told <= views, command
+        named = {view for line in readers for view in re.findall(r"view `(\w+)`", line)}
+        assert named and named <= views, command

@@ -1,4 +1,4 @@
-"""Each model of violations finds what it is there to find, where it is, and nothing else."""
+"""Each model of violations finds its violations, where they are, and nothing else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tests.dbt.states import live_through_everything
 from tests.dbt.support import RULES, WITHOUT_UNIT_TESTS, rows_of
 
-# Only the owner can plant anything, and only with the ledger's guards away.
+# Only the owner can plant anything, and only without the ledger's triggers.
 UNGUARD = """
 alter table record_ledger.record disable trigger user;
 alter table record_ledger.record_event disable trigger user;
@@ -18,7 +18,7 @@ alter table record_ledger.claim disable trigger user;
 UNCHAIN = """
 alter table record_ledger.record drop constraint window_follows_the_previous_one;
 """
-# The second record of the pipeline 'lively' has seen most.
+# The second record of the pipeline 'lively' has the longest history.
 RECORD = "{0}.pipeline_id = 'lively' and {0}.window_start_time = '2026-10-31 06:00-07'"
 HISTORY = [
     "passed", "released", "passed", "failed", "passed", "failed", "waived", "reopened", "passed",
@@ -37,7 +37,7 @@ def plant(lived_in):
 
 @pytest.fixture
 def found(lived_in):
-    """Returns the rows of one model, all others being empty."""
+    """Returns the rows of one model, and checks that all others are empty."""
 
     def violations_of(model):
         others = {rule: rows_of(lived_in, rule) for rule in RULES if rule != model}

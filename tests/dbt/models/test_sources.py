@@ -1,4 +1,4 @@
-"""The ledger as a dbt source: it says what the database says, and tells when nothing happens."""
+"""The ledger as a dbt source: its descriptions are the database's, and freshness reports a halt."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ order by c.relname, a.attnum
 
 
 def as_yaml(table, description, columns):
-    """The entry as it would have to be written; JSON strings are YAML strings."""
+    """Returns the entry as it must be written; JSON strings are YAML strings."""
     lines = [f"      - name: {table}", f"        description: {json.dumps(description)}"]
     lines.append("        columns:")
     for name, text in columns.items():
@@ -69,7 +69,7 @@ def test_a_ledger_in_which_nothing_has_happened_is_stale_when_a_pipeline_has_wai
 
 @pytest.mark.slow
 def test_a_ledger_in_which_nothing_happens_any_more_is_stale(dbt, routines):
-    # dbt asks the server's own clock.
+    # dbt reads the server's own clock.
     routines.clock.set("2026-01-02T03:04:05Z")
     config = routines.register("orders", start_at="2025-12-01", granularity="1d")
     routines.cycle(config)

@@ -27,7 +27,7 @@ def test_the_lag_grows_from_the_instant_a_window_is_stable_whether_anybody_comes
         routines.clock.set(instant)
         return routines.status("daily")
 
-    # Nobody comes: the window is not even stored.
+    # No run comes: the window is not even stored.
     for instant, lag in [
         (stable_at - MICROSECOND, timedelta(0)),
         (stable_at, timedelta(0)),
@@ -44,13 +44,13 @@ def test_the_lag_grows_from_the_instant_a_window_is_stable_whether_anybody_comes
         assert status["lag_hours"] == lag / HOUR
         assert status["is_behind"] is (lag > 2 * HOUR)
 
-    # Somebody comes. Until the window is done it keeps the pipeline behind, and is no backlog.
+    # A run comes. Until its window is done the pipeline is behind; only the next window waits.
     record = routines.cycle(config)
     status = routines.status("daily")
     assert (status["in_progress_count"], status["lag"]) == (1, 24 * HOUR)
     assert status["backlog_count"] == 1
 
-    # The window of the next day is stable in this very instant: the pipeline is on time.
+    # The window of the next day is stable at exactly this instant: the pipeline is on time.
     routines.end("complete", record)
     status = routines.status("daily")
     assert (status["verdict"], status["lag"], status["is_behind"]) == ("READY", timedelta(0), False)
@@ -58,7 +58,7 @@ def test_the_lag_grows_from_the_instant_a_window_is_stable_whether_anybody_comes
     assert status["done_until"] == starts_at + 25 * HOUR
 
 
-def test_a_failed_record_and_a_pause_are_told_beside_the_verdict(lived_in):
+def test_a_failed_record_and_a_pause_are_shown_beside_the_verdict(lived_in):
     status = {row["pipeline_id"]: row for row in rows_of(lived_in, "pipeline_status")}
     lively, paused = status["lively"], status["paused"]
     assert (lively["verdict"], lively["failed_count"], lively["is_failing"]) == ("READY", 1, True)
@@ -72,7 +72,7 @@ def test_a_failed_record_and_a_pause_are_told_beside_the_verdict(lived_in):
 
 
 @pytest.mark.slow
-def test_whoever_asks_for_one_pipeline_does_not_wait_until_all_are_judged(dbt, routines, ledger):
+def test_a_query_for_one_pipeline_does_not_wait_until_all_are_judged(dbt, routines, ledger):
     for name in ("a", "b", "c"):
         routines.register(name)
     dbt.run("--select", "pipeline_status")

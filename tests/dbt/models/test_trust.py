@@ -1,4 +1,4 @@
-"""Sealed days and late data in dbt: the marts on a real ledger, and the tests for a team."""
+"""Sealed days and late data in dbt: the marts on a real ledger, and a team's data tests."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def load(ledger, routines, config, target=7):
 def test_the_marts_and_the_tests_tell_what_the_days_of_a_pipeline_are_worth(
     on_pipelines, ledger, routines
 ):
-    # A day of 25 hours in Los Angeles, which the pipeline begins in the evening before.
+    # A day of 25 hours in Los Angeles; the pipeline begins on the evening before.
     routines.clock.set("2026-11-02T20:00:00Z")
     config = routines.register(
         "orders", start_at="2026-10-31T20:00", granularity="5h", x_time_back="1h"
@@ -115,7 +115,7 @@ def test_the_marts_and_the_tests_tell_what_the_days_of_a_pipeline_are_worth(
         "select recount_age_hours, has_enough_windows from analytics.lateness order by 1"
     ).fetchall() == [(0, False), (1, False), (24, False), (168, False)]
 
-    # Opened again, a day is published still; loaded anew, its counts are off by one.
+    # After a reopening the day is still published. After another load its counts are off by one.
     for record in (records[0], records[2]):
         operate(ledger, "reopen", record["window_start_time"], record["window_end_time"])
     assert on_pipelines() == ALWAYS | {
@@ -181,5 +181,5 @@ def test_a_test_that_is_asked_nonsense_says_so(project, kind, arguments, says):
 @pytest.mark.slow
 def test_a_build_of_empty_models_can_ask_each_of_the_tests(project):
     outcome = project(TESTS)("build", "--empty", "--select", "mine")
-    # Of an empty ledger they fail, but are no errors: dbt names what it limits by itself.
+    # On an empty ledger the tests fail without an error: dbt itself names what it limits.
     assert outcome.named("fail") == set(TESTS), outcome.messages

@@ -1,4 +1,4 @@
-"""`dbt run-operation deploy_ledger`: the deploy of the runner, without Python but dbt's own."""
+"""`dbt run-operation deploy_ledger`: the runner's deploy, with no Python except dbt's own."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_the_macro_holds_the_deploy_script():
     assert current == current_macro(), f"sql/ or the release has changed: run `{COMMAND}`"
 
 
-def test_a_script_that_would_leave_its_raw_block_is_no_macro():
+def test_a_script_that_would_leave_its_raw_block_is_refused():
     assert "{{ x }}" in macro("select '{{ x }}{% y %}{# z #}';")
     with pytest.raises(ValueError, match="endraw"):
         macro("select '{%- endraw %}';")
@@ -85,7 +85,7 @@ def test_the_operation_deploys_what_the_runner_deploys_and_again_changes_nothing
         "applied_migrations": [],
     }
     assert connect(dsn=empty_dsn).execute(MADE).fetchall() == made
-    # Checksums are of what reached the server: nothing on the way has changed a character.
+    # The checksums are those of the text that reached the server: no character has changed.
     assert deploy(empty_dsn).outcome == "unchanged"
 
 
@@ -118,7 +118,7 @@ def test_a_deploy_that_fails_leaves_nothing_and_one_onto_a_newer_release_is_refu
 
 
 @pytest.mark.slow
-def test_deploys_at_once_wait_for_each_other_and_all_succeed(empty_dsn, tmp_path, connect):
+def test_simultaneous_deploys_wait_for_each_other_and_all_succeed(empty_dsn, tmp_path, connect):
     commands = [
         [dbt_command(), "--warn-error", "--quiet", "run-operation", "deploy_ledger",
          "--project-dir", PROJECT, "--profiles-dir", PROJECT]
@@ -144,7 +144,7 @@ def test_deploys_at_once_wait_for_each_other_and_all_succeed(empty_dsn, tmp_path
             assert all(process.poll() is None for process in started)
     answers = [json.loads(process.communicate()[0]) for process in started]
     assert [process.returncode for process in started] == [0] * len(commands)
-    # Each reads what is deployed before it waits.
+    # Each deploy reads what is deployed, then waits.
     assert {answer["release"] for answer in answers} == {package_release()}
     applied = connect(dsn=empty_dsn).execute("select count(*) from record_ledger.migration")
     assert applied.fetchone() == (len(answers[0]["applied_migrations"]),)

@@ -11,7 +11,7 @@ import yaml
 
 from tests.dbt.support import PROJECT, Dbt
 
-# Each start of dbt takes seconds, so one operation does what people do in many.
+# Each start of dbt takes seconds, so one operation does the work of many.
 ALL_OF_THEM = """
 {% macro all_of_them(texts, start, token) %}
     {% set day = ['orders', '2026-11-02', '2026-11-03'] %}
@@ -21,7 +21,7 @@ ALL_OF_THEM = """
     {% do backfill_records('orders', '2026-11-01') %}
     {% do reopen_changed_records('orders') %}
     {% do pause_pipeline('orders', 'the source moves') %}
-    {% do retire_pipeline('orders', reason='nobody reads it') %}
+    {% do retire_pipeline('orders', reason='no team reads it') %}
     {% do resume_pipeline('orders') %}
     {% do resume_pipeline('orders', 'again') %}
     {% do observe_record('counted', start, 'source', 7, claim_token=token) %}
@@ -47,7 +47,7 @@ NASTY = (
 
 @pytest.fixture
 def operations(ledger_dsn, tmp_path):
-    """The package with one macro more, which calls all others."""
+    """The package with one more macro, which calls all others."""
     project = tmp_path / "project"
     shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns("target", "logs"))
     (project / "macros" / "all_of_them.sql").write_text(ALL_OF_THEM)
@@ -101,7 +101,7 @@ def test_every_macro_does_what_its_routine_does_commits_once_and_takes_any_text(
             ["the host is gone", "needed after all"],
         ),
     ]
-    # Los Angeles had 25 hours that day: four windows of six hours and one of one.
+    # Los Angeles had 25 hours that day: four windows of six hours and one of one hour.
     count = "select count(*) from record_ledger.pipeline_records where pipeline_id = 'orders'"
     assert ledger.execute(count).fetchone() == (2 + 5,)
     events = ledger.execute(
@@ -112,7 +112,7 @@ def test_every_macro_does_what_its_routine_does_commits_once_and_takes_any_text(
         ("registered", None),
         ("backfilled", None),
         ("paused", "the source moves"),
-        ("retired", "nobody reads it"),
+        ("retired", "no team reads it"),
         ("resumed", None),
     ]
     assert ledger.execute(
@@ -143,7 +143,7 @@ def test_what_the_ledger_refuses_fails_the_operation_and_changes_nothing(
     dbt, orders, ledger, changes, says
 ):
     before = histories(ledger)
-    # Without quotes YAML takes these for a date and an instant, and so they reach the macro.
+    # Without quotes YAML reads these as a date and an instant, and passes them so to the macro.
     day = {
         "pipeline_id": orders,
         "from_time": dt.date(2026, 11, 2),

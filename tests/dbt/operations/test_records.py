@@ -27,7 +27,7 @@ def operation(dbt, capsys):
 @pytest.mark.slow
 def test_a_record_lives_its_whole_life_by_operations_alone(operation, ledger, clock):
     clock.set("2026-11-22T20:00:00Z")
-    orders = {"pipeline_id": "007"}  # which must not become a number on its way
+    orders = {"pipeline_id": "007"}  # it must not become a number
     config = make_config("007", start_at="2026-11-21", fields={"note": NASTY})
     assert operation("register_pipeline", config=config) == orders
     assert operation("store_new_records", **orders) == {**orders, "stored_count": 6}
@@ -92,7 +92,7 @@ def test_what_is_refused_changes_nothing_and_templates_are_the_runners(operation
 
 
 @pytest.mark.slow
-def test_dates_that_yaml_makes_are_the_text_that_somebody_wrote(dbt, ledger, capsys):
+def test_dates_that_yaml_makes_are_the_text_that_was_written(dbt, ledger, capsys):
     arguments = """{config: {timezone: Europe/Berlin, x_time_back: 1h, granularity: 1d,
         start_at: 2026-11-20, default_record: {pipeline_id: orders, since: [2026-01-01]}}}"""
     outcome = dbt("run-operation", "register_pipeline", "--args", arguments)

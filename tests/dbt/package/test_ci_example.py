@@ -1,4 +1,4 @@
-"""The workflow in the package's README does what it says: all its steps but Install are run."""
+"""The workflow in the package's README does what it says: all its steps run, except Install."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def job():
 
 @pytest.fixture
 def checkout(consumer, tmp_path):
-    """What the steps find once all is installed: the pull request, the main branch beside it."""
+    """What the steps find after Install: the pull request, and the main branch beside it."""
     dbt = consumer()
     for side in (dbt.project, tmp_path / "base"):
         (side / "pipelines").mkdir(parents=True)
         (side / "venv").mkdir()
-        # Where the steps look for an environment there is the one that the tests run in.
+        # The steps find the tests' own environment.
         (side / "venv" / "bin").symlink_to(Path(sys.executable).parent)
     return dbt.project
 
 
 def run_steps(job, folder, dsn):
-    """Runs the steps in their order, each as the workflow's shell would; returns their outputs."""
+    """Runs the steps in order, as the workflow's shell would; returns their outputs."""
     given = {"port": 5432, **conninfo_to_dict(dsn)}
     libpq = {f"PG{name.upper()}": str(given[name]) for name in ("host", "port", "user")}
     libpq["PGDATABASE"] = str(given["dbname"])

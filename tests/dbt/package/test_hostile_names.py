@@ -1,4 +1,4 @@
-"""Models, data tests and operations find the catalogue's names, whatever lies in schema public."""
+"""Models, data tests and operations use the catalogue's names, despite traps in schema public."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.traps import FOREIGN_REFERENCES, bound_names, plant, sprung
 
 @pytest.fixture
 def hostile(databases, tmp_path):
-    """A ledger that dbt has deployed among the traps, at a time that stands."""
+    """A ledger that dbt has deployed among the traps, with a stopped clock."""
     dsn = databases.empty()
     with open_connection(dsn) as connection, open_connection(dsn) as for_the_clock:
         plant(connection)
@@ -54,7 +54,7 @@ def test_models_and_data_tests_are_bound_to_the_catalogues_names(consumer, ledge
     ]
     given = {"models": [{"name": "late", "data_tests": asked}]}
     dbt = consumer(files={"models/late.yml": yaml.safe_dump(given)})
-    # dbt itself looks into the catalogue by names of the path: it works before the traps are there.
+    # dbt itself reads the catalogue by unqualified names, so it works before the traps are there.
     live_through_everything(routines)
     dbt.run()
     assert dbt("compile").success

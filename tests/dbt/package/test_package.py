@@ -1,4 +1,4 @@
-"""The package in somebody else's project, and where it refuses to build."""
+"""The package in a user's project, and where it refuses to build."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_project_that_includes_the_package_decides_its_schema_and_its_threshol
         },
     )
 
-    # The package's unit tests run there as well: they hold whatever the project's variables are.
+    # The package's unit tests run there too, and do not depend on the project's variables.
     outcome = dbt.build(RECORD_LEDGER_DBT_SCHEMA="shop")
 
     assert outcome.named("success") == {*MODELS, "late"}

@@ -1,4 +1,4 @@
-"""The project's own profile: from environment variables, libpq's being the defaults."""
+"""The project's own profile reads environment variables; libpq's are the defaults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""dbt and the runs of pipelines do not get into each other's way."""
+"""dbt and the runs of pipelines do not disturb each other."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ CYCLES = 200
 
 
 @pytest.mark.slow
-def test_four_builds_at_once_while_records_are_passed_fail_nothing_on_either_side(
+def test_four_simultaneous_builds_while_records_are_passed_fail_nothing_on_either_side(
     ledger, ledger_dsn, routines, tmp_path
 ):
     routines.clock.set("2026-11-22T20:00:00Z")
     for number in range(PIPELINES):
-        # More windows than can be done meanwhile.
+        # More windows than the runs can do meanwhile.
         config = routines.register(f"p{number}", start_at="2026-10-30", granularity="1s")
         for _ in range(3):
             routines.cycle(config)
@@ -40,8 +40,8 @@ def test_four_builds_at_once_while_records_are_passed_fail_nothing_on_either_sid
     workers = [_start_worker(ledger_dsn, f"p{n % PIPELINES}") for n in range(WORKERS)]
     try:
         # The first four create the schema and the views, the others replace them.
-        builds = _build_at_once(ledger_dsn, tmp_path)
-        builds += _build_at_once(ledger_dsn, tmp_path, *WITHOUT_UNIT_TESTS)
+        builds = _build_simultaneously(ledger_dsn, tmp_path)
+        builds += _build_simultaneously(ledger_dsn, tmp_path, *WITHOUT_UNIT_TESTS)
     finally:
         reports = [json.loads(worker.communicate()[0]) for worker in workers]
 
@@ -65,7 +65,7 @@ def _start_worker(dsn, pipeline_id):
     )  # fmt: skip
 
 
-def _build_at_once(dsn, folder, *options):
+def _build_simultaneously(dsn, folder, *options):
     """Returns (status, what it printed) of each of the builds."""
     started = [
         subprocess.Popen(

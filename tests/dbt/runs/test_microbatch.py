@@ -1,4 +1,4 @@
-"""Microbatch: the record is passed before dbt is started, and dbt's range must be its window."""
+"""Microbatch: the record is passed before dbt starts, and dbt's range must be its window."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHORT_DAY_IN_UTC = ("2026-03-28T23:00:00", "2026-03-29T22:00:00")
 
 @pytest.fixture
 def passed(shop, ledger):
-    """The record of the day of 23 hours, passed by somebody before dbt is started."""
+    """The record of the day of 23 hours, passed before dbt starts."""
     shop.open(start_at="2026-03-29")
     shop.clock.set("2026-03-31T12:00:00Z")
     (record,) = ledger.execute(
@@ -30,7 +30,7 @@ def passed(shop, ledger):
 
 @pytest.fixture
 def build(shop):
-    """Builds on a record with a range, either of which may be left out."""
+    """Builds with a record and a range; each may be left out."""
 
     def run(record, start, end, *arguments):
         times = {"--event-time-start": start, "--event-time-end": end}
@@ -156,7 +156,7 @@ def test_exec_fails_the_record_of_a_batch_that_failed_and_loads_its_window_when_
     assert shop.records() == [("2026-03-29", "COMPLETED", 2, "a")]
     for table in ("hour_orders", "orders", "order_shares"):
         assert shop.loaded(table) == [("2026-03-29", 46)]
-    # With nothing to do dbt is not started.
+    # With nothing to do dbt does not start.
     assert exec_dbt(shop, ledger_dsn, tmp_path, config).returncode == 99
 
 

@@ -17,7 +17,7 @@ OTHERS_AT_WORK = (
     "select count(*) from pg_stat_activity "
     "where datname = current_database() and application_name = 'dbt'"
 )
-# Of this database alone: the deploys of other tests on the server wait for advisory locks as well.
+# Only of this database: the deploys of other tests on the server wait for advisory locks too.
 WAITING = f"""
     select count(*) from pg_locks
     where locktype = 'advisory' and not granted and objid = {LOCK}
@@ -33,7 +33,7 @@ def start(shop, ledger_dsn, tmp_path):
     waiting = f"from {{{{ ref('orders') }}}} cross join (select pg_advisory_xact_lock({LOCK})) as l"
     model.write_text(model.read_text().replace("from {{ ref('orders') }}", waiting))
     shop.open()
-    shop.clock.set("2026-03-29T12:00:00Z")  # one window has settled
+    shop.clock.set("2026-03-29T12:00:00Z")  # one window is stable
     started = []
 
     def start_one(*arguments, run_id="", waits=True):
@@ -58,7 +58,7 @@ def start(shop, ledger_dsn, tmp_path):
 
 @pytest.fixture
 def gate(connect):
-    """A connection that keeps dbt waiting until it lets go."""
+    """A connection that keeps dbt waiting until it releases its lock."""
     connection = connect()
     connection.execute("select pg_advisory_lock(%s)", [LOCK])
     return lambda: connection.execute("select pg_advisory_unlock_all()")
@@ -68,7 +68,7 @@ def test_what_a_run_writes_after_its_record_was_taken_from_it_is_rolled_back(
     start, gate, shop, ledger
 ):
     process = start("--warn-error", "build", *BY_HOOKS, run_id="a")
-    # The same run comes once more, and holds the record from then on.
+    # The same run comes again and now holds the record.
     shop.clock.advance("2h")
     (record,) = ledger.execute(
         "select record from record_ledger.pass_valid_record('orders', 'a')"
@@ -100,7 +100,7 @@ def test_the_record_of_a_dbt_that_was_killed_is_passed_again_when_its_lease_is_o
     assert shop.loaded("order_shares") == [("2026-03-28", 48)]
 
 
-def test_a_dbt_that_was_killed_and_is_started_again_goes_on_with_its_record_at_once(
+def test_a_dbt_that_was_killed_and_is_started_again_goes_on_with_its_record_immediately(
     start, gate, shop, ledger
 ):
     start("--warn-error", "build", *BY_HOOKS, run_id="a").kill()
@@ -116,7 +116,7 @@ def test_a_dbt_that_was_killed_and_is_started_again_goes_on_with_its_record_at_o
 
 def until_the_server_finds_it_gone(ledger):
     while ledger.execute(OTHERS_AT_WORK).fetchone() != (0,):
-        time.sleep(PAUSE)  # what dbt had asked for goes on
+        time.sleep(PAUSE)  # the server still runs dbt's statement
 
 
 def test_dbt_retry_without_a_run_id_is_refused(start, gate, shop):
@@ -124,7 +124,7 @@ def test_dbt_retry_without_a_run_id_is_refused(start, gate, shop):
     shop.spoil_orders_of("2026-03-28T00:00:00+01:00")
     assert start("--warn-error", "build", *BY_HOOKS, waits=False).wait() == 1
     before = shop.records()
-    retry = start("retry", waits=False)  # which itself warns, of an option that nobody gave
+    retry = start("retry", waits=False)  # dbt itself warns of an option that the test did not give
     assert "dbt retry is a run of its own" in retry.communicate()[0]
     assert retry.returncode != 0
     assert shop.records() == before

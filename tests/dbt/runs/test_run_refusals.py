@@ -1,4 +1,4 @@
-"""What a run that the ledger drives refuses: whatever would leave other rows than a window's."""
+"""What a run that the ledger drives refuses: all that would leave other rows than a window's."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_options_that_load_more_or_less_than_a_window_are_refused_before_anythin
         "--sample would load a part",
     ):
         assert says in outcome.error
-    # Its range is none of a record's: dbt would make one up.
+    # Its range is not a record's: dbt would make one up.
     outcome = open_shop.dbt("build")
     assert not outcome.success
     assert "_orders is microbatch" in outcome.error

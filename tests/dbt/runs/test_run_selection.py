@@ -1,4 +1,4 @@
-"""A dbt run that the ledger drives, of some models only: what it takes to complete the record."""
+"""A dbt run that the ledger drives, with some models only: when it completes the record."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_a_run_of_models_that_know_nothing_of_windows_completes_no_record(shop):
     assert window in outcome.log
     done = ("2026-03-28", "COMPLETED", 1, "a")
     assert shop.records() == [done, ("2026-03-29", "PENDING", 0, None)]
-    # Its id keeps the record, whose window comes with the models that load it.
+    # The run keeps its record by its id; the models that load the window run later.
     assert shop("run", run_id="b").success
     assert shop.records() == [done, ("2026-03-29", "COMPLETED", 1, "b")]
     assert shop.loaded() == [("2026-03-28", 48), ("2026-03-29", 46)]

@@ -1,4 +1,4 @@
-"""A dbt run that the ledger drives: which window it gets, and what becomes of the record."""
+"""A dbt run that the ledger drives: which window it gets, and how the record ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_runs_load_one_window_each_and_one_with_nothing_to_do_says_why_and_chang
     for run_id in ("a", "b"):
         outcome = shop("build", run_id=run_id)
         assert outcome.success, outcome.error
-        assert shop.last_detail()["nodes"] == len(outcome.results) - 2  # its hooks are no nodes
+        assert shop.last_detail()["nodes"] == len(outcome.results) - 2  # its hooks are not nodes
     assert f"window {SHORT_DAY} is passed to run b, attempt 1 of 3" in outcome.log
     done = [("2026-03-28", "COMPLETED", 1, "a"), ("2026-03-29", "COMPLETED", 1, "b")]
     assert shop.records() == done
@@ -113,7 +113,7 @@ def test_a_model_without_a_key_may_delete_what_an_earlier_attempt_left(shop):
     models = shop.own_project() / "models"
     orders = models / "orders.sql"
     orders.write_text(DELETE + orders.read_text().partition("}}")[2])
-    # dbt wants a unit test of such a model to give its table as well.
+    # dbt requires that a unit test of such a model gives its table too.
     described = models / "shop.yml"
     described.write_text(described.read_text().partition("unit_tests:")[0])
     assert shop("run", run_id="a").success
@@ -154,7 +154,7 @@ def test_a_retry_of_a_run_that_has_no_id_of_its_own_completes_no_other_window(sh
     shop.spoil_orders_of(SHORT_DAY)
     assert shop("build").named("error") == {"order_shares"}
 
-    # In the same process dbt still knows what was selected before; else start_run refuses it.
+    # In the same process dbt remembers the selection; otherwise start_run refuses the retry.
     shop.spoil_orders_of(SHORT_DAY, amount=10)
     outcome = shop.retry()
 
@@ -168,7 +168,7 @@ def test_a_retry_of_a_run_that_has_no_id_of_its_own_completes_no_other_window(sh
     assert "orders" in error.split(": ")[1].split(", ")
 
 
-# Begins a model: somebody takes the record back, or time passes.
+# Begins a model: an operator takes the record back, or the lease expires.
 FIRST = (
     '{%% if execute %%}{%% do run_query("%s") %%}{%% do run_query("commit") %%}'
     '{%% do run_query("begin") %%}{%% endif %%}'
@@ -189,8 +189,8 @@ def begin(shop, model, with_what):
 @pytest.mark.parametrize(
     "model",
     [
-        "order_shares",  # notices it as it asks for its window
-        pytest.param("order_count", marks=pytest.mark.slow),  # asks for none: as it ends
+        "order_shares",  # notices the loss when it asks for its window
+        pytest.param("order_count", marks=pytest.mark.slow),  # asks for none: when it ends
     ],
 )
 def test_a_run_that_loses_its_record_in_the_middle_writes_nothing_from_there_on(shop, model):
@@ -205,7 +205,7 @@ def test_a_run_that_loses_its_record_in_the_middle_writes_nothing_from_there_on(
     assert lost in outcome.messages[model]
     assert not shop.has(model)
     assert shop.loaded() == [("2026-03-28", 48)]
-    # It is not failed a second time by a run that does not hold it.
+    # A run that does not hold the record does not fail it a second time.
     assert "claim lost" in outcome.messages["shop-on-run-end-0"]
     assert shop.last_detail()["reason"] == "test"
 
@@ -242,7 +242,7 @@ def test_what_a_model_wrote_is_rolled_back_when_its_record_is_lost_as_it_ends(sh
     assert outcome.named("error") == {"orders"}
     assert "postgres took it back: test" in outcome.messages["orders"]
     assert not shop.has("orders")
-    # What was rolled back as well is that anybody took it: the run itself fails its record.
+    # The rollback also undid the theft: the run itself fails its record.
     assert shop.records() == [("2026-03-28", "PENDING", 1, None)]
 
 
@@ -298,7 +298,7 @@ def test_commands_that_build_no_models_pass_nothing(shop, ledger):
 
 
 @pytest.mark.slow
-def test_a_run_whose_record_lacks_the_counts_that_are_required_fails_it_and_is_no_success(shop):
+def test_a_run_whose_record_lacks_the_required_counts_fails_it_and_is_not_a_success(shop):
     shop.open(required_counts={"stages": ["source", "target"], "tolerance": "0 rows"})
     shop.clock.set("2026-03-31T12:00:00Z")
     outcome = shop("build", run_id="a")

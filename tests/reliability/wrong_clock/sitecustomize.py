@@ -1,4 +1,4 @@
-"""A Python whose clock is wrong by $WRONG_BY_SECONDS: on the path of a process, it is there at once."""
+"""A Python whose clock is wrong by $WRONG_BY_SECONDS: each Python with this on its path imports it."""
 
 import os
 import time

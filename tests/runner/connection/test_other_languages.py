@@ -70,7 +70,7 @@ def german():
         ({"dbname": "no_such_database"}, "3D000", "name of the database"),
         ({"user": "not_there"}, "28000", "Check the user"),
         ({"user": "has_password"}, "28000", "Check the user"),
-        ({"user": "has_password", "password": "wrong"}, "28P01", "Check the user"),
+        ({"user": "has_password", "password": "not-its-own"}, "28P01", "Check the user"),
         ({"user": "rejected"}, "28000", "pg_hba.conf"),
         ({"user": "no_login"}, "28000", "Check the user"),
         ({"user": "outside", "dbname": "closed"}, "42501", "right to connect"),

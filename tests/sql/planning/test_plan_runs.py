@@ -303,3 +303,20 @@ def test_a_lease_that_was_shortened_and_ran_out_is_seen(ledger, clock, given, sc
     clock.advance("21m")
     assert plan(ledger, "window_start_time, attempt", runs=1) == [(held.start, 2)]
     assert pass_valid(ledger, PIPELINE).start == held.start
+
+
+def test_what_five_configs_left_incomplete_comes_oldest_first_when_a_sixth_fills_it(
+    ledger, clock, given
+):
+    def fields(**changed):
+        return given | {"default_record": given["default_record"] | changed}
+
+    for version in range(5):
+        register(ledger, fields(key_x="", key_y=str(version)) | {"check_fields": ["key_x"]})
+        clock.set(START + (2 * version + 2) * HOUR)
+        store(ledger, PIPELINE)
+    register(ledger, fields(key_y="5") | {"check_fields": ["key_x"]})
+    lanes = "select distinct lane from record_ledger.record where lane like 'incomplete%'"
+    assert len(rows(ledger, lanes)) == 5
+    found = plan(ledger, "window_start_time, is_stored", runs=11)
+    assert found == [(START + number * HOUR, number < 10) for number in range(11)]
