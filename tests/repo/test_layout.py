@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
-from tests.support.repository import files, text
+from tests.support.repository import ROOT, files, text
 
 TOP_LEVEL = {
-    ".ci", ".editorconfig", ".gitignore", ".sqlfluff", "LICENSE", "README.md", "dbt_project",
-    "pyproject.toml", "python_runner", "sql", "tests",
+    ".ci", ".editorconfig", ".gitattributes", ".gitignore", ".ignore", ".sqlfluff", "LICENSE",
+    "README.md", "dbt_project", "pyproject.toml", "python_runner", "sql", "tests",
 }  # fmt: skip
 
 LOCK_FILES = {
@@ -38,6 +39,16 @@ REGISTRIES = re.compile(
 
 def test_the_top_level_holds_what_was_agreed_and_nothing_else():
     assert {path.parts[0] for path in files()} <= TOP_LEVEL
+
+
+def test_the_tests_page_names_each_folder_of_tests_and_no_other():
+    named = re.findall(r"^\| `([\w/]+)` \| ", text(Path("tests/README.md")), re.MULTILINE)
+    folders = {
+        str(path.parent.relative_to("tests"))
+        for path in files()
+        if path.parts[0] == "tests" and path.match("test_*.py")
+    }
+    assert {name for name in named if (ROOT / "tests" / name).is_dir()} == folders
 
 
 def test_no_lock_file_is_kept():
