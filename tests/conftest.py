@@ -12,6 +12,7 @@ import signal
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -147,17 +148,23 @@ def empty_dsn(databases: TestDatabases) -> Iterator[str]:
     databases.drop(dsn)
 
 
-@pytest.fixture
-def role_dsn(databases: TestDatabases, ledger_dsn: str) -> Callable[[str], str]:
-    """Gives the test's database as a login user who is only a 'reader' or only a 'runner'."""
+@pytest.fixture(scope="session")
+def login_as(databases: TestDatabases) -> Callable[[str, str], str]:
+    """Gives a database as a login user who is only a 'reader' or only a 'runner'."""
 
-    def as_member(role: str) -> str:
+    def as_member(dsn: str, role: str) -> str:
         try:
-            return databases.login_as(ledger_dsn, f"record_ledger_{role}")
+            return databases.login_as(dsn, f"record_ledger_{role}")
         except psycopg.errors.InsufficientPrivilege as error:
             pytest.skip(f"this server's user may not create roles: {error}")
 
     return as_member
+
+
+@pytest.fixture
+def role_dsn(login_as: Callable[[str, str], str], ledger_dsn: str) -> Callable[[str], str]:
+    """Gives the test's database as a login user who is only a 'reader' or only a 'runner'."""
+    return partial(login_as, ledger_dsn)
 
 
 @pytest.fixture

@@ -108,6 +108,14 @@ def text_problem(text: str) -> str | None:
     return None
 
 
+def pipeline_id_of(config: Mapping[str, Any]) -> Any:
+    """Returns the pipeline's name in a config, wherever it stands; None when it has none."""
+    default_record = config.get("default_record")
+    if isinstance(default_record, Mapping) and "pipeline_id" in default_record:
+        return default_record["pipeline_id"]
+    return config.get("pipeline_id")
+
+
 def has_templates(default_record: Mapping[str, Any]) -> bool:
     """Tells whether any field of a default_record has to be rendered."""
     return any(

@@ -11,15 +11,15 @@ import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from . import logs, statements
+from . import logs, queries
 from .clocks import elapsed
 from .errors import InvalidArgument, LedgerError, LedgerUnavailable
-from .hot import Preparing, prepare_wanted
+from .prepared import HotCalls, Preparing, dumped, prepare_wanted
 from .redaction import hide, redact, unreadable_conninfo
 from .refusals import refusals
 from .server_errors import (
@@ -34,7 +34,12 @@ from .server_errors import (
     is_session_gone,
     may_have_been_done,
 )
-from .waiting import LOOK_SECONDS, Connection, Patience, cancel
+from .waiting import LOOK_SECONDS, Patience, WatchedConnection, cancel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from psycopg.pq.abc import PGresult
 
 Result = TypeVar("Result")
 NoticeHandler = Callable[[str, str], None]
@@ -123,6 +128,14 @@ def resolve_conninfo(conninfo: str | None = None) -> str:
     return conninfo if conninfo is not None else os.environ.get(DSN_VARIABLE, "")
 
 
+def has_password(conninfo: str) -> bool:
+    """Tells whether a connection string holds a secret; one that cannot be read is told later."""
+    try:
+        return any(conninfo_to_dict(conninfo).get(name) for name in SECRET_OPTIONS)
+    except psycopg.ProgrammingError:
+        return False
+
+
 def connect_options(conninfo: str) -> dict[str, Any]:
     """Returns what every connection of the ledger is opened with, beside its connection string.
 
@@ -161,6 +174,60 @@ def _hide_secrets(given: Mapping[str, Any]) -> None:
     secrets = {str(given.get(name) or "") for name in SECRET_OPTIONS}
     for secret in {*secrets, os.environ.get("PGPASSWORD", "")} - names - {"postgres"}:
         hide(secret)
+
+
+class Connection(WatchedConnection):
+    """A connection to the ledger's database.
+
+    `asks_read_committed` has `ask` name the isolation level. `is_unconfirmed` says that something
+    was committed on this server alone, where a standby had to confirm it. What `preparing` says of
+    statements counts when `value` is first called.
+    """
+
+    asks_read_committed = False
+    is_unconfirmed = False
+    preparing: Preparing | None = None
+    _hot: HotCalls | None = None
+
+    def value(self, statement: str, parameters: Sequence[Any]) -> bytes | None:
+        """Returns the one value that a statement of the hot path answers, as the server sent it.
+
+        In binary. `statement` has a `%s` for each parameter, and no other per cent sign. What is
+        not a plain parameter goes by a cursor.
+
+        :raises psycopg.Error: what a cursor would raise.
+        :raises UnicodeEncodeError: when a text holds what UTF-8 cannot.
+        """
+        sent: list[bytes | None] = []
+        types = dumped(parameters, sent)
+        result: PGresult | None
+        if types is None or self.asks_read_committed:
+            result = self.ask(statement, parameters).pgresult
+        else:
+            hot = self._hot
+            if hot is None:
+                hot = self._hot = HotCalls(self.preparing or Preparing(wanted=False))
+            result = hot.answer(self, statement, types, sent)
+        if result is None or result.ntuples != 1:
+            raise psycopg.DataError("the call answered no row")
+        return result.get_value(0, 0)
+
+    def ask(self, statement: str, parameters: Any = None, **options: Any) -> psycopg.Cursor[Any]:
+        """Returns the cursor of a statement in a READ COMMITTED transaction; its answer is binary.
+
+        Where that is not the default it is asked for in the same round trip: the server runs what
+        comes before one Sync as one transaction, and no state of the session outlives it.
+        """
+        if not (options or self.asks_read_committed):
+            return self.execute(statement, parameters, binary=True)
+        cursor: psycopg.Cursor[Any] = self.cursor(binary=True, **options)
+        if not self.asks_read_committed:
+            cursor.execute(statement, parameters)
+            return cursor
+        with self.pipeline():
+            self.execute(queries.READ_COMMITTED)
+            cursor.execute(statement, parameters)
+        return cursor
 
 
 def connect(
@@ -436,7 +503,7 @@ class Session:
         connection.preparing = self._preparing
         return connection
 
-    def _look(self, connection: Connection) -> psycopg.Connection[Any]:
+    def _look(self, connection: WatchedConnection) -> psycopg.Connection[Any]:
         """Opens a second connection to the very server that a call waits for."""
         info = connection.info
         address: dict[str, str | int] = {
@@ -467,7 +534,7 @@ class Session:
         """
         if error.sqlstate != "RL005" or connection.asks_read_committed:
             return False
-        row = connection.execute(statements.DEFAULT_ISOLATION).fetchone()
+        row = connection.execute(queries.DEFAULT_ISOLATION).fetchone()
         is_other = row is not None and row[0] not in ("read committed", "read uncommitted")
         self._asks_read_committed = connection.asks_read_committed = is_other
         return is_other

@@ -9,12 +9,12 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .clocks import elapsed
-from .config import config_to_send, shown
+from .config import config_to_send, pipeline_id_of, shown
 from .errors import CountsDisagree, InvalidArgument, LedgerError
 from .heartbeat import Heartbeat, warn
 from .leases import length_of
 from .processing import Processing
-from .records import claim_of, start_of
+from .values import claim_of, start_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from .ledger import RecordLedger
-    from .records import Record
+    from .heartbeat import Ledger
     from .results import PassResult
+    from .values import Record
 
 Answer = TypeVar("Answer")
 
@@ -47,7 +47,7 @@ class Drained(Processing):
 
     def __init__(
         self,
-        ledger: RecordLedger,
+        ledger: Ledger,
         final_config: Mapping[str, Any],
         result: PassResult,
         *,
@@ -88,7 +88,7 @@ class Drained(Processing):
         self.stage = _Stage.ENDED
         super().__exit__(kind, error, trace)
 
-    def complete(self, ledger: RecordLedger) -> None:
+    def complete(self, ledger: Ledger) -> None:
         """Completes the record of a block that has ended well.
 
         :raises ClaimLost: when the claim was lost since.
@@ -119,7 +119,7 @@ class Drained(Processing):
             raise answer
         return answer
 
-    def give_back(self, ledger: RecordLedger) -> None:
+    def give_back(self, ledger: Ledger) -> None:
         """Releases a record whose block was not entered."""
         self.stage = _Stage.ENDED
         self._release(self._demand_record("to give back"), ledger)
@@ -160,7 +160,7 @@ class Drained(Processing):
 class _Held:
     """What a drain holds, apart from it: so that it is ended when the drain is forgotten."""
 
-    ledger: RecordLedger
+    ledger: Ledger
     process: int
     work: Drained | None = None
 
@@ -193,7 +193,7 @@ class Drain:
 
     def __init__(
         self,
-        ledger: RecordLedger,
+        ledger: Ledger,
         final_config: Mapping[str, Any],
         run_id: str | None = None,
         *,
@@ -306,19 +306,17 @@ class Drain:
 
     def _known_runs(self) -> int:
         """Returns up to which k the runs `run_id/k` had a record in an earlier drain."""
-        from .ledger import pipeline_id_of  # noqa: PLC0415 - the ledger imports this module
-
         pipeline_id = pipeline_id_of(config_to_send(self._config))
         if self._run_id is None or not isinstance(pipeline_id, str):
             return 0
-        return self._ledger.last_run_number(pipeline_id, self._run_id)
+        return self._ledger._last_run_number(pipeline_id, self._run_id)
 
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def _end(held: _Held, ledger: RecordLedger) -> None:
+def _end(held: _Held, ledger: Ledger) -> None:
     """Ends the claim that a drain holds, as far as it has to be ended."""
     work = held.work
     if work is None:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import logs
 from .clocks import elapsed
 from .connection import RetryPolicy
 from .errors import ClaimCancelled, ClaimLost, LedgerError
-from .records import claim_of, start_of
+from .values import claim_of, start_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import datetime as dt
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
 
-    from .ledger import RecordLedger
-    from .records import Record
-    from .results import ClaimState
+    from typing_extensions import Self
+
+    from .leases import Leases
+    from .results import ClaimState, PassResult
+    from .values import Record, Time
 
 # A beat is sent at every third of the lease, and at least this often, in seconds.
 LONGEST_PAUSE = 30.0
@@ -31,6 +35,96 @@ _LONGEST_BREATH = 0.1
 _LONGEST_GOODBYE = 0.5
 # How long the lease's end is slept towards: a machine that was suspended wakes up behind it.
 _LONGEST_SLEEP = 1.0
+
+
+class Ledger(Protocol):
+    """What the work on a record asks of a `RecordLedger`, which knows the work by name."""
+
+    @property
+    def leases(self) -> Leases:
+        """The leases of the claims that this process has to do with."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def another(self, *, retry: RetryPolicy | None = None) -> Ledger:
+        """See `RecordLedger.another`."""
+
+    def interrupt(self) -> None:
+        """See `RecordLedger.interrupt`."""
+
+    def hurry(self, within: float | None = None) -> None:
+        """See `RecordLedger.hurry`."""
+
+    def pipelines(self, pipeline_id: str | None = None) -> list[Record]:
+        """See `RecordLedger.pipelines`."""
+
+    def _last_run_number(self, pipeline_id: str, run_id: str) -> int: ...
+
+    def store_new_and_pass_valid_record(
+        self, final_config: Mapping[str, Any], run_id: str | None = None
+    ) -> PassResult:
+        """See `RecordLedger.store_new_and_pass_valid_record`."""
+
+    def beat(
+        self, pipeline_id: str, claim_token: int, window_start_time: Time | None = None
+    ) -> tuple[dt.datetime, ClaimState]:
+        """See `RecordLedger.beat`."""
+
+    def observe_record(  # noqa: PLR0917 - as that of RecordLedger
+        self,
+        pipeline_id: str,
+        window_start_time: Time,
+        stage: str,
+        row_count: int,
+        detail: Mapping[str, Any] | None = None,
+        claim_token: int | None = None,
+    ) -> int:
+        """See `RecordLedger.observe_record`."""
+
+    def complete_record(
+        self,
+        pipeline_id: str,
+        claim_token: int,
+        detail: Mapping[str, Any] | None = None,
+        window_start_time: Time | None = None,
+    ) -> None:
+        """See `RecordLedger.complete_record`."""
+
+    def complete_and_pass(
+        self,
+        pipeline_id: str,
+        claim_token: int,
+        run_id: str | None = None,
+        detail: Mapping[str, Any] | None = None,
+        window_start_time: Time | None = None,
+    ) -> PassResult:
+        """See `RecordLedger.complete_and_pass`."""
+
+    def fail_record(
+        self,
+        pipeline_id: str,
+        claim_token: int,
+        error: str,
+        retry: bool = True,
+        window_start_time: Time | None = None,
+    ) -> None:
+        """See `RecordLedger.fail_record`."""
+
+    def release_record(
+        self,
+        pipeline_id: str,
+        claim_token: int,
+        not_before: Time | None = None,
+        window_start_time: Time | None = None,
+    ) -> None:
+        """See `RecordLedger.release_record`."""
 
 
 class Heartbeat:
@@ -55,7 +149,7 @@ class Heartbeat:
 
     def __init__(
         self,
-        ledger: RecordLedger,
+        ledger: Ledger,
         record: Record,
         lost: threading.Event | None = None,
         cancelled: threading.Event | None = None,

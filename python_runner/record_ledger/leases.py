@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .clocks import elapsed
-from .records import claim_of, parsed_time
+from .values import claim_of, parsed_time
 
 Claim = tuple[str, int]
 

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any
 from .config import text_of
 from .errors import ClaimCancelled, CountsDisagree, InvalidArgument, LedgerError
 from .heartbeat import Heartbeat, warn
-from .records import claim_of, start_of
+from .values import claim_of, start_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
-    from .ledger import RecordLedger
-    from .reader import Time
-    from .records import Record
+    from .heartbeat import Ledger
     from .results import PassResult
+    from .values import Record, Time
 
 
 class Cancelled(threading.Event):
@@ -69,7 +68,7 @@ class Processing:
     result: PassResult
 
     def __init__(
-        self, ledger: RecordLedger, final_config: Mapping[str, Any], run_id: str | None = None
+        self, ledger: Ledger, final_config: Mapping[str, Any], run_id: str | None = None
     ) -> None:
         self.claim_lost = threading.Event()
         self.cancelled = Cancelled()
@@ -197,7 +196,7 @@ class Processing:
             # The block's own exception matters more; the lease ends the claim in any case.
             warn("fail_record", claim_of(record), refused)
 
-    def _release(self, record: Record, ledger: RecordLedger) -> None:
+    def _release(self, record: Record, ledger: Ledger) -> None:
         try:
             ledger.release_record(*claim_of(record), window_start_time=start_of(record))
         except LedgerError as refused:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from .records import Record
+from .values import Record
 
 
 @dataclass(frozen=True)
@@ -59,3 +60,12 @@ class Completion:
     claim_token: int
     outcome: str
     reason: str | None
+
+
+class RangeStep(NamedTuple):
+    """What one step of an operation on a range did, and how the next one is called."""
+
+    changed_count: int
+    # ISO 8601 in the pipeline's zone; None when this was the last step.
+    go_on_from: str | None
+    next_max_records: int

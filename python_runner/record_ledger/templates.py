@@ -13,8 +13,8 @@ from jinja2 import Template, TemplateSyntaxError, UndefinedError, meta
 
 from .config import invalid_config, is_template, shown, templates_in, text_problem
 from .errors import InvalidArgument
-from .records import record_from_json
 from .sandbox import Sandbox, TooMuch
+from .values import record_from_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

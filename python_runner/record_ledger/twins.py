@@ -11,22 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 from . import logs
 from .errors import InvalidConfig
-from .records import local_time, names_one_instant, other_pass, parsed_time, zoned
+from .values import local_time, names_one_instant, other_pass, parsed_time, zoned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import pendulum
 
-    from .reader import LedgerReader
     from .templates import RecordTemplates
+    from .values import Record
+
+    # Of a pipeline, the record of the window that starts then: `RecordLedger.pipeline_records`.
+    StoredRecords = Callable[[str, pendulum.DateTime], list[Record]]
 
 _WALL_CLOCK = len("2026-10-25T02:00:00")
 _warned_of: set[str] = set()
 
 
 def warn_of_twins(
-    ledger: LedgerReader,
+    stored_records: StoredRecords,
     templates: RecordTemplates,
     windows: Sequence[Mapping[str, Any]],
     fields: Sequence[Mapping[str, Any]],
@@ -39,7 +42,7 @@ def warn_of_twins(
     pipeline_id = windows[0]["pipeline_id"]
     if pipeline_id in _warned_of:
         return
-    for window, rendered, start, its in _twins(ledger, windows, fields):
+    for window, rendered, start, its in _twins(stored_records, windows, fields):
         for name in templates.rendered_fields:
             if rendered[name] == its.get(name) and _tells_windows_apart(
                 templates, window, start, name, rendered[name]
@@ -52,7 +55,7 @@ def warn_of_twins(
 
 
 def _twins(
-    ledger: LedgerReader,
+    stored_records: StoredRecords,
     windows: Sequence[Mapping[str, Any]],
     fields: Sequence[Mapping[str, Any]],
 ) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any], pendulum.DateTime, Mapping[str, Any]]]:
@@ -69,7 +72,7 @@ def _twins(
         elif not names_one_instant(start):
             first = other_pass(start, window["timezone"])
             stored = (
-                ledger.pipeline_records(window["pipeline_id"], first)
+                stored_records(window["pipeline_id"], first)
                 if first is not None and first < start
                 else []
             )

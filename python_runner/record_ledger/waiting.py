@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from . import logs, statements
-from .hot import HotCalls, Preparing
+from . import logs, queries
 from .server_errors import NoAnswer, TookTooLong
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator
 
 # After so many seconds without an answer, and then every so many, a second connection looks.
 FIRST_LOOK = 5.0
@@ -27,50 +26,20 @@ _FAILED_LOOKS = 2
 _LONGEST_CANCEL = 2.0
 
 
-class Connection(psycopg.Connection[Any]):
+class WatchedConnection(psycopg.Connection[Any]):
     """A connection whose calls notice that the server keeps silent.
 
     `on_silence` is called about every tenth of a second in which nothing comes; what it raises
-    ends the call. `asks_read_committed` has `ask` name the isolation level. `is_unconfirmed` says
-    that something was committed on this server alone, where a standby had to confirm it. What
-    `preparing` says of statements counts when `value` is first called.
+    ends the call.
     """
 
     on_silence: Callable[[], None] | None = None
-    asks_read_committed = False
-    is_unconfirmed = False
-    preparing: Preparing | None = None
-    _hot: HotCalls | None = None
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **options: Any) -> Any:
         """Consumes a generator of the driver's, as the driver does."""
         if self.on_silence is None:
             return super().wait(gen, *args, **options)
         return super().wait(_watched(gen, self.on_silence), *args, **options)
-
-    def value(self, statement: str, parameters: Sequence[Any]) -> bytes | None:
-        """Returns the one value that a statement of the hot path answers: see `HotCalls.value`."""
-        hot = self._hot
-        if hot is None:
-            hot = self._hot = HotCalls(self.preparing or Preparing(wanted=False))
-        return hot.value(self, statement, parameters)
-
-    def ask(self, statement: str, parameters: Any = None, **options: Any) -> psycopg.Cursor[Any]:
-        """Returns the cursor of a statement in a READ COMMITTED transaction; its answer is binary.
-
-        Where that is not the default it is asked for in the same round trip: the server runs what
-        comes before one Sync as one transaction, and no state of the session outlives it.
-        """
-        if not (options or self.asks_read_committed):
-            return self.execute(statement, parameters, binary=True)
-        cursor: psycopg.Cursor[Any] = self.cursor(binary=True, **options)
-        if not self.asks_read_committed:
-            cursor.execute(statement, parameters)
-            return cursor
-        with self.pipeline():
-            self.execute(statements.READ_COMMITTED)
-            cursor.execute(statement, parameters)
-        return cursor
 
 
 def _watched(
@@ -101,15 +70,15 @@ class Patience:
         self,
         name: str,
         longest: float,
-        connection: Connection,
-        look: Callable[[Connection], psycopg.Connection[Any]],
+        connection: WatchedConnection,
+        look: Callable[[WatchedConnection], psycopg.Connection[Any]],
         interrupted: threading.Event,
     ) -> None:
         """Begins to wait for a call of that name; one object serves all calls of a session."""
         self._name = name
         self._longest = longest
-        self._connection: Connection | None = connection
-        self._look: Callable[[Connection], psycopg.Connection[Any]] | None = look
+        self._connection: WatchedConnection | None = connection
+        self._look: Callable[[WatchedConnection], psycopg.Connection[Any]] | None = look
         self._interrupted = interrupted
         self._started = time.monotonic()
         self._next_look = min(longest, FIRST_LOOK)
@@ -158,13 +127,13 @@ class Patience:
     def _look_around(
         self,
         silent: float,
-        connection: Connection,
-        look: Callable[[Connection], psycopg.Connection[Any]],
+        connection: WatchedConnection,
+        look: Callable[[WatchedConnection], psycopg.Connection[Any]],
     ) -> None:
         try:
             with look(connection) as second:
                 waits = second.execute(
-                    statements.BLOCKERS,
+                    queries.BLOCKERS,
                     {"pid": connection.info.backend_pid, "routine": f"%{self._name}%"},
                     binary=True,
                 ).fetchall()
@@ -185,7 +154,7 @@ class Patience:
 
 
 def blocker_text(row: tuple[Any, ...]) -> str:
-    """Returns how a session that holds a lock is called, from a row of `statements.BLOCKERS`."""
+    """Returns how a session that holds a lock is called, from a row of `queries.BLOCKERS`."""
     pid, user, application, state, seconds = row
     since = "" if seconds is None else f" for {seconds:.0f} s"
     return (

@@ -13,6 +13,7 @@ from tests.support.documents import RUN_IN_AIRFLOW, read_blocks
 from tests.support.repository import ROOT
 
 EXAMPLES = ROOT / "python_runner" / "record_ledger" / "airflow" / "example_dags"
+DOCUMENTS = (ROOT / "README.md", ROOT / "python_runner" / "docs" / "airflow.md")
 TEST_DAGS = ROOT / "tests" / "airflow" / "dags"
 
 
@@ -25,11 +26,12 @@ def lay_out(home: Path) -> None:
 
 
 def lay_out_documented(home: Path) -> None:
-    """Adds the DAGs of the README, word for word."""
-    for block in read_blocks(ROOT / "README.md"):
-        if block.directives.get("not run") == RUN_IN_AIRFLOW:
-            file = home / "dags" / f"readme_{block.line}.py"
-            file.write_text(block.text + "\n", encoding="utf-8")
+    """Adds the DAGs of the documents, word for word."""
+    for page in DOCUMENTS:
+        for block in read_blocks(page):
+            if block.directives.get("not run") == RUN_IN_AIRFLOW:
+                file = home / "dags" / f"{page.stem.lower()}_{block.line}.py"
+                file.write_text(block.text + "\n", encoding="utf-8")
 
 
 def settings(home: Path) -> dict[str, str]:

@@ -163,7 +163,7 @@ def test_the_next_task_has_a_full_lease_to_start_in(in_task, ledger, orders, noo
 
 def test_two_claims_are_kept_at_once_and_both_blocks_are_interrupted(in_task, ledger, orders):
     from record_ledger.airflow import keeping_claim
-    from record_ledger.airflow.claims import TaskKilled
+    from record_ledger.airflow.decorators import TaskKilled
 
     first, second = ledger.pass_valid_records({**orders, "lease": "1h"}, "run", 2).records
     entered = in_task()

@@ -194,7 +194,17 @@ def test_each_day_windows_are_counted_again_and_the_changed_ones_opened(run_dag,
     assert ledger.recount_due("example_recounts") == []
 
 
-def test_the_readmes_dag_runs_as_it_stands(run_dag, ledger):
+def test_the_readmes_dag_runs_as_it_stands(run_dag, ledger, noon):
+    assert set(run_dag("a_minute_of_airflow").tasks.values()) == {"skipped"}
+
+    noon.advance("1d")
+    run = run_dag("a_minute_of_airflow")
+
+    assert (run.state, set(run.tasks.values())) == ("success", {"success"})
+    assert ledger.pipeline_records("a_minute_of_airflow")[0]["status"] == "COMPLETED"
+
+
+def test_the_whole_dag_of_the_page_runs_as_it_stands(run_dag, ledger):
     run = run_dag("orders")
 
     assert (run.state, set(run.tasks.values())) == ("success", {"success"})
@@ -204,7 +214,7 @@ def test_the_readmes_dag_runs_as_it_stands(run_dag, ledger):
     assert set(run_dag("orders").tasks.values()) == {"skipped"}
 
 
-def test_the_readmes_dag_of_shell_tasks_runs_as_it_stands(run_dag, ledger, noon):
+def test_the_pages_dag_of_shell_tasks_runs_as_it_stands(run_dag, ledger, noon):
     assert set(run_dag("orders_by_shell").tasks.values()) == {"skipped"}
 
     noon.advance("1d")

@@ -54,7 +54,7 @@ def test_killed_work_ends_its_claim_when_nobody_else_would(
     in_task, ledger, orders, retries, followers, run_state, status
 ):
     from record_ledger.airflow import keeping_claim
-    from record_ledger.airflow.claims import TaskKilled
+    from record_ledger.airflow.decorators import TaskKilled
 
     record = ledger.store_new_and_pass_valid_record(orders, "run").record
     entered = in_task(max_tries=retries, followers=followers, run_state=run_state)

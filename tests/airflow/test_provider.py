@@ -79,16 +79,23 @@ def test_airflow_lists_the_package_and_all_that_is_in_it(airflow_home):
     }
     assert documented == {
         f"record_ledger.airflow.{name}"
-        for name in ("passing", "ending", "bash", "sensors", "hook", "triggers")
+        for name in (
+            "operators.passing",
+            "operators.ending",
+            "operators.bash",
+            "sensors",
+            "hooks",
+            "triggers",
+        )
     }
 
 
-def test_the_connection_that_the_readme_adds_is_one_that_serves(airflow_home):
-    from record_ledger.airflow.hook import CONN_TYPES
+def test_the_connection_that_the_page_adds_is_one_that_serves(airflow_home):
+    from record_ledger.airflow.hooks import CONN_TYPES
 
     (command,) = [
         block.text[block.text.index("airflow connections add") :]
-        for block in read_blocks(ROOT / "README.md")
+        for block in read_blocks(ROOT / "python_runner" / "docs" / "airflow.md")
         if "airflow connections add" in block.text
     ]
     said = subprocess.run(
@@ -113,6 +120,25 @@ def test_the_metadata_is_what_airflow_expects(airflow_home):
     ]
 
     jsonschema.validate(entry.load()(), json.loads(schema.read_text()))
+
+
+def test_what_earlier_releases_have_left_in_a_database_or_an_environment_still_loads(airflow_home):
+    from pkgutil import resolve_name
+
+    # As releases up to 0.5.0 have serialised a deferred sensor's trigger.
+    stored = (
+        "record_ledger.airflow.triggers.ValidRecordTrigger",
+        {
+            "pipeline_id": "orders", "conn_id": "record_ledger_default", "poke_interval": 60.0,
+            "deadline": "2026-11-22T20:00:00+00:00",
+        },
+    )  # fmt: skip
+    path, kwargs = stored
+    assert resolve_name(path)(**kwargs).serialize() == stored
+    # As their metadata name it.
+    info = resolve_name("record_ledger.airflow.provider_info.get_provider_info")()
+    (kind,) = info["connection-types"]
+    assert resolve_name(kind["hook-class-name"]).conn_type == kind["connection-type"]
 
 
 def test_every_public_name_can_be_imported(airflow_home):

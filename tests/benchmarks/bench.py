@@ -23,8 +23,8 @@ CALL = (
     "from record_ledger.store_new_and_pass_valid_record(%s, %s)"
 )
 COMPLETE = "select record_ledger.complete_record(%s, %s)"
-# Parts of a call without the rest of it, by the functions in seats/floor.sql.
-FLOORS = {
+# Parts of a call without the rest of it, by the functions in drivers/baseline.sql.
+BASELINES = {
     "an empty function": "empty",
     "the look-ups alone": "look_ups",
     "the rows alone": "rows",
@@ -93,7 +93,7 @@ class Ledger:
 
 def create_ledger(server: Server, name: str, template: str | None = None) -> Ledger:
     """Creates a database with a ledger and the benchmark's clock, or a copy of such a one."""
-    from record_ledger.deploy import deploy
+    from record_ledger.server.deploy import deploy
 
     dsn = in_database(server.dsn(), name)
     with open_connection(server.dsn()) as admin:

@@ -16,8 +16,8 @@ from typing import Any
 
 from psycopg import pq
 
-from record_ledger import RecordLedger, statements
-from record_ledger.waiting import Connection
+from record_ledger import RecordLedger, queries
+from record_ledger.connection import Connection
 from tests.benchmarks.bench import as_json, create_ledger
 from tests.benchmarks.report import Report, Result
 from tests.support.databases import open_connection
@@ -28,7 +28,7 @@ CALLS = 300
 # Python's own CPU of a call that exits; it depends on the machine, as no ratio does.
 GOAL_US = 25.0
 _RUN = "dag/2026-11-22/extract"
-_NAME = b"floor"
+_NAME = b"baseline"
 
 
 def measure(server: Server, report: Report, rounds: int = ROUNDS, calls: int = CALLS) -> None:
@@ -47,25 +47,25 @@ def measure(server: Server, report: Report, rounds: int = ROUNDS, calls: int = C
         assert answer.exit_dag, answer
 
         libpq = direct.pgconn
-        _prepare(libpq, statements.STORE_NEW_AND_PASS)
+        _prepare(libpq, queries.STORE_NEW_AND_PASS_VALID_RECORD)
         encoded = [text.encode() for text in sent]
 
         def by_cursor() -> bytes | None:
-            cursor = plain.execute(statements.STORE_NEW_AND_PASS, sent, binary=True)
+            cursor = plain.execute(queries.STORE_NEW_AND_PASS_VALID_RECORD, sent, binary=True)
             assert cursor.pgresult is not None
             return cursor.pgresult.get_value(0, 0)
 
         kept = preparing.cursor(binary=True)
 
         def by_kept_cursor() -> bytes | None:
-            kept.execute(statements.STORE_NEW_AND_PASS, sent)
+            kept.execute(queries.STORE_NEW_AND_PASS_VALID_RECORD, sent)
             assert kept.pgresult is not None
             return kept.pgresult.get_value(0, 0)
 
         raw = by_cursor()
         assert raw is not None
 
-        session, text = ledger._session, statements.STORE_NEW_AND_PASS
+        session, text = ledger._session, queries.STORE_NEW_AND_PASS_VALID_RECORD
 
         def json_alone() -> Any:
             json.dumps(config, ensure_ascii=False, allow_nan=False)

@@ -1,4 +1,4 @@
-"""Who takes part in the speed benchmark: their databases, their seats, and what a turn finds."""
+"""Who takes part in the speed benchmark: their databases, their drivers, and what a turn finds."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from typing import Any
 
 import psycopg
 
-from tests.benchmarks.bench import FLOORS, START, create_ledger
+from tests.benchmarks.bench import BASELINES, START, create_ledger
 from tests.benchmarks.environments import Environments, Unavailable, version
 from tests.benchmarks.report import Report
 from tests.support.databases import in_database, open_connection
 from tests.support.server import Server
 
 LEVELS = (1, 2, 4, 8, 16)
-SEATS = Path(__file__).with_name("seats")
-# The versions that these seats were written for.
+DRIVERS = Path(__file__).with_name("drivers")
+# The versions that these drivers were written for.
 PROCRASTINATE = ("procrastinate==3.10.0", "psycopg[binary]>=3.2,<4")
 PGQUEUER = ("pgqueuer==1.6.0", "asyncpg", "uvloop; sys_platform != 'win32'")
 GRAPHILE_WORKER = ("graphile-worker@0.17.3",)
 
-# A clock that moves on by a second whenever it is read. A seat's application_name says whose clock
-# it is; pipelines whose windows are as long as a cycle has readings get one new window a cycle.
+# A clock that moves on by a second whenever it is read. A driver's application_name says whose it
+# is; pipelines whose windows are as long as a cycle has readings get one new window a cycle.
 _CLOCK = f"""
 create or replace function record_ledger.clock() returns timestamptz language sql volatile
 as $$
@@ -35,13 +35,13 @@ as $$
         + nextval(('bench.' || current_setting('application_name'))::regclass) * interval '1 second'
 $$;
 """
-# So many windows are due at the beginning that a seat which is a little ahead never finds none.
+# So many windows are due at the beginning that a driver which is a little ahead never finds none.
 _HEAD_START = 100
 
 
 @dataclass
 class Contender:
-    """What takes part in the turns: how its seats are started, and at which numbers of them."""
+    """What takes part in the turns: how its drivers are started, and at which numbers of them."""
 
     name: str
     command: list[str]
@@ -50,20 +50,20 @@ class Contender:
     shares_clock: bool = False
     levels: tuple[int, ...] = LEVELS
     environment: Mapping[str, str] = field(default_factory=dict)
-    _seats: list[subprocess.Popen[str]] = field(default_factory=list)
+    _drivers: list[subprocess.Popen[str]] = field(default_factory=list)
     # What each round at each level found.
     slices: dict[int, list[Slice]] = field(default_factory=dict)
 
-    def seats(self, wanted: int) -> list[subprocess.Popen[str]]:
-        """Returns so many seats, all ready and warmed up."""
-        new = [self._start(number) for number in range(len(self._seats), wanted)]
-        for seat in new:
-            _line(seat, self.name)
-            _ask(seat, 0.2)
-        for seat in new:
-            _line(seat, self.name)
-        self._seats += new
-        return self._seats[:wanted]
+    def drivers(self, wanted: int) -> list[subprocess.Popen[str]]:
+        """Returns so many drivers, all ready and warmed up."""
+        new = [self._start(number) for number in range(len(self._drivers), wanted)]
+        for driver in new:
+            _line(driver, self.name)
+            _ask(driver, 0.2)
+        for driver in new:
+            _line(driver, self.name)
+        self._drivers += new
+        return self._drivers[:wanted]
 
     def _start(self, number: int) -> subprocess.Popen[str]:
         dsn, config = self.dsn, ""
@@ -82,24 +82,24 @@ class Contender:
         )
 
     def take_turn(self, level: int, seconds: float) -> None:
-        """Runs that many seats at once and keeps what they say."""
-        seats = self.seats(level)
-        for seat in seats:
-            _ask(seat, seconds)
-        answers = [json.loads(_line(seat, self.name)) for seat in seats]
+        """Runs that many drivers at once and keeps what they say."""
+        drivers = self.drivers(level)
+        for driver in drivers:
+            _ask(driver, seconds)
+        answers = [json.loads(_line(driver, self.name)) for driver in drivers]
         self.slices.setdefault(level, []).append(Slice(answers))
 
     def end(self) -> None:
-        """Ends its seats."""
-        for seat in self._seats:
-            assert seat.stdin is not None
-            seat.stdin.close()
-        for seat in self._seats:
-            seat.wait()
+        """Ends its drivers."""
+        for driver in self._drivers:
+            assert driver.stdin is not None
+            driver.stdin.close()
+        for driver in self._drivers:
+            driver.wait()
 
 
 class Slice:
-    """What the seats of one turn said: times in microseconds, and items per second."""
+    """What the drivers of one turn said: times in microseconds, and items per second."""
 
     def __init__(self, answers: list[dict[str, Any]]) -> None:
         self.calls = [spent for answer in answers for spent in answer["calls"]]
@@ -110,41 +110,41 @@ class Slice:
 _FIELDS = {"source_name": "elasticsearch", "target_name": "snowflake"}
 
 
-def _ask(seat: subprocess.Popen[str], seconds: float) -> None:
-    assert seat.stdin is not None
-    seat.stdin.write(f"{seconds}\n")
-    seat.stdin.flush()
+def _ask(driver: subprocess.Popen[str], seconds: float) -> None:
+    assert driver.stdin is not None
+    driver.stdin.write(f"{seconds}\n")
+    driver.stdin.flush()
 
 
-def _line(seat: subprocess.Popen[str], name: str) -> str:
-    assert seat.stdout is not None
-    line = seat.stdout.readline()
+def _line(driver: subprocess.Popen[str], name: str) -> str:
+    assert driver.stdout is not None
+    line = driver.stdout.readline()
     if not line:
-        raise RuntimeError(f"a seat of {name} ended with exit code {seat.wait()}")
+        raise RuntimeError(f"a driver of {name} ended with exit code {driver.wait()}")
     return line
 
 
 # ---------------------------------------------------------------- who takes part
 def contenders(server: Server, environments: Environments, report: Report) -> list[Contender]:
     """Returns all that can take part on this machine, the bare commit first."""
-    ours = [sys.executable, str(SEATS / "with_psycopg.py")]
+    ours = [sys.executable, str(DRIVERS / "with_psycopg.py")]
     ledger = create_ledger(server, "speed_ledger")
     ledger.connection.execute(_CLOCK)
     for number in range(max(LEVELS)):
         ledger.connection.execute(f"create sequence bench.clock_{number}")  # type: ignore[arg-type]
     config = _config(ledger.dsn)
     ledger.connection.close()
-    shared, idle, floor = (
+    shared, idle, baseline = (
         create_ledger(server, name, template="speed_ledger")
-        for name in ("speed_shared", "idle", "floor")
+        for name in ("speed_shared", "idle", "baseline")
     )
-    floor.connection.execute((SEATS / "floor.sql").read_bytes())
-    for copy in (shared, idle, floor):
+    baseline.connection.execute((DRIVERS / "baseline.sql").read_bytes())
+    for copy in (shared, idle, baseline):
         copy.connection.close()
     never = {**config, "x_time_back": "36500d"}
     pgmq = _database(server, "speed_pgmq")
     with open_connection(pgmq) as connection:
-        connection.execute((SEATS / "pgmq_style.sql").read_bytes())
+        connection.execute((DRIVERS / "pgmq_style.sql").read_bytes())
     found = [
         Contender("bare commit", [*ours, "bare"], ledger.dsn),
         Contender("record-ledger", [*ours, "ledger"], ledger.dsn, config),
@@ -154,8 +154,8 @@ def contenders(server: Server, environments: Environments, report: Report) -> li
         Contender("record-ledger, plain SQL", [*ours, "ledger_sql"], idle.dsn, config, levels=(1,)),
         Contender("a call that exits", [*ours, "ledger_exit"], shared.dsn, never, levels=(1,)),
         *(
-            Contender(name, [*ours, part], floor.dsn, never, levels=(1,))
-            for name, part in FLOORS.items()
+            Contender(name, [*ours, part], baseline.dsn, never, levels=(1,))
+            for name, part in BASELINES.items()
         ),
         Contender("pgmq-style SQL", [*ours, "pgmq_style"], pgmq),
     ]
@@ -219,7 +219,7 @@ def _python_peer(
 ) -> Contender:
     commands = environments.python(name, *requirements)
     report.versions[name] = version(commands, name)
-    command = [str(commands / "python"), "-W", "ignore", str(SEATS / f"with_{name}.py")]
+    command = [str(commands / "python"), "-W", "ignore", str(DRIVERS / f"with_{name}.py")]
     dsn = _database(server, f"speed_{name}")
     subprocess.run([*command, dsn, "setup"], check=True)
     return Contender(name, command, dsn)
@@ -229,7 +229,7 @@ def _graphile_worker(server: Server, environments: Environments, report: Report)
     modules = environments.node("graphile-worker", *GRAPHILE_WORKER)
     package = json.loads((modules / "graphile-worker" / "package.json").read_text(encoding="utf-8"))
     report.versions["graphile-worker"] = package["version"]
-    command = ["node", str(SEATS / "with_graphile_worker.js")]
+    command = ["node", str(DRIVERS / "with_graphile_worker.js")]
     environment = {"NODE_PATH": str(modules), "NODE_ENV": "production"}
     dsn = _database(server, "speed_graphile_worker")
     subprocess.run([*command, dsn, "setup"], check=True, env={**os.environ, **environment})

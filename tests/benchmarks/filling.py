@@ -1,7 +1,7 @@
 """Pipelines with what so many cycles would have left behind, without taking their time.
 
-The rows are those that the ledger's routines leave: tests/sql/test_lane_growth.py audits them. The
-lane of a record is asked of the deployed rule.
+The rows are those that the ledger's routines leave: tests/sql/cost/test_lane_growth.py audits them.
+The deployed rule gives the lane of a record.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _STATUS_AFTER = {
 
 
 @dataclass(frozen=True)
-class Life:
+class History:
     """What happened to a record, and what it was left with.
 
     `events` are those of its history, in order. A failure is for good unless there is a `backoff`,
@@ -95,31 +95,33 @@ class Life:
         }
 
 
-FINISHED = Life(("passed", "completed"))
-LIVES = {
-    "waiting": Life(),
-    "historical": Life(is_backfilled=True),
-    "returned": Life(("passed", "released")),
-    "in backoff": Life(("passed", "failed"), backoff="running"),
-    "after its backoff": Life(("passed", "failed"), backoff="over"),
-    "historical in backoff": Life(("passed", "failed"), backoff="running", is_backfilled=True),
-    "historical after its backoff": Life(("passed", "failed"), backoff="over", is_backfilled=True),
-    "reopened in backoff": Life(
+FINISHED = History(("passed", "completed"))
+HISTORIES = {
+    "waiting": History(),
+    "historical": History(is_backfilled=True),
+    "returned": History(("passed", "released")),
+    "in backoff": History(("passed", "failed"), backoff="running"),
+    "after its backoff": History(("passed", "failed"), backoff="over"),
+    "historical in backoff": History(("passed", "failed"), backoff="running", is_backfilled=True),
+    "historical after its backoff": History(
+        ("passed", "failed"), backoff="over", is_backfilled=True
+    ),
+    "reopened in backoff": History(
         ("passed", "completed", "reopened", "passed", "failed"), backoff="running"
     ),
-    "postponed": Life(("passed", "released"), backoff="running"),
-    "in progress": Life(("passed",), lease="running"),
-    "with an expired lease": Life(("passed",), lease="over"),
-    "failed": Life(("passed", "failed")),
-    "incomplete": Life(is_complete=False),
-    "unbuilt": Life(is_backfilled=True, is_built=False),
+    "postponed": History(("passed", "released"), backoff="running"),
+    "in progress": History(("passed",), lease="running"),
+    "with an expired lease": History(("passed",), lease="over"),
+    "failed": History(("passed", "failed")),
+    "incomplete": History(is_complete=False),
+    "unbuilt": History(is_backfilled=True, is_built=False),
     "finished": FINISHED,
-    "superseded": Life(("passed", "completed", "reopened", "passed", "completed")),
-    "waived": Life(("waived",)),
+    "superseded": History(("passed", "completed", "reopened", "passed", "completed")),
+    "waived": History(("waived",)),
 }
 
-# A life, and an SQL condition on n, the number of a record from 0, that says which records live it.
-Filling = Sequence[tuple[Life, str]]
+# A history, and the SQL condition that chooses its records by n, a record's number from 0.
+Filling = Sequence[tuple[History, str]]
 
 _WINDOWS = f"""
     select n, timestamptz '{START}' + (%(first)s + n) * interval '{STEP} seconds' as start,
@@ -230,26 +232,26 @@ def fill(
     connection: Connection,
     config: dict[str, Any],
     count: int,
-    lives: Filling = ((FINISHED, "true"),),
+    histories: Filling = ((FINISHED, "true"),),
     first: int = 0,
 ) -> None:
     """Makes a pipeline with `count` records from the step `first` on.
 
-    The conditions of `lives` must cover each record once; in them % is written %%. What still runs
-    in the end was begun when the last window ended: ask no earlier than that.
+    The conditions of `histories` must cover each record once; in them % is written %%. What still
+    runs in the end was begun when the last window ended: ask no earlier than that.
     """
     name = config["default_record"]["pipeline_id"]
     lane = lane_rule(connection)
-    active = any(life.lease for life, _ in lives)
-    waiting = any(not life.events and not life.is_backfilled for life, _ in lives)
+    active = any(history.lease for history, _ in histories)
+    waiting = any(not history.events and not history.is_backfilled for history, _ in histories)
     with connection.transaction():
         connection.execute("select record_ledger.register_pipeline(%s)", [as_json(config)])
         # No trigger looks at what is inserted, and no foreign key.
         connection.execute("set local session_replication_role = replica")
-        for life, condition in lives:
+        for history, condition in histories:
             values = {
                 "name": name, "count": count, "first": first, "has_active": active,
-                "has_waiting": waiting, **life.values(),
+                "has_waiting": waiting, **history.values(),
             }  # fmt: skip
             values["keeps_claim"] = values["status"] in ("IN_PROGRESS", "COMPLETED", "FAILED")
             for text in (_RECORDS, _CLAIMS, _EVENTS):
@@ -276,7 +278,7 @@ class Lane:
     """
 
     name: str
-    lives: Filling
+    histories: Filling
     check_fields: tuple[str, ...] = ()
     fields: dict[str, str] = field(default_factory=dict)
     fields_before: dict[str, str] | None = None
@@ -294,15 +296,17 @@ class Lane:
         config = self.config(pipeline)
         if self.fields_before is not None:
             config["default_record"] |= self.fields_before
-        fill(connection, config, count, self.lives, first)
+        fill(connection, config, count, self.histories, first)
 
 
 def _all(name: str, state: str | None = None, **changes: Any) -> Lane:
-    return Lane(name, [(LIVES[state or name], "true")], **changes)
+    return Lane(name, [(HISTORIES[state or name], "true")], **changes)
 
 
 def _some_due(name: str, due: str) -> Lane:
-    return Lane(name, [(LIVES["after its backoff"], due), (LIVES["in backoff"], f"not ({due})")])
+    return Lane(
+        name, [(HISTORIES["after its backoff"], due), (HISTORIES["in backoff"], f"not ({due})")]
+    )
 
 
 LANES = (
@@ -317,7 +321,7 @@ LANES = (
     _all("historical in backoff, all due", "historical after its backoff"),
     Lane(
         "reopened in backoff and postponed, none due",
-        [(LIVES["reopened in backoff"], "n %% 2 = 0"), (LIVES["postponed"], "n %% 2 = 1")],
+        [(HISTORIES["reopened in backoff"], "n %% 2 = 0"), (HISTORIES["postponed"], "n %% 2 = 1")],
     ),
     _all("in progress, leases running", "in progress"),
     _all("in progress, leases expired", "with an expired lease"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.benchmarks.bench import Ledger, as_json, create_ledger, median, timed
-from tests.benchmarks.filling import FINISHED, LIVES, fill
+from tests.benchmarks.filling import FINISHED, HISTORIES, fill
 from tests.benchmarks.report import Report, Result
 from tests.support.server import Server
 
@@ -166,8 +166,8 @@ def _states(server: Server, large: int, *, long: bool) -> list[State]:
             config["check_fields"] = ["path"]
             config["default_record"]["path"] = "orders"
         others = [(FINISHED, f"n %% {every} <> 0")] if every > 1 else []
-        lives = [(LIVES[state], f"n %% {every} = 0"), *others]
-        fill(ledger.connection, config, count, lives, first=large - count)
+        histories = [(HISTORIES[state], f"n %% {every} = 0"), *others]
+        fill(ledger.connection, config, count, histories, first=large - count)
         of = f" of {count:,}" if every > 1 else ""
         title = f"{count // every:,}{of} {state}" + (" records" if every == 1 else "")
         found.append(_state(title, ledger, name, large, config))

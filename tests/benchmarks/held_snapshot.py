@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from record_ledger import statements
+from record_ledger import queries
 from tests.benchmarks.bench import START, STEP, Ledger, create_ledger, make_config, undisturbed
 from tests.benchmarks.lanes import Backend, require_cpu_times
 from tests.benchmarks.report import Report, Result
@@ -48,7 +48,7 @@ class Drain:
         self._ledger.go_to_step(self._step)
         record = self.backend.cycle("gives back")["record"]
         self._ledger.connection.execute(
-            statements.RELEASE_RECORD.encode(),
+            queries.RELEASE_RECORD.encode(),
             ["p", record["claim_token"], None, record["window_start_time"]],
         )
         self.backend.item("a returned pass", "completes a returned one")

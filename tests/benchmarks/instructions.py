@@ -28,7 +28,7 @@ from typing import Any
 
 from psycopg.sql import Literal
 
-from record_ledger import statements
+from record_ledger import queries
 from tests.benchmarks.bench import BARE, START, STEP, as_json, make_config
 from tests.benchmarks.report import Report, Result
 from tests.support.databases import Connection, deploy, in_database, open_connection
@@ -88,18 +88,18 @@ class Calls:
         self._runs = 0
         self._config = as_json(make_config(pipeline, **changes))
 
-    def store_and_pass(self, text: str = statements.STORE_NEW_AND_PASS) -> str:
+    def store_and_pass(self, text: str = queries.STORE_NEW_AND_PASS_VALID_RECORD) -> str:
         return bound(text, self._config, self._run_id(), "[]")
 
     def complete(self, record: dict[str, Any]) -> str:
         named = (self._pipeline, record["claim_token"], "{}")
         if self._release == BASELINE:
             return bound(_COMPLETE_IN_0_4_0, *named)
-        return bound(statements.COMPLETE_RECORD, *named, record["window_start_time"])
+        return bound(queries.COMPLETE_RECORD, *named, record["window_start_time"])
 
     def complete_and_pass(self, record: dict[str, Any]) -> str:
         return bound(
-            statements.COMPLETE_AND_PASS,
+            queries.COMPLETE_AND_PASS,
             self._pipeline,
             record["claim_token"],
             self._run_id(),
@@ -113,7 +113,7 @@ class Calls:
 
 
 _COMPLETE_IN_0_4_0 = "select record_ledger.complete_record(%s::text, %s::bigint, %s::jsonb)"
-_EMPTY = statements.STORE_NEW_AND_PASS.replace(
+_EMPTY = queries.STORE_NEW_AND_PASS_VALID_RECORD.replace(
     "record_ledger.store_new_and_pass_valid_record", "bench.empty"
 )
 # A call of this function is where callgrind cuts. Nothing else calls it.

@@ -21,7 +21,7 @@ from typing import Any
 
 import psycopg
 
-from record_ledger import statements
+from record_ledger import queries
 from tests.benchmarks.bench import Ledger, as_json, create_ledger, undisturbed
 from tests.benchmarks.filling import LANES, Lane
 from tests.benchmarks.report import Report, Result
@@ -96,11 +96,11 @@ class Backend:
         """Runs the whole call, twice and as one where there is something to be rendered."""
         run = self.ledger.run_id()
         values = [self.config, run, "[]"]
-        answer: dict[str, Any] = self.call(what, statements.STORE_NEW_AND_PASS, values)
+        answer: dict[str, Any] = self.call(what, queries.STORE_NEW_AND_PASS_VALID_RECORD, values)
         if answer["to_build"] and what == "a pass":
             built = [{**window, "fields": self._rendered()} for window in answer["to_build"]]
             values[2] = json.dumps(built)
-            answer = self.call(what, statements.STORE_NEW_AND_PASS, values)
+            answer = self.call(what, queries.STORE_NEW_AND_PASS_VALID_RECORD, values)
             second = self.costs[what].pop()
             self.costs[what][-1] += second
         return answer
@@ -120,7 +120,7 @@ class Backend:
         record = answer["record"]
         self.call(
             completing,
-            statements.COMPLETE_RECORD,
+            queries.COMPLETE_RECORD,
             ["p", record["claim_token"], "{}", record["window_start_time"]],
         )
 
@@ -158,7 +158,7 @@ class Side:
         """Stores an open record for the readers to be asked about, and returns their calls."""
         execute = self.backend.ledger.connection.execute
         self.backend.ledger.go_to_step(self.step + step)
-        execute(statements.STORE_NEW_RECORDS.encode(), ["p", "[]"])
+        execute(queries.STORE_NEW_RECORDS.encode(), ["p", "[]"])
         row = execute(_OPEN).fetchone()
         assert row is not None
         return {

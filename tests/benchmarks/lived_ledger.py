@@ -118,7 +118,7 @@ drop schema bench cascade
 
 def create(server: Server, pipelines: int, records: int) -> str:
     """Creates a ledger of `records` for each of so many pipelines; returns its database's dsn."""
-    from record_ledger.deploy import deploy
+    from record_ledger.server.deploy import deploy
 
     dsn = in_database(server.dsn(), DATABASE)
     config = {

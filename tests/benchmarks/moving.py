@@ -11,10 +11,10 @@ from typing import Any
 from elasticsearch import Elasticsearch
 
 from record_ledger.moving import PartSettings
+from record_ledger.moving.connectors.elasticsearch import ElasticsearchSource
+from record_ledger.moving.connectors.local import LocalStage
 from record_ledger.moving.extraction import extract_parts
 from record_ledger.moving.manifest import StagedNames
-from record_ledger.moving.sources.elasticsearch import ElasticsearchSource
-from record_ledger.moving.stages.local import LocalStage
 from tests.benchmarks.bench import median, timed
 from tests.benchmarks.report import Report, Result
 from tests.moving.support import passed

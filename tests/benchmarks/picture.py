@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from tests.benchmarks.bench import FLOORS
+from tests.benchmarks.bench import BASELINES
 
 _WIDTH, _PANEL, _GAP, _LEFT = 900, 410, 50, 15
 _ROW = 24
@@ -73,7 +73,7 @@ def _item(series: dict[str, Any]) -> tuple[str, int]:
             entry["name"].startswith("record-ledger"),
         )
         for entry in alone[1:]
-        if entry["name"] not in ("a call that exits", *FLOORS)
+        if entry["name"] not in ("a call that exits", *BASELINES)
         and "one pipeline" not in entry["name"]
     ]
     return _bars("One item, in bare commits", "enqueue, claim and complete; one connection", bars)

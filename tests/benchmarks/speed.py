@@ -2,9 +2,9 @@
 
 An item is enqueued, claimed and completed; its call is the first two. For the ledger that is store
 + pass, one commit, and complete, another; the queues take three. Each contender has a database of
-its own on one server, and a seat (a process with one connection) for each of up to 16 connections.
-The contenders take turns of half a second; a ratio is the median over the rounds of the ratio
-within a round.
+its own on one server, and a driver (a process with one connection) for each of up to 16
+connections. The contenders take turns of half a second; a ratio is the median over the rounds of
+the ratio within a round.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from tests.benchmarks.bench import FLOORS
+from tests.benchmarks.bench import BASELINES
 from tests.benchmarks.contenders import LEVELS, Contender, Slice, contenders
 from tests.benchmarks.environments import Environments
 from tests.benchmarks.report import Report, Result
@@ -35,7 +35,7 @@ def measure(
         for level in levels:
             for contender in found:
                 if level in contender.levels:
-                    contender.seats(level)
+                    contender.drivers(level)
             for _ in range(rounds):
                 for contender in found:
                     if level in contender.levels:
@@ -93,7 +93,8 @@ def _alone(found: list[Contender]) -> list[Result]:
         Result("a call that exits", ratio(exits, bare), 0.5, of_bare),
     ]
     lines += [
-        Result(f"{name}, called alike", ratio(slices(name), bare), None, of_bare) for name in FLOORS
+        Result(f"{name}, called alike", ratio(slices(name), bare), None, of_bare)
+        for name in BASELINES
     ]
     for peer in _peers(found):
         theirs = peer.slices[1]

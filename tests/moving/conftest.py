@@ -11,11 +11,11 @@ import pytest
 from record_ledger import RecordLedger
 from record_ledger.connection import connect as open_database
 from record_ledger.moving import Move, PartSettings
-from record_ledger.moving.databases import check_claim_in_ledger
+from record_ledger.moving.connectors.local import LocalStage
+from record_ledger.moving.connectors.postgres.database import check_claim_in_ledger
+from record_ledger.moving.connectors.postgres.source import PostgresSource
+from record_ledger.moving.connectors.postgres.target import PostgresTarget
 from record_ledger.moving.evidence import REQUIRED_COUNTS
-from record_ledger.moving.sources.postgres import PostgresSource
-from record_ledger.moving.stages.local import LocalStage
-from record_ledger.moving.targets.postgres import PostgresTarget
 from tests.moving.s3_server import S3Server
 from tests.moving.support import NOON, Watched
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from elasticsearch import Elasticsearch
 
 from record_ledger.moving import document_line
-from record_ledger.moving.sources.elasticsearch import ElasticsearchSource
+from record_ledger.moving.connectors.elasticsearch import ElasticsearchSource
 
 
 class Made:

@@ -7,7 +7,7 @@ import itertools
 import boto3
 from moto.server import ThreadedMotoServer
 
-from record_ledger.moving.stages.s3 import S3Stage
+from record_ledger.moving.connectors.s3 import S3Stage
 
 CREDENTIALS = {
     "aws_access_key_id": "test",

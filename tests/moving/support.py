@@ -10,9 +10,9 @@ from pathlib import Path
 
 from record_ledger.connection import connect as open_database
 from record_ledger.moving import PartSettings, document_line
+from record_ledger.moving.connectors.postgres.target import PostgresTarget
 from record_ledger.moving.extraction import extract_parts
 from record_ledger.moving.manifest import Manifest, StagedNames
-from record_ledger.moving.targets.postgres import PostgresTarget
 
 START = dt.datetime(2026, 11, 21, 8, tzinfo=dt.timezone.utc)
 NOON = "2026-11-22T20:00:00Z"  # in Los Angeles: windows up to 2026-11-21 12:00 have settled

@@ -8,10 +8,10 @@ import pytest
 
 from record_ledger import ClaimCancelled, RecordLedger
 from record_ledger.cli import main
-from record_ledger.commands import pipeline as command
+from record_ledger.cli.commands import pipeline as command
 from record_ledger.moving.evidence import REQUIRED_COUNTS
 from tests.moving.support import files_in, ids
-from tests.runner.exec_support import until
+from tests.runner.processes import until
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ import pytest
 
 from record_ledger import InvalidConfig, LedgerError, RecordLedger
 from record_ledger.moving import PipelineDefinition
-from record_ledger.moving.stages.local import LocalStage
+from record_ledger.moving.connectors.local import LocalStage
 
 
 def definition(**tables):
@@ -141,7 +141,7 @@ def test_a_component_of_ones_own_is_an_entry_point(ledger, tmp_path, monkeypatch
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1\n")
     (info / "entry_points.txt").write_text("[record_ledger.stages]\nmine = my_stage:made\n")
     (tmp_path / "my_stage.py").write_text(
-        "from record_ledger.moving.stages.local import LocalStage\n"
+        "from record_ledger.moving.connectors.local import LocalStage\n"
         "def made(settings, ledger):\n"
         "    colour = settings.text('colour')\n"
         "    settings.check()\n"
@@ -157,7 +157,9 @@ def test_a_component_of_ones_own_is_an_entry_point(ledger, tmp_path, monkeypatch
 def test_a_driver_that_is_missing_names_what_to_install(ledger, monkeypatch):
     for name in ("snowflake", "snowflake.connector"):
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.delitem(sys.modules, "record_ledger.moving.targets.snowflake", raising=False)
+    monkeypatch.delitem(
+        sys.modules, "record_ledger.moving.connectors.snowflake.target", raising=False
+    )
     table = {"kind": "snowflake", "table": "sold", "connection": {}}
 
     with pytest.raises(LedgerError, match=r"install record-ledger\[snowflake\]"):
@@ -166,7 +168,7 @@ def test_a_driver_that_is_missing_names_what_to_install(ledger, monkeypatch):
 
 def test_importing_it_loads_no_driver():
     script = (
-        "import sys, record_ledger.moving, record_ledger.commands.pipeline\n"
+        "import sys, record_ledger.moving, record_ledger.cli.commands.pipeline\n"
         "print([n for n in ('elasticsearch', 'boto3', 'snowflake') if n in sys.modules])"
     )
     said = subprocess.run(

@@ -9,7 +9,7 @@ from elasticsearch import Elasticsearch
 
 from record_ledger.connection import RetryPolicy
 from record_ledger.moving import MoveFailed, StartAgain
-from record_ledger.moving.sources.elasticsearch import ElasticsearchSource
+from record_ledger.moving.connectors.elasticsearch import ElasticsearchSource
 from tests.moving.fake_elasticsearch import FakeElasticsearch, made_documents
 from tests.moving.support import passed
 

@@ -17,11 +17,11 @@ import pytest
 
 from record_ledger.connection import connect as open_database
 from record_ledger.moving import Move, MoveFailed, PartSettings, document_line
+from record_ledger.moving.connectors.local import LocalStage
+from record_ledger.moving.connectors.postgres.source import PostgresSource
+from record_ledger.moving.connectors.postgres.target import PostgresTarget
 from record_ledger.moving.extraction import extract_parts
 from record_ledger.moving.manifest import Manifest, StagedNames
-from record_ledger.moving.sources.postgres import PostgresSource
-from record_ledger.moving.stages.local import LocalStage
-from record_ledger.moving.targets.postgres import PostgresTarget
 from tests.moving.support import complete, files_in, ids, lose, manifest_of
 
 FORGED = [document_line({"id": 7000 + n}) for n in range(250)]

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from record_ledger.connection import connect as open_database
 from record_ledger.moving import MoveFailed
-from record_ledger.moving.sources.postgres import PostgresSource
+from record_ledger.moving.connectors.postgres.source import PostgresSource
 
 UTC = dt.timezone.utc
 HOUR, DAY = dt.timedelta(hours=1), dt.timedelta(days=1)

@@ -20,8 +20,8 @@ import pytest
 from elasticsearch import Elasticsearch, helpers
 
 from record_ledger.moving import StartAgain
-from record_ledger.moving.sources.elasticsearch import ElasticsearchSource
-from record_ledger.moving.stages.s3 import CHUNK, S3Stage
+from record_ledger.moving.connectors.elasticsearch import ElasticsearchSource
+from record_ledger.moving.connectors.s3 import CHUNK, S3Stage
 from tests.moving.fake_elasticsearch import made_documents
 from tests.moving.support import moved, passed
 
@@ -113,8 +113,8 @@ def test_s3_keeps_what_was_committed(remote_stage):
 def test_snowflake_publishes_a_window(request, tmp_path, external):
     given = options("SNOWFLAKE")
     connector = pytest.importorskip("snowflake.connector")
-    from record_ledger.moving.stages.local import LocalStage
-    from record_ledger.moving.targets.snowflake import SnowflakeTarget
+    from record_ledger.moving.connectors.local import LocalStage
+    from record_ledger.moving.connectors.snowflake.target import SnowflakeTarget
 
     if external and not given.get("external_stage"):
         pytest.skip("no external_stage is given")

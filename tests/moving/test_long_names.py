@@ -10,11 +10,11 @@ import pytest
 
 from record_ledger.cli import main
 from record_ledger.moving import MoveFailed
+from record_ledger.moving.connectors.local import LocalStage
+from record_ledger.moving.connectors.postgres.target import PostgresTarget
+from record_ledger.moving.connectors.s3 import S3Stage
+from record_ledger.moving.connectors.targets import loaded_name
 from record_ledger.moving.manifest import StagedNames
-from record_ledger.moving.stages.local import LocalStage
-from record_ledger.moving.stages.s3 import S3Stage
-from record_ledger.moving.targets.names import loaded_name
-from record_ledger.moving.targets.postgres import PostgresTarget
 from tests.moving.support import (
     documents_in,
     files_in,

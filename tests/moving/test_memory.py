@@ -20,8 +20,8 @@ from record_ledger.connection import connect
 from record_ledger.moving import PartSettings
 from record_ledger.moving.extraction import extract_parts
 from record_ledger.moving.manifest import StagedNames
-from record_ledger.moving.stages.local import LocalStage
-from record_ledger.moving.targets.postgres import PostgresTarget
+from record_ledger.moving.connectors.local import LocalStage
+from record_ledger.moving.connectors.postgres.target import PostgresTarget
 from tests.moving.memory_sources import source_of
 from tests.moving.support import manifest_of, passed
 

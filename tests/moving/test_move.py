@@ -11,9 +11,9 @@ from record_ledger import ClaimLost
 from record_ledger.connection import connect as open_database
 from record_ledger.errors import CountsDisagree
 from record_ledger.moving import Move, MoveFailed, StartAgain, document_line
-from record_ledger.moving.sources.postgres import PostgresSource
-from record_ledger.moving.stages.local import LocalStage
-from record_ledger.moving.targets.postgres import PostgresTarget
+from record_ledger.moving.connectors.local import LocalStage
+from record_ledger.moving.connectors.postgres.source import PostgresSource
+from record_ledger.moving.connectors.postgres.target import PostgresTarget
 from tests.moving.support import another_count, complete, files_in, ids, lose
 
 

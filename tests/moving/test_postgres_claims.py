@@ -113,7 +113,7 @@ def test_a_claim_that_is_lost_while_it_takes_over_a_table_leaves_it(
     target.begin(second)
     # As late as it can be: the table is counted, and renamed next.
     monkeypatch.setattr(
-        "record_ledger.moving.targets.postgres.holds_content",
+        "record_ledger.moving.connectors.postgres.target.holds_content",
         lambda *_: target_at(empty_dsn).begin(third) is None,
     )
 

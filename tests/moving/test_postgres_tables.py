@@ -8,7 +8,7 @@ import pytest
 
 from record_ledger.connection import connect as open_database
 from record_ledger.moving import MoveFailed
-from record_ledger.moving.targets.postgres import PostgresTarget
+from record_ledger.moving.connectors.postgres.target import PostgresTarget
 from tests.moving.support import moved, passed
 
 

@@ -18,9 +18,9 @@ from tests.moving.support import in_phase, moved, passed, staged
 fakesnow = pytest.importorskip("fakesnow", reason="needs the group snowflake")
 from snowflake import connector  # noqa: E402
 
+from record_ledger.moving.connectors.snowflake import target as snowflake  # noqa: E402
+from record_ledger.moving.connectors.snowflake.target import SnowflakeTarget  # noqa: E402
 from record_ledger.moving.settings import Settings  # noqa: E402
-from record_ledger.moving.targets import snowflake  # noqa: E402
-from record_ledger.moving.targets.snowflake import SnowflakeTarget  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("default")
 

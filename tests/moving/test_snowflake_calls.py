@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from record_ledger.moving import MoveFailed
-from record_ledger.moving.targets.snowflake_calls import SnowflakeCalls
+from record_ledger.moving.connectors.snowflake.calls import SnowflakeCalls
 
 
 class FakeConnection:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
-from record_ledger.moving import MoveFailed
-from record_ledger.moving.stages.local import LocalStage
-from record_ledger.moving.stages.s3 import CHUNK
+from record_ledger.moving import MoveFailed, StagedDataDamaged
+from record_ledger.moving.connectors.local import LocalStage
+from record_ledger.moving.connectors.s3 import CHUNK
 from tests.moving.support import files_in
 
 
@@ -120,6 +121,65 @@ def test_what_was_never_committed_is_removed_too(tmp_path, s3):
     assert files_in(tmp_path) == s3.uploads() == []
     for file in files:
         file.abort()
+
+
+def test_a_file_that_a_later_claim_removes_while_it_is_written_is_reported(tmp_path):
+    stage = LocalStage(tmp_path)
+    file = stage.create("a/one")
+    file.write(b"data")
+    stage.remove("a/", lambda *_: False)
+
+    with pytest.raises(StagedDataDamaged, match="a later claim has begun"):
+        file.commit()
+    file.abort()
+
+    assert files_in(tmp_path) == []
+
+
+# A fake: what S3 answers about an upload that was ended. The server of these tests breaks instead.
+FAKE_NO_SUCH_UPLOAD = SimpleNamespace(
+    headers={"content-type": "application/xml"},
+    status_code=404,
+    content=b"<Error><Code>NoSuchUpload</Code><Message>It does not exist.</Message></Error>",
+)
+
+
+@pytest.mark.parametrize("size", [CHUNK, CHUNK + 1, 2 * CHUNK])
+def test_an_upload_that_a_later_claim_ends_is_reported(s3, size):
+    stage = s3.stage("p")
+    file = stage.create("a/one")
+    file.write(b"x" * CHUNK)
+    stage.remove("a/", lambda *_: False)
+    s3.client.meta.events.register("before-send.s3", lambda **_: FAKE_NO_SUCH_UPLOAD)
+
+    def finish():
+        file.write(b"x" * (size - CHUNK))
+        file.commit()
+
+    with pytest.raises(StagedDataDamaged, match="a later claim has begun"):
+        finish()
+    file.abort()
+
+
+@pytest.mark.parametrize("when", ["before", "between"])
+def test_a_file_to_be_written_once_that_a_later_claim_removes_is_reported(
+    tmp_path, monkeypatch, when
+):
+    stage = LocalStage(tmp_path)
+    link = os.link
+
+    def linked(source, target):
+        if when == "between":
+            link(source, target)
+        stage.remove("a/", lambda *_: False)
+        if when == "before":
+            link(source, target)
+
+    monkeypatch.setattr(os, "link", linked)
+    with pytest.raises(StagedDataDamaged, match="a later claim has begun"):
+        stage.write_once("a/manifest", b"first")
+
+    assert files_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("size", [CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 5])

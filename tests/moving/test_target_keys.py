@@ -13,8 +13,8 @@ from psycopg import sql
 from record_ledger.connection import connect as open_database
 from record_ledger.errors import CountsDisagree
 from record_ledger.moving import MoveFailed
-from record_ledger.moving.sources.postgres import PostgresSource
-from record_ledger.moving.targets.postgres import PostgresTarget
+from record_ledger.moving.connectors.postgres.source import PostgresSource
+from record_ledger.moving.connectors.postgres.target import PostgresTarget
 from tests.moving.support import moved, passed, target_at
 
 HOUR = dt.timedelta(hours=1)

@@ -2,8 +2,8 @@
 
     uv run python -m tests.reliability [--minutes 7] [--seed N] [--only NAME ...] [--json FILE]
 
-Ends with 1 when a rule was broken. The same seed draws the same lives and strikes the same blows;
-when exactly a blow meets a process is the machine's chance. Folders with a violation's notes stay.
+Ends with 1 when a rule was broken. The same seed draws the same histories and faults; when exactly a
+fault meets a process is the machine's chance. Folders with a violation's journals stay.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.reliability.chaos import run_chaos
 from tests.reliability.failover import run_async_failover, run_failover
 from tests.reliability.frozen_primary import run_frozen_primary
 from tests.reliability.full_disk import run_full_disk
-from tests.reliability.lives import run_lives
+from tests.reliability.histories import run_histories
 from tests.reliability.logical import run_logical
 from tests.reliability.outputs import run_outputs
 from tests.reliability.report import as_json, print_line, print_table
@@ -31,7 +31,7 @@ from tests.reliability.sessions import run_read_only, run_sessions
 # Each with its part of MINUTES, in seconds: of another time it gets as large a share.
 MINUTES = 7.0
 SCENARIOS = {
-    "lives": (run_lives, 45),
+    "histories": (run_histories, 45),
     "chaos": (run_chaos, 75),
     "restore": (run_restore, 35),
     "full-disk": (run_full_disk, 25),
@@ -82,7 +82,7 @@ def main() -> int:
     finally:
         broken = any(result.violations for result in results)
         if broken:
-            print(f"what the processes noted and printed is in {folder}")
+            print(f"the processes' journals and output are in {folder}")
         else:
             shutil.rmtree(folder)
     print_table(seed, results)

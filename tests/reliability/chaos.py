@@ -19,13 +19,13 @@ import psutil
 import psycopg
 from psycopg.types.json import Jsonb
 
-from tests.reliability.auditor import violations
-from tests.reliability.crew import LEASE, Crew, Member
-from tests.reliability.notes import Note
+from tests.reliability.invariants import violations
+from tests.reliability.journal import Entry
 from tests.reliability.proxy import FaultyProxy
 from tests.reliability.report import Result
 from tests.reliability.tools import Bouncer, find_bouncer
 from tests.reliability.worker import name_of
+from tests.reliability.workers import LEASE, Member, Workers
 from tests.support.databases import deploy, open_connection
 from tests.support.server import Server
 
@@ -60,10 +60,10 @@ def make_configs(lease: float = LEASE) -> list[dict[str, Any]]:
 
 @dataclass
 class Chaos:
-    """A server and its crew, and what befalls them."""
+    """A server and its workers, and what happens to them."""
 
     server: Server
-    crew: Crew
+    workers: Workers
     proxies: list[FaultyProxy]
     bouncer: Bouncer | None
     chosen: random.Random
@@ -92,20 +92,20 @@ class Chaos:
             self.result.faults[name] += 1
 
     def kill(self, kind: str, number: int = signal.SIGKILL) -> bool:
-        members = self.crew.of(kind)
+        members = self.workers.of(kind)
         if members:
-            self.crew.kill(self.chosen.choice(members), number)
+            self.workers.kill(self.chosen.choice(members), number)
         return bool(members)
 
     def kill_task(self) -> bool:
-        tasks = self.crew.tasks()
+        tasks = self.workers.tasks()
         if tasks:
             with suppress(psutil.NoSuchProcess):
                 self.chosen.choice(tasks).kill()
         return bool(tasks)
 
     def freeze(self) -> bool:
-        members = self.crew.of("worker")
+        members = self.workers.of("worker")
         member = self.chosen.choice(members)
         if any(member is other for _, other in self.frozen):
             return False
@@ -177,11 +177,11 @@ class Chaos:
             time.sleep(self.chosen.uniform(0.4, 2.0))
             self.strike()
             self.thaw()
-            self.crew.replace_ended()
+            self.workers.replace_ended()
         self.thaw(everybody=True)
         for proxy in self.proxies:
             proxy.calm = True
-        self.crew.stop()
+        self.workers.stop()
         for proxy in self.proxies:
             proxy.calm = False
 
@@ -191,8 +191,8 @@ def run_chaos(folder: Path, seed: int, seconds: float) -> Result:
     result = Result("chaos")
     with result.timed(), ExitStack() as stack:
         server = stack.enter_context(server_with_ledger(make_configs()))
-        started = note_start(server)
-        crew = stack.enter_context(Crew(folder / "crew", make_configs(), seed))
+        started = start_entry(server)
+        workers = stack.enter_context(Workers(folder / "workers", make_configs(), seed))
         proxies = [stack.enter_context(FaultyProxy(server.socket, f"{seed}/direct"))]
         bouncer = None
         if (program := find_bouncer()) is not None:
@@ -202,43 +202,45 @@ def run_chaos(folder: Path, seed: int, seconds: float) -> Result:
             proxies.append(stack.enter_context(FaultyProxy(bouncer.socket, f"{seed}/pooled")))
         else:
             result.counts["without PgBouncer: not installed"] = 1
-        chaos = Chaos(server, crew, proxies, bouncer, random.Random(f"{seed}/strikes"), result)
+        chaos = Chaos(server, workers, proxies, bouncer, random.Random(f"{seed}/strikes"), result)
         until = time.monotonic() + seconds
         while True:
             left = until - time.monotonic()
             if left < ROUND_SECONDS / 2 and result.counts["rounds"]:
                 break
-            muster(crew, [proxy.conninfo(server.dsn()) for proxy in proxies], WORKERS, EXECS)
+            start_workers(
+                workers, [proxy.conninfo(server.dsn()) for proxy in proxies], WORKERS, EXECS
+            )
             chaos.run(min(ROUND_SECONDS, max(left, 5.0)))
             result.counts["rounds"] += 1
             with open_connection(server.dsn()) as owner:
-                result.violations += violations(owner, [started, *crew.notes()])
+                result.violations += violations(owner, [started, *workers.entries()])
             if result.violations:
                 break
-        result.count(crew.notes())
+        result.count(workers.entries())
         for proxy in proxies:
             result.faults.update(proxy.faults)
         with open_connection(server.dsn()) as owner:
             count_events(owner, result)
-            result.violations += stuck(owner, crew.configs)
+            result.violations += stuck(owner, workers.configs)
     return result
 
 
-def note_start(server: Server) -> Note:
-    """Returns the note that says from when on events may bear the server's times."""
+def start_entry(server: Server) -> Entry:
+    """Returns the entry that says from when on events may bear the server's times."""
     with open_connection(server.dsn()) as owner:
         row = owner.execute("select clock_timestamp()").fetchone()
     assert row is not None
     return {"what": "started", "server_time": row[0]}
 
 
-def muster(crew: Crew, dsns: list[str], workers: int = 3, execs: int = 1) -> None:
-    """Starts a crew with one operator, spread over the ways to the server."""
-    for number in range(workers):
-        crew.add("worker", dsns[number % len(dsns)])
-    for number in range(execs):
-        crew.add("exec", dsns[number % len(dsns)])
-    crew.add("operator", dsns[0])
+def start_workers(workers: Workers, dsns: list[str], number: int = 3, execs: int = 1) -> None:
+    """Starts workers, execs and one operator, spread over the ways to the server."""
+    for place in range(number):
+        workers.add("worker", dsns[place % len(dsns)])
+    for place in range(execs):
+        workers.add("exec", dsns[place % len(dsns)])
+    workers.add("operator", dsns[0])
 
 
 def count_events(owner: psycopg.Connection[Any], result: Result) -> None:
@@ -252,7 +254,7 @@ def count_events(owner: psycopg.Connection[Any], result: Result) -> None:
 def stuck(
     owner: psycopg.Connection[Any], configs: list[dict[str, Any]], lease: float = LEASE
 ) -> list[str]:
-    """When all is over, a pass takes back what nobody holds any more, and the work goes on."""
+    """When all is over, passes take back what nobody holds any more, and the work goes on."""
     held = owner.execute(
         "select coalesce(max(lease_expires_at), now()) - now() from record_ledger.pipeline_records"
     ).fetchone()
@@ -262,10 +264,18 @@ def stuck(
     for config in configs:
         name = name_of(config)
         owner.execute("select record_ledger.resume_pipeline(%s)", [name])
-        row = owner.execute(
-            "select verdict, reason from record_ledger.pass_valid_record(%s, null)", [name]
+        expired = owner.execute(
+            "select count(*) from record_ledger.record_verdicts"
+            " where pipeline_id = %s and verdict = 'LEASE_EXPIRED'",
+            [name],
         ).fetchone()
-        assert row is not None
+        assert expired is not None
+        # Each pass takes back ten at most.
+        for _ in range(expired[0] // 10 + 1):
+            row = owner.execute(
+                "select verdict, reason from record_ledger.pass_valid_record(%s, null)", [name]
+            ).fetchone()
+            assert row is not None
         if row[0] not in ("READY", "UNSTABLE", "NO_RECORDS", "BACKOFF", "BLOCKED", "FAILED", "INCOMPLETE"):  # fmt: skip
             sentences.append(f"{name} is stuck: {row[0]}, {row[1]}")
     left = owner.execute(

@@ -13,7 +13,7 @@ from typing import Any
 from psycopg.conninfo import make_conninfo
 from psycopg.types.json import Jsonb
 
-from tests.reliability.notes import Note
+from tests.reliability.journal import Entry
 from tests.support.databases import deploy, open_connection
 from tests.support.server import Server
 
@@ -112,8 +112,8 @@ class Cluster:
         self.primary, self.standby = self.standby, self.primary
         return self.standby
 
-    def left_behind(self) -> list[Note]:
-        """What the dead old primary did and the new one never had, as notes for the auditor."""
+    def left_behind(self) -> list[Entry]:
+        """What the dead old primary did and the new one never had, as entries for the invariants."""
         old = self.standby
         old.start(alone=True)
         with (

@@ -16,13 +16,13 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.reliability.auditor import NO_WORK_IS_WASTED, violations
-from tests.reliability.chaos import count_events, make_configs, muster, note_start, stuck
+from tests.reliability.chaos import count_events, make_configs, start_entry, start_workers, stuck
 from tests.reliability.cluster import Cluster
-from tests.reliability.crew import ENDING_SECONDS, Crew, go_on
-from tests.reliability.notes import Note
+from tests.reliability.invariants import NO_WORK_IS_WASTED, violations
+from tests.reliability.journal import Entry
 from tests.reliability.report import Result
 from tests.reliability.sessions import CANCEL_COMMITS, END_SESSIONS
+from tests.reliability.workers import ENDING_SECONDS, Workers, go_on
 from tests.support.databases import open_connection
 
 # Longer than the longest failover, also on a machine with other things to do.
@@ -96,13 +96,13 @@ def run_failover(folder: Path, seed: int, seconds: float) -> Result:
         until = time.monotonic() + seconds - ENDING_SECONDS - LEASE
         configs = make_configs(LEASE)
         cluster = stack.enter_context(Cluster(configs, is_synchronous=True))
-        started = note_start(cluster.primary)
-        crew = stack.enter_context(Crew(folder / "crew", configs, seed, lease=LEASE))
-        muster(crew, [cluster.dsn()])
+        started = start_entry(cluster.primary)
+        workers = stack.enter_context(Workers(folder / "workers", configs, seed, lease=LEASE))
+        start_workers(workers, [cluster.dsn()])
         ways = list(WAYS)
         random.Random(f"{seed}/failover").shuffle(ways)
         for way in itertools.cycle(ways):
-            has_begun = crew.wait_for(PASSES)
+            has_begun = workers.wait_for(PASSES)
             if not has_begun:
                 result.violations.append(f"{PASSES} passes took more than 30 s before: {way}")
             WAYS[way](cluster)
@@ -110,9 +110,9 @@ def run_failover(folder: Path, seed: int, seconds: float) -> Result:
             if not has_begun or time.monotonic() > until:
                 break
             cluster.rebuild()
-        crew.wait_for(PASSES)
-        crew.stop()
-        judge(result, cluster, crew, [started, *crew.notes()], NO_WORK_IS_WASTED)
+        workers.wait_for(PASSES)
+        workers.stop()
+        judge(result, cluster, workers, [started, *workers.entries()], NO_WORK_IS_WASTED)
     return result
 
 
@@ -123,41 +123,41 @@ def run_async_failover(folder: Path, seed: int, seconds: float) -> Result:
         until = time.monotonic() + seconds - ENDING_SECONDS - LEASE
         configs = make_configs(LEASE)
         cluster = stack.enter_context(Cluster(configs, is_synchronous=False))
-        started = note_start(cluster.primary)
-        crew = stack.enter_context(
-            Crew(folder / "crew", configs, seed, lease=LEASE, others=folder / "crew")
+        started = start_entry(cluster.primary)
+        workers = stack.enter_context(
+            Workers(folder / "workers", configs, seed, lease=LEASE, others=folder / "workers")
         )
-        muster(crew, [cluster.dsn()])
-        crew.add("stale", cluster.dsn())
-        left: list[Note] = []
+        start_workers(workers, [cluster.dsn()])
+        workers.add("stale", cluster.dsn())
+        left: list[Entry] = []
         while True:
-            crew.wait_for(PASSES, within=seconds / 4)
+            workers.wait_for(PASSES, within=seconds / 4)
             cluster.cut_off()
-            crew.wait_for(LOST_PASSES, within=seconds / 4)
+            workers.wait_for(LOST_PASSES, within=seconds / 4)
             killed(cluster)
             result.faults["primary killed that was ahead"] += 1
             left += cluster.left_behind()
-            crew.wait_for(LOST_PASSES, within=seconds / 4)
+            workers.wait_for(LOST_PASSES, within=seconds / 4)
             if time.monotonic() > until:
                 break
             cluster.rebuild()
-        go_on(until, crew)
-        crew.stop()
+        go_on(until, workers)
+        workers.stop()
         result.counts["changes left behind"] += len(left)
-        judge(result, cluster, crew, [started, *crew.notes(), *left])
+        judge(result, cluster, workers, [started, *workers.entries(), *left])
     return result
 
 
 def judge(
     result: Result,
     cluster: Cluster,
-    crew: Crew,
-    notes: list[Note],
+    workers: Workers,
+    entries: list[Entry],
     rules: dict[str, str] | None = None,
 ) -> None:
     """Audits the ledger of the newest primary."""
-    result.count(crew.notes())
+    result.count(workers.entries())
     with open_connection(cluster.primary.dsn()) as owner:
-        result.violations += violations(owner, notes, rules)
+        result.violations += violations(owner, entries, rules)
         count_events(owner, result)
-        result.violations += stuck(owner, crew.configs, LEASE)
+        result.violations += stuck(owner, workers.configs, LEASE)

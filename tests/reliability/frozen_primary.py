@@ -20,14 +20,14 @@ from typing import Any
 
 import psycopg
 
-from tests.reliability.auditor import NO_WORK_IS_WASTED, violations
-from tests.reliability.chaos import count_events, make_configs, note_start
+from tests.reliability.chaos import count_events, make_configs, start_entry
 from tests.reliability.cluster import Cluster
-from tests.reliability.crew import Crew, go_on
+from tests.reliability.invariants import NO_WORK_IS_WASTED, violations
+from tests.reliability.journal import Entry
 from tests.reliability.mover import DOCUMENTS, TABLE
-from tests.reliability.notes import Note
 from tests.reliability.report import Result
-from tests.reliability.steady import TIMES_THE_LEASE
+from tests.reliability.steady_worker import TIMES_THE_LEASE
+from tests.reliability.workers import Workers, go_on
 from tests.support.databases import open_connection
 from tests.support.server import Server
 
@@ -67,27 +67,27 @@ def run_frozen_primary(folder: Path, seed: int, _seconds: float) -> Result:
     with result.timed(), ExitStack() as stack:
         configs, moved = make_configs(LEASE), moved_config(make_configs(LEASE)[0])
         cluster = stack.enter_context(Cluster([*configs, moved], is_synchronous=True))
-        started = note_start(cluster.primary)
-        notes = [started, *move_in_both(result, cluster, folder, moved, seed)]
+        started = start_entry(cluster.primary)
+        entries = [started, *move_in_both(result, cluster, folder, moved, seed)]
         cluster.rebuild()
-        crew = stack.enter_context(Crew(folder / "crew", configs, seed, lease=LEASE))
-        freeze_and_wake(result, cluster, crew)
-        crew.stop()
-        notes += crew.notes()
-        result.count(notes)
+        workers = stack.enter_context(Workers(folder / "workers", configs, seed, lease=LEASE))
+        freeze_and_wake(result, cluster, workers)
+        workers.stop()
+        entries += workers.entries()
+        result.count(entries)
         with open_connection(cluster.primary.dsn()) as owner:
-            result.violations += violations(owner, notes, NO_WORK_IS_WASTED)
+            result.violations += violations(owner, entries, NO_WORK_IS_WASTED)
             count_events(owner, result)
     return result
 
 
-def freeze_and_wake(result: Result, cluster: Cluster, crew: Crew) -> None:
+def freeze_and_wake(result: Result, cluster: Cluster, workers: Workers) -> None:
     """Freezes the primary under load, and wakes it when all are at work on the new one."""
     dsn = cluster.dsn(connect_timeout=CONNECT_SECONDS)
     for kind in ("steady", "steady", "worker", "worker", "exec"):
-        crew.add(kind, dsn)
-    crew.wait_for(PASSES)
-    hung = {member.run_id for member in crew.members}
+        workers.add(kind, dsn)
+    workers.wait_for(PASSES)
+    hung = {member.run_id for member in workers.members}
     old, frozen_at = cluster.primary, time.monotonic()
     old.freeze()
     cluster.promote()
@@ -102,12 +102,12 @@ def freeze_and_wake(result: Result, cluster: Cluster, crew: Crew) -> None:
         result.violations.append(f"{PATIENCE:g} s after the primary froze these hung: {hung}")
     old.thaw()
     result.faults["old primary awake"] += 1
-    go_on(time.monotonic() + AWAKE_SECONDS, crew)
+    go_on(time.monotonic() + AWAKE_SECONDS, workers)
     # What every failover has to do, sooner or later.
     old.kill()
     result.faults["old primary fenced"] += 1
     # Whatever the steady ones were at when it froze has come to its end by then.
-    go_on(frozen_at + LEASE * TIMES_THE_LEASE, crew)
+    go_on(frozen_at + LEASE * TIMES_THE_LEASE, workers)
 
 
 def has_come(primary: Server, run: str, promoted_at: str) -> bool:
@@ -137,7 +137,7 @@ def moved_config(config: dict[str, Any]) -> dict[str, Any]:
 
 def move_in_both(
     result: Result, cluster: Cluster, folder: Path, config: dict[str, Any], seed: int
-) -> list[Note]:
+) -> list[Entry]:
     """Fails over, has the old primary come back as one, and moves the same windows from both."""
     cluster.primary.kill()
     old, new = cluster.promote(), cluster.primary
@@ -148,29 +148,29 @@ def move_in_both(
     warehouse = new.dsn("warehouse")
     result.faults["two primaries at a time"] += 1
     with ExitStack() as stack:
-        crews = [
+        groups = [
             stack.enter_context(
-                Crew(folder / name, [config], f"{seed}/{name}", lease=LEASE, warehouse=warehouse)
+                Workers(folder / name, [config], f"{seed}/{name}", lease=LEASE, warehouse=warehouse)
             )
             for name in ("new", "old")
         ]
-        for crew, server in zip(crews, (new, old), strict=True):
+        for workers, server in zip(groups, (new, old), strict=True):
             for _ in range(2):
-                crew.add("mover", server.dsn())
-        for crew in crews:
-            crew.wait_for(PUBLICATIONS, "published")
-        for crew in crews:
-            crew.stop()
-        notes = [note for crew in crews for note in crew.notes()]
+                workers.add("mover", server.dsn())
+        for workers in groups:
+            workers.wait_for(PUBLICATIONS, "published")
+        for workers in groups:
+            workers.stop()
+        entries = [entry for workers in groups for entry in workers.entries()]
         for what in ("published", "overtaken"):
-            result.counts[what] += sum(note["what"] == what for note in notes)
+            result.counts[what] += sum(entry["what"] == what for entry in entries)
         with open_connection(warehouse) as connection:
-            result.violations += judge_target(connection, notes)
+            result.violations += judge_target(connection, entries)
         # The old one's work is nobody's; that of the new one stands in its ledger.
-        return [*crews[0].notes(), *crews[1].wrong]
+        return [*groups[0].entries(), *groups[1].wrong]
 
 
-def judge_target(connection: psycopg.Connection[Any], notes: list[Note]) -> list[str]:
+def judge_target(connection: psycopg.Connection[Any], entries: list[Entry]) -> list[str]:
     """Compares what is in the warehouse with what the runs of both ledgers have published."""
     connection.execute(
         "create temporary table publication "
@@ -178,9 +178,9 @@ def judge_target(connection: psycopg.Connection[Any], notes: list[Note]) -> list
     )
     columns = ("pipeline_id", "window_start_time", "claim_token", "run_id")
     with connection.cursor() as cursor, cursor.copy("copy publication from stdin") as copy:
-        for note in notes:
-            if note["what"] == "published":
-                copy.write_row([note[column] for column in columns])
+        for entry in entries:
+            if entry["what"] == "published":
+                copy.write_row([entry[column] for column in columns])
     return [
         f"at the target: {what}: {len(found)} times, such as {found[0]}"
         for what, query in TARGET_RULES.items()

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import psycopg
 
-from tests.reliability.auditor import violations
 from tests.reliability.chaos import (
     count_events,
     make_configs,
-    muster,
-    note_start,
     server_with_ledger,
+    start_entry,
+    start_workers,
     stuck,
 )
-from tests.reliability.crew import Crew
+from tests.reliability.invariants import violations
 from tests.reliability.report import Result
+from tests.reliability.workers import Workers
 from tests.support.databases import open_connection
 from tests.support.server import Server
 
@@ -51,10 +51,10 @@ def run_full_disk(folder: Path, seed: int, seconds: float) -> Result:
                 make_configs(), settings=SETTINGS, folder=disk, initdb_options=("--wal-segsize=1",)
             )
         )
-        started = note_start(server)
-        crew = stack.enter_context(Crew(folder / "crew", make_configs(), f"{seed}/disk"))
+        started = start_entry(server)
+        workers = stack.enter_context(Workers(folder / "workers", make_configs(), f"{seed}/disk"))
         until = time.monotonic() + seconds
-        muster(crew, [server.dsn()])
+        start_workers(workers, [server.dsn()])
         while time.monotonic() < until:
             time.sleep(chosen.uniform(1.0, 2.0))
             fill(disk, leave=chosen.choice([0, 64 * 1024, 1024**2]))
@@ -62,13 +62,13 @@ def run_full_disk(folder: Path, seed: int, seconds: float) -> Result:
             result.faults["disk full"] += 1
             (disk / "ballast").unlink()
             result.faults["server down of it"] += not answers(server)
-            crew.replace_ended()
-        crew.stop()
-        result.count(crew.notes())
+            workers.replace_ended()
+        workers.stop()
+        result.count(workers.entries())
         with open_connection(server.dsn()) as owner:
-            result.violations += violations(owner, [started, *crew.notes()])
+            result.violations += violations(owner, [started, *workers.entries()])
             count_events(owner, result)
-            result.violations += stuck(owner, crew.configs)
+            result.violations += stuck(owner, workers.configs)
     return result
 
 

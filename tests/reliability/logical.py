@@ -12,20 +12,20 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from record_ledger.deploy import deploy
-from tests.reliability.auditor import violations
+from record_ledger.server.deploy import deploy
 from tests.reliability.chaos import (
     count_events,
     make_configs,
-    muster,
-    note_start,
     server_with_ledger,
+    start_entry,
+    start_workers,
 )
 from tests.reliability.cluster import wait_until
-from tests.reliability.crew import ENDING_SECONDS, Crew, go_on
-from tests.reliability.notes import Note
+from tests.reliability.invariants import violations
+from tests.reliability.journal import Entry
 from tests.reliability.report import Result
 from tests.reliability.worker import name_of
+from tests.reliability.workers import ENDING_SECONDS, Workers, go_on
 from tests.support.databases import open_connection
 from tests.support.server import Server, postgres_binaries, wanted_version
 
@@ -81,9 +81,9 @@ def replicate(result: Result, folder: Path, version: int, seed: str, seconds: fl
         publisher = stack.enter_context(
             server_with_ledger(configs, version=version, settings=SETTINGS)
         )
-        started = note_start(publisher)
-        old = stack.enter_context(Crew(folder / "old", configs, seed))
-        muster(old, [publisher.dsn()], workers=2)
+        started = start_entry(publisher)
+        old = stack.enter_context(Workers(folder / "old", configs, seed))
+        start_workers(old, [publisher.dsn()], number=2)
         subscriber = stack.enter_context(Server(settings=SETTINGS))
         subscriber.start()
         subscribe(publisher, subscriber)
@@ -102,14 +102,14 @@ def replicate(result: Result, folder: Path, version: int, seed: str, seconds: fl
         if (outcome := deploy(subscriber.dsn()).outcome) != "unchanged":
             result.violations.append(f"deploying to the subscriber: {outcome}")
         new = stack.enter_context(
-            Crew(folder / "new", configs, f"{seed}/new", others=folder / "old")
+            Workers(folder / "new", configs, f"{seed}/new", others=folder / "old")
         )
-        muster(new, [subscriber.dsn()], workers=2)
+        start_workers(new, [subscriber.dsn()], number=2)
         new.add("stale", subscriber.dsn())
         new.wait_for(PASSES)
         go_on(until, new)
         new.stop()
-        everything: list[Note] = [started, *old.notes(), *new.notes()]
+        everything: list[Entry] = [started, *old.entries(), *new.entries()]
         result.count(everything)
         with open_connection(subscriber.dsn()) as owner:
             result.violations += [

@@ -17,8 +17,8 @@ import psycopg
 
 from record_ledger import ClaimLost
 from record_ledger.moving import Move, StagedDataDamaged, document_line
-from record_ledger.moving.stages.local import LocalStage
-from record_ledger.moving.targets.postgres import PostgresTarget
+from record_ledger.moving.connectors.local import LocalStage
+from record_ledger.moving.connectors.postgres.target import PostgresTarget
 from tests.reliability.worker import Spec, Step, Worker
 
 TABLE = "sold"
@@ -53,20 +53,20 @@ class Mover(Worker):
                 if record is None:
                     time.sleep(0.05)
                     return
-                self.note("passed", record)
-                self.note("began", record)
+                self.enter("passed", record)
+                self.enter("began", record)
                 self.mover(run_id).run(record)
-                self.note("published", record)
-                self.note("finished", record)
-            self.note("completed", record)
+                self.enter("published", record)
+                self.enter("finished", record)
+            self.enter("completed", record)
         except ClaimLost as error:
             if "a later claim than" in str(error):
-                self.note("overtaken", record)
+                self.enter("overtaken", record)
             else:
                 self.lost(record, "completed", error)
         except StagedDataDamaged:
             # A later claim has cleared away what earlier ones had staged.
-            self.note("overtaken", record)
+            self.enter("overtaken", record)
 
     def mover(self, run_id: str) -> Move:
         assert self.spec.warehouse is not None and self.spec.stage is not None

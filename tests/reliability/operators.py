@@ -52,7 +52,7 @@ class Operator(Worker):
             return
         if found is not None:
             count = call(name, *found, reason)
-            self.notes.add("operated", pipeline_id=name, reason=reason, record_count=count)
+            self.journal.add("operated", pipeline_id=name, reason=reason, record_count=count)
 
     def waive(self, config: dict[str, Any], reason: str) -> None:
         self.over(self.ledger.waive_records, config, reason, ("FAILED", "PENDING"))

@@ -22,14 +22,14 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tests.reliability.auditor import OUTPUT_IS_WRITTEN, violations
-from tests.reliability.chaos import count_events, note_start, server_with_ledger
-from tests.reliability.crew import ENDING_SECONDS
+from tests.reliability.chaos import count_events, server_with_ledger, start_entry
 from tests.reliability.full_disk import mount
-from tests.reliability.notes import Note, read_notes
+from tests.reliability.invariants import OUTPUT_IS_WRITTEN, violations
+from tests.reliability.journal import Entry, read_journals
 from tests.reliability.printer import line_of
 from tests.reliability.report import Result
 from tests.reliability.tools import python
+from tests.reliability.workers import ENDING_SECONDS
 from tests.support.databases import open_connection
 from tests.support.repository import ROOT
 from tests.support.server import Server
@@ -126,9 +126,9 @@ def run_outputs(folder: Path, seed: int, seconds: float) -> Result:
     with result.timed(), ExitStack() as stack:
         until = time.monotonic() + seconds - ENDING_SECONDS
         server = stack.enter_context(server_with_ledger([], settings=SETTINGS))
-        started = note_start(server)
+        started = start_entry(server)
         chosen = random.Random(f"{seed}/outputs")
-        notes: list[Note] = [started]
+        entries: list[Entry] = [started]
         number, ways = 0, []
         while time.monotonic() < until or number < len(OUTLETS):
             if not ways:
@@ -137,18 +137,18 @@ def run_outputs(folder: Path, seed: int, seconds: float) -> Result:
             place = folder / str(number)
             place.mkdir()
             try:
-                notes += drain_twice(result, server, place, ways.pop(), chosen)
+                entries += drain_twice(result, server, place, ways.pop(), chosen)
             except LookupError as why:
                 result.counts[f"left out: {why}"] += 1
         with open_connection(server.dsn()) as owner:
-            result.violations += violations(owner, notes, OUTPUT_IS_WRITTEN)
+            result.violations += violations(owner, entries, OUTPUT_IS_WRITTEN)
             count_events(owner, result)
     return result
 
 
 def drain_twice(
     result: Result, server: Server, folder: Path, way: str, chosen: random.Random
-) -> list[Note]:
+) -> list[Entry]:
     """Drains a pipeline into an outlet that fails, then into a file; returns what was noted."""
     name, jobs, lines = f"{folder.name} {way}", chosen.choice([1, 1, 2]), chosen.choice(LINES)
     config = folder / "config.json"
@@ -160,10 +160,10 @@ def drain_twice(
         command = python("-m", "record_ledger", "exec", *arguments, "--", *work)
         return run_exec(command, server, outlet, folder)
 
-    notes = []
+    entries = []
     with OUTLETS[way](folder, chosen) as outlet:
         code = drain("first", outlet)
-        notes += written(outlet, folder, lines)
+        entries += written(outlet, folder, lines)
         result.faults[way] += 1
     with open_connection(server.dsn()) as owner:
         ((completed, failed),) = owner.execute(
@@ -182,10 +182,10 @@ def drain_twice(
     with (folder / "rest").open("wb") as rest:
         outlet = Outlet(rest, (folder / "rest").read_bytes)
         code = drain("second", outlet)
-        notes += written(outlet, folder, lines)
+        entries += written(outlet, folder, lines)
     if code != 0:
         result.violations.append(f"{way}: with room again exec ended with {code}")
-    return notes + read_notes(folder)
+    return entries + read_journals(folder)
 
 
 def run_exec(command: list[str], server: Server, outlet: Outlet, folder: Path) -> int:
@@ -205,13 +205,14 @@ def run_exec(command: list[str], server: Server, outlet: Outlet, folder: Path) -
     return process.wait(EXEC_SECONDS)
 
 
-def written(outlet: Outlet, folder: Path, lines: int) -> list[Note]:
-    """Notes for each claim whose output has been written, as far as can be told."""
+def written(outlet: Outlet, folder: Path, lines: int) -> list[Entry]:
+    """Entries for each claim whose output has been written, as far as can be told."""
     found = Counter(line[:20] for line in outlet.written().split(b"\n") if len(line) == LINE - 1)
     return [
-        {**note, "what": "written"}
-        for note in read_notes(folder)
-        if note["what"] == "began" and found[b"%020d" % note["claim_token"]] >= lines - outlet.slack
+        {**entry, "what": "written"}
+        for entry in read_journals(folder)
+        if entry["what"] == "began"
+        and found[b"%020d" % entry["claim_token"]] >= lines - outlet.slack
     ]
 
 

@@ -1,6 +1,6 @@
 """The command of an exec whose output is looked at: python -m tests.reliability.printer FOLDER LINES
 
-Prints lines that name its claim, notes that it has finished, and ends with 0. Whether all of it has
+Prints lines that name its claim, writes down that it has finished, and ends with 0. Whether all of it has
 reached where the exec writes to is not its to know.
 """
 
@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-from tests.reliability.notes import SUFFIX, Notes
+from tests.reliability.journal import SUFFIX, Journal
 
 
 def main() -> int:
@@ -23,11 +23,11 @@ def main() -> int:
         "claim_token": token,
         "run_id": os.environ["RECORD_LEDGER_RUN_ID"],
     }
-    notes = Notes(f"{sys.argv[1]}/printer-{about['pipeline_id']}-{token}{SUFFIX}")
-    notes.add("began", **about)
+    journal = Journal(f"{sys.argv[1]}/printer-{about['pipeline_id']}-{token}{SUFFIX}")
+    journal.add("began", **about)
     sys.stdout.write("".join(line_of(token, n) for n in range(int(sys.argv[2]))))
     sys.stdout.flush()
-    notes.add("finished", **about)
+    journal.add("finished", **about)
     return 0
 
 

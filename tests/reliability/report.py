@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.reliability.notes import Note
+from tests.reliability.journal import Entry
 
 TOLD = (
     "passed", "completed", "failed", "released", "lost", "feared lost", "refused", "unavailable",
@@ -28,9 +28,9 @@ class Result:
     skipped: str | None = None
     seconds: float = 0.0
 
-    def count(self, notes: list[Note]) -> None:
+    def count(self, entries: list[Entry]) -> None:
         """Adds what processes were told, by kind."""
-        self.counts.update(note["what"] for note in notes if note["what"] in TOLD)
+        self.counts.update(entry["what"] for entry in entries if entry["what"] in TOLD)
 
     @contextmanager
     def timed(self) -> Iterator[Result]:
@@ -62,8 +62,10 @@ def print_line(name: str, result: Result, seconds: float) -> None:
         print(f"{name}: skipped: {result.skipped}", flush=True)
         return
     faults = ", ".join(f"{number} x {fault}" for fault, number in result.faults.most_common())
+    # The scenario against the model counts lives instead of passes.
+    what = "lives" if result.counts["lives"] else "passed"
     print(
-        f"{name}: {result.counts['passed']:,} passes, {faults or 'no faults'}; "
+        f"{name}: {result.counts[what]:,} {what}, {faults or 'no faults'}; "
         f"{len(result.violations)} violations, {result.seconds:.0f} s of about {seconds:.0f}",
         flush=True,
     )

@@ -10,19 +10,19 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from record_ledger.deploy import deploy
-from tests.reliability.auditor import violations
+from record_ledger.server.deploy import deploy
 from tests.reliability.chaos import (
     count_events,
     make_configs,
-    muster,
-    note_start,
     server_with_ledger,
+    start_entry,
+    start_workers,
 )
-from tests.reliability.crew import ENDING_SECONDS, Crew, go_on
-from tests.reliability.notes import Note
+from tests.reliability.invariants import violations
+from tests.reliability.journal import Entry
 from tests.reliability.report import Result
 from tests.reliability.tools import run_program
+from tests.reliability.workers import ENDING_SECONDS, Workers, go_on
 from tests.support.databases import open_connection
 from tests.support.server import Server
 
@@ -37,36 +37,38 @@ def run_restore(folder: Path, seed: int, seconds: float) -> Result:
         until = time.monotonic() + seconds - ENDING_SECONDS
         configs = make_configs()
         first = stack.enter_context(server_with_ledger(configs))
-        started = note_start(first)
-        old = stack.enter_context(Crew(folder / "first", configs, seed, others=folder / "second"))
-        muster(old, [first.dsn()], workers=2)
+        started = start_entry(first)
+        old = stack.enter_context(
+            Workers(folder / "first", configs, seed, others=folder / "second")
+        )
+        start_workers(old, [first.dsn()], number=2)
         old.wait_for(PASSES, within=seconds / 4)
-        noted = old.notes()
+        noted = old.entries()
         second = stack.enter_context(restored(first, folder, result))
-        # To finish a record is noted before the ledger is asked; so later notes belong to the dump.
+        # To finish a record is entered before the ledger is asked; so later entries belong to the dump.
         with open_connection(second.dsn()) as owner:
             result.violations += violations(owner, [started, *noted, *finished(old)])
         if (outcome := deploy(second.dsn()).outcome) != "unchanged":
             result.violations.append(f"deploying to the restored ledger: {outcome}")
 
         new = stack.enter_context(
-            Crew(folder / "second", configs, f"{seed}/restored", others=folder / "first")
+            Workers(folder / "second", configs, f"{seed}/restored", others=folder / "first")
         )
-        muster(new, [second.dsn()], workers=2)
-        for crew, server in ((new, second), (old, first)):
-            crew.add("stale", server.dsn())
+        start_workers(new, [second.dsn()], number=2)
+        for workers, server in ((new, second), (old, first)):
+            workers.add("stale", server.dsn())
         new.wait_for(PASSES, within=seconds / 4)
         go_on(until, old, new)
-        for crew in (new, old):
-            crew.stop()
-            result.count(crew.notes())
+        for workers in (new, old):
+            workers.stop()
+            result.count(workers.entries())
         result.faults["workers of the other copy"] += 2
-        for server, notes in (
-            (second, [*noted, *finished(old), *new.notes()]),
-            (first, [*old.notes(), *finished(new)]),
+        for server, entries in (
+            (second, [*noted, *finished(old), *new.entries()]),
+            (first, [*old.entries(), *finished(new)]),
         ):
             with open_connection(server.dsn()) as owner:
-                result.violations += violations(owner, [started, *notes])
+                result.violations += violations(owner, [started, *entries])
                 count_events(owner, result)
     return result
 
@@ -90,6 +92,6 @@ def restored(first: Server, folder: Path, result: Result) -> Server:
     return second
 
 
-def finished(crew: Crew) -> list[Note]:
+def finished(workers: Workers) -> list[Entry]:
     """What its runs had finished, each by its claim: in a copy that may be completed too."""
-    return [note for note in crew.notes() if note["what"] == "finished"]
+    return [entry for entry in workers.entries() if entry["what"] == "finished"]

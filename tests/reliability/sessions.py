@@ -13,17 +13,17 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.reliability.auditor import NO_WORK_IS_WASTED, violations
 from tests.reliability.chaos import (
     count_events,
     make_configs,
-    muster,
-    note_start,
     server_with_ledger,
+    start_entry,
+    start_workers,
     stuck,
 )
-from tests.reliability.crew import ENDING_SECONDS, Crew, go_on
+from tests.reliability.invariants import NO_WORK_IS_WASTED, violations
 from tests.reliability.report import Result
+from tests.reliability.workers import ENDING_SECONDS, Workers, go_on
 from tests.support.databases import open_connection
 from tests.support.server import Server
 
@@ -98,24 +98,24 @@ def disturbed(
         chosen = random.Random(f"{seed}/{result.scenario}")
         configs = make_configs(LEASE)
         server = stack.enter_context(server_with_ledger(configs, settings=SETTINGS))
-        started = note_start(server)
-        crew = stack.enter_context(Crew(folder / "crew", configs, seed, lease=LEASE))
-        muster(crew, [server.dsn()], workers=2)
-        crew.add("steady", server.dsn())
-        crew.wait_for(PASSES)
+        started = start_entry(server)
+        workers = stack.enter_context(Workers(folder / "workers", configs, seed, lease=LEASE))
+        start_workers(workers, [server.dsn()], number=2)
+        workers.add("steady", server.dsn())
+        workers.wait_for(PASSES)
         while True:
             disturb(server, chosen, result)
-            if not crew.wait_for(PASSES):
+            if not workers.wait_for(PASSES):
                 result.violations.append(f"{PASSES} passes took more than 30 s after it")
                 break
             if time.monotonic() > until:
                 break
-        go_on(until, crew)
-        crew.stop()
-        result.count(crew.notes())
+        go_on(until, workers)
+        workers.stop()
+        result.count(workers.entries())
         with open_connection(server.dsn()) as owner:
-            notes = [started, *crew.notes()]
-            result.violations += violations(owner, notes, NO_WORK_IS_WASTED)
+            entries = [started, *workers.entries()]
+            result.violations += violations(owner, entries, NO_WORK_IS_WASTED)
             count_events(owner, result)
-            result.violations += stuck(owner, crew.configs, LEASE)
+            result.violations += stuck(owner, workers.configs, LEASE)
     return result

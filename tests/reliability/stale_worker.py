@@ -5,7 +5,7 @@
 As workers do whose connection string was changed, or that slept through a failover. It says again
 only what the run of a claim has said itself: an end that was acknowledged, or the completion of
 work that was finished. So an answer other than ClaimLost is right only when the claim is that
-run's in this ledger, too; which the auditor looks up.
+run's in this ledger, too; which the invariants look up.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from record_ledger import (
     observe_record,
     release_record,
 )
-from tests.reliability.notes import read_notes
+from tests.reliability.journal import read_journals
 from tests.reliability.worker import Spec, Step, Worker
 
 ENDS = ("finished", "failed", "released")
@@ -88,9 +88,9 @@ class StaleWorker(Worker):
         try:
             function(claim, *arguments, ledger=self.ledger)
         except ClaimLost:
-            self.note("stale token refused", claim)
+            self.enter("stale token refused", claim)
         else:
-            self.note(what, claim)
+            self.enter(what, claim)
 
     # ------------------------------------------------------------ whose claims
     def pick(self) -> Claim:
@@ -124,12 +124,12 @@ class StaleWorker(Worker):
         self._ends.clear()
         self._by_token.clear()
         self._claims.clear()
-        for note in read_notes(Path(self.spec.others)):
-            if note["what"] in ENDS and note.get("run_id"):
-                self._ends[key_of(note)] = note["what"]
-            if note["what"] == "began" and note.get("run_id"):
-                self._claims.append(note)
-                self._by_token[note["pipeline_id"], note["claim_token"]].append(note)
+        for entry in read_journals(Path(self.spec.others)):
+            if entry["what"] in ENDS and entry.get("run_id"):
+                self._ends[key_of(entry)] = entry["what"]
+            if entry["what"] == "began" and entry.get("run_id"):
+                self._claims.append(entry)
+                self._by_token[entry["pipeline_id"], entry["claim_token"]].append(entry)
         self._read_at = time.monotonic()
 
 

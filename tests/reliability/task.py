@@ -1,6 +1,6 @@
 """The command that the chaos gives to `record-ledger exec`: python -m tests.reliability.task FOLDER
 
-Notes that it begins and ends. It finishes, breaks or dies by its claim token; about one in five breaks.
+Writes down that it begins and ends. It finishes, breaks or dies by its claim token; about one in five breaks.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import random
 import sys
 import time
 
-from tests.reliability.notes import SUFFIX, Notes
+from tests.reliability.journal import SUFFIX, Journal
 
 
 def main() -> int:
@@ -21,14 +21,14 @@ def main() -> int:
         "claim_token": token,
         "run_id": os.environ["RECORD_LEDGER_RUN_ID"],
     }
-    notes = Notes(f"{sys.argv[1]}/task-{token}{SUFFIX}")
-    notes.add("began", **about)
+    journal = Journal(f"{sys.argv[1]}/task-{token}{SUFFIX}")
+    journal.add("began", **about)
     chosen = random.Random(token)
     time.sleep(chosen.uniform(0, 0.4))
     if chosen.random() < 0.2:
-        notes.add("gave up", **about)
+        journal.add("gave up", **about)
         return 1
-    notes.add("finished", **about)
+    journal.add("finished", **about)
     return 0
 
 

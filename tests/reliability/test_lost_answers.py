@@ -10,7 +10,7 @@ from record_ledger import LedgerUnavailable, RecordLedger, RetryPolicy
 from tests.reliability import proxy as bad_network
 from tests.reliability.proxy import ANSWER_LOST, REQUEST_LOST, FaultyProxy
 from tests.reliability.support import socket_of
-from tests.sql.archiving import START, eight_hours
+from tests.sql.archive.archiving import START, eight_hours
 from tests.sql.support import PIPELINE, complete, events, pass_valid, record_of
 
 FIRST = START, START + timedelta(hours=1)

@@ -1,7 +1,7 @@
 """A process that passes and ends records through the Python runner: python -m tests.reliability.worker SPEC
 
 It may be killed at any instant. What it was told it has noted before it goes on; what it is about to ask
-for as well where the auditor needs to know. SPEC is a JSON object, see `Spec`.
+for as well where the invariants need it. SPEC is a JSON object, see `Spec`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from record_ledger import (
     fail_record,
     release_record,
 )
-from tests.reliability.notes import Notes, read_file
+from tests.reliability.journal import Journal, read_file
 
 ENDINGS = ("completed",) * 7 + ("failed", "failed", "released", None)
 LEVELS = ("repeatable read", "serializable")
@@ -46,17 +46,17 @@ class GaveUp(Exception):
 
 @dataclass
 class Spec:
-    """What a worker is told: where the ledger is, its pipelines, its notes, when to end."""
+    """What a worker is told: where the ledger is, its pipelines, its journal, when to end."""
 
     dsn: str
     configs: list[dict[str, Any]]
-    notes: str
+    journal: str
     seed: str
     stop: str
     lease: float
-    # The notes of the process whose place this one takes: it asks again for that one's last run.
+    # The journal of the process whose place this one takes: it asks again for that one's last run.
     previous: str | None = None
-    # The folder with the notes of others, whose claims a stale worker takes for its own.
+    # The folder with the journals of others, whose claims a stale worker takes for its own.
     others: str | None = None
     # Where a mover publishes its windows, and the folder in which it stages them.
     warehouse: str | None = None
@@ -68,7 +68,7 @@ class Worker:
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
-        self.notes = Notes(spec.notes)
+        self.journal = Journal(spec.journal)
         self.chosen = random.Random(spec.seed)
         self.ledger = RecordLedger(spec.dsn)
         self.number = 0
@@ -81,7 +81,7 @@ class Worker:
         # Without its parent it is one that nobody would stop.
         while os.getppid() == self.parent and not Path(self.spec.stop).exists():
             self.number += 1
-            run_id = f"{Path(self.spec.notes).stem}-{self.number}"
+            run_id = f"{Path(self.spec.journal).stem}-{self.number}"
             self.attempt(self.chosen.choice(steps), self.chosen.choice(self.spec.configs), run_id)
 
     def begin(self) -> None:
@@ -102,18 +102,18 @@ class Worker:
 
     def attempt(self, step: Step, config: dict[str, Any], run_id: str) -> None:
         name = name_of(config)
-        self.notes.add("asks", pipeline_id=name, run_id=run_id)
+        self.journal.add("asks", pipeline_id=name, run_id=run_id)
         try:
             step(config, run_id)
         except LedgerUnavailable:
             # A lasting fault: the server is down for longer than a call is tried again.
-            self.notes.add("unavailable")
+            self.journal.add("unavailable")
         except ClaimLost as error:
-            self.notes.add("wrong", reason=f"claim lost where none was held: {error}")
+            self.journal.add("wrong", reason=f"claim lost where none was held: {error}")
         except LedgerError as error:
             # Any other refusal of a correct call; a full disk is the server's to report.
             is_full = error.sqlstate in ("53100", "58030")
-            self.notes.add("no space" if is_full else "wrong", reason=f"{type(error)}: {error}")
+            self.journal.add("no space" if is_full else "wrong", reason=f"{type(error)}: {error}")
 
     # ------------------------------------------------------------ ways to work
     def one(self, config: dict[str, Any], run_id: str) -> None:
@@ -134,32 +134,32 @@ class Worker:
             with self.ledger.processing(config, run_id) as record:
                 if record is None:
                     return
-                self.note("passed", record)
-                self.note("began", record)
+                self.enter("passed", record)
+                self.enter("began", record)
                 self.take_time()
-                self.note("finished" if how == "completed" else "gave up", record)
+                self.enter("finished" if how == "completed" else "gave up", record)
                 leave_with_error_if(how == "failed")
-            self.note("completed", record)
+            self.enter("completed", record)
         except GaveUp:
             pass  # whether the ledger was told of it is not known here
         except ClaimLost as error:
             self.lost(record, "completed", error)
 
     def process(self, record: dict[str, Any]) -> None:
-        self.note("passed", record)
-        self.note("began", record)
+        self.enter("passed", record)
+        self.enter("began", record)
         how = self.chosen.choice(ENDINGS)
         try:
             if self.chosen.random() < 0.2:
                 extend_lease(record, ledger=self.ledger)
             self.take_time()
-            self.note("finished" if how == "completed" else "gave up", record)
+            self.enter("finished" if how == "completed" else "gave up", record)
             self.end(record, how)
         except ClaimLost as error:
             self.lost(record, how, error)
             return
         if how is not None:
-            self.note(how, record)
+            self.enter(how, record)
 
     def take_time(self) -> None:
         """Mostly next to none; now and then longer than a lease."""
@@ -186,20 +186,20 @@ class Worker:
                 )
         except psycopg.Error as error:
             if error.sqlstate == "RL005":
-                self.notes.add("refused", reason=level)
+                self.journal.add("refused", reason=level)
             elif error.sqlstate and error.sqlstate[:2] not in UNRELATED:
-                self.notes.add("wrong", reason=f"{level}: {error}")
+                self.journal.add("wrong", reason=f"{level}: {error}")
         else:
-            self.notes.add("wrong", reason=f"{level}: a record may have been passed")
+            self.journal.add("wrong", reason=f"{level}: a record may have been passed")
 
-    # ------------------------------------------------------------ notes
-    def note(self, what: str, record: Any, **more: Any) -> None:
+    # ------------------------------------------------------------ the journal
+    def enter(self, what: str, record: Any, **more: Any) -> None:
         columns = ("pipeline_id", "window_start_time", "claim_token", "run_id")
-        self.notes.add(what, **{column: record[column] for column in columns}, **more)
+        self.journal.add(what, **{column: record[column] for column in columns}, **more)
 
     def lost(self, record: Any, how: str | None, error: ClaimLost) -> None:
         # Without a SQLSTATE it is the heartbeat's own fear, after a lease without an answer.
-        self.note("lost" if error.sqlstate == "RL004" else "feared lost", record, event=how)
+        self.enter("lost" if error.sqlstate == "RL004" else "feared lost", record, event=how)
 
 
 def name_of(config: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from record_ledger import RecordLedger
 from record_ledger.cli import main
-from tests.runner.exec_support import Exec
+from tests.runner.processes import Exec
 
 
 class Done:

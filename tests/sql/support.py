@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from tests.sql.auditor import audit  # noqa: F401 (tests take it from here)
+from tests.sql.invariants import audit  # noqa: F401 (tests take it from here)
 from tests.support.databases import Connection
 
 PIPELINE = "orders"

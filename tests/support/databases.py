@@ -54,6 +54,7 @@ class TestDatabases:
     worker: str = "main"
     roles_before: set[str] = field(default_factory=set)
     _numbers: count[int] = field(default_factory=count)
+    _unused: list[str] = field(default_factory=list)
     _template: str | Exception | None = None
     _connection: Connection | None = None
 
@@ -76,10 +77,21 @@ class TestDatabases:
         """Copies one of its databases as it is, which nobody may be connected to meanwhile."""
         return self._create(str(conninfo_to_dict(dsn)["dbname"]))
 
-    def drop(self, dsn: str) -> None:
-        """Drops one of its databases, whoever is still connected to it."""
+    def drop(self, dsn: str, *, immediately: bool = False) -> None:
+        """Drops one of its databases, at the latest with the next but one that is created.
+
+        A server waits a tenth of a second for sessions that are about to end; by then they have.
+        A role that owns something in the database can be dropped after an immediate drop only.
+        """
         name = str(conninfo_to_dict(dsn)["dbname"])
         assert name.startswith(f"{PREFIX}_{self.run}_"), f"{name} is not ours to drop"
+        if immediately:
+            self._drop(name)
+        else:
+            self._unused.append(name)
+
+    def _drop(self, name: str) -> None:
+        """Drops a database, whoever is still connected to it."""
         identifier = sql.Identifier(name)
         try:
             self._admin(sql.SQL("drop database if exists {} with (force)").format(identifier))
@@ -137,6 +149,8 @@ class TestDatabases:
         return f"{PREFIX}_{self.run}_{self.worker}_{next(self._numbers)}_{what}"
 
     def _create(self, template: str) -> str:
+        while len(self._unused) > 1:
+            self._drop(self._unused.pop(0))
         name = self._name("db")
         # Copying files takes a quarter of the time that logging every page takes.
         self._admin(
@@ -182,13 +196,15 @@ class TestDatabases:
         self._connection.execute(statement)
 
     def close(self) -> None:
-        """Closes the connection that creates and drops."""
+        """Drops what is no longer used, and closes the connection that creates and drops."""
+        while self._unused:
+            self._drop(self._unused.pop())
         if self._connection is not None:
             self._connection.close()
 
 
 def deploy(dsn: str) -> None:
     """Deploys the ledger the way a user does."""
-    from record_ledger.deploy import deploy as deploy_ledger
+    from record_ledger.server.deploy import deploy as deploy_ledger
 
     deploy_ledger(dsn)

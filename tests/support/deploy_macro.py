@@ -2,14 +2,14 @@
 
     uv run python -m tests.support.deploy_macro
 
-Run it after every change in sql/ and of the release; a test compares (tests/dbt/test_deploy.py).
+Run it after every change in sql/ and of the release; tests/dbt/operations/test_deploy.py compares.
 """
 
 from __future__ import annotations
 
 import re
 
-from record_ledger.sql_files import deploy_script, package_release
+from record_ledger.server.sql_files import deploy_script, package_release
 from tests.support.repository import ROOT
 
 COMMAND = "uv run python -m tests.support.deploy_macro"

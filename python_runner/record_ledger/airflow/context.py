@@ -1,12 +1,15 @@
-"""Reads what the ledger's tasks need from the context that Airflow gives them."""
+"""Reads what tasks are given: by Airflow, in the context, and by one another, as a record."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.common.compat.sdk import AirflowFailException
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 # Where a work task leaves what went wrong, for the task that ends the claim.
 ERROR_KEY = "record_ledger_error"
@@ -103,3 +106,29 @@ def _instance(key: str, task_ids: set[str]) -> Instance:
         return key, -1
     task_id, _, index = key.rpartition("_")
     return task_id, int(index)
+
+
+def passed_record(record: Any) -> Mapping[str, Any]:
+    """Returns a record that was passed, whatever a task was given as one.
+
+    :raises AirflowFailException: when it holds no claim.
+    """
+    if isinstance(record, Mapping) and {"pipeline_id", "claim_token"} <= record.keys():
+        return record
+    raise AirflowFailException(
+        "record must be the dict that the passing task returned, with pipeline_id and "
+        f"claim_token, not {type(record).__name__}; a template gives a dict only with "
+        "render_template_as_native_obj=True"
+    )
+
+
+def window_of(record: Mapping[str, Any]) -> str:
+    """Returns how messages call a record."""
+    start = record.get("window_start_time")
+    window = f"window {time_text(start)} of " if start else ""
+    return f"{window}{record['pipeline_id']}"
+
+
+def time_text(time: Any) -> str | None:
+    """Returns a time of a record as ISO 8601 text, None for none."""
+    return str(time.isoformat() if hasattr(time, "isoformat") else time) if time else None

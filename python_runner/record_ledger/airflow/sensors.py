@@ -13,12 +13,13 @@ from airflow.providers.common.compat.sdk import (
     timezone,
 )
 
+from record_ledger.config import pipeline_id_of
 from record_ledger.visible import visible
 
 from .context import task_run_id
-from .failures import told_to_airflow
-from .hook import DEFAULT_CONN_ID, RecordLedgerHook
-from .passing import LeavesConfigAlone, checked, release_all
+from .errors import told_to_airflow
+from .hooks import DEFAULT_CONN_ID, RecordLedgerHook
+from .operators.passing import LeavesConfigAlone, checked, release_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,7 +103,6 @@ class ValidRecordSensor(LeavesConfigAlone, BaseSensorOperator):
                 f"no valid record within {self.timeout:g} s; "
                 f"{result.verdict}: {visible(result.reason or '')}"
             )
-        from record_ledger.ledger import pipeline_id_of  # noqa: PLC0415 - not for parsing
 
         from .triggers import ValidRecordTrigger  # noqa: PLC0415 - not for parsing
 

@@ -14,12 +14,12 @@ from airflow.providers.common.compat.connection import get_async_connection
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from psycopg.rows import class_row
 
-from record_ledger import statements
+from record_ledger import queries
 from record_ledger.connection import connect_async, resolve_conninfo
 from record_ledger.server_errors import from_psycopg, is_retryable
 from record_ledger.visible import visible
 
-from .hook import conninfo_of
+from .hooks import conninfo_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -127,7 +127,7 @@ class ValidRecordTrigger(BaseTrigger):
         connection = await connect_async(conninfo)
         cursor = connection.cursor(row_factory=class_row(_Look), binary=True)
         async with connection, cursor:
-            await cursor.execute(statements.NEXT_LOOK, [self.pipeline_id])
+            await cursor.execute(queries.NEXT_LOOK, [self.pipeline_id])
             return await cursor.fetchone()
 
 

@@ -19,7 +19,7 @@ from .settings import Settings, WrongSettings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from record_ledger.ledger import RecordLedger
+    from record_ledger.client import RecordLedger
 
 _GROUPS = {"source": SOURCES, "stage": STAGES, "target": TARGETS}
 _MEBIBYTE = 1024 * 1024

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from record_ledger.ledger import RecordLedger
-    from record_ledger.records import Record
+    from record_ledger.client import RecordLedger
+    from record_ledger.values import Record
 
 # What is counted, in this order; the ledger keeps each under this name.
 SOURCE, STAGE, LOAD, TARGET = "source", "stage", "load", "target"

@@ -17,7 +17,7 @@ from .errors import READ_AGAIN, StagedDataDamaged
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from record_ledger.records import Record
+    from record_ledger.values import Record
 
 _FORMAT = 1
 _CLAIM = re.compile(r"/c(\d+)/[^/]+\Z")

@@ -18,8 +18,8 @@ from .staged import check_staged
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from record_ledger.ledger import RecordLedger
-    from record_ledger.records import Record
+    from record_ledger.client import RecordLedger
+    from record_ledger.values import Record
 
     from .manifest import Part
     from .protocols import Source, Stage, Target

@@ -14,18 +14,22 @@ MoveFailed when no window could be moved, and leave nothing behind.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from record_ledger.ledger import RecordLedger
-    from record_ledger.records import Record
+    from record_ledger.client import RecordLedger
+    from record_ledger.values import Record
 
     from .manifest import Manifest
     from .settings import Settings
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_encode_ascii = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 SOURCES, STAGES, TARGETS = "record_ledger.sources", "record_ledger.stages", "record_ledger.targets"
 
@@ -67,7 +71,10 @@ class Writable(Protocol):
         ...
 
     def commit(self) -> str:
-        """Makes the whole file visible; returns its checksum as `Stage.checksum` would."""
+        """Makes the whole file visible; returns its checksum as `Stage.checksum` would.
+
+        :raises StagedDataDamaged: when a later claim has removed what was written.
+        """
         ...
 
     def abort(self) -> None:
@@ -83,7 +90,10 @@ class Stage(Protocol):
         ...
 
     def write_once(self, name: str, data: bytes) -> bool:
-        """Stores a small file unless there is one of that name; returns whether it did."""
+        """Stores a small file unless there is one of that name; returns whether it did.
+
+        :raises StagedDataDamaged: when a later claim has removed what was written.
+        """
         ...
 
     def open(self, name: str) -> AbstractContextManager[Readable]:
@@ -155,3 +165,17 @@ class Factory(Protocol):
     def __call__(self, settings: Settings, ledger: RecordLedger) -> Any:
         """Returns a source, stage or target made from its table in a pipeline definition."""
         ...
+
+
+def document_line(document: Mapping[str, Any]) -> bytes:
+    r"""Returns a document as the line of JSON that is staged, without a line feed.
+
+    Half of a surrogate pair, which UTF-8 cannot carry, stays the `\ud83d` that it was.
+
+    :raises ValueError: when it holds NaN or an infinity.
+    :raises TypeError: when it holds what JSON does not know.
+    """
+    try:
+        return _encode(document).encode("utf-8")
+    except UnicodeEncodeError:
+        return _encode_ascii(document).encode("ascii")

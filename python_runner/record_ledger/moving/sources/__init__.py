@@ -1,1 +1,1 @@
-"""Where windows are read from."""
+"""Earlier names of what is in `record_ledger.moving.connectors`."""

@@ -1,1 +1,1 @@
-"""Where windows lie between their source and their target."""
+"""Earlier names of what is in `record_ledger.moving.connectors`."""

@@ -1,1 +1,1 @@
-"""Where windows are published."""
+"""Earlier names of what is in `record_ledger.moving.connectors`."""

@@ -1,0 +1,1 @@
+"""The operators: those that pass records, those that end claims, and one for the shell."""

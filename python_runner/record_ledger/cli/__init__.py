@@ -1,0 +1,3 @@
+"""The command `record-ledger`."""
+
+from .main import main as main

@@ -1,1 +1,0 @@
-"""What the commands of `record-ledger` do, one module per kind; `cli` parses and reports."""
