@@ -44,7 +44,7 @@ begin
     end loop;
     if cardinality(v_others) > 0 then
         raise warning
-            'rights to change the ledger''s tables are taken from %: grant record_ledger_runner.',
+            'rights to change the ledger''s tables are revoked from %: grant record_ledger_runner.',
             (select string_agg(distinct o, ', ') from unnest(v_others) as o);
     end if;
 end

@@ -1688,12 +1688,12 @@ as $$
         when last_event = 'failed'
             then coalesce(
                 record_ledger.shortened(nullif(last_detail ->> 'error', ''), 1000),
-                'no error was told'
+                'no error was reported'
             )
-        when last_event = 'rebuilt' then 'its record was built again since'
+        when last_event = 'rebuilt' then 'its record has been built again since'
         when last_event = 'counts_waived'
             then coalesce(
-                'its counts were waived since: '
+                'its counts have been waived since: '
                 || record_ledger.shortened(last_detail ->> 'reason', 1000),
                 'its lease expired'
             )
@@ -1725,7 +1725,7 @@ declare
 begin
     if claim_tokens is null or v_count > 10000 then
         raise exception 'claim_tokens: %',
-            coalesce(v_count || ' tokens are too many', 'null is no list of tokens')
+            coalesce(v_count || ' tokens are too many', 'null is not a list of tokens')
             using errcode = 'RL005',
             hint = 'Give the claim tokens of 10000 records at most, in an array.';
     end if;
@@ -1735,9 +1735,9 @@ begin
             then format('window_start_times: it has %s', cardinality(window_start_times))
     end;
     if v_problem is not null then
-        raise exception '% entries, and claim_tokens %', v_problem, v_count
+        raise exception '% entries, but claim_tokens has %', v_problem, v_count
             using errcode = 'RL005',
-            hint = 'Give one entry for each claim token, in the same order, or null for the whole.';
+            hint = 'Give one entry for each claim token, in the same order, or null for the list.';
     end if;
     if v_count <> (select count(distinct t) from unnest(claim_tokens) as t) then
         select t.claim_token, min(t.entry_no) as entry_no into v_entry
@@ -1800,7 +1800,8 @@ begin
         perform record_ledger.raise_unknown_pipeline(claim_loss.pipeline_id);
     end if;
     if claim_loss.claim_token is null then
-        raise exception 'claim_token: null is no token; give the one in the record that was passed'
+        raise exception 'claim_token: null is not a valid token; '
+            'give the one in the record that was passed'
             using errcode = 'RL005';
     end if;
     select c.* into v_claim
@@ -1814,7 +1815,7 @@ begin
     end if;
     if v_claim.window_start_time <> claim_loss.window_start_time then
         return format(
-            'claim token %s of pipeline %s is of window %s, not of window %s',
+            'claim token %s of pipeline %s belongs to window %s, not to window %s',
             v_claim.claim_token,
             v_claim.pipeline_id,
             record_ledger.local_time(v_claim.window_start_time, v_timezone),
@@ -2144,7 +2145,7 @@ begin
     if jsonb_typeof(config) is distinct from 'object' then
         return array[
             format(
-                'config: %s is no object; give the keys of final_config',
+                'config: %s is not a JSON object; give the keys of final_config',
                 coalesce(left(config::text, 80), 'null')
             )
         ];
@@ -2182,7 +2183,7 @@ begin
             )
         );
         v_problems := v_problems || format(
-            'timezone: %s is no time zone that the server knows; %s', left(v_value::text, 80),
+            'timezone: %s is not a time zone that the server knows; %s', left(v_value::text, 80),
             case cardinality(v_near)
                 when 0 then 'give an IANA name such as "Europe/Berlin"'
                 else 'did you mean "' || array_to_string(v_near, '" or "') || '"?'
@@ -2218,7 +2219,7 @@ begin
             end if;
         elsif v_duration is null then
             v_problems := v_problems || format(
-                '%s: %s is no duration; %s',
+                '%s: %s is not a valid duration; %s',
                 v_key,
                 left(v_value::text, 80),
                 case
@@ -2263,7 +2264,7 @@ begin
             )
         then
             v_problems := v_problems || format(
-                '%s: %s is no whole number from 1 to 999999999', v_key, left(v_value::text, 80)
+                '%s: %s is not a whole number from 1 to 999999999', v_key, left(v_value::text, 80)
             );
         end if;
     end loop;
@@ -2276,7 +2277,7 @@ begin
     v_value := config -> 'backfill_share';
     if v_value is not null and jsonb_typeof(v_value) <> 'number' then
         v_problems := v_problems || format(
-            'backfill_share: %s is no number; give one from 0 to 1', left(v_value::text, 80)
+            'backfill_share: %s is not a number; give one from 0 to 1', left(v_value::text, 80)
         );
     elsif v_value::numeric not between 0 and 1 then
         v_problems := v_problems || format(
@@ -2284,8 +2285,8 @@ begin
         );
     elsif v_value::numeric > 0 and config -> 'depends_on_past' = 'true' then
         v_problems := v_problems || format(
-            'backfill_share: %s goes with no depends_on_past, which passes strictly in order; '
-            'leave one of them out',
+            'backfill_share: %s cannot be combined with depends_on_past, '
+            'which passes records strictly in order; leave one of them out',
             left(v_value::text, 80)
         );
     end if;
@@ -2297,7 +2298,7 @@ begin
     v_value := config -> 'start_at';
     if v_value is not null and record_ledger.start_instant(v_value #>> '{}', 'UTC') is null then
         v_problems := v_problems || format(
-            'start_at: %s is no time; give ISO 8601 of the years 1900 to 9000, '
+            'start_at: %s is not a valid time; give ISO 8601 of the years 1900 to 9000, '
             'such as "2026-01-01", "2026-01-01T06:00" '
             'or "2026-01-01T06:00+01:00"',
             left(v_value::text, 80)
@@ -2310,7 +2311,7 @@ begin
             array[
                 'start_at: '
                 || record_ledger.twofold_time(config ->> 'start_at', config ->> 'timezone')
-                || '; give the one that is meant, with its offset'
+                || '; give one of the two, with its offset'
             ],
             null
         );
@@ -2322,7 +2323,7 @@ begin
             || 'default_record: missing; give an object such as {"pipeline_id": "orders"}'::text;
     elsif jsonb_typeof(v_record) <> 'object' then
         v_problems := v_problems || format(
-            'default_record: %s is no object; give one such as {"pipeline_id": "orders"}',
+            'default_record: %s is not a JSON object; give one such as {"pipeline_id": "orders"}',
             left(v_record::text, 80)
         );
     else
@@ -2336,7 +2337,8 @@ begin
                 );
             elsif v_key = '' then
                 v_problems := v_problems || format(
-                    'default_record: "" is no field name (its value is %s); give the field a name',
+                    'default_record: "" is not a valid field name (its value is %s); '
+                    'give the field a name',
                     left((v_record -> '')::text, 80)
                 );
             elsif octet_length(v_key) > 255 then
@@ -2357,7 +2359,7 @@ begin
             or v_value #>> '{}' ~ '[{][{%#]'
         then
             v_problems := v_problems || format(
-                'pipeline_id: %s is no pipeline name; '
+                'pipeline_id: %s is not a valid pipeline name; '
                 'give a text of 1 to 255 bytes without templates',
                 left(v_value::text, 80)
             );
@@ -2383,7 +2385,7 @@ begin
     v_value := config -> 'check_fields';
     if v_value is not null and jsonb_typeof(v_value) <> 'array' then
         v_problems := v_problems || format(
-            'check_fields: %s is no list; give field names such as ["source_name"]',
+            'check_fields: %s is not a list; give field names such as ["source_name"]',
             left(v_value::text, 80)
         );
     -- Each record that is built is asked for each of them.
@@ -2408,7 +2410,8 @@ begin
                     else '{}'
                 end;
                 v_problems := v_problems || format(
-                    'check_fields: %s is no field of default_record; %s', left(v_value::text, 80),
+                    'check_fields: %s is not a field of default_record; %s',
+                    left(v_value::text, 80),
                     case
                         when cardinality(v_near) > 0
                             then 'did you mean "' || array_to_string(v_near, '" or "') || '"?'
@@ -2823,7 +2826,7 @@ declare
 begin
     if v_ages is not null and jsonb_typeof(v_ages) <> 'array' then
         v_problems := v_problems || format(
-            'recount_ages: %s is no list; give durations such as ["1h", "1d", "7d"]',
+            'recount_ages: %s is not a list; give durations such as ["1h", "1d", "7d"]',
             left(v_ages::text, 80)
         );
     elsif jsonb_array_length(v_ages) > 100 then
@@ -2837,7 +2840,7 @@ begin
                     between interval '1 second' and interval '876000 hours' is not true
             then
                 v_problems := v_problems || format(
-                    'recount_ages: %s is no duration from "1s" to "36500d"; give units, '
+                    'recount_ages: %s is not a duration from "1s" to "36500d"; give units, '
                     'such as "1h" or "1d12h"',
                     left(v_age::text, 80)
                 );
@@ -2848,7 +2851,7 @@ begin
         and (jsonb_typeof(v_budget) <> 'number' or v_budget::text !~ '^[0-9]{1,9}([.]0+)?$')
     then
         v_problems := v_problems || format(
-            'reopen_budget: %s is no whole number from 0 to 999999999', left(v_budget::text, 80)
+            'reopen_budget: %s is not a whole number from 0 to 999999999', left(v_budget::text, 80)
         );
     end if;
     return v_problems;
@@ -2892,7 +2895,7 @@ begin
         select count(*) into v_key_count from jsonb_object_keys(required_counts) as k;
         if v_key_count > 20 then
             return v_problems || format(
-                'required_counts: it has %s keys; give "stages" and, if you like, "tolerance"',
+                'required_counts: it has %s keys; give "stages" and optionally "tolerance"',
                 v_key_count
             );
         end if;
@@ -2902,7 +2905,7 @@ begin
                 v_problems := v_problems || format(
                     'required_counts: it has no key "%s"; %s', left(v_key, 80),
                     case cardinality(v_near)
-                        when 0 then 'give "stages" and, if you like, "tolerance"'
+                        when 0 then 'give "stages" and optionally "tolerance"'
                         else 'did you mean "' || v_near[1] || '"?'
                     end
                 );
@@ -2927,7 +2930,7 @@ begin
 
     if jsonb_typeof(v_stages) <> 'array' then
         return v_problems || format(
-            'required_counts: stages %s is no list; '
+            'required_counts: stages %s is not a list; '
             'give the stages whose counts must agree, such as ["source", "target"]',
             left(v_stages::text, 80)
         );
@@ -2942,7 +2945,7 @@ begin
     for v_stage in select e.element from jsonb_array_elements(v_stages) as e (element) loop
         if jsonb_typeof(v_stage) <> 'string' or not record_ledger.is_stage(v_stage #>> '{}') then
             v_problems := v_problems || format(
-                'required_counts: %s is no name of a stage; give a text of 1 to 255 bytes',
+                'required_counts: %s is not a valid stage name; give a text of 1 to 255 bytes',
                 left(v_stage::text, 80)
             );
         elsif v_seen @> v_stage then
@@ -2954,7 +2957,7 @@ begin
     end loop;
     if jsonb_array_length(v_stages) < 2 then
         v_problems := v_problems || format(
-            'required_counts: stages %s are less than two; give at least two that must agree, '
+            'required_counts: stages %s are fewer than two; give at least two that must agree, '
             'such as ["source", "target"]',
             left(v_stages::text, 80)
         );
@@ -2986,14 +2989,14 @@ begin
     if v_source_retention <= v_x_time_back then
         v_problems := v_problems || format(
             'source_retention: %s is not longer than x_time_back %s, so source data would be gone '
-            'before it has settled',
+            'before it is stable',
             v_retention, config -> 'x_time_back'
         );
     end if;
     if config ? 'at_risk_within' and not config ? 'source_retention' then
         v_problems := v_problems || format(
-            'at_risk_within: %s goes with a source_retention only; give how long after a window''s '
-            'end its source data is kept',
+            'at_risk_within: %s needs a source_retention; give how long after a window''s end its '
+            'source data is kept',
             left((config -> 'at_risk_within')::text, 80)
         );
     elsif v_at_risk_within > v_source_retention then
@@ -3008,14 +3011,14 @@ begin
         );
     elsif v_order = '"deadline"' and not config ? 'source_retention' then
         v_problems := v_problems || (
-            'pass_order: "deadline" goes with a source_retention only; give how long after a '
-            'window''s end its source data is kept'
+            'pass_order: "deadline" needs a source_retention; give how long after a window''s end '
+            'its source data is kept'
         )::text;
     end if;
     if v_order = '"deadline"' and config -> 'depends_on_past' = 'true' then
         v_problems := v_problems || (
-            'pass_order: "deadline" goes with no depends_on_past, which passes strictly in order; '
-            'leave one of them out'
+            'pass_order: "deadline" cannot be combined with depends_on_past, '
+            'which passes records strictly in order; leave one of them out'
         )::text;
     end if;
     return v_problems;
@@ -3070,8 +3073,8 @@ begin
         and not exists (select from record_ledger.last_window(start_problem.pipeline_id))
     then
         return format(
-            'start_at: %s means %s windows of %s until now; at most 10000000 are stored for a '
-            'past, so give a later time or a longer granularity',
+            'start_at: %s means %s windows of %s until now; a pipeline may start with at most '
+            '10000000, so give a later time or a longer granularity',
             config -> 'start_at', trunc(v_count), config -> 'granularity'
         );
     end if;
@@ -3159,7 +3162,7 @@ immutable
 as $$
 begin
     if not record_ledger.is_stage(stage) then
-        raise exception 'stage: % is no name of a stage; give a text of 1 to 255 bytes',
+        raise exception 'stage: % is not a valid stage name; give a text of 1 to 255 bytes',
             coalesce('"' || left(stage, 80) || '"', 'null') using errcode = 'RL005';
     end if;
 end
@@ -3529,7 +3532,7 @@ begin
     if v_problem is not null then
         raise exception 'detail: it %', v_problem
             using errcode = 'RL005',
-            hint = 'Keep large results elsewhere, and put their place into the detail.';
+            hint = 'Store large results elsewhere, and put their location into the detail.';
     end if;
 end
 $$;
@@ -3697,7 +3700,7 @@ begin
     raise exception 'claim lost: %',
         record_ledger.claim_loss(pipeline_id, claim_token, window_start_time)
         using errcode = 'RL004',
-        hint = 'Stop working on this record: whoever holds its current token decides about it.';
+        hint = 'Stop working on this record: only its current claim token counts.';
 end
 $$;
 comment on function record_ledger.raise_claim_lost(text, bigint, timestamptz) is
@@ -3780,7 +3783,7 @@ declare
     );
 begin
     if pipeline_id is null then
-        raise exception 'pipeline_id: null is no pipeline; give the name of a registered one'
+        raise exception 'pipeline_id: null is not a valid name; give that of a registered pipeline'
             using errcode = 'RL005';
     end if;
     raise exception 'unknown pipeline "%"', left(pipeline_id, 255)
@@ -3810,17 +3813,17 @@ begin
         raise exception
             'the ledger cannot be changed in a session with session_replication_role = replica'
             using errcode = 'RL005',
-            hint = 'Its triggers keep the state machine and the history, and would not fire: '
+            hint = 'The triggers that keep the state machine and the history would not fire: '
                 'set session_replication_role to origin.';
     end if;
     if not record_ledger.is_safe_to_write() then
         raise exception 'the ledger cannot be changed in a transaction of isolation level %',
             current_setting('transaction_isolation')
             using errcode = 'RL005',
-            hint = 'Call it in a READ COMMITTED transaction, best in one of its own.';
+            hint = 'Make the call in a READ COMMITTED transaction, preferably in one of its own.';
     end if;
     raise exception
-        'run_id: "%" is no run id; give a text of 1 to 1024 bytes, or null to bind nothing',
+        'run_id: "%" is not valid; give a text of 1 to 1024 bytes, or null to bind nothing',
         left(run_id, 80)
         using errcode = 'RL005';
 end
@@ -3849,8 +3852,8 @@ begin
     raise exception 'pipeline %: no claim token is left after %, the newest one',
         pipeline_id, newest_token
         using errcode = 'RL005',
-        hint = 'Nothing was passed. Tokens stay below 2^53, and this one is of a clock that was '
-            'set to 2094: restore the ledger from before, or register the pipeline under '
+        hint = 'Nothing was passed. Tokens stay below 2^53, and this one was drawn while the '
+            'clock was set to 2094: restore the ledger from before, or register the pipeline under '
             'another name.';
 end
 $$;
@@ -3963,7 +3966,7 @@ declare
     v_fields constant text[] := array(select k from jsonb_object_keys(p.fields) as k order by k);
 begin
     if jsonb_typeof(built) is distinct from 'array' then
-        return format('built: %s is no array', coalesce(left(built::text, 80), 'null'));
+        return format('built: %s is not a JSON array', coalesce(left(built::text, 80), 'null'));
     end if;
     for v_entry in select e.element from jsonb_array_elements(built) as e (element) loop
         foreach v_name in array array['window_start_time', 'window_end_time'] loop
@@ -6423,8 +6426,8 @@ declare
     v_count numeric;
 begin
     if from_time is null then
-        raise exception 'from_time: null is no time'
-            using errcode = 'RL005', hint = 'Say from when on the pipeline shall have records.';
+        raise exception 'from_time: null is not a valid time'
+            using errcode = 'RL005', hint = 'Give the time from which the pipeline needs records.';
     end if;
     if from_time = 'infinity'
         or greatest(from_time, timestamptz '1900-01-01 00:00:00+00') at time zone p.timezone
@@ -6432,7 +6435,7 @@ begin
     then
         raise exception 'from_time: % is out of range', record_ledger.iso_time(from_time)
             using errcode = 'RL005',
-            hint = 'Records can be added from 1970-01-01 on, by the pipeline''s local time.';
+            hint = 'Give 1970-01-01 or a later time, by the pipeline''s local time.';
     end if;
     if p.is_retired then
         raise exception 'pipeline % is retired: no record is added to it', p.pipeline_id
@@ -6444,7 +6447,7 @@ begin
     order by r.window_start_time
     limit 1;
     if v_first_start is null then
-        raise exception 'pipeline % has no record yet, so there is nothing to add before',
+        raise exception 'pipeline % has no record yet, so there is none to add records before',
             p.pipeline_id
             using errcode = 'RL005',
             hint = 'Put start_at into its config: its first window then starts there.';
@@ -6453,7 +6456,7 @@ begin
     v_count := extract(epoch from v_first_start - from_time) / extract(epoch from p.granularity);
     if v_count > 10000000 then
         raise exception 'from_time: % would add % windows of % before the first one; '
-            'at most 10000000 can be added at once',
+            'at most 10000000 can be added in one call',
             record_ledger.local_time(from_time, p.timezone),
             trunc(v_count),
             record_ledger.time_interval(from_time, from_time + p.granularity)
@@ -6461,10 +6464,10 @@ begin
     end if;
     -- Everything older is archived, and the first record starts where the archive ends.
     if from_time < v_first_start and record_ledger.archive_end(p.pipeline_id) is not null then
-        raise exception 'pipeline % is archived until %: nothing can be added before that',
+        raise exception 'from_time: pipeline % is archived until %, so nothing can be added before',
             p.pipeline_id, record_ledger.local_time(v_first_start, p.timezone)
             using errcode = 'RL005',
-            hint = 'What was there stands in the view archived_records.';
+            hint = 'The view archived_records has the records from before.';
     end if;
     return v_first_start;
 end
@@ -6483,16 +6486,16 @@ stable
 as $$
 begin
     if from_time is null or to_time is null then
-        raise exception '%: null is no time',
+        raise exception '%: null is not a valid time',
             case when from_time is null then 'from_time' else 'to_time' end
             using errcode = 'RL005',
-            hint = 'Give both ends of the range; -infinity and infinity are ends, too.';
+            hint = 'Give both ends of the range; -infinity and infinity are valid ends.';
     end if;
     if from_time >= to_time then
-        raise exception 'the range from % to % holds no time',
-            record_ledger.iso_time(from_time), record_ledger.iso_time(to_time)
+        raise exception 'the range is empty: to_time (%) must be later than from_time (%)',
+            record_ledger.iso_time(to_time), record_ledger.iso_time(from_time)
             using errcode = 'RL005',
-            hint = 'The end is the first instant after the range: for one day, give the next one.';
+            hint = 'The end is the first instant after the range: for one day, give the next day.';
     end if;
 end
 $$;
@@ -6513,14 +6516,14 @@ immutable
 as $$
 begin
     if not is_optional and coalesce(reason !~ '[^[:space:]]', true) then
-        raise exception 'reason: % is no reason', coalesce('"' || left(reason, 80) || '"', 'null')
+        raise exception 'reason: must not be blank'
             using errcode = 'RL005',
-            hint = 'Say why in a few words: they are kept with who did it and when.';
+            hint = 'Say why in a few words: the history keeps them, with the role and the time.';
     end if;
     if octet_length(reason) > 8192 then
         raise exception 'reason: it is % bytes long; give 8192 at most', octet_length(reason)
             using errcode = 'RL005',
-            hint = 'Say why in a few words: they stand in each sentence about what they are for.';
+            hint = 'Say why in a few words: each sentence about the change quotes them.';
     end if;
 end
 $$;
@@ -9882,7 +9885,8 @@ begin
         perform record_ledger.raise_unknown_pipeline(archivable_records.pipeline_id);
     end if;
     if before is null or not isfinite(before) then
-        raise exception 'before: % is no instant; give the time up to which records go',
+        raise exception 'before: % is not a valid instant; '
+            'give the time up to which records are archived',
             coalesce(before::text, 'null')
             using errcode = 'RL005';
     end if;
@@ -9985,7 +9989,7 @@ declare
     v_part record;
 begin
     if max_records is null then
-        raise exception 'max_records: null is no number; give how many records may be moved'
+        raise exception 'max_records: null is not a number; give how many records may be moved'
             using errcode = 'RL005';
     end if;
     v_part := record_ledger.archivable_records(p.pipeline_id, before, max_records);
@@ -10706,7 +10710,7 @@ begin
     end if;
     -- Of the days beyond these, PostgreSQL does not know every midnight.
     if is_day_sealed.local_date between date '0001-01-01' and date '9999-12-31' is not true then
-        raise exception 'local_date: % is no day; give one such as 2026-11-22',
+        raise exception 'local_date: % is not a valid day; give one such as 2026-11-22',
             coalesce(is_day_sealed.local_date::text, 'null')
             using errcode = 'RL005';
     end if;
@@ -10746,7 +10750,7 @@ begin
         perform record_ledger.raise_unknown_pipeline(pipeline_id);
     end if;
     if as_of is null or not isfinite(as_of) then
-        raise exception 'as_of: % is no instant', coalesce(as_of::text, 'null')
+        raise exception 'as_of: % is not a valid instant', coalesce(as_of::text, 'null')
             using errcode = 'RL005';
     end if;
     if max_windows < 0 then
@@ -10793,11 +10797,12 @@ declare
 begin
     perform record_ledger.check_stage(observe_record.stage);
     if coalesce(observe_record.row_count < 0, true) then
-        raise exception 'row_count: % is no count of rows; give a whole number from 0 on',
+        raise exception 'row_count: % is not a valid number of rows; '
+            'give a whole number, 0 or greater',
             coalesce(observe_record.row_count::text, 'null') using errcode = 'RL005';
     end if;
     if jsonb_typeof(observe_record.detail) <> 'object' then
-        raise exception 'detail: % is no object; give one such as {"bytes": 4096}',
+        raise exception 'detail: % is not a JSON object; give one such as {"bytes": 4096}',
             left(observe_record.detail::text, 80) using errcode = 'RL005';
     end if;
     perform record_ledger.check_detail(observe_record.detail);
@@ -11000,7 +11005,7 @@ declare
     p record_ledger.pipeline;
 begin
     if record_limit between 1 and 10000 is not true then
-        raise exception 'record_limit: % is no number of records',
+        raise exception 'record_limit: % is not a valid number of records',
             coalesce(record_limit::text, 'null')
             using errcode = 'RL005', hint = 'Give a whole number from 1 to 10000.';
     end if;
@@ -11138,7 +11143,8 @@ begin
     end if;
     v_instant := record_ledger.start_instant(time_text, v_timezone);
     if v_instant is null then
-        raise exception '% is no time', coalesce('"' || left(time_text, 80) || '"', 'null')
+        raise exception 'time_text: % is not a valid time',
+            coalesce('"' || left(time_text, 80) || '"', 'null')
             using errcode = 'RL005',
             hint = 'Give ISO 8601 of the years 1900 to 9000, such as "2026-01-01" or '
                 '"2026-01-01T06:00" (local time of the '
@@ -11146,8 +11152,8 @@ begin
     end if;
     v_problem := record_ledger.twofold_time(time_text, v_timezone);
     if v_problem is not null then
-        raise exception '%', v_problem
-            using errcode = 'RL005', hint = 'Give the one that is meant, with its offset.';
+        raise exception 'time_text: %', v_problem
+            using errcode = 'RL005', hint = 'Give one of the two, with its offset.';
     end if;
     return v_instant;
 end
@@ -11213,7 +11219,7 @@ declare
         when v_duration < interval '0' or v_duration > interval '30 days'
             then format('run_duration: %s is out of range; give 0 to 30 days', v_duration)
         when not isfinite(v_from)
-            then format('at: %s is no instant', v_from)
+            then format('at: %s is not a valid instant', v_from)
     end;
 begin
     if v_problem is not null then
@@ -11261,7 +11267,7 @@ begin
             case
                 when s.run_no is null and s.blocked_by is null then format(
                     'no later run is passed a record: %s %s empty in the pipeline''s config, '
-                    'so what becomes due is incomplete',
+                    'so every later record is incomplete',
                     record_ledger.shortened(array_to_string(p.missing_fields, ', '), 1000),
                     case cardinality(p.missing_fields) when 1 then 'is' else 'are' end
                 )
@@ -11272,11 +11278,11 @@ begin
                         s.blocked_by, record_ledger.window_timezone(p, s.blocked_by)
                     )
                 )
-                when s.waited_for is null and s.run_no <= v_workers then 'starts at once'
+                when s.waited_for is null and s.run_no <= v_workers then 'starts immediately'
                 when s.waited_for is null
                     then format('starts when run %s ends', s.run_no - v_workers)
                 when s.starts_at = s.window_end_time + p.x_time_back
-                    then 'starts when its data has settled'
+                    then 'starts when its data is stable'
                 when s.starts_at = case r.status
                     when 'PENDING' then r.retry_at
                     when 'IN_PROGRESS' then record_ledger.retry_time(
@@ -11298,7 +11304,7 @@ begin
                 case when r.is_historical then 'historical' else 'live' end
             ) end,
             case when s.run_no is not null and v_duration is null
-                then 'no completed run to measure, 0 s assumed' end
+                then 'no completed run to measure: 0 s is assumed' end
         ),
         s.drains_backlog
     from record_ledger.planned_passes(
@@ -11354,7 +11360,7 @@ begin
     if coalesce(
         range_effects.operation not in ('waive', 'reopen', 'expire', 'cancel', 'backfill'), true
     ) then
-        raise exception 'operation: % is none of waive, reopen, expire, cancel and backfill',
+        raise exception 'operation: % is not one of waive, reopen, expire, cancel and backfill',
             coalesce('"' || left(range_effects.operation, 80) || '"', 'null')
             using errcode = 'RL005', hint = 'Give the verb of the routine or command.';
     end if;
@@ -12231,7 +12237,8 @@ begin
             'permission denied: pipeline "%" was registered by %, and % is not a member of it',
             p.pipeline_id, quote_ident(v_registered_by), session_user
             using errcode = '42501',
-            hint = 'Who registered a pipeline may give it to a role; so may the ledger''s owner.';
+            hint = 'Only the role that registered the pipeline, or the ledger''s owner, may give '
+                'it to a role.';
     end if;
     if not record_ledger.may_act(coalesce(set_pipeline_owner.role, p.owner_role)) then
         raise exception 'permission denied: % is not a member of role %',
@@ -12728,7 +12735,7 @@ begin
         raise exception '%', v_problem
             using errcode = 'RL005',
             hint = 'Send back what to_build names. '
-                'A runner of an older release names less: upgrade it.';
+                'A runner of an older release sends less: upgrade it.';
     end if;
     perform record_ledger.build_records(p, built, v_now);
     stored_count := record_ledger.store_windows(p, nullif(built, '[]'), v_now);
@@ -12762,7 +12769,7 @@ declare
     v_found record;
 begin
     if suggest_x_time_back.max_missed between 0 and 1 is not true then
-        raise exception 'max_missed: % is no share; give a number from 0 to 1, such as 0.001',
+        raise exception 'max_missed: % is not a share; give a number from 0 to 1, such as 0.001',
             coalesce(left(suggest_x_time_back.max_missed::text, 80), 'null')
             using errcode = 'RL005';
     end if;
@@ -12777,7 +12784,7 @@ begin
         suggest_x_time_back.window_count := v_found.window_count;
         if v_found.missed_share is null then
             reason := format(
-                '%s windows were counted when they had settled%s and at the last recount age; '
+                '%s windows were counted when they became stable%s and at the last recount age; '
                 '%s are needed',
                 v_found.window_count,
                 case
@@ -12808,8 +12815,8 @@ begin
             return;
         end if;
         reason := format(
-            '%s of the rows of %s windows came later than the counts of age %s, and what comes '
-            'later than the last recount age nobody has counted: give recount_ages a later one',
+            '%s of the rows of %s windows came later than the counts of age %s; '
+            'no count is later than the last recount age: add a later one to recount_ages',
             trim_scale(round(100 * v_found.missed_share, 4)) || ' %',
             v_found.window_count,
             record_ledger.time_interval('epoch', timestamptz 'epoch' + v_found.recount_age)
@@ -12845,19 +12852,22 @@ begin
     p := record_ledger.lock_pipeline(waive_counts.pipeline_id);
     r := record_ledger.lock_record(p.pipeline_id, waive_counts.window_start_time);
     if p.required_counts is null then
-        raise exception 'the config of pipeline % asks for no counts: there is nothing to waive',
+        raise exception 'required_counts: the config of pipeline % requires no counts, '
+            'so there is nothing to waive',
             p.pipeline_id
-            using errcode = 'RL005', hint = 'The key required_counts asks for them.';
+            using errcode = 'RL005',
+            hint = 'Only the records of a config with required_counts have counts to waive.';
     end if;
     if r.status not in ('PENDING', 'IN_PROGRESS') then
-        raise exception 'window % of pipeline % is %: counts are waived before a record is done',
+        raise exception 'window % of pipeline % is %: '
+            'counts can be waived only while a record is PENDING or IN_PROGRESS',
             record_ledger.local_time(
                 r.window_start_time, record_ledger.window_timezone(p, r.window_start_time)
             ),
             r.pipeline_id,
             r.status
             using errcode = 'RL003',
-            hint = 'Reopen it, and waive the counts of its new generation.';
+            hint = 'Reopen the record, and waive the counts of its new generation.';
     end if;
     if r.counts_waived then
         return false;
@@ -12981,15 +12991,15 @@ begin
             )
     ) as c;
     if cardinality(v_starts) > 1 then
-        raise exception '"%" could be two windows of pipeline %: % and %',
+        raise exception 'time_text: "%" could be two windows of pipeline %: % and %',
             window_time.time_text, window_time.pipeline_id, v_names[1], v_names[2]
-            using errcode = 'RL005', hint = 'Give the one that is meant, with its offset.';
+            using errcode = 'RL005', hint = 'Give one of the two, with its offset.';
     elsif v_starts is not null then
         return v_starts[1];
     end if;
     if not v_is_date and record_ledger.local_instants(v_wall, v_timezone) = '{}' then
         raise exception
-            '"%" names no window: clocks of % skip that time; the next one is %',
+            'time_text: "%" names no window: clocks of % skip that time; the next one is %',
             window_time.time_text,
             v_timezone,
             record_ledger.local_time(
@@ -13027,7 +13037,7 @@ comment on view record_ledger.archived_record_events is
 'The history of archived records: one row per change of a record, never rewritten.';
 comment on column record_ledger.archived_record_events.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.archived_record_events.window_start_time is 'The window of the record that changed.';
-comment on column record_ledger.archived_record_events.event_no is 'Numbers the events of a record from 1 on.';
+comment on column record_ledger.archived_record_events.event_no is 'Numbers the events of a record, starting at 1.';
 comment on column record_ledger.archived_record_events.event_time is 'When the change was made.';
 comment on column record_ledger.archived_record_events.event is
 'passed, passed_again, completed, failed, released, lease_expired, cancelled, waived, reopened, rebuilt or counts_waived.';
@@ -13080,18 +13090,18 @@ comment on view record_ledger.archived_record_observations is
 'The counts of archived records: one row per observation, never rewritten.';
 comment on column record_ledger.archived_record_observations.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.archived_record_observations.window_start_time is 'The window of the record that was counted.';
-comment on column record_ledger.archived_record_observations.observation_no is 'Numbers the observations of a record from 1 on.';
-comment on column record_ledger.archived_record_observations.observed_at is 'When the count was noted.';
-comment on column record_ledger.archived_record_observations.stage is 'Where it was counted: source, stage, target or a name of the team''s own.';
+comment on column record_ledger.archived_record_observations.observation_no is 'Numbers the observations of a record, starting at 1.';
+comment on column record_ledger.archived_record_observations.observed_at is 'When the count was recorded.';
+comment on column record_ledger.archived_record_observations.stage is 'Where it was counted: source, stage, target or another name that the team chose.';
 comment on column record_ledger.archived_record_observations.row_count is 'How many rows were counted.';
 comment on column record_ledger.archived_record_observations.detail is 'What else was observed: bytes, digests.';
 comment on column record_ledger.archived_record_observations.generation is 'The generation that the record was in.';
 comment on column record_ledger.archived_record_observations.claim_token is 'The claim under which it was counted, current at the time; null when it was counted without one.';
 comment on column record_ledger.archived_record_observations.run_id is 'The run of that claim.';
-comment on column record_ledger.archived_record_observations.actor is 'The database role that noted it.';
+comment on column record_ledger.archived_record_observations.actor is 'The database role that recorded it.';
 comment on column record_ledger.archived_record_observations.adopted_no is 'The observation of an earlier claim that this one takes over; null when it was counted anew.';
 comment on column record_ledger.archived_record_observations.is_evidence is
-'Whether completing goes by it, or went by it: the newest of its stage under the claim that holds or completed the generation.';
+'Whether it decides, or decided, about completing: the newest of its stage under the claim that holds or completed the generation.';
 -- record_ledger.archived_records: the finished records that archive_records has moved out of the ledger, for analysts.
 -- One row per archived record, with the columns of pipeline_records and when it was archived.
 -- Read by: record_ledger_reader, the Python runner, dbt, day_coverage, records_as_of.
@@ -13170,7 +13180,7 @@ comment on column record_ledger.archived_records.last_detail is 'What the newest
 comment on column record_ledger.archived_records.archived_at is 'When the record was moved to the archive.';
 comment on column record_ledger.archived_records.published_generation is
 'The newest generation that was completed: it is published until a later one is completed; null when none was.';
-comment on column record_ledger.archived_records.counts_waived is 'Whether somebody has waived the counts of this generation.';
+comment on column record_ledger.archived_records.counts_waived is 'Whether an operator has waived the counts of this generation.';
 comment on column record_ledger.archived_records.window_timezone is 'The IANA time zone that the window was cut with.';
 -- record_ledger.changed_records: the completed records whose source has changed since they were loaded.
 -- One row per completed record whose newest count of the source differs from the one that its generation stands on.
@@ -13223,7 +13233,7 @@ where not p.is_retired
             and n.generation = o.generation
     );
 comment on view record_ledger.changed_records is
-'The completed records whose source has changed since: one row per record whose newest count of the source is another one than it was loaded with.';
+'The completed records whose source has changed since: one row per record whose newest count of the source differs from the one that it was loaded with.';
 comment on column record_ledger.changed_records.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.changed_records.window_start_time is 'The first instant of the window.';
 comment on column record_ledger.changed_records.window_end_time is 'The first instant after the window.';
@@ -13231,10 +13241,10 @@ comment on column record_ledger.changed_records.target_day is 'The local day of 
 comment on column record_ledger.changed_records.generation is 'The generation that was completed before the source changed.';
 comment on column record_ledger.changed_records.loaded_count is 'How many rows the source had when the record was loaded.';
 comment on column record_ledger.changed_records.source_count is 'How many rows it had when it was last counted.';
-comment on column record_ledger.changed_records.changed_by is 'The difference; below 0 when rows have gone.';
+comment on column record_ledger.changed_records.changed_by is 'The difference; below 0 when the source has lost rows.';
 comment on column record_ledger.changed_records.observed_at is 'When it was last counted.';
 comment on column record_ledger.changed_records.is_beyond_tolerance is
-'Whether it is more than the tolerance of required_counts, which is 0 rows unless the config says so: reopen_changed_records then reopens it.';
+'Whether the difference exceeds the tolerance of required_counts (0 rows by default): reopen_changed_records then reopens the record.';
 comment on column record_ledger.changed_records.window_timezone is 'The IANA time zone that the window was cut with.';
 -- record_ledger.daily_coverage: how the windows of each pipeline cover each local day, from the first to the newest.
 -- Days are those of the zone in force, whatever zone the windows were cut with.
@@ -13269,17 +13279,17 @@ comment on view record_ledger.daily_coverage is
 comment on column record_ledger.daily_coverage.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.daily_coverage.local_date is 'The local day in the time zone in force.';
 comment on column record_ledger.daily_coverage.timezone is 'The IANA time zone of the pipeline that is in force.';
-comment on column record_ledger.daily_coverage.day_start_time is 'The local midnight that the day begins with, that is its first instant.';
-comment on column record_ledger.daily_coverage.day_end_time is 'The local midnight that ends it.';
+comment on column record_ledger.daily_coverage.day_start_time is 'The first instant of the day: its local midnight.';
+comment on column record_ledger.daily_coverage.day_end_time is 'The first instant after the day: the next local midnight.';
 comment on column record_ledger.daily_coverage.first_window_start_time is 'Where the first window that begins in the day starts: at its midnight, unless the pipeline begins in the day or was cut with another zone; null without one.';
-comment on column record_ledger.daily_coverage.day_length is 'How long the day is: 24 h but where clocks change.';
-comment on column record_ledger.daily_coverage.covered_length is 'How much of it published or waived windows cover, wherever they begin and end.';
+comment on column record_ledger.daily_coverage.day_length is 'How long the day is: 24 h unless clocks change.';
+comment on column record_ledger.daily_coverage.covered_length is 'How much of the day published or waived windows cover.';
 comment on column record_ledger.daily_coverage.window_count is 'How many windows begin in the day.';
 comment on column record_ledger.daily_coverage.published_count is 'How many of them have a generation that was completed.';
 comment on column record_ledger.daily_coverage.waived_count is 'How many of them are WAIVED.';
-comment on column record_ledger.daily_coverage.lost_count is 'How many of these because their source data was gone.';
+comment on column record_ledger.daily_coverage.lost_count is 'How many of these were waived because their source data was gone.';
 comment on column record_ledger.daily_coverage.open_count is 'How many of them are PENDING, IN_PROGRESS or FAILED, published or not.';
-comment on column record_ledger.daily_coverage.is_published is 'Whether published or waived windows cover the day from its first to its last instant: it can be read without a hole.';
+comment on column record_ledger.daily_coverage.is_published is 'Whether published or waived windows cover the day from its first to its last instant: readers find no gap.';
 comment on column record_ledger.daily_coverage.is_sealed is 'Whether completed or waived windows cover the day from its first to its last instant: published, and none of them is open again.';
 comment on column record_ledger.daily_coverage.counts is
 'The counts that published generations stand on, {stage: {"rows": ..., "windows": ...}}: how many rows, from how many windows.';
@@ -13349,7 +13359,7 @@ from record_ledger.pipeline_event as e;
 comment on view record_ledger.pipeline_events is
 'The changes of each pipeline: one row per change, with who made it and when.';
 comment on column record_ledger.pipeline_events.pipeline_id is 'The name of the pipeline.';
-comment on column record_ledger.pipeline_events.event_no is 'Numbers the changes of a pipeline from 1 on.';
+comment on column record_ledger.pipeline_events.event_no is 'Numbers the changes of a pipeline, starting at 1.';
 comment on column record_ledger.pipeline_events.event_time is 'When the change was made.';
 comment on column record_ledger.pipeline_events.event is 'What happened: registered, reconfigured, backfilled, lost, changed_reopened, archived, paused, resumed or retired.';
 comment on column record_ledger.pipeline_events.actor is 'The database role that made the change.';
@@ -13379,13 +13389,13 @@ comment on view record_ledger.pipeline_lateness is
 comment on column record_ledger.pipeline_lateness.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.pipeline_lateness.recount_age is 'How long after the count that the window was loaded with; 0 is that count itself.';
 comment on column record_ledger.pipeline_lateness.x_time_back is 'The x_time_back in force: at age 0, missed_share is what it missed.';
-comment on column record_ledger.pipeline_lateness.window_count is 'From how many windows the row is drawn.';
+comment on column record_ledger.pipeline_lateness.window_count is 'From how many windows the row is computed.';
 comment on column record_ledger.pipeline_lateness.late_window_count is 'In how many of them rows came later.';
 comment on column record_ledger.pipeline_lateness.row_count is 'How many rows these windows have by their newest counts.';
 comment on column record_ledger.pipeline_lateness.min_lateness is 'The least time from the end of a window to its count of this age; null without windows.';
-comment on column record_ledger.pipeline_lateness.max_lateness is 'The greatest time from the end of a window to its count of this age: no later count is needed to miss no more.';
-comment on column record_ledger.pipeline_lateness.missed_share is 'The share of all rows that came later than the counts of this age; null when drawn from less than 20 windows.';
-comment on column record_ledger.pipeline_lateness.worst_missed_share is 'The same of the window that missed most.';
+comment on column record_ledger.pipeline_lateness.max_lateness is 'The greatest time from the end of a window to its count of this age: an x_time_back of this length misses no more.';
+comment on column record_ledger.pipeline_lateness.missed_share is 'The share of all rows that came later than the counts of this age; null when computed from fewer than 20 windows.';
+comment on column record_ledger.pipeline_lateness.worst_missed_share is 'The missed share of the window that missed most.';
 -- record_ledger.pipeline_progress: where each pipeline stands, right now.
 -- One row per pipeline that is not retired: its answer to a run, its open records by state, how far behind it is.
 -- Read by: record_ledger_reader, the Python runner, dbt.
@@ -13494,12 +13504,12 @@ cross join lateral record_ledger.next_window(
 ) as next_window
 where not p.is_retired;
 comment on view record_ledger.pipeline_progress is
-'Where each pipeline stands, right now: one row per pipeline that is not retired, with its answer to a run, its open records and its lag.';
+'Where each pipeline stands now: one row per pipeline that is not retired, with its answer to a run, its open records and its lag.';
 comment on column record_ledger.pipeline_progress.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.pipeline_progress.timezone is 'The IANA time zone of the pipeline.';
 comment on column record_ledger.pipeline_progress.verdict is 'What a new run would be answered: READY, or the verdict that a pass would exit with.';
 comment on column record_ledger.pipeline_progress.reason is 'One sentence that says why.';
-comment on column record_ledger.pipeline_progress.ready_at is 'When the record that decides the verdict can be passed as things stand; null when that depends on somebody.';
+comment on column record_ledger.pipeline_progress.ready_at is 'When the record that decides the verdict can be passed as things stand; null when a run or an operator must act first.';
 comment on column record_ledger.pipeline_progress.oldest_valid_window is 'The start of the window that would be passed next; null when there is none.';
 comment on column record_ledger.pipeline_progress.pending_count is 'How many stored records are PENDING, incomplete ones included.';
 comment on column record_ledger.pipeline_progress.incomplete_count is 'How many stored records are PENDING and incomplete.';
@@ -13510,7 +13520,7 @@ comment on column record_ledger.pipeline_progress.last_window_end_time is 'The e
 comment on column record_ledger.pipeline_progress.next_window_start_time is 'Where the first window that is not stored yet starts.';
 comment on column record_ledger.pipeline_progress.next_window_due_at is 'After this instant the next window is due to be stored.';
 comment on column record_ledger.pipeline_progress.lag is 'How long ago the oldest window that is not done, stored or not, became stable; 0 when none is.';
-comment on column record_ledger.pipeline_progress.at_risk_count is 'How many windows are open, or due and not stored yet, while no more than at_risk_within of their source data''s time is left.';
+comment on column record_ledger.pipeline_progress.at_risk_count is 'How many windows are open, or due and not stored yet, and lose their source data within at_risk_within.';
 comment on column record_ledger.pipeline_progress.lost_count is 'How many records passes have waived as lost so far.';
 -- record_ledger.pipeline_records: the ledger itself, for analysts.
 -- One row per record: its window, its status and its fields; key_x, key_y and key_z are the fields of those names.
@@ -13585,7 +13595,7 @@ select
     ) as is_outdated
 from record_ledger.record as r;
 comment on view record_ledger.pipeline_records is
-'The ledger: one row per record, that is per window of a pipeline, with its status and fields.';
+'The ledger: one row per record (a window of a pipeline), with its status and fields.';
 comment on column record_ledger.pipeline_records.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.pipeline_records.target_day is 'The local day of the window''s start.';
 comment on column record_ledger.pipeline_records.window_start_time is 'The first instant of the window.';
@@ -13600,7 +13610,7 @@ comment on column record_ledger.pipeline_records.updated_at is 'When the newest 
 comment on column record_ledger.pipeline_records.fields is 'The record''s own fields.';
 comment on column record_ledger.pipeline_records.generation is 'Counts from 1; one more each time the record is reopened.';
 comment on column record_ledger.pipeline_records.attempt is 'How many attempts of this generation have begun.';
-comment on column record_ledger.pipeline_records.claim_token is 'The token of the newest claim; null while the record is pending, and to those who are no runners while it is in progress.';
+comment on column record_ledger.pipeline_records.claim_token is 'The token of the newest claim; null while the record is pending, and to roles other than runners while it is in progress.';
 comment on column record_ledger.pipeline_records.run_id is 'The run of the newest claim; null while the record is pending.';
 comment on column record_ledger.pipeline_records.lease_expires_at is 'When the claim of a record in progress ends without a heartbeat.';
 comment on column record_ledger.pipeline_records.retry_at is 'Until when a failed attempt, or a release with not_before, keeps the record from being passed.';
@@ -13610,7 +13620,7 @@ comment on column record_ledger.pipeline_records.last_event is 'The newest event
 comment on column record_ledger.pipeline_records.last_detail is 'What the newest event says: an error, a reason, counts.';
 comment on column record_ledger.pipeline_records.published_generation is
 'The newest generation that was completed: it is published until a later one is completed; null when none was.';
-comment on column record_ledger.pipeline_records.counts_waived is 'Whether somebody has waived the counts of this generation.';
+comment on column record_ledger.pipeline_records.counts_waived is 'Whether an operator has waived the counts of this generation.';
 comment on column record_ledger.pipeline_records.window_timezone is 'The IANA time zone that the window was cut with.';
 comment on column record_ledger.pipeline_records.is_outdated is
 'Whether the fields were built before default_record or check_fields last changed, or never; a pass builds a pending record first.';
@@ -13654,11 +13664,11 @@ comment on view record_ledger.pipelines is
 'The registered pipelines: one row per pipeline with the config in force.';
 comment on column record_ledger.pipelines.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.pipelines.timezone is 'The IANA time zone whose midnights cut the windows.';
-comment on column record_ledger.pipelines.x_time_back is 'How long after its end the data of a window needs to settle.';
-comment on column record_ledger.pipelines.granularity is 'The length of a window; from 24 hours on, the local day.';
+comment on column record_ledger.pipelines.x_time_back is 'How long after the end of a window its data becomes stable.';
+comment on column record_ledger.pipelines.granularity is 'The length of a window; 24 hours or more mean the local day.';
 comment on column record_ledger.pipelines.check_fields is 'The fields that must be non-empty in a complete record.';
 comment on column record_ledger.pipelines.start_at is 'Where the first window starts, when the config says so; it stays once there are records.';
-comment on column record_ledger.pipelines.max_active_records is 'How many records may be in progress at once; null is no limit.';
+comment on column record_ledger.pipelines.max_active_records is 'How many records may be in progress at the same time; null means no limit.';
 comment on column record_ledger.pipelines.depends_on_past is 'Whether a record waits until all earlier ones are completed or waived.';
 comment on column record_ledger.pipelines.lease is 'How long a passed record stays claimed without a heartbeat.';
 comment on column record_ledger.pipelines.max_attempts is 'How many attempts a record has per generation.';
@@ -13670,10 +13680,10 @@ comment on column record_ledger.pipelines.paused_by is 'Who paused the pipeline.
 comment on column record_ledger.pipelines.pause_reason is 'Why the pipeline is paused.';
 comment on column record_ledger.pipelines.created_at is 'When the pipeline was registered.';
 comment on column record_ledger.pipelines.updated_at is 'When the pipeline last changed.';
-comment on column record_ledger.pipelines.backfill_share is 'The least share of passes of backfilled and reopened records while live ones wait too; 0 is oldest first.';
-comment on column record_ledger.pipelines.is_retired is 'Whether the pipeline was retired: nothing is stored or passed any more, and no status speaks of it.';
-comment on column record_ledger.pipelines.required_counts is 'The stages whose counts must agree before a record is completed, and the tolerance; null is none.';
-comment on column record_ledger.pipelines.source_retention is 'How long after a window''s end its source data is kept; null when nothing is said.';
+comment on column record_ledger.pipelines.backfill_share is 'The least share of passes that backfilled and reopened records get while live ones wait too; 0 means oldest first.';
+comment on column record_ledger.pipelines.is_retired is 'Whether the pipeline was retired: nothing is stored or passed any more, and no status lists it.';
+comment on column record_ledger.pipelines.required_counts is 'The stages whose counts must agree before a record is completed, and the tolerance; null means none.';
+comment on column record_ledger.pipelines.source_retention is 'How long after the end of a window its source data is kept; null when the config does not say.';
 comment on column record_ledger.pipelines.at_risk_within is 'How long before its source data goes an open record is at risk; null without source_retention.';
 comment on column record_ledger.pipelines.pass_order is 'oldest, or deadline: what is at risk goes before the turns of a backfill_share.';
 comment on column record_ledger.pipelines.recount_ages is 'How long after its first count the source of a completed window is to be counted again, ascending.';
@@ -13718,7 +13728,7 @@ comment on view record_ledger.record_events is
 'The history: one row per change of a record, never rewritten; archived_record_events has that of archived records.';
 comment on column record_ledger.record_events.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.record_events.window_start_time is 'The window of the record that changed.';
-comment on column record_ledger.record_events.event_no is 'Numbers the events of a record from 1 on.';
+comment on column record_ledger.record_events.event_no is 'Numbers the events of a record, starting at 1.';
 comment on column record_ledger.record_events.event_time is 'When the change was made.';
 comment on column record_ledger.record_events.event is
 'passed, passed_again, completed, failed, released, lease_expired, cancelled, waived, reopened, rebuilt or counts_waived.';
@@ -13726,7 +13736,7 @@ comment on column record_ledger.record_events.from_status is 'The status before 
 comment on column record_ledger.record_events.to_status is 'The status after the change.';
 comment on column record_ledger.record_events.generation is 'The generation the change belongs to.';
 comment on column record_ledger.record_events.attempt is 'The attempt the change belongs to.';
-comment on column record_ledger.record_events.claim_token is 'The claim that made the change or was ended by it; null to those who are no runners while that claim is current.';
+comment on column record_ledger.record_events.claim_token is 'The claim that made the change or was ended by it; null to roles other than runners while that claim is current.';
 comment on column record_ledger.record_events.run_id is 'The run of that claim.';
 comment on column record_ledger.record_events.actor is 'The database role that made the change.';
 comment on column record_ledger.record_events.detail is 'What the change says: an error, a reason, counts, the fields before.';
@@ -13792,18 +13802,18 @@ comment on view record_ledger.record_observations is
 'The counts of each record: one row per observation, never rewritten; archived_record_observations has those of archived records.';
 comment on column record_ledger.record_observations.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.record_observations.window_start_time is 'The window of the record that was counted.';
-comment on column record_ledger.record_observations.observation_no is 'Numbers the observations of a record from 1 on.';
-comment on column record_ledger.record_observations.observed_at is 'When the count was noted.';
-comment on column record_ledger.record_observations.stage is 'Where it was counted: source, stage, target or a name of the team''s own.';
+comment on column record_ledger.record_observations.observation_no is 'Numbers the observations of a record, starting at 1.';
+comment on column record_ledger.record_observations.observed_at is 'When the count was recorded.';
+comment on column record_ledger.record_observations.stage is 'Where it was counted: source, stage, target or another name that the team chose.';
 comment on column record_ledger.record_observations.row_count is 'How many rows were counted.';
 comment on column record_ledger.record_observations.detail is 'What else was observed: bytes, digests.';
 comment on column record_ledger.record_observations.generation is 'The generation that the record was in.';
-comment on column record_ledger.record_observations.claim_token is 'The claim under which it was counted, current at the time; null when it was counted without one, and to those who are no runners while it is current still.';
+comment on column record_ledger.record_observations.claim_token is 'The claim under which it was counted, current at the time; null when it was counted without one, and to roles other than runners while it is still current.';
 comment on column record_ledger.record_observations.run_id is 'The run of that claim.';
-comment on column record_ledger.record_observations.actor is 'The database role that noted it.';
+comment on column record_ledger.record_observations.actor is 'The database role that recorded it.';
 comment on column record_ledger.record_observations.adopted_no is 'The observation of an earlier claim that this one takes over; null when it was counted anew.';
 comment on column record_ledger.record_observations.is_evidence is
-'Whether completing goes by it, or went by it: the newest of its stage under the claim that holds or completed the generation.';
+'Whether it decides, or decided, about completing: the newest of its stage under the claim that holds or completed the generation.';
 -- record_ledger.record_verdicts: why each open record is passed or not, right now.
 -- One row per open record (PENDING, IN_PROGRESS or FAILED) with exactly one verdict and a sentence that says why.
 -- Read by: record_ledger_reader, the Python runner, dbt.
@@ -13860,22 +13870,22 @@ cross join lateral record_ledger.record_verdict(
     r, p, others.earliest_open, others.active_count, moment.as_of
 ) as v;
 comment on view record_ledger.record_verdicts is
-'Why each open record is passed or not, right now: one row per open record with one verdict and one sentence.';
+'Why each open record is passed or not now: one row per open record with one verdict and one sentence.';
 comment on column record_ledger.record_verdicts.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.record_verdicts.window_start_time is 'The first instant of the window.';
 comment on column record_ledger.record_verdicts.window_end_time is 'The first instant after the window.';
 comment on column record_ledger.record_verdicts.target_day is 'The local day of the window''s start.';
 comment on column record_ledger.record_verdicts.status is 'PENDING, IN_PROGRESS or FAILED.';
 comment on column record_ledger.record_verdicts.verdict is
-'LEASE_EXPIRED, LEASED, LOST, FAILED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF, BLOCKED, AT_CAPACITY or READY: the first that holds.';
+'LEASE_EXPIRED, LEASED, LOST, FAILED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF, BLOCKED, AT_CAPACITY or READY: the first that applies.';
 comment on column record_ledger.record_verdicts.reason is 'One sentence that says why.';
-comment on column record_ledger.record_verdicts.ready_at is 'When the record can be passed as things stand; null when that depends on somebody.';
+comment on column record_ledger.record_verdicts.ready_at is 'When the record can be passed as things stand; null when a run or an operator must act first.';
 comment on column record_ledger.record_verdicts.missing_fields is 'The fields that are empty but must not be; null when the record is complete.';
 comment on column record_ledger.record_verdicts.generation is 'Counts from 1; one more each time the record is reopened.';
 comment on column record_ledger.record_verdicts.attempt is 'How many attempts of this generation have begun.';
 comment on column record_ledger.record_verdicts.run_id is 'The run that holds the record; null while it is pending.';
 comment on column record_ledger.record_verdicts.lease_expires_at is 'When the claim of a record in progress ends without a heartbeat.';
-comment on column record_ledger.record_verdicts.counts_problem is 'Why a record in progress could not be completed now by its counts; null when nothing is required or missing.';
+comment on column record_ledger.record_verdicts.counts_problem is 'Why the counts of a record in progress do not let it be completed; null when they do, or when none are required.';
 comment on column record_ledger.record_verdicts.window_timezone is 'The IANA time zone that the window was cut with.';
 comment on column record_ledger.record_verdicts.is_outdated is
 'Whether the fields were built before default_record or check_fields last changed, or never; a pass builds a pending record first.';
@@ -13906,15 +13916,15 @@ cross join record_ledger.pipeline as p
 cross join lateral record_ledger.open_windows(p, moment.as_of) as w
 where p.source_retention is not null and not p.is_retired;
 comment on view record_ledger.records_at_risk is
-'How long the source data of each open window is still there, right now: one row per open record or due window of a pipeline with a source_retention.';
+'How long the source data of each open window is still there: one row per open record or due window of a pipeline with a source_retention.';
 comment on column record_ledger.records_at_risk.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.records_at_risk.window_start_time is 'The first instant of the window.';
 comment on column record_ledger.records_at_risk.window_end_time is 'The first instant after the window.';
 comment on column record_ledger.records_at_risk.target_day is 'The local day of the window''s start.';
 comment on column record_ledger.records_at_risk.status is 'PENDING, IN_PROGRESS or FAILED; null when the window is due and not stored yet.';
 comment on column record_ledger.records_at_risk.source_kept_until is 'The first instant at which its source data is gone.';
-comment on column record_ledger.records_at_risk.time_left is 'How long until then; below 0 when it is gone, and the next pass waives what no run holds.';
-comment on column record_ledger.records_at_risk.is_at_risk is 'Whether no more than at_risk_within is left.';
+comment on column record_ledger.records_at_risk.time_left is 'How long until then; below 0 when it is gone, and the next pass waives the record unless a run holds it.';
+comment on column record_ledger.records_at_risk.is_at_risk is 'Whether the source data will be gone within at_risk_within.';
 comment on column record_ledger.records_at_risk.window_timezone is 'The IANA time zone that the window was cut with, or will be.';
 -- record_ledger comments: what each private table is, as the catalogue says it.
 -- Migrations are never edited, so what they said of a table would stay as it was: all of it stands here, and nothing
@@ -14146,7 +14156,7 @@ begin
     end loop;
     if cardinality(v_others) > 0 then
         raise warning
-            'rights to change the ledger''s tables are taken from %: grant record_ledger_runner.',
+            'rights to change the ledger''s tables are revoked from %: grant record_ledger_runner.',
             (select string_agg(distinct o, ', ') from unnest(v_others) as o);
     end if;
 end

@@ -38,7 +38,8 @@ begin
         perform record_ledger.raise_unknown_pipeline(archivable_records.pipeline_id);
     end if;
     if before is null or not isfinite(before) then
-        raise exception 'before: % is no instant; give the time up to which records go',
+        raise exception 'before: % is not a valid instant; '
+            'give the time up to which records are archived',
             coalesce(before::text, 'null')
             using errcode = 'RL005';
     end if;

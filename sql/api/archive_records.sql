@@ -23,7 +23,7 @@ declare
     v_part record;
 begin
     if max_records is null then
-        raise exception 'max_records: null is no number; give how many records may be moved'
+        raise exception 'max_records: null is not a number; give how many records may be moved'
             using errcode = 'RL005';
     end if;
     v_part := record_ledger.archivable_records(p.pipeline_id, before, max_records);

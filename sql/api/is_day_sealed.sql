@@ -24,7 +24,7 @@ begin
     end if;
     -- Of the days beyond these, PostgreSQL does not know every midnight.
     if is_day_sealed.local_date between date '0001-01-01' and date '9999-12-31' is not true then
-        raise exception 'local_date: % is no day; give one such as 2026-11-22',
+        raise exception 'local_date: % is not a valid day; give one such as 2026-11-22',
             coalesce(is_day_sealed.local_date::text, 'null')
             using errcode = 'RL005';
     end if;

@@ -29,7 +29,7 @@ begin
         perform record_ledger.raise_unknown_pipeline(pipeline_id);
     end if;
     if as_of is null or not isfinite(as_of) then
-        raise exception 'as_of: % is no instant', coalesce(as_of::text, 'null')
+        raise exception 'as_of: % is not a valid instant', coalesce(as_of::text, 'null')
             using errcode = 'RL005';
     end if;
     if max_windows < 0 then

@@ -27,11 +27,12 @@ declare
 begin
     perform record_ledger.check_stage(observe_record.stage);
     if coalesce(observe_record.row_count < 0, true) then
-        raise exception 'row_count: % is no count of rows; give a whole number from 0 on',
+        raise exception 'row_count: % is not a valid number of rows; '
+            'give a whole number, 0 or greater',
             coalesce(observe_record.row_count::text, 'null') using errcode = 'RL005';
     end if;
     if jsonb_typeof(observe_record.detail) <> 'object' then
-        raise exception 'detail: % is no object; give one such as {"bytes": 4096}',
+        raise exception 'detail: % is not a JSON object; give one such as {"bytes": 4096}',
             left(observe_record.detail::text, 80) using errcode = 'RL005';
     end if;
     perform record_ledger.check_detail(observe_record.detail);

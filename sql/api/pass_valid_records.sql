@@ -37,7 +37,7 @@ declare
     p record_ledger.pipeline;
 begin
     if record_limit between 1 and 10000 is not true then
-        raise exception 'record_limit: % is no number of records',
+        raise exception 'record_limit: % is not a valid number of records',
             coalesce(record_limit::text, 'null')
             using errcode = 'RL005', hint = 'Give a whole number from 1 to 10000.';
     end if;

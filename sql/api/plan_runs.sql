@@ -57,7 +57,7 @@ declare
         when v_duration < interval '0' or v_duration > interval '30 days'
             then format('run_duration: %s is out of range; give 0 to 30 days', v_duration)
         when not isfinite(v_from)
-            then format('at: %s is no instant', v_from)
+            then format('at: %s is not a valid instant', v_from)
     end;
 begin
     if v_problem is not null then
@@ -105,7 +105,7 @@ begin
             case
                 when s.run_no is null and s.blocked_by is null then format(
                     'no later run is passed a record: %s %s empty in the pipeline''s config, '
-                    'so what becomes due is incomplete',
+                    'so every later record is incomplete',
                     record_ledger.shortened(array_to_string(p.missing_fields, ', '), 1000),
                     case cardinality(p.missing_fields) when 1 then 'is' else 'are' end
                 )
@@ -116,11 +116,11 @@ begin
                         s.blocked_by, record_ledger.window_timezone(p, s.blocked_by)
                     )
                 )
-                when s.waited_for is null and s.run_no <= v_workers then 'starts at once'
+                when s.waited_for is null and s.run_no <= v_workers then 'starts immediately'
                 when s.waited_for is null
                     then format('starts when run %s ends', s.run_no - v_workers)
                 when s.starts_at = s.window_end_time + p.x_time_back
-                    then 'starts when its data has settled'
+                    then 'starts when its data is stable'
                 when s.starts_at = case r.status
                     when 'PENDING' then r.retry_at
                     when 'IN_PROGRESS' then record_ledger.retry_time(
@@ -142,7 +142,7 @@ begin
                 case when r.is_historical then 'historical' else 'live' end
             ) end,
             case when s.run_no is not null and v_duration is null
-                then 'no completed run to measure, 0 s assumed' end
+                then 'no completed run to measure: 0 s is assumed' end
         ),
         s.drains_backlog
     from record_ledger.planned_passes(

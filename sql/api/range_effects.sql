@@ -38,7 +38,7 @@ begin
     if coalesce(
         range_effects.operation not in ('waive', 'reopen', 'expire', 'cancel', 'backfill'), true
     ) then
-        raise exception 'operation: % is none of waive, reopen, expire, cancel and backfill',
+        raise exception 'operation: % is not one of waive, reopen, expire, cancel and backfill',
             coalesce('"' || left(range_effects.operation, 80) || '"', 'null')
             using errcode = 'RL005', hint = 'Give the verb of the routine or command.';
     end if;

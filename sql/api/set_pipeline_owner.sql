@@ -38,7 +38,8 @@ begin
             'permission denied: pipeline "%" was registered by %, and % is not a member of it',
             p.pipeline_id, quote_ident(v_registered_by), session_user
             using errcode = '42501',
-            hint = 'Who registered a pipeline may give it to a role; so may the ledger''s owner.';
+            hint = 'Only the role that registered the pipeline, or the ledger''s owner, may give '
+                'it to a role.';
     end if;
     if not record_ledger.may_act(coalesce(set_pipeline_owner.role, p.owner_role)) then
         raise exception 'permission denied: % is not a member of role %',

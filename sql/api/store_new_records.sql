@@ -25,7 +25,7 @@ begin
         raise exception '%', v_problem
             using errcode = 'RL005',
             hint = 'Send back what to_build names. '
-                'A runner of an older release names less: upgrade it.';
+                'A runner of an older release sends less: upgrade it.';
     end if;
     perform record_ledger.build_records(p, built, v_now);
     stored_count := record_ledger.store_windows(p, nullif(built, '[]'), v_now);

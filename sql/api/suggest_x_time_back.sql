@@ -24,7 +24,7 @@ declare
     v_found record;
 begin
     if suggest_x_time_back.max_missed between 0 and 1 is not true then
-        raise exception 'max_missed: % is no share; give a number from 0 to 1, such as 0.001',
+        raise exception 'max_missed: % is not a share; give a number from 0 to 1, such as 0.001',
             coalesce(left(suggest_x_time_back.max_missed::text, 80), 'null')
             using errcode = 'RL005';
     end if;
@@ -39,7 +39,7 @@ begin
         suggest_x_time_back.window_count := v_found.window_count;
         if v_found.missed_share is null then
             reason := format(
-                '%s windows were counted when they had settled%s and at the last recount age; '
+                '%s windows were counted when they became stable%s and at the last recount age; '
                 '%s are needed',
                 v_found.window_count,
                 case
@@ -70,8 +70,8 @@ begin
             return;
         end if;
         reason := format(
-            '%s of the rows of %s windows came later than the counts of age %s, and what comes '
-            'later than the last recount age nobody has counted: give recount_ages a later one',
+            '%s of the rows of %s windows came later than the counts of age %s; '
+            'no count is later than the last recount age: add a later one to recount_ages',
             trim_scale(round(100 * v_found.missed_share, 4)) || ' %',
             v_found.window_count,
             record_ledger.time_interval('epoch', timestamptz 'epoch' + v_found.recount_age)

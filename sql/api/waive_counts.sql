@@ -24,19 +24,22 @@ begin
     p := record_ledger.lock_pipeline(waive_counts.pipeline_id);
     r := record_ledger.lock_record(p.pipeline_id, waive_counts.window_start_time);
     if p.required_counts is null then
-        raise exception 'the config of pipeline % asks for no counts: there is nothing to waive',
+        raise exception 'required_counts: the config of pipeline % requires no counts, '
+            'so there is nothing to waive',
             p.pipeline_id
-            using errcode = 'RL005', hint = 'The key required_counts asks for them.';
+            using errcode = 'RL005',
+            hint = 'Only the records of a config with required_counts have counts to waive.';
     end if;
     if r.status not in ('PENDING', 'IN_PROGRESS') then
-        raise exception 'window % of pipeline % is %: counts are waived before a record is done',
+        raise exception 'window % of pipeline % is %: '
+            'counts can be waived only while a record is PENDING or IN_PROGRESS',
             record_ledger.local_time(
                 r.window_start_time, record_ledger.window_timezone(p, r.window_start_time)
             ),
             r.pipeline_id,
             r.status
             using errcode = 'RL003',
-            hint = 'Reopen it, and waive the counts of its new generation.';
+            hint = 'Reopen the record, and waive the counts of its new generation.';
     end if;
     if r.counts_waived then
         return false;

@@ -78,15 +78,15 @@ begin
             )
     ) as c;
     if cardinality(v_starts) > 1 then
-        raise exception '"%" could be two windows of pipeline %: % and %',
+        raise exception 'time_text: "%" could be two windows of pipeline %: % and %',
             window_time.time_text, window_time.pipeline_id, v_names[1], v_names[2]
-            using errcode = 'RL005', hint = 'Give the one that is meant, with its offset.';
+            using errcode = 'RL005', hint = 'Give one of the two, with its offset.';
     elsif v_starts is not null then
         return v_starts[1];
     end if;
     if not v_is_date and record_ledger.local_instants(v_wall, v_timezone) = '{}' then
         raise exception
-            '"%" names no window: clocks of % skip that time; the next one is %',
+            'time_text: "%" names no window: clocks of % skip that time; the next one is %',
             window_time.time_text,
             v_timezone,
             record_ledger.local_time(

@@ -76,5 +76,5 @@ comment on column record_ledger.archived_records.last_detail is 'What the newest
 comment on column record_ledger.archived_records.archived_at is 'When the record was moved to the archive.';
 comment on column record_ledger.archived_records.published_generation is
 'The newest generation that was completed: it is published until a later one is completed; null when none was.';
-comment on column record_ledger.archived_records.counts_waived is 'Whether somebody has waived the counts of this generation.';
+comment on column record_ledger.archived_records.counts_waived is 'Whether an operator has waived the counts of this generation.';
 comment on column record_ledger.archived_records.window_timezone is 'The IANA time zone that the window was cut with.';

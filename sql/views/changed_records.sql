@@ -49,7 +49,7 @@ where not p.is_retired
             and n.generation = o.generation
     );
 comment on view record_ledger.changed_records is
-'The completed records whose source has changed since: one row per record whose newest count of the source is another one than it was loaded with.';
+'The completed records whose source has changed since: one row per record whose newest count of the source differs from the one that it was loaded with.';
 comment on column record_ledger.changed_records.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.changed_records.window_start_time is 'The first instant of the window.';
 comment on column record_ledger.changed_records.window_end_time is 'The first instant after the window.';
@@ -57,8 +57,8 @@ comment on column record_ledger.changed_records.target_day is 'The local day of 
 comment on column record_ledger.changed_records.generation is 'The generation that was completed before the source changed.';
 comment on column record_ledger.changed_records.loaded_count is 'How many rows the source had when the record was loaded.';
 comment on column record_ledger.changed_records.source_count is 'How many rows it had when it was last counted.';
-comment on column record_ledger.changed_records.changed_by is 'The difference; below 0 when rows have gone.';
+comment on column record_ledger.changed_records.changed_by is 'The difference; below 0 when the source has lost rows.';
 comment on column record_ledger.changed_records.observed_at is 'When it was last counted.';
 comment on column record_ledger.changed_records.is_beyond_tolerance is
-'Whether it is more than the tolerance of required_counts, which is 0 rows unless the config says so: reopen_changed_records then reopens it.';
+'Whether the difference exceeds the tolerance of required_counts (0 rows by default): reopen_changed_records then reopens the record.';
 comment on column record_ledger.changed_records.window_timezone is 'The IANA time zone that the window was cut with.';

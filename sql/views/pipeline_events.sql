@@ -15,7 +15,7 @@ from record_ledger.pipeline_event as e;
 comment on view record_ledger.pipeline_events is
 'The changes of each pipeline: one row per change, with who made it and when.';
 comment on column record_ledger.pipeline_events.pipeline_id is 'The name of the pipeline.';
-comment on column record_ledger.pipeline_events.event_no is 'Numbers the changes of a pipeline from 1 on.';
+comment on column record_ledger.pipeline_events.event_no is 'Numbers the changes of a pipeline, starting at 1.';
 comment on column record_ledger.pipeline_events.event_time is 'When the change was made.';
 comment on column record_ledger.pipeline_events.event is 'What happened: registered, reconfigured, backfilled, lost, changed_reopened, archived, paused, resumed or retired.';
 comment on column record_ledger.pipeline_events.actor is 'The database role that made the change.';

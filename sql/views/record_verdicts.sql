@@ -54,22 +54,22 @@ cross join lateral record_ledger.record_verdict(
     r, p, others.earliest_open, others.active_count, moment.as_of
 ) as v;
 comment on view record_ledger.record_verdicts is
-'Why each open record is passed or not, right now: one row per open record with one verdict and one sentence.';
+'Why each open record is passed or not now: one row per open record with one verdict and one sentence.';
 comment on column record_ledger.record_verdicts.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.record_verdicts.window_start_time is 'The first instant of the window.';
 comment on column record_ledger.record_verdicts.window_end_time is 'The first instant after the window.';
 comment on column record_ledger.record_verdicts.target_day is 'The local day of the window''s start.';
 comment on column record_ledger.record_verdicts.status is 'PENDING, IN_PROGRESS or FAILED.';
 comment on column record_ledger.record_verdicts.verdict is
-'LEASE_EXPIRED, LEASED, LOST, FAILED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF, BLOCKED, AT_CAPACITY or READY: the first that holds.';
+'LEASE_EXPIRED, LEASED, LOST, FAILED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF, BLOCKED, AT_CAPACITY or READY: the first that applies.';
 comment on column record_ledger.record_verdicts.reason is 'One sentence that says why.';
-comment on column record_ledger.record_verdicts.ready_at is 'When the record can be passed as things stand; null when that depends on somebody.';
+comment on column record_ledger.record_verdicts.ready_at is 'When the record can be passed as things stand; null when a run or an operator must act first.';
 comment on column record_ledger.record_verdicts.missing_fields is 'The fields that are empty but must not be; null when the record is complete.';
 comment on column record_ledger.record_verdicts.generation is 'Counts from 1; one more each time the record is reopened.';
 comment on column record_ledger.record_verdicts.attempt is 'How many attempts of this generation have begun.';
 comment on column record_ledger.record_verdicts.run_id is 'The run that holds the record; null while it is pending.';
 comment on column record_ledger.record_verdicts.lease_expires_at is 'When the claim of a record in progress ends without a heartbeat.';
-comment on column record_ledger.record_verdicts.counts_problem is 'Why a record in progress could not be completed now by its counts; null when nothing is required or missing.';
+comment on column record_ledger.record_verdicts.counts_problem is 'Why the counts of a record in progress do not let it be completed; null when they do, or when none are required.';
 comment on column record_ledger.record_verdicts.window_timezone is 'The IANA time zone that the window was cut with.';
 comment on column record_ledger.record_verdicts.is_outdated is
 'Whether the fields were built before default_record or check_fields last changed, or never; a pass builds a pending record first.';

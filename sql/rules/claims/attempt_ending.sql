@@ -19,12 +19,12 @@ as $$
         when last_event = 'failed'
             then coalesce(
                 record_ledger.shortened(nullif(last_detail ->> 'error', ''), 1000),
-                'no error was told'
+                'no error was reported'
             )
-        when last_event = 'rebuilt' then 'its record was built again since'
+        when last_event = 'rebuilt' then 'its record has been built again since'
         when last_event = 'counts_waived'
             then coalesce(
-                'its counts were waived since: '
+                'its counts have been waived since: '
                 || record_ledger.shortened(last_detail ->> 'reason', 1000),
                 'its lease expired'
             )

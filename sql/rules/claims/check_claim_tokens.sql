@@ -18,7 +18,7 @@ declare
 begin
     if claim_tokens is null or v_count > 10000 then
         raise exception 'claim_tokens: %',
-            coalesce(v_count || ' tokens are too many', 'null is no list of tokens')
+            coalesce(v_count || ' tokens are too many', 'null is not a list of tokens')
             using errcode = 'RL005',
             hint = 'Give the claim tokens of 10000 records at most, in an array.';
     end if;
@@ -28,9 +28,9 @@ begin
             then format('window_start_times: it has %s', cardinality(window_start_times))
     end;
     if v_problem is not null then
-        raise exception '% entries, and claim_tokens %', v_problem, v_count
+        raise exception '% entries, but claim_tokens has %', v_problem, v_count
             using errcode = 'RL005',
-            hint = 'Give one entry for each claim token, in the same order, or null for the whole.';
+            hint = 'Give one entry for each claim token, in the same order, or null for the list.';
     end if;
     if v_count <> (select count(distinct t) from unnest(claim_tokens) as t) then
         select t.claim_token, min(t.entry_no) as entry_no into v_entry

@@ -10,7 +10,7 @@ immutable
 as $$
 begin
     if not record_ledger.is_stage(stage) then
-        raise exception 'stage: % is no name of a stage; give a text of 1 to 255 bytes',
+        raise exception 'stage: % is not a valid stage name; give a text of 1 to 255 bytes',
             coalesce('"' || left(stage, 80) || '"', 'null') using errcode = 'RL005';
     end if;
 end

@@ -14,7 +14,7 @@ begin
     if v_problem is not null then
         raise exception 'detail: it %', v_problem
             using errcode = 'RL005',
-            hint = 'Keep large results elsewhere, and put their place into the detail.';
+            hint = 'Store large results elsewhere, and put their location into the detail.';
     end if;
 end
 $$;

@@ -13,7 +13,7 @@ begin
     raise exception 'claim lost: %',
         record_ledger.claim_loss(pipeline_id, claim_token, window_start_time)
         using errcode = 'RL004',
-        hint = 'Stop working on this record: whoever holds its current token decides about it.';
+        hint = 'Stop working on this record: only its current claim token counts.';
 end
 $$;
 comment on function record_ledger.raise_claim_lost(text, bigint, timestamptz) is

@@ -21,7 +21,7 @@ declare
     );
 begin
     if pipeline_id is null then
-        raise exception 'pipeline_id: null is no pipeline; give the name of a registered one'
+        raise exception 'pipeline_id: null is not a valid name; give that of a registered pipeline'
             using errcode = 'RL005';
     end if;
     raise exception 'unknown pipeline "%"', left(pipeline_id, 255)

@@ -20,8 +20,8 @@ begin
     raise exception 'pipeline %: no claim token is left after %, the newest one',
         pipeline_id, newest_token
         using errcode = 'RL005',
-        hint = 'Nothing was passed. Tokens stay below 2^53, and this one is of a clock that was '
-            'set to 2094: restore the ledger from before, or register the pipeline under '
+        hint = 'Nothing was passed. Tokens stay below 2^53, and this one was drawn while the '
+            'clock was set to 2094: restore the ledger from before, or register the pipeline under '
             'another name.';
 end
 $$;

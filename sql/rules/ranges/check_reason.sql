@@ -13,14 +13,14 @@ immutable
 as $$
 begin
     if not is_optional and coalesce(reason !~ '[^[:space:]]', true) then
-        raise exception 'reason: % is no reason', coalesce('"' || left(reason, 80) || '"', 'null')
+        raise exception 'reason: must not be blank'
             using errcode = 'RL005',
-            hint = 'Say why in a few words: they are kept with who did it and when.';
+            hint = 'Say why in a few words: the history keeps them, with the role and the time.';
     end if;
     if octet_length(reason) > 8192 then
         raise exception 'reason: it is % bytes long; give 8192 at most', octet_length(reason)
             using errcode = 'RL005',
-            hint = 'Say why in a few words: they stand in each sentence about what they are for.';
+            hint = 'Say why in a few words: each sentence about the change quotes them.';
     end if;
 end
 $$;

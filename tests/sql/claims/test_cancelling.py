@@ -106,7 +106,7 @@ def test_a_cancellation_says_who_when_and_why(ledger, clock, held):
     assert said(ledger) in reason and "so its run is to stop" in reason
     with refused("RL005", "reason"):
         operate(ledger, "cancel", *EVERYTHING, " ")
-    with refused("RL005", "holds no time"):
+    with refused("RL005", "the range is empty"):
         operate(ledger, "cancel", hour(1), hour(1))
     with refused("RL002"):
         operate(ledger, "cancel", *EVERYTHING, pipeline_id="nobody")

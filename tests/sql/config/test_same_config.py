@@ -333,7 +333,7 @@ def test_a_zone_is_not_looked_up_again(ledger, clock, config):
 def test_an_upper_case_m_is_refused(ledger, config, key, wrong):
     with refused(
         "RL001",
-        f'{key}: "{wrong}" is no duration; an upper-case M may mean minutes or months: "1m" is a minute',
+        f'{key}: "{wrong}" is not a valid duration; an upper-case M may mean minutes or months: "1m" is a minute',
     ):
         register(ledger, config(PIPELINE, **{key: wrong}))
     assert one(ledger, "select record_ledger.duration(%s)", [wrong]) is None
@@ -391,5 +391,5 @@ def test_whole_numbers_may_be_written_with_a_point(ledger, config):
         "select max_active_records, max_attempts, reopen_budget from record_ledger.pipelines",
     ) == [(2, 1, 0)]
     for key in ("max_active_records", "max_attempts", "reopen_budget"):
-        with refused("RL001", f"{key}: 1.5 is no whole number"):
+        with refused("RL001", f"{key}: 1.5 is not a whole number"):
             register(ledger, config(PIPELINE, **{key: 1.5}))

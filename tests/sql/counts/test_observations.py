@@ -114,15 +114,15 @@ def test_a_record_is_counted_at_any_time_and_without_a_token_that_is_no_evidence
 @pytest.mark.parametrize(
     ("changes", "sqlstate", "message"),
     [
-        ({"stage": None}, "RL005", "stage: null is no name"),
-        ({"stage": " \t"}, "RL005", 'stage: " \t" is no name'),
+        ({"stage": None}, "RL005", "stage: null is not a valid stage name"),
+        ({"stage": " \t"}, "RL005", 'stage: " \t" is not a valid stage name'),
         ({"stage": "x" * 256}, "RL005", "stage: .* 1 to 255 bytes"),
-        ({"row_count": -1}, "RL005", "row_count: -1 is no count"),
-        ({"row_count": None}, "RL005", "row_count: null is no count"),
-        ({"detail": [1]}, "RL005", r"detail: \[1\] is no object"),
-        ({"detail": "x"}, "RL005", 'detail: "x" is no object'),
+        ({"row_count": -1}, "RL005", "row_count: -1 is not a valid number of rows"),
+        ({"row_count": None}, "RL005", "row_count: null is not a valid number of rows"),
+        ({"detail": [1]}, "RL005", r"detail: \[1\] is not a JSON object"),
+        ({"detail": "x"}, "RL005", 'detail: "x" is not a JSON object'),
         ({"pipeline_id": "ordrs"}, "RL002", 'unknown pipeline "ordrs"'),
-        ({"pipeline_id": None}, "RL005", "null is no pipeline"),
+        ({"pipeline_id": None}, "RL005", "pipeline_id: null is not a valid name"),
         ({"start": None}, "RL005", "window_start_time: .* starts at null"),
         ({"start": hour(8)}, "RL005", r"no window that starts at 2026-11-22T08:00:00\+00:00"),
         ({"start": "infinity"}, "RL005", "no window that starts at"),
@@ -146,7 +146,7 @@ def test_a_time_inside_of_a_window_is_told_where_that_starts(ledger, orders):
 
 def test_a_token_of_another_window_is_refused_as_such(ledger, orders):
     held = pass_valid(ledger, orders)
-    with refused("RL004", r"is of window 2026-11-22T00:.*, not of window 2026-11-22T01:"):
+    with refused("RL004", r"belongs to window 2026-11-22T00:.*, not to window 2026-11-22T01:"):
         observe(ledger, hour(1), "source", 7, held.token)
     assert told(ledger) == []
 
@@ -240,7 +240,7 @@ def test_nothing_is_adopted_from_an_earlier_generation_or_by_a_lost_claim(ledger
     for token in (first.token, second.token, 10**9):
         with refused("RL004"):
             adopt(ledger, token)
-    with refused("RL005", "null is no token"):
+    with refused("RL005", "null is not a valid token"):
         adopt(ledger, None)
     with refused("RL002"):
         adopt(ledger, 1, pipeline_id="ordrs")

@@ -206,7 +206,7 @@ def test_what_is_no_day_of_a_pipeline_is_said(ledger, config):
     assert sealed(ledger, "2026-11-22") is False
     assert rows(ledger, "select * from record_ledger.daily_coverage") == []
     for nonsense in (None, "infinity"):
-        with refused("RL005", "local_date: .* is no day"):
+        with refused("RL005", "local_date: .* is not a valid day"):
             sealed(ledger, nonsense)
     with refused("RL002", "order"):
         sealed(ledger, "2026-11-22", "order")

@@ -252,7 +252,7 @@ def test_a_count_that_waited_for_the_archive_is_refused(ledger, clock, config, f
 
 @pytest.mark.parametrize("stage", ["", " ", "x" * 256])
 def test_what_is_no_stage_is_not_adopted_as_nothing(ledger, held, stage):
-    with refused("RL005", "stage: .* is no name of a stage"):
+    with refused("RL005", "stage: .* is not a valid stage name"):
         adopt(ledger, held.token, stage)
 
 

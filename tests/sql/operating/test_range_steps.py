@@ -156,8 +156,11 @@ def test_the_next_step_is_no_more_than_twice_as_large_and_never_tiny(ledger, hou
         ({"most": None}, "max_records: null is not a number of records"),
         ({"from_time": None}, "from_time: null"),
         ({"to_time": None}, "to_time: null"),
-        ({"from_time": "infinity"}, "the range from infinity to infinity holds no time"),
-        ({"reason": " "}, 'reason: " "'),
+        (
+            {"from_time": "infinity"},
+            r"the range is empty: to_time \(infinity\) must be later than from_time \(infinity\)",
+        ),
+        ({"reason": " "}, "reason: must not be blank"),
         ({"operation": "backfill", "from_time": "1900-01-01"}, "from_time: 1900-01-01"),
     ],
 )

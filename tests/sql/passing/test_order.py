@@ -224,9 +224,9 @@ def test_without_a_share_the_oldest_comes_first_whatever_its_kind(ledger, clock,
     [
         ({"backfill_share": 1.01}, "backfill_share: 1.01 is out of range; give a number from 0 to 1"),
         ({"backfill_share": -0.5}, "backfill_share: -0.5 is out of range"),
-        ({"backfill_share": "half"}, 'backfill_share: "half" is no number'),
-        ({"backfill_share": True}, "backfill_share: true is no number"),
-        ({"backfill_share": 0.5, "depends_on_past": True}, "backfill_share: 0.5 goes with no depends_on_past"),
+        ({"backfill_share": "half"}, 'backfill_share: "half" is not a number'),
+        ({"backfill_share": True}, "backfill_share: true is not a number"),
+        ({"backfill_share": 0.5, "depends_on_past": True}, "backfill_share: 0.5 cannot be combined with depends_on_past"),
     ],
 )  # fmt: skip
 def test_a_share_that_makes_no_sense_is_a_config_error(ledger, config, changes, message):

@@ -269,7 +269,7 @@ def test_a_backoff_says_what_ended_the_attempt(ledger, clock, given, scene):
     third, fourth = (pass_valid(ledger, PIPELINE) for _ in range(2))
     operate(ledger, "expire", third.start, fourth.start, "its host is gone")
     assert cause(first) == "the shop is closed"
-    assert cause(second) == "no error was told"
+    assert cause(second) == "no error was reported"
     assert cause(third) == "it was taken back: its host is gone"
     clock.advance("31m")
     pass_valid(ledger, PIPELINE)
@@ -280,7 +280,7 @@ def test_a_backoff_says_what_ended_the_attempt(ledger, clock, given, scene):
     window = {**fourth.record, "config_version": 2}
     fields = {k: v for k, v in given["default_record"].items() if k != "pipeline_id"}
     store(ledger, PIPELINE, [entry(window, fields)])
-    assert cause(fourth) == "its record was built again since"
+    assert cause(fourth) == "its record has been built again since"
 
 
 def test_with_a_share_every_open_record_has_one_verdict_and_a_sentence_that_holds(

@@ -88,9 +88,9 @@ def test_a_backlog_is_drained_when_nothing_became_stable_meanwhile(ledger, clock
 
 
 REASONS = {
-    "at once": "starts at once",
+    "at once": "starts immediately",
     "worker": "starts when run 1 ends",
-    "time": "starts when its data has settled",
+    "time": "starts when its data is stable",
     "backoff": "starts when its backoff is over",
     "capacity": "starts when a record in progress is done (max_active_records)",
     "past": "starts when the windows before it are done (depends_on_past)",
@@ -191,7 +191,7 @@ def test_a_plan_that_cannot_go_on_says_why(ledger, clock, given, scene):
     register(ledger, given | {"check_fields": ["key_x", "key_y"]})
     nothing = (
         None,
-        "no later run is passed a record: key_y is empty in the pipeline's config, so what becomes due is incomplete",
+        "no later run is passed a record: key_y is empty in the pipeline's config, so every later record is incomplete",
     )
     assert plan(ledger, "run_no, reason") == [nothing]
     operate(ledger, "reopen", START, START + 3 * HOUR)
@@ -200,7 +200,7 @@ def test_a_plan_that_cannot_go_on_says_why(ledger, clock, given, scene):
 
 # ---------------------------------------------------------------- how long a run takes
 def test_a_run_takes_the_median_of_those_that_completed(ledger, clock, given, scene):
-    unknown = "; no completed run to measure, 0 s assumed"
+    unknown = "; no completed run to measure: 0 s is assumed"
     assert plan(ledger, "reason, ends_at - starts_at", 1) == [
         (REASONS["at once"] + unknown, timedelta(0))
     ]

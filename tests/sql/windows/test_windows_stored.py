@@ -110,7 +110,7 @@ def test_new_windows_answers_for_any_instant_and_any_number(ledger, clock, utc_p
     with refused("RL005", "max_windows.*-1"):
         planned(later, -1)
     for wrong in ("infinity", "-infinity", None):
-        with refused("RL005", f"as_of: {wrong or 'null'} is no instant"):
+        with refused("RL005", f"as_of: {wrong or 'null'} is not a valid instant"):
             planned(wrong, 1)
 
 
