@@ -1,6 +1,7 @@
--- record_ledger.observe_record: notes what was counted of a record, at a stage such as source or target.
--- At any time, also after completion. With the current claim token it is evidence for completing (RL004 with another
--- one, and nothing is noted); without a token it is none. Never updated. Returns its number.
+-- record_ledger.observe_record: records a count of a record's rows, at a stage such as source or target.
+-- A caller may count at any time, also after completion. A count with the current claim token is evidence for
+-- completing; a count without a token is not. Any other token raises RL004, and nothing is recorded. A count is never
+-- updated. Returns its number.
 -- counts_problem judges by it.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: check_detail, check_stage, loaded_count, lock_record, observation_time.
@@ -85,4 +86,4 @@ begin
 end
 $$;
 comment on function record_ledger.observe_record(text, timestamptz, text, bigint, jsonb, bigint) is
-'Notes a count of a record at a stage; evidence for completing when the claim token is current (RL004 else). Returns its number.';
+'Records a count of a record''s rows at a stage; evidence for completing when the claim token is current (RL004 otherwise). Returns its number.';

@@ -1,6 +1,6 @@
 -- record_ledger.pipeline_time: reads an ISO 8601 time as people of a pipeline write it.
--- Without an offset it is the local time of the zone in force, a bare date its first instant, a time that clocks skip
--- the end of the gap. RL005 when the text is no time, or when clocks show it twice.
+-- A time without an offset is the local time of the zone in force, and a bare date is its first instant. A time that
+-- clocks skip is the end of the gap. A text that is not a time, or that clocks show twice, raises RL005.
 -- Called by: record_ledger_reader, the Python runner, dbt, window_time.
 -- Uses: raise_unknown_pipeline, start_instant, twofold_time.
 -- Tests: test_zones.py, test_ranges.py.

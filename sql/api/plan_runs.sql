@@ -1,7 +1,9 @@
--- record_ledger.plan_runs: which windows the next runs of a pipeline will be passed, and when; a forecast, read only.
--- The rules of a pass played forward from an instant, with workers that ask whenever they are free, and runs that each
--- take run_duration (by default the median of the newest completed ones) and complete.
--- One row per run. Where fewer can be foreseen than were asked for, a last row without run_no says why.
+-- record_ledger.plan_runs: simulates the next runs of a pipeline: which window each is passed, and when; writes
+-- nothing.
+-- It assumes that workers ask whenever they are free, and that each run takes run_duration and completes. The default
+-- run_duration is the median of the newest completed runs.
+-- It returns one row per run. When it foresees fewer runs than the caller asked for, a last row without run_no says
+-- why.
 -- Called by: record_ledger_reader, the Python runner.
 -- Uses: clock, expected_duration, is_stable, local_time, planned_passes, raise_unknown_pipeline, retry_time, shortened,
 --   time_interval, window_timezone.

@@ -1,7 +1,8 @@
 -- record_ledger.suggest_x_time_back: the shortest measured x_time_back that misses no more than a share of the rows.
--- The present one when it does; else how long after a window's end the counts of the first recount age came that do.
--- What comes later than the last age nobody knows, so it is no answer: null then, as when too few windows are counted.
--- Never shorter than the present one: what it missed less would have been counted before windows had settled.
+-- It is the present x_time_back when that suffices. Otherwise it is how long after a window's end the counts of the
+-- first sufficient recount age came. Rows later than the last age were never counted, so the answer is null then, as
+-- with too few windows.
+-- It is never shorter than the present one: a shorter one was never measured.
 -- Called by: record_ledger_reader, the Python runner.
 -- Uses: enough_windows, lateness, raise_unknown_pipeline, time_interval.
 -- Tests: test_lateness.py.
@@ -54,7 +55,7 @@ begin
         end if;
         exit when v_found.is_last;
         if v_found.missed_share <= suggest_x_time_back.max_missed then
-            -- Up to the whole minute: nobody writes 26h3m17.4s into a config.
+            -- Rounded up to the whole minute: 26h3m17.4s is not a sensible x_time_back.
             suggest_x_time_back.x_time_back := case
                 when v_found.recount_age = interval '0' then p.x_time_back
                 else ceil(extract(epoch from v_found.max_lateness) / 60) * interval '1 minute'

@@ -1,6 +1,6 @@
--- record_ledger.waive_counts: lets a record be completed although its counts do not agree; the only way round.
--- For its present generation, while it is pending or in progress (RL003 else), with a reason, kept in its history.
--- Returns whether that is new: false when they were waived already. check_record_change guards the change.
+-- record_ledger.waive_counts: lets a record be completed although its counts do not agree; nothing else does.
+-- It holds for the record's present generation, while that is pending or in progress (RL003 otherwise). The history
+-- keeps the reason. Returns false when the counts were waived already. check_record_change guards the change.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: check_reason, clock, local_time, lock_pipeline, lock_record, window_timezone.
 -- Tests: test_waived_counts.py.
@@ -20,7 +20,8 @@ declare
     r record_ledger.record;
 begin
     perform record_ledger.check_reason(waive_counts.reason);
-    -- A pass comes before this or after it; then nobody completes or reopens the record before this is committed.
+    -- A pass comes before this or after it. The record's lock then keeps runs from completing it, and operators from
+    -- reopening it, until this is committed.
     p := record_ledger.lock_pipeline(waive_counts.pipeline_id);
     r := record_ledger.lock_record(p.pipeline_id, waive_counts.window_start_time);
     if p.required_counts is null then
@@ -53,4 +54,4 @@ begin
 end
 $$;
 comment on function record_ledger.waive_counts(text, timestamptz, text) is
-'Lets the present generation of a record be completed whatever its counts are, with a reason; returns whether that is new.';
+'Lets the present generation of a record be completed although its counts do not agree, with a reason; returns whether that is new.';

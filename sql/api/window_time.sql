@@ -1,6 +1,6 @@
 -- record_ledger.window_time: the start of the window that people of a pipeline name by a local time or a date.
--- A window is named by the clock that it was cut with, which is how tables show it; where none has that clock, the
--- text is read as a time of the zone in force. RL005 when it could be two windows, or when clocks skip it.
+-- A window is named by the clock that it was cut with, which is how tables show it. A text that names no stored window
+-- so is a time of the zone in force. A text that could be two windows, or that clocks skip, raises RL005.
 -- Called by: record_ledger_reader, the Python runner.
 -- Uses: day_start, last_window, local_instant, local_instants, local_time, pipeline_time, raise_unknown_pipeline,
 --   wall_time.

@@ -1,5 +1,5 @@
--- record_ledger.archived_record_events: the life of each archived record, one row per change of its state.
--- The columns of record_events; the rows went to the archive with their record, unchanged.
+-- record_ledger.archived_record_events: the history of each archived record, one row per change of its state.
+-- It has the columns of record_events; the rows moved to the archive unchanged, with their record.
 -- Read by: record_ledger_reader, the Python runner, dbt, claim_loss, records_as_of.
 -- Uses: none.
 -- Tests: test_archive.py.

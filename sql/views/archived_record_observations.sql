@@ -1,5 +1,5 @@
 -- record_ledger.archived_record_observations: what was counted of each archived record, at each stage.
--- The columns of record_observations; the rows went to the archive with their record, unchanged.
+-- It has the columns of record_observations; the rows moved to the archive unchanged, with their record.
 -- Read by: record_ledger_reader, the Python runner, dbt.
 -- Uses: none.
 -- Tests: test_archive.py, test_observations.py.

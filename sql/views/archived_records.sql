@@ -28,7 +28,7 @@ select
     r.last_event,
     r.last_detail,
     r.archived_at,
-    -- A waiver publishes nothing and unpublishes nothing, and neither does an attempt that fails.
+    -- Neither a waiver nor a failed attempt publishes or unpublishes a generation.
     case
         when r.status = 'COMPLETED' then r.generation
         when r.generation > 1

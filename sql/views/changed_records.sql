@@ -1,6 +1,6 @@
 -- record_ledger.changed_records: the completed records whose source has changed since they were loaded.
 -- One row per completed record whose newest count of the source differs from the one that its generation stands on.
--- None of retired pipelines: nothing would load them anew.
+-- Retired pipelines have none: nothing would load them again.
 -- Read by: record_ledger_reader, the Python runner, dbt, reopen_changed_records.
 -- Uses: count_tolerance, window_timezone.
 -- Tests: test_recounts.py.
@@ -23,7 +23,7 @@ select
     ) as is_beyond_tolerance,
     record_ledger.window_timezone(p, r.window_start_time) as window_timezone
 from record_ledger.pipeline as p
--- The few that differ first, then their records, whatever the planner knows of the tables: hence the offsets.
+-- The offsets make the plan read the few that differ first, and then their records, independent of the statistics.
 cross join lateral (
     select q.*
     from record_ledger.record_observation as q

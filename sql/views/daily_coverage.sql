@@ -1,6 +1,6 @@
 -- record_ledger.daily_coverage: how the windows of each pipeline cover each local day, from the first to the newest.
--- Days are those of the zone in force, whatever zone the windows were cut with.
--- One row per pipeline and local day, archived windows included; a date that the zone has skipped has no row.
+-- One row per pipeline and local day, archived windows included; a date that the zone has skipped has no row. Days are
+-- those of the zone in force, even for windows that were cut with another one.
 -- Read by: record_ledger_reader, the Python runner, dbt.
 -- Uses: day_coverage, days_with_windows.
 -- Tests: test_sealed_days.py.

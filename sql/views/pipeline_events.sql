@@ -1,4 +1,4 @@
--- record_ledger.pipeline_events: what happened to each pipeline as a whole: what was done to it, by whom and when.
+-- record_ledger.pipeline_events: the changes of each pipeline as a whole: what was done, by which role and when.
 -- One row per change, never updated or deleted.
 -- Read by: record_ledger_reader, the Python runner, dbt.
 -- Uses: none.

@@ -1,5 +1,6 @@
 -- record_ledger.pipeline_lateness: how late data came, per pipeline and recount age.
--- One row per pipeline and age, 0 (the count that windows were loaded with) included; lateness says what is drawn on.
+-- One row per pipeline and age, 0 (the count that windows were loaded with) included. lateness says which windows
+-- count.
 -- Read by: record_ledger_reader, the Python runner, dbt.
 -- Uses: lateness.
 -- Tests: test_lateness.py.

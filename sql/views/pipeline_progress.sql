@@ -1,4 +1,4 @@
--- record_ledger.pipeline_progress: where each pipeline stands, right now.
+-- record_ledger.pipeline_progress: where each pipeline stands now.
 -- One row per pipeline that is not retired: its answer to a run, its open records by state, how far behind it is.
 -- Read by: record_ledger_reader, the Python runner, dbt.
 -- Uses: clock, first_window_start, is_at_risk, next_window, open_windows, pipeline_answer.
@@ -52,7 +52,7 @@ cross join lateral (
         coalesce(
             sum(l.records) filter (where l.lane not in ('active', 'failed')), 0
         )::bigint as pending_count,
-        -- Outdated ones count by what default_record fills; else only those are complete that callers filled.
+        -- Outdated ones count by what default_record fills; otherwise only records that callers filled are complete.
         case
             when p.missing_fields is null
                 then coalesce(

@@ -25,7 +25,7 @@ select
     r.run_id,
     r.lease_expires_at,
     r.retry_at,
-    -- An outdated record that is still open is built before it is passed: what default_record leaves empty counts.
+    -- A pass builds an outdated open record first: so the fields that default_record leaves empty are missing.
     case
         when r.open_pipeline_id is null then r.missing_fields
         else (
@@ -41,7 +41,7 @@ select
     r.config_version,
     r.last_event,
     r.last_detail,
-    -- A waiver publishes nothing and unpublishes nothing, and neither does an attempt that fails.
+    -- Neither a waiver nor a failed attempt publishes or unpublishes a generation.
     case
         when r.status = 'COMPLETED' then r.generation
         when r.generation > 1

@@ -1,6 +1,6 @@
--- record_ledger.record_events: the life of each record, one row per change of its state.
+-- record_ledger.record_events: the history of each record, one row per change of its state.
 -- Rows are numbered per record and never rewritten; they leave for the archive only with their record. Storing a record
--- and heartbeats are no events.
+-- and a heartbeat are not events.
 -- Read by: record_ledger_reader, the Python runner, dbt, claim_loss, records_as_of.
 -- Uses: sees_tokens.
 -- Tests: test_state_machine.py.

@@ -1,4 +1,4 @@
--- record_ledger.record_observations: what was counted of each record, at each stage, whenever it was.
+-- record_ledger.record_observations: the counts of each record, at each stage.
 -- Rows are numbered per record and never rewritten; they leave for the archive only with their record.
 -- Read by: record_ledger_reader, the Python runner, dbt.
 -- Uses: sees_tokens.

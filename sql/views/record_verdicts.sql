@@ -1,4 +1,4 @@
--- record_ledger.record_verdicts: why each open record is passed or not, right now.
+-- record_ledger.record_verdicts: why each open record is passed or not now.
 -- One row per open record (PENDING, IN_PROGRESS or FAILED) with exactly one verdict and a sentence that says why.
 -- Read by: record_ledger_reader, the Python runner, dbt.
 -- Uses: clock, is_lost, open_counts_problem, record_verdict, window_timezone.
@@ -34,7 +34,7 @@ cross join lateral (
     select
         min(o.window_start_time) filter (
             where p.depends_on_past
-            -- Lost ones hold up nothing: the next pass waives them.
+            -- Lost records hold up nothing: the next pass waives them.
             and (
                 not record_ledger.is_lost(o.window_end_time, p.source_retention, moment.as_of)
                 or o.lane = 'active' and o.lease_expires_at > moment.as_of
@@ -46,7 +46,7 @@ cross join lateral (
     from record_ledger.record as o
     where o.open_pipeline_id = p.pipeline_id
         and (p.depends_on_past or p.max_active_records is not null)
-    -- Kept apart, so that it is reckoned once per pipeline and not once per record.
+    -- The offset makes the plan compute it once per pipeline, and not once per record.
     offset 0
 ) as others
 join record_ledger.record as r on r.open_pipeline_id = p.pipeline_id

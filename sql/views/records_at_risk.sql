@@ -1,4 +1,4 @@
--- record_ledger.records_at_risk: how long the source data of each open window is still there, right now.
+-- record_ledger.records_at_risk: how long the source data of each open window is still there.
 -- One row per open record, and per window that is due and not stored yet, of the pipelines with a source_retention.
 -- Read by: record_ledger_reader, the Python runner, dbt.
 -- Uses: clock, is_at_risk, open_windows, window_timezone.

@@ -1,6 +1,6 @@
--- record_ledger.claim_loss: why a claim token is not, or no longer, the one that decides about its record.
--- That no record was passed with it, that its claim is on another window than the one named, or what ended the claim.
--- Raises RL002 for an unknown pipeline, RL005 when no token was given.
+-- record_ledger.claim_loss: why a claim token is not, or no longer, the current one of a record.
+-- No record was passed with it, its claim is on another window than the one named, or an event ended the claim. Raises
+-- RL002 for an unknown pipeline, and RL005 when no token was given.
 -- Called by: claim_state, complete_records, raise_claim_lost.
 -- Uses: archived_record_events, local_time, raise_unknown_pipeline, record_events.
 -- Tests: test_claims.py, test_two_ledgers.py.

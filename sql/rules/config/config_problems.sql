@@ -6,9 +6,9 @@
 -- Tests: test_config_rules.py, test_config_properties.py.
 create or replace function record_ledger.config_problems(
     config jsonb,
-    -- The pipeline is registered: it keeps its name, also where a later release refuses such a name.
+    -- A registered pipeline keeps its name, also where a later release refuses such a name.
     is_registered boolean default false,
-    -- The zone was looked up for it before. That takes 11 ms, which two deployments in turn would pay in each call.
+    -- An earlier config had the zone. A look-up takes 11 ms, which two deployments in turn would pay in each call.
     is_known_zone boolean default false
 )
 returns text[]
@@ -22,7 +22,7 @@ declare
     -- "at time zone" reads these names as abbreviations: the same offset all year round.
     v_ambiguous_zones constant text[] := '{CET,EET,MET,WET}';
     v_blank constant text := '[[:space:]' || case
-        -- Those that no eye can see, and that not every locale calls a space.
+        -- Invisible characters that not every locale counts as spaces.
         when getdatabaseencoding() = 'UTF8'
             then concat(
                 chr(133), chr(160), chr(8192), '-', chr(8207), chr(8232), chr(8233), chr(8239),
@@ -47,7 +47,7 @@ begin
         ];
     end if;
 
-    -- Nothing else is looked at then: each further look would cost as much as the config is long or deep.
+    -- Return immediately: the cost of each further check grows with the length and depth of the config.
     if octet_length(config::text) > 262144 then
         return array[format(
             'config: it is %s bytes of JSON; give 262144 at most', octet_length(config::text)
@@ -200,7 +200,7 @@ begin
             left(v_value::text, 80)
         );
     elsif jsonb_typeof(v_value) = 'string'
-        -- A zone that the server does not know has no clocks to ask.
+        -- The server cannot read a local time of a zone that it does not know.
         and not exists (select from unnest(v_problems) as f where starts_with(f, 'timezone: '))
     then
         v_problems := v_problems || array_remove(
@@ -284,7 +284,7 @@ begin
             'check_fields: %s is not a list; give field names such as ["source_name"]',
             left(v_value::text, 80)
         );
-    -- Each record that is built is asked for each of them.
+    -- Building a record checks each of them.
     elsif jsonb_array_length(v_value) > 1000 then
         v_problems := v_problems || format(
             'check_fields: %s fields are too many; give at most 1000', jsonb_array_length(v_value)
@@ -299,7 +299,7 @@ begin
         ];
         for v_value in select e.element from jsonb_array_elements(v_value) as e (element) loop
             if jsonb_typeof(v_value) <> 'string' or v_value #>> '{}' <> all (v_keys) then
-                -- For the first ones only: to look among a thousand names takes as long as a second.
+                -- Only for the first ones: a search among a thousand names takes up to a second.
                 v_near := case
                     when cardinality(v_problems) < 3
                         then record_ledger.near_names(v_value #>> '{}', v_keys)

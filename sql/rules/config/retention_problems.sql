@@ -1,5 +1,5 @@
 -- record_ledger.retention_problems: what is wrong with a config's source_retention and what depends on it.
--- That they are durations is said elsewhere: here it is about what they mean together, and with other keys.
+-- config_problems checks that they are durations; this function checks them together, and with other keys.
 -- Called by: config_problems.
 -- Uses: duration.
 -- Tests: test_retention.py.

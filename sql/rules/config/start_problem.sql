@@ -1,5 +1,5 @@
 -- record_ledger.start_problem: what is wrong with the start_at of a valid config; null when nothing is.
--- A pipeline without records would store all windows from there on, and nothing takes them back. One with records has
+-- A pipeline without records would store all windows from there onwards, and nothing removes them. One with records has
 -- started already.
 -- Called by: read_config.
 -- Uses: clock, duration, last_window, start_instant.

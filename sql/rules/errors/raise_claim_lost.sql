@@ -1,4 +1,4 @@
--- record_ledger.raise_claim_lost: the one error for a claim token that is not current, with what became of the claim.
+-- record_ledger.raise_claim_lost: the one error for a claim token that is not current; it says what ended the claim.
 -- Raises RL004; RL002 for an unknown pipeline, RL005 when no token was given.
 -- Called by: adopt_observations, end_claim, extend_lease, lock_record.
 -- Uses: claim_loss.

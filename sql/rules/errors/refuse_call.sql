@@ -1,6 +1,6 @@
--- record_ledger.refuse_call: the errors for a call that no routine can serve, whatever the state of the ledger.
--- Raises RL005 for a wrong isolation level, for a session whose triggers do not fire, else for a run id that cannot be
--- bound.
+-- record_ledger.refuse_call: the errors for a call that no routine can serve in any state of the ledger.
+-- Raises RL005: for a wrong isolation level, for a session whose triggers do not fire, or else for a run id that cannot
+-- be bound.
 -- Called by: complete_and_pass, complete_records, end_claim, extend_lease, lock_pipeline, lock_record,
 --   pass_valid_record, register_pipeline, store_new_and_pass_valid_record.
 -- Uses: is_safe_to_write.

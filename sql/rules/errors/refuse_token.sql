@@ -1,5 +1,5 @@
 -- record_ledger.refuse_token: the error for a claim token of 2^53 or more, which many callers would read as another.
--- Raises RL005 and says whether the clock asks for it or an earlier claim.
+-- Raises RL005, and says whether the clock or an earlier claim is the cause.
 -- Called by: pass_record.
 -- Uses: iso_time.
 -- Tests: test_claim_tokens.py.

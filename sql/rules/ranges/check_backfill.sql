@@ -41,7 +41,7 @@ begin
             using errcode = 'RL005',
             hint = 'Put start_at into its config: its first window then starts there.';
     end if;
-    -- It is one transaction, which has to end.
+    -- A backfill is one transaction, which must not run without end.
     v_count := extract(epoch from v_first_start - from_time) / extract(epoch from p.granularity);
     if v_count > 10000000 then
         raise exception 'from_time: % would add % windows of % before the first one; '
@@ -51,7 +51,7 @@ begin
             record_ledger.time_interval(from_time, from_time + p.granularity)
             using errcode = 'RL005', hint = 'Give a later time.';
     end if;
-    -- Everything older is archived, and the first record starts where the archive ends.
+    -- All older records are archived, and the first record starts where the archive ends.
     if from_time < v_first_start and record_ledger.archive_end(p.pipeline_id) is not null then
         raise exception 'from_time: pipeline % is archived until %, so nothing can be added before',
             p.pipeline_id, record_ledger.local_time(v_first_start, p.timezone)
@@ -62,4 +62,4 @@ begin
 end
 $$;
 comment on function record_ledger.check_backfill(record_ledger.pipeline, timestamptz) is
-'Private. Raises RL005 unless records can be added from an instant on; returns where the first stored window starts.';
+'Private. Raises RL005 unless records can be added back to an instant; returns where the first stored window starts.';

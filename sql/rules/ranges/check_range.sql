@@ -1,5 +1,5 @@
--- record_ledger.check_range: raises RL005 for a range that holds no time, or that is not said.
--- -infinity and infinity are bounds like others: whoever means everything has to say so.
+-- record_ledger.check_range: raises RL005 for a range that is empty, or whose ends are not given.
+-- -infinity and infinity are valid bounds: a caller who means everything has to say so.
 -- Called by: cancel_records, expire_leases, range_effects, range_step, reopen_records, waive_records.
 -- Uses: iso_time.
 -- Tests: test_ranges.py.

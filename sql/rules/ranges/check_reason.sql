@@ -1,5 +1,5 @@
 -- record_ledger.check_reason: raises RL005 unless an operator says why.
--- The reason is kept in the history, where the next one who wonders will look for it.
+-- The history keeps the reason for the operators who will look for it.
 -- Called by: backfill_records, cancel_records, expire_leases, pause_pipeline, range_step, reopen_records,
 --   resume_pipeline, retire_pipeline, waive_counts, waive_records.
 -- Uses: none.
