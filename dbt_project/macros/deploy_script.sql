@@ -1513,13 +1513,13 @@ set missing_fields = null,
 where r.open_pipeline_id is not null and r.lane in ('incomplete', 'unbuilt')
     and r.config_version is null;
 
--- What was built and is incomplete is told apart by the config that it was built with.
+-- Incomplete records that were built are separated by the config that they were built with.
 update record_ledger.record as r
 set lane = 'incomplete' || lpad(r.config_version::text, 10, '0')
         || case when r.is_historical then 'h' else '' end
 where r.open_pipeline_id is not null and r.lane in ('incomplete', 'unbuilt');
 
--- Whatever else was never built counts by default_record as well.
+-- All other records that were never built count by default_record as well.
 update record_ledger.record as r
 set missing_fields = null
 where r.open_pipeline_id is not null and r.config_version is null and r.missing_fields is not null;
@@ -1533,7 +1533,7 @@ comment on column record_ledger.record.out_of_order is
 'Private. Not used any more: a record that has left the lane ''waiting'' never comes back to it.';
 
 -- ---------------------------------------------------------------- pipeline_event
--- A config that returns is found by its text, whatever number of configs a pipeline has had.
+-- Finds a config that returns by its text, for any number of configs of a pipeline.
 create index configs_by_text
 on record_ledger.pipeline_event (
     pipeline_id, pg_catalog.hashtextextended(detail ->> 'config', 0)
@@ -1583,7 +1583,7 @@ add column owner_role text;
 drop function if exists record_ledger.check_reason(text);
 $body$);
 select record_ledger.migrate(10, '0010_lanes', $body$-- record_ledger migration 10: lanes of their own for records that wait for an instant, and marks for more lanes.
--- What a pass must know to read the same few entries whatever else a pipeline holds, and whatever an old snapshot sees.
+-- With them a pass reads the same few entries for any number of other records, and beside any old snapshot.
 -- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
 -- Rules kept here: a pending record with a retry_at is in the lane 'retry' or 'retryh', or is incomplete.
 

@@ -22,7 +22,7 @@ FAR = "294276-12-30"
 # Generous: the machine may be doing other things. What these bounds prevent takes ten times as long.
 SECONDS = 3.0
 
-# Whatever names a pipeline: {x} is a text of a megabyte.
+# All calls that name a pipeline: {x} is a text of a megabyte.
 OF_A_PIPELINE = (
     "select record_ledger.pass_valid_record(%s, 'r')",
     "call record_ledger.store_new_records(%s, '[]', null)",

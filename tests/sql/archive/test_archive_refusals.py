@@ -168,7 +168,7 @@ def test_a_row_that_the_archive_has_may_go_but_not_out_of_the_middle(ledger, hal
             )
 
 
-def test_a_setting_lets_nobody_delete(ledger, half_archived):
+def test_no_setting_lets_a_role_delete(ledger, half_archived):
     for setting in ("record_ledger.archiving", "record_ledger.allow_delete"):
         ledger.execute("select set_config(%s, 'on', false)", [setting])
     with refused("RL003"):

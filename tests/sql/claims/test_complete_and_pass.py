@@ -122,7 +122,7 @@ def test_it_stores_no_windows(ledger, clock, orders):
     clock.advance("3h")
     extended = "select count(*) from record_ledger.pipeline_records"
     before = one(ledger, extended)
-    # The lease is over, and nobody has collected it: the claim is still the record's.
+    # The lease is over, and no pass has collected it: the claim is still the record's.
     assert complete_and_pass(ledger, held.token, "run/2").start == hour(1)
     assert one(ledger, extended) == before
 

@@ -283,7 +283,7 @@ def test_counts_that_agree_take_no_subtransaction_for_each(ledger, orders, given
         ([1, 2], [{}, {"text": "x" * 70_000}], None, r"detail: it .* \(that of claim token 2\)"),
     ],
 )
-def test_what_is_no_list_of_claims_is_one_clear_error(
+def test_an_invalid_list_of_claims_is_one_clear_error(
     ledger, orders, tokens, details, windows, message
 ):
     (held,) = passed(ledger, 1)

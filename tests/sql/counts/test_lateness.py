@@ -110,9 +110,7 @@ def test_the_share_that_x_time_back_missed_and_what_would_miss_less(ledger, meas
     )
 
 
-def test_only_windows_that_were_counted_when_they_had_settled_and_at_the_last_age_tell(
-    ledger, measure
-):
+def test_only_windows_that_were_counted_when_stable_and_at_the_last_age_count(ledger, measure):
     not_yet = (0 * HOUR, 50, [(HOUR, 100)])
     not_soon = (HOUR, 50, [(HOUR, 100), (24 * HOUR, 100)])
     just_soon = (HOUR - timedelta(microseconds=1), 100, ON_TIME[2])

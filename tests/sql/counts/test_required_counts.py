@@ -1,4 +1,4 @@
-"""Counts as a condition: a record is completed when they agree or somebody waived them, whoever asks."""
+"""Counts as a condition: a record is completed when they agree or an operator waived them, in every way to complete."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_record_is_completed_only_when_its_counts_agree(ledger, orders):
     audit(ledger)
 
 
-def test_a_completion_may_be_repeated_whatever_is_counted_or_required_later(ledger, given, orders):
+def test_a_completion_may_be_repeated_after_later_counts_and_requirements(ledger, given, orders):
     held = pass_valid(ledger, orders)
     count(ledger, held, source=7, target=7)
     complete(ledger, held.token)
@@ -198,7 +198,7 @@ def test_the_config_in_force_at_completion_decides(ledger, given, orders):
         complete(ledger, held.token)
 
 
-# ---------------------------------------------------------------- whoever asks
+# ---------------------------------------------------------------- every way to complete
 @pytest.mark.parametrize("needs_counts", ["", "needs_counts = false, "])
 def test_the_owner_of_the_tables_is_refused_as_well(ledger, orders, needs_counts):
     held = pass_valid(ledger, orders)

@@ -418,7 +418,7 @@ def test_the_procedure_reports_how_far_it_is(ledger, hours):
         f"create trigger dawdle before update on record_ledger.record for each row "
         f"when (old.window_start_time = '{hour(-2000)}') execute function public.dawdle()"
     )
-    told = []
-    ledger.add_notice_handler(lambda notice: told.append(notice.message_primary))
+    notices = []
+    ledger.add_notice_handler(lambda notice: notices.append(notice.message_primary))
     assert in_steps(ledger, "waive") == 2016 + HOURS
-    assert told == ["1000 records changed so far"]
+    assert notices == ["1000 records changed so far"]
