@@ -1,7 +1,7 @@
 -- record_ledger comments: what each private table is, as the catalogue says it.
--- Migrations are never edited, so what they said of a table would stay as it was: all of it stands here, and nothing
--- else does. Views and functions are described in their own files.
--- Applied by: every deploy. A comment is written only where it differs: it waits for what cleans up the table.
+-- Migrations are never edited, so the comments on all tables are here. Views and functions are described in their own
+-- files.
+-- Applied by: every deploy. It writes a comment only where it differs: a comment waits for vacuum of its table.
 -- Rules: a column has a comment where its name does not say what it is to a reader of the catalogue.
 do $$
 declare

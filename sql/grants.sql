@@ -1,14 +1,14 @@
 -- record_ledger grants: who may do what; applied on every deploy.
 -- record_ledger_reader reads the public views and asks the rules; record_ledger_runner also runs the routines.
--- Applied by: every deploy. Nobody but the owner has rights on the tables.
+-- Applied by: every deploy. Only the owner has rights on the tables.
 -- Rules: public_objects() is the list; every function that a view calls must be executable by the view's readers.
 do $$
 declare
     v_right record;
     v_others text[] := '{}';
 begin
-    -- Granted by hand, or by the owner's default privileges: to write past the routines, or to hang a trigger on a
-    -- table, which runs as the owner. A backup's right to read stays.
+    -- An administrator or the owner's default privileges may have granted rights to write past the routines, or to
+    -- create a trigger on a table, which runs as the owner. A backup's right to read stays.
     for v_right in
         select distinct
             c.oid::regclass as relation,
@@ -44,7 +44,7 @@ begin
     end loop;
     if cardinality(v_others) > 0 then
         raise warning
-            'rights to change the ledger''s tables are taken from %: grant record_ledger_runner.',
+            'rights to change the ledger''s tables are revoked from %: grant record_ledger_runner.',
             (select string_agg(distinct o, ', ') from unnest(v_others) as o);
     end if;
 end
@@ -56,12 +56,12 @@ declare
     v_object record;
     v_rule text;
 begin
-    -- What earlier releases granted and this one does not must not stay.
+    -- Rights that earlier releases granted and this one does not must go.
     revoke all on all tables in schema record_ledger from public;
     revoke all on all sequences in schema record_ledger from public;
     revoke all on all routines in schema record_ledger from public;
     foreach v_role in array array['record_ledger_reader', 'record_ledger_runner'] loop
-        -- roles.sql has said so.
+        -- roles.sql has warned of it.
         continue when to_regrole(v_role) is null;
         execute format('revoke all on all tables in schema record_ledger from %I', v_role);
         execute format('revoke all on all routines in schema record_ledger from %I', v_role);
@@ -79,7 +79,7 @@ begin
                 v_object.right_name, v_object.kind, v_object.object, v_role
             );
         end loop;
-        -- The rules that views ask run with the rights of whoever reads the view. Others are harmless to ask.
+        -- The rules that views call run with the rights of the view's reader. The others are harmless to call.
         foreach v_rule in array array[
             'attempt_ending(text, jsonb)',
             'clock()',

@@ -1,4 +1,4 @@
--- record_ledger.public_objects: the one list of what callers may use; all else is private.
+-- record_ledger.public_objects: the one list of what callers may use; all other objects are private.
 -- One row per object of api/ and views/: its kind, its name with the types of its arguments, and the role that may use
 -- it: 'reader' is record_ledger_reader, and record_ledger_runner too. A new object is added here: grants.sql grants it,
 -- verify.sql looks for it, and tests compare the list with the folders and with README.md.

@@ -1,6 +1,6 @@
 -- record_ledger verify: raises unless every public object is there and described.
--- The last step of every deploy: what callers rely on exists, or nothing of the deploy remains.
--- Applied by: every deploy; anyone may run it again.
+-- The last step of every deploy: every public object exists, or the deploy is rolled back.
+-- Applied by: every deploy; every role may run it again.
 -- Rules: public_objects() is the list.
 do $$
 declare

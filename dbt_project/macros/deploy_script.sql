@@ -7,10 +7,10 @@ begin isolation level read committed;
 -- Applied by: the script that `record-ledger deploy` runs (and `record-ledger deploy --print-sql` prints).
 -- Rules: one deploy at a time; a deploy waits for a limited time, and says for whom.
 
--- A function or an operator in a schema of the caller's path could else fit better than the catalogue's, and run as
--- the deployer. Temporary objects come last: unnamed, they would come first.
+-- Otherwise a function or an operator in a schema of the caller's path could match better than the catalogue's, and run
+-- as the deployer. Temporary objects are named last: unnamed, they would come first.
 set local search_path = pg_catalog, pg_temp;
--- What waits for a lock has to see, after it, what others committed meanwhile.
+-- A statement that has waited for a lock must see what others committed meanwhile.
 set transaction isolation level read committed, read write;
 
 do $$
@@ -19,11 +19,11 @@ declare
     v_key integer := hashtext('record_ledger');
     v_deploy integer := hashtext('deploy');
 begin
-    -- Anyone who can connect can take this lock and keep it. A limit that the caller has set is the limit.
+    -- Every user who can connect can take this lock and keep it. A limit that the caller has set stays.
     if current_setting('lock_timeout') = '0' then
         set local lock_timeout = '30s';
     end if;
-    -- Two deploys at once would both find migration 1 missing and both create its tables.
+    -- Otherwise two deploys at the same time would both find migration 1 missing, and both create its tables.
     perform pg_advisory_xact_lock(v_key, v_deploy);
     -- An analyst's long query on a view must not make this deploy, and every query queued behind it, wait for hours.
     if current_setting('lock_timeout') = '30s' then
@@ -66,7 +66,7 @@ set local check_function_bodies = off;
 set local client_min_messages = warning;
 set local record_ledger.owner = '';
 set local record_ledger.migrations = 11;
--- record_ledger roles: creates the two roles, and says what the deployer cannot do about them.
+-- record_ledger roles: creates the two roles, and warns of what the deployer may not do with them.
 -- Roles belong to the whole server: another database's deploy may have made them.
 -- Applied by: every deploy, as the user who deploys, before it acts as the ledger's owner.
 -- Rules: a deploy goes on without the roles, and without the right to grant them.
@@ -116,14 +116,14 @@ begin
 end
 $$;
 -- record_ledger strangers: who owns the schema, and what in it or on it belongs to a role that the user cannot trust.
--- One statement, which reads the catalogue only and calls nothing of the schema. Its answer is JSON, and stays in the
+-- It is one statement, which reads only the catalogue and calls nothing of the schema. Its answer is JSON in the
 -- setting record_ledger.strangers until the transaction ends. Run it with search_path = pg_catalog, pg_temp.
 -- Read by: every deploy before it touches the schema, and again as its last step; `record-ledger doctor`.
 -- Rules: trusted are superusers, the schema's owner (who is judged apart) and the user. An ordinary user trusts the
 -- roles it is a member of as well. A superuser is a member of every role: it trusts superusers, and a ledger that
--- belongs to the database's owner.
--- A membership counts that was granted by a superuser, by the user, or by a role that may act as the user anyway.
--- Who is granted a role is not asked: a stranger who administers one could make everybody a member of it.
+-- belongs to the database's owner. A membership counts when a superuser, the user, or a role that may act as the user
+-- granted it. A grant by another role does not count: a stranger who administers a role could make every user a member
+-- of it.
 select set_config(
     'record_ledger.strangers',
     (
@@ -174,7 +174,7 @@ select set_config(
             inner join memberships as m on m.member_oid = o.role_oid
         ),
 
-        -- Roles whose objects the user takes for its own.
+        -- Roles whose objects the user trusts like its own.
         mine as (
             select r.oid
             from pg_roles as r
@@ -203,7 +203,8 @@ select set_config(
             )
         ),
 
-        -- Roles that may have objects in a schema whose owner is trusted: what superusers left there is given to it.
+        -- Roles that may have objects in a schema whose owner is trusted: the deploy gives it what superusers left
+        -- there.
         trusted as (
             select m.oid
             from mine as m
@@ -216,7 +217,7 @@ select set_config(
             from ledger_schema as s
         ),
 
-        -- Everything that a role can own in a schema, but for what follows its table: indexes and row types.
+        -- Everything that a role can own in a schema, except what follows its table: indexes and row types.
         owned (classid, objid, schema_oid, owner_oid) as (
             select
                 'pg_class'::regclass,
@@ -338,7 +339,7 @@ select set_config(
             where o.schema_oid = (select s.oid from ledger_schema as s)
                 and o.owner_oid not in (select t.oid from trusted as t)
             union
-            -- Views, checks and routines are made anew by every deploy, before anything uses them.
+            -- Every deploy replaces views, checks and routines before anything uses them.
             select
                 format(
                     '%s uses %s, which belongs to role %s',
@@ -372,7 +373,7 @@ select set_config(
             inner join pg_class as c on c.oid = f.conrelid
             where f.contype = 'f' and c.relowner not in (select t.oid from trusted as t)
             union
-            -- It could add a function while the deploy is under way, which fits a call better than the ledger's own.
+            -- Such a role could add a function during the deploy that matches a call better than the ledger's own.
             select
                 format(
                     '%s may create objects in the schema '
@@ -403,7 +404,7 @@ select set_config(
                     select s.nspowner in (select m.oid from may_own as m)
                     from ledger_schema as s
                 ),
-                -- For doctor: a user who only works with the ledger takes it as it is.
+                -- For doctor: a user who only works with the ledger accepts its owner.
                 'owner_is_strange', (
                     select
                         s.nspowner not in (select m.oid from may_own as m)
@@ -426,9 +427,10 @@ select set_config(
     true
 );
 -- record_ledger trust: refuses (RL006) to build on what a stranger made, and acts as the ledger's owner from here on.
--- The schema, then the locks that the deploy will need, then what hangs on the tables; half a ledger is refused too.
+-- It checks the schema, takes the locks that the deploy needs, and checks what depends on the tables. It refuses a
+-- ledger that lacks tables, too.
 -- Applied by: every deploy, after strangers.sql, in which the rule stands whom a deploy trusts.
--- Rules: nothing of the schema is called or written before this; all of a ledger belongs to one role.
+-- Rules: the deploy calls and writes nothing of the schema before this; all of a ledger belongs to one role.
 do $$
 declare
     v_user text := current_user;
@@ -624,9 +626,9 @@ begin
     end if;
 
     -- ---------------------------------------------------------------- the locks, before anything is changed
-    -- Without a migration no table that passes write is locked: they go on beside a deploy. The deploy's own two are:
-    -- a trigger that is being created there would run in it. A pass locks its pipeline first and then records: in
-    -- another order it and a migration would wait for each other.
+    -- Without a migration no table that passes write is locked: passes continue beside a deploy. The deploy's own two
+    -- tables are locked: a trigger that another session creates there would run in it. A pass locks its pipeline first
+    -- and then records: in another order it and a migration would wait for each other.
     for v_object in
         select c.oid, c.relname, c.relkind
         from pg_class as c
@@ -645,7 +647,7 @@ begin
         );
         v_relation := v_object.oid;
         if v_object.relkind = 'v' then
-            -- Changes nothing. A view that is locked by `lock` has its tables locked too, against readers.
+            -- This changes nothing. `lock` on a view would lock its tables too, against readers.
             execute format('alter view record_ledger.%I owner to %I', v_object.relname, v_owner);
         else
             execute format(
@@ -660,7 +662,7 @@ begin
     end loop;
 
     -- ---------------------------------------------------------------- checks that a stranger's operator was bound into
-    -- A deploy of 0.4.0 or older took `numeric = integer` from any schema of the deployer's path, for ever.
+    -- A deploy of 0.4.0 or older took `numeric = integer` from any schema of the deployer's path, permanently.
     for v_object in
         select distinct k.oid, k.conname, k.conrelid::regclass as relation
         from pg_constraint as k
@@ -730,12 +732,12 @@ exception
 end
 $$;
 -- record_ledger.begin_deploy, migrate, end_deploy: what a deploy decides, so that psql and Python decide alike.
--- Read by every deploy script once the schema can be trusted; written to be applied again and again.
+-- Every deploy script reads it once the schema is trusted; it can be applied repeatedly.
 -- Called by: the script that `record-ledger deploy` runs (and `record-ledger deploy --print-sql` prints).
--- Rules: no step back to an older release, no edit of a released migration.
+-- Rules: a deploy never goes back to an older release, and refuses an edited migration.
 
 comment on schema record_ledger is
-'The record ledger: which time window of which pipeline is next, settled, complete and free. Views and routines are public, tables private.';
+'The record ledger: which time window of which pipeline is next, stable, complete and free. Views and routines are public, tables private.';
 
 create table if not exists record_ledger.migration (
     version integer primary key,
@@ -763,7 +765,7 @@ as $$
     )
 $$;
 comment on function record_ledger.release_numbers(text) is
-'Private. The numbers of a release, which tell the older from the newer one.';
+'Private. The numbers of a release, by which releases are ordered.';
 
 create or replace function record_ledger.begin_deploy(release text, newest_migration integer)
 returns void
@@ -804,7 +806,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    -- A checkout on Windows may have turned the line ends; that is no edit.
+    -- A checkout on Windows may have changed the line ends; that is not an edit.
     v_checksum text := encode(sha256(convert_to(replace(body, E'\r\n', E'\n'), 'UTF8')), 'hex');
     v_applied record_ledger.migration;
 begin
@@ -843,7 +845,7 @@ as $$
     on conflict do nothing
 $$;
 comment on function record_ledger.end_deploy(text) is
-'Private. Notes the release that was deployed.';
+'Private. Records the release that was deployed.';
 select record_ledger.begin_deploy('0.5.0', 11);
 select record_ledger.migrate(1, '0001_tables', $body$-- record_ledger migration 1: the tables, their constraints and their indexes.
 -- All of them are private: callers use the views and routines, and only the owner holds rights here.
@@ -1511,13 +1513,13 @@ set missing_fields = null,
 where r.open_pipeline_id is not null and r.lane in ('incomplete', 'unbuilt')
     and r.config_version is null;
 
--- What was built and is incomplete is told apart by the config that it was built with.
+-- Incomplete records that were built are separated by the config that they were built with.
 update record_ledger.record as r
 set lane = 'incomplete' || lpad(r.config_version::text, 10, '0')
         || case when r.is_historical then 'h' else '' end
 where r.open_pipeline_id is not null and r.lane in ('incomplete', 'unbuilt');
 
--- Whatever else was never built counts by default_record as well.
+-- All other records that were never built count by default_record as well.
 update record_ledger.record as r
 set missing_fields = null
 where r.open_pipeline_id is not null and r.config_version is null and r.missing_fields is not null;
@@ -1531,7 +1533,7 @@ comment on column record_ledger.record.out_of_order is
 'Private. Not used any more: a record that has left the lane ''waiting'' never comes back to it.';
 
 -- ---------------------------------------------------------------- pipeline_event
--- A config that returns is found by its text, whatever number of configs a pipeline has had.
+-- Finds a config that returns by its text, for any number of configs of a pipeline.
 create index configs_by_text
 on record_ledger.pipeline_event (
     pipeline_id, pg_catalog.hashtextextended(detail ->> 'config', 0)
@@ -1581,7 +1583,7 @@ add column owner_role text;
 drop function if exists record_ledger.check_reason(text);
 $body$);
 select record_ledger.migrate(10, '0010_lanes', $body$-- record_ledger migration 10: lanes of their own for records that wait for an instant, and marks for more lanes.
--- What a pass must know to read the same few entries whatever else a pipeline holds, and whatever an old snapshot sees.
+-- With them a pass reads the same few entries for any number of other records, and beside any old snapshot.
 -- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
 -- Rules kept here: a pending record with a retry_at is in the lane 'retry' or 'retryh', or is incomplete.
 
@@ -1675,9 +1677,9 @@ drop function if exists record_ledger.expected_claims(
 drop function if exists record_ledger.waiting_for_retry(record_ledger.pipeline, integer);
 $body$);
 -- record_ledger.attempt_ending: what ended the newest attempt of a record, as BACKOFF and FAILED say it.
--- Of a cancelled claim it is the cancellation, whatever the run said of it. A record that was taken back only in
--- thought still bears the event of its pass: then its lease has expired.
--- Shortened: a sentence stands in each answer and each row of why; the history has it whole.
+-- For a cancelled claim it is the cancellation, not what the run reported. A record whose expired lease no pass has
+-- collected yet still has the event of its pass as its newest one: then its lease has expired.
+-- The text is shortened, because each answer and each row of why repeats it; the history has it whole.
 -- Called by: record_verdict.
 -- Uses: shortened.
 -- Tests: test_verdicts.py, test_cancelling.py.
@@ -1695,12 +1697,12 @@ as $$
         when last_event = 'failed'
             then coalesce(
                 record_ledger.shortened(nullif(last_detail ->> 'error', ''), 1000),
-                'no error was told'
+                'no error was reported'
             )
-        when last_event = 'rebuilt' then 'its record was built again since'
+        when last_event = 'rebuilt' then 'its record has been built again since'
         when last_event = 'counts_waived'
             then coalesce(
-                'its counts were waived since: '
+                'its counts have been waived since: '
                 || record_ledger.shortened(last_detail ->> 'reason', 1000),
                 'its lease expired'
             )
@@ -1711,9 +1713,9 @@ as $$
     end
 $$;
 comment on function record_ledger.attempt_ending(text, jsonb) is
-'What ended the newest attempt of a record: the error, the operator''s reason, or that its lease expired.';
+'What ended the newest attempt of a record: the run''s error, the operator''s reason, or an expired lease.';
 -- record_ledger.check_claim_tokens: raises RL005 unless a list names up to 10,000 claims of a pipeline, each once.
--- The lists that go with it, of details and of windows, may be null; else they have one entry per token.
+-- The lists of details and of windows may be null; otherwise they have one entry per token.
 -- Called by: complete_records.
 -- Uses: check_detail.
 -- Tests: test_complete_records.py.
@@ -1732,7 +1734,7 @@ declare
 begin
     if claim_tokens is null or v_count > 10000 then
         raise exception 'claim_tokens: %',
-            coalesce(v_count || ' tokens are too many', 'null is no list of tokens')
+            coalesce(v_count || ' tokens are too many', 'null is not a list of tokens')
             using errcode = 'RL005',
             hint = 'Give the claim tokens of 10000 records at most, in an array.';
     end if;
@@ -1742,9 +1744,9 @@ begin
             then format('window_start_times: it has %s', cardinality(window_start_times))
     end;
     if v_problem is not null then
-        raise exception '% entries, and claim_tokens %', v_problem, v_count
+        raise exception '% entries, but claim_tokens has %', v_problem, v_count
             using errcode = 'RL005',
-            hint = 'Give one entry for each claim token, in the same order, or null for the whole.';
+            hint = 'Give one entry for each claim token, in the same order, or null for the list.';
     end if;
     if v_count <> (select count(distinct t) from unnest(claim_tokens) as t) then
         select t.claim_token, min(t.entry_no) as entry_no into v_entry
@@ -1772,7 +1774,7 @@ begin
         end loop;
     exception
         when sqlstate 'RL005' then
-            -- Whose detail it is, the check does not know.
+            -- check_detail does not know whose detail it is.
             get stacked diagnostics v_problem = message_text, v_hint = pg_exception_hint;
             raise exception '% (that of claim token %)', v_problem, v_entry.claim_token
                 using errcode = 'RL005', hint = v_hint;
@@ -1780,10 +1782,10 @@ begin
 end
 $$;
 comment on function record_ledger.check_claim_tokens(bigint[], jsonb[], timestamptz[]) is
-'Private. Raises RL005 unless a list names up to 10,000 claims, each once, and what goes with it has one entry per token.';
--- record_ledger.claim_loss: why a claim token is not, or no longer, the one that decides about its record.
--- That no record was passed with it, that its claim is on another window than the one named, or what ended the claim.
--- Raises RL002 for an unknown pipeline, RL005 when no token was given.
+'Private. Raises RL005 unless a list names up to 10,000 claims, each once, and the other lists have one entry per token.';
+-- record_ledger.claim_loss: why a claim token is not, or no longer, the current one of a record.
+-- No record was passed with it, its claim is on another window than the one named, or an event ended the claim. Raises
+-- RL002 for an unknown pipeline, and RL005 when no token was given.
 -- Called by: claim_state, complete_records, raise_claim_lost.
 -- Uses: archived_record_events, local_time, raise_unknown_pipeline, record_events.
 -- Tests: test_claims.py, test_two_ledgers.py.
@@ -1807,7 +1809,8 @@ begin
         perform record_ledger.raise_unknown_pipeline(claim_loss.pipeline_id);
     end if;
     if claim_loss.claim_token is null then
-        raise exception 'claim_token: null is no token; give the one in the record that was passed'
+        raise exception 'claim_token: null is not a valid token; '
+            'give the one in the record that was passed'
             using errcode = 'RL005';
     end if;
     select c.* into v_claim
@@ -1821,7 +1824,7 @@ begin
     end if;
     if v_claim.window_start_time <> claim_loss.window_start_time then
         return format(
-            'claim token %s of pipeline %s is of window %s, not of window %s',
+            'claim token %s of pipeline %s belongs to window %s, not to window %s',
             v_claim.claim_token,
             v_claim.pipeline_id,
             record_ledger.local_time(v_claim.window_start_time, v_timezone),
@@ -1870,9 +1873,9 @@ end
 $$;
 comment on function record_ledger.claim_loss(text, bigint, timestamptz) is
 'Private. Why a claim token is not the current one of a record: one sentence.';
--- record_ledger.expired_claims: the claims of a pipeline whose leases have run out; the ten that ended first at most.
--- So many does a pass take back, whatever number has expired: it stays as fast as ever after an outage, and each pass
--- adds one claim at most. A record whose lease has run out can be passed once it was taken back.
+-- record_ledger.expired_claims: the claims of a pipeline whose leases have run out; at most the ten that ended first.
+-- A pass takes back that many, so it stays as fast after an outage, however many have expired. Each pass adds at most
+-- one claim. A record whose lease has run out can be passed once a pass has taken it back.
 -- Called by: collect_expired_leases, deciding_record, lost_before, next_candidate.
 -- Uses: none.
 -- Tests: test_passing.py, test_lane_growth.py.
@@ -1895,10 +1898,10 @@ as $$
     limit 10
 $$;
 comment on function record_ledger.expired_claims(text, timestamptz, timestamptz) is
-'Private. The claims of a pipeline whose leases have run out, those that ended first; ten at most.';
+'Private. The claims of a pipeline whose leases have run out, at most the ten that ended first.';
 -- record_ledger.half_of_time_left: half of the time, in whole seconds, for which a window's source data is still there.
--- The longest that a record may be kept from its runs: a wait never loses a record. Null without a source_retention.
--- Types are exact and names qualified (docs/design.md, Names).
+-- No record waits longer, so a wait never loses a record. Null without a source_retention. Types are exact and names
+-- qualified (docs/design.md, Names).
 -- Called by: postponement, retry_time.
 -- Uses: none.
 -- Tests: test_retention.py, test_postponing.py.
@@ -1922,9 +1925,9 @@ $$;
 comment on function record_ledger.half_of_time_left(
     timestamptz, record_ledger.pipeline, timestamptz
 ) is
-'Half of the seconds for which a window''s source data is still there; null when nothing says how long it is kept.';
--- record_ledger.is_completed_by: did this very claim complete its record, and that of the window when one is named?
--- Also when the record was reopened, or archived, since.
+'Half of the seconds for which a window''s source data is still there; null without a source_retention.';
+-- record_ledger.is_completed_by: did this claim complete its record, and that of the window when one is named?
+-- It is also true when the record was reopened or archived since.
 -- Called by: complete_records.
 -- Uses: none.
 -- Tests: test_complete_records.py.
@@ -1976,10 +1979,11 @@ $$;
 comment on function record_ledger.is_run_id(text) is
 'Whether a text can be a run id: 1 to 1024 bytes and not blank, or null.';
 -- record_ledger.next_claim_token: the token of a pipeline's next claim, from its newest one and the time.
--- The greater of (the newest + 1) and (milliseconds since 2025-01-01 UTC, shifted by 12 bits), plus 12 random bits:
--- later claims of a pipeline have greater tokens whatever the clock does, and two copies of a ledger draw different
--- ones. The random bits are of the server's strong source; random() would repeat in sessions with the same seed.
--- A clock of 2094 or later gives 2^53 or more, which pass_record refuses. Drawn under the pipeline's lock.
+-- It is the greater of (the newest + 1) and (milliseconds since 2025-01-01 UTC, shifted by 12 bits), plus 12 random
+-- bits. So later claims of a pipeline have greater tokens even if the clock goes back, and two copies of a ledger draw
+-- different ones. The random bits come from the server's strong source: random() would repeat in sessions with the same
+-- seed.
+-- A clock of 2094 or later gives 2^53 or more, which pass_record refuses. The caller holds the pipeline's lock.
 -- Called by: pass_record, store_new_and_pass_valid_record.
 -- Uses: none.
 -- Tests: test_claim_tokens.py.
@@ -2022,9 +2026,9 @@ as $$
 $$;
 comment on function record_ledger.next_lease_mark(timestamptz, timestamptz, timestamptz) is
 'Private. The lease_mark that a claim notes: before it no lease ends.';
--- record_ledger.postponement: until when a record that is given back waits, and for whom; null when it does not wait.
--- A time that is past keeps nobody from it. One after half of the time that its source data has left is brought forward
--- to that, and the time that was asked for is kept beside it.
+-- record_ledger.postponement: until when a released record waits, and for which run; null when it does not wait.
+-- A time in the past holds up no run. A time after half of the time that the source data has left is moved forward to
+-- that. The time that the run asked for is kept beside it.
 -- Called by: end_claim.
 -- Uses: half_of_time_left, local_time.
 -- Tests: test_postponing.py.
@@ -2063,8 +2067,8 @@ comment on function record_ledger.postponement(
 ) is
 'Private. Until when a record that is given back with not_before waits, and who gave it back; null when it does not wait.';
 -- record_ledger.retry_time: when a record that failed may be passed again.
--- retry_delay after the first failed attempt, doubled after each further one, never more than a day (or retry_delay),
--- and with a source_retention at most half of the time that is left: a backoff never loses a record.
+-- It is retry_delay after the first failed attempt, and doubles after each further one, up to a day (or retry_delay).
+-- With a source_retention it is at most half of the time that is left: a backoff never loses a record.
 -- Types are exact and names qualified (docs/design.md, Names).
 -- Called by: collect_expired_leases, deciding_record, end_claim, expected_claims, expire_range, next_candidate,
 --   plan_runs, record_verdict.
@@ -2081,8 +2085,8 @@ language sql
 -- Not immutable, though elapsed time is: adding to an instant counts as stable, and only then is the call inlined.
 stable
 as $$
-    -- Reckoned in seconds: an interval that is doubled goes out of range after some thirty attempts, and the difference
-    -- of two instants has a day part.
+    -- Computed in seconds: a doubled interval goes out of range after about thirty attempts, and the difference of two
+    -- instants has a day part.
     select failed_at + interval '1 second' * least(
         extract(epoch from (p).retry_delay)::double precision
         * pg_catalog.power(2::double precision, least(attempt - 1, 60)::double precision),
@@ -2095,7 +2099,7 @@ comment on function record_ledger.retry_time(
 ) is
 'The end of the backoff after an attempt failed: retry_delay, doubled per attempt, at most a day or half of the time left.';
 -- record_ledger.config_keys: the keys of a config that the ledger reads.
--- All others are ignored and never stored: a team's config holds much else, passwords included.
+-- All other keys are ignored and never stored: a team's config holds much else, passwords included.
 -- Called by: is_same_config, known_config, warn_of_misspelt_keys.
 -- Uses: none.
 -- Tests: test_config_rules.py.
@@ -2136,9 +2140,9 @@ comment on function record_ledger.config_keys() is
 -- Tests: test_config_rules.py, test_config_properties.py.
 create or replace function record_ledger.config_problems(
     config jsonb,
-    -- The pipeline is registered: it keeps its name, also where a later release refuses such a name.
+    -- A registered pipeline keeps its name, also where a later release refuses such a name.
     is_registered boolean default false,
-    -- The zone was looked up for it before. That takes 11 ms, which two deployments in turn would pay in each call.
+    -- An earlier config had the zone. A look-up takes 11 ms, which two deployments in turn would pay in each call.
     is_known_zone boolean default false
 )
 returns text[]
@@ -2152,7 +2156,7 @@ declare
     -- "at time zone" reads these names as abbreviations: the same offset all year round.
     v_ambiguous_zones constant text[] := '{CET,EET,MET,WET}';
     v_blank constant text := '[[:space:]' || case
-        -- Those that no eye can see, and that not every locale calls a space.
+        -- Invisible characters that not every locale counts as spaces.
         when getdatabaseencoding() = 'UTF8'
             then concat(
                 chr(133), chr(160), chr(8192), '-', chr(8207), chr(8232), chr(8233), chr(8239),
@@ -2171,13 +2175,13 @@ begin
     if jsonb_typeof(config) is distinct from 'object' then
         return array[
             format(
-                'config: %s is no object; give the keys of final_config',
+                'config: %s is not a JSON object; give the keys of final_config',
                 coalesce(left(config::text, 80), 'null')
             )
         ];
     end if;
 
-    -- Nothing else is looked at then: each further look would cost as much as the config is long or deep.
+    -- Return immediately: the cost of each further check grows with the length and depth of the config.
     if octet_length(config::text) > 262144 then
         return array[format(
             'config: it is %s bytes of JSON; give 262144 at most', octet_length(config::text)
@@ -2209,7 +2213,7 @@ begin
             )
         );
         v_problems := v_problems || format(
-            'timezone: %s is no time zone that the server knows; %s', left(v_value::text, 80),
+            'timezone: %s is not a time zone that the server knows; %s', left(v_value::text, 80),
             case cardinality(v_near)
                 when 0 then 'give an IANA name such as "Europe/Berlin"'
                 else 'did you mean "' || array_to_string(v_near, '" or "') || '"?'
@@ -2245,7 +2249,7 @@ begin
             end if;
         elsif v_duration is null then
             v_problems := v_problems || format(
-                '%s: %s is no duration; %s',
+                '%s: %s is not a valid duration; %s',
                 v_key,
                 left(v_value::text, 80),
                 case
@@ -2290,7 +2294,7 @@ begin
             )
         then
             v_problems := v_problems || format(
-                '%s: %s is no whole number from 1 to 999999999', v_key, left(v_value::text, 80)
+                '%s: %s is not a whole number from 1 to 999999999', v_key, left(v_value::text, 80)
             );
         end if;
     end loop;
@@ -2303,7 +2307,7 @@ begin
     v_value := config -> 'backfill_share';
     if v_value is not null and jsonb_typeof(v_value) <> 'number' then
         v_problems := v_problems || format(
-            'backfill_share: %s is no number; give one from 0 to 1', left(v_value::text, 80)
+            'backfill_share: %s is not a number; give one from 0 to 1', left(v_value::text, 80)
         );
     elsif v_value::numeric not between 0 and 1 then
         v_problems := v_problems || format(
@@ -2311,8 +2315,8 @@ begin
         );
     elsif v_value::numeric > 0 and config -> 'depends_on_past' = 'true' then
         v_problems := v_problems || format(
-            'backfill_share: %s goes with no depends_on_past, which passes strictly in order; '
-            'leave one of them out',
+            'backfill_share: %s cannot be combined with depends_on_past, '
+            'which passes records strictly in order; leave one of them out',
             left(v_value::text, 80)
         );
     end if;
@@ -2324,20 +2328,20 @@ begin
     v_value := config -> 'start_at';
     if v_value is not null and record_ledger.start_instant(v_value #>> '{}', 'UTC') is null then
         v_problems := v_problems || format(
-            'start_at: %s is no time; give ISO 8601 of the years 1900 to 9000, '
+            'start_at: %s is not a valid time; give ISO 8601 of the years 1900 to 9000, '
             'such as "2026-01-01", "2026-01-01T06:00" '
             'or "2026-01-01T06:00+01:00"',
             left(v_value::text, 80)
         );
     elsif jsonb_typeof(v_value) = 'string'
-        -- A zone that the server does not know has no clocks to ask.
+        -- The server cannot read a local time of a zone that it does not know.
         and not exists (select from unnest(v_problems) as f where starts_with(f, 'timezone: '))
     then
         v_problems := v_problems || array_remove(
             array[
                 'start_at: '
                 || record_ledger.twofold_time(config ->> 'start_at', config ->> 'timezone')
-                || '; give the one that is meant, with its offset'
+                || '; give one of the two, with its offset'
             ],
             null
         );
@@ -2349,7 +2353,7 @@ begin
             || 'default_record: missing; give an object such as {"pipeline_id": "orders"}'::text;
     elsif jsonb_typeof(v_record) <> 'object' then
         v_problems := v_problems || format(
-            'default_record: %s is no object; give one such as {"pipeline_id": "orders"}',
+            'default_record: %s is not a JSON object; give one such as {"pipeline_id": "orders"}',
             left(v_record::text, 80)
         );
     else
@@ -2363,7 +2367,8 @@ begin
                 );
             elsif v_key = '' then
                 v_problems := v_problems || format(
-                    'default_record: "" is no field name (its value is %s); give the field a name',
+                    'default_record: "" is not a valid field name (its value is %s); '
+                    'give the field a name',
                     left((v_record -> '')::text, 80)
                 );
             elsif octet_length(v_key) > 255 then
@@ -2384,7 +2389,7 @@ begin
             or v_value #>> '{}' ~ '[{][{%#]'
         then
             v_problems := v_problems || format(
-                'pipeline_id: %s is no pipeline name; '
+                'pipeline_id: %s is not a valid pipeline name; '
                 'give a text of 1 to 255 bytes without templates',
                 left(v_value::text, 80)
             );
@@ -2410,10 +2415,10 @@ begin
     v_value := config -> 'check_fields';
     if v_value is not null and jsonb_typeof(v_value) <> 'array' then
         v_problems := v_problems || format(
-            'check_fields: %s is no list; give field names such as ["source_name"]',
+            'check_fields: %s is not a list; give field names such as ["source_name"]',
             left(v_value::text, 80)
         );
-    -- Each record that is built is asked for each of them.
+    -- Building a record checks each of them.
     elsif jsonb_array_length(v_value) > 1000 then
         v_problems := v_problems || format(
             'check_fields: %s fields are too many; give at most 1000', jsonb_array_length(v_value)
@@ -2428,14 +2433,15 @@ begin
         ];
         for v_value in select e.element from jsonb_array_elements(v_value) as e (element) loop
             if jsonb_typeof(v_value) <> 'string' or v_value #>> '{}' <> all (v_keys) then
-                -- For the first ones only: to look among a thousand names takes as long as a second.
+                -- Only for the first ones: a search among a thousand names takes up to a second.
                 v_near := case
                     when cardinality(v_problems) < 3
                         then record_ledger.near_names(v_value #>> '{}', v_keys)
                     else '{}'
                 end;
                 v_problems := v_problems || format(
-                    'check_fields: %s is no field of default_record; %s', left(v_value::text, 80),
+                    'check_fields: %s is not a field of default_record; %s',
+                    left(v_value::text, 80),
                     case
                         when cardinality(v_near) > 0
                             then 'did you mean "' || array_to_string(v_near, '" or "') || '"?'
@@ -2454,9 +2460,9 @@ $$;
 comment on function record_ledger.config_problems(jsonb, boolean, boolean) is
 'Everything that is wrong with a config, one sentence each, naming the key, the value and what would be valid.';
 -- record_ledger.configured: the row that a pipeline has once a config is in force; validates it (RL001).
--- All but the config stays: whether it is paused, when it was registered. Writes nothing.
--- Once there are records, start_at is left as it was: it said where the first of them starts. Another one is answered
--- with a notice, which is the same in each call, so that a program can give it once.
+-- Everything but the config stays: whether it is paused, when it was registered. Writes nothing.
+-- Once there are records, start_at stays as it was: it said where the first of them starts. Another start_at raises a
+-- notice with the same text in each call, so that a program can show it once.
 -- Called by: batch_to_build, register_config, register_pipeline, register_store_and_pass.
 -- Uses: known_config, last_window, missing_fields, note_start_at, read_config.
 -- Tests: test_registering.py.
@@ -2506,9 +2512,9 @@ $$;
 comment on function record_ledger.configured(record_ledger.pipeline, jsonb) is
 'Private. The row that a pipeline has once a config is in force; raises RL001 with all problems in one error.';
 -- record_ledger.is_same_config: does a config mean what the one in force means?
--- Only keys that are spelt otherwise are read: a duration as elapsed time, a number as a number, a key that is not
--- given as its default. What cannot be read is not the same, and the validation says why. start_at means nothing any
--- more once there are records. So a config in other words costs microseconds in each call, not a validation.
+-- It reads only the keys that are spelt differently: a duration as elapsed time, a number as a number, a missing key as
+-- its default. A value that it cannot read is not the same; the validation says why. start_at has no meaning once there
+-- are records. So a config in other words costs microseconds in each call, not a validation.
 -- Called by: batch_to_build, register_config, register_pipeline, register_store_and_pass.
 -- Uses: config_keys, duration, is_same_counts, last_window, recount_ages, start_instant.
 -- Tests: test_same_config.py.
@@ -2535,7 +2541,7 @@ begin
     loop
         v_value := nullif(config -> v_key, 'null');
         v_text := v_value #>> '{}';
-        -- A text with units; whatever else JSON holds is no duration.
+        -- A duration is a text with units; no other JSON value is a duration.
         v_is_same := case v_key
             when 'pipeline_id' then coalesce(
                 v_value = to_jsonb(p.pipeline_id),
@@ -2585,7 +2591,7 @@ $$;
 comment on function record_ledger.is_same_config(record_ledger.pipeline, jsonb) is
 'Private. Whether a config means what the one in force means.';
 -- record_ledger.is_same_counts: do required_counts mean the ones in force?
--- A list of stages is short for an object; "5 rows" and "5rows" are one tolerance, "0.1%" and "0.10%" as well.
+-- A list of stages is short for an object. "5 rows" and "5rows" are the same tolerance, and so are "0.1%" and "0.10%".
 -- Called by: is_same_config.
 -- Uses: count_tolerance.
 -- Tests: test_same_config.py.
@@ -2608,7 +2614,7 @@ begin
         and v_given - array['stages', 'tolerance'] = '{}'
         and jsonb_typeof(coalesce(v_given -> 'tolerance', '""')) in ('string', 'null')
         and (v_given -> 'stages') = (in_force -> 'stages')
-        -- Read for one count they differ where they differ at all: only percentages grow with it.
+        -- Equal for one count is equal for all: the kinds are the same, and only percentages grow with the count.
         and (strpos(v_tolerance, '%') = 0) = (strpos(in_force ->> 'tolerance', '%') = 0)
         and record_ledger.count_tolerance(v_tolerance, 1)
             = record_ledger.count_tolerance(in_force ->> 'tolerance', 1);
@@ -2678,7 +2684,7 @@ $$;
 comment on function record_ledger.ledger_columns() is
 'The names in a record that belong to the ledger and that default_record may not use (but pipeline_id).';
 -- record_ledger.note_start_at: raises a notice when a config of a pipeline with records gives another start_at.
--- Its text is the same in each call, whatever the start_at: one that is computed is another one in each.
+-- The notice has the same text in each call: a computed start_at differs in each.
 -- Called by: configured, register_pipeline, register_store_and_pass.
 -- Uses: start_instant.
 -- Tests: test_registering.py.
@@ -2755,7 +2761,7 @@ begin
                 when cardinality(v_problems) > 1
                     then cardinality(v_problems) || E' problems\n  - '
             end,
-            -- A config may be wrong in thousands of places, and nobody reads a message of megabytes.
+            -- A config may be wrong in thousands of places: the message lists the first twenty.
             array_to_string(v_problems[1:20], E'\n  - '),
             E'\n  - and ' || nullif(greatest(cardinality(v_problems) - 20, 0), 0) || ' more'
         )
@@ -2805,7 +2811,7 @@ $$;
 comment on function record_ledger.read_config(jsonb) is
 'A config as the row of the pipeline it describes; raises RL001 with all problems in one error.';
 -- record_ledger.recount_ages: a config's recount_ages as elapsed time, each once, ascending; without any the default.
--- Null when one of them is no duration.
+-- Null when one of them is not a duration.
 -- Called by: is_same_config, read_config.
 -- Uses: duration.
 -- Tests: test_retention.py, test_same_config.py.
@@ -2830,7 +2836,7 @@ begin
 end
 $$;
 comment on function record_ledger.recount_ages(jsonb) is
-'Private. A config''s recount_ages as elapsed time, each once, ascending; null when one is no duration.';
+'Private. A config''s recount_ages as elapsed time, each once, ascending; null when one is not a duration.';
 -- record_ledger.recount_problems: what is wrong with a config's recount_ages and reopen_budget.
 -- One sentence each, naming the key, the value and what would be valid.
 -- Called by: config_problems.
@@ -2850,7 +2856,7 @@ declare
 begin
     if v_ages is not null and jsonb_typeof(v_ages) <> 'array' then
         v_problems := v_problems || format(
-            'recount_ages: %s is no list; give durations such as ["1h", "1d", "7d"]',
+            'recount_ages: %s is not a list; give durations such as ["1h", "1d", "7d"]',
             left(v_ages::text, 80)
         );
     elsif jsonb_array_length(v_ages) > 100 then
@@ -2864,7 +2870,7 @@ begin
                     between interval '1 second' and interval '876000 hours' is not true
             then
                 v_problems := v_problems || format(
-                    'recount_ages: %s is no duration from "1s" to "36500d"; give units, '
+                    'recount_ages: %s is not a duration from "1s" to "36500d"; give units, '
                     'such as "1h" or "1d12h"',
                     left(v_age::text, 80)
                 );
@@ -2875,7 +2881,7 @@ begin
         and (jsonb_typeof(v_budget) <> 'number' or v_budget::text !~ '^[0-9]{1,9}([.]0+)?$')
     then
         v_problems := v_problems || format(
-            'reopen_budget: %s is no whole number from 0 to 999999999', left(v_budget::text, 80)
+            'reopen_budget: %s is not a whole number from 0 to 999999999', left(v_budget::text, 80)
         );
     end if;
     return v_problems;
@@ -2919,7 +2925,7 @@ begin
         select count(*) into v_key_count from jsonb_object_keys(required_counts) as k;
         if v_key_count > 20 then
             return v_problems || format(
-                'required_counts: it has %s keys; give "stages" and, if you like, "tolerance"',
+                'required_counts: it has %s keys; give "stages" and optionally "tolerance"',
                 v_key_count
             );
         end if;
@@ -2929,7 +2935,7 @@ begin
                 v_problems := v_problems || format(
                     'required_counts: it has no key "%s"; %s', left(v_key, 80),
                     case cardinality(v_near)
-                        when 0 then 'give "stages" and, if you like, "tolerance"'
+                        when 0 then 'give "stages" and optionally "tolerance"'
                         else 'did you mean "' || v_near[1] || '"?'
                     end
                 );
@@ -2954,7 +2960,7 @@ begin
 
     if jsonb_typeof(v_stages) <> 'array' then
         return v_problems || format(
-            'required_counts: stages %s is no list; '
+            'required_counts: stages %s is not a list; '
             'give the stages whose counts must agree, such as ["source", "target"]',
             left(v_stages::text, 80)
         );
@@ -2969,7 +2975,7 @@ begin
     for v_stage in select e.element from jsonb_array_elements(v_stages) as e (element) loop
         if jsonb_typeof(v_stage) <> 'string' or not record_ledger.is_stage(v_stage #>> '{}') then
             v_problems := v_problems || format(
-                'required_counts: %s is no name of a stage; give a text of 1 to 255 bytes',
+                'required_counts: %s is not a valid stage name; give a text of 1 to 255 bytes',
                 left(v_stage::text, 80)
             );
         elsif v_seen @> v_stage then
@@ -2981,7 +2987,7 @@ begin
     end loop;
     if jsonb_array_length(v_stages) < 2 then
         v_problems := v_problems || format(
-            'required_counts: stages %s are less than two; give at least two that must agree, '
+            'required_counts: stages %s are fewer than two; give at least two that must agree, '
             'such as ["source", "target"]',
             left(v_stages::text, 80)
         );
@@ -2992,7 +2998,7 @@ $$;
 comment on function record_ledger.required_counts_problems(jsonb) is
 'Everything that is wrong with required_counts, one sentence each, naming the value and what would be valid.';
 -- record_ledger.retention_problems: what is wrong with a config's source_retention and what depends on it.
--- That they are durations is said elsewhere: here it is about what they mean together, and with other keys.
+-- config_problems checks that they are durations; this function checks them together, and with other keys.
 -- Called by: config_problems.
 -- Uses: duration.
 -- Tests: test_retention.py.
@@ -3013,14 +3019,14 @@ begin
     if v_source_retention <= v_x_time_back then
         v_problems := v_problems || format(
             'source_retention: %s is not longer than x_time_back %s, so source data would be gone '
-            'before it has settled',
+            'before it is stable',
             v_retention, config -> 'x_time_back'
         );
     end if;
     if config ? 'at_risk_within' and not config ? 'source_retention' then
         v_problems := v_problems || format(
-            'at_risk_within: %s goes with a source_retention only; give how long after a window''s '
-            'end its source data is kept',
+            'at_risk_within: %s needs a source_retention; give how long after a window''s end its '
+            'source data is kept',
             left((config -> 'at_risk_within')::text, 80)
         );
     elsif v_at_risk_within > v_source_retention then
@@ -3035,14 +3041,14 @@ begin
         );
     elsif v_order = '"deadline"' and not config ? 'source_retention' then
         v_problems := v_problems || (
-            'pass_order: "deadline" goes with a source_retention only; give how long after a '
-            'window''s end its source data is kept'
+            'pass_order: "deadline" needs a source_retention; give how long after a window''s end '
+            'its source data is kept'
         )::text;
     end if;
     if v_order = '"deadline"' and config -> 'depends_on_past' = 'true' then
         v_problems := v_problems || (
-            'pass_order: "deadline" goes with no depends_on_past, which passes strictly in order; '
-            'leave one of them out'
+            'pass_order: "deadline" cannot be combined with depends_on_past, '
+            'which passes records strictly in order; leave one of them out'
         )::text;
     end if;
     return v_problems;
@@ -3051,9 +3057,9 @@ $$;
 comment on function record_ledger.retention_problems(jsonb) is
 'Private. What is wrong with a config''s source_retention, at_risk_within and pass_order, one sentence each.';
 -- record_ledger.start_instant: reads a config's start_at, an ISO 8601 text, as an instant.
--- Without offset it is local time, a bare date its first instant, and a time that clocks skip the end of the gap. Of a
--- time that comes twice it is the first one: those who take times from people refuse it (twofold_time). Null when the
--- text is no such time.
+-- A time without an offset is local time, a bare date is its first instant, and a time that clocks skip is the end of
+-- the gap. A time that clocks show twice is the first of both; callers that take times from people refuse it
+-- (twofold_time). Null when the text is not such a time.
 -- Called by: config_problems, is_same_config, note_start_at, pipeline_time, read_config, start_problem.
 -- Uses: instant, local_instant, wall_time.
 -- Tests: test_config_rules.py.
@@ -3073,9 +3079,9 @@ begin
 end
 $$;
 comment on function record_ledger.start_instant(text, text) is
-'A config''s start_at as an instant; null when the text is no ISO 8601 time.';
+'A config''s start_at as an instant; null when the text is not an ISO 8601 time.';
 -- record_ledger.start_problem: what is wrong with the start_at of a valid config; null when nothing is.
--- A pipeline without records would store all windows from there on, and nothing takes them back. One with records has
+-- A pipeline without records would store all windows from there onwards, and nothing removes them. One with records has
 -- started already.
 -- Called by: read_config.
 -- Uses: clock, duration, last_window, start_instant.
@@ -3097,8 +3103,8 @@ begin
         and not exists (select from record_ledger.last_window(start_problem.pipeline_id))
     then
         return format(
-            'start_at: %s means %s windows of %s until now; at most 10000000 are stored for a '
-            'past, so give a later time or a longer granularity',
+            'start_at: %s means %s windows of %s until now; a pipeline may start with at most '
+            '10000000, so give a later time or a longer granularity',
             config -> 'start_at', trunc(v_count), config -> 'granularity'
         );
     end if;
@@ -3108,7 +3114,8 @@ $$;
 comment on function record_ledger.start_problem(jsonb, text) is
 'Private. What is wrong with the start_at of a valid config; null when nothing is.';
 -- record_ledger.warn_of_misspelt_keys: raises a warning for each ignored key that looks like a misspelt one.
--- 'chek_fields' would otherwise be ignored in silence, and incomplete records passed. Looks at the first 100 of them.
+-- 'chek_fields' would otherwise be ignored silently, and the pipeline would pass incomplete records. It looks at the
+-- first 100 ignored keys.
 -- Called by: register_pipeline, register_store_and_pass.
 -- Uses: config_keys, near_names.
 -- Tests: test_config_rules.py.
@@ -3128,7 +3135,7 @@ begin
         ) as key
         where key <> all (record_ledger.config_keys())
         order by key
-        -- To look for near names takes a millisecond, and a config may have thousands of keys of others.
+        -- The search for near names takes a millisecond, and a config may have thousands of other keys.
         limit 100
     loop
         v_near := record_ledger.near_names(v_key, record_ledger.config_keys());
@@ -3140,8 +3147,8 @@ end
 $$;
 comment on function record_ledger.warn_of_misspelt_keys(jsonb) is
 'Raises a warning for each ignored key that looks like a misspelt one.';
--- record_ledger.adoptable_observations: what a claim may take over from earlier claims of the same generation.
--- Per stage that it has not counted itself, the newest observation that was written under a claim current at the time.
+-- record_ledger.adoptable_observations: the counts that a claim may take over from earlier claims of its generation.
+-- Of each stage that the claim has not counted itself: the newest observation of a claim current at that time.
 -- Called by: adopt_observations, counts_problem.
 -- Uses: none.
 -- Tests: test_observations.py, test_counts_model.py.
@@ -3175,7 +3182,7 @@ $$;
 comment on function record_ledger.adoptable_observations(text, timestamptz, bigint) is
 'Private. The newest observation per stage that a claim may take over from earlier claims of its generation.';
 -- record_ledger.check_stage: raises RL005 unless a text can name a stage at which records are counted.
--- Says which text it was, and what a stage's name is.
+-- The error gives the text, and says what a stage's name is.
 -- Called by: adopt_observations, observe_record.
 -- Uses: is_stage.
 -- Tests: test_observations.py.
@@ -3186,16 +3193,16 @@ immutable
 as $$
 begin
     if not record_ledger.is_stage(stage) then
-        raise exception 'stage: % is no name of a stage; give a text of 1 to 255 bytes',
+        raise exception 'stage: % is not a valid stage name; give a text of 1 to 255 bytes',
             coalesce('"' || left(stage, 80) || '"', 'null') using errcode = 'RL005';
     end if;
 end
 $$;
 comment on function record_ledger.check_stage(text) is
-'Private. Raises RL005 for a text that can name no stage.';
+'Private. Raises RL005 for a text that is not a valid stage name.';
 -- record_ledger.count_tolerance: by how many rows a count may be off, as a config's tolerance says.
--- '5 rows' whatever the count, '0.1%' of the count it is compared with; null when the text is no tolerance.
--- Units are required, and 100% is the most. Types are exact (docs/design.md, Names).
+-- '5 rows' allows 5 for any count; '0.1%' allows that share of the compared count. Null when the text is not a
+-- tolerance. Units are required, and 100% is the maximum. Types are exact (docs/design.md, Names).
 -- Called by: dbt, changed_records, counts_problem, is_same_counts, required_counts_problems.
 -- Uses: none.
 -- Tests: test_required_counts.py.
@@ -3205,7 +3212,7 @@ language sql
 immutable strict
 as $$
     select case
-        -- It stands in sentences as it is written, blanks included.
+        -- Sentences quote it as it is written, blanks included.
         when octet_length(tolerance) > 255 then null
         when tolerance ~ '^[[:space:]]*[0-9]{1,18}[[:space:]]*rows?[[:space:]]*$'
             then substring(tolerance from '[0-9]+')::numeric
@@ -3216,11 +3223,11 @@ as $$
     end
 $$;
 comment on function record_ledger.count_tolerance(text, bigint) is
-'How many rows a tolerance such as "5 rows" or "0.1%" allows a count to be off; null when the text is none.';
+'How many rows a tolerance such as "5 rows" or "0.1%" allows a count to be off; null when the text is not a tolerance.';
 -- record_ledger.counts_problem: why the counts of a claim do not suffice to complete its record; null when they do.
--- Judged by the newest observation of each required stage that was written under this claim; an earlier claim's counts
--- only once they are adopted: what a run counted before it lost its claim says nothing about what came after.
--- Each stage may be off from the first one by the tolerance. By the config in force; null when it asks for nothing.
+-- It compares the newest observation of each required stage that was written under this claim. Counts of an earlier
+-- claim do not count before they are adopted: they say nothing about what came after that claim was lost. Each stage
+-- may be off from the first one by the tolerance. Null when the config in force requires no counts.
 -- Called by: check_counts, open_counts_problem.
 -- Uses: adoptable_observations, count_tolerance.
 -- Tests: test_required_counts.py, test_counts_model.py.
@@ -3305,8 +3312,8 @@ end
 $$;
 comment on function record_ledger.counts_problem(text, timestamptz, bigint) is
 'Private. Why the counts of a claim do not suffice to complete its record, with the counts; null when they do, or none are required.';
--- record_ledger.enough_windows: from how many windows on lateness is told as a share.
--- Fewer say more about chance than about the source.
+-- record_ledger.enough_windows: how many windows lateness needs before it gives a share.
+-- Fewer windows say more about chance than about the source.
 -- Called by: lateness, suggest_x_time_back.
 -- Uses: none.
 -- Tests: test_lateness.py.
@@ -3318,9 +3325,9 @@ as $$
     select 20
 $$;
 comment on function record_ledger.enough_windows() is
-'From how many windows on lateness is told as a share.';
+'How many windows lateness needs before it gives a share.';
 -- record_ledger.is_stage: can a text name a stage at which records are counted?
--- Usual are source, stage and target; a team may have its own.
+-- The usual names are source, stage and target; a team may choose its own.
 -- Called by: check_stage, required_counts_problems.
 -- Uses: none.
 -- Tests: test_observations.py, test_required_counts.py.
@@ -3334,9 +3341,10 @@ $$;
 comment on function record_ledger.is_stage(text) is
 'Whether a text can name a stage: 1 to 255 bytes that are not all blank.';
 -- record_ledger.lateness: how late the rows of a pipeline's windows came, as recounts have measured it.
--- One row per age: 0, the count that a window was loaded with, and each of recount_ages. Drawn from the newest windows
--- whose first generation was counted as soon as it had settled (before the first age) and again at the last age: the
--- rows of the newest count are all there are. At each age the first count from then on, before the next age, tells.
+-- It returns one row per age: 0 (the count that a window was loaded with), and each of recount_ages. It reads the
+-- newest windows whose first generation was counted between becoming stable and the first age, and again at the last
+-- age. The newest count of a window is taken for all its rows. For each age it uses the first count at or after that
+-- age and before the next one.
 -- Called by: pipeline_lateness, suggest_x_time_back.
 -- Uses: enough_windows, loaded_count.
 -- Tests: test_lateness.py.
@@ -3385,7 +3393,7 @@ as $$
             last_value(o.row_count) over every_count as all_rows,
             max(o.observed_at) over (partition by r.window_start_time) as last_observed_at
         from newest as w
-        -- Each looked up by itself, whatever the planner knows of the tables: that is what the offsets are for.
+        -- The offsets force one look-up per window, independent of the tables' statistics.
         cross join lateral (
             select q.window_start_time, q.window_end_time
             from record_ledger.record as q
@@ -3457,10 +3465,11 @@ as $$
     order by a.age
 $$;
 comment on function record_ledger.lateness(record_ledger.pipeline) is
-'How late the rows of a pipeline''s windows came, one row per recount age; shares are null when drawn from less than 20 windows.';
+'How late the rows of a pipeline''s windows came, one row per recount age; shares are null when computed from fewer than 20 windows.';
 -- record_ledger.loaded_count: the count of its source that a completed generation of a record stands on.
--- The newest one under the claim that completed it; else, without a claim, the newest one until its completion. No row
--- when the source was not counted by then. What is noted before a completion never changes after it.
+-- It is the newest count under the claim that completed the generation, or else the newest one without a claim until
+-- then. No row when the source was not counted by then. A count that is recorded before a completion never changes
+-- after it.
 -- Called by: lateness, observe_record, recount_due.
 -- Uses: none.
 -- Tests: test_recount_model.py.
@@ -3473,7 +3482,7 @@ stable
 as $$
     select o.observation_no, coalesce(a.observed_at, o.observed_at), o.row_count
     from record_ledger.record_event as e
-    -- The counts of one record, whatever the planner knows of the tables: that is what the offset is for.
+    -- The offset makes the plan read the counts of one record, independent of the tables' statistics.
     cross join lateral (
         select q.*
         from record_ledger.record_observation as q
@@ -3481,7 +3490,7 @@ as $$
             and q.window_start_time = loaded_count.window_start_time
         offset 0
     ) as o
-    -- Counted when it was counted, whoever adopted it since.
+    -- The time of the count itself, also when a later claim adopted it.
     left join record_ledger.record_observation as a
         on a.pipeline_id = loaded_count.pipeline_id
             and a.window_start_time = loaded_count.window_start_time
@@ -3503,7 +3512,8 @@ $$;
 comment on function record_ledger.loaded_count(text, timestamptz, integer) is
 'Private. The count of its source that a completed generation of a record stands on; no row when there is none.';
 -- record_ledger.observation_time: when an observation of a locked record is made, by the server's clock.
--- Never before the record's newest change or observation: a clock that is set back would have history run backwards.
+-- It is never before the record's newest change or observation: history must not run backwards when a clock is set
+-- back.
 -- Called by: adopt_observations, observe_record.
 -- Uses: clock.
 -- Tests: test_observations.py.
@@ -3517,9 +3527,9 @@ as $$
     where o.pipeline_id = r.pipeline_id and o.window_start_time = r.window_start_time
 $$;
 comment on function record_ledger.observation_time(record_ledger.record) is
-'Private. When an observation of a locked record is made: now, and not before its newest change or observation.';
+'Private. When an observation of a locked record is made: now, but not before its newest change or observation.';
 -- record_ledger.open_counts_problem: counts_problem of the claim that holds a record now; null when none holds it.
--- Asked by the window, and not by the token: who tried tokens could else find out the current one by the answers.
+-- The caller names the window and not the token: otherwise the answers would let a caller guess the current token.
 -- Called by: record_verdicts.
 -- Uses: counts_problem.
 -- Tests: test_required_counts.py.
@@ -3541,7 +3551,7 @@ $$;
 comment on function record_ledger.open_counts_problem(text, timestamptz) is
 'Why the counts of the claim that holds a record do not suffice to complete it; null when they do, or none are required.';
 -- record_ledger.check_detail: raises RL005 unless a detail can be kept and read.
--- 64 KiB at most: it is kept in the history for good, and every reader of the history reads it.
+-- It allows at most 64 KiB: the history keeps a detail for good, and every reader of the history reads it.
 -- Called by: check_claim_tokens, complete_and_pass, complete_record, observe_record.
 -- Uses: json_problem.
 -- Tests: test_bounds.py, test_poison.py.
@@ -3556,7 +3566,7 @@ begin
     if v_problem is not null then
         raise exception 'detail: it %', v_problem
             using errcode = 'RL005',
-            hint = 'Keep large results elsewhere, and put their place into the detail.';
+            hint = 'Store large results elsewhere, and put their location into the detail.';
     end if;
 end
 $$;
@@ -3604,8 +3614,8 @@ $$;
 comment on function record_ledger.edit_distance(text, text) is
 'How many letters two words differ by, case ignored.';
 -- record_ledger.is_safe_to_write: may this transaction change the ledger?
--- After waiting for a lock a routine must see what the others did, and stricter levels would show it the past. And the
--- triggers must fire, which keep the state machine and the history: as a replica the session would skip them.
+-- After waiting for a lock, a routine must see what the others did; stricter isolation levels would show it the past.
+-- The triggers that keep the state machine and the history must fire, too: a replica session would skip them.
 -- refuse_call says which of both it was.
 -- Called by: complete_and_pass, complete_record, complete_records, end_claim, extend_lease, lock_pipeline, lock_record,
 --   pass_valid_record, refuse_call, register_pipeline, register_store_and_pass, store_new_and_pass_valid_record.
@@ -3622,9 +3632,9 @@ $$;
 comment on function record_ledger.is_safe_to_write() is
 'Whether the transaction sees what others committed while it waited for a lock, and fires the ledger''s triggers.';
 -- record_ledger.json_problem: why a JSON value is not one that every reader of the ledger can read; null when it is.
--- Numbers of 300 digits and 400 decimals (a double has fewer), 100 levels and max_bytes at most: a driver refuses what
--- is longer or deeper, and one row that cannot be read would break the overview of all pipelines. max_bytes keeps one
--- call from storing gigabytes.
+-- It allows numbers of 300 digits and 400 decimals (a double has fewer), 100 levels, and max_bytes. Drivers refuse
+-- longer or deeper values, and one unreadable row would break the overview of all pipelines. max_bytes keeps one call
+-- from storing gigabytes.
 -- Called by: built_problem, check_detail, config_problems.
 -- Uses: none.
 -- Tests: test_bounds.py, test_poison.py.
@@ -3639,7 +3649,7 @@ declare
     v_digits integer;
     v_decimals integer;
 begin
-    -- No text as short as this holds so long a number, or so many brackets: the usual case looks no further.
+    -- The usual case: so short a text has neither too long a number nor too many brackets.
     if v_bytes <= 200 then
         return null;
     end if;
@@ -3665,8 +3675,8 @@ end
 $$;
 comment on function record_ledger.json_problem(jsonb, integer) is
 'Why a JSON value cannot be stored: too many bytes, levels or digits; null when it can.';
--- record_ledger.near_names: the candidates that a misspelt name may have meant, nearest first, three at most.
--- Near is a name that differs by few letters, or only in case, spaces, hyphens and underscores, or in its last part.
+-- record_ledger.near_names: the candidates that a misspelt name may have meant, nearest first, at most three.
+-- A name is near when it differs by few letters, or only in case, spaces, hyphens and underscores, or in its last part.
 -- Called by: dbt, config_problems, raise_unknown_pipeline, required_counts_problems, warn_of_misspelt_keys.
 -- Uses: edit_distance.
 -- Tests: test_config_rules.py, test_bounds.py.
@@ -3684,7 +3694,7 @@ as $$
                 translate(lower(candidate), ' -_', '') as plain,
                 translate(lower(near_names.name), ' -_', '') as plain_name
             from unnest(candidates[1:1000]) as candidate
-            -- A name as long as that is none that was misspelt.
+            -- A longer name is not a misspelt one.
             where octet_length(near_names.name) <= 255
         ) as c
         cross join lateral (
@@ -3692,7 +3702,7 @@ as $$
                 case
                     when c.plain = c.plain_name then 0
                     when split_part(c.plain, '/', -1) = split_part(c.plain_name, '/', -1) then 1
-                    -- The reckoning is slow: spare it names of another length, or with both ends different.
+                    -- The distance is slow to compute: skip names of another length, or with both ends different.
                     when abs(length(c.plain) - length(c.plain_name)) <= 3
                         and length(c.plain_name) <= 64
                         and (
@@ -3709,7 +3719,7 @@ as $$
 $$;
 comment on function record_ledger.near_names(text, text[]) is
 'Up to three candidates that a misspelt name may have meant, nearest first.';
--- record_ledger.raise_claim_lost: the one error for a claim token that is not current, with what became of the claim.
+-- record_ledger.raise_claim_lost: the one error for a claim token that is not current; it says what ended the claim.
 -- Raises RL004; RL002 for an unknown pipeline, RL005 when no token was given.
 -- Called by: adopt_observations, end_claim, extend_lease, lock_record.
 -- Uses: claim_loss.
@@ -3724,7 +3734,7 @@ begin
     raise exception 'claim lost: %',
         record_ledger.claim_loss(pipeline_id, claim_token, window_start_time)
         using errcode = 'RL004',
-        hint = 'Stop working on this record: whoever holds its current token decides about it.';
+        hint = 'Stop working on this record: only its current claim token counts.';
 end
 $$;
 comment on function record_ledger.raise_claim_lost(text, bigint, timestamptz) is
@@ -3784,7 +3794,7 @@ end
 $$;
 comment on function record_ledger.raise_no_record(text, timestamptz) is
 'Private. Raises RL005 for a window that the ledger holds no record of.';
--- record_ledger.raise_unknown_pipeline: the one error for a pipeline that nobody registered.
+-- record_ledger.raise_unknown_pipeline: the one error for a pipeline that is not registered.
 -- Raises RL002 with near names, or RL005 when no name was given.
 -- Called by: archivable_records, claim_loss, complete_records, is_day_sealed, lock_pipeline, new_windows,
 --   oldest_pending_record, pass_valid_record, pipeline_time, plan_runs, raise_no_record, range_effects, recount_due,
@@ -3807,7 +3817,7 @@ declare
     );
 begin
     if pipeline_id is null then
-        raise exception 'pipeline_id: null is no pipeline; give the name of a registered one'
+        raise exception 'pipeline_id: null is not a valid name; give that of a registered pipeline'
             using errcode = 'RL005';
     end if;
     raise exception 'unknown pipeline "%"', left(pipeline_id, 255)
@@ -3821,9 +3831,9 @@ end
 $$;
 comment on function record_ledger.raise_unknown_pipeline(text) is
 'Private. Raises RL002 for a pipeline that is not registered.';
--- record_ledger.refuse_call: the errors for a call that no routine can serve, whatever the state of the ledger.
--- Raises RL005 for a wrong isolation level, for a session whose triggers do not fire, else for a run id that cannot be
--- bound.
+-- record_ledger.refuse_call: the errors for a call that no routine can serve in any state of the ledger.
+-- Raises RL005: for a wrong isolation level, for a session whose triggers do not fire, or else for a run id that cannot
+-- be bound.
 -- Called by: complete_and_pass, complete_records, end_claim, extend_lease, lock_pipeline, lock_record,
 --   pass_valid_record, register_pipeline, register_store_and_pass.
 -- Uses: is_safe_to_write.
@@ -3837,17 +3847,17 @@ begin
         raise exception
             'the ledger cannot be changed in a session with session_replication_role = replica'
             using errcode = 'RL005',
-            hint = 'Its triggers keep the state machine and the history, and would not fire: '
+            hint = 'The triggers that keep the state machine and the history would not fire: '
                 'set session_replication_role to origin.';
     end if;
     if not record_ledger.is_safe_to_write() then
         raise exception 'the ledger cannot be changed in a transaction of isolation level %',
             current_setting('transaction_isolation')
             using errcode = 'RL005',
-            hint = 'Call it in a READ COMMITTED transaction, best in one of its own.';
+            hint = 'Make the call in a READ COMMITTED transaction, preferably in one of its own.';
     end if;
     raise exception
-        'run_id: "%" is no run id; give a text of 1 to 1024 bytes, or null to bind nothing',
+        'run_id: "%" is not valid; give a text of 1 to 1024 bytes, or null to bind nothing',
         left(run_id, 80)
         using errcode = 'RL005';
 end
@@ -3855,7 +3865,7 @@ $$;
 comment on function record_ledger.refuse_call(text) is
 'Private. Raises RL005 for a call in a wrong isolation level, without triggers, or with an impossible run id.';
 -- record_ledger.refuse_token: the error for a claim token of 2^53 or more, which many callers would read as another.
--- Raises RL005 and says whether the clock asks for it or an earlier claim.
+-- Raises RL005, and says whether the clock or an earlier claim is the cause.
 -- Called by: pass_record.
 -- Uses: iso_time.
 -- Tests: test_claim_tokens.py.
@@ -3876,15 +3886,15 @@ begin
     raise exception 'pipeline %: no claim token is left after %, the newest one',
         pipeline_id, newest_token
         using errcode = 'RL005',
-        hint = 'Nothing was passed. Tokens stay below 2^53, and this one is of a clock that was '
-            'set to 2094: restore the ledger from before, or register the pipeline under '
+        hint = 'Nothing was passed. Tokens stay below 2^53, and this one was drawn while the '
+            'clock was set to 2094: restore the ledger from before, or register the pipeline under '
             'another name.';
 end
 $$;
 comment on function record_ledger.refuse_token(text, bigint, timestamptz) is
 'Private. Raises RL005 where the next claim token would be 2^53 or more.';
 -- record_ledger.shortened: a text of max_bytes at most, with a mark that says how much is left out.
--- What is told about a failure is never refused, however long it is: its beginning and its end are kept, because a
+-- The ledger never refuses the report of a failure, however long it is. It keeps the beginning and the end, because a
 -- traceback says at its end what went wrong.
 -- Called by: attempt_ending, built_problem, config_problems, fail_record, no_records_reason, plan_runs, record_verdict.
 -- Uses: none.
@@ -3904,7 +3914,7 @@ begin
     if v_bytes <= max_bytes then
         return content;
     end if;
-    -- In characters, each of four bytes at most; what fewer bytes leave over is given away.
+    -- In characters, each of at most four bytes; shorter characters leave some of the room unused.
     v_kept := (max_bytes - 64) / 4;
     v_start := left(content, v_kept / 2 * (1 + 3 * (v_bytes = length(content))::integer));
     v_end := right(content, v_kept / 2 * (1 + 3 * (v_bytes = length(content))::integer));
@@ -3917,9 +3927,9 @@ $$;
 comment on function record_ledger.shortened(text, integer) is
 'A text of max_bytes at most: its beginning, how many bytes are left out, and its end.';
 -- record_ledger.batch_to_build: what a runner must render before a whole batch can be passed.
--- Of a batch that was drawn before, those of its records that are outdated and could be passed again; else the due
--- windows, and the outdated ones among the next record_limit of each kind.
--- It stands in place of what the first pass of a batch alone would ask for.
+-- Of a batch that was drawn before: its outdated records that could be passed again. Otherwise: the due windows, and
+-- the outdated ones among the next record_limit records of each kind.
+-- It replaces what the first pass of a batch alone would ask for.
 -- Called by: pass_valid_records.
 -- Uses: clock, configured, is_same_config, next_answer, windows_to_build.
 -- Tests: test_batches.py.
@@ -3961,7 +3971,7 @@ begin
     end if;
     return record_ledger.windows_to_build(
         p,
-        -- The first may be current, and others that the batch comes to may not be.
+        -- The first may be current while later records of the batch are not.
         case when v_answer.verdict = 'READY' then v_answer.window_start_time end,
         false,
         v_answer.waiting_mark,
@@ -3990,7 +4000,7 @@ declare
     v_fields constant text[] := array(select k from jsonb_object_keys(p.fields) as k order by k);
 begin
     if jsonb_typeof(built) is distinct from 'array' then
-        return format('built: %s is no array', coalesce(left(built::text, 80), 'null'));
+        return format('built: %s is not a JSON array', coalesce(left(built::text, 80), 'null'));
     end if;
     for v_entry in select e.element from jsonb_array_elements(built) as e (element) loop
         foreach v_name in array array['window_start_time', 'window_end_time'] loop
@@ -4048,8 +4058,8 @@ $$;
 comment on function record_ledger.built_problem(jsonb, record_ledger.pipeline) is
 'What is wrong with the built windows that a caller sent; null when nothing is.';
 -- record_ledger.built_windows: the entries of built that were rendered with the config in force, one per window.
--- One of another config_version is left out: its fields are another config's, whatever they are called.
--- built_problem has read the array before.
+-- An entry of another config_version is left out: its fields belong to another config, even if they have the same
+-- names. built_problem has checked the array before.
 -- Called by: build_records, pass_record, store_windows.
 -- Uses: none.
 -- Tests: test_building.py.
@@ -4068,7 +4078,7 @@ $$;
 comment on function record_ledger.built_windows(jsonb, record_ledger.pipeline) is
 'Private. The entries of built that were rendered with the config in force, one per window.';
 -- record_ledger.is_outdated: was a record built before default_record or check_fields last changed, or never?
--- A pass builds it first.
+-- A pass builds such a record first.
 -- Called by: next_answer.
 -- Uses: none.
 -- Tests: test_outdated.py.
@@ -4087,8 +4097,8 @@ $$;
 comment on function record_ledger.is_outdated(record_ledger.pipeline, timestamptz) is
 'Private. Whether a record was built before default_record or check_fields last changed, or never.';
 -- record_ledger.missing_fields: the check_fields that are empty in a record's fields.
--- Empty is missing, null or "". Null, not an empty array, when nothing is missing: the record is complete.
--- The ledger's own columns are never empty. Names are qualified (docs/design.md, Names).
+-- A field is empty when it is missing, null or "". The answer is null, not an empty array, when none is empty: the
+-- record is complete. The ledger's own columns are never empty. Names are qualified (docs/design.md, Names).
 -- Called by: build_record, configured, store_windows.
 -- Uses: ledger_columns.
 -- Tests: test_building.py.
@@ -4114,7 +4124,7 @@ $$;
 comment on function record_ledger.missing_fields(jsonb, text[]) is
 'The check_fields that are missing, null or "" in the fields; null when none is.';
 -- record_ledger.record_json: a record as callers get it, flat: its fields and the ledger's columns.
--- Times are ISO 8601 with the offset that the server reckons for the pipeline's zone.
+-- Times are ISO 8601 with the offset that the server computes for the pipeline's zone.
 -- Called by: oldest_pending_record, pass_record.
 -- Uses: record_object.
 -- Tests: test_record_shape.py.
@@ -4126,7 +4136,7 @@ stable
 set timezone = 'UTC'
 as $$
 declare
-    -- to_jsonb then writes every instant with this zone's offset, many times faster than format functions could.
+    -- to_jsonb then writes every instant with this zone's offset, many times faster than format functions.
     v_timezone text := pg_catalog.set_config('timezone', record_json.timezone, true);
 begin
     return record_ledger.record_object(r);
@@ -4135,8 +4145,8 @@ $$;
 comment on function record_ledger.record_json(record_ledger.record, text) is
 'A record flat as JSON: its fields and the ledger''s columns, times in the pipeline''s zone.';
 -- record_ledger.record_object: a record as callers get it, flat: its fields and the ledger's columns.
--- Times are ISO 8601 with the offset of the time zone in force, which the caller has set to the pipeline's: PostgreSQL
--- takes this expression into the statement around it. Names are qualified (docs/design.md, Names).
+-- Times are ISO 8601 with the offset of the time zone in force, which the caller has set to the pipeline's. PostgreSQL
+-- merges this expression into the statement around it. Names are qualified (docs/design.md, Names).
 -- Called by: record_json, store_new_and_pass_valid_record.
 -- Uses: time_interval.
 -- Tests: test_record_shape.py.
@@ -4166,7 +4176,7 @@ $$;
 comment on function record_ledger.record_object(record_ledger.record) is
 'Private. A record flat as JSON: its fields and the ledger''s columns, times in the time zone in force.';
 -- record_ledger.to_build_reason: the sentence of an answer that asks for windows to be rendered.
--- For callers that are no runner: it says what to do.
+-- It tells callers other than the runner what to do.
 -- Called by: pass_valid_records, register_store_and_pass.
 -- Uses: none.
 -- Tests: test_building.py.
@@ -4183,7 +4193,7 @@ $$;
 comment on function record_ledger.to_build_reason(jsonb) is
 'Private. The sentence of an answer that asks for windows to be rendered.';
 -- record_ledger.unbuilt_reason: why the next record of a pipeline with templates cannot be passed without its config.
--- Its templates are rendered by the runner: SQL alone cannot build it.
+-- The runner renders templates: SQL alone cannot build the record.
 -- Called by: pass_record, pass_valid_record.
 -- Uses: local_time.
 -- Tests: test_rebuilding.py.
@@ -4209,17 +4219,18 @@ $$;
 comment on function record_ledger.unbuilt_reason(record_ledger.pipeline, timestamptz) is
 'Private. Why the next record of a pipeline with templates cannot be passed without its config.';
 -- record_ledger.windows_to_build: what a runner must render before the ledger can store and pass.
--- For a run that has a record, that one. Else the due windows (10,000 at most), and where the next record is outdated,
--- it and the outdated ones among the next record_limit of each kind: other runs may be passed the first meanwhile.
--- Each names the zone it was cut with, or will be, as timezone: its times have that zone's offsets, and templates see
--- its clock. config_version is what an entry of built has to name.
+-- A run that has a record renders that one. Other runs render the due windows (at most 10,000). Where the next record
+-- is outdated, they also render it and the outdated ones among the next record_limit of each kind: other runs may be
+-- passed the first meanwhile.
+-- Each window names, as timezone, the zone that it was or will be cut with: its times have that zone's offsets, and
+-- templates see its clock. An entry of built has to name the same config_version.
 -- Called by: batch_to_build, register_store_and_pass.
 -- Uses: due_windows, incomplete_lanes, is_lost, is_stable, json_time, next_window_start, time_interval,
 --   window_timezone.
 -- Tests: test_building.py, test_rebuilding.py.
 create or replace function record_ledger.windows_to_build(
     p record_ledger.pipeline,
-    -- The record that the pass comes to next; null when neither it nor one after it can be outdated.
+    -- The record that the pass would take next; null when neither it nor a later one can be outdated.
     next_window timestamptz,
     -- The run has that record, and is passed no other.
     is_bound boolean,
@@ -4251,7 +4262,7 @@ begin
                 'timezone', coalesce(w.timezone, p.timezone),
                 'config_version', p.config_version
             )
-            -- Without the first one nothing can be passed.
+            -- The next record first: without it no record can be passed.
             order by
                 w.window_start_time is not distinct from windows_to_build.next_window desc,
                 w.window_start_time
@@ -4353,9 +4364,9 @@ comment on function record_ledger.windows_to_build(
 ) is
 'Private. The windows whose templates the caller must render and send back as built.';
 -- record_ledger.deciding_record: the open record whose verdict a pass exits with when it passes nothing.
--- The oldest pending one, else the oldest in progress, else the oldest failed one; null when none is open.
--- A record whose lease has run out comes as the next pass will leave it: pending again, or failed. Lost ones are passed
--- over, as the next pass waives them.
+-- It is the oldest pending one, else the oldest in progress, else the oldest failed one; null when none is open. A
+-- record whose lease has run out counts as the next pass will leave it: pending again, or failed. Lost records are
+-- skipped, because the next pass waives them.
 -- Called by: next_answer.
 -- Uses: expired_claims, retry_time, stuck_heads.
 -- Tests: test_verdicts.py.
@@ -4466,7 +4477,8 @@ $$;
 comment on function record_ledger.due_reason(timestamptz, interval) is
 'Private. The sentence for a pipeline without open records, whose next window is not due yet.';
 -- record_ledger.earliest_open: the oldest open record of a pipeline, which holds up all later ones (depends_on_past).
--- Lost records hold up nothing, as the next pass waives them; one in progress does for as long as its lease runs.
+-- Lost records hold up nothing, because the next pass waives them. A record in progress holds up others while its lease
+-- runs.
 -- Called by: next_answer.
 -- Uses: stuck_heads.
 -- Tests: test_order.py.
@@ -4660,7 +4672,7 @@ $$;
 comment on function record_ledger.first_waiting(text, timestamptz) is
 'Private. The bounds of the first record of a pipeline''s lane waiting; null when there is none.';
 -- record_ledger.incomplete_lanes: the lanes of a pipeline's incomplete records, one for each config that built some.
--- Each is found by one look-up in the index, however many records it holds; most pipelines have none. lane names them.
+-- One look-up in the index finds each, however many records it holds; most pipelines have none. lane defines the names.
 -- Called by: next_answer, next_candidate, planned_passes, stuck_heads, waive_lost_records, windows_to_build.
 -- Uses: none.
 -- Tests: test_building.py, test_lane_growth.py.
@@ -4694,7 +4706,7 @@ $$;
 comment on function record_ledger.incomplete_lanes(text, integer) is
 'Private. The lanes of a pipeline''s incomplete records, one for each config that they were built with.';
 -- record_ledger.is_at_risk: will the source data of a window be gone soon?
--- From at_risk_within before window_end_time + source_retention on; never without a source_retention.
+-- True at at_risk_within before window_end_time + source_retention, and later; never without a source_retention.
 -- Called by: next_turn, pipeline_progress, records_at_risk.
 -- Uses: none.
 -- Tests: test_retention.py, test_deadline_order.py.
@@ -4713,7 +4725,7 @@ comment on function record_ledger.is_at_risk(
 ) is
 'Whether a window''s source data is gone or will be within at_risk_within.';
 -- record_ledger.is_lost: is the source data of a window gone?
--- From the very instant on at which window_end_time + source_retention is reached; never without a source_retention.
+-- True at window_end_time + source_retention, and later; never without a source_retention.
 -- Called by: cancel_range, expected_claims, expire_range, lost_before, planned_passes, range_effects, range_step,
 --   record_verdict, record_verdicts, recount_due, reopen_range, waive_range, windows_to_build.
 -- Uses: none.
@@ -4730,8 +4742,8 @@ as $$
 $$;
 comment on function record_ledger.is_lost(timestamptz, interval, timestamptz) is
 'Whether a window''s source data is gone: window_end_time + source_retention is not after as_of.';
--- record_ledger.is_stable: has the data of a window settled?
--- From the very instant on at which window_end_time + x_time_back is reached.
+-- record_ledger.is_stable: is the data of a window stable?
+-- True at window_end_time + x_time_back, and later.
 -- Called by: next_answer, next_turn, plan_runs, planned_passes, record_verdict, windows_to_build.
 -- Uses: none.
 -- Tests: test_passing.py, test_verdicts.py.
@@ -4746,18 +4758,18 @@ as $$
     select window_end_time + x_time_back <= as_of
 $$;
 comment on function record_ledger.is_stable(timestamptz, interval, timestamptz) is
-'Whether a window''s data has settled: window_end_time + x_time_back is not after as_of.';
+'Whether a window''s data is stable: window_end_time + x_time_back is not after as_of.';
 -- record_ledger.lane: where an open record waits; null for a finished one.
 --   active     in progress
 --   failed     failed
 --   historical pending, backfilled or reopened
---   incomplete pending, built and check_fields are empty: with the config_version it has, and h if historical
---   retry      pending, and kept from the next run by a retry_at: in backoff, or given back until then; retryh if
---              historical. It stays there when the instant is over, so in every other lane the first one can be passed
+--   incomplete pending, built, and check_fields are empty: with the config_version it has, and h if historical
+--   retry      pending, and kept from the next run by a retry_at (in backoff, or released until then); retryh if
+--              historical. It stays there after that instant, so in every other lane the first record can be passed
 --   returned   pending again, after a pass, or after it was incomplete
 --   waiting    pending, never passed, stored in order: passed strictly oldest first
--- No lane is judged anew when the config changes: outdated records count by what default_record fills.
--- Every open record is in exactly one lane, so one index of lanes finds whatever a pass asks for.
+-- A new config moves no record to another lane: outdated records count by what default_record fills. Every open record
+-- is in exactly one lane, so one index of lanes serves every search of a pass.
 -- Called by: backfill_range, check_record_change, store_windows.
 -- Uses: none.
 -- Tests: test_state_machine.py, test_lane_growth.py.
@@ -4792,7 +4804,7 @@ comment on function record_ledger.lane(
 ) is
 'Private. The lane of an open record: active, failed, historical, incomplete with a version, retry, returned or waiting; null when finished.';
 -- record_ledger.lane_heads: the oldest record in each lane of a pipeline; no row for an empty lane.
--- What starts before lost_before is passed over, but for the records in progress.
+-- Records that start before lost_before are skipped, except those in progress.
 -- Called by: archivable_records, next_answer, oldest_pending_record.
 -- Uses: stuck_heads.
 -- Tests: test_plans.py, test_lane_growth.py.
@@ -4829,8 +4841,9 @@ $$;
 comment on function record_ledger.lane_heads(text, timestamptz) is
 'Private. The oldest record in each lane of a pipeline.';
 -- record_ledger.lost_before: up to where records are lost; null when none of them waits to be waived.
--- All windows that start before it are past their deadline: they end in the order in which they start, so the lost ones
--- are the first of every lane. A record in progress waits once its lease has run out, before that it is its holder's.
+-- All windows that start before it are past their deadline. Windows end in the order in which they start, so the lost
+-- ones are the first of every lane. A record in progress belongs to its run until its lease has run out; then it waits,
+-- too.
 -- Called by: next_answer.
 -- Uses: expired_claims, is_lost, stuck_heads.
 -- Tests: test_retention.py.
@@ -5218,8 +5231,8 @@ comment on function record_ledger.next_answer(
 ) is
 'What a pass would answer to a run at an instant: READY and the window, or the verdict and the reason why there is none.';
 -- record_ledger.next_candidate: which of a pipeline's pending records comes next, when not all wait in order.
--- Oldest first; with a backfill_share, backfilled and reopened records take turns with live ones: next_turn.
--- Outdated records are complete where default_record fills all check_fields, and only current ones may be elsewhere.
+-- The oldest comes first. With a backfill_share, backfilled and reopened records take turns with live ones: next_turn.
+-- Where default_record fills all check_fields, outdated records are complete; otherwise only current ones can be.
 -- Called by: next_answer.
 -- Uses: expired_claims, incomplete_lanes, next_turn, oldest_due, retry_time.
 -- Tests: test_order.py, test_deadline_order.py.
@@ -5233,7 +5246,7 @@ create or replace function record_ledger.next_candidate(
     -- Before it no lease ends; null when none has run out.
     lease_mark timestamptz,
     credit numeric,
-    -- What starts before it is passed over; null when nothing is lost.
+    -- Records that start before it are skipped; null when none is lost.
     lost_before timestamptz,
     as_of timestamptz,
     out window_start_time timestamptz,
@@ -5252,7 +5265,7 @@ declare
     v_other record;
     v_is_past boolean;
     v_turn record;
-    -- Where default_record leaves check_fields empty, only what a caller has filled with its own fields is complete.
+    -- Where default_record leaves check_fields empty, only records that a caller has filled are complete.
     v_built_since constant integer := case
         when p.missing_fields is not null then p.fields_version
     end;
@@ -5294,7 +5307,7 @@ begin
         );
     end if;
     if v_built_since is null and p.fields_version > 1 then
-        -- Incomplete by an older config, and the one in force fills what was missing.
+        -- Incomplete by an older config, while the config in force fills the missing fields.
         select
             min(d.window_start_time) filter (where l.lane not like '%h') as live,
             min(d.window_start_time) filter (where l.lane like '%h') as past
@@ -5307,7 +5320,7 @@ begin
         v_past := least(v_past, v_other.past);
     end if;
     if lease_mark is not null then
-        -- What the next pass takes back and could pass at once.
+        -- Records that the next pass takes back and could pass immediately.
         select
             min(e.window_start_time) filter (where not e.is_historical) as live,
             min(e.window_start_time) filter (where e.is_historical) as past
@@ -5366,10 +5379,10 @@ comment on function record_ledger.next_candidate(
 ) is
 'Private. Which of a pipeline''s pending records comes next: oldest first, or by the backfill_share.';
 -- record_ledger.next_turn: whether a pass takes the next live record or the next historical one.
--- The older one goes first, unless the pipeline has a backfill_share and one of both is stable alone: then that one.
--- Where both are, a credit grows by the share per pass, and at 1 it is spent on a historical record. So of n passes
--- they get floor(n * share) at least, and live windows floor(n * (1 - share)). With pass_order 'deadline' the older of
--- both goes first while it is at risk, whosever turn it is; such a pass is nobody's turn.
+-- Without a backfill_share the older one goes first. With one, and only one of both stable, that one goes first. Where
+-- both are stable, a credit grows by the share with each pass; at 1 a historical record takes the turn and the credit
+-- drops by 1. So of n passes historical records get at least floor(n * share), and live ones at least floor(n * (1 -
+-- share)). With pass_order 'deadline' the older of both goes first while it is at risk; such a pass changes no credit.
 -- Called by: next_candidate, planned_passes.
 -- Uses: is_at_risk, is_stable.
 -- Tests: test_order.py, test_deadline_order.py, test_plan_agrees.py.
@@ -5377,7 +5390,7 @@ create or replace function record_ledger.next_turn(
     p record_ledger.pipeline,
     live_start timestamptz,
     live_end timestamptz,
-    -- Of the historical one. Null starts: there is none of the kind.
+    -- Of the historical one. A null start means that there is none of the kind.
     past_start timestamptz,
     past_end timestamptz,
     credit numeric,
@@ -5385,7 +5398,7 @@ create or replace function record_ledger.next_turn(
     out is_historical boolean,
     -- After this pass.
     out historical_credit numeric,
-    -- The backfill_share chose among two that were stable.
+    -- The backfill_share chose between two that were stable.
     out is_shared boolean
 )
 language plpgsql
@@ -5429,7 +5442,7 @@ comment on function record_ledger.next_turn(
     numeric,
     timestamptz
 ) is
-'Private. Whether a pass takes the next live record or the next historical one, and what historical ones are owed after it.';
+'Private. Whether a pass takes the next live record or the next historical one, and the credit of historical ones after it.';
 -- record_ledger.no_records_reason: the sentence for a pipeline without any open record.
 -- Says when the next window is due, since that is when the next run has something to store.
 -- Called by: next_answer.
@@ -5471,20 +5484,20 @@ comment on function record_ledger.no_records_reason(
 ) is
 'Why a pipeline without open records has none, and when its next window is due.';
 -- record_ledger.oldest_due: the oldest record of a lane that waits for no instant any more; null when there is none.
--- Among those that wait for one, what is due is read by the index of ends: up to fifty, whatever their number. Where
--- more are, it is the oldest of the first fifty of the lane if any of these is due, else the oldest of the fifty whose
--- wait ended first. So a pass costs the same after an outage in which a million records failed.
--- Only in the lanes 'retry' and 'retryh', and among the incomplete ones, is there a retry_at.
+-- In the lanes 'retry' and 'retryh' the index of ends finds the due records; a pass reads at most fifty of them. Where
+-- more are due, it takes the oldest due one among the first fifty of the lane and the fifty whose wait ended first. So
+-- a pass costs the same after an outage in which a million records failed.
+-- Only the lanes 'retry' and 'retryh', and those of incomplete records, have a retry_at.
 -- Called by: next_candidate.
 -- Uses: none.
 -- Tests: test_order.py, test_lane_growth.py.
 create or replace function record_ledger.oldest_due(
     pipeline_id text,
     lane text,
-    -- What starts before it is passed over.
+    -- Records that start before it are skipped.
     from_time timestamptz,
     as_of timestamptz,
-    -- Only what was built with this config or a later one; null for all.
+    -- Only records that were built with this config or a later one; null for all.
     built_since integer default null
 )
 returns timestamptz
@@ -5569,8 +5582,8 @@ as $$
 $$;
 comment on function record_ledger.passed_reason(jsonb, text, integer, integer) is
 'Private. The sentence for a record that is passed to a run.';
--- record_ledger.pipeline_answer: next_answer for readers, who hold no rights on the tables.
--- What a new run would be answered at an instant.
+-- record_ledger.pipeline_answer: next_answer for readers, who have no rights on the tables.
+-- It says what a new run would be answered at an instant.
 -- Called by: oldest_valid_record, pipeline_progress.
 -- Uses: next_answer, record_verdict.
 -- Tests: test_verdicts.py, test_roles.py.
@@ -5614,8 +5627,8 @@ $$;
 comment on function record_ledger.pipeline_answer(record_ledger.pipeline, timestamptz) is
 'What a new run of the pipeline would be answered at an instant.';
 -- record_ledger.record_verdict: the one verdict on an open record at an instant, and a sentence that says why.
--- Where several hold, the first of: LEASE_EXPIRED, LEASED, LOST, FAILED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF,
--- BLOCKED, AT_CAPACITY, READY. ready_at: when it can be passed as things stand; null when that depends on somebody.
+-- The first that applies: LEASE_EXPIRED, LEASED, LOST, FAILED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF, BLOCKED,
+-- AT_CAPACITY, READY. ready_at: when it can be passed as things stand; null when a run or an operator must act first.
 -- Called by: next_answer, pipeline_answer, record_verdicts.
 -- Uses: attempt_ending, is_lost, is_stable, iso_time, retry_time, shortened, unstable_reason, window_timezone.
 -- Tests: test_verdicts.py.
@@ -5642,7 +5655,7 @@ declare
     );
     v_window text;
     v_is_lost boolean := record_ledger.is_lost(r.window_end_time, p.source_retention, as_of);
-    -- The pass builds an outdated record, so what counts is whether default_record fills its check_fields.
+    -- The pass builds an outdated record, so it is complete when default_record fills its check_fields.
     v_missing constant text[] := case
         when r.config_version >= p.fields_version then r.missing_fields
         else p.missing_fields
@@ -5787,7 +5800,7 @@ comment on function record_ledger.record_verdict(
 ) is
 'The one verdict on an open record at an instant, a sentence that says why, and when the record can be passed.';
 -- record_ledger.stuck_heads: the oldest failed record of a pipeline, and the oldest of each lane of incomplete ones.
--- No row for an empty lane. What starts before from_time is passed over. Reads no other lane.
+-- No row for an empty lane. Records that start before from_time are skipped. It reads no other lane.
 -- Called by: deciding_record, earliest_open, lane_heads, lost_before, stuck_window.
 -- Uses: incomplete_lanes.
 -- Tests: test_verdicts.py, test_lane_growth.py.
@@ -5850,11 +5863,11 @@ comment on function record_ledger.unstable_reason(
     timestamptz, timestamptz, interval, text
 ) is
 'Private. The sentence for a window whose data has not settled.';
--- record_ledger.expected_claims: how records in progress are expected to come out of it, seen from an instant.
--- Those that others have to wait for, and those whose lease has run out.
--- While its lease runs, the run completes: run_duration after its pass, or where that is over already, with the lease.
--- Where the lease has run out, the next pass takes the record back or marks it failed. A cancelled claim ends as a
--- failed record. collect_expired_leases does what is said here of expired leases.
+-- record_ledger.expected_claims: how the claims of records in progress are expected to end, seen from an instant.
+-- It has the records that others have to wait for, and those whose lease has run out.
+-- While its lease runs, a run is expected to complete run_duration after its pass; where that is past, when its lease
+-- ends. Where the lease has run out, the next pass takes the record back or marks it failed. A cancelled claim ends as
+-- a failed record. collect_expired_leases does with expired leases what is said here.
 -- Called by: planned_passes.
 -- Uses: is_lost, retry_time.
 -- Tests: test_plan_agrees.py, test_plan_reads.py.
@@ -5862,7 +5875,7 @@ create or replace function record_ledger.expected_claims(
     p record_ledger.pipeline,
     first_active timestamptz,
     lease_mark timestamptz,
-    -- Of the leases that have run out, those that ended first: so many.
+    -- How many of the leases that have run out to read, those that ended first.
     most_expired integer,
     run_duration interval,
     as_of timestamptz
@@ -5882,7 +5895,7 @@ as $$
     select
         tstzrange(r.window_start_time, r.window_end_time),
         case
-            -- The newest event of a record in progress is its pass: a heartbeat is none.
+            -- The newest event of a record in progress is its pass: a heartbeat is not an event.
             when not l.is_lost and r.updated_at + run_duration > as_of
                 then r.updated_at + run_duration
             else r.lease_expires_at
@@ -5905,7 +5918,7 @@ as $$
             limit most_expired
         )
         union all
-        -- What runs matters to nothing else.
+        -- Running claims matter only to these two keys.
         select a.*
         from record_ledger.record as a
         where ((p).max_active_records is not null or (p).depends_on_past)
@@ -5934,8 +5947,8 @@ comment on function record_ledger.expected_claims(
 ) is
 'Private. When each record in progress is expected to be completed, or to be passed again.';
 -- record_ledger.expected_duration: how long a run of a pipeline takes, as measured; null when none was completed.
--- The median over the newest 100 completed passes, from the pass that drew the claim token to its completion.
--- Looks at the newest 1,000 passes at most: a pipeline that failed that often has no duration worth to plan with.
+-- It is the median over the newest 100 completed passes, from the pass that drew the claim token to its completion. It
+-- reads at most the newest 1,000 passes: a pipeline that failed that often has no duration to plan with.
 -- Called by: plan_runs.
 -- Uses: none.
 -- Tests: test_plan_runs.py.
@@ -5981,9 +5994,9 @@ $$;
 comment on function record_ledger.expected_duration(text) is
 'Private. The median duration of a pipeline''s newest completed passes; null when none was completed.';
 -- record_ledger.pending_in_order: the records that a pipeline can be passed sooner or later, oldest first.
--- Kind 1 are all but the historical ones, kind 2 the historical ones; with kinds 1, kind 1 are all.
--- Reads only as far as it is asked to: each lane comes in the order of the index, and is merged, never sorted.
--- Those in the lanes 'retry' and 'retryh' come when their wait is over: waiting_for_retry has them.
+-- Kind 1 are all but the historical ones, kind 2 the historical ones; with kinds 1, kind 1 are all. It reads only as
+-- far as the caller fetches: each lane comes in the order of the index, and lanes are merged, never sorted.
+-- waiting_for_retry has the records of the lanes 'retry' and 'retryh', which come when their wait is over.
 -- Called by: planned_passes.
 -- Uses: none.
 -- Tests: test_plan_agrees.py, test_plan_reads.py.
@@ -6005,7 +6018,7 @@ stable
 as $$
     select w.window_start_time, w.window_end_time, w.retry_at
     from (
-        -- Each in its own order already: only such parts are merged instead of sorted.
+        -- Each part is ordered already: PostgreSQL then merges them and does not sort.
         (
             select r.window_start_time, r.window_end_time, r.retry_at
             from record_ledger.record as r
@@ -6068,7 +6081,7 @@ as $$
         )
         union all
         (
-            -- Four configs in turn that each left incomplete records: sorted, for once.
+            -- From the fourth config that left incomplete records: the rare case that sorts.
             select r.window_start_time, r.window_end_time, r.retry_at
             from record_ledger.record as r
             where r.open_pipeline_id = pending_in_order.pipeline_id
@@ -6083,9 +6096,9 @@ comment on function record_ledger.pending_in_order(
 ) is
 'Private. The records that a pipeline can be passed sooner or later, oldest first, read as far as needed.';
 -- record_ledger.planned_passes: which window each of the next runs is passed, and when, by the rules of a pass.
--- Workers ask whenever they are free, a run completes after run_duration, claims end as expected_claims says, and what
--- is outdated is built and complete where default_record fills all check_fields. A last row without run_no ends a plan
--- that cannot go on; blocked_by then says on what.
+-- It assumes that workers ask whenever they are free, that a run completes after run_duration, and that claims end as
+-- expected_claims says. An outdated record is built, and complete where default_record fills all check_fields. A last
+-- row without run_no ends a plan that cannot continue; blocked_by then says which window holds it up.
 -- It follows next_answer and next_candidate, over the records that are still to be passed then.
 -- Called by: plan_runs.
 -- Uses: expected_claims, incomplete_lanes, is_lost, is_stable, next_turn, next_window, next_window_start,
@@ -6107,7 +6120,7 @@ returns table (
     starts_at timestamptz,
     -- What a free worker waited for: null, 'time', 'capacity' or 'past'.
     waited_for text,
-    -- The backfill_share chose among two that were stable.
+    -- The backfill_share chose between two that were stable.
     is_shared boolean,
     blocked_by timestamptz,
     -- The first run at whose end no stable window waits any more.
@@ -6120,19 +6133,19 @@ as $$
 declare
     v_now timestamptz := as_of;
     v_duration constant interval := coalesce(run_duration, interval '0');
-    -- What is outdated or not stored yet is complete then, as default_record fills all check_fields.
+    -- default_record fills all check_fields: so outdated records, and windows not stored yet, will be complete.
     v_can_build constant boolean := p.missing_fields is null;
     -- Kind 2 are the historical records of a pipeline with a backfill_share, kind 1 all others.
     v_kinds constant integer := case when p.backfill_share > 0 then 2 else 1 end;
     -- Windows are ranges of time, which compare by their starts. This one comes after all others.
     v_none constant tstzrange := tstzrange('infinity', 'infinity', '[]');
-    -- By their ends: claims in progress, and planned runs. So many of each are over by v_now.
+    -- Ordered by their ends: claims in progress, and planned runs. The ..._over say how many have ended by v_now.
     v_claims tstzrange[];
     v_claim_ends timestamptz[];
     v_claims_over integer;
     v_ends timestamptz[] := '{}';
     v_ends_over integer;
-    -- What waits for an instant, by that instant. So many of these waits are over; what is ready then, by its start.
+    -- Records that wait for an instant, by that instant, and how many waits are over; the ready ones, by their start.
     v_backoff tstzrange[];
     v_backoff_ends timestamptz[];
     v_backoff_over integer := 0;
@@ -6217,7 +6230,7 @@ begin
 
     <<plan>>
     for v_run in 1 .. runs + 1 loop
-        -- A worker that was free all along goes on waiting for what the one before it waited for.
+        -- A worker that was already free keeps waiting for what the one before it waited for.
         if v_ends[v_run - workers] >= v_now then
             v_now := v_ends[v_run - workers];
             v_waited_for := null;
@@ -6274,7 +6287,7 @@ begin
                     elsif v_bounds is not null then
                         v_head[k] := v_bounds;
                     elsif k = 1 and v_can_build then
-                        -- Not stored yet: whatever is stable is due as well, so the run that is passed it stores it.
+                        -- Not stored yet: a stable window is also due, so the run that is passed it stores it.
                         v_row := record_ledger.next_window(v_new_start, p.granularity, p.timezone);
                         v_head[k] := tstzrange(v_new_start, v_row.window_end_time);
                         v_new_day := v_row.target_day;
@@ -6377,9 +6390,9 @@ comment on function record_ledger.planned_passes(
     record_ledger.pipeline, integer, timestamptz, integer, interval
 ) is
 'Private. Which window each of the next runs of a pipeline is passed, and when, by the rules of a pass.';
--- record_ledger.stuck_window: the oldest open record that no run will ever finish, from a window's start on.
--- Failed, or incomplete and not outdated, or outdated where default_record leaves check_fields empty, or a claim that
--- will come to that; null when there is none.
+-- record_ledger.stuck_window: the oldest open record that no run will ever finish, from a window's start onwards.
+-- It is failed, or incomplete and not outdated, or outdated where default_record leaves check_fields empty, or a claim
+-- that will end so. Null when there is none.
 -- Called by: planned_passes.
 -- Uses: stuck_heads.
 -- Tests: test_plan_agrees.py.
@@ -6427,9 +6440,9 @@ $$;
 comment on function record_ledger.stuck_window(
     record_ledger.pipeline, timestamptz, timestamptz[]
 ) is
-'Private. The oldest open record, from an instant on, that no run will ever finish.';
+'Private. The oldest open record, from an instant onwards, that no run will ever finish.';
 -- record_ledger.waiting_for_retry: the records of a pipeline that wait, or waited, for an instant before a next run.
--- As far as they matter to its next runs: the oldest ones and those whose wait ends first, as oldest_due has it.
+-- It has those that matter to the next runs: the oldest ones and those whose wait ends first, as oldest_due takes them.
 -- oldest_due reads fifty of each.
 -- Called by: planned_passes.
 -- Uses: none.
@@ -6479,9 +6492,9 @@ $$;
 comment on function record_ledger.waiting_for_retry(record_ledger.pipeline, integer) is
 'Private. The records that wait for an instant before their next run, as far as they matter to a pipeline''s next runs.';
 -- record_ledger.backfill_start: where a backfill of about max_records windows begins that ends at first_start.
--- At the start of a local day; within a day, where one of its windows starts, when the day has more than that.
--- Not before the local day of from_time. Reads no ledger rows.
--- A day's windows start one granularity apart from its start on, as windows_from says.
+-- It begins at the start of a local day; in a day of more than max_records windows, at the start of one of them. It is
+-- not before the local day of from_time. Reads no ledger rows.
+-- A day's windows start one granularity apart from its start onwards, as windows_from says.
 -- Called by: backfill_range.
 -- Uses: day_start, local_day.
 -- Tests: test_backfill.py, test_range_steps.py.
@@ -6527,7 +6540,7 @@ comment on function record_ledger.backfill_start(
 ) is
 'Private. Where a backfill of about so many windows begins that ends at an instant.';
 -- record_ledger.backfill_windows: the windows that a backfill adds before the first stored one, oldest first.
--- From the first instant of from_time's local day on; the last one ends where the first stored one starts.
+-- They begin at the first instant of from_time's local day; the last one ends where the first stored one starts.
 -- backfill_range says the same in parts.
 -- Called by: range_effects.
 -- Uses: day_start, local_day, windows_from.
@@ -6573,8 +6586,8 @@ declare
     v_count numeric;
 begin
     if from_time is null then
-        raise exception 'from_time: null is no time'
-            using errcode = 'RL005', hint = 'Say from when on the pipeline shall have records.';
+        raise exception 'from_time: null is not a valid time'
+            using errcode = 'RL005', hint = 'Give the time from which the pipeline needs records.';
     end if;
     if from_time = 'infinity'
         or greatest(from_time, timestamptz '1900-01-01 00:00:00+00') at time zone p.timezone
@@ -6582,7 +6595,7 @@ begin
     then
         raise exception 'from_time: % is out of range', record_ledger.iso_time(from_time)
             using errcode = 'RL005',
-            hint = 'Records can be added from 1970-01-01 on, by the pipeline''s local time.';
+            hint = 'Give 1970-01-01 or a later time, by the pipeline''s local time.';
     end if;
     if p.is_retired then
         raise exception 'pipeline % is retired: no record is added to it', p.pipeline_id
@@ -6594,35 +6607,35 @@ begin
     order by r.window_start_time
     limit 1;
     if v_first_start is null then
-        raise exception 'pipeline % has no record yet, so there is nothing to add before',
+        raise exception 'pipeline % has no record yet, so there is none to add records before',
             p.pipeline_id
             using errcode = 'RL005',
             hint = 'Put start_at into its config: its first window then starts there.';
     end if;
-    -- It is one transaction, which has to end.
+    -- A backfill is one transaction, which must not run without end.
     v_count := extract(epoch from v_first_start - from_time) / extract(epoch from p.granularity);
     if v_count > 10000000 then
         raise exception 'from_time: % would add % windows of % before the first one; '
-            'at most 10000000 can be added at once',
+            'at most 10000000 can be added in one call',
             record_ledger.local_time(from_time, p.timezone),
             trunc(v_count),
             record_ledger.time_interval(from_time, from_time + p.granularity)
             using errcode = 'RL005', hint = 'Give a later time.';
     end if;
-    -- Everything older is archived, and the first record starts where the archive ends.
+    -- All older records are archived, and the first record starts where the archive ends.
     if from_time < v_first_start and record_ledger.archive_end(p.pipeline_id) is not null then
-        raise exception 'pipeline % is archived until %: nothing can be added before that',
+        raise exception 'from_time: pipeline % is archived until %, so nothing can be added before',
             p.pipeline_id, record_ledger.local_time(v_first_start, p.timezone)
             using errcode = 'RL005',
-            hint = 'What was there stands in the view archived_records.';
+            hint = 'The view archived_records has the records from before.';
     end if;
     return v_first_start;
 end
 $$;
 comment on function record_ledger.check_backfill(record_ledger.pipeline, timestamptz) is
-'Private. Raises RL005 unless records can be added from an instant on; returns where the first stored window starts.';
--- record_ledger.check_range: raises RL005 for a range that holds no time, or that is not said.
--- -infinity and infinity are bounds like others: whoever means everything has to say so.
+'Private. Raises RL005 unless records can be added back to an instant; returns where the first stored window starts.';
+-- record_ledger.check_range: raises RL005 for a range that is empty, or whose ends are not given.
+-- -infinity and infinity are valid bounds: a caller who means everything has to say so.
 -- Called by: cancel_records, expire_leases, range_effects, range_step, reopen_records, waive_records.
 -- Uses: iso_time.
 -- Tests: test_ranges.py.
@@ -6633,23 +6646,23 @@ stable
 as $$
 begin
     if from_time is null or to_time is null then
-        raise exception '%: null is no time',
+        raise exception '%: null is not a valid time',
             case when from_time is null then 'from_time' else 'to_time' end
             using errcode = 'RL005',
-            hint = 'Give both ends of the range; -infinity and infinity are ends, too.';
+            hint = 'Give both ends of the range; -infinity and infinity are valid ends.';
     end if;
     if from_time >= to_time then
-        raise exception 'the range from % to % holds no time',
-            record_ledger.iso_time(from_time), record_ledger.iso_time(to_time)
+        raise exception 'the range is empty: to_time (%) must be later than from_time (%)',
+            record_ledger.iso_time(to_time), record_ledger.iso_time(from_time)
             using errcode = 'RL005',
-            hint = 'The end is the first instant after the range: for one day, give the next one.';
+            hint = 'The end is the first instant after the range: for one day, give the next day.';
     end if;
 end
 $$;
 comment on function record_ledger.check_range(timestamptz, timestamptz) is
 'Private. Raises RL005 for a range that is inverted, empty or null.';
 -- record_ledger.check_reason: raises RL005 unless an operator says why.
--- The reason is kept in the history, where the next one who wonders will look for it.
+-- The history keeps the reason for the operators who will look for it.
 -- Called by: backfill_records, cancel_records, expire_leases, pause_pipeline, range_step, reopen_records,
 --   resume_pipeline, retire_pipeline, waive_counts, waive_records.
 -- Uses: none.
@@ -6663,21 +6676,21 @@ immutable
 as $$
 begin
     if not is_optional and coalesce(reason !~ '[^[:space:]]', true) then
-        raise exception 'reason: % is no reason', coalesce('"' || left(reason, 80) || '"', 'null')
+        raise exception 'reason: must not be blank'
             using errcode = 'RL005',
-            hint = 'Say why in a few words: they are kept with who did it and when.';
+            hint = 'Say why in a few words: the history keeps them, with the role and the time.';
     end if;
     if octet_length(reason) > 8192 then
         raise exception 'reason: it is % bytes long; give 8192 at most', octet_length(reason)
             using errcode = 'RL005',
-            hint = 'Say why in a few words: they stand in each sentence about what they are for.';
+            hint = 'Say why in a few words: each sentence about the change quotes them.';
     end if;
 end
 $$;
 comment on function record_ledger.check_reason(text, boolean) is
 'Private. Raises RL005 for a reason that is null or blank, unless it is optional, or of more than 8 KiB.';
 -- record_ledger.is_in_range: does a whole window lie in [from_time, to_time)?
--- A window that only partly does is not the operator's, who said from when and until when.
+-- A window that lies only partly in the range is not the operator's.
 -- Called by: cancel_range, expire_range, range_effects, range_step, reopen_range, waive_range.
 -- Uses: none.
 -- Tests: test_ranges.py.
@@ -6692,19 +6705,19 @@ language sql
 immutable
 as $$
     select window_start_time >= from_time and window_end_time <= to_time
-        -- Says nothing new, but ends the walk through the primary key where the range ends.
+        -- Redundant, but it ends the scan of the primary key where the range ends.
         and window_start_time < to_time
 $$;
 comment on function record_ledger.is_in_range(
     timestamptz, timestamptz, timestamptz, timestamptz
 ) is
-'Private. Whether a whole window lies in a range, whose end belongs to it no more.';
+'Private. Whether a whole window lies in a range; the range excludes its end.';
 -- record_ledger.status_after: what an operation on a range makes of a record; null when it leaves the record alone.
---   waive   what is pending or failed needs no run any more
---   reopen  what is finished or failed is pending once more, unless its source data is gone
+--   waive   a pending or failed record needs no run any more
+--   reopen  a finished or failed record is pending once more, unless its source data is gone
 --   expire  a claim that is known to be dead ends as if its lease had run out: pending, or failed without attempts left
 --           or when it was cancelled
---   cancel  a claim goes on until its run stops or its lease ends, and the record fails then
+--   cancel  a claim continues until its run stops or its lease ends, and the record fails then
 -- check_record_change guards each change.
 -- Called by: cancel_range, expire_range, range_effects, range_step, reopen_range, waive_range.
 -- Uses: none.
@@ -6730,7 +6743,7 @@ $$;
 comment on function record_ledger.status_after(text, text, boolean, boolean, boolean) is
 'Private. What waive, reopen, expire or cancel makes of a record of a status; null when it leaves the record alone.';
 -- record_ledger.check_owner: raises 42501 when a pipeline belongs to a role that the session's user is not a member of.
--- A pipeline without an owner is every runner's.
+-- A pipeline without an owner is open to every runner.
 -- Called by: check_owner_of, complete_records, lock_pipeline, pass_valid_record, register_config, register_pipeline,
 --   register_store_and_pass.
 -- Uses: may_act.
@@ -6760,7 +6773,7 @@ $$;
 comment on function record_ledger.check_owner(text, text) is
 'Private. Raises 42501 when a pipeline belongs to a role that the session''s user is not a member of.';
 -- record_ledger.check_owner_of: check_owner for calls that name a pipeline and have not read it.
--- An unknown pipeline is left to the caller, which has a better sentence about it.
+-- It leaves an unknown pipeline to the caller, which has a better sentence about it.
 -- Called by: check_counts, end_claim, extend_lease, lock_record.
 -- Uses: check_owner.
 -- Tests: test_pipeline_owners.py.
@@ -6778,7 +6791,7 @@ $$;
 comment on function record_ledger.check_owner_of(text) is
 'Private. Raises 42501 when the pipeline of that name belongs to a role that the session''s user is not a member of.';
 -- record_ledger.is_ledger_owner: is a role the owner of the ledger, or a member of it?
--- Superusers are members of every role. Who owns the ledger may do anything in it.
+-- Superusers are members of every role. The ledger's owner may do anything in it.
 -- Called by: may_act, sees_tokens.
 -- Uses: none.
 -- Tests: test_pipeline_owners.py.
@@ -6795,8 +6808,9 @@ $$;
 comment on function record_ledger.is_ledger_owner(name) is
 'Whether a role owns the ledger or is a member of the role that does.';
 -- record_ledger.may_act: may the session's user act in a pipeline that belongs to a role?
--- Members of that role and owners of the ledger may; where the role is gone, only the latter.
--- Asked only for pipelines that have an owner. By session_user: routines run with the rights of the ledger's owner.
+-- Members of that role and owners of the ledger may; when the role does not exist any more, only the latter. It is
+-- asked only for pipelines that have an owner. It judges the session_user, because routines run with the rights of the
+-- ledger's owner.
 -- Called by: check_owner, set_pipeline_owner.
 -- Uses: is_ledger_owner.
 -- Tests: test_pipeline_owners.py.
@@ -6814,9 +6828,9 @@ $$;
 comment on function record_ledger.may_act(text) is
 'Private. Whether the session''s user is a member of the role that a pipeline belongs to, or owns the ledger.';
 -- record_ledger.sees_tokens: may the caller see the claim tokens of records in progress?
--- Runners may, as whoever knows a token can end its claim; analysts, who only read, need none. Claims that have ended
--- are seen by all: their tokens end nothing any more.
--- By current_user, which is the ledger's owner inside of its routines.
+-- Runners may, because a token lets its holder end the claim; analysts, who only read, need none. All may see the
+-- tokens of claims that have ended: they end nothing any more.
+-- It judges the current_user, which is the ledger's owner inside of its routines.
 -- Called by: dbt, pipeline_records, record_events, record_observations.
 -- Uses: is_ledger_owner.
 -- Tests: test_roles.py.
@@ -6835,8 +6849,8 @@ $$;
 comment on function record_ledger.sees_tokens() is
 'Whether the caller may see the claim tokens of records in progress: runners may, readers may not.';
 -- record_ledger.clock: the ledger's only source of time.
--- The server's clock at the moment of the call, not the transaction's start: leases must not begin in the past.
--- Asked once per statement or per lock taken. Only a test database replaces it.
+-- It is the server's clock at the moment of the call, not the transaction's start: leases must not begin in the past. A
+-- routine asks it once per statement or per lock taken. Only a test database replaces it.
 -- Called by: the Python runner, dbt, archive_records, backfill_records, batch_to_build, cancel_records,
 --   complete_and_pass, complete_record, complete_records, end_claim, expire_leases, extend_lease, new_windows,
 --   observation_time, oldest_valid_record, pass_valid_record, pass_valid_records, pause_pipeline, pipeline_progress,
@@ -6855,7 +6869,8 @@ $$;
 comment on function record_ledger.clock() is
 'The instant at which the ledger judges: the server''s clock.';
 -- record_ledger.day_start: the first instant of a local date, the ledger's local midnight.
--- Also where 00:00 does not exist (Cairo, Beirut, Santiago, Havana), happens twice (Azores) or a whole date is skipped.
+-- It is also right where 00:00 does not exist (Cairo, Beirut, Santiago, Havana), happens twice (Azores), or where a
+-- whole date is skipped.
 -- Called by: dbt, backfill_range, backfill_start, backfill_windows, day_coverage, first_window_start, local_day,
 --   next_window, range_step, window_time, windows_from.
 -- Uses: local_instant.
@@ -6870,9 +6885,9 @@ $$;
 comment on function record_ledger.day_start(date, text) is
 'The first instant of a local date in a time zone; consecutive ones tile time exactly.';
 -- record_ledger.duration: reads a config's duration ('1d', '1d2h30m20s', 'PT26H') as elapsed time.
--- Null when the text is no duration: bare numbers, months, years and infinity are none. 1d is 24 h on every day.
--- Units may be in any case but for M and MS, which others read as months: minutes are m, milliseconds ms.
--- Units are required; a sign is read, and judged by the caller.
+-- Null when the text is not a duration, as bare numbers, months, years and infinity are not. 1d is 24 h on every day.
+-- Units may have any case except M and MS, which others read as months: minutes are m, milliseconds ms. Units are
+-- required. A sign is read; the caller judges it.
 -- Called by: the Python runner, dbt, config_problems, is_same_config, read_config, recount_ages, recount_problems,
 --   retention_problems, start_problem.
 -- Uses: none.
@@ -6888,7 +6903,7 @@ declare
         'weeks?|w|days?|d|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s|'
         'milliseconds?|ms|microseconds?|us';
 begin
-    -- It stands in sentences as it is written, blanks included.
+    -- Sentences quote it as it is written, blanks included.
     if octet_length(duration_text) > 255 or duration_text !~* (
             '^[[:space:]]*-?([0-9]+([.][0-9]+)?[[:space:]]*(' || v_units || ')[[:space:]]*)+$'
         )
@@ -6913,10 +6928,10 @@ exception
 end
 $$;
 comment on function record_ledger.duration(text) is
-'A duration with units as elapsed time (1d = 24 h); null when the text is none.';
--- record_ledger.instant: reads an ISO 8601 time with an offset; null when the text is none.
--- Of the years 1900 to 9000: what is built on a time is a window, and drivers read no time of a year after 9999.
--- No other form: PostgreSQL would read 'tomorrow' and 'infinity' too, and '01/02/03' as the session's DateStyle says.
+'A duration with units as elapsed time (1d = 24 h); null when the text is not a duration.';
+-- record_ledger.instant: reads an ISO 8601 time with an offset; null when the text is not one.
+-- Years are 1900 to 9000: windows are built on these times, and drivers read no time of a year after 9999. It reads no
+-- other form: PostgreSQL would read 'tomorrow' and 'infinity' too, and '01/02/03' as the session's DateStyle says.
 -- Called by: built_problem, start_instant.
 -- Uses: none.
 -- Tests: test_poison.py, test_building.py.
@@ -6944,10 +6959,10 @@ exception
 end
 $$;
 comment on function record_ledger.instant(text) is
-'An ISO 8601 time with an offset as an instant; null when the text is none.';
+'An ISO 8601 time with an offset as an instant; null when the text is not one.';
 -- record_ledger.iso_time: an instant in ISO 8601 with the offset of the time zone in force.
--- For functions that have set a pipeline's time zone, and errors about a time of the caller; else there is local_time.
--- Names are qualified (docs/design.md, Names).
+-- It serves functions that have set a pipeline's time zone, and errors about a time of the caller; all others use
+-- local_time. Names are qualified (docs/design.md, Names).
 -- Called by: dbt, check_backfill, check_range, due_reason, no_records_reason, record_verdict, refuse_token,
 --   release_record.
 -- Uses: none.
@@ -6962,7 +6977,7 @@ $$;
 comment on function record_ledger.iso_time(timestamptz) is
 'An instant in ISO 8601 with the offset of the session''s time zone.';
 -- record_ledger.json_time: an instant as JSON holds it, ISO 8601 with the offset of a zone.
--- Where the zone is null that of the session, for functions that have set a pipeline's: many times faster.
+-- A null zone means that of the session, for functions that have set a pipeline's: this is many times faster.
 -- Called by: windows_to_build.
 -- Uses: local_time.
 -- Tests: test_record_shape.py, test_building.py.
@@ -6979,7 +6994,8 @@ $$;
 comment on function record_ledger.json_time(timestamptz, text) is
 'Private. An instant as JSON: ISO 8601 with the offset of a zone, or of the session''s where the zone is null.';
 -- record_ledger.local_day: the local day an instant belongs to.
--- The last day that has started. Not always the date on the wall: clocks set back across midnight show yesterday again.
+-- It is the last day that has started. That is not always the date on the wall: clocks set back across midnight show
+-- yesterday again.
 -- Called by: dbt, backfill_range, backfill_start, backfill_windows, days_with_windows, first_window_start, range_step,
 --   reopen_changed_records, windows_from.
 -- Uses: day_start.
@@ -7001,8 +7017,8 @@ $$;
 comment on function record_ledger.local_day(timestamptz, text) is
 'The local day an instant belongs to: the last one whose day_start is not after it.';
 -- record_ledger.local_instant: the first instant at which a zone's clocks show a local time or a later one.
--- Where the local time happens twice, the first of both; where it is skipped, the end of the gap.
--- Types are exact (docs/design.md, Names).
+-- For a local time that happens twice it is the first of both; for one that clocks skip, the end of the gap. Types are
+-- exact (docs/design.md, Names).
 -- Called by: day_start, local_instants, start_instant, window_time.
 -- Uses: none.
 -- Tests: test_days.py.
@@ -7014,7 +7030,7 @@ as $$
 declare
     v_instant timestamptz := local_time at time zone local_instant.timezone;
     v_before timestamptz := v_instant - interval '12 hours';
-    -- The same local time reckoned with the offset that was in force half a day earlier.
+    -- The same local time, computed with the offset that was in force half a day earlier.
     v_first timestamptz := (
         local_time - (
             (v_before at time zone local_instant.timezone) - (v_before at time zone 'UTC')
@@ -7030,7 +7046,7 @@ begin
     if v_instant at time zone local_instant.timezone = local_time then
         return v_instant;
     end if;
-    -- The local time is skipped, and v_first is at or after the end of the gap; mostly the gap starts right there.
+    -- Clocks skip the local time, and v_first is at or after the end of the gap; usually exactly at its end.
     if (v_first - interval '1 microsecond') at time zone local_instant.timezone < local_time then
         return v_first;
     end if;
@@ -7049,7 +7065,7 @@ $$;
 comment on function record_ledger.local_instant(timestamp, text) is
 'The first instant at which the zone''s clocks show the local time or a later one.';
 -- record_ledger.local_instants: the instants at which a zone's clocks show exactly a local time.
--- One as a rule, none where clocks skip it, two where they show it twice; the earlier one first.
+-- Usually one; none where clocks skip the time; two, the earlier one first, where they show it twice.
 -- Called by: twofold_time, window_time.
 -- Uses: local_instant.
 -- Tests: test_zones.py.
@@ -7077,7 +7093,7 @@ $$;
 comment on function record_ledger.local_instants(timestamp, text) is
 'The instants at which the zone''s clocks show a local time: none, one or two.';
 -- record_ledger.local_time: an instant as people of a zone write it, ISO 8601 with the offset in force.
--- As the server reckons it: '2026-03-08T03:00:00-07:00'; fractions of a second only where there are any.
+-- The server computes the offset: '2026-03-08T03:00:00-07:00'. Fractions of a second appear only where there are any.
 -- Every sentence that names an instant takes it from here. Types are exact (docs/design.md, Names).
 -- Called by: the Python runner, dbt, archivable_records, archive_records, backfill_range, cancel_range, check_backfill,
 --   check_counts, claim_loss, collect_expired_leases, expire_range, json_time, next_answer, plan_runs, postponement,
@@ -7110,8 +7126,8 @@ $$;
 comment on function record_ledger.local_time(timestamptz, text) is
 'An instant in ISO 8601 with the zone''s offset at that instant.';
 -- record_ledger.time_interval: a window's actual length as text: '2h', '1h30m', '25h'.
--- Hours are the largest unit, because a local day has 23, 24 or 25 of them.
--- Types are exact and names qualified (docs/design.md, Names).
+-- Hours are the largest unit, because a local day has 23, 24 or 25 of them. Types are exact and names qualified
+-- (docs/design.md, Names).
 -- Called by: archived_records, check_backfill, new_windows, oldest_valid_record, pipeline_records, plan_runs,
 --   record_object, suggest_x_time_back, windows_to_build.
 -- Uses: none.
@@ -7151,7 +7167,8 @@ $$;
 comment on function record_ledger.time_interval(timestamptz, timestamptz) is
 'A window''s actual length, hours the largest unit: 2h, 1h30m, 25h.';
 -- record_ledger.twofold_time: a sentence about a text whose local time comes twice in a zone; null for any other text.
--- Clocks that are set back show an hour again: such a text is no instant. A bare date is: it is its first one.
+-- Clocks that are set back show an hour again: a text in that hour does not name one instant. A bare date does: it is
+-- its first one.
 -- Called by: config_problems, pipeline_time.
 -- Uses: local_instants, local_time, wall_time.
 -- Tests: test_zones.py.
@@ -7184,8 +7201,8 @@ $$;
 comment on function record_ledger.twofold_time(text, text) is
 'Why a local time names two instants of a zone, both with their offsets; null when it does not.';
 -- record_ledger.wall_time: the local time that an ISO 8601 text without an offset states.
--- A bare date is its midnight, whether clocks show that or not. Null when the text has an offset, is no such time, or
--- is not of the years 1900 to 9000.
+-- A bare date is its midnight, even where clocks skip it. Null when the text has an offset, is not such a time, or is
+-- not of the years 1900 to 9000.
 -- Called by: start_instant, twofold_time, window_time.
 -- Uses: none.
 -- Tests: test_zones.py.
@@ -7212,9 +7229,9 @@ exception
 end
 $$;
 comment on function record_ledger.wall_time(text) is
-'The local time that an ISO 8601 text without an offset states; null when it is none.';
+'The local time that an ISO 8601 text without an offset states; null when it is not one.';
 -- record_ledger.archive_end: where the archive of a pipeline ends; null when nothing is archived.
--- Its first record that is not archived starts exactly there, so no window before it can ever be added.
+-- The first record that is not archived starts exactly there, so no window can ever be added before it.
 -- Called by: archivable_records, check_backfill.
 -- Uses: none.
 -- Tests: test_archive.py, test_backfill.py.
@@ -7222,7 +7239,7 @@ create or replace function record_ledger.archive_end(pipeline_id text)
 returns timestamptz
 language sql
 stable
--- One look into the index of each year, however many rows it has.
+-- One look-up in the index of each year, however many rows it has.
 set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_sort = off
@@ -7236,9 +7253,10 @@ $$;
 comment on function record_ledger.archive_end(text) is
 'Private. The end of the newest archived window of a pipeline; null when nothing is archived.';
 -- record_ledger.day_coverage: how the windows of a pipeline cover a local day, the archive included.
--- The day is [its midnight, the next one) of the zone in force, and windows cover it wherever they begin and end. One
--- is published when a generation of it was completed, also while a later one is under way; done when it is COMPLETED or
--- WAIVED. All counts are of windows that begin in the day; counts of rows are those of published generations.
+-- The day is [its midnight, the next midnight) of the zone in force; windows that cover it may begin and end anywhere.
+-- A window is published once a generation of it was completed, also while a later one is being loaded. It is done when
+-- it is COMPLETED or WAIVED. Counts of windows are of those that begin in the day; counts of rows are those of
+-- published generations.
 -- Windows never overlap, so they cover the day when their lengths within it add up to its own.
 -- Called by: daily_coverage, is_day_sealed.
 -- Uses: archived_records, day_start, pipeline_records.
@@ -7336,7 +7354,7 @@ begin
         ) as r
     ),
 
-    -- The newest count of each stage under that claim, where the record is.
+    -- The newest count of each stage under that claim, in the ledger or in the archive.
     observed as (
         select distinct on (o.window_start_time, o.stage) o.stage, o.row_count
         from (
@@ -7396,7 +7414,7 @@ begin
         counts
     from windows as w;
     if first_window_start_time > day_start_time or first_window_start_time is null then
-        -- Cut with another zone, or with other data of this one: a window may lie across the midnight.
+        -- After a change of the zone, or of the server's data for it, a window may lie across the midnight.
         select r.window_start_time, r.window_end_time, r.status into v_across
         from record_ledger.record as r
         where r.pipeline_id = p.pipeline_id
@@ -7436,7 +7454,7 @@ $$;
 comment on function record_ledger.day_coverage(record_ledger.pipeline, date) is
 'How the windows of a pipeline cover a local day, archived ones included.';
 -- record_ledger.days_with_windows: the local days of a pipeline, from its first window's to the last of its newest one.
--- Every date between them, whether its windows are in the ledger or in the archive.
+-- It has every date between them, whether the ledger or the archive has its windows.
 -- Called by: daily_coverage.
 -- Uses: last_window, local_day.
 -- Tests: test_sealed_days.py.
@@ -7467,7 +7485,7 @@ begin
         order by r.window_start_time
         limit 1;
     end if;
-    -- A window that was cut with another zone may reach into the day after that of its start.
+    -- A window that was cut with another zone may end in the day after that of its start.
     select l.window_end_time - interval '1 microsecond' into v_last
     from record_ledger.last_window(p.pipeline_id) as l;
     return query
@@ -7480,8 +7498,8 @@ end
 $$;
 comment on function record_ledger.days_with_windows(record_ledger.pipeline) is
 'The local days of a pipeline from its first window to its newest one, archived ones included.';
--- record_ledger.due_windows: all windows from an instant on that are due, oldest first.
--- Due is a window that began before as_of - x_time_back; a retired pipeline has none. Reads no ledger rows.
+-- record_ledger.due_windows: all windows from an instant onwards that are due, oldest first.
+-- A window is due when it began before as_of - x_time_back; a retired pipeline has none. Reads no ledger rows.
 -- Called by: new_windows, open_windows, store_windows, windows_to_build.
 -- Uses: windows_from.
 -- Tests: test_windows.py, test_windows_stored.py.
@@ -7502,9 +7520,9 @@ $$;
 comment on function record_ledger.due_windows(
     record_ledger.pipeline, timestamptz, timestamptz, integer
 ) is
-'Private. The windows from an instant on that began before as_of - x_time_back, oldest first.';
+'Private. The windows from an instant onwards that began before as_of - x_time_back, oldest first.';
 -- record_ledger.first_window_start: where the first window of a pipeline without records starts.
--- At start_at; without one at the first instant of the target day of (as_of - x_time_back).
+-- It starts at start_at, or else at the first instant of the local day of (as_of - x_time_back).
 -- Called by: next_window_start, pipeline_progress, register_store_and_pass, store_windows.
 -- Uses: day_start, local_day.
 -- Tests: test_windows_stored.py.
@@ -7552,7 +7570,8 @@ $$;
 comment on function record_ledger.is_within_day(timestamptz, timestamp, interval, text) is
 'Private. Whether a window ends after its granularity: neither midnight nor a change of clocks ends it.';
 -- record_ledger.last_window: the newest stored window of a pipeline; no row when none is stored.
--- The next one starts at its end: no gap, no overlap. A set, so that statements which read it are planned as one.
+-- The next one starts at its end: no gap, no overlap. It returns a set, so that PostgreSQL plans it with the statement
+-- that reads it.
 -- Called by: archivable_records, configured, days_with_windows, is_same_config, next_window_start,
 --   register_store_and_pass, start_problem, store_new_and_pass_valid_record, store_windows, window_time.
 -- Uses: none.
@@ -7610,7 +7629,7 @@ $$;
 comment on function record_ledger.next_window(timestamptz, interval, text) is
 'The target day and the end of the window that starts at an instant.';
 -- record_ledger.next_window_start: where the first window that is not stored yet starts.
--- At the end of the last stored window; before there is one, at the first window's start.
+-- It is the end of the newest stored window; without one, the start of the first window.
 -- Called by: new_windows, next_answer, open_windows, planned_passes, windows_to_build.
 -- Uses: first_window_start, last_window.
 -- Tests: test_windows_stored.py.
@@ -7629,7 +7648,7 @@ $$;
 comment on function record_ledger.next_window_start(record_ledger.pipeline, timestamptz) is
 'Where the first window of a pipeline that is not stored yet starts.';
 -- record_ledger.open_windows: the windows of a pipeline that are not done, stored or not.
--- Its open records, and the windows that are due and not stored yet (10,000 of them at most), whose status is null.
+-- It has the open records, and the windows that are due and not stored yet (at most 10,000), whose status is null.
 -- Called by: pipeline_progress, records_at_risk.
 -- Uses: due_windows, next_window_start.
 -- Tests: test_retention.py.
@@ -7656,8 +7675,8 @@ $$;
 comment on function record_ledger.open_windows(record_ledger.pipeline, timestamptz) is
 'The open records of a pipeline, and the windows that are due and not stored yet.';
 -- record_ledger.stretch_timezone: the time zone of the stretch of windows that an instant of a pipeline lies in.
--- Before the first stretch that of the first one; of a pipeline that has stored no window the one in force.
--- pipeline_records and archived_records have the look-up as a subquery, which costs a row a fraction of a call.
+-- Before the first stretch it is the zone of the first one; without a stored window, the zone in force.
+-- pipeline_records and archived_records have this look-up as a subquery, which costs a row a fraction of a call.
 -- Called by: the Python runner, archivable_records, check_counts, window_timezone.
 -- Uses: none.
 -- Tests: test_zones.py.
@@ -7699,8 +7718,9 @@ $$;
 comment on function record_ledger.stretch_timezone(text, timestamptz) is
 'The time zone of the stretch of windows that an instant of a pipeline lies in.';
 -- record_ledger.window_timezone: the time zone that a stored window of a pipeline was cut with.
--- Mostly the one in force, which the pipeline's row says; PostgreSQL takes this expression into the one around it. A
--- window that is not stored yet is cut with p.timezone. Types are exact and names qualified (docs/design.md, Names).
+-- Usually it is the zone in force, which the pipeline's row has. PostgreSQL merges this expression into the one around
+-- it. A window that is not stored yet is cut with p.timezone. Types are exact and names qualified (docs/design.md,
+-- Names).
 -- Called by: changed_records, next_answer, oldest_pending_record, oldest_valid_record, pass_record, plan_runs,
 --   record_verdict, record_verdicts, records_at_risk, waive_counts, windows_to_build.
 -- Uses: stretch_timezone.
@@ -7719,9 +7739,9 @@ as $$
 $$;
 comment on function record_ledger.window_timezone(record_ledger.pipeline, timestamptz) is
 'The time zone that a stored window of a pipeline was cut with.';
--- record_ledger.windows_from: the windows that tile time from an instant on.
--- Those that begin before to_time, the first max_windows of them (null: all), in any order. Reads no ledger rows.
--- next_window says the same of one window.
+-- record_ledger.windows_from: the windows that tile time from an instant onwards.
+-- It returns those that begin before to_time, the first max_windows of them (null: all), in any order. Reads no ledger
+-- rows. next_window says the same of one window.
 -- Called by: backfill_range, backfill_windows, due_windows.
 -- Uses: day_start, local_day.
 -- Tests: test_windows.py.
@@ -7742,7 +7762,7 @@ as $$
             d.target_day,
             greatest(d.day_start, from_time) as span_start,
             lead(d.day_start) over (order by d.target_day) as span_end,
-            -- No day is as long: a window of a day is all of it.
+            -- Longer than any day: a window of a day is all of it.
             case
                 when granularity >= interval '24:00:00' then interval '48:00:00' else granularity
             end as window_length
@@ -7768,7 +7788,7 @@ as $$
         ) as d
     ),
 
-    -- Counted per day, so that no window is made that max_windows leaves out, and none has to be sorted for that.
+    -- Counted per day: so the query computes no window beyond max_windows, and sorts none.
     counted as (
         select
             s.target_day,
@@ -7814,9 +7834,9 @@ $$;
 comment on function record_ledger.windows_from(
     timestamptz, timestamptz, interval, text, integer
 ) is
-'Private. The windows that tile time from an instant on and begin before another.';
--- record_ledger.append_pipeline_event: notes what happened to a pipeline as a whole, with who did it and when.
--- Numbered per pipeline, so its row must be locked.
+'Private. The windows that tile time from an instant onwards and begin before another.';
+-- record_ledger.append_pipeline_event: records a change of a pipeline as a whole, with its role and time.
+-- Events are numbered per pipeline, so the caller holds the lock of its row.
 -- Called by: archive_records, backfill_range, pause_pipeline, register_config, reopen_changed_records, resume_pipeline,
 --   retire_pipeline, set_pipeline_owner, waive_lost_records.
 -- Uses: none.
@@ -7841,11 +7861,12 @@ begin
 end
 $$;
 comment on function record_ledger.append_pipeline_event(text, text, jsonb, timestamptz) is
-'Private. Notes what happened to a pipeline as a whole, with who did it and when.';
+'Private. Records a change of a pipeline as a whole, with its role and time.';
 -- record_ledger.backfill_range: adds records before the first one of a locked pipeline; returns how many.
--- Back to the local day of from_time. With max_records only the newest of them, as many and 10,000 at most: whole days,
--- or a part of one that has more. first_start says where the first record starts then. All are historical; those of a
--- pipeline with templates are stored unbuilt. check_backfill has let pass what the caller gives.
+-- It goes back to the local day of from_time. With max_records it adds only the newest of them, at most max_records and
+-- at most 10,000: whole days, or a part of one that has more. first_start then says where the first record starts. All
+-- are historical. Those of a pipeline with templates are stored unbuilt. check_backfill has checked what the caller
+-- gives.
 -- Called by: backfill_records, range_step.
 -- Uses: append_pipeline_event, backfill_start, begin_stretch, day_start, lane, local_day, local_time, void_marks,
 --   windows_from.
@@ -7863,8 +7884,8 @@ language plpgsql
 as $$
 #variable_conflict use_column
 declare
-    -- Enough to make the work around a statement count for nothing, few enough for the checks of its links, which
-    -- wait for its end, to find the rows still at hand.
+    -- Enough to make the overhead of a statement negligible, and few enough to keep the rows in memory for the checks
+    -- of the links, which run at its end.
     v_part constant integer := least(backfill_range.max_records, 10000);
     v_to_time constant timestamptz := backfill_range.first_start;
     v_fields jsonb := case when p.has_templates then '{}' else p.fields end;
@@ -7875,7 +7896,7 @@ declare
     v_count integer;
 begin
     added_count := 0;
-    -- The newest first: so the history has no gap after each of the parts.
+    -- The newest first: so the history has no gap after any of the parts.
     loop
         v_start := record_ledger.backfill_start(
             p, backfill_range.from_time, backfill_range.first_start, v_part
@@ -7930,8 +7951,8 @@ begin
             as_of,
             as_of
         from added as a
-        -- Counted first: a pipeline has one first record at any moment, so the old one is linked before a new one is
-        -- there.
+        -- The count forces the order: a pipeline has one first record at any moment, so the old one is linked before
+        -- the new one is inserted.
         where (select count(*) from relinked) = 1
         order by a.window_start_time;
         get diagnostics v_count = row_count;
@@ -7962,10 +7983,10 @@ $$;
 comment on function record_ledger.backfill_range(
     record_ledger.pipeline, timestamptz, text, integer, timestamptz, timestamptz
 ) is
-'Private. Adds records before the first one of a locked pipeline, the newest first; returns how many, and where the first one starts then.';
--- record_ledger.begin_stretch: notes that windows from an instant on were cut with the zone in force.
--- Up to where the next stretch begins, if there is one. Two stretches of one zone beside each other are one.
--- Its callers hold the pipeline's lock.
+'Private. Adds records before the first one of a locked pipeline, the newest first; returns how many, and where the first one then starts.';
+-- record_ledger.begin_stretch: records that windows from an instant onwards were cut with the zone in force.
+-- The stretch ends where the next one begins, if there is one. Two neighbouring stretches of one zone become one. The
+-- caller holds the pipeline's lock.
 -- Called by: backfill_range, store_windows.
 -- Uses: none.
 -- Tests: test_zones.py.
@@ -7979,7 +8000,7 @@ declare
     v_before text;
     v_next record;
 begin
-    -- What began here before is cut anew.
+    -- A stretch that began here before is cut again.
     delete from record_ledger.pipeline_zone as z
     where z.pipeline_id = p.pipeline_id and z.from_time = begin_stretch.from_time;
     select z.timezone into v_before
@@ -8002,7 +8023,7 @@ begin
             values (p.pipeline_id, begin_stretch.from_time, p.timezone);
         end if;
     end if;
-    -- A backfill in another zone leaves the newest windows those of an older one.
+    -- After a backfill in another zone the newest windows are still those of an older one.
     update record_ledger.pipeline as q
     set zone_since = n.zone_since
     from (
@@ -8017,10 +8038,10 @@ begin
 end
 $$;
 comment on function record_ledger.begin_stretch(record_ledger.pipeline, timestamptz) is
-'Private. Notes that the windows from an instant on were cut with the zone in force.';
+'Private. Records that the windows from an instant onwards were cut with the zone in force.';
 -- record_ledger.build_record: gives an outdated record the fields of the config in force; returns what it then lacks.
--- It stays in its lane, so that a record that waits in order goes on doing so. An event only when a field differs, with
--- what was there before of those that do: fields_before holds their values, fields_added the names of new ones.
+-- The record stays in its lane, so a record that waits in order keeps its place. An event is appended only when a field
+-- differs, with the old state of these fields: fields_before has their values, fields_added the names of new ones.
 -- check_record_change guards the change.
 -- Called by: build_records, pass_record.
 -- Uses: missing_fields, note_filled.
@@ -8031,7 +8052,7 @@ create or replace function record_ledger.build_record(
     fields jsonb,
     as_of timestamptz,
     out missing_fields text[],
-    -- False when only the version that it was built with is another one now.
+    -- False when only the config_version changed.
     out is_event boolean,
     out config_version_before integer
 )
@@ -8087,8 +8108,8 @@ comment on function record_ledger.build_record(
 ) is
 'Private. Gives an outdated record the fields of the config in force; returns which check_fields it then lacks.';
 -- record_ledger.build_records: builds outdated pending records from what a caller rendered with the config in force.
--- One that is current stays as it is: it is built once for each change of the fields, even when something is missing
--- then. What is in progress, failed or finished is left alone.
+-- A current record stays as it is: each change of the fields builds it once, even when a field is missing then. A
+-- record that is in progress, failed or finished is left alone.
 -- Called by: pass_valid_records, store_new_records.
 -- Uses: build_record, built_windows.
 -- Tests: test_rebuilding.py.
@@ -8118,7 +8139,7 @@ $$;
 comment on function record_ledger.build_records(record_ledger.pipeline, jsonb, timestamptz) is
 'Private. Builds outdated pending records from what a caller rendered with the config in force.';
 -- record_ledger.cancel_range: cancels the claims on records of a locked pipeline; returns how many.
--- Those of a range, whose whole window lies in it, that status_after lets be changed; others are left alone.
+-- It changes records whose whole window lies in the range and that status_after lets change; it leaves others alone.
 -- check_record_change guards the change.
 -- Called by: change_range.
 -- Uses: is_in_range, is_lost, local_time, status_after.
@@ -8137,7 +8158,7 @@ declare
     v_changed integer;
 begin
     -- A run may be ending its claim right now: the second of both waits for the first one's commit, and then sees the
-    -- record as that one left it.
+    -- record as the first one left it.
     update record_ledger.record as r
     set cancellation = jsonb_build_object(
             'cancelled_by', session_user,
@@ -8165,7 +8186,7 @@ comment on function record_ledger.cancel_range(
 ) is
 'Private. Cancels the claims on the records of a range of a locked pipeline; returns how many.';
 -- record_ledger.change_range: waives, reopens, expires or cancels records of a locked pipeline; returns how many.
--- Those whose whole window lies in [from_time, to_time); others are left alone. It is one statement.
+-- It changes records whose whole window lies in [from_time, to_time), in one statement, and leaves others alone.
 -- Called by: cancel_records, expire_leases, range_step, reopen_records, waive_records.
 -- Uses: cancel_range, expire_range, reopen_range, waive_range.
 -- Tests: test_ranges.py.
@@ -8196,9 +8217,9 @@ comment on function record_ledger.change_range(
     text, record_ledger.pipeline, timestamptz, timestamptz, text, timestamptz
 ) is
 'Private. Waives, reopens, expires or cancels the records of a range of a locked pipeline; returns how many.';
--- record_ledger.collect_expired_leases: takes back records of a locked pipeline whose lease has run out, ten at most.
--- Pending again with a backoff from the expiry on, or failed when no attempt is left or the claim was cancelled, as
--- check_record_change says. No daemon: each pass does it.
+-- record_ledger.collect_expired_leases: takes back records of a locked pipeline whose lease has run out, at most ten.
+-- A record is pending again with a backoff from the expiry onwards, or failed when no attempt is left or its claim was
+-- cancelled, as check_record_change says. Each pass does this; there is no daemon.
 -- Called by: pass_record.
 -- Uses: expired_claims, local_time, retry_time.
 -- Tests: test_passing.py, test_starting_again.py.
@@ -8211,8 +8232,7 @@ as $$
 declare
     v_start timestamptz;
 begin
-    -- One by one: joined to the records, or as a list, a session that has planned it on an empty ledger could walk
-    -- through all of them.
+    -- One by one: with a join or a list, a session that has planned it on an empty ledger could read all records.
     for v_start in
         select e.window_start_time
         from record_ledger.expired_claims(
@@ -8236,7 +8256,7 @@ begin
             ),
             updated_at = as_of
         where r.pipeline_id = p.pipeline_id and r.window_start_time = v_start
-            -- Its run may have ended or extended it meanwhile.
+            -- Its run may have ended the claim or extended the lease meanwhile.
             and r.lane = 'active' and r.lease_expires_at <= as_of;
     end loop;
 end
@@ -8244,10 +8264,10 @@ $$;
 comment on function record_ledger.collect_expired_leases(
     record_ledger.pipeline, timestamptz, timestamptz
 ) is
-'Private. Takes back records of a locked pipeline whose lease has run out, ten at most.';
--- record_ledger.complete_locked_records: completes records whose claims the caller holds locked and has found current.
--- Where one of them needs counts and they do not agree, RL007, and none is completed.
--- check_record_change guards each change, and asks for the counts.
+'Private. Takes back records of a locked pipeline whose lease has run out, at most ten.';
+-- record_ledger.complete_locked_records: completes records whose claims the caller has locked and found current.
+-- When the counts of one of them do not agree, it raises RL007 and completes none. check_record_change guards each
+-- change, and checks the counts.
 -- Called by: complete_records.
 -- Uses: none.
 -- Tests: test_complete_records.py.
@@ -8264,7 +8284,7 @@ returns void
 language plpgsql
 as $$
 begin
-    -- One table and no join: whatever the planner knows of it, the primary key finds the rows.
+    -- One table and no join: the primary key finds the rows in every plan.
     update record_ledger.record as r
     set lease_expires_at = null,
         cancellation = null,
@@ -8273,7 +8293,7 @@ begin
         updated_at = as_of
     where r.pipeline_id = complete_locked_records.pipeline_id
         and r.window_start_time = any(window_start_times)
-        -- Where the plan does not take the list into the index, it walks no further than this.
+        -- A plan that does not use the list as an index condition reads no further than this.
         and r.window_start_time >= window_start_times[1]
         and r.window_start_time <= window_start_times[cardinality(window_start_times)];
 end
@@ -8282,10 +8302,9 @@ comment on function record_ledger.complete_locked_records(
     text, timestamptz[], bigint[], jsonb[], timestamptz
 ) is
 'Private. Completes records whose claims the caller holds locked and has found current; RL007 where counts do not agree.';
--- record_ledger.confirm_repeated: has the answer to a repeated call wait for the standbys that confirm commits.
--- What the first call did may have been committed on this server alone: its session may have ended while it waited for
--- a standby. A call that only reads waits for none, and would acknowledge what a failover takes back.
--- Called when the claim was ended so before.
+-- record_ledger.confirm_repeated: makes the answer to a repeated call wait for the standbys that confirm commits.
+-- The first call may have been committed on this server alone: its session may have ended while it waited for a
+-- standby. A call that only reads waits for no standby, and would acknowledge what a failover takes back.
 -- Called by: complete_records, end_claim.
 -- Uses: none.
 -- Tests: test_claims.py, test_complete_records.py.
@@ -8299,9 +8318,9 @@ begin
 end
 $$;
 comment on function record_ledger.confirm_repeated() is
-'Private. Has the answer to a repeated call wait for the standbys that confirm commits.';
--- record_ledger.create_archive_partitions: makes room in the archive for the windows between two instants.
--- One partition per year (UTC) and archive table; nothing when they are there. Blocks no reader and no other writer.
+'Private. Makes the answer to a repeated call wait for the standbys that confirm commits.';
+-- record_ledger.create_archive_partitions: creates the archive's partitions for the windows between two instants.
+-- Each archive table has one partition per year (UTC); existing ones stay. It blocks no reader and no other writer.
 -- Called by: archive_records.
 -- Uses: refuse_change.
 -- Tests: test_archive.py, test_archive_sessions.py.
@@ -8331,14 +8350,14 @@ begin
             v_partition := format('%s_%s', v_table, extract(year from v_year));
             continue when to_regclass(format('record_ledger.%I', v_partition)) is not null;
             -- Archivers of two pipelines may both find the year missing. Attaching takes this lock anyway; no reader
-            -- and no insert waits for it, and it is taken before the second look.
+            -- and no insert waits for it. It is taken before the second check.
             execute format('lock table record_ledger.%I in share update exclusive mode', v_table);
             continue when to_regclass(format('record_ledger.%I', v_partition)) is not null;
             execute format(
                 'create table record_ledger.%I (like record_ledger.%I including all)',
                 v_partition, v_table
             );
-            -- The owner's default privileges may grant rights on whatever it creates.
+            -- The owner's default privileges may grant rights on the tables that it creates.
             for v_grantee in
                 select distinct
                     case a.grantee
@@ -8354,7 +8373,7 @@ begin
                     'revoke all on table record_ledger.%I from %s', v_partition, v_grantee
                 );
             end loop;
-            -- Of a table's triggers only those for each row pass to its partitions.
+            -- Partitions inherit only the row triggers of their table.
             execute format(
                 'create trigger refuse_truncate before truncate on record_ledger.%I '
                 'for each statement execute function record_ledger.refuse_change()', v_partition
@@ -8363,9 +8382,9 @@ begin
                 'comment on table record_ledger.%I is %L', v_partition,
                 format('Private. The part of %s for the windows of one year.', v_table)
             );
-            -- Created apart and attached: a partition created in its place would lock out every reader of the table.
-            -- It is empty, so there is nothing to search for rows that do not belong there. Its bounds are written by
-            -- hand: a DateStyle writes zones as abbreviations, and IST is read as another zone's before PostgreSQL 18.
+            -- Created apart and attached: a partition created in its place would lock out every reader of the table. It
+            -- is empty, so attaching it checks no rows. Its bounds are formatted here: a DateStyle writes zones as
+            -- abbreviations, and PostgreSQL before 18 reads IST as another zone's.
             execute format(
                 'alter table record_ledger.%I attach partition record_ledger.%I '
                 'for values from (%L) to (%L)',
@@ -8504,8 +8523,8 @@ comment on function record_ledger.end_claim(
     text, bigint, timestamptz, text, jsonb, boolean, timestamptz
 ) is
 'Private. Ends a claim with its current token; RL004 when the token is not current.';
--- record_ledger.expire_range: takes back records of a locked pipeline that runs hold; returns how many.
--- Those of a range, whose whole window lies in it, that status_after lets be changed; others are left alone.
+-- record_ledger.expire_range: takes back records of a locked pipeline from the runs that hold them; returns how many.
+-- It changes records whose whole window lies in the range and that status_after lets change; it leaves others alone.
 -- check_record_change guards the change.
 -- Called by: change_range.
 -- Uses: is_in_range, is_lost, local_time, retry_time, status_after.
@@ -8523,8 +8542,8 @@ as $$
 declare
     v_changed integer;
 begin
-    -- A run that is not dead may be ending its claim right now: whoever comes second waits for the first one's commit,
-    -- and then sees the record as that one left it.
+    -- A run that is not dead may be ending its claim right now: the second of both waits for the first one's commit,
+    -- and then sees the record as the first one left it.
     update record_ledger.record as r
     set retry_at = case
             when r.attempt < p.max_attempts
@@ -8558,7 +8577,7 @@ comment on function record_ledger.expire_range(
 ) is
 'Private. Takes back the records of a range of a locked pipeline that runs hold; returns how many.';
 -- record_ledger.lock_pipeline: locks a pipeline's row for this transaction and returns it as it then is.
--- In a statement of its own: whatever is read next sees all that was committed before the lock was granted.
+-- It is a statement of its own: the caller's next statement sees all that was committed before the lock was granted.
 -- Called by: archive_records, backfill_records, cancel_records, complete_and_pass, expire_leases, extend_lease,
 --   pass_valid_record, pass_valid_records, pause_pipeline, range_step, reopen_changed_records, reopen_records,
 --   resume_pipeline, retire_pipeline, set_pipeline_owner, store_new_records, waive_counts, waive_records.
@@ -8574,7 +8593,7 @@ begin
     if not record_ledger.is_safe_to_write() then
         perform record_ledger.refuse_call();
     end if;
-    -- Two runs would otherwise find the same oldest record, or store the same window.
+    -- Otherwise two runs could find the same oldest record, or store the same window.
     select q.* into p
     from record_ledger.pipeline as q
     where q.pipeline_id = lock_pipeline.pipeline_id
@@ -8587,9 +8606,9 @@ begin
 end
 $$;
 comment on function record_ledger.lock_pipeline(text) is
-'Private. Locks a pipeline''s row and returns it; RL002 when there is none, 42501 when it belongs to a role of others.';
+'Private. Locks a pipeline''s row and returns it; RL002 when there is none, 42501 when it belongs to a role that the user is not a member of.';
 -- record_ledger.lock_record: locks a record for this transaction and returns it as it then is.
--- With a claim token, only when that is the current one of this very record (RL004 else).
+-- A claim token, when given, must be the current one of this very record (RL004 otherwise).
 -- Called by: adopt_observations, observe_record, waive_counts.
 -- Uses: check_owner_of, is_safe_to_write, raise_claim_lost, raise_no_record, refuse_call.
 -- Tests: test_two_counters.py.
@@ -8607,16 +8626,17 @@ begin
         perform record_ledger.refuse_call();
     end if;
     perform record_ledger.check_owner_of(lock_record.pipeline_id);
-    -- The record may be completed, collected, reopened or archived right now: whoever comes second waits for the first
-    -- one's commit. So no count is noted under a token that was lost meanwhile, and none is missed by a completion.
+    -- Another session may be completing, collecting, reopening or archiving the record: the second of both waits for
+    -- the first one's commit. So no count is recorded under a token that was lost meanwhile, and a completion misses
+    -- none.
     select q.* into r
     from record_ledger.record as q
     where q.pipeline_id = lock_record.pipeline_id
         and q.window_start_time = lock_record.window_start_time
     for no key update;
     if not found then
-        -- Archived, it is nobody's: whoever had a claim on it hears what ended that. And a ledger that was set back may
-        -- not have the window of a claim that it passed before.
+        -- Already archived: raise ClaimLost with the event that ended the caller's claim. A ledger that was restored
+        -- from a backup may not have the window of a claim that it passed before.
         if lock_record.claim_token is not null then
             perform record_ledger.raise_claim_lost(
                 lock_record.pipeline_id, lock_record.claim_token, lock_record.window_start_time
@@ -8638,9 +8658,9 @@ end
 $$;
 comment on function record_ledger.lock_record(text, timestamptz, bigint) is
 'Private. Locks a record and returns it; RL005 when there is none, RL004 when a token is given that is not current.';
--- record_ledger.note_filled: notes that a record was filled by a caller where default_record leaves check_fields empty.
--- No other record of such a pipeline can be passed, so passes look for one from the first that was filled on.
--- register_config forgets it when the fields change.
+-- record_ledger.note_filled: records that a caller filled a record where default_record leaves check_fields empty.
+-- No other record of such a pipeline can be passed, so a pass starts its search at the first one that was filled.
+-- register_config removes the mark when the fields change.
 -- Called by: build_record, store_windows.
 -- Uses: none.
 -- Tests: test_outdated.py.
@@ -8658,7 +8678,7 @@ begin
 end
 $$;
 comment on function record_ledger.note_filled(record_ledger.pipeline, timestamptz) is
-'Private. Notes that a record was filled by a caller where default_record leaves check_fields empty.';
+'Private. Records that a caller filled a record where default_record leaves check_fields empty.';
 -- record_ledger.pass_record: hands the oldest valid record of a locked pipeline to a run, or says why there is none.
 -- Collects expired leases and waives lost records first. A passed record has the fields of the config in force, a new
 -- claim token and lease; a run keeps its record for good.
@@ -8806,7 +8826,7 @@ $$;
 comment on function record_ledger.pass_record(record_ledger.pipeline, text, timestamptz, jsonb) is
 'Private. Hands the oldest valid record of a locked pipeline to a run, or says why there is none.';
 -- record_ledger.register_config: makes a config the one in force, and leaves its pipeline's row locked.
--- Writes nothing when one of the same meaning is in force already; validates only what is new. No record is touched:
+-- It writes nothing when the config in force has the same meaning; it validates only a new one. It changes no record:
 -- the pipeline's fields_version says which are outdated, and the pass of each builds it.
 -- Called by: pass_valid_records, register_pipeline, register_store_and_pass.
 -- Uses: append_pipeline_event, check_owner, clock, configured, is_same_config.
@@ -8845,7 +8865,7 @@ begin
         p.created_at := v_now;
         insert into record_ledger.pipeline values (p.*) on conflict do nothing;
         if not found then
-            -- Another call registered the pipeline meanwhile: its row is there now, and is compared like any other.
+            -- Another call registered the pipeline meanwhile: compare with its row, as with any other.
             return record_ledger.register_config(register_config.config);
         end if;
         perform record_ledger.append_pipeline_event(
@@ -8887,7 +8907,8 @@ begin
     where q.pipeline_id = p.pipeline_id
     returning q.* into p;
 
-    -- A config that was there before is named, not repeated: two deployments in turn would write it in each call.
+    -- The event names a config that returns and does not repeat it: two deployments in turn would write it in each
+    -- call.
     select (e.detail ->> 'config_version')::integer into v_returned_version
     from record_ledger.pipeline_event as e
     where e.pipeline_id = p.pipeline_id
@@ -8922,7 +8943,7 @@ begin
         end if;
     end if;
 
-    -- What is in progress may have been passed when no counts were asked for. Whoever is completing it right now comes
+    -- Records in progress may have been passed when no counts were required. A run that is completing one now goes
     -- first.
     if p.required_counts is not null then
         update record_ledger.record as r
@@ -9087,7 +9108,7 @@ $$;
 comment on function record_ledger.register_store_and_pass(jsonb, text, jsonb) is
 'Private. The whole cycle for a call of any kind: register, store, collect expired leases, pass.';
 -- record_ledger.reopen_range: makes the records of a range of a locked pipeline pending once more; returns how many.
--- Those whose whole window lies in it and that status_after lets be reopened; others are left alone.
+-- It changes records whose whole window lies in the range and that status_after lets reopen; it leaves others alone.
 -- check_record_change guards the change.
 -- Called by: change_range, reopen_changed_records.
 -- Uses: is_in_range, is_lost, status_after, void_marks.
@@ -9136,9 +9157,9 @@ comment on function record_ledger.reopen_range(
 ) is
 'Private. Makes the finished and failed records of a range of a locked pipeline pending once more; returns how many.';
 -- record_ledger.store_windows: inserts the due windows of a locked pipeline; returns how many.
--- built null: fields come from a config without templates, else windows are stored unbuilt.
--- built given: each window takes its fields from there, up to the first window that is missing from it. An entry of
--- another window or version of the config is none: what it holds was rendered for something else.
+-- built null: fields come from a config without templates; with templates, windows are stored unbuilt.
+-- built given: each window takes its fields from there, up to the first window that it lacks. An entry of another
+-- window or another config_version is ignored: it was rendered for something else.
 -- Called by: pass_valid_records, register_store_and_pass, store_new_records.
 -- Uses: begin_stretch, built_windows, due_windows, first_window_start, lane, last_window, missing_fields, next_window,
 --   note_filled.
@@ -9169,13 +9190,13 @@ begin
     if v_start is null then
         v_start := record_ledger.first_window_start(p, as_of);
     end if;
-    -- Nothing rendered, nothing stored: no window is reckoned for it.
+    -- Nothing was rendered, so nothing is stored: compute no window.
     if v_start >= v_horizon or p.is_retired or built = '[]' then
         return;
     end if;
     v_window := record_ledger.next_window(v_start, p.granularity, p.timezone);
     if built is null and v_window.window_end_time >= v_horizon then
-        -- The usual case, spared the set-based reckoning: the pipeline runs on time, one window is due.
+        -- The usual case, without the set-based computation: the pipeline runs on time, and one window is due.
         v_days := array[v_window.target_day];
         v_starts := array[v_start];
         v_ends := array[v_window.window_end_time];
@@ -9194,7 +9215,7 @@ begin
                 b.fields,
                 built is null
                 or bool_and(b.fields is not null) over (order by d.window_start_time) as is_known
-            -- So many that one call stores 64 MiB of fields at most; the next call goes on.
+            -- One call stores at most 64 MiB of fields; the next call continues.
             from record_ledger.due_windows(
                 p,
                 v_start,
@@ -9263,11 +9284,11 @@ begin
 end
 $$;
 comment on function record_ledger.store_windows(record_ledger.pipeline, jsonb, timestamptz) is
-'Private. Inserts the due windows of a locked pipeline, 10,000 at most; returns how many.';
--- record_ledger.void_marks: what the claims of a pipeline note of its lanes and leases does not hold any more.
--- Records have come to lanes other than by the end of a claim, or a lease ends earlier than it did: the next pass looks
--- from the beginning, and notes it anew. A pass that looked before it had the lock sees that the row has changed.
--- first_look says when the marks of a claim hold.
+'Private. Inserts the due windows of a locked pipeline, at most 10,000; returns how many.';
+-- record_ledger.void_marks: declares invalid what the claims of a pipeline say about its lanes and leases.
+-- A record has entered a lane other than by the end of a claim, or a lease ends earlier than it did. The next pass
+-- reads from the beginning and marks again. A pass that has read before it had the lock sees that the row has changed.
+-- first_look says when the marks of a claim are valid.
 -- Called by: backfill_range, check_record_change, reopen_range.
 -- Uses: none.
 -- Tests: test_backfill.py, test_starting_again.py.
@@ -9277,12 +9298,12 @@ language plpgsql
 as $$
 #variable_conflict use_column
 begin
-    -- In a statement of its own: the next one sees the claim of a pass that was waited for.
+    -- A statement of its own: the next one sees the claim of the pass that held the lock.
     perform
     from record_ledger.pipeline as p
     where p.pipeline_id = void_marks.pipeline_id
     for no key update;
-    -- Even when the token is the same: by its row a pass that has looked already sees that something has changed.
+    -- Even when the token is the same: a pass that has read already sees by the row that something has changed.
     update record_ledger.pipeline as p
     set marks_void_at = (
         select max(c.claim_token)
@@ -9293,10 +9314,10 @@ begin
 end
 $$;
 comment on function record_ledger.void_marks(text) is
-'Private. Says that what the claims of a pipeline note of its lanes and leases does not hold any more.';
--- record_ledger.waive_lost_records: waives records of a locked pipeline whose source data is gone, 1,000 at most.
--- No run could process them: they are WAIVED with the reason 'lost', and the pipeline's history says how many.
--- What is left over waits for the next pass, and is passed over until then. Claims are left to their holders.
+'Private. Declares invalid what the claims of a pipeline say about its lanes and leases.';
+-- record_ledger.waive_lost_records: waives records of a locked pipeline whose source data is gone, at most 1,000.
+-- No run could process them: they become WAIVED with the reason 'lost', and the pipeline's history says how many.
+-- Further ones wait for the next pass, and passes skip them until then. Records in progress stay with their runs.
 -- Called by: pass_record.
 -- Uses: append_pipeline_event, incomplete_lanes, local_time.
 -- Tests: test_retention.py.
@@ -9360,9 +9381,9 @@ $$;
 comment on function record_ledger.waive_lost_records(
     record_ledger.pipeline, timestamptz, timestamptz
 ) is
-'Private. Waives records of a locked pipeline whose source data is gone, 1,000 at most, with the reason ''lost''.';
+'Private. Waives records of a locked pipeline whose source data is gone, at most 1,000, with the reason ''lost''.';
 -- record_ledger.waive_range: marks pending and failed records of a locked pipeline WAIVED; returns how many.
--- Those of a range, whose whole window lies in it, that status_after lets be changed; others are left alone.
+-- It changes records whose whole window lies in the range and that status_after lets change; it leaves others alone.
 -- check_record_change guards the change.
 -- Called by: change_range.
 -- Uses: is_in_range, is_lost, status_after.
@@ -9404,9 +9425,9 @@ comment on function record_ledger.waive_range(
 ) is
 'Private. Marks the pending and failed records of a range of a locked pipeline WAIVED; returns how many.';
 -- record_ledger.check_bounds: a window ends after it starts.
--- A trigger and no check constraint: PostgreSQL reads a constraint's text anew in every statement, updates included,
--- and fires this one only for a window that is wrong. check_record_change keeps the bounds as they were stored.
--- It fires for an insert that breaks the rule.
+-- It is a trigger and not a check constraint: PostgreSQL reads a constraint's text again in every statement, updates
+-- included. This trigger fires only for the insert of a window that breaks the rule. check_record_change keeps the
+-- stored bounds.
 -- Called by: its own trigger.
 -- Uses: none.
 -- Tests: test_windows_stored.py.
@@ -9436,10 +9457,10 @@ begin
     end if;
 end
 $$;
--- record_ledger.check_counts: true when the counts of a record in progress let it be completed; raises RL007 else.
--- They agree, an operator waived them for this generation, or the config in force asks for none. Raises 42501 when the
--- pipeline belongs to a role that the session's user is not a member of.
--- Asked only for records whose pipeline asked for counts, or had an owner, when they were passed, or since.
+-- record_ledger.check_counts: true when the counts of a record in progress let it be completed; raises RL007 otherwise.
+-- They do when they agree, when an operator waived them for this generation, or when the config requires none. It
+-- raises 42501 when the pipeline belongs to a role that the session's user is not a member of.
+-- It is asked only for records whose pipeline required counts, or had an owner, when they were passed, or since.
 -- Called by: check_record_change.
 -- Uses: check_owner_of, counts_problem, local_time, stretch_timezone.
 -- Tests: test_required_counts.py.
@@ -9454,7 +9475,7 @@ begin
     if r.counts_waived then
         return true;
     end if;
-    -- Volatile, in a statement of its own: it sees what was counted until the record was locked.
+    -- A volatile call in a statement of its own: it sees all counts until the record was locked.
     v_problem := record_ledger.counts_problem(r.pipeline_id, r.window_start_time, r.claim_token);
     if v_problem is null then
         return true;
@@ -9472,10 +9493,10 @@ begin
 end
 $$;
 comment on function record_ledger.check_counts(record_ledger.record) is
-'Private. True when the counts of a record let it be completed; RL007 else.';
+'Private. True when the counts of a record let it be completed; raises RL007 otherwise.';
 -- record_ledger.check_events_archived: events are deleted only when the archive has the same rows.
--- Judges by what the tables hold: there is no setting that would let anybody delete. Refuses with RL003.
--- Once per statement: one by one, events take thrice as long.
+-- It judges by what the tables hold: no setting lets a role delete. Refuses with RL003.
+-- It fires once per statement: a check of each row takes three times as long.
 -- Called by: its own trigger.
 -- Uses: none.
 -- Tests: test_archive_refusals.py.
@@ -9535,10 +9556,10 @@ begin
     end if;
 end
 $$;
--- record_ledger.check_kept_columns: what a pass and a completion leave as it is in a record.
--- Fires only for updates that name one of these columns, so the two changes that nearly all are pay nothing for it; an
--- update cannot change what it does not name. For all other changes check_record_change looks at these columns itself.
--- Named to fire before that one, which writes some of them.
+-- record_ledger.check_kept_columns: the columns of a record that a pass and a completion must not change.
+-- It fires only for updates that name one of these columns. Nearly all updates are passes and completions that name
+-- none, and pay nothing. check_record_change checks these columns for all other changes.
+-- Its name makes it fire before check_record_change, which writes some of them.
 -- Called by: its own trigger.
 -- Uses: none.
 -- Tests: test_state_machine.py.
@@ -9619,8 +9640,7 @@ begin
 end
 $$;
 -- record_ledger.check_observations_archived: observations are deleted only when the archive has the same rows.
--- Judges by what the tables hold: there is no setting that would let anybody delete. Refuses with RL003.
--- Once per statement.
+-- It judges by what the tables hold: no setting lets a role delete. Refuses with RL003. It fires once per statement.
 -- Called by: its own trigger.
 -- Uses: none.
 -- Tests: test_archive_refusals.py.
@@ -9677,8 +9697,8 @@ begin
 end
 $$;
 -- record_ledger.check_record_archived: a record is deleted only when the archive has the same row.
--- Judges by what the tables hold: there is no setting that would let anybody delete. Refuses with RL003.
--- Before each row, so that this error comes before the foreign key's.
+-- It judges by what the tables hold: no setting lets a role delete. Refuses with RL003.
+-- It fires before each row, so that its error comes before the foreign key's.
 -- Called by: its own trigger.
 -- Uses: none.
 -- Tests: test_archive_refusals.py.
@@ -10010,10 +10030,9 @@ begin
 end
 $$;
 -- record_ledger.refuse_change: history is only ever appended, and pipelines are never deleted.
--- Whoever tries gets RL003, the owner of the tables included.
--- Its triggers are on all ledger tables, for truncates, and for updates and deletes where rows are append-only. Deletes
--- of what goes to the archive are judged by check_record_archived, check_events_archived and
--- check_observations_archived.
+-- Each role that tries gets RL003, the owner of the tables included. Its triggers are on all ledger tables: for
+-- truncates, and for updates and deletes where rows are append-only. check_record_archived, check_events_archived and
+-- check_observations_archived judge the deletes of rows that go to the archive.
 -- Called by: its own triggers, create_archive_partitions.
 -- Uses: none.
 -- Tests: test_state_machine.py, test_archive_refusals.py.
@@ -10075,10 +10094,11 @@ begin
 end
 $$;
 -- record_ledger.adopt_observations: takes over what earlier claims of the same generation counted, as this claim's own.
--- Of each stage, or of the given one, that this claim has not counted itself. The caller answers for it: a later claim
--- adopts the count of a source that it did not read anew, and not that of a target which it loads again.
--- Needs the current claim token, and the claim's window when one is named (RL004 else). Returns how many; repeating it
--- adds nothing.
+-- A later claim of the same generation takes over the counts of earlier ones: of each stage, or of the given one, that
+-- this claim has not counted itself. The caller answers for them. A later claim adopts the count of a source that it
+-- did not read again, and never that of a target that it loads again.
+-- Needs the current claim token, and the claim's window when the caller names one (RL004 otherwise). Returns how many
+-- it adopted; a repeated call adds nothing.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: adoptable_observations, check_stage, lock_record, observation_time, raise_claim_lost.
 -- Tests: test_observations.py, test_counts_model.py.
@@ -10156,9 +10176,10 @@ begin
 end
 $$;
 comment on function record_ledger.adopt_observations(text, bigint, text, timestamptz) is
-'Takes over what earlier claims of the same generation counted, as evidence of the current claim (RL004 else); returns how many.';
+'Takes over what earlier claims of the same generation counted, as evidence of the current claim (RL004 otherwise); returns how many.';
 -- record_ledger.archivable_records: which records archive_records would move, and why it would stop there; reads only.
--- The oldest ones in an unbroken row: up to the first open record, none that ends after before, never the newest one.
+-- The oldest records in an unbroken row: up to the first open record, none that ends after before, and never the newest
+-- one.
 -- Called by: record_ledger_reader, the Python runner, archive_records.
 -- Uses: archive_end, lane_heads, last_window, local_time, raise_unknown_pipeline, stretch_timezone.
 -- Tests: test_archive.py, test_archive_refusals.py.
@@ -10178,7 +10199,7 @@ language plpgsql
 stable
 security definer
 set search_path = pg_catalog, pg_temp
--- Whatever the tables' statistics say: each look-up below is a walk through an index.
+-- Each look-up below reads an index, even where the tables' statistics suggest otherwise.
 set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_sort = off
@@ -10197,7 +10218,8 @@ begin
         perform record_ledger.raise_unknown_pipeline(archivable_records.pipeline_id);
     end if;
     if before is null or not isfinite(before) then
-        raise exception 'before: % is no instant; give the time up to which records go',
+        raise exception 'before: % is not a valid instant; '
+            'give the time up to which records are archived',
             coalesce(before::text, 'null')
             using errcode = 'RL005';
     end if;
@@ -10208,7 +10230,7 @@ begin
     end if;
 
     record_count := 0;
-    -- Where the archive ends: what an old snapshot still sees of records that went there is not stepped over.
+    -- Where the archive ends: the dead rows of archived records, which an old snapshot keeps, are not read again.
     first_window_start_time := record_ledger.archive_end(archivable_records.pipeline_id);
     if first_window_start_time is null then
         select f.window_start_time into first_window_start_time
@@ -10225,7 +10247,7 @@ begin
     end if;
     select least(min(h.window_start_time), v_newest, before) into v_stop
     from record_ledger.lane_heads(archivable_records.pipeline_id) as h;
-    -- Newest first: the one that holds before, if there is one, is all that is stepped over.
+    -- Newest first: only the window that contains before, if there is one, is read in vain.
     select w.window_start_time into last_window_start_time
     from record_ledger.record as w
     where w.pipeline_id = archivable_records.pipeline_id
@@ -10255,7 +10277,7 @@ begin
     from record_ledger.record as s
     where s.pipeline_id = archivable_records.pipeline_id
         and s.window_start_time = coalesce(archived_until, first_window_start_time);
-    -- Without a reason of its own only max_records keeps it.
+    -- A record without a reason of its own stays because of max_records.
     reason := 'window '
         || record_ledger.local_time(
             r.window_start_time,
@@ -10275,9 +10297,11 @@ end
 $$;
 comment on function record_ledger.archivable_records(text, timestamptz, integer) is
 'What archive_records would move: how many records, their bounds, and the sentence why the next one stays. Reads only.';
--- record_ledger.archive_records: moves a pipeline's oldest finished records, with all that is told of them, away.
--- Those whose window ends at or before an instant, oldest first, up to the first open record; the newest one stays, and
--- so does every claim: a run keeps its record and a token its window. Returns how many; call it until that is 0.
+-- record_ledger.archive_records: moves a pipeline's oldest finished records, with their events and counts, to the
+-- archive.
+-- It takes the records whose window ends at or before an instant, oldest first, up to the first open record. The newest
+-- record stays, and so does every claim: a run keeps its record, and a token keeps its window. Returns how many it
+-- moved; call it until it returns 0.
 -- check_record_archived guards the deletes.
 -- Called by: record_ledger_runner, the Python runner.
 -- Uses: append_pipeline_event, archivable_records, clock, create_archive_partitions, local_time, lock_pipeline.
@@ -10294,13 +10318,13 @@ set enable_bitmapscan = off
 as $$
 #variable_conflict use_column
 declare
-    -- Against another archiver, and against whoever adds windows before the first one or reopens what is to go.
+    -- Against another archiver, and against operators who add windows before the first one or reopen these records.
     p record_ledger.pipeline := record_ledger.lock_pipeline(pipeline_id);
     v_now timestamptz := record_ledger.clock();
     v_part record;
 begin
     if max_records is null then
-        raise exception 'max_records: null is no number; give how many records may be moved'
+        raise exception 'max_records: null is not a number; give how many records may be moved'
             using errcode = 'RL005';
     end if;
     v_part := record_ledger.archivable_records(p.pipeline_id, before, max_records);
@@ -10393,18 +10417,18 @@ begin
         and e.window_start_time <= v_part.last_window_start_time
     order by e.window_start_time, e.event_no;
 
-    -- The triggers compare what goes with what is in the archive: a row that somebody changed or added meanwhile is
-    -- refused, and all of it is undone.
+    -- The triggers compare the deleted rows with those in the archive: they refuse a row that another session changed
+    -- or added meanwhile, and all of the call is undone.
     delete from record_ledger.record_event as e
     where e.pipeline_id = p.pipeline_id
         and e.window_start_time >= v_part.first_window_start_time
         and e.window_start_time <= v_part.last_window_start_time;
-    -- A run may be ending its claim on the first record that stays; the next statement is not to wait within itself.
+    -- A run may be ending its claim on the first record that stays: wait for it here, not within the next statement.
     perform
     from record_ledger.record as r
     where r.pipeline_id = p.pipeline_id and r.window_start_time = v_part.archived_until
     for no key update;
-    -- In one statement: a record that follows another cannot lose it before, and the chain has one beginning.
+    -- In one statement: a record cannot lose its predecessor earlier, and the chain has exactly one beginning.
     with gone as (
         delete from record_ledger.record as r
         where r.pipeline_id = p.pipeline_id
@@ -10418,7 +10442,8 @@ begin
     where r.pipeline_id = p.pipeline_id
         and r.window_start_time = v_part.archived_until
         and r.previous_window_start_time = last.window_start_time;
-    -- Whoever was counting one of them has committed by now, and the next one finds no record: none is left behind.
+    -- A run that was counting one of them has committed by now, and the next one finds no record: no count stays
+    -- behind.
     insert into record_ledger.archived_record_observation
     select o.*
     from record_ledger.record_observation as o
@@ -10447,8 +10472,8 @@ $$;
 comment on function record_ledger.archive_records(text, timestamptz, integer) is
 'Moves the oldest finished records whose window ends at or before an instant to the archive, with their events and observations; returns how many.';
 -- record_ledger.backfill_records: adds records before a pipeline's first one, back to the local day of from_time.
--- All of them in one call; returns how many, 0 when the first one starts at from_time or before it. They are
--- historical; those of a pipeline with templates are stored unbuilt, and the pass of each builds it.
+-- One call adds them all and returns how many; 0 when the first record starts at from_time or earlier. They are
+-- historical. Those of a pipeline with templates are stored unbuilt, and the pass of each builds it.
 -- Called by: record_ledger_runner, the Python runner.
 -- Uses: backfill_range, check_backfill, check_reason, clock, lock_pipeline.
 -- Tests: test_backfill.py.
@@ -10485,9 +10510,10 @@ $$;
 comment on function record_ledger.backfill_records(text, timestamptz, text) is
 'Adds records before a pipeline''s first one, back to the local day of an instant; returns how many.';
 -- record_ledger.cancel_records: asks the runs that hold the records of a range to stop; their claims are cancelled.
--- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed. A run learns
--- of it from claim_state, and keeps its claim until it has stopped, so no second run begins beside it. However the
--- claim ends then, the record is FAILED, unless the run completes it; no run is passed it before it is reopened.
+-- It changes records whose whole window lies in [from_time, to_time), leaves others alone, and returns how many it
+-- changed. A run learns of the cancellation from claim_state. It keeps its claim until it has stopped, so no second run
+-- begins beside it. The record is then FAILED, unless the run completes it. No run is passed the record before an
+-- operator reopens it.
 -- Called by: record_ledger_runner, the Python runner.
 -- Uses: change_range, check_range, check_reason, clock, lock_pipeline.
 -- Tests: test_cancelling.py.
@@ -10517,9 +10543,9 @@ comment on function record_ledger.cancel_records(text, timestamptz, timestamptz,
 'Asks the runs that hold records whose whole window lies in a range to stop, with a reason; returns how many. Unless completed they end as FAILED.';
 -- record_ledger.claim_state: whether a claim is current, cancelled or lost, and why; reads only.
 --   current    the record is this claim's; reason is null
---   cancelled  it still is, and an operator wants the work to stop: fail it without a retry; reason is the operator's
+--   cancelled  it still is, but an operator asks the run to stop: fail it without a retry; reason is the operator's
 --   lost       it is not; reason says what ended the claim, or that no record was passed with this token
--- Runs that work for long ask at least every 30 seconds: heartbeats go on, and tell of no cancellation.
+-- A run that works for long asks at least every 30 seconds: a heartbeat does not report a cancellation.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: claim_loss.
 -- Tests: test_cancelling.py, test_two_ledgers.py.
@@ -10559,11 +10585,12 @@ $$;
 comment on function record_ledger.claim_state(text, bigint) is
 'Whether a claim is current, cancelled (by whom, why) or lost: (state, reason, cancelled_by). Reads only.';
 -- record_ledger.complete_and_pass: completes a passed record and passes the next one, in one statement and one commit.
--- Ends the claim as complete_record does, then passes as pass_valid_record does, to run_id: a new one, because a run
--- keeps its record for good. It stores no windows and renders nothing: the caller's next full call does.
--- Safe to repeat with the same run_id: the completion is confirmed, and the run gets the record that it is bound to.
--- Without the current token (RL004), or where the counts do not agree (RL007), nothing is done.
--- exit_dag true: the record is completed, and none was passed; the verdict says why.
+-- It ends the claim as complete_record does, and passes a record to run_id as pass_valid_record does. run_id must be a
+-- new run, because a run keeps its record for good. It stores no windows and renders nothing: the caller's next full
+-- call does.
+-- A call may be repeated with the same run_id: it confirms the completion, and the run gets the record that it is bound
+-- to. Without the current token (RL004), or when the counts do not agree (RL007), it does nothing.
+-- exit_dag true: the record is completed, and no other one was passed; the verdict says why.
 -- Called by: record_ledger_runner, the Python runner.
 -- Uses: check_detail, clock, end_claim, is_run_id, is_safe_to_write, lock_pipeline, pass_record, refuse_call.
 -- Tests: test_complete_and_pass.py.
@@ -10597,8 +10624,8 @@ begin
     if detail <> '{}' then
         perform record_ledger.check_detail(detail);
     end if;
-    -- The pipeline first and then the record, as every pass locks them: two sessions could otherwise wait for each
-    -- other, one with the record that it has completed, the other with the pipeline in which it collects that record.
+    -- Lock the pipeline first and then the record, as every pass does. Otherwise two sessions could wait for each
+    -- other: one with the record that it has completed, the other with the pipeline in which it collects that record.
     p := record_ledger.lock_pipeline(pipeline_id);
     perform record_ledger.end_claim(
         pipeline_id, claim_token, window_start_time, 'completed', coalesce(detail, '{}')
@@ -10613,8 +10640,8 @@ $$;
 comment on function record_ledger.complete_and_pass(text, bigint, text, jsonb, timestamptz) is
 'Completes a passed record and passes the next one to a run, in one commit: (exit_dag, verdict, reason, record). RL004 unless the claim token is current, RL007 unless its counts agree: nothing is done then. Stores and renders nothing.';
 -- record_ledger.complete_record: marks a passed record COMPLETED.
--- Needs the current claim token (RL004 else), and when a window is named, that of the claim. Repeating it with the
--- token that completed changes nothing.
+-- Needs the current claim token, and the claim's window when the caller names one (RL004 otherwise). A repeated call
+-- with the token that completed the record changes nothing.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: check_detail, clock, end_claim, is_safe_to_write.
 -- Tests: test_claims.py, test_required_counts.py.
@@ -10638,7 +10665,7 @@ begin
         perform record_ledger.check_detail(complete_record.detail);
     end if;
     if complete_record.window_start_time is not null and record_ledger.is_safe_to_write() then
-        -- What end_claim does, spared what the other endings need. What is not current is left to it.
+        -- The usual case of end_claim, without what the other endings need. A token that is not current is left to it.
         update record_ledger.record as r
         set lease_expires_at = null,
             cancellation = null,
@@ -10664,12 +10691,12 @@ $$;
 comment on function record_ledger.complete_record(text, bigint, jsonb, timestamptz) is
 'Marks a passed record COMPLETED; detail is kept in its history. RL004 unless the claim token is current, and that of the window when one is named.';
 -- record_ledger.complete_records: marks many passed records of a pipeline COMPLETED, in one statement and one commit.
--- One row per token, in the order given, and none hinders another:
+-- It returns one row per token, in the order given; no token affects another:
 --   completed  the record is completed, now or earlier by this very token; reason is null
---   lost       the token is not current, or not that of the window named; reason says what ended the claim
+--   lost       the token is not current, or its window is not the one named; reason says what ended the claim
 --   refused    its counts do not agree, and the record stays claimed; reason is the sentence of RL007
--- details and window_start_times have one entry per token where they are given; null among them is an empty detail, and
--- a window that is not named. RL005 for what is no such list; nothing is changed then.
+-- details and window_start_times, when given, have one entry per token. A null entry is an empty detail, or a window
+-- that is not named. A list that is not valid raises RL005, and nothing is changed.
 -- Called by: record_ledger_runner, the Python runner.
 -- Uses: check_claim_tokens, check_owner, claim_loss, clock, complete_locked_records, confirm_repeated, is_completed_by,
 --   is_safe_to_write, raise_unknown_pipeline, refuse_call.
@@ -10690,16 +10717,16 @@ set enable_bitmapscan = off
 as $$
 #variable_conflict use_column
 declare
-    -- Sorted, so that width_bucket finds the place of a token by bisection; details and windows are in the same places.
+    -- Sorted, so that width_bucket finds a token by bisection; details and windows have the same places.
     v_tokens bigint[];
     v_details jsonb[];
     v_windows timestamptz[];
-    -- Of the records that are this call's to complete.
+    -- Of the records that this call may complete.
     v_held bigint[];
     v_starts timestamptz[];
     v_counted bigint[];
     v_counted_starts timestamptz[];
-    -- Of the tokens that are lost or refused; the answers by token are objects, in which each is found quickly.
+    -- Of the tokens that are lost or refused. The answers by token are objects, in which a look-up is fast.
     v_others text[] := '{}';
     v_outcomes text[] := '{}';
     v_reasons text[] := '{}';
@@ -10734,9 +10761,9 @@ begin
     where c.pipeline_id = p.pipeline_id and c.claim_token = any(v_tokens)
         and c.claim_token >= v_tokens[1] and c.claim_token <= v_tokens[cardinality(v_tokens)];
 
-    -- Two calls may name the same records in another order, and would wait for each other: all are locked first, in the
-    -- order of their windows. A lease may be collected right now, or a record counted: whoever comes second waits for
-    -- the first one's commit, and sees the record as that one left it.
+    -- Two calls may name the same records in different orders, and would wait for each other: so all are locked first,
+    -- in the order of their windows. A pass may be collecting a lease right now, or a run counting: the second session
+    -- waits for the first one's commit, and sees the record as that one left it.
     select
         array_agg(l.claim_token),
         array_agg(l.window_start_time) filter (where not l.needs_counts),
@@ -10748,7 +10775,7 @@ begin
         from record_ledger.record as r
         where r.pipeline_id = p.pipeline_id
             and r.window_start_time = any(v_starts)
-            -- Where the plan does not take the list into the index, it walks no further than this.
+            -- A plan that does not use the list as an index condition reads no further than this.
             and r.window_start_time >= v_starts[1]
             and r.window_start_time <= v_starts[cardinality(v_starts)]
             and r.status = 'IN_PROGRESS'
@@ -10771,7 +10798,7 @@ begin
                 p.pipeline_id, v_counted_starts, v_tokens, v_details, v_now
             );
         exception
-            -- None of them is completed, because one at least is refused: so each by itself.
+            -- None of them is completed, because at least one is refused: so complete each by itself.
             when sqlstate 'RL007' then
                 for i in 1..cardinality(v_counted) loop
                     begin
@@ -10834,7 +10861,7 @@ $$;
 comment on function record_ledger.complete_records(text, bigint[], jsonb[], timestamptz[]) is
 'Marks many passed records COMPLETED in one commit. One row per token, in the order given: completed, lost (the claim token is not current) or refused (its counts do not agree), and why.';
 -- record_ledger.deployed_release: the release of the ledger that is deployed here.
--- The newest one that was ever deployed: a deploy never goes back.
+-- It is the newest release that was ever deployed: a deploy never goes back.
 -- Called by: record_ledger_reader, the Python runner.
 -- Uses: release_numbers.
 -- Tests: test_deploy.py, test_deploy_trust.py.
@@ -10852,10 +10879,10 @@ as $$
 $$;
 comment on function record_ledger.deployed_release() is
 'The release of the ledger that is deployed here.';
--- record_ledger.expire_leases: takes back the records of a range that runs hold which are known to be dead.
--- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed. Pending again
--- with a backoff from now on, or failed when no attempt is left or the claim was cancelled: as when the lease had run
--- out, without the wait.
+-- record_ledger.expire_leases: takes back the records of a range from runs that are known to be dead.
+-- It changes records whose whole window lies in [from_time, to_time), leaves others alone, and returns how many it
+-- changed. A record is PENDING again after a backoff, or FAILED when no attempt is left or its claim was cancelled.
+-- This is what happens when a lease runs out, without the wait.
 -- Called by: record_ledger_runner, the Python runner.
 -- Uses: change_range, check_range, check_reason, clock, lock_pipeline.
 -- Tests: test_ranges.py, test_two_operators.py.
@@ -10884,8 +10911,8 @@ $$;
 comment on function record_ledger.expire_leases(text, timestamptz, timestamptz, text) is
 'Ends the claims, known to be dead, on the records whose whole window lies in a range, with a reason; returns how many.';
 -- record_ledger.extend_lease: the heartbeat of a run; its lease now ends one lease length from now.
--- Returns that instant; RL004 unless the claim token is current, and that of the window when one is named. A cancelled
--- claim is extended as well: no second run begins beside one that still writes. Appends no event.
+-- Returns the new end. Raises RL004 unless the claim token is current, and belongs to the window when the caller names
+-- one. A cancelled claim is extended too: no second run begins beside one that still writes. Appends no event.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: check_owner_of, clock, is_safe_to_write, lock_pipeline, raise_claim_lost, refuse_call.
 -- Tests: test_claims.py.
@@ -10918,12 +10945,12 @@ begin
     join record_ledger.pipeline as p on p.pipeline_id = c.pipeline_id
     where c.pipeline_id = extend_lease.pipeline_id and c.claim_token = extend_lease.claim_token;
     if v_is_shorter then
-        -- The config gives less time now, and check_record_change voids the marks of the pipeline: its row is locked
-        -- first, as by everyone else.
+        -- The config gives less time now, and check_record_change voids the marks of the pipeline: lock its row first,
+        -- as every routine does.
         perform record_ledger.lock_pipeline(extend_lease.pipeline_id);
         v_now := record_ledger.clock();
     end if;
-    -- A pass may be collecting this very lease: whoever comes second sees what the first one left.
+    -- A pass may be collecting this very lease: the second of both sees what the first one left.
     update record_ledger.record as r
     set lease_expires_at = greatest(
         v_now + (
@@ -10954,8 +10981,8 @@ $$;
 comment on function record_ledger.extend_lease(text, bigint, timestamptz) is
 'Heartbeat: the lease of a passed record now ends one lease length from now. RL004 unless the claim token is current.';
 -- record_ledger.fail_record: gives a passed record back after a failure.
--- Pending again after a backoff while attempts are left; FAILED when none is, when retry is false, or when the claim
--- was cancelled. When a window is named, it must be the claim's (RL004 else).
+-- The record is PENDING again after a backoff while attempts are left. It is FAILED when none is left, when retry is
+-- false, or when its claim was cancelled. A window that the caller names must be the claim's (RL004 otherwise).
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: end_claim, shortened.
 -- Tests: test_claims.py, test_bounds.py.
@@ -10992,10 +11019,9 @@ end
 $$;
 comment on function record_ledger.fail_record(text, bigint, text, boolean, timestamptz) is
 'Gives a passed record back after a failure: PENDING with a backoff while attempts are left and retry is true, else FAILED.';
--- record_ledger.is_day_sealed: is a local day of a pipeline covered, without a gap, by windows that are done?
--- True only when windows that are done cover [its midnight, the next one) of the zone in force, whatever zone they were
--- cut with and wherever they begin and end. A day that is being loaded anew is published still, and sealed again when
--- that is done.
+-- record_ledger.is_day_sealed: do windows that are done cover a local day of a pipeline without a gap?
+-- The day is [its midnight, the next midnight) of the zone in force. The windows may have been cut with any zone, and
+-- may begin and end anywhere. A day that is being loaded again stays published, and is sealed again when that is done.
 -- Called by: record_ledger_reader, the Python runner.
 -- Uses: day_coverage, raise_unknown_pipeline.
 -- Tests: test_sealed_days.py.
@@ -11016,9 +11042,9 @@ begin
     if not found then
         perform record_ledger.raise_unknown_pipeline(is_day_sealed.pipeline_id);
     end if;
-    -- Of the days beyond these, PostgreSQL does not know every midnight.
+    -- PostgreSQL does not know every midnight beyond these days.
     if is_day_sealed.local_date between date '0001-01-01' and date '9999-12-31' is not true then
-        raise exception 'local_date: % is no day; give one such as 2026-11-22',
+        raise exception 'local_date: % is not a valid day; give one such as 2026-11-22',
             coalesce(is_day_sealed.local_date::text, 'null')
             using errcode = 'RL005';
     end if;
@@ -11028,7 +11054,7 @@ $$;
 comment on function record_ledger.is_day_sealed(text, date) is
 'Whether completed or waived windows cover a local day of a pipeline from its first to its last instant, archived ones included.';
 -- record_ledger.new_windows: the windows of a pipeline that are due and not stored, oldest first.
--- Reads only. Each starts where the one before it ended; all of them when max_windows is null.
+-- Reads only. Each window starts where the one before it ended. max_windows null returns all of them.
 -- Called by: record_ledger_reader, the Python runner, dbt.
 -- Uses: clock, due_windows, next_window_start, raise_unknown_pipeline, time_interval.
 -- Tests: test_windows_stored.py, test_days.py.
@@ -11058,7 +11084,7 @@ begin
         perform record_ledger.raise_unknown_pipeline(pipeline_id);
     end if;
     if as_of is null or not isfinite(as_of) then
-        raise exception 'as_of: % is no instant', coalesce(as_of::text, 'null')
+        raise exception 'as_of: % is not a valid instant', coalesce(as_of::text, 'null')
             using errcode = 'RL005';
     end if;
     if max_windows < 0 then
@@ -11076,9 +11102,10 @@ end
 $$;
 comment on function record_ledger.new_windows(text, timestamptz, integer) is
 'The windows of a pipeline that are due as of an instant and not stored yet, oldest first; reads only.';
--- record_ledger.observe_record: notes what was counted of a record, at a stage such as source or target.
--- At any time, also after completion. With the current claim token it is evidence for completing (RL004 with another
--- one, and nothing is noted); without a token it is none. Never updated. Returns its number.
+-- record_ledger.observe_record: records a count of a record's rows, at a stage such as source or target.
+-- A caller may count at any time, also after completion. A count with the current claim token is evidence for
+-- completing; a count without a token is not. Any other token raises RL004, and nothing is recorded. A count is never
+-- updated. Returns its number.
 -- counts_problem judges by it.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: check_detail, check_stage, loaded_count, lock_record, observation_time.
@@ -11105,11 +11132,12 @@ declare
 begin
     perform record_ledger.check_stage(observe_record.stage);
     if coalesce(observe_record.row_count < 0, true) then
-        raise exception 'row_count: % is no count of rows; give a whole number from 0 on',
+        raise exception 'row_count: % is not a valid number of rows; '
+            'give a whole number, 0 or greater',
             coalesce(observe_record.row_count::text, 'null') using errcode = 'RL005';
     end if;
     if jsonb_typeof(observe_record.detail) <> 'object' then
-        raise exception 'detail: % is no object; give one such as {"bytes": 4096}',
+        raise exception 'detail: % is not a JSON object; give one such as {"bytes": 4096}',
             left(observe_record.detail::text, 80) using errcode = 'RL005';
     end if;
     perform record_ledger.check_detail(observe_record.detail);
@@ -11162,9 +11190,9 @@ begin
 end
 $$;
 comment on function record_ledger.observe_record(text, timestamptz, text, bigint, jsonb, bigint) is
-'Notes a count of a record at a stage; evidence for completing when the claim token is current (RL004 else). Returns its number.';
+'Records a count of a record''s rows at a stage; evidence for completing when the claim token is current (RL004 otherwise). Returns its number.';
 -- record_ledger.oldest_pending_record: the oldest pending record, of one pipeline or of all; passes nothing.
--- Flat as a pass gives it; null when nothing is pending. Whether it is valid, record_verdicts tells.
+-- The record is flat, as a pass returns it; null when nothing is pending. record_verdicts says whether it is valid.
 -- Called by: record_ledger_reader, the Python runner.
 -- Uses: lane_heads, raise_unknown_pipeline, record_json, window_timezone.
 -- Tests: test_record_shape.py, test_zones.py.
@@ -11201,10 +11229,10 @@ $$;
 comment on function record_ledger.oldest_pending_record(text) is
 'The oldest pending record of a pipeline, or of all, flat as JSON; null when nothing is pending. Passes nothing.';
 -- record_ledger.pass_valid_record: passes the oldest valid record of a pipeline to a run; stores and renders nothing.
--- An outdated record is built first where the config has no templates; where it has, only a run with the config can.
--- Asked again with the same run_id it answers with the same record; a null run_id binds nothing.
--- exit_dag true comes with a verdict and a reason, and has written nothing unless a lease had expired or a record was
--- lost.
+-- Without templates in the config the pass builds an outdated record first; with templates only a run with the config
+-- can.
+-- The same run_id gets the same record again; a null run_id binds nothing. exit_dag true comes with a verdict and a
+-- reason; the call has then written nothing, unless a lease had expired or a record was lost.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: check_owner, clock, is_run_id, is_safe_to_write, lock_pipeline, next_answer, pass_record,
 --   raise_unknown_pipeline, refuse_call, unbuilt_reason.
@@ -11247,7 +11275,7 @@ begin
         perform record_ledger.check_owner(p.pipeline_id, p.owner_role);
     end if;
     v_now := record_ledger.clock();
-    -- A first look without the lock: an idle pipeline may be asked every minute, and its answer costs no write.
+    -- First without the lock: runs may ask an idle pipeline every minute, and its answer costs no write.
     v_answer := record_ledger.next_answer(p, pass_valid_record.run_id, v_now);
     if (v_answer.verdict <> 'READY' or v_answer.is_outdated and p.has_templates)
         and not v_answer.has_expired and v_answer.lost_before is null
@@ -11273,10 +11301,10 @@ end
 $$;
 comment on function record_ledger.pass_valid_record(text, text) is
 'Passes the oldest valid record of a pipeline to a run: (exit_dag, verdict, reason, record). Stores and renders nothing.';
--- record_ledger.pass_valid_records: the whole cycle for several records at once, in one statement and one commit.
--- Registers, stores and passes as store_new_and_pass_valid_record does, then passes on, oldest first, up to the limit.
--- The k-th record is bound to run_id/k and has a claim of its own. A batch is drawn once: asked again with the same
--- run_id it answers with the same records, without those that are finished or held by others, and with no other.
+-- record_ledger.pass_valid_records: the whole cycle for several records, in one statement and one commit.
+-- It registers, stores and passes as store_new_and_pass_valid_record does, and then passes further records, oldest
+-- first, up to the limit. The k-th record is bound to run_id/k and has its own claim. A batch is fixed once drawn: the
+-- same run_id gets its unfinished records again, and no others.
 -- Called by: record_ledger_runner, the Python runner.
 -- Uses: batch_to_build, build_records, clock, is_run_id, lock_pipeline, pass_record, register_config,
 --   store_new_and_pass_valid_record, store_windows, to_build_reason.
@@ -11312,7 +11340,7 @@ declare
     p record_ledger.pipeline;
 begin
     if record_limit between 1 and 10000 is not true then
-        raise exception 'record_limit: % is no number of records',
+        raise exception 'record_limit: % is not a valid number of records',
             coalesce(record_limit::text, 'null')
             using errcode = 'RL005', hint = 'Give a whole number from 1 to 10000.';
     end if;
@@ -11325,7 +11353,7 @@ begin
             case when record_ledger.is_run_id(run_id) then run_id || '/1' else run_id end,
             built
         ) as a;
-        -- Looked for only now: the same call may have been made already, and that one was waited for above.
+        -- Only now: the same call may have been running already, and the call above has waited for it.
         v_was_drawn := exists (
             select
             from record_ledger.claim as c
@@ -11347,7 +11375,7 @@ begin
             v_records := array[v_answer.record];
         end if;
 
-        -- The first pass took this lock already, unless it exited.
+        -- The first pass has taken this lock already, unless it exited.
         p := record_ledger.lock_pipeline(v_pipeline_id);
         v_now := record_ledger.clock();
         for k in 2..record_limit loop
@@ -11366,8 +11394,8 @@ begin
             end if;
         end loop;
     exception
-        -- A batch is drawn once: rather than a part of it, nothing is passed until all of it is built. What was sent is
-        -- built by itself then, so that the next call asks for the rest.
+        -- A batch is fixed once drawn: so nothing is passed until all of it is built. What the caller sent is built by
+        -- itself, so that the next call asks for the rest.
         when sqlstate 'RLBLD' then
             p := record_ledger.register_config(config);
             v_now := record_ledger.clock();
@@ -11395,8 +11423,8 @@ $$;
 comment on function record_ledger.pass_valid_records(jsonb, text, integer, jsonb) is
 'The whole cycle for up to record_limit records, the k-th bound to run_id/k: (exit_dag, verdict, reason, records, to_build).';
 -- record_ledger.pause_pipeline: no record of the pipeline is passed until it is resumed.
--- Claims in progress go on and may end in any way; new windows are stored. Pausing again replaces the reason; a retired
--- pipeline stays retired.
+-- Runs in progress continue and may end their claims in any way; new windows are stored. A second pause replaces the
+-- reason. A retired pipeline stays retired.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: append_pipeline_event, check_reason, clock, lock_pipeline.
 -- Tests: test_pausing.py.
@@ -11411,7 +11439,7 @@ declare
     v_now timestamptz;
 begin
     perform record_ledger.check_reason(reason);
-    -- A pass that holds the pipeline goes first; whoever comes later sees it paused.
+    -- A pass that holds the pipeline goes first; later passes see it paused.
     p := record_ledger.lock_pipeline(pipeline_id);
     v_now := record_ledger.clock();
     update record_ledger.pipeline as q
@@ -11425,8 +11453,8 @@ $$;
 comment on function record_ledger.pause_pipeline(text, text) is
 'Lets no record of a pipeline be passed until it is resumed; the reason is kept with who paused it and when.';
 -- record_ledger.pipeline_time: reads an ISO 8601 time as people of a pipeline write it.
--- Without an offset it is the local time of the zone in force, a bare date its first instant, a time that clocks skip
--- the end of the gap. RL005 when the text is no time, or when clocks show it twice.
+-- A time without an offset is the local time of the zone in force, and a bare date is its first instant. A time that
+-- clocks skip is the end of the gap. A text that is not a time, or that clocks show twice, raises RL005.
 -- Called by: record_ledger_reader, the Python runner, dbt, window_time.
 -- Uses: raise_unknown_pipeline, start_instant, twofold_time.
 -- Tests: test_zones.py, test_range_effects.py.
@@ -11450,7 +11478,8 @@ begin
     end if;
     v_instant := record_ledger.start_instant(time_text, v_timezone);
     if v_instant is null then
-        raise exception '% is no time', coalesce('"' || left(time_text, 80) || '"', 'null')
+        raise exception 'time_text: % is not a valid time',
+            coalesce('"' || left(time_text, 80) || '"', 'null')
             using errcode = 'RL005',
             hint = 'Give ISO 8601 of the years 1900 to 9000, such as "2026-01-01" or '
                 '"2026-01-01T06:00" (local time of the '
@@ -11458,18 +11487,20 @@ begin
     end if;
     v_problem := record_ledger.twofold_time(time_text, v_timezone);
     if v_problem is not null then
-        raise exception '%', v_problem
-            using errcode = 'RL005', hint = 'Give the one that is meant, with its offset.';
+        raise exception 'time_text: %', v_problem
+            using errcode = 'RL005', hint = 'Give one of the two, with its offset.';
     end if;
     return v_instant;
 end
 $$;
 comment on function record_ledger.pipeline_time(text, text) is
 'An ISO 8601 time as an instant: without an offset it is the pipeline''s local time, a bare date its first instant; RL005 when clocks show it twice.';
--- record_ledger.plan_runs: which windows the next runs of a pipeline will be passed, and when; a forecast, read only.
--- The rules of a pass played forward from an instant, with workers that ask whenever they are free, and runs that each
--- take run_duration (by default the median of the newest completed ones) and complete.
--- One row per run. Where fewer can be foreseen than were asked for, a last row without run_no says why.
+-- record_ledger.plan_runs: simulates the next runs of a pipeline: which window each is passed, and when; writes
+-- nothing.
+-- It assumes that workers ask whenever they are free, and that each run takes run_duration and completes. The default
+-- run_duration is the median of the newest completed runs.
+-- It returns one row per run. When it foresees fewer runs than the caller asked for, a last row without run_no says
+-- why.
 -- Called by: record_ledger_reader, the Python runner.
 -- Uses: clock, expected_duration, is_stable, local_time, planned_passes, raise_unknown_pipeline, retry_time, shortened,
 --   time_interval, window_timezone.
@@ -11525,7 +11556,7 @@ declare
         when v_duration < interval '0' or v_duration > interval '30 days'
             then format('run_duration: %s is out of range; give 0 to 30 days', v_duration)
         when not isfinite(v_from)
-            then format('at: %s is no instant', v_from)
+            then format('at: %s is not a valid instant', v_from)
     end;
 begin
     if v_problem is not null then
@@ -11573,7 +11604,7 @@ begin
             case
                 when s.run_no is null and s.blocked_by is null then format(
                     'no later run is passed a record: %s %s empty in the pipeline''s config, '
-                    'so what becomes due is incomplete',
+                    'so every later record is incomplete',
                     record_ledger.shortened(array_to_string(p.missing_fields, ', '), 1000),
                     case cardinality(p.missing_fields) when 1 then 'is' else 'are' end
                 )
@@ -11584,11 +11615,11 @@ begin
                         s.blocked_by, record_ledger.window_timezone(p, s.blocked_by)
                     )
                 )
-                when s.waited_for is null and s.run_no <= v_workers then 'starts at once'
+                when s.waited_for is null and s.run_no <= v_workers then 'starts immediately'
                 when s.waited_for is null
                     then format('starts when run %s ends', s.run_no - v_workers)
                 when s.starts_at = s.window_end_time + p.x_time_back
-                    then 'starts when its data has settled'
+                    then 'starts when its data is stable'
                 when s.starts_at = case r.status
                     when 'PENDING' then r.retry_at
                     when 'IN_PROGRESS' then record_ledger.retry_time(
@@ -11610,7 +11641,7 @@ begin
                 case when r.is_historical then 'historical' else 'live' end
             ) end,
             case when s.run_no is not null and v_duration is null
-                then 'no completed run to measure, 0 s assumed' end
+                then 'no completed run to measure: 0 s is assumed' end
         ),
         s.drains_backlog
     from record_ledger.planned_passes(
@@ -11627,10 +11658,9 @@ $$;
 comment on function record_ledger.plan_runs(text, integer, timestamptz, integer, interval) is
 'Which windows the next runs of a pipeline will be passed, and when, if each takes run_duration and completes; a forecast that writes nothing.';
 -- record_ledger.range_effects: what an operation on a range would change, and what it would leave alone and why.
--- One row per effect, status and reason; reads only. operation: waive, reopen, expire, cancel or
--- backfill.
--- A backfill adds windows whatever to_time is; what is stored already in the range (all that comes, when it is null) is
--- left alone. So is whatever is archived: nothing changes it any more.
+-- One row per effect, status and reason; reads only. operation: waive, reopen, expire, cancel or backfill.
+-- A backfill adds windows back to from_time; it ignores to_time. It leaves alone the records that the range holds
+-- already (with to_time null, all later ones). Archived records are left alone too: nothing changes them any more.
 -- Called by: record_ledger_reader, the Python runner.
 -- Uses: backfill_windows, check_backfill, check_range, clock, is_in_range, is_lost, raise_unknown_pipeline,
 --   status_after.
@@ -11666,7 +11696,7 @@ begin
     if coalesce(
         range_effects.operation not in ('waive', 'reopen', 'expire', 'cancel', 'backfill'), true
     ) then
-        raise exception 'operation: % is none of waive, reopen, expire, cancel and backfill',
+        raise exception 'operation: % is not one of waive, reopen, expire, cancel and backfill',
             coalesce('"' || left(range_effects.operation, 80) || '"', 'null')
             using errcode = 'RL005', hint = 'Give the verb of the routine or command.';
     end if;
@@ -11765,7 +11795,7 @@ begin
             where r.pipeline_id = p.pipeline_id
                 and r.window_end_time > range_effects.from_time
                 and r.window_start_time < v_to_time
-                -- From the window on that holds from_time: the primary key knows windows by their start.
+                -- From the window that contains from_time: the primary key finds windows by their start.
                 and r.window_start_time >= coalesce(
                     (
                         select max(f.window_start_time)
@@ -11812,10 +11842,9 @@ $$;
 comment on function record_ledger.range_effects(text, text, timestamptz, timestamptz) is
 'What waive, reopen, expire, cancel or backfill would change in a range, and what it would leave alone and why; reads only.';
 -- record_ledger.range_in_steps: waives, reopens, expires, cancels or backfills records in steps, each committed.
--- For ranges of many records: runs of the pipeline get their turn between two steps, and no step holds its lock for
--- long. What stops it leaves a valid ledger; called again, it does the rest. changed_count says how many changed. A
--- notice tells every ten seconds how far it is. It commits, so it cannot be called in a transaction block.
--- For operators in psql.
+-- It is for operators in psql, and for ranges of many records: the pipeline's runs get their turn between two steps. An
+-- interrupted call leaves a valid ledger; the next call does the rest. changed_count says how many records changed. A
+-- notice reports the progress every ten seconds. The procedure commits, so a transaction block cannot call it.
 -- Called by: record_ledger_runner.
 -- Uses: range_step.
 -- Tests: test_range_steps.py.
@@ -11861,12 +11890,12 @@ comment on procedure record_ledger.range_in_steps(
 ) is
 'Waives, reopens, expires, cancels or backfills the records of a range in steps, each a transaction of its own; changed_count says how many changed.';
 -- record_ledger.range_step: the first step of an operation on a range, short enough for runs to get their turn.
--- operation: waive, reopen, expire, cancel or backfill. Changes max_records at most, the oldest of the range first; a
--- backfill adds so many and 10,000 at most, the newest first, whatever to_time is. What it is called with again:
+-- operation: waive, reopen, expire, cancel or backfill. It changes at most max_records, the oldest of the range first.
+-- A backfill ignores to_time and adds at most max_records, and at most 10,000, the newest first. The next call takes:
 --   go_on_from         from_time of the next step; null when this was the last one
 --   next_max_records   how many that one can change in 40 ms under the pipeline's lock, by what this one took
--- It walks over 10,000 records at most, so it may change none and not be the last. Each call is a transaction of its
--- own: what earlier steps did stays, and a step that is called twice changes only what is left.
+-- A step reads at most 10,000 records, so it may change none and not be the last. Each call is a transaction of its
+-- own. What earlier steps did stays, and a repeated step changes only what is left.
 -- Called by: record_ledger_runner, the Python runner, dbt, range_in_steps.
 -- Uses: backfill_range, change_range, check_backfill, check_range, check_reason, clock, day_start, is_in_range,
 --   is_lost, local_day, lock_pipeline, status_after.
@@ -11927,7 +11956,7 @@ begin
 
     -- A pass could otherwise hand out the very record that is being changed.
     p := record_ledger.lock_pipeline(range_step.pipeline_id);
-    -- Not clock(): this is about how long others wait, whatever time it is in the ledger.
+    -- Not clock(): this measures how long other sessions wait, and not the ledger's time.
     v_locked_at := clock_timestamp();
     v_now := record_ledger.clock();
     if v_is_backfill then
@@ -11988,7 +12017,7 @@ begin
         v_milliseconds := greatest(1, extract(epoch from clock_timestamp() - v_locked_at) * 1000);
         next_max_records := least(
             greatest(100, changed_count * 40 / v_milliseconds),
-            -- No leap: the next records may be dearer ones.
+            -- At most twice as many: the next records may cost more.
             range_step.max_records * 2::bigint,
             10000
         );
@@ -12000,10 +12029,10 @@ comment on function record_ledger.range_step(
 ) is
 'The first step of waive, reopen, expire, cancel or backfill on a range: how many records it changed, where the next step begins, and how many it may change.';
 -- record_ledger.records_as_of: the ledger as it stood at an instant, archived records included.
--- One row per record that was stored by then, as its newest event until then left it. By the ledger's own times: a
--- change made before the instant and committed after it is in. PostgreSQL takes the query below into the one around
--- it, so what is asked of one pipeline or one window is looked up for that one only.
--- It undoes what check_record_change did with each event. Types are exact (docs/design.md, Names).
+-- One row per record that was stored by then, as its newest event until then left it. The ledger's own times count: a
+-- change that was made before the instant and committed after it is included. PostgreSQL merges the query below into
+-- the query around it, so a filter on one pipeline or window reads only that one.
+-- It reverses what check_record_change did with each event. Types are exact (docs/design.md, Names).
 -- Called by: record_ledger_reader, the Python runner.
 -- Uses: archived_record_events, archived_records, pipeline_records, record_events.
 -- Tests: test_as_of.py.
@@ -12052,7 +12081,7 @@ as $$
         case when r.is_as_now then r.generation else coalesce(e.generation, 1) end as generation,
         case
             when r.is_as_now then r.attempt
-            -- A released attempt is told in its event, but the record does not count it.
+            -- The event of a release has its attempt, but the record does not count it.
             else coalesce(e.attempt - (e.event = 'released')::integer, 0)
         end as attempt,
         case
@@ -12078,7 +12107,7 @@ as $$
             l.pipeline_id, l.target_day, l.window_start_time, l.window_end_time, l.time_interval,
             l.status, l.created_at, l.updated_at, l.fields, l.generation, l.attempt, l.claim_token,
             l.run_id, l.config_version, l.last_event, l.last_detail,
-            -- Its newest event is that old: no other has to be looked for.
+            -- Its newest event is that old: no other one is needed.
             l.updated_at <= records_as_of.at as is_as_now
         from record_ledger.pipeline_records as l
         union all
@@ -12110,7 +12139,7 @@ as $$
         order by v.event_no desc
         limit 1
     ) as e on true
-    -- The first building after the instant knows what was there before; one that changed no field stands in its pass.
+    -- The first build after the instant has the state before it; a build that changed no field is recorded in its pass.
     left join lateral (
         select v.event_no, v.event, v.detail
         from (
@@ -12129,7 +12158,7 @@ as $$
         order by v.event_no
         limit 1
     ) as b on true
-    -- Of each field that was changed since, the value before the first of these changes; none where it was added.
+    -- For each field that was changed since: its value before the first change; none where it was added.
     left join lateral (
         select
             pg_catalog.array_agg(f.name) as names,
@@ -12166,11 +12195,11 @@ as $$
     where r.created_at <= records_as_of.at
 $$;
 comment on function record_ledger.records_as_of(timestamptz) is
-'The ledger as it stood at an instant: one row per record stored by then, archived ones included, as its events tell it.';
+'The ledger as it stood at an instant: one row per record stored by then, archived ones included, computed from its events.';
 -- record_ledger.recount_due: which windows of a pipeline should have their source counted again, longest due first.
--- A completed record, at each age of recount_ages since the count that its generation stands on, until a count of its
--- source has been noted at that age or later. Several missed ages are one count. Not when its source data is gone, nor
--- when twice the last age has passed: what nobody counted by then is let go. A retired pipeline has none.
+-- A completed record is due at each age of recount_ages since the count that its generation stands on. It stays due
+-- until a count of its source is recorded at that age or later. Several missed ages need one count. A record is not due
+-- when its source data is gone, or when twice the last age has passed. A retired pipeline has none.
 -- Called by: record_ledger_reader, the Python runner.
 -- Uses: clock, is_lost, loaded_count, raise_unknown_pipeline.
 -- Tests: test_recounts.py, test_recount_plans.py.
@@ -12180,7 +12209,7 @@ returns table (
     window_end_time timestamptz,
     target_day date,
     generation integer,
-    -- The count that the generation stands on, and when it was noted.
+    -- The count that the generation stands on, and when it was recorded.
     loaded_count bigint,
     counted_at timestamptz,
     -- The newest age that has been reached, and when it was.
@@ -12230,7 +12259,7 @@ begin
         and o.stage = 'source'
         and o.changed_by is null
         and not p.is_retired
-        -- What is adopted is younger than the count that it takes over.
+        -- An adopted observation is younger than the count that it takes over.
         and o.observed_at > v_now - 2 * p.recount_ages[cardinality(p.recount_ages)]
         and (o.observed_at <= v_now - p.recount_ages[1] or o.adopted_no is not null)
         and l.observed_at > v_now - 2 * p.recount_ages[cardinality(p.recount_ages)]
@@ -12254,7 +12283,8 @@ $$;
 comment on function record_ledger.recount_due(text) is
 'The completed windows of a pipeline whose source should be counted again by now, longest due first.';
 -- record_ledger.register_pipeline: validates a config and makes it the one in force; returns the pipeline_id.
--- Inserts or updates; writes nothing when one of the same meaning is in force. All problems come in one error, RL001.
+-- It inserts or updates; it writes nothing when the config in force has the same meaning. One error, RL001, lists all
+-- problems.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: check_owner, configured, is_safe_to_write, is_same_config, note_start_at, refuse_call, register_config,
 --   warn_of_misspelt_keys.
@@ -12272,7 +12302,7 @@ begin
         perform record_ledger.refuse_call();
     end if;
     perform record_ledger.warn_of_misspelt_keys(config);
-    -- A first look without the lock: taking one writes, and most calls change nothing.
+    -- First without the lock: a lock writes, and most calls change nothing.
     select q.* into p
     from record_ledger.pipeline as q
     where q.pipeline_id = coalesce(
@@ -12292,10 +12322,10 @@ $$;
 comment on function record_ledger.register_pipeline(jsonb) is
 'Validates a config and makes it the pipeline''s config in force; returns the pipeline_id. RL001 lists all problems.';
 -- record_ledger.release_record: gives a passed record back untouched; the attempt is not counted.
--- Pending again immediately, or with not_before passed to no run before that instant, this one included. A cancelled
--- claim ends as FAILED instead. Needs the current claim token, and when a window is named, that of the claim (RL004
--- else); repeating it changes nothing.
--- For a run that was stopped before it began, or that finds that its source is not ready.
+-- The record is PENDING again immediately. With not_before, no run is passed it before that instant, this run included.
+-- A cancelled claim ends as FAILED instead. Needs the current claim token, and the claim's window when the caller names
+-- one (RL004 otherwise). A repeated call changes nothing.
+-- A run calls it when it was stopped before it began, or when its source is not ready.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: end_claim, iso_time.
 -- Tests: test_claims.py, test_postponing.py.
@@ -12319,7 +12349,7 @@ begin
             using errcode = 'RL005',
             hint = 'Give an instant. To keep a record from all runs, waive it.';
     end if;
-    -- A time that a client cannot read would break the overview of all pipelines.
+    -- A time that a driver cannot read would break the overview of all pipelines.
     if release_record.not_before >= timestamptz '9001-01-01 00:00:00+00' then
         raise exception 'not_before: % is not a valid time; give one before the year 9001',
             record_ledger.iso_time(release_record.not_before)
@@ -12333,9 +12363,9 @@ $$;
 comment on function record_ledger.release_record(text, bigint, timestamptz, timestamptz) is
 'Gives a passed record back untouched: PENDING, the attempt not counted, and passed to no run before not_before. RL004 unless the claim token is current.';
 -- record_ledger.reopen_changed_records: reopens completed records whose source has changed beyond the tolerance.
--- Oldest first, no more than the reopen_budget in one local day of the pipeline: the rest waits for the next day, in
--- changed_records. A record whose source data is gone is left alone. Returns how many it reopened.
--- Meant for a daily task.
+-- It reopens the oldest first, and at most reopen_budget in one local day of the pipeline. The rest waits in
+-- changed_records for the next day. A record whose source data is gone is left alone. Returns how many it reopened.
+-- A daily task calls it.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: append_pipeline_event, changed_records, clock, local_day, local_time, lock_pipeline, reopen_range.
 -- Tests: test_recounts.py, test_recount_sessions.py.
@@ -12349,7 +12379,7 @@ set enable_bitmapscan = off
 as $$
 #variable_conflict use_column
 declare
-    -- Two calls would otherwise spend the budget twice, and a pass judge by what was open before.
+    -- Otherwise two calls could spend the budget twice, and a pass could miss what is reopened.
     p record_ledger.pipeline := record_ledger.lock_pipeline(reopen_changed_records.pipeline_id);
     v_now timestamptz := record_ledger.clock();
     v_left integer;
@@ -12399,8 +12429,9 @@ $$;
 comment on function record_ledger.reopen_changed_records(text) is
 'Reopens completed records whose source has changed beyond the tolerance, oldest first, within the day''s reopen_budget; returns how many.';
 -- record_ledger.reopen_records: makes the finished and failed records of a range pending once more.
--- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed. A new
--- generation begins with no attempt made; what earlier ones did stays in record_events, and runs stay bound.
+-- It changes records whose whole window lies in [from_time, to_time), leaves others alone, and returns how many it
+-- changed. A new generation begins with no attempt made. record_events keeps what earlier generations did, and runs
+-- stay bound.
 -- Called by: record_ledger_runner, the Python runner.
 -- Uses: change_range, check_range, check_reason, clock, lock_pipeline.
 -- Tests: test_ranges.py, test_starting_again.py.
@@ -12419,7 +12450,7 @@ declare
 begin
     perform record_ledger.check_reason(reason);
     perform record_ledger.check_range(from_time, to_time);
-    -- A pass would otherwise judge by what was open before, and another operator reopen a record twice.
+    -- Otherwise a pass could miss what is reopened, and another operator could reopen a record twice.
     p := record_ledger.lock_pipeline(pipeline_id);
     return record_ledger.change_range(
         'reopen', p, from_time, to_time, reason, record_ledger.clock()
@@ -12428,8 +12459,8 @@ end
 $$;
 comment on function record_ledger.reopen_records(text, timestamptz, timestamptz, text) is
 'Makes the completed, failed and waived records whose whole window lies in a range PENDING once more, with a reason; returns how many.';
--- record_ledger.resume_pipeline: lets a paused or retired pipeline run again; returns whether it was one.
--- What is neither paused nor retired stays as it is, and nothing is noted.
+-- record_ledger.resume_pipeline: lets a paused or retired pipeline run again; returns whether it was paused or retired.
+-- A pipeline that was neither stays as it is, and nothing is recorded.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: append_pipeline_event, check_reason, clock, lock_pipeline.
 -- Tests: test_pausing.py.
@@ -12442,7 +12473,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    -- Another operator may be pausing it: the later one of the two has the last word.
+    -- Another operator may be pausing it: the later call decides.
     p record_ledger.pipeline := record_ledger.lock_pipeline(pipeline_id);
     v_now timestamptz := record_ledger.clock();
 begin
@@ -12469,9 +12500,9 @@ begin
 end
 $$;
 comment on function record_ledger.resume_pipeline(text, text) is
-'Lets a paused or retired pipeline run again; returns whether it was one.';
--- record_ledger.retire_pipeline: pauses a pipeline for good; no window is stored any more, and no status speaks of it.
--- Its history stays, and claims in progress may end in any way. Retiring again replaces the reason.
+'Lets a paused or retired pipeline run again; returns whether it was paused or retired.';
+-- record_ledger.retire_pipeline: pauses a pipeline for good: no window is stored any more, and no status lists it.
+-- Its history stays, and runs in progress may end their claims in any way. A second call replaces the reason.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: append_pipeline_event, check_reason, clock, lock_pipeline.
 -- Tests: test_pausing.py.
@@ -12486,7 +12517,7 @@ declare
     v_now timestamptz;
 begin
     perform record_ledger.check_reason(reason);
-    -- A pass that holds the pipeline goes first; whoever comes later sees it retired.
+    -- A pass that holds the pipeline goes first; later passes see it retired.
     p := record_ledger.lock_pipeline(pipeline_id);
     v_now := record_ledger.clock();
     update record_ledger.pipeline as q
@@ -12502,12 +12533,13 @@ begin
 end
 $$;
 comment on function record_ledger.retire_pipeline(text, text) is
-'Pauses a pipeline for good: nothing is stored or passed any more and no status speaks of it, but its history stays.';
+'Pauses a pipeline for good: nothing is stored or passed any more and no status lists it, but its history stays.';
 -- record_ledger.set_pipeline_owner: gives a pipeline to a role; from then on only its members act in it.
--- They register its config, are passed its records, end their claims, count, and operate; all others may only read.
--- null gives it back to all runners. Returns whether that changed anything. Who registered a pipeline may take it for a
--- role, members of its owner may give it away, each to a role that they are members of; owners of the ledger may do all
--- of it.
+-- Its members register its config, are passed its records, end their claims, count, and operate; all others may only
+-- read. null gives the pipeline back to all runners. Returns whether the call changed anything.
+--   the role that registered it  may give a pipeline without an owner to a role that it is a member of
+--   members of its owner         may give it to a role that they are members of, or back to all
+--   owners of the ledger         may do both, with any role
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: append_pipeline_event, clock, lock_pipeline, may_act.
 -- Tests: test_pipeline_owners.py.
@@ -12519,7 +12551,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
-    -- A claim that is being ended goes first, or is judged by the new owner. Refuses who may not act in it today.
+    -- A claim that a run is ending goes first, or is judged by the new owner. Refuses callers who may not act in it
+    -- now.
     p record_ledger.pipeline := record_ledger.lock_pipeline(set_pipeline_owner.pipeline_id);
     v_now timestamptz := record_ledger.clock();
     v_registered_by text;
@@ -12543,7 +12576,8 @@ begin
             'permission denied: pipeline "%" was registered by %, and % is not a member of it',
             p.pipeline_id, quote_ident(v_registered_by), session_user
             using errcode = '42501',
-            hint = 'Who registered a pipeline may give it to a role; so may the ledger''s owner.';
+            hint = 'Only the role that registered the pipeline, or the ledger''s owner, may give '
+                'it to a role.';
     end if;
     if not record_ledger.may_act(coalesce(set_pipeline_owner.role, p.owner_role)) then
         raise exception 'permission denied: % is not a member of role %',
@@ -12554,7 +12588,7 @@ begin
     update record_ledger.pipeline as q
     set owner_role = set_pipeline_owner.role, updated_at = v_now
     where q.pipeline_id = p.pipeline_id;
-    -- Completing looks at the pipeline only where the record says that there is something to look at.
+    -- A completion reads the pipeline only where the record says so.
     if set_pipeline_owner.role is not null then
         update record_ledger.record as r
         set needs_counts = true
@@ -12572,7 +12606,7 @@ begin
 end
 $$;
 comment on function record_ledger.set_pipeline_owner(text, text) is
-'Gives a pipeline to a role, whose members alone act in it from then on; null gives it back to all runners. Returns whether that is new.';
+'Gives a pipeline to a role: only its members act in it then. null gives it back to all runners. Returns whether that is new.';
 -- record_ledger.store_new_and_pass_valid_record: the whole cycle in one statement and one commit.
 -- Registers the config, stores the due windows, collects expired leases and passes the oldest valid record to the run.
 -- A config with templates is answered with to_build until the caller has rendered them and sends them back as built.
@@ -12971,10 +13005,10 @@ end
 $$;
 comment on function record_ledger.store_new_and_pass_valid_record(jsonb, text, jsonb) is
 'The whole cycle in one statement: register, store, collect expired leases, pass. (exit_dag, verdict, reason, record, to_build).';
--- record_ledger.store_new_records: stores the windows of a pipeline that are due, 10,000 at most in one call.
--- Without built, the windows of a pipeline with templates are stored unbuilt; with built, up to the first one missing
--- from it, and outdated pending records take their fields from it. An entry that fits no window, or was rendered with
--- another config_version than the one in force, is ignored. stored_count says how many are new.
+-- record_ledger.store_new_records: stores the windows of a pipeline that are due, at most 10,000 in one call.
+-- Without built, the windows of a pipeline with templates are stored unbuilt. With built, windows are stored up to the
+-- first one that it lacks, and outdated pending records take their fields from it. An entry that fits no window, or
+-- that was rendered with an older config_version, is ignored. stored_count says how many are new.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: build_records, built_problem, clock, lock_pipeline, store_windows.
 -- Tests: test_windows_stored.py, test_building.py.
@@ -12998,18 +13032,19 @@ begin
         raise exception '%', v_problem
             using errcode = 'RL005',
             hint = 'Send back what to_build names. '
-                'A runner of an older release names less: upgrade it.';
+                'A runner of an older release sends less: upgrade it.';
     end if;
     perform record_ledger.build_records(p, built, v_now);
     stored_count := record_ledger.store_windows(p, nullif(built, '[]'), v_now);
 end
 $$;
 comment on procedure record_ledger.store_new_records(text, jsonb, integer) is
-'Stores the windows of a pipeline that are due, 10,000 at most in one call; stored_count says how many.';
+'Stores the windows of a pipeline that are due, at most 10,000 in one call; stored_count says how many.';
 -- record_ledger.suggest_x_time_back: the shortest measured x_time_back that misses no more than a share of the rows.
--- The present one when it does; else how long after a window's end the counts of the first recount age came that do.
--- What comes later than the last age nobody knows, so it is no answer: null then, as when too few windows are counted.
--- Never shorter than the present one: what it missed less would have been counted before windows had settled.
+-- It is the present x_time_back when that suffices. Otherwise it is how long after a window's end the counts of the
+-- first sufficient recount age came. Rows later than the last age were never counted, so the answer is null then, as
+-- with too few windows.
+-- It is never shorter than the present one: a shorter one was never measured.
 -- Called by: record_ledger_reader, the Python runner.
 -- Uses: enough_windows, lateness, raise_unknown_pipeline, time_interval.
 -- Tests: test_lateness.py.
@@ -13032,7 +13067,7 @@ declare
     v_found record;
 begin
     if suggest_x_time_back.max_missed between 0 and 1 is not true then
-        raise exception 'max_missed: % is no share; give a number from 0 to 1, such as 0.001',
+        raise exception 'max_missed: % is not a share; give a number from 0 to 1, such as 0.001',
             coalesce(left(suggest_x_time_back.max_missed::text, 80), 'null')
             using errcode = 'RL005';
     end if;
@@ -13047,7 +13082,7 @@ begin
         suggest_x_time_back.window_count := v_found.window_count;
         if v_found.missed_share is null then
             reason := format(
-                '%s windows were counted when they had settled%s and at the last recount age; '
+                '%s windows were counted when they became stable%s and at the last recount age; '
                 '%s are needed',
                 v_found.window_count,
                 case
@@ -13062,7 +13097,7 @@ begin
         end if;
         exit when v_found.is_last;
         if v_found.missed_share <= suggest_x_time_back.max_missed then
-            -- Up to the whole minute: nobody writes 26h3m17.4s into a config.
+            -- Rounded up to the whole minute: 26h3m17.4s is not a sensible x_time_back.
             suggest_x_time_back.x_time_back := case
                 when v_found.recount_age = interval '0' then p.x_time_back
                 else ceil(extract(epoch from v_found.max_lateness) / 60) * interval '1 minute'
@@ -13078,8 +13113,8 @@ begin
             return;
         end if;
         reason := format(
-            '%s of the rows of %s windows came later than the counts of age %s, and what comes '
-            'later than the last recount age nobody has counted: give recount_ages a later one',
+            '%s of the rows of %s windows came later than the counts of age %s; '
+            'no count is later than the last recount age: add a later one to recount_ages',
             trim_scale(round(100 * v_found.missed_share, 4)) || ' %',
             v_found.window_count,
             record_ledger.time_interval('epoch', timestamptz 'epoch' + v_found.recount_age)
@@ -13089,9 +13124,9 @@ end
 $$;
 comment on function record_ledger.suggest_x_time_back(text, numeric) is
 'The shortest measured x_time_back that misses no more than a share of the rows, from how many windows, and why: (x_time_back, missed_share, window_count, reason).';
--- record_ledger.waive_counts: lets a record be completed although its counts do not agree; the only way round.
--- For its present generation, while it is pending or in progress (RL003 else), with a reason, kept in its history.
--- Returns whether that is new: false when they were waived already. check_record_change guards the change.
+-- record_ledger.waive_counts: lets a record be completed although its counts do not agree; nothing else does.
+-- It holds for the record's present generation, while that is pending or in progress (RL003 otherwise). The history
+-- keeps the reason. Returns false when the counts were waived already. check_record_change guards the change.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: check_reason, clock, local_time, lock_pipeline, lock_record, window_timezone.
 -- Tests: test_waived_counts.py.
@@ -13111,23 +13146,27 @@ declare
     r record_ledger.record;
 begin
     perform record_ledger.check_reason(waive_counts.reason);
-    -- A pass comes before this or after it; then nobody completes or reopens the record before this is committed.
+    -- A pass comes before this or after it. The record's lock then keeps runs from completing it, and operators from
+    -- reopening it, until this is committed.
     p := record_ledger.lock_pipeline(waive_counts.pipeline_id);
     r := record_ledger.lock_record(p.pipeline_id, waive_counts.window_start_time);
     if p.required_counts is null then
-        raise exception 'the config of pipeline % asks for no counts: there is nothing to waive',
+        raise exception 'required_counts: the config of pipeline % requires no counts, '
+            'so there is nothing to waive',
             p.pipeline_id
-            using errcode = 'RL005', hint = 'The key required_counts asks for them.';
+            using errcode = 'RL005',
+            hint = 'Only the records of a config with required_counts have counts to waive.';
     end if;
     if r.status not in ('PENDING', 'IN_PROGRESS') then
-        raise exception 'window % of pipeline % is %: counts are waived before a record is done',
+        raise exception 'window % of pipeline % is %: '
+            'counts can be waived only while a record is PENDING or IN_PROGRESS',
             record_ledger.local_time(
                 r.window_start_time, record_ledger.window_timezone(p, r.window_start_time)
             ),
             r.pipeline_id,
             r.status
             using errcode = 'RL003',
-            hint = 'Reopen it, and waive the counts of its new generation.';
+            hint = 'Reopen the record, and waive the counts of its new generation.';
     end if;
     if r.counts_waived then
         return false;
@@ -13141,9 +13180,10 @@ begin
 end
 $$;
 comment on function record_ledger.waive_counts(text, timestamptz, text) is
-'Lets the present generation of a record be completed whatever its counts are, with a reason; returns whether that is new.';
+'Lets the present generation of a record be completed although its counts do not agree, with a reason; returns whether that is new.';
 -- record_ledger.waive_records: marks the pending and failed records of a range WAIVED: no run is needed for them.
--- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed.
+-- It changes records whose whole window lies in [from_time, to_time), leaves others alone, and returns how many it
+-- changed.
 -- Called by: record_ledger_runner, the Python runner.
 -- Uses: change_range, check_range, check_reason, clock, lock_pipeline.
 -- Tests: test_ranges.py.
@@ -13172,8 +13212,8 @@ $$;
 comment on function record_ledger.waive_records(text, timestamptz, timestamptz, text) is
 'Marks the pending and failed records whose whole window lies in a range as WAIVED, with a reason; returns how many.';
 -- record_ledger.window_time: the start of the window that people of a pipeline name by a local time or a date.
--- A window is named by the clock that it was cut with, which is how tables show it; where none has that clock, the
--- text is read as a time of the zone in force. RL005 when it could be two windows, or when clocks skip it.
+-- A window is named by the clock that it was cut with, which is how tables show it. A text that names no stored window
+-- so is a time of the zone in force. A text that could be two windows, or that clocks skip, raises RL005.
 -- Called by: record_ledger_reader, the Python runner.
 -- Uses: day_start, last_window, local_instant, local_instants, local_time, pipeline_time, raise_unknown_pipeline,
 --   wall_time.
@@ -13251,15 +13291,15 @@ begin
             )
     ) as c;
     if cardinality(v_starts) > 1 then
-        raise exception '"%" could be two windows of pipeline %: % and %',
+        raise exception 'time_text: "%" could be two windows of pipeline %: % and %',
             window_time.time_text, window_time.pipeline_id, v_names[1], v_names[2]
-            using errcode = 'RL005', hint = 'Give the one that is meant, with its offset.';
+            using errcode = 'RL005', hint = 'Give one of the two, with its offset.';
     elsif v_starts is not null then
         return v_starts[1];
     end if;
     if not v_is_date and record_ledger.local_instants(v_wall, v_timezone) = '{}' then
         raise exception
-            '"%" names no window: clocks of % skip that time; the next one is %',
+            'time_text: "%" names no window: clocks of % skip that time; the next one is %',
             window_time.time_text,
             v_timezone,
             record_ledger.local_time(
@@ -13272,8 +13312,8 @@ end
 $$;
 comment on function record_ledger.window_time(text, text) is
 'The start of the window that people name by a local time or a date, by the clock that it was cut with; RL005 when it could be two.';
--- record_ledger.archived_record_events: the life of each archived record, one row per change of its state.
--- The columns of record_events; the rows went to the archive with their record, unchanged.
+-- record_ledger.archived_record_events: the history of each archived record, one row per change of its state.
+-- It has the columns of record_events; the rows moved to the archive unchanged, with their record.
 -- Read by: record_ledger_reader, the Python runner, dbt, claim_loss, records_as_of.
 -- Uses: none.
 -- Tests: test_archive.py.
@@ -13297,7 +13337,7 @@ comment on view record_ledger.archived_record_events is
 'The history of archived records: one row per change of a record, never rewritten.';
 comment on column record_ledger.archived_record_events.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.archived_record_events.window_start_time is 'The window of the record that changed.';
-comment on column record_ledger.archived_record_events.event_no is 'Numbers the events of a record from 1 on.';
+comment on column record_ledger.archived_record_events.event_no is 'Numbers the events of a record, starting at 1.';
 comment on column record_ledger.archived_record_events.event_time is 'When the change was made.';
 comment on column record_ledger.archived_record_events.event is
 'passed, passed_again, completed, failed, released, lease_expired, cancelled, waived, reopened, rebuilt or counts_waived.';
@@ -13310,7 +13350,7 @@ comment on column record_ledger.archived_record_events.run_id is 'The run of tha
 comment on column record_ledger.archived_record_events.actor is 'The database role that made the change.';
 comment on column record_ledger.archived_record_events.detail is 'What the change says: an error, a reason, counts, the fields before.';
 -- record_ledger.archived_record_observations: what was counted of each archived record, at each stage.
--- The columns of record_observations; the rows went to the archive with their record, unchanged.
+-- It has the columns of record_observations; the rows moved to the archive unchanged, with their record.
 -- Read by: record_ledger_reader, the Python runner, dbt.
 -- Uses: none.
 -- Tests: test_archive.py, test_observations.py.
@@ -13350,18 +13390,18 @@ comment on view record_ledger.archived_record_observations is
 'The counts of archived records: one row per observation, never rewritten.';
 comment on column record_ledger.archived_record_observations.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.archived_record_observations.window_start_time is 'The window of the record that was counted.';
-comment on column record_ledger.archived_record_observations.observation_no is 'Numbers the observations of a record from 1 on.';
-comment on column record_ledger.archived_record_observations.observed_at is 'When the count was noted.';
-comment on column record_ledger.archived_record_observations.stage is 'Where it was counted: source, stage, target or a name of the team''s own.';
+comment on column record_ledger.archived_record_observations.observation_no is 'Numbers the observations of a record, starting at 1.';
+comment on column record_ledger.archived_record_observations.observed_at is 'When the count was recorded.';
+comment on column record_ledger.archived_record_observations.stage is 'Where it was counted: source, stage, target or another name that the team chose.';
 comment on column record_ledger.archived_record_observations.row_count is 'How many rows were counted.';
 comment on column record_ledger.archived_record_observations.detail is 'What else was observed: bytes, digests.';
 comment on column record_ledger.archived_record_observations.generation is 'The generation that the record was in.';
 comment on column record_ledger.archived_record_observations.claim_token is 'The claim under which it was counted, current at the time; null when it was counted without one.';
 comment on column record_ledger.archived_record_observations.run_id is 'The run of that claim.';
-comment on column record_ledger.archived_record_observations.actor is 'The database role that noted it.';
+comment on column record_ledger.archived_record_observations.actor is 'The database role that recorded it.';
 comment on column record_ledger.archived_record_observations.adopted_no is 'The observation of an earlier claim that this one takes over; null when it was counted anew.';
 comment on column record_ledger.archived_record_observations.is_evidence is
-'Whether completing goes by it, or went by it: the newest of its stage under the claim that holds or completed the generation.';
+'Whether it decides, or decided, about completing: the newest of its stage under the claim that holds or completed the generation.';
 -- record_ledger.archived_records: the finished records that archive_records has moved out of the ledger, for analysts.
 -- One row per archived record, with the columns of pipeline_records and when it was archived.
 -- Read by: record_ledger_reader, the Python runner, dbt, day_coverage, records_as_of.
@@ -13392,7 +13432,7 @@ select
     r.last_event,
     r.last_detail,
     r.archived_at,
-    -- A waiver publishes nothing and unpublishes nothing, and neither does an attempt that fails.
+    -- Neither a waiver nor a failed attempt publishes or unpublishes a generation.
     case
         when r.status = 'COMPLETED' then r.generation
         when r.generation > 1
@@ -13440,11 +13480,11 @@ comment on column record_ledger.archived_records.last_detail is 'What the newest
 comment on column record_ledger.archived_records.archived_at is 'When the record was moved to the archive.';
 comment on column record_ledger.archived_records.published_generation is
 'The newest generation that was completed: it is published until a later one is completed; null when none was.';
-comment on column record_ledger.archived_records.counts_waived is 'Whether somebody has waived the counts of this generation.';
+comment on column record_ledger.archived_records.counts_waived is 'Whether an operator has waived the counts of this generation.';
 comment on column record_ledger.archived_records.window_timezone is 'The IANA time zone that the window was cut with.';
 -- record_ledger.changed_records: the completed records whose source has changed since they were loaded.
 -- One row per completed record whose newest count of the source differs from the one that its generation stands on.
--- None of retired pipelines: nothing would load them anew.
+-- Retired pipelines have none: nothing would load them again.
 -- Read by: record_ledger_reader, the Python runner, dbt, reopen_changed_records.
 -- Uses: count_tolerance, window_timezone.
 -- Tests: test_recounts.py.
@@ -13467,7 +13507,7 @@ select
     ) as is_beyond_tolerance,
     record_ledger.window_timezone(p, r.window_start_time) as window_timezone
 from record_ledger.pipeline as p
--- The few that differ first, then their records, whatever the planner knows of the tables: hence the offsets.
+-- The offsets make the plan read the few that differ first, and then their records, independent of the statistics.
 cross join lateral (
     select q.*
     from record_ledger.record_observation as q
@@ -13493,7 +13533,7 @@ where not p.is_retired
             and n.generation = o.generation
     );
 comment on view record_ledger.changed_records is
-'The completed records whose source has changed since: one row per record whose newest count of the source is another one than it was loaded with.';
+'The completed records whose source has changed since: one row per record whose newest count of the source differs from the one that it was loaded with.';
 comment on column record_ledger.changed_records.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.changed_records.window_start_time is 'The first instant of the window.';
 comment on column record_ledger.changed_records.window_end_time is 'The first instant after the window.';
@@ -13501,14 +13541,14 @@ comment on column record_ledger.changed_records.target_day is 'The local day of 
 comment on column record_ledger.changed_records.generation is 'The generation that was completed before the source changed.';
 comment on column record_ledger.changed_records.loaded_count is 'How many rows the source had when the record was loaded.';
 comment on column record_ledger.changed_records.source_count is 'How many rows it had when it was last counted.';
-comment on column record_ledger.changed_records.changed_by is 'The difference; below 0 when rows have gone.';
+comment on column record_ledger.changed_records.changed_by is 'The difference; below 0 when the source has lost rows.';
 comment on column record_ledger.changed_records.observed_at is 'When it was last counted.';
 comment on column record_ledger.changed_records.is_beyond_tolerance is
-'Whether it is more than the tolerance of required_counts, which is 0 rows unless the config says so: reopen_changed_records then reopens it.';
+'Whether the difference exceeds the tolerance of required_counts (0 rows by default): reopen_changed_records then reopens the record.';
 comment on column record_ledger.changed_records.window_timezone is 'The IANA time zone that the window was cut with.';
 -- record_ledger.daily_coverage: how the windows of each pipeline cover each local day, from the first to the newest.
--- Days are those of the zone in force, whatever zone the windows were cut with.
--- One row per pipeline and local day, archived windows included; a date that the zone has skipped has no row.
+-- One row per pipeline and local day, archived windows included; a date that the zone has skipped has no row. Days are
+-- those of the zone in force, even for windows that were cut with another one.
 -- Read by: record_ledger_reader, the Python runner, dbt.
 -- Uses: day_coverage, days_with_windows.
 -- Tests: test_sealed_days.py.
@@ -13539,24 +13579,24 @@ comment on view record_ledger.daily_coverage is
 comment on column record_ledger.daily_coverage.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.daily_coverage.local_date is 'The local day in the time zone in force.';
 comment on column record_ledger.daily_coverage.timezone is 'The IANA time zone of the pipeline that is in force.';
-comment on column record_ledger.daily_coverage.day_start_time is 'The local midnight that the day begins with, that is its first instant.';
-comment on column record_ledger.daily_coverage.day_end_time is 'The local midnight that ends it.';
+comment on column record_ledger.daily_coverage.day_start_time is 'The first instant of the day: its local midnight.';
+comment on column record_ledger.daily_coverage.day_end_time is 'The first instant after the day: the next local midnight.';
 comment on column record_ledger.daily_coverage.first_window_start_time is 'Where the first window that begins in the day starts: at its midnight, unless the pipeline begins in the day or was cut with another zone; null without one.';
-comment on column record_ledger.daily_coverage.day_length is 'How long the day is: 24 h but where clocks change.';
-comment on column record_ledger.daily_coverage.covered_length is 'How much of it published or waived windows cover, wherever they begin and end.';
+comment on column record_ledger.daily_coverage.day_length is 'How long the day is: 24 h unless clocks change.';
+comment on column record_ledger.daily_coverage.covered_length is 'How much of the day published or waived windows cover.';
 comment on column record_ledger.daily_coverage.window_count is 'How many windows begin in the day.';
 comment on column record_ledger.daily_coverage.published_count is 'How many of them have a generation that was completed.';
 comment on column record_ledger.daily_coverage.waived_count is 'How many of them are WAIVED.';
-comment on column record_ledger.daily_coverage.lost_count is 'How many of these because their source data was gone.';
+comment on column record_ledger.daily_coverage.lost_count is 'How many of these were waived because their source data was gone.';
 comment on column record_ledger.daily_coverage.open_count is 'How many of them are PENDING, IN_PROGRESS or FAILED, published or not.';
-comment on column record_ledger.daily_coverage.is_published is 'Whether published or waived windows cover the day from its first to its last instant: it can be read without a hole.';
+comment on column record_ledger.daily_coverage.is_published is 'Whether published or waived windows cover the day from its first to its last instant: readers find no gap.';
 comment on column record_ledger.daily_coverage.is_sealed is 'Whether completed or waived windows cover the day from its first to its last instant: published, and none of them is open again.';
 comment on column record_ledger.daily_coverage.counts is
 'The counts that published generations stand on, {stage: {"rows": ..., "windows": ...}}: how many rows, from how many windows.';
 -- record_ledger.oldest_valid_record: the record that each pipeline would be passed next.
--- One row per pipeline: its oldest pending record that is stable and complete; no row when there is none.
--- A record whose lease has expired counts when the next pass would hand it out.
--- It asks what the passing routines ask: next_answer.
+-- One row per pipeline: its oldest pending record that is stable and complete; no row when there is none. A record
+-- whose lease has expired counts when the next pass would hand it out.
+-- It asks next_answer, as a pass does.
 -- Read by: record_ledger_reader, the Python runner, dbt.
 -- Uses: clock, pipeline_answer, time_interval, window_timezone.
 -- Tests: test_passing.py.
@@ -13602,7 +13642,7 @@ comment on column record_ledger.oldest_valid_record.updated_at is 'When the newe
 comment on column record_ledger.oldest_valid_record.window_timezone is 'The IANA time zone that the window was cut with.';
 comment on column record_ledger.oldest_valid_record.is_outdated is
 'Whether the fields were built before default_record or check_fields last changed, or never; the pass builds the record first.';
--- record_ledger.pipeline_events: what happened to each pipeline as a whole: what was done to it, by whom and when.
+-- record_ledger.pipeline_events: the changes of each pipeline as a whole: what was done, by which role and when.
 -- One row per change, never updated or deleted.
 -- Read by: record_ledger_reader, the Python runner, dbt.
 -- Uses: none.
@@ -13619,13 +13659,14 @@ from record_ledger.pipeline_event as e;
 comment on view record_ledger.pipeline_events is
 'The changes of each pipeline: one row per change, with who made it and when.';
 comment on column record_ledger.pipeline_events.pipeline_id is 'The name of the pipeline.';
-comment on column record_ledger.pipeline_events.event_no is 'Numbers the changes of a pipeline from 1 on.';
+comment on column record_ledger.pipeline_events.event_no is 'Numbers the changes of a pipeline, starting at 1.';
 comment on column record_ledger.pipeline_events.event_time is 'When the change was made.';
 comment on column record_ledger.pipeline_events.event is 'What happened: registered, reconfigured, backfilled, lost, changed_reopened, archived, paused, resumed or retired.';
 comment on column record_ledger.pipeline_events.actor is 'The database role that made the change.';
 comment on column record_ledger.pipeline_events.detail is 'What the change says: the config and its version, or same_config_as_version where a config returns, a reason, what a backfill added, what was archived, lost or reopened.';
 -- record_ledger.pipeline_lateness: how late data came, per pipeline and recount age.
--- One row per pipeline and age, 0 (the count that windows were loaded with) included; lateness says what is drawn on.
+-- One row per pipeline and age, 0 (the count that windows were loaded with) included. lateness says which windows
+-- count.
 -- Read by: record_ledger_reader, the Python runner, dbt.
 -- Uses: lateness.
 -- Tests: test_lateness.py.
@@ -13649,14 +13690,14 @@ comment on view record_ledger.pipeline_lateness is
 comment on column record_ledger.pipeline_lateness.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.pipeline_lateness.recount_age is 'How long after the count that the window was loaded with; 0 is that count itself.';
 comment on column record_ledger.pipeline_lateness.x_time_back is 'The x_time_back in force: at age 0, missed_share is what it missed.';
-comment on column record_ledger.pipeline_lateness.window_count is 'From how many windows the row is drawn.';
+comment on column record_ledger.pipeline_lateness.window_count is 'From how many windows the row is computed.';
 comment on column record_ledger.pipeline_lateness.late_window_count is 'In how many of them rows came later.';
 comment on column record_ledger.pipeline_lateness.row_count is 'How many rows these windows have by their newest counts.';
 comment on column record_ledger.pipeline_lateness.min_lateness is 'The least time from the end of a window to its count of this age; null without windows.';
-comment on column record_ledger.pipeline_lateness.max_lateness is 'The greatest time from the end of a window to its count of this age: no later count is needed to miss no more.';
-comment on column record_ledger.pipeline_lateness.missed_share is 'The share of all rows that came later than the counts of this age; null when drawn from less than 20 windows.';
-comment on column record_ledger.pipeline_lateness.worst_missed_share is 'The same of the window that missed most.';
--- record_ledger.pipeline_progress: where each pipeline stands, right now.
+comment on column record_ledger.pipeline_lateness.max_lateness is 'The greatest time from the end of a window to its count of this age: an x_time_back of this length misses no more.';
+comment on column record_ledger.pipeline_lateness.missed_share is 'The share of all rows that came later than the counts of this age; null when computed from fewer than 20 windows.';
+comment on column record_ledger.pipeline_lateness.worst_missed_share is 'The missed share of the window that missed most.';
+-- record_ledger.pipeline_progress: where each pipeline stands now.
 -- One row per pipeline that is not retired: its answer to a run, its open records by state, how far behind it is.
 -- Read by: record_ledger_reader, the Python runner, dbt.
 -- Uses: clock, first_window_start, is_at_risk, next_window, open_windows, pipeline_answer.
@@ -13710,7 +13751,7 @@ cross join lateral (
         coalesce(
             sum(l.records) filter (where l.lane not in ('active', 'failed')), 0
         )::bigint as pending_count,
-        -- Outdated ones count by what default_record fills; else only those are complete that callers filled.
+        -- Outdated ones count by what default_record fills; otherwise only records that callers filled are complete.
         case
             when p.missing_fields is null
                 then coalesce(
@@ -13764,12 +13805,12 @@ cross join lateral record_ledger.next_window(
 ) as next_window
 where not p.is_retired;
 comment on view record_ledger.pipeline_progress is
-'Where each pipeline stands, right now: one row per pipeline that is not retired, with its answer to a run, its open records and its lag.';
+'Where each pipeline stands now: one row per pipeline that is not retired, with its answer to a run, its open records and its lag.';
 comment on column record_ledger.pipeline_progress.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.pipeline_progress.timezone is 'The IANA time zone of the pipeline.';
 comment on column record_ledger.pipeline_progress.verdict is 'What a new run would be answered: READY, or the verdict that a pass would exit with.';
 comment on column record_ledger.pipeline_progress.reason is 'One sentence that says why.';
-comment on column record_ledger.pipeline_progress.ready_at is 'When the record that decides the verdict can be passed as things stand; null when that depends on somebody.';
+comment on column record_ledger.pipeline_progress.ready_at is 'When the record that decides the verdict can be passed as things stand; null when a run or an operator must act first.';
 comment on column record_ledger.pipeline_progress.oldest_valid_window is 'The start of the window that would be passed next; null when there is none.';
 comment on column record_ledger.pipeline_progress.pending_count is 'How many stored records are PENDING, incomplete ones included.';
 comment on column record_ledger.pipeline_progress.incomplete_count is 'How many stored records are PENDING and incomplete.';
@@ -13780,7 +13821,7 @@ comment on column record_ledger.pipeline_progress.last_window_end_time is 'The e
 comment on column record_ledger.pipeline_progress.next_window_start_time is 'Where the first window that is not stored yet starts.';
 comment on column record_ledger.pipeline_progress.next_window_due_at is 'After this instant the next window is due to be stored.';
 comment on column record_ledger.pipeline_progress.lag is 'How long ago the oldest window that is not done, stored or not, became stable; 0 when none is.';
-comment on column record_ledger.pipeline_progress.at_risk_count is 'How many windows are open, or due and not stored yet, while no more than at_risk_within of their source data''s time is left.';
+comment on column record_ledger.pipeline_progress.at_risk_count is 'How many windows are open, or due and not stored yet, and lose their source data within at_risk_within.';
 comment on column record_ledger.pipeline_progress.lost_count is 'How many records passes have waived as lost so far.';
 -- record_ledger.pipeline_records: the ledger itself, for analysts.
 -- One row per record: its window, its status and its fields; key_x, key_y and key_z are the fields of those names.
@@ -13809,7 +13850,7 @@ select
     r.run_id,
     r.lease_expires_at,
     r.retry_at,
-    -- An outdated record that is still open is built before it is passed: what default_record leaves empty counts.
+    -- A pass builds an outdated open record first: so the fields that default_record leaves empty are missing.
     case
         when r.open_pipeline_id is null then r.missing_fields
         else (
@@ -13825,7 +13866,7 @@ select
     r.config_version,
     r.last_event,
     r.last_detail,
-    -- A waiver publishes nothing and unpublishes nothing, and neither does an attempt that fails.
+    -- Neither a waiver nor a failed attempt publishes or unpublishes a generation.
     case
         when r.status = 'COMPLETED' then r.generation
         when r.generation > 1
@@ -13855,7 +13896,7 @@ select
     ) as is_outdated
 from record_ledger.record as r;
 comment on view record_ledger.pipeline_records is
-'The ledger: one row per record, that is per window of a pipeline, with its status and fields.';
+'The ledger: one row per record (a window of a pipeline), with its status and fields.';
 comment on column record_ledger.pipeline_records.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.pipeline_records.target_day is 'The local day of the window''s start.';
 comment on column record_ledger.pipeline_records.window_start_time is 'The first instant of the window.';
@@ -13870,7 +13911,7 @@ comment on column record_ledger.pipeline_records.updated_at is 'When the newest 
 comment on column record_ledger.pipeline_records.fields is 'The record''s own fields.';
 comment on column record_ledger.pipeline_records.generation is 'Counts from 1; one more each time the record is reopened.';
 comment on column record_ledger.pipeline_records.attempt is 'How many attempts of this generation have begun.';
-comment on column record_ledger.pipeline_records.claim_token is 'The token of the newest claim; null while the record is pending, and to those who are no runners while it is in progress.';
+comment on column record_ledger.pipeline_records.claim_token is 'The token of the newest claim; null while the record is pending, and to roles other than runners while it is in progress.';
 comment on column record_ledger.pipeline_records.run_id is 'The run of the newest claim; null while the record is pending.';
 comment on column record_ledger.pipeline_records.lease_expires_at is 'When the claim of a record in progress ends without a heartbeat.';
 comment on column record_ledger.pipeline_records.retry_at is 'Until when a failed attempt, or a release with not_before, keeps the record from being passed.';
@@ -13880,7 +13921,7 @@ comment on column record_ledger.pipeline_records.last_event is 'The newest event
 comment on column record_ledger.pipeline_records.last_detail is 'What the newest event says: an error, a reason, counts.';
 comment on column record_ledger.pipeline_records.published_generation is
 'The newest generation that was completed: it is published until a later one is completed; null when none was.';
-comment on column record_ledger.pipeline_records.counts_waived is 'Whether somebody has waived the counts of this generation.';
+comment on column record_ledger.pipeline_records.counts_waived is 'Whether an operator has waived the counts of this generation.';
 comment on column record_ledger.pipeline_records.window_timezone is 'The IANA time zone that the window was cut with.';
 comment on column record_ledger.pipeline_records.is_outdated is
 'Whether the fields were built before default_record or check_fields last changed, or never; a pass builds a pending record first.';
@@ -13924,11 +13965,11 @@ comment on view record_ledger.pipelines is
 'The registered pipelines: one row per pipeline with the config in force.';
 comment on column record_ledger.pipelines.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.pipelines.timezone is 'The IANA time zone whose midnights cut the windows.';
-comment on column record_ledger.pipelines.x_time_back is 'How long after its end the data of a window needs to settle.';
-comment on column record_ledger.pipelines.granularity is 'The length of a window; from 24 hours on, the local day.';
+comment on column record_ledger.pipelines.x_time_back is 'How long after the end of a window its data becomes stable.';
+comment on column record_ledger.pipelines.granularity is 'The length of a window; 24 hours or more mean the local day.';
 comment on column record_ledger.pipelines.check_fields is 'The fields that must be non-empty in a complete record.';
 comment on column record_ledger.pipelines.start_at is 'Where the first window starts, when the config says so; it stays once there are records.';
-comment on column record_ledger.pipelines.max_active_records is 'How many records may be in progress at once; null is no limit.';
+comment on column record_ledger.pipelines.max_active_records is 'How many records may be in progress at the same time; null means no limit.';
 comment on column record_ledger.pipelines.depends_on_past is 'Whether a record waits until all earlier ones are completed or waived.';
 comment on column record_ledger.pipelines.lease is 'How long a passed record stays claimed without a heartbeat.';
 comment on column record_ledger.pipelines.max_attempts is 'How many attempts a record has per generation.';
@@ -13940,10 +13981,10 @@ comment on column record_ledger.pipelines.paused_by is 'Who paused the pipeline.
 comment on column record_ledger.pipelines.pause_reason is 'Why the pipeline is paused.';
 comment on column record_ledger.pipelines.created_at is 'When the pipeline was registered.';
 comment on column record_ledger.pipelines.updated_at is 'When the pipeline last changed.';
-comment on column record_ledger.pipelines.backfill_share is 'The least share of passes of backfilled and reopened records while live ones wait too; 0 is oldest first.';
-comment on column record_ledger.pipelines.is_retired is 'Whether the pipeline was retired: nothing is stored or passed any more, and no status speaks of it.';
-comment on column record_ledger.pipelines.required_counts is 'The stages whose counts must agree before a record is completed, and the tolerance; null is none.';
-comment on column record_ledger.pipelines.source_retention is 'How long after a window''s end its source data is kept; null when nothing is said.';
+comment on column record_ledger.pipelines.backfill_share is 'The least share of passes that backfilled and reopened records get while live ones wait too; 0 means oldest first.';
+comment on column record_ledger.pipelines.is_retired is 'Whether the pipeline was retired: nothing is stored or passed any more, and no status lists it.';
+comment on column record_ledger.pipelines.required_counts is 'The stages whose counts must agree before a record is completed, and the tolerance; null means none.';
+comment on column record_ledger.pipelines.source_retention is 'How long after the end of a window its source data is kept; null when the config does not say.';
 comment on column record_ledger.pipelines.at_risk_within is 'How long before its source data goes an open record is at risk; null without source_retention.';
 comment on column record_ledger.pipelines.pass_order is 'oldest, or deadline: what is at risk goes before the turns of a backfill_share.';
 comment on column record_ledger.pipelines.recount_ages is 'How long after its first count the source of a completed window is to be counted again, ascending.';
@@ -13951,9 +13992,9 @@ comment on column record_ledger.pipelines.reopen_budget is 'How many records reo
 comment on column record_ledger.pipelines.fields_version is
 'The config_version at which default_record or check_fields last changed: records that were built before it are outdated.';
 comment on column record_ledger.pipelines.owner_role is 'The role whose members alone act in the pipeline; null when it is every runner''s.';
--- record_ledger.record_events: the life of each record, one row per change of its state.
+-- record_ledger.record_events: the history of each record, one row per change of its state.
 -- Rows are numbered per record and never rewritten; they leave for the archive only with their record. Storing a record
--- and heartbeats are no events.
+-- and a heartbeat are not events.
 -- Read by: record_ledger_reader, the Python runner, dbt, claim_loss, records_as_of.
 -- Uses: sees_tokens.
 -- Tests: test_state_machine.py.
@@ -13988,7 +14029,7 @@ comment on view record_ledger.record_events is
 'The history: one row per change of a record, never rewritten; archived_record_events has that of archived records.';
 comment on column record_ledger.record_events.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.record_events.window_start_time is 'The window of the record that changed.';
-comment on column record_ledger.record_events.event_no is 'Numbers the events of a record from 1 on.';
+comment on column record_ledger.record_events.event_no is 'Numbers the events of a record, starting at 1.';
 comment on column record_ledger.record_events.event_time is 'When the change was made.';
 comment on column record_ledger.record_events.event is
 'passed, passed_again, completed, failed, released, lease_expired, cancelled, waived, reopened, rebuilt or counts_waived.';
@@ -13996,11 +14037,11 @@ comment on column record_ledger.record_events.from_status is 'The status before 
 comment on column record_ledger.record_events.to_status is 'The status after the change.';
 comment on column record_ledger.record_events.generation is 'The generation the change belongs to.';
 comment on column record_ledger.record_events.attempt is 'The attempt the change belongs to.';
-comment on column record_ledger.record_events.claim_token is 'The claim that made the change or was ended by it; null to those who are no runners while that claim is current.';
+comment on column record_ledger.record_events.claim_token is 'The claim that made the change or was ended by it; null to roles other than runners while that claim is current.';
 comment on column record_ledger.record_events.run_id is 'The run of that claim.';
 comment on column record_ledger.record_events.actor is 'The database role that made the change.';
 comment on column record_ledger.record_events.detail is 'What the change says: an error, a reason, counts, the fields before.';
--- record_ledger.record_observations: what was counted of each record, at each stage, whenever it was.
+-- record_ledger.record_observations: the counts of each record, at each stage.
 -- Rows are numbered per record and never rewritten; they leave for the archive only with their record.
 -- Read by: record_ledger_reader, the Python runner, dbt.
 -- Uses: sees_tokens.
@@ -14062,19 +14103,19 @@ comment on view record_ledger.record_observations is
 'The counts of each record: one row per observation, never rewritten; archived_record_observations has those of archived records.';
 comment on column record_ledger.record_observations.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.record_observations.window_start_time is 'The window of the record that was counted.';
-comment on column record_ledger.record_observations.observation_no is 'Numbers the observations of a record from 1 on.';
-comment on column record_ledger.record_observations.observed_at is 'When the count was noted.';
-comment on column record_ledger.record_observations.stage is 'Where it was counted: source, stage, target or a name of the team''s own.';
+comment on column record_ledger.record_observations.observation_no is 'Numbers the observations of a record, starting at 1.';
+comment on column record_ledger.record_observations.observed_at is 'When the count was recorded.';
+comment on column record_ledger.record_observations.stage is 'Where it was counted: source, stage, target or another name that the team chose.';
 comment on column record_ledger.record_observations.row_count is 'How many rows were counted.';
 comment on column record_ledger.record_observations.detail is 'What else was observed: bytes, digests.';
 comment on column record_ledger.record_observations.generation is 'The generation that the record was in.';
-comment on column record_ledger.record_observations.claim_token is 'The claim under which it was counted, current at the time; null when it was counted without one, and to those who are no runners while it is current still.';
+comment on column record_ledger.record_observations.claim_token is 'The claim under which it was counted, current at the time; null when it was counted without one, and to roles other than runners while it is still current.';
 comment on column record_ledger.record_observations.run_id is 'The run of that claim.';
-comment on column record_ledger.record_observations.actor is 'The database role that noted it.';
+comment on column record_ledger.record_observations.actor is 'The database role that recorded it.';
 comment on column record_ledger.record_observations.adopted_no is 'The observation of an earlier claim that this one takes over; null when it was counted anew.';
 comment on column record_ledger.record_observations.is_evidence is
-'Whether completing goes by it, or went by it: the newest of its stage under the claim that holds or completed the generation.';
--- record_ledger.record_verdicts: why each open record is passed or not, right now.
+'Whether it decides, or decided, about completing: the newest of its stage under the claim that holds or completed the generation.';
+-- record_ledger.record_verdicts: why each open record is passed or not now.
 -- One row per open record (PENDING, IN_PROGRESS or FAILED) with exactly one verdict and a sentence that says why.
 -- Read by: record_ledger_reader, the Python runner, dbt.
 -- Uses: clock, is_lost, open_counts_problem, record_verdict, window_timezone.
@@ -14110,7 +14151,7 @@ cross join lateral (
     select
         min(o.window_start_time) filter (
             where p.depends_on_past
-            -- Lost ones hold up nothing: the next pass waives them.
+            -- Lost records hold up nothing: the next pass waives them.
             and (
                 not record_ledger.is_lost(o.window_end_time, p.source_retention, moment.as_of)
                 or o.lane = 'active' and o.lease_expires_at > moment.as_of
@@ -14122,7 +14163,7 @@ cross join lateral (
     from record_ledger.record as o
     where o.open_pipeline_id = p.pipeline_id
         and (p.depends_on_past or p.max_active_records is not null)
-    -- Kept apart, so that it is reckoned once per pipeline and not once per record.
+    -- The offset makes the plan compute it once per pipeline, and not once per record.
     offset 0
 ) as others
 join record_ledger.record as r on r.open_pipeline_id = p.pipeline_id
@@ -14130,26 +14171,26 @@ cross join lateral record_ledger.record_verdict(
     r, p, others.earliest_open, others.active_count, moment.as_of
 ) as v;
 comment on view record_ledger.record_verdicts is
-'Why each open record is passed or not, right now: one row per open record with one verdict and one sentence.';
+'Why each open record is passed or not now: one row per open record with one verdict and one sentence.';
 comment on column record_ledger.record_verdicts.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.record_verdicts.window_start_time is 'The first instant of the window.';
 comment on column record_ledger.record_verdicts.window_end_time is 'The first instant after the window.';
 comment on column record_ledger.record_verdicts.target_day is 'The local day of the window''s start.';
 comment on column record_ledger.record_verdicts.status is 'PENDING, IN_PROGRESS or FAILED.';
 comment on column record_ledger.record_verdicts.verdict is
-'LEASE_EXPIRED, LEASED, LOST, FAILED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF, BLOCKED, AT_CAPACITY or READY: the first that holds.';
+'LEASE_EXPIRED, LEASED, LOST, FAILED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF, BLOCKED, AT_CAPACITY or READY: the first that applies.';
 comment on column record_ledger.record_verdicts.reason is 'One sentence that says why.';
-comment on column record_ledger.record_verdicts.ready_at is 'When the record can be passed as things stand; null when that depends on somebody.';
+comment on column record_ledger.record_verdicts.ready_at is 'When the record can be passed as things stand; null when a run or an operator must act first.';
 comment on column record_ledger.record_verdicts.missing_fields is 'The fields that are empty but must not be; null when the record is complete.';
 comment on column record_ledger.record_verdicts.generation is 'Counts from 1; one more each time the record is reopened.';
 comment on column record_ledger.record_verdicts.attempt is 'How many attempts of this generation have begun.';
 comment on column record_ledger.record_verdicts.run_id is 'The run that holds the record; null while it is pending.';
 comment on column record_ledger.record_verdicts.lease_expires_at is 'When the claim of a record in progress ends without a heartbeat.';
-comment on column record_ledger.record_verdicts.counts_problem is 'Why a record in progress could not be completed now by its counts; null when nothing is required or missing.';
+comment on column record_ledger.record_verdicts.counts_problem is 'Why the counts of a record in progress do not let it be completed; null when they do, or when none are required.';
 comment on column record_ledger.record_verdicts.window_timezone is 'The IANA time zone that the window was cut with.';
 comment on column record_ledger.record_verdicts.is_outdated is
 'Whether the fields were built before default_record or check_fields last changed, or never; a pass builds a pending record first.';
--- record_ledger.records_at_risk: how long the source data of each open window is still there, right now.
+-- record_ledger.records_at_risk: how long the source data of each open window is still there.
 -- One row per open record, and per window that is due and not stored yet, of the pipelines with a source_retention.
 -- Read by: record_ledger_reader, the Python runner, dbt.
 -- Uses: clock, is_at_risk, open_windows, window_timezone.
@@ -14176,20 +14217,20 @@ cross join record_ledger.pipeline as p
 cross join lateral record_ledger.open_windows(p, moment.as_of) as w
 where p.source_retention is not null and not p.is_retired;
 comment on view record_ledger.records_at_risk is
-'How long the source data of each open window is still there, right now: one row per open record or due window of a pipeline with a source_retention.';
+'How long the source data of each open window is still there: one row per open record or due window of a pipeline with a source_retention.';
 comment on column record_ledger.records_at_risk.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.records_at_risk.window_start_time is 'The first instant of the window.';
 comment on column record_ledger.records_at_risk.window_end_time is 'The first instant after the window.';
 comment on column record_ledger.records_at_risk.target_day is 'The local day of the window''s start.';
 comment on column record_ledger.records_at_risk.status is 'PENDING, IN_PROGRESS or FAILED; null when the window is due and not stored yet.';
 comment on column record_ledger.records_at_risk.source_kept_until is 'The first instant at which its source data is gone.';
-comment on column record_ledger.records_at_risk.time_left is 'How long until then; below 0 when it is gone, and the next pass waives what no run holds.';
-comment on column record_ledger.records_at_risk.is_at_risk is 'Whether no more than at_risk_within is left.';
+comment on column record_ledger.records_at_risk.time_left is 'How long until then; below 0 when it is gone, and the next pass waives the record unless a run holds it.';
+comment on column record_ledger.records_at_risk.is_at_risk is 'Whether the source data will be gone within at_risk_within.';
 comment on column record_ledger.records_at_risk.window_timezone is 'The IANA time zone that the window was cut with, or will be.';
 -- record_ledger comments: what each private table is, as the catalogue says it.
--- Migrations are never edited, so what they said of a table would stay as it was: all of it stands here, and nothing
--- else does. Views and functions are described in their own files.
--- Applied by: every deploy. A comment is written only where it differs: it waits for what cleans up the table.
+-- Migrations are never edited, so the comments on all tables are here. Views and functions are described in their own
+-- files.
+-- Applied by: every deploy. It writes a comment only where it differs: a comment waits for vacuum of its table.
 -- Rules: a column has a comment where its name does not say what it is to a reader of the catalogue.
 do $$
 declare
@@ -14300,7 +14341,7 @@ begin
     end loop;
 end
 $$;
--- record_ledger.public_objects: the one list of what callers may use; all else is private.
+-- record_ledger.public_objects: the one list of what callers may use; all other objects are private.
 -- One row per object of api/ and views/: its kind, its name with the types of its arguments, and the role that may use
 -- it: 'reader' is record_ledger_reader, and record_ledger_runner too. A new object is added here: grants.sql grants it,
 -- verify.sql looks for it, and tests compare the list with the folders and with README.md.
@@ -14372,15 +14413,15 @@ comment on function record_ledger.public_objects() is
 'Private. The objects that callers may use: kind, name with the types of its arguments, and the role that may use it.';
 -- record_ledger grants: who may do what; applied on every deploy.
 -- record_ledger_reader reads the public views and asks the rules; record_ledger_runner also runs the routines.
--- Applied by: every deploy. Nobody but the owner has rights on the tables.
+-- Applied by: every deploy. Only the owner has rights on the tables.
 -- Rules: public_objects() is the list; every function that a view calls must be executable by the view's readers.
 do $$
 declare
     v_right record;
     v_others text[] := '{}';
 begin
-    -- Granted by hand, or by the owner's default privileges: to write past the routines, or to hang a trigger on a
-    -- table, which runs as the owner. A backup's right to read stays.
+    -- An administrator or the owner's default privileges may have granted rights to write past the routines, or to
+    -- create a trigger on a table, which runs as the owner. A backup's right to read stays.
     for v_right in
         select distinct
             c.oid::regclass as relation,
@@ -14416,7 +14457,7 @@ begin
     end loop;
     if cardinality(v_others) > 0 then
         raise warning
-            'rights to change the ledger''s tables are taken from %: grant record_ledger_runner.',
+            'rights to change the ledger''s tables are revoked from %: grant record_ledger_runner.',
             (select string_agg(distinct o, ', ') from unnest(v_others) as o);
     end if;
 end
@@ -14428,12 +14469,12 @@ declare
     v_object record;
     v_rule text;
 begin
-    -- What earlier releases granted and this one does not must not stay.
+    -- Rights that earlier releases granted and this one does not must go.
     revoke all on all tables in schema record_ledger from public;
     revoke all on all sequences in schema record_ledger from public;
     revoke all on all routines in schema record_ledger from public;
     foreach v_role in array array['record_ledger_reader', 'record_ledger_runner'] loop
-        -- roles.sql has said so.
+        -- roles.sql has warned of it.
         continue when to_regrole(v_role) is null;
         execute format('revoke all on all tables in schema record_ledger from %I', v_role);
         execute format('revoke all on all routines in schema record_ledger from %I', v_role);
@@ -14451,7 +14492,7 @@ begin
                 v_object.right_name, v_object.kind, v_object.object, v_role
             );
         end loop;
-        -- The rules that views ask run with the rights of whoever reads the view. Others are harmless to ask.
+        -- The rules that views call run with the rights of the view's reader. The others are harmless to call.
         foreach v_rule in array array[
             'attempt_ending(text, jsonb)',
             'clock()',
@@ -14510,8 +14551,8 @@ begin
 end
 $$;
 -- record_ledger verify: raises unless every public object is there and described.
--- The last step of every deploy: what callers rely on exists, or nothing of the deploy remains.
--- Applied by: every deploy; anyone may run it again.
+-- The last step of every deploy: every public object exists, or the deploy is rolled back.
+-- Applied by: every deploy; every role may run it again.
 -- Rules: public_objects() is the list.
 do $$
 declare
@@ -14539,14 +14580,14 @@ end
 $$;
 select record_ledger.end_deploy('0.5.0');
 -- record_ledger strangers: who owns the schema, and what in it or on it belongs to a role that the user cannot trust.
--- One statement, which reads the catalogue only and calls nothing of the schema. Its answer is JSON, and stays in the
+-- It is one statement, which reads only the catalogue and calls nothing of the schema. Its answer is JSON in the
 -- setting record_ledger.strangers until the transaction ends. Run it with search_path = pg_catalog, pg_temp.
 -- Read by: every deploy before it touches the schema, and again as its last step; `record-ledger doctor`.
 -- Rules: trusted are superusers, the schema's owner (who is judged apart) and the user. An ordinary user trusts the
 -- roles it is a member of as well. A superuser is a member of every role: it trusts superusers, and a ledger that
--- belongs to the database's owner.
--- A membership counts that was granted by a superuser, by the user, or by a role that may act as the user anyway.
--- Who is granted a role is not asked: a stranger who administers one could make everybody a member of it.
+-- belongs to the database's owner. A membership counts when a superuser, the user, or a role that may act as the user
+-- granted it. A grant by another role does not count: a stranger who administers a role could make every user a member
+-- of it.
 select set_config(
     'record_ledger.strangers',
     (
@@ -14597,7 +14638,7 @@ select set_config(
             inner join memberships as m on m.member_oid = o.role_oid
         ),
 
-        -- Roles whose objects the user takes for its own.
+        -- Roles whose objects the user trusts like its own.
         mine as (
             select r.oid
             from pg_roles as r
@@ -14626,7 +14667,8 @@ select set_config(
             )
         ),
 
-        -- Roles that may have objects in a schema whose owner is trusted: what superusers left there is given to it.
+        -- Roles that may have objects in a schema whose owner is trusted: the deploy gives it what superusers left
+        -- there.
         trusted as (
             select m.oid
             from mine as m
@@ -14639,7 +14681,7 @@ select set_config(
             from ledger_schema as s
         ),
 
-        -- Everything that a role can own in a schema, but for what follows its table: indexes and row types.
+        -- Everything that a role can own in a schema, except what follows its table: indexes and row types.
         owned (classid, objid, schema_oid, owner_oid) as (
             select
                 'pg_class'::regclass,
@@ -14761,7 +14803,7 @@ select set_config(
             where o.schema_oid = (select s.oid from ledger_schema as s)
                 and o.owner_oid not in (select t.oid from trusted as t)
             union
-            -- Views, checks and routines are made anew by every deploy, before anything uses them.
+            -- Every deploy replaces views, checks and routines before anything uses them.
             select
                 format(
                     '%s uses %s, which belongs to role %s',
@@ -14795,7 +14837,7 @@ select set_config(
             inner join pg_class as c on c.oid = f.conrelid
             where f.contype = 'f' and c.relowner not in (select t.oid from trusted as t)
             union
-            -- It could add a function while the deploy is under way, which fits a call better than the ledger's own.
+            -- Such a role could add a function during the deploy that matches a call better than the ledger's own.
             select
                 format(
                     '%s may create objects in the schema '
@@ -14826,7 +14868,7 @@ select set_config(
                     select s.nspowner in (select m.oid from may_own as m)
                     from ledger_schema as s
                 ),
-                -- For doctor: a user who only works with the ledger takes it as it is.
+                -- For doctor: a user who only works with the ledger accepts its owner.
                 'owner_is_strange', (
                     select
                         s.nspowner not in (select m.oid from may_own as m)
@@ -14849,9 +14891,10 @@ select set_config(
     true
 );
 -- record_ledger trust: refuses (RL006) to build on what a stranger made, and acts as the ledger's owner from here on.
--- The schema, then the locks that the deploy will need, then what hangs on the tables; half a ledger is refused too.
+-- It checks the schema, takes the locks that the deploy needs, and checks what depends on the tables. It refuses a
+-- ledger that lacks tables, too.
 -- Applied by: every deploy, after strangers.sql, in which the rule stands whom a deploy trusts.
--- Rules: nothing of the schema is called or written before this; all of a ledger belongs to one role.
+-- Rules: the deploy calls and writes nothing of the schema before this; all of a ledger belongs to one role.
 do $$
 declare
     v_user text := current_user;
@@ -15047,9 +15090,9 @@ begin
     end if;
 
     -- ---------------------------------------------------------------- the locks, before anything is changed
-    -- Without a migration no table that passes write is locked: they go on beside a deploy. The deploy's own two are:
-    -- a trigger that is being created there would run in it. A pass locks its pipeline first and then records: in
-    -- another order it and a migration would wait for each other.
+    -- Without a migration no table that passes write is locked: passes continue beside a deploy. The deploy's own two
+    -- tables are locked: a trigger that another session creates there would run in it. A pass locks its pipeline first
+    -- and then records: in another order it and a migration would wait for each other.
     for v_object in
         select c.oid, c.relname, c.relkind
         from pg_class as c
@@ -15068,7 +15111,7 @@ begin
         );
         v_relation := v_object.oid;
         if v_object.relkind = 'v' then
-            -- Changes nothing. A view that is locked by `lock` has its tables locked too, against readers.
+            -- This changes nothing. `lock` on a view would lock its tables too, against readers.
             execute format('alter view record_ledger.%I owner to %I', v_object.relname, v_owner);
         else
             execute format(
@@ -15083,7 +15126,7 @@ begin
     end loop;
 
     -- ---------------------------------------------------------------- checks that a stranger's operator was bound into
-    -- A deploy of 0.4.0 or older took `numeric = integer` from any schema of the deployer's path, for ever.
+    -- A deploy of 0.4.0 or older took `numeric = integer` from any schema of the deployer's path, permanently.
     for v_object in
         select distinct k.oid, k.conname, k.conrelid::regclass as relation
         from pg_constraint as k

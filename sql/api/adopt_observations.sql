@@ -1,8 +1,9 @@
 -- record_ledger.adopt_observations: takes over what earlier claims of the same generation counted, as this claim's own.
--- Of each stage, or of the given one, that this claim has not counted itself. The caller answers for it: a later claim
--- adopts the count of a source that it did not read anew, and not that of a target which it loads again.
--- Needs the current claim token, and the claim's window when one is named (RL004 else). Returns how many; repeating it
--- adds nothing.
+-- A later claim of the same generation takes over the counts of earlier ones: of each stage, or of the given one, that
+-- this claim has not counted itself. The caller answers for them. A later claim adopts the count of a source that it
+-- did not read again, and never that of a target that it loads again.
+-- Needs the current claim token, and the claim's window when the caller names one (RL004 otherwise). Returns how many
+-- it adopted; a repeated call adds nothing.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: adoptable_observations, check_stage, lock_record, observation_time, raise_claim_lost.
 -- Tests: test_observations.py, test_counts_model.py.
@@ -80,4 +81,4 @@ begin
 end
 $$;
 comment on function record_ledger.adopt_observations(text, bigint, text, timestamptz) is
-'Takes over what earlier claims of the same generation counted, as evidence of the current claim (RL004 else); returns how many.';
+'Takes over what earlier claims of the same generation counted, as evidence of the current claim (RL004 otherwise); returns how many.';

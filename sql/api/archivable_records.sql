@@ -1,5 +1,6 @@
 -- record_ledger.archivable_records: which records archive_records would move, and why it would stop there; reads only.
--- The oldest ones in an unbroken row: up to the first open record, none that ends after before, never the newest one.
+-- The oldest records in an unbroken row: up to the first open record, none that ends after before, and never the newest
+-- one.
 -- Called by: record_ledger_reader, the Python runner, archive_records.
 -- Uses: archive_end, lane_heads, last_window, local_time, raise_unknown_pipeline, stretch_timezone.
 -- Tests: test_archive.py, test_archive_refusals.py.
@@ -19,7 +20,7 @@ language plpgsql
 stable
 security definer
 set search_path = pg_catalog, pg_temp
--- Whatever the tables' statistics say: each look-up below is a walk through an index.
+-- Each look-up below reads an index, even where the tables' statistics suggest otherwise.
 set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_sort = off
@@ -38,7 +39,8 @@ begin
         perform record_ledger.raise_unknown_pipeline(archivable_records.pipeline_id);
     end if;
     if before is null or not isfinite(before) then
-        raise exception 'before: % is no instant; give the time up to which records go',
+        raise exception 'before: % is not a valid instant; '
+            'give the time up to which records are archived',
             coalesce(before::text, 'null')
             using errcode = 'RL005';
     end if;
@@ -49,7 +51,7 @@ begin
     end if;
 
     record_count := 0;
-    -- Where the archive ends: what an old snapshot still sees of records that went there is not stepped over.
+    -- Where the archive ends: the dead rows of archived records, which an old snapshot keeps, are not read again.
     first_window_start_time := record_ledger.archive_end(archivable_records.pipeline_id);
     if first_window_start_time is null then
         select f.window_start_time into first_window_start_time
@@ -66,7 +68,7 @@ begin
     end if;
     select least(min(h.window_start_time), v_newest, before) into v_stop
     from record_ledger.lane_heads(archivable_records.pipeline_id) as h;
-    -- Newest first: the one that holds before, if there is one, is all that is stepped over.
+    -- Newest first: only the window that contains before, if there is one, is read in vain.
     select w.window_start_time into last_window_start_time
     from record_ledger.record as w
     where w.pipeline_id = archivable_records.pipeline_id
@@ -96,7 +98,7 @@ begin
     from record_ledger.record as s
     where s.pipeline_id = archivable_records.pipeline_id
         and s.window_start_time = coalesce(archived_until, first_window_start_time);
-    -- Without a reason of its own only max_records keeps it.
+    -- A record without a reason of its own stays because of max_records.
     reason := 'window '
         || record_ledger.local_time(
             r.window_start_time,

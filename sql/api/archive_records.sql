@@ -1,6 +1,8 @@
--- record_ledger.archive_records: moves a pipeline's oldest finished records, with all that is told of them, away.
--- Those whose window ends at or before an instant, oldest first, up to the first open record; the newest one stays, and
--- so does every claim: a run keeps its record and a token its window. Returns how many; call it until that is 0.
+-- record_ledger.archive_records: moves a pipeline's oldest finished records, with their events and counts, to the
+-- archive.
+-- It takes the records whose window ends at or before an instant, oldest first, up to the first open record. The newest
+-- record stays, and so does every claim: a run keeps its record, and a token keeps its window. Returns how many it
+-- moved; call it until it returns 0.
 -- check_record_archived guards the deletes.
 -- Called by: record_ledger_runner, the Python runner.
 -- Uses: append_pipeline_event, archivable_records, clock, create_archive_partitions, local_time, lock_pipeline.
@@ -17,13 +19,13 @@ set enable_bitmapscan = off
 as $$
 #variable_conflict use_column
 declare
-    -- Against another archiver, and against whoever adds windows before the first one or reopens what is to go.
+    -- Against another archiver, and against operators who add windows before the first one or reopen these records.
     p record_ledger.pipeline := record_ledger.lock_pipeline(pipeline_id);
     v_now timestamptz := record_ledger.clock();
     v_part record;
 begin
     if max_records is null then
-        raise exception 'max_records: null is no number; give how many records may be moved'
+        raise exception 'max_records: null is not a number; give how many records may be moved'
             using errcode = 'RL005';
     end if;
     v_part := record_ledger.archivable_records(p.pipeline_id, before, max_records);
@@ -116,18 +118,18 @@ begin
         and e.window_start_time <= v_part.last_window_start_time
     order by e.window_start_time, e.event_no;
 
-    -- The triggers compare what goes with what is in the archive: a row that somebody changed or added meanwhile is
-    -- refused, and all of it is undone.
+    -- The triggers compare the deleted rows with those in the archive: they refuse a row that another session changed
+    -- or added meanwhile, and all of the call is undone.
     delete from record_ledger.record_event as e
     where e.pipeline_id = p.pipeline_id
         and e.window_start_time >= v_part.first_window_start_time
         and e.window_start_time <= v_part.last_window_start_time;
-    -- A run may be ending its claim on the first record that stays; the next statement is not to wait within itself.
+    -- A run may be ending its claim on the first record that stays: wait for it here, not within the next statement.
     perform
     from record_ledger.record as r
     where r.pipeline_id = p.pipeline_id and r.window_start_time = v_part.archived_until
     for no key update;
-    -- In one statement: a record that follows another cannot lose it before, and the chain has one beginning.
+    -- In one statement: a record cannot lose its predecessor earlier, and the chain has exactly one beginning.
     with gone as (
         delete from record_ledger.record as r
         where r.pipeline_id = p.pipeline_id
@@ -141,7 +143,8 @@ begin
     where r.pipeline_id = p.pipeline_id
         and r.window_start_time = v_part.archived_until
         and r.previous_window_start_time = last.window_start_time;
-    -- Whoever was counting one of them has committed by now, and the next one finds no record: none is left behind.
+    -- A run that was counting one of them has committed by now, and the next one finds no record: no count stays
+    -- behind.
     insert into record_ledger.archived_record_observation
     select o.*
     from record_ledger.record_observation as o

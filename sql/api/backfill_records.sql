@@ -1,6 +1,6 @@
 -- record_ledger.backfill_records: adds records before a pipeline's first one, back to the local day of from_time.
--- All of them in one call; returns how many, 0 when the first one starts at from_time or before it. They are
--- historical; those of a pipeline with templates are stored unbuilt, and the pass of each builds it.
+-- One call adds them all and returns how many; 0 when the first record starts at from_time or earlier. They are
+-- historical. Those of a pipeline with templates are stored unbuilt, and the pass of each builds it.
 -- Called by: record_ledger_runner, the Python runner.
 -- Uses: backfill_range, check_backfill, check_reason, clock, lock_pipeline.
 -- Tests: test_backfill.py.

@@ -1,7 +1,8 @@
 -- record_ledger.cancel_records: asks the runs that hold the records of a range to stop; their claims are cancelled.
--- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed. A run learns
--- of it from claim_state, and keeps its claim until it has stopped, so no second run begins beside it. However the
--- claim ends then, the record is FAILED, unless the run completes it; no run is passed it before it is reopened.
+-- It changes records whose whole window lies in [from_time, to_time), leaves others alone, and returns how many it
+-- changed. A run learns of the cancellation from claim_state. It keeps its claim until it has stopped, so no second run
+-- begins beside it. The record is then FAILED, unless the run completes it. No run is passed the record before an
+-- operator reopens it.
 -- Called by: record_ledger_runner, the Python runner.
 -- Uses: change_range, check_range, check_reason, clock, lock_pipeline.
 -- Tests: test_cancelling.py.

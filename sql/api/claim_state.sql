@@ -1,8 +1,8 @@
 -- record_ledger.claim_state: whether a claim is current, cancelled or lost, and why; reads only.
 --   current    the record is this claim's; reason is null
---   cancelled  it still is, and an operator wants the work to stop: fail it without a retry; reason is the operator's
+--   cancelled  it still is, but an operator asks the run to stop: fail it without a retry; reason is the operator's
 --   lost       it is not; reason says what ended the claim, or that no record was passed with this token
--- Runs that work for long ask at least every 30 seconds: heartbeats go on, and tell of no cancellation.
+-- A run that works for long asks at least every 30 seconds: a heartbeat does not report a cancellation.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: claim_loss.
 -- Tests: test_cancelling.py, test_two_ledgers.py.

@@ -1,9 +1,10 @@
 -- record_ledger.complete_and_pass: completes a passed record and passes the next one, in one statement and one commit.
--- Ends the claim as complete_record does, then passes as pass_valid_record does, to run_id: a new one, because a run
--- keeps its record for good. It stores no windows and renders nothing: the caller's next full call does.
--- Safe to repeat with the same run_id: the completion is confirmed, and the run gets the record that it is bound to.
--- Without the current token (RL004), or where the counts do not agree (RL007), nothing is done.
--- exit_dag true: the record is completed, and none was passed; the verdict says why.
+-- It ends the claim as complete_record does, and passes a record to run_id as pass_valid_record does. run_id must be a
+-- new run, because a run keeps its record for good. It stores no windows and renders nothing: the caller's next full
+-- call does.
+-- A call may be repeated with the same run_id: it confirms the completion, and the run gets the record that it is bound
+-- to. Without the current token (RL004), or when the counts do not agree (RL007), it does nothing.
+-- exit_dag true: the record is completed, and no other one was passed; the verdict says why.
 -- Called by: record_ledger_runner, the Python runner.
 -- Uses: check_detail, clock, end_claim, is_run_id, is_safe_to_write, lock_pipeline, pass_record, refuse_call.
 -- Tests: test_complete_and_pass.py.
@@ -37,8 +38,8 @@ begin
     if detail <> '{}' then
         perform record_ledger.check_detail(detail);
     end if;
-    -- The pipeline first and then the record, as every pass locks them: two sessions could otherwise wait for each
-    -- other, one with the record that it has completed, the other with the pipeline in which it collects that record.
+    -- Lock the pipeline first and then the record, as every pass does. Otherwise two sessions could wait for each
+    -- other: one with the record that it has completed, the other with the pipeline in which it collects that record.
     p := record_ledger.lock_pipeline(pipeline_id);
     perform record_ledger.end_claim(
         pipeline_id, claim_token, window_start_time, 'completed', coalesce(detail, '{}')

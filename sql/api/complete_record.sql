@@ -1,6 +1,6 @@
 -- record_ledger.complete_record: marks a passed record COMPLETED.
--- Needs the current claim token (RL004 else), and when a window is named, that of the claim. Repeating it with the
--- token that completed changes nothing.
+-- Needs the current claim token, and the claim's window when the caller names one (RL004 otherwise). A repeated call
+-- with the token that completed the record changes nothing.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: check_detail, clock, end_claim, is_safe_to_write.
 -- Tests: test_claims.py, test_required_counts.py.
@@ -24,7 +24,7 @@ begin
         perform record_ledger.check_detail(complete_record.detail);
     end if;
     if complete_record.window_start_time is not null and record_ledger.is_safe_to_write() then
-        -- What end_claim does, spared what the other endings need. What is not current is left to it.
+        -- The usual case of end_claim, without what the other endings need. A token that is not current is left to it.
         update record_ledger.record as r
         set lease_expires_at = null,
             cancellation = null,

@@ -1,10 +1,10 @@
 -- record_ledger.complete_records: marks many passed records of a pipeline COMPLETED, in one statement and one commit.
--- One row per token, in the order given, and none hinders another:
+-- It returns one row per token, in the order given; no token affects another:
 --   completed  the record is completed, now or earlier by this very token; reason is null
---   lost       the token is not current, or not that of the window named; reason says what ended the claim
+--   lost       the token is not current, or its window is not the one named; reason says what ended the claim
 --   refused    its counts do not agree, and the record stays claimed; reason is the sentence of RL007
--- details and window_start_times have one entry per token where they are given; null among them is an empty detail, and
--- a window that is not named. RL005 for what is no such list; nothing is changed then.
+-- details and window_start_times, when given, have one entry per token. A null entry is an empty detail, or a window
+-- that is not named. A list that is not valid raises RL005, and nothing is changed.
 -- Called by: record_ledger_runner, the Python runner.
 -- Uses: check_claim_tokens, check_owner, claim_loss, clock, complete_locked_records, confirm_repeated, is_completed_by,
 --   is_safe_to_write, raise_unknown_pipeline, refuse_call.
@@ -25,16 +25,16 @@ set enable_bitmapscan = off
 as $$
 #variable_conflict use_column
 declare
-    -- Sorted, so that width_bucket finds the place of a token by bisection; details and windows are in the same places.
+    -- Sorted, so that width_bucket finds a token by bisection; details and windows have the same places.
     v_tokens bigint[];
     v_details jsonb[];
     v_windows timestamptz[];
-    -- Of the records that are this call's to complete.
+    -- Of the records that this call may complete.
     v_held bigint[];
     v_starts timestamptz[];
     v_counted bigint[];
     v_counted_starts timestamptz[];
-    -- Of the tokens that are lost or refused; the answers by token are objects, in which each is found quickly.
+    -- Of the tokens that are lost or refused. The answers by token are objects, in which a look-up is fast.
     v_others text[] := '{}';
     v_outcomes text[] := '{}';
     v_reasons text[] := '{}';
@@ -69,9 +69,9 @@ begin
     where c.pipeline_id = p.pipeline_id and c.claim_token = any(v_tokens)
         and c.claim_token >= v_tokens[1] and c.claim_token <= v_tokens[cardinality(v_tokens)];
 
-    -- Two calls may name the same records in another order, and would wait for each other: all are locked first, in the
-    -- order of their windows. A lease may be collected right now, or a record counted: whoever comes second waits for
-    -- the first one's commit, and sees the record as that one left it.
+    -- Two calls may name the same records in different orders, and would wait for each other: so all are locked first,
+    -- in the order of their windows. A pass may be collecting a lease right now, or a run counting: the second session
+    -- waits for the first one's commit, and sees the record as that one left it.
     select
         array_agg(l.claim_token),
         array_agg(l.window_start_time) filter (where not l.needs_counts),
@@ -83,7 +83,7 @@ begin
         from record_ledger.record as r
         where r.pipeline_id = p.pipeline_id
             and r.window_start_time = any(v_starts)
-            -- Where the plan does not take the list into the index, it walks no further than this.
+            -- A plan that does not use the list as an index condition reads no further than this.
             and r.window_start_time >= v_starts[1]
             and r.window_start_time <= v_starts[cardinality(v_starts)]
             and r.status = 'IN_PROGRESS'
@@ -106,7 +106,7 @@ begin
                 p.pipeline_id, v_counted_starts, v_tokens, v_details, v_now
             );
         exception
-            -- None of them is completed, because one at least is refused: so each by itself.
+            -- None of them is completed, because at least one is refused: so complete each by itself.
             when sqlstate 'RL007' then
                 for i in 1..cardinality(v_counted) loop
                     begin

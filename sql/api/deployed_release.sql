@@ -1,5 +1,5 @@
 -- record_ledger.deployed_release: the release of the ledger that is deployed here.
--- The newest one that was ever deployed: a deploy never goes back.
+-- It is the newest release that was ever deployed: a deploy never goes back.
 -- Called by: record_ledger_reader, the Python runner.
 -- Uses: release_numbers.
 -- Tests: test_deploy.py, test_deploy_trust.py.

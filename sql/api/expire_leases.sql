@@ -1,7 +1,7 @@
--- record_ledger.expire_leases: takes back the records of a range that runs hold which are known to be dead.
--- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed. Pending again
--- with a backoff from now on, or failed when no attempt is left or the claim was cancelled: as when the lease had run
--- out, without the wait.
+-- record_ledger.expire_leases: takes back the records of a range from runs that are known to be dead.
+-- It changes records whose whole window lies in [from_time, to_time), leaves others alone, and returns how many it
+-- changed. A record is PENDING again after a backoff, or FAILED when no attempt is left or its claim was cancelled.
+-- This is what happens when a lease runs out, without the wait.
 -- Called by: record_ledger_runner, the Python runner.
 -- Uses: change_range, check_range, check_reason, clock, lock_pipeline.
 -- Tests: test_ranges.py, test_two_operators.py.

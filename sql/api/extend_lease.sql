@@ -1,6 +1,6 @@
 -- record_ledger.extend_lease: the heartbeat of a run; its lease now ends one lease length from now.
--- Returns that instant; RL004 unless the claim token is current, and that of the window when one is named. A cancelled
--- claim is extended as well: no second run begins beside one that still writes. Appends no event.
+-- Returns the new end. Raises RL004 unless the claim token is current, and belongs to the window when the caller names
+-- one. A cancelled claim is extended too: no second run begins beside one that still writes. Appends no event.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: check_owner_of, clock, is_safe_to_write, lock_pipeline, raise_claim_lost, refuse_call.
 -- Tests: test_claims.py.
@@ -33,12 +33,12 @@ begin
     join record_ledger.pipeline as p on p.pipeline_id = c.pipeline_id
     where c.pipeline_id = extend_lease.pipeline_id and c.claim_token = extend_lease.claim_token;
     if v_is_shorter then
-        -- The config gives less time now, and check_record_change voids the marks of the pipeline: its row is locked
-        -- first, as by everyone else.
+        -- The config gives less time now, and check_record_change voids the marks of the pipeline: lock its row first,
+        -- as every routine does.
         perform record_ledger.lock_pipeline(extend_lease.pipeline_id);
         v_now := record_ledger.clock();
     end if;
-    -- A pass may be collecting this very lease: whoever comes second sees what the first one left.
+    -- A pass may be collecting this very lease: the second of both sees what the first one left.
     update record_ledger.record as r
     set lease_expires_at = greatest(
         v_now + (

@@ -1,6 +1,6 @@
 -- record_ledger.fail_record: gives a passed record back after a failure.
--- Pending again after a backoff while attempts are left; FAILED when none is, when retry is false, or when the claim
--- was cancelled. When a window is named, it must be the claim's (RL004 else).
+-- The record is PENDING again after a backoff while attempts are left. It is FAILED when none is left, when retry is
+-- false, or when its claim was cancelled. A window that the caller names must be the claim's (RL004 otherwise).
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: end_claim, shortened.
 -- Tests: test_claims.py, test_bounds.py.

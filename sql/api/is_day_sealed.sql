@@ -1,7 +1,6 @@
--- record_ledger.is_day_sealed: is a local day of a pipeline covered, without a gap, by windows that are done?
--- True only when windows that are done cover [its midnight, the next one) of the zone in force, whatever zone they were
--- cut with and wherever they begin and end. A day that is being loaded anew is published still, and sealed again when
--- that is done.
+-- record_ledger.is_day_sealed: do windows that are done cover a local day of a pipeline without a gap?
+-- The day is [its midnight, the next midnight) of the zone in force. The windows may have been cut with any zone, and
+-- may begin and end anywhere. A day that is being loaded again stays published, and is sealed again when that is done.
 -- Called by: record_ledger_reader, the Python runner.
 -- Uses: day_coverage, raise_unknown_pipeline.
 -- Tests: test_sealed_days.py.
@@ -22,9 +21,9 @@ begin
     if not found then
         perform record_ledger.raise_unknown_pipeline(is_day_sealed.pipeline_id);
     end if;
-    -- Of the days beyond these, PostgreSQL does not know every midnight.
+    -- PostgreSQL does not know every midnight beyond these days.
     if is_day_sealed.local_date between date '0001-01-01' and date '9999-12-31' is not true then
-        raise exception 'local_date: % is no day; give one such as 2026-11-22',
+        raise exception 'local_date: % is not a valid day; give one such as 2026-11-22',
             coalesce(is_day_sealed.local_date::text, 'null')
             using errcode = 'RL005';
     end if;

@@ -1,5 +1,5 @@
 -- record_ledger.new_windows: the windows of a pipeline that are due and not stored, oldest first.
--- Reads only. Each starts where the one before it ended; all of them when max_windows is null.
+-- Reads only. Each window starts where the one before it ended. max_windows null returns all of them.
 -- Called by: record_ledger_reader, the Python runner, dbt.
 -- Uses: clock, due_windows, next_window_start, raise_unknown_pipeline, time_interval.
 -- Tests: test_windows_stored.py, test_days.py.
@@ -29,7 +29,7 @@ begin
         perform record_ledger.raise_unknown_pipeline(pipeline_id);
     end if;
     if as_of is null or not isfinite(as_of) then
-        raise exception 'as_of: % is no instant', coalesce(as_of::text, 'null')
+        raise exception 'as_of: % is not a valid instant', coalesce(as_of::text, 'null')
             using errcode = 'RL005';
     end if;
     if max_windows < 0 then

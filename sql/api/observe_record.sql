@@ -1,6 +1,7 @@
--- record_ledger.observe_record: notes what was counted of a record, at a stage such as source or target.
--- At any time, also after completion. With the current claim token it is evidence for completing (RL004 with another
--- one, and nothing is noted); without a token it is none. Never updated. Returns its number.
+-- record_ledger.observe_record: records a count of a record's rows, at a stage such as source or target.
+-- A caller may count at any time, also after completion. A count with the current claim token is evidence for
+-- completing; a count without a token is not. Any other token raises RL004, and nothing is recorded. A count is never
+-- updated. Returns its number.
 -- counts_problem judges by it.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: check_detail, check_stage, loaded_count, lock_record, observation_time.
@@ -27,11 +28,12 @@ declare
 begin
     perform record_ledger.check_stage(observe_record.stage);
     if coalesce(observe_record.row_count < 0, true) then
-        raise exception 'row_count: % is no count of rows; give a whole number from 0 on',
+        raise exception 'row_count: % is not a valid number of rows; '
+            'give a whole number, 0 or greater',
             coalesce(observe_record.row_count::text, 'null') using errcode = 'RL005';
     end if;
     if jsonb_typeof(observe_record.detail) <> 'object' then
-        raise exception 'detail: % is no object; give one such as {"bytes": 4096}',
+        raise exception 'detail: % is not a JSON object; give one such as {"bytes": 4096}',
             left(observe_record.detail::text, 80) using errcode = 'RL005';
     end if;
     perform record_ledger.check_detail(observe_record.detail);
@@ -84,4 +86,4 @@ begin
 end
 $$;
 comment on function record_ledger.observe_record(text, timestamptz, text, bigint, jsonb, bigint) is
-'Notes a count of a record at a stage; evidence for completing when the claim token is current (RL004 else). Returns its number.';
+'Records a count of a record''s rows at a stage; evidence for completing when the claim token is current (RL004 otherwise). Returns its number.';

@@ -1,5 +1,5 @@
 -- record_ledger.oldest_pending_record: the oldest pending record, of one pipeline or of all; passes nothing.
--- Flat as a pass gives it; null when nothing is pending. Whether it is valid, record_verdicts tells.
+-- The record is flat, as a pass returns it; null when nothing is pending. record_verdicts says whether it is valid.
 -- Called by: record_ledger_reader, the Python runner.
 -- Uses: lane_heads, raise_unknown_pipeline, record_json, window_timezone.
 -- Tests: test_record_shape.py, test_zones.py.

@@ -1,8 +1,8 @@
 -- record_ledger.pass_valid_record: passes the oldest valid record of a pipeline to a run; stores and renders nothing.
--- An outdated record is built first where the config has no templates; where it has, only a run with the config can.
--- Asked again with the same run_id it answers with the same record; a null run_id binds nothing.
--- exit_dag true comes with a verdict and a reason, and has written nothing unless a lease had expired or a record was
--- lost.
+-- Without templates in the config the pass builds an outdated record first; with templates only a run with the config
+-- can.
+-- The same run_id gets the same record again; a null run_id binds nothing. exit_dag true comes with a verdict and a
+-- reason; the call has then written nothing, unless a lease had expired or a record was lost.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: check_owner, clock, is_run_id, is_safe_to_write, lock_pipeline, next_answer, pass_record,
 --   raise_unknown_pipeline, refuse_call, unbuilt_reason.
@@ -45,7 +45,7 @@ begin
         perform record_ledger.check_owner(p.pipeline_id, p.owner_role);
     end if;
     v_now := record_ledger.clock();
-    -- A first look without the lock: an idle pipeline may be asked every minute, and its answer costs no write.
+    -- First without the lock: runs may ask an idle pipeline every minute, and its answer costs no write.
     v_answer := record_ledger.next_answer(p, pass_valid_record.run_id, v_now);
     if (v_answer.verdict <> 'READY' or v_answer.is_outdated and p.has_templates)
         and not v_answer.has_expired and v_answer.lost_before is null

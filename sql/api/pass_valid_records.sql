@@ -1,7 +1,7 @@
--- record_ledger.pass_valid_records: the whole cycle for several records at once, in one statement and one commit.
--- Registers, stores and passes as store_new_and_pass_valid_record does, then passes on, oldest first, up to the limit.
--- The k-th record is bound to run_id/k and has a claim of its own. A batch is drawn once: asked again with the same
--- run_id it answers with the same records, without those that are finished or held by others, and with no other.
+-- record_ledger.pass_valid_records: the whole cycle for several records, in one statement and one commit.
+-- It registers, stores and passes as store_new_and_pass_valid_record does, and then passes further records, oldest
+-- first, up to the limit. The k-th record is bound to run_id/k and has its own claim. A batch is fixed once drawn: the
+-- same run_id gets its unfinished records again, and no others.
 -- Called by: record_ledger_runner, the Python runner.
 -- Uses: batch_to_build, build_records, clock, is_run_id, lock_pipeline, pass_record, register_config,
 --   store_new_and_pass_valid_record, store_windows, to_build_reason.
@@ -37,7 +37,7 @@ declare
     p record_ledger.pipeline;
 begin
     if record_limit between 1 and 10000 is not true then
-        raise exception 'record_limit: % is no number of records',
+        raise exception 'record_limit: % is not a valid number of records',
             coalesce(record_limit::text, 'null')
             using errcode = 'RL005', hint = 'Give a whole number from 1 to 10000.';
     end if;
@@ -50,7 +50,7 @@ begin
             case when record_ledger.is_run_id(run_id) then run_id || '/1' else run_id end,
             built
         ) as a;
-        -- Looked for only now: the same call may have been made already, and that one was waited for above.
+        -- Only now: the same call may have been running already, and the call above has waited for it.
         v_was_drawn := exists (
             select
             from record_ledger.claim as c
@@ -72,7 +72,7 @@ begin
             v_records := array[v_answer.record];
         end if;
 
-        -- The first pass took this lock already, unless it exited.
+        -- The first pass has taken this lock already, unless it exited.
         p := record_ledger.lock_pipeline(v_pipeline_id);
         v_now := record_ledger.clock();
         for k in 2..record_limit loop
@@ -91,8 +91,8 @@ begin
             end if;
         end loop;
     exception
-        -- A batch is drawn once: rather than a part of it, nothing is passed until all of it is built. What was sent is
-        -- built by itself then, so that the next call asks for the rest.
+        -- A batch is fixed once drawn: so nothing is passed until all of it is built. What the caller sent is built by
+        -- itself, so that the next call asks for the rest.
         when sqlstate 'RLBLD' then
             p := record_ledger.register_config(config);
             v_now := record_ledger.clock();

@@ -1,6 +1,6 @@
 -- record_ledger.pause_pipeline: no record of the pipeline is passed until it is resumed.
--- Claims in progress go on and may end in any way; new windows are stored. Pausing again replaces the reason; a retired
--- pipeline stays retired.
+-- Runs in progress continue and may end their claims in any way; new windows are stored. A second pause replaces the
+-- reason. A retired pipeline stays retired.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: append_pipeline_event, check_reason, clock, lock_pipeline.
 -- Tests: test_pausing.py.
@@ -15,7 +15,7 @@ declare
     v_now timestamptz;
 begin
     perform record_ledger.check_reason(reason);
-    -- A pass that holds the pipeline goes first; whoever comes later sees it paused.
+    -- A pass that holds the pipeline goes first; later passes see it paused.
     p := record_ledger.lock_pipeline(pipeline_id);
     v_now := record_ledger.clock();
     update record_ledger.pipeline as q

@@ -1,6 +1,6 @@
 -- record_ledger.pipeline_time: reads an ISO 8601 time as people of a pipeline write it.
--- Without an offset it is the local time of the zone in force, a bare date its first instant, a time that clocks skip
--- the end of the gap. RL005 when the text is no time, or when clocks show it twice.
+-- A time without an offset is the local time of the zone in force, and a bare date is its first instant. A time that
+-- clocks skip is the end of the gap. A text that is not a time, or that clocks show twice, raises RL005.
 -- Called by: record_ledger_reader, the Python runner, dbt, window_time.
 -- Uses: raise_unknown_pipeline, start_instant, twofold_time.
 -- Tests: test_zones.py, test_range_effects.py.
@@ -24,7 +24,8 @@ begin
     end if;
     v_instant := record_ledger.start_instant(time_text, v_timezone);
     if v_instant is null then
-        raise exception '% is no time', coalesce('"' || left(time_text, 80) || '"', 'null')
+        raise exception 'time_text: % is not a valid time',
+            coalesce('"' || left(time_text, 80) || '"', 'null')
             using errcode = 'RL005',
             hint = 'Give ISO 8601 of the years 1900 to 9000, such as "2026-01-01" or '
                 '"2026-01-01T06:00" (local time of the '
@@ -32,8 +33,8 @@ begin
     end if;
     v_problem := record_ledger.twofold_time(time_text, v_timezone);
     if v_problem is not null then
-        raise exception '%', v_problem
-            using errcode = 'RL005', hint = 'Give the one that is meant, with its offset.';
+        raise exception 'time_text: %', v_problem
+            using errcode = 'RL005', hint = 'Give one of the two, with its offset.';
     end if;
     return v_instant;
 end

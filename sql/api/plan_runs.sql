@@ -1,7 +1,9 @@
--- record_ledger.plan_runs: which windows the next runs of a pipeline will be passed, and when; a forecast, read only.
--- The rules of a pass played forward from an instant, with workers that ask whenever they are free, and runs that each
--- take run_duration (by default the median of the newest completed ones) and complete.
--- One row per run. Where fewer can be foreseen than were asked for, a last row without run_no says why.
+-- record_ledger.plan_runs: simulates the next runs of a pipeline: which window each is passed, and when; writes
+-- nothing.
+-- It assumes that workers ask whenever they are free, and that each run takes run_duration and completes. The default
+-- run_duration is the median of the newest completed runs.
+-- It returns one row per run. When it foresees fewer runs than the caller asked for, a last row without run_no says
+-- why.
 -- Called by: record_ledger_reader, the Python runner.
 -- Uses: clock, expected_duration, is_stable, local_time, planned_passes, raise_unknown_pipeline, retry_time, shortened,
 --   time_interval, window_timezone.
@@ -57,7 +59,7 @@ declare
         when v_duration < interval '0' or v_duration > interval '30 days'
             then format('run_duration: %s is out of range; give 0 to 30 days', v_duration)
         when not isfinite(v_from)
-            then format('at: %s is no instant', v_from)
+            then format('at: %s is not a valid instant', v_from)
     end;
 begin
     if v_problem is not null then
@@ -105,7 +107,7 @@ begin
             case
                 when s.run_no is null and s.blocked_by is null then format(
                     'no later run is passed a record: %s %s empty in the pipeline''s config, '
-                    'so what becomes due is incomplete',
+                    'so every later record is incomplete',
                     record_ledger.shortened(array_to_string(p.missing_fields, ', '), 1000),
                     case cardinality(p.missing_fields) when 1 then 'is' else 'are' end
                 )
@@ -116,11 +118,11 @@ begin
                         s.blocked_by, record_ledger.window_timezone(p, s.blocked_by)
                     )
                 )
-                when s.waited_for is null and s.run_no <= v_workers then 'starts at once'
+                when s.waited_for is null and s.run_no <= v_workers then 'starts immediately'
                 when s.waited_for is null
                     then format('starts when run %s ends', s.run_no - v_workers)
                 when s.starts_at = s.window_end_time + p.x_time_back
-                    then 'starts when its data has settled'
+                    then 'starts when its data is stable'
                 when s.starts_at = case r.status
                     when 'PENDING' then r.retry_at
                     when 'IN_PROGRESS' then record_ledger.retry_time(
@@ -142,7 +144,7 @@ begin
                 case when r.is_historical then 'historical' else 'live' end
             ) end,
             case when s.run_no is not null and v_duration is null
-                then 'no completed run to measure, 0 s assumed' end
+                then 'no completed run to measure: 0 s is assumed' end
         ),
         s.drains_backlog
     from record_ledger.planned_passes(

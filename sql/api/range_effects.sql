@@ -1,8 +1,7 @@
 -- record_ledger.range_effects: what an operation on a range would change, and what it would leave alone and why.
--- One row per effect, status and reason; reads only. operation: waive, reopen, expire, cancel or
--- backfill.
--- A backfill adds windows whatever to_time is; what is stored already in the range (all that comes, when it is null) is
--- left alone. So is whatever is archived: nothing changes it any more.
+-- One row per effect, status and reason; reads only. operation: waive, reopen, expire, cancel or backfill.
+-- A backfill adds windows back to from_time; it ignores to_time. It leaves alone the records that the range holds
+-- already (with to_time null, all later ones). Archived records are left alone too: nothing changes them any more.
 -- Called by: record_ledger_reader, the Python runner.
 -- Uses: backfill_windows, check_backfill, check_range, clock, is_in_range, is_lost, raise_unknown_pipeline,
 --   status_after.
@@ -38,7 +37,7 @@ begin
     if coalesce(
         range_effects.operation not in ('waive', 'reopen', 'expire', 'cancel', 'backfill'), true
     ) then
-        raise exception 'operation: % is none of waive, reopen, expire, cancel and backfill',
+        raise exception 'operation: % is not one of waive, reopen, expire, cancel and backfill',
             coalesce('"' || left(range_effects.operation, 80) || '"', 'null')
             using errcode = 'RL005', hint = 'Give the verb of the routine or command.';
     end if;
@@ -137,7 +136,7 @@ begin
             where r.pipeline_id = p.pipeline_id
                 and r.window_end_time > range_effects.from_time
                 and r.window_start_time < v_to_time
-                -- From the window on that holds from_time: the primary key knows windows by their start.
+                -- From the window that contains from_time: the primary key finds windows by their start.
                 and r.window_start_time >= coalesce(
                     (
                         select max(f.window_start_time)

@@ -1,8 +1,7 @@
 -- record_ledger.range_in_steps: waives, reopens, expires, cancels or backfills records in steps, each committed.
--- For ranges of many records: runs of the pipeline get their turn between two steps, and no step holds its lock for
--- long. What stops it leaves a valid ledger; called again, it does the rest. changed_count says how many changed. A
--- notice tells every ten seconds how far it is. It commits, so it cannot be called in a transaction block.
--- For operators in psql.
+-- It is for operators in psql, and for ranges of many records: the pipeline's runs get their turn between two steps. An
+-- interrupted call leaves a valid ledger; the next call does the rest. changed_count says how many records changed. A
+-- notice reports the progress every ten seconds. The procedure commits, so a transaction block cannot call it.
 -- Called by: record_ledger_runner.
 -- Uses: range_step.
 -- Tests: test_range_steps.py.

@@ -1,10 +1,10 @@
 -- record_ledger.range_step: the first step of an operation on a range, short enough for runs to get their turn.
--- operation: waive, reopen, expire, cancel or backfill. Changes max_records at most, the oldest of the range first; a
--- backfill adds so many and 10,000 at most, the newest first, whatever to_time is. What it is called with again:
+-- operation: waive, reopen, expire, cancel or backfill. It changes at most max_records, the oldest of the range first.
+-- A backfill ignores to_time and adds at most max_records, and at most 10,000, the newest first. The next call takes:
 --   go_on_from         from_time of the next step; null when this was the last one
 --   next_max_records   how many that one can change in 40 ms under the pipeline's lock, by what this one took
--- It walks over 10,000 records at most, so it may change none and not be the last. Each call is a transaction of its
--- own: what earlier steps did stays, and a step that is called twice changes only what is left.
+-- A step reads at most 10,000 records, so it may change none and not be the last. Each call is a transaction of its
+-- own. What earlier steps did stays, and a repeated step changes only what is left.
 -- Called by: record_ledger_runner, the Python runner, dbt, range_in_steps.
 -- Uses: backfill_range, change_range, check_backfill, check_range, check_reason, clock, day_start, is_in_range,
 --   is_lost, local_day, lock_pipeline, status_after.
@@ -65,7 +65,7 @@ begin
 
     -- A pass could otherwise hand out the very record that is being changed.
     p := record_ledger.lock_pipeline(range_step.pipeline_id);
-    -- Not clock(): this is about how long others wait, whatever time it is in the ledger.
+    -- Not clock(): this measures how long other sessions wait, and not the ledger's time.
     v_locked_at := clock_timestamp();
     v_now := record_ledger.clock();
     if v_is_backfill then
@@ -126,7 +126,7 @@ begin
         v_milliseconds := greatest(1, extract(epoch from clock_timestamp() - v_locked_at) * 1000);
         next_max_records := least(
             greatest(100, changed_count * 40 / v_milliseconds),
-            -- No leap: the next records may be dearer ones.
+            -- At most twice as many: the next records may cost more.
             range_step.max_records * 2::bigint,
             10000
         );

@@ -1,8 +1,8 @@
 -- record_ledger.records_as_of: the ledger as it stood at an instant, archived records included.
--- One row per record that was stored by then, as its newest event until then left it. By the ledger's own times: a
--- change made before the instant and committed after it is in. PostgreSQL takes the query below into the one around
--- it, so what is asked of one pipeline or one window is looked up for that one only.
--- It undoes what check_record_change did with each event. Types are exact (docs/design.md, Names).
+-- One row per record that was stored by then, as its newest event until then left it. The ledger's own times count: a
+-- change that was made before the instant and committed after it is included. PostgreSQL merges the query below into
+-- the query around it, so a filter on one pipeline or window reads only that one.
+-- It reverses what check_record_change did with each event. Types are exact (docs/design.md, Names).
 -- Called by: record_ledger_reader, the Python runner.
 -- Uses: archived_record_events, archived_records, pipeline_records, record_events.
 -- Tests: test_as_of.py.
@@ -51,7 +51,7 @@ as $$
         case when r.is_as_now then r.generation else coalesce(e.generation, 1) end as generation,
         case
             when r.is_as_now then r.attempt
-            -- A released attempt is told in its event, but the record does not count it.
+            -- The event of a release has its attempt, but the record does not count it.
             else coalesce(e.attempt - (e.event = 'released')::integer, 0)
         end as attempt,
         case
@@ -77,7 +77,7 @@ as $$
             l.pipeline_id, l.target_day, l.window_start_time, l.window_end_time, l.time_interval,
             l.status, l.created_at, l.updated_at, l.fields, l.generation, l.attempt, l.claim_token,
             l.run_id, l.config_version, l.last_event, l.last_detail,
-            -- Its newest event is that old: no other has to be looked for.
+            -- Its newest event is that old: no other one is needed.
             l.updated_at <= records_as_of.at as is_as_now
         from record_ledger.pipeline_records as l
         union all
@@ -109,7 +109,7 @@ as $$
         order by v.event_no desc
         limit 1
     ) as e on true
-    -- The first building after the instant knows what was there before; one that changed no field stands in its pass.
+    -- The first build after the instant has the state before it; a build that changed no field is recorded in its pass.
     left join lateral (
         select v.event_no, v.event, v.detail
         from (
@@ -128,7 +128,7 @@ as $$
         order by v.event_no
         limit 1
     ) as b on true
-    -- Of each field that was changed since, the value before the first of these changes; none where it was added.
+    -- For each field that was changed since: its value before the first change; none where it was added.
     left join lateral (
         select
             pg_catalog.array_agg(f.name) as names,
@@ -165,4 +165,4 @@ as $$
     where r.created_at <= records_as_of.at
 $$;
 comment on function record_ledger.records_as_of(timestamptz) is
-'The ledger as it stood at an instant: one row per record stored by then, archived ones included, as its events tell it.';
+'The ledger as it stood at an instant: one row per record stored by then, archived ones included, computed from its events.';

@@ -1,7 +1,7 @@
 -- record_ledger.recount_due: which windows of a pipeline should have their source counted again, longest due first.
--- A completed record, at each age of recount_ages since the count that its generation stands on, until a count of its
--- source has been noted at that age or later. Several missed ages are one count. Not when its source data is gone, nor
--- when twice the last age has passed: what nobody counted by then is let go. A retired pipeline has none.
+-- A completed record is due at each age of recount_ages since the count that its generation stands on. It stays due
+-- until a count of its source is recorded at that age or later. Several missed ages need one count. A record is not due
+-- when its source data is gone, or when twice the last age has passed. A retired pipeline has none.
 -- Called by: record_ledger_reader, the Python runner.
 -- Uses: clock, is_lost, loaded_count, raise_unknown_pipeline.
 -- Tests: test_recounts.py, test_recount_plans.py.
@@ -11,7 +11,7 @@ returns table (
     window_end_time timestamptz,
     target_day date,
     generation integer,
-    -- The count that the generation stands on, and when it was noted.
+    -- The count that the generation stands on, and when it was recorded.
     loaded_count bigint,
     counted_at timestamptz,
     -- The newest age that has been reached, and when it was.
@@ -61,7 +61,7 @@ begin
         and o.stage = 'source'
         and o.changed_by is null
         and not p.is_retired
-        -- What is adopted is younger than the count that it takes over.
+        -- An adopted observation is younger than the count that it takes over.
         and o.observed_at > v_now - 2 * p.recount_ages[cardinality(p.recount_ages)]
         and (o.observed_at <= v_now - p.recount_ages[1] or o.adopted_no is not null)
         and l.observed_at > v_now - 2 * p.recount_ages[cardinality(p.recount_ages)]

@@ -1,5 +1,6 @@
 -- record_ledger.register_pipeline: validates a config and makes it the one in force; returns the pipeline_id.
--- Inserts or updates; writes nothing when one of the same meaning is in force. All problems come in one error, RL001.
+-- It inserts or updates; it writes nothing when the config in force has the same meaning. One error, RL001, lists all
+-- problems.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: check_owner, configured, is_safe_to_write, is_same_config, note_start_at, refuse_call, register_config,
 --   warn_of_misspelt_keys.
@@ -17,7 +18,7 @@ begin
         perform record_ledger.refuse_call();
     end if;
     perform record_ledger.warn_of_misspelt_keys(config);
-    -- A first look without the lock: taking one writes, and most calls change nothing.
+    -- First without the lock: a lock writes, and most calls change nothing.
     select q.* into p
     from record_ledger.pipeline as q
     where q.pipeline_id = coalesce(

@@ -1,8 +1,8 @@
 -- record_ledger.release_record: gives a passed record back untouched; the attempt is not counted.
--- Pending again immediately, or with not_before passed to no run before that instant, this one included. A cancelled
--- claim ends as FAILED instead. Needs the current claim token, and when a window is named, that of the claim (RL004
--- else); repeating it changes nothing.
--- For a run that was stopped before it began, or that finds that its source is not ready.
+-- The record is PENDING again immediately. With not_before, no run is passed it before that instant, this run included.
+-- A cancelled claim ends as FAILED instead. Needs the current claim token, and the claim's window when the caller names
+-- one (RL004 otherwise). A repeated call changes nothing.
+-- A run calls it when it was stopped before it began, or when its source is not ready.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: end_claim, iso_time.
 -- Tests: test_claims.py, test_postponing.py.
@@ -26,7 +26,7 @@ begin
             using errcode = 'RL005',
             hint = 'Give an instant. To keep a record from all runs, waive it.';
     end if;
-    -- A time that a client cannot read would break the overview of all pipelines.
+    -- A time that a driver cannot read would break the overview of all pipelines.
     if release_record.not_before >= timestamptz '9001-01-01 00:00:00+00' then
         raise exception 'not_before: % is not a valid time; give one before the year 9001',
             record_ledger.iso_time(release_record.not_before)

@@ -1,7 +1,7 @@
 -- record_ledger.reopen_changed_records: reopens completed records whose source has changed beyond the tolerance.
--- Oldest first, no more than the reopen_budget in one local day of the pipeline: the rest waits for the next day, in
--- changed_records. A record whose source data is gone is left alone. Returns how many it reopened.
--- Meant for a daily task.
+-- It reopens the oldest first, and at most reopen_budget in one local day of the pipeline. The rest waits in
+-- changed_records for the next day. A record whose source data is gone is left alone. Returns how many it reopened.
+-- A daily task calls it.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: append_pipeline_event, changed_records, clock, local_day, local_time, lock_pipeline, reopen_range.
 -- Tests: test_recounts.py, test_recount_sessions.py.
@@ -15,7 +15,7 @@ set enable_bitmapscan = off
 as $$
 #variable_conflict use_column
 declare
-    -- Two calls would otherwise spend the budget twice, and a pass judge by what was open before.
+    -- Otherwise two calls could spend the budget twice, and a pass could miss what is reopened.
     p record_ledger.pipeline := record_ledger.lock_pipeline(reopen_changed_records.pipeline_id);
     v_now timestamptz := record_ledger.clock();
     v_left integer;

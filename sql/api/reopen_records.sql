@@ -1,6 +1,7 @@
 -- record_ledger.reopen_records: makes the finished and failed records of a range pending once more.
--- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed. A new
--- generation begins with no attempt made; what earlier ones did stays in record_events, and runs stay bound.
+-- It changes records whose whole window lies in [from_time, to_time), leaves others alone, and returns how many it
+-- changed. A new generation begins with no attempt made. record_events keeps what earlier generations did, and runs
+-- stay bound.
 -- Called by: record_ledger_runner, the Python runner.
 -- Uses: change_range, check_range, check_reason, clock, lock_pipeline.
 -- Tests: test_ranges.py, test_starting_again.py.
@@ -19,7 +20,7 @@ declare
 begin
     perform record_ledger.check_reason(reason);
     perform record_ledger.check_range(from_time, to_time);
-    -- A pass would otherwise judge by what was open before, and another operator reopen a record twice.
+    -- Otherwise a pass could miss what is reopened, and another operator could reopen a record twice.
     p := record_ledger.lock_pipeline(pipeline_id);
     return record_ledger.change_range(
         'reopen', p, from_time, to_time, reason, record_ledger.clock()

@@ -1,5 +1,5 @@
--- record_ledger.resume_pipeline: lets a paused or retired pipeline run again; returns whether it was one.
--- What is neither paused nor retired stays as it is, and nothing is noted.
+-- record_ledger.resume_pipeline: lets a paused or retired pipeline run again; returns whether it was paused or retired.
+-- A pipeline that was neither stays as it is, and nothing is recorded.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: append_pipeline_event, check_reason, clock, lock_pipeline.
 -- Tests: test_pausing.py.
@@ -12,7 +12,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    -- Another operator may be pausing it: the later one of the two has the last word.
+    -- Another operator may be pausing it: the later call decides.
     p record_ledger.pipeline := record_ledger.lock_pipeline(pipeline_id);
     v_now timestamptz := record_ledger.clock();
 begin
@@ -39,4 +39,4 @@ begin
 end
 $$;
 comment on function record_ledger.resume_pipeline(text, text) is
-'Lets a paused or retired pipeline run again; returns whether it was one.';
+'Lets a paused or retired pipeline run again; returns whether it was paused or retired.';

@@ -1,5 +1,5 @@
--- record_ledger.retire_pipeline: pauses a pipeline for good; no window is stored any more, and no status speaks of it.
--- Its history stays, and claims in progress may end in any way. Retiring again replaces the reason.
+-- record_ledger.retire_pipeline: pauses a pipeline for good: no window is stored any more, and no status lists it.
+-- Its history stays, and runs in progress may end their claims in any way. A second call replaces the reason.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: append_pipeline_event, check_reason, clock, lock_pipeline.
 -- Tests: test_pausing.py.
@@ -14,7 +14,7 @@ declare
     v_now timestamptz;
 begin
     perform record_ledger.check_reason(reason);
-    -- A pass that holds the pipeline goes first; whoever comes later sees it retired.
+    -- A pass that holds the pipeline goes first; later passes see it retired.
     p := record_ledger.lock_pipeline(pipeline_id);
     v_now := record_ledger.clock();
     update record_ledger.pipeline as q
@@ -30,4 +30,4 @@ begin
 end
 $$;
 comment on function record_ledger.retire_pipeline(text, text) is
-'Pauses a pipeline for good: nothing is stored or passed any more and no status speaks of it, but its history stays.';
+'Pauses a pipeline for good: nothing is stored or passed any more and no status lists it, but its history stays.';

@@ -1,8 +1,9 @@
 -- record_ledger.set_pipeline_owner: gives a pipeline to a role; from then on only its members act in it.
--- They register its config, are passed its records, end their claims, count, and operate; all others may only read.
--- null gives it back to all runners. Returns whether that changed anything. Who registered a pipeline may take it for a
--- role, members of its owner may give it away, each to a role that they are members of; owners of the ledger may do all
--- of it.
+-- Its members register its config, are passed its records, end their claims, count, and operate; all others may only
+-- read. null gives the pipeline back to all runners. Returns whether the call changed anything.
+--   the role that registered it  may give a pipeline without an owner to a role that it is a member of
+--   members of its owner         may give it to a role that they are members of, or back to all
+--   owners of the ledger         may do both, with any role
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: append_pipeline_event, clock, lock_pipeline, may_act.
 -- Tests: test_pipeline_owners.py.
@@ -14,7 +15,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
-    -- A claim that is being ended goes first, or is judged by the new owner. Refuses who may not act in it today.
+    -- A claim that a run is ending goes first, or is judged by the new owner. Refuses callers who may not act in it
+    -- now.
     p record_ledger.pipeline := record_ledger.lock_pipeline(set_pipeline_owner.pipeline_id);
     v_now timestamptz := record_ledger.clock();
     v_registered_by text;
@@ -38,7 +40,8 @@ begin
             'permission denied: pipeline "%" was registered by %, and % is not a member of it',
             p.pipeline_id, quote_ident(v_registered_by), session_user
             using errcode = '42501',
-            hint = 'Who registered a pipeline may give it to a role; so may the ledger''s owner.';
+            hint = 'Only the role that registered the pipeline, or the ledger''s owner, may give '
+                'it to a role.';
     end if;
     if not record_ledger.may_act(coalesce(set_pipeline_owner.role, p.owner_role)) then
         raise exception 'permission denied: % is not a member of role %',
@@ -49,7 +52,7 @@ begin
     update record_ledger.pipeline as q
     set owner_role = set_pipeline_owner.role, updated_at = v_now
     where q.pipeline_id = p.pipeline_id;
-    -- Completing looks at the pipeline only where the record says that there is something to look at.
+    -- A completion reads the pipeline only where the record says so.
     if set_pipeline_owner.role is not null then
         update record_ledger.record as r
         set needs_counts = true
@@ -67,4 +70,4 @@ begin
 end
 $$;
 comment on function record_ledger.set_pipeline_owner(text, text) is
-'Gives a pipeline to a role, whose members alone act in it from then on; null gives it back to all runners. Returns whether that is new.';
+'Gives a pipeline to a role: only its members act in it then. null gives it back to all runners. Returns whether that is new.';

@@ -1,7 +1,7 @@
--- record_ledger.store_new_records: stores the windows of a pipeline that are due, 10,000 at most in one call.
--- Without built, the windows of a pipeline with templates are stored unbuilt; with built, up to the first one missing
--- from it, and outdated pending records take their fields from it. An entry that fits no window, or was rendered with
--- another config_version than the one in force, is ignored. stored_count says how many are new.
+-- record_ledger.store_new_records: stores the windows of a pipeline that are due, at most 10,000 in one call.
+-- Without built, the windows of a pipeline with templates are stored unbuilt. With built, windows are stored up to the
+-- first one that it lacks, and outdated pending records take their fields from it. An entry that fits no window, or
+-- that was rendered with an older config_version, is ignored. stored_count says how many are new.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: build_records, built_problem, clock, lock_pipeline, store_windows.
 -- Tests: test_windows_stored.py, test_building.py.
@@ -25,11 +25,11 @@ begin
         raise exception '%', v_problem
             using errcode = 'RL005',
             hint = 'Send back what to_build names. '
-                'A runner of an older release names less: upgrade it.';
+                'A runner of an older release sends less: upgrade it.';
     end if;
     perform record_ledger.build_records(p, built, v_now);
     stored_count := record_ledger.store_windows(p, nullif(built, '[]'), v_now);
 end
 $$;
 comment on procedure record_ledger.store_new_records(text, jsonb, integer) is
-'Stores the windows of a pipeline that are due, 10,000 at most in one call; stored_count says how many.';
+'Stores the windows of a pipeline that are due, at most 10,000 in one call; stored_count says how many.';

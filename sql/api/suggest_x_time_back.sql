@@ -1,7 +1,8 @@
 -- record_ledger.suggest_x_time_back: the shortest measured x_time_back that misses no more than a share of the rows.
--- The present one when it does; else how long after a window's end the counts of the first recount age came that do.
--- What comes later than the last age nobody knows, so it is no answer: null then, as when too few windows are counted.
--- Never shorter than the present one: what it missed less would have been counted before windows had settled.
+-- It is the present x_time_back when that suffices. Otherwise it is how long after a window's end the counts of the
+-- first sufficient recount age came. Rows later than the last age were never counted, so the answer is null then, as
+-- with too few windows.
+-- It is never shorter than the present one: a shorter one was never measured.
 -- Called by: record_ledger_reader, the Python runner.
 -- Uses: enough_windows, lateness, raise_unknown_pipeline, time_interval.
 -- Tests: test_lateness.py.
@@ -24,7 +25,7 @@ declare
     v_found record;
 begin
     if suggest_x_time_back.max_missed between 0 and 1 is not true then
-        raise exception 'max_missed: % is no share; give a number from 0 to 1, such as 0.001',
+        raise exception 'max_missed: % is not a share; give a number from 0 to 1, such as 0.001',
             coalesce(left(suggest_x_time_back.max_missed::text, 80), 'null')
             using errcode = 'RL005';
     end if;
@@ -39,7 +40,7 @@ begin
         suggest_x_time_back.window_count := v_found.window_count;
         if v_found.missed_share is null then
             reason := format(
-                '%s windows were counted when they had settled%s and at the last recount age; '
+                '%s windows were counted when they became stable%s and at the last recount age; '
                 '%s are needed',
                 v_found.window_count,
                 case
@@ -54,7 +55,7 @@ begin
         end if;
         exit when v_found.is_last;
         if v_found.missed_share <= suggest_x_time_back.max_missed then
-            -- Up to the whole minute: nobody writes 26h3m17.4s into a config.
+            -- Rounded up to the whole minute: 26h3m17.4s is not a sensible x_time_back.
             suggest_x_time_back.x_time_back := case
                 when v_found.recount_age = interval '0' then p.x_time_back
                 else ceil(extract(epoch from v_found.max_lateness) / 60) * interval '1 minute'
@@ -70,8 +71,8 @@ begin
             return;
         end if;
         reason := format(
-            '%s of the rows of %s windows came later than the counts of age %s, and what comes '
-            'later than the last recount age nobody has counted: give recount_ages a later one',
+            '%s of the rows of %s windows came later than the counts of age %s; '
+            'no count is later than the last recount age: add a later one to recount_ages',
             trim_scale(round(100 * v_found.missed_share, 4)) || ' %',
             v_found.window_count,
             record_ledger.time_interval('epoch', timestamptz 'epoch' + v_found.recount_age)

@@ -1,6 +1,6 @@
--- record_ledger.waive_counts: lets a record be completed although its counts do not agree; the only way round.
--- For its present generation, while it is pending or in progress (RL003 else), with a reason, kept in its history.
--- Returns whether that is new: false when they were waived already. check_record_change guards the change.
+-- record_ledger.waive_counts: lets a record be completed although its counts do not agree; nothing else does.
+-- It holds for the record's present generation, while that is pending or in progress (RL003 otherwise). The history
+-- keeps the reason. Returns false when the counts were waived already. check_record_change guards the change.
 -- Called by: record_ledger_runner, the Python runner, dbt.
 -- Uses: check_reason, clock, local_time, lock_pipeline, lock_record, window_timezone.
 -- Tests: test_waived_counts.py.
@@ -20,23 +20,27 @@ declare
     r record_ledger.record;
 begin
     perform record_ledger.check_reason(waive_counts.reason);
-    -- A pass comes before this or after it; then nobody completes or reopens the record before this is committed.
+    -- A pass comes before this or after it. The record's lock then keeps runs from completing it, and operators from
+    -- reopening it, until this is committed.
     p := record_ledger.lock_pipeline(waive_counts.pipeline_id);
     r := record_ledger.lock_record(p.pipeline_id, waive_counts.window_start_time);
     if p.required_counts is null then
-        raise exception 'the config of pipeline % asks for no counts: there is nothing to waive',
+        raise exception 'required_counts: the config of pipeline % requires no counts, '
+            'so there is nothing to waive',
             p.pipeline_id
-            using errcode = 'RL005', hint = 'The key required_counts asks for them.';
+            using errcode = 'RL005',
+            hint = 'Only the records of a config with required_counts have counts to waive.';
     end if;
     if r.status not in ('PENDING', 'IN_PROGRESS') then
-        raise exception 'window % of pipeline % is %: counts are waived before a record is done',
+        raise exception 'window % of pipeline % is %: '
+            'counts can be waived only while a record is PENDING or IN_PROGRESS',
             record_ledger.local_time(
                 r.window_start_time, record_ledger.window_timezone(p, r.window_start_time)
             ),
             r.pipeline_id,
             r.status
             using errcode = 'RL003',
-            hint = 'Reopen it, and waive the counts of its new generation.';
+            hint = 'Reopen the record, and waive the counts of its new generation.';
     end if;
     if r.counts_waived then
         return false;
@@ -50,4 +54,4 @@ begin
 end
 $$;
 comment on function record_ledger.waive_counts(text, timestamptz, text) is
-'Lets the present generation of a record be completed whatever its counts are, with a reason; returns whether that is new.';
+'Lets the present generation of a record be completed although its counts do not agree, with a reason; returns whether that is new.';

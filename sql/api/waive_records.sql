@@ -1,5 +1,6 @@
 -- record_ledger.waive_records: marks the pending and failed records of a range WAIVED: no run is needed for them.
--- Those whose whole window lies in [from_time, to_time); others are left alone. Returns how many changed.
+-- It changes records whose whole window lies in [from_time, to_time), leaves others alone, and returns how many it
+-- changed.
 -- Called by: record_ledger_runner, the Python runner.
 -- Uses: change_range, check_range, check_reason, clock, lock_pipeline.
 -- Tests: test_ranges.py.

@@ -1,6 +1,6 @@
 -- record_ledger.window_time: the start of the window that people of a pipeline name by a local time or a date.
--- A window is named by the clock that it was cut with, which is how tables show it; where none has that clock, the
--- text is read as a time of the zone in force. RL005 when it could be two windows, or when clocks skip it.
+-- A window is named by the clock that it was cut with, which is how tables show it. A text that names no stored window
+-- so is a time of the zone in force. A text that could be two windows, or that clocks skip, raises RL005.
 -- Called by: record_ledger_reader, the Python runner.
 -- Uses: day_start, last_window, local_instant, local_instants, local_time, pipeline_time, raise_unknown_pipeline,
 --   wall_time.
@@ -78,15 +78,15 @@ begin
             )
     ) as c;
     if cardinality(v_starts) > 1 then
-        raise exception '"%" could be two windows of pipeline %: % and %',
+        raise exception 'time_text: "%" could be two windows of pipeline %: % and %',
             window_time.time_text, window_time.pipeline_id, v_names[1], v_names[2]
-            using errcode = 'RL005', hint = 'Give the one that is meant, with its offset.';
+            using errcode = 'RL005', hint = 'Give one of the two, with its offset.';
     elsif v_starts is not null then
         return v_starts[1];
     end if;
     if not v_is_date and record_ledger.local_instants(v_wall, v_timezone) = '{}' then
         raise exception
-            '"%" names no window: clocks of % skip that time; the next one is %',
+            'time_text: "%" names no window: clocks of % skip that time; the next one is %',
             window_time.time_text,
             v_timezone,
             record_ledger.local_time(

@@ -1,5 +1,5 @@
--- record_ledger.append_pipeline_event: notes what happened to a pipeline as a whole, with who did it and when.
--- Numbered per pipeline, so its row must be locked.
+-- record_ledger.append_pipeline_event: records a change of a pipeline as a whole, with its role and time.
+-- Events are numbered per pipeline, so the caller holds the lock of its row.
 -- Called by: archive_records, backfill_range, pause_pipeline, register_config, reopen_changed_records, resume_pipeline,
 --   retire_pipeline, set_pipeline_owner, waive_lost_records.
 -- Uses: none.
@@ -24,4 +24,4 @@ begin
 end
 $$;
 comment on function record_ledger.append_pipeline_event(text, text, jsonb, timestamptz) is
-'Private. Notes what happened to a pipeline as a whole, with who did it and when.';
+'Private. Records a change of a pipeline as a whole, with its role and time.';

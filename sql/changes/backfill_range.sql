@@ -1,7 +1,8 @@
 -- record_ledger.backfill_range: adds records before the first one of a locked pipeline; returns how many.
--- Back to the local day of from_time. With max_records only the newest of them, as many and 10,000 at most: whole days,
--- or a part of one that has more. first_start says where the first record starts then. All are historical; those of a
--- pipeline with templates are stored unbuilt. check_backfill has let pass what the caller gives.
+-- It goes back to the local day of from_time. With max_records it adds only the newest of them, at most max_records and
+-- at most 10,000: whole days, or a part of one that has more. first_start then says where the first record starts. All
+-- are historical. Those of a pipeline with templates are stored unbuilt. check_backfill has checked what the caller
+-- gives.
 -- Called by: backfill_records, range_step.
 -- Uses: append_pipeline_event, backfill_start, begin_stretch, day_start, lane, local_day, local_time, void_marks,
 --   windows_from.
@@ -19,8 +20,8 @@ language plpgsql
 as $$
 #variable_conflict use_column
 declare
-    -- Enough to make the work around a statement count for nothing, few enough for the checks of its links, which
-    -- wait for its end, to find the rows still at hand.
+    -- Enough to make the overhead of a statement negligible, and few enough to keep the rows in memory for the checks
+    -- of the links, which run at its end.
     v_part constant integer := least(backfill_range.max_records, 10000);
     v_to_time constant timestamptz := backfill_range.first_start;
     v_fields jsonb := case when p.has_templates then '{}' else p.fields end;
@@ -31,7 +32,7 @@ declare
     v_count integer;
 begin
     added_count := 0;
-    -- The newest first: so the history has no gap after each of the parts.
+    -- The newest first: so the history has no gap after any of the parts.
     loop
         v_start := record_ledger.backfill_start(
             p, backfill_range.from_time, backfill_range.first_start, v_part
@@ -86,8 +87,8 @@ begin
             as_of,
             as_of
         from added as a
-        -- Counted first: a pipeline has one first record at any moment, so the old one is linked before a new one is
-        -- there.
+        -- The count forces the order: a pipeline has one first record at any moment, so the old one is linked before
+        -- the new one is inserted.
         where (select count(*) from relinked) = 1
         order by a.window_start_time;
         get diagnostics v_count = row_count;
@@ -118,4 +119,4 @@ $$;
 comment on function record_ledger.backfill_range(
     record_ledger.pipeline, timestamptz, text, integer, timestamptz, timestamptz
 ) is
-'Private. Adds records before the first one of a locked pipeline, the newest first; returns how many, and where the first one starts then.';
+'Private. Adds records before the first one of a locked pipeline, the newest first; returns how many, and where the first one then starts.';

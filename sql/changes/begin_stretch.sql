@@ -1,6 +1,6 @@
--- record_ledger.begin_stretch: notes that windows from an instant on were cut with the zone in force.
--- Up to where the next stretch begins, if there is one. Two stretches of one zone beside each other are one.
--- Its callers hold the pipeline's lock.
+-- record_ledger.begin_stretch: records that windows from an instant onwards were cut with the zone in force.
+-- The stretch ends where the next one begins, if there is one. Two neighbouring stretches of one zone become one. The
+-- caller holds the pipeline's lock.
 -- Called by: backfill_range, store_windows.
 -- Uses: none.
 -- Tests: test_zones.py.
@@ -14,7 +14,7 @@ declare
     v_before text;
     v_next record;
 begin
-    -- What began here before is cut anew.
+    -- A stretch that began here before is cut again.
     delete from record_ledger.pipeline_zone as z
     where z.pipeline_id = p.pipeline_id and z.from_time = begin_stretch.from_time;
     select z.timezone into v_before
@@ -37,7 +37,7 @@ begin
             values (p.pipeline_id, begin_stretch.from_time, p.timezone);
         end if;
     end if;
-    -- A backfill in another zone leaves the newest windows those of an older one.
+    -- After a backfill in another zone the newest windows are still those of an older one.
     update record_ledger.pipeline as q
     set zone_since = n.zone_since
     from (
@@ -52,4 +52,4 @@ begin
 end
 $$;
 comment on function record_ledger.begin_stretch(record_ledger.pipeline, timestamptz) is
-'Private. Notes that the windows from an instant on were cut with the zone in force.';
+'Private. Records that the windows from an instant onwards were cut with the zone in force.';

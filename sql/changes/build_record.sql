@@ -1,6 +1,6 @@
 -- record_ledger.build_record: gives an outdated record the fields of the config in force; returns what it then lacks.
--- It stays in its lane, so that a record that waits in order goes on doing so. An event only when a field differs, with
--- what was there before of those that do: fields_before holds their values, fields_added the names of new ones.
+-- The record stays in its lane, so a record that waits in order keeps its place. An event is appended only when a field
+-- differs, with the old state of these fields: fields_before has their values, fields_added the names of new ones.
 -- check_record_change guards the change.
 -- Called by: build_records, pass_record.
 -- Uses: missing_fields, note_filled.
@@ -11,7 +11,7 @@ create or replace function record_ledger.build_record(
     fields jsonb,
     as_of timestamptz,
     out missing_fields text[],
-    -- False when only the version that it was built with is another one now.
+    -- False when only the config_version changed.
     out is_event boolean,
     out config_version_before integer
 )

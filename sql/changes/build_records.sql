@@ -1,6 +1,6 @@
 -- record_ledger.build_records: builds outdated pending records from what a caller rendered with the config in force.
--- One that is current stays as it is: it is built once for each change of the fields, even when something is missing
--- then. What is in progress, failed or finished is left alone.
+-- A current record stays as it is: each change of the fields builds it once, even when a field is missing then. A
+-- record that is in progress, failed or finished is left alone.
 -- Called by: pass_valid_records, store_new_records.
 -- Uses: build_record, built_windows.
 -- Tests: test_rebuilding.py.

@@ -1,5 +1,5 @@
 -- record_ledger.cancel_range: cancels the claims on records of a locked pipeline; returns how many.
--- Those of a range, whose whole window lies in it, that status_after lets be changed; others are left alone.
+-- It changes records whose whole window lies in the range and that status_after lets change; it leaves others alone.
 -- check_record_change guards the change.
 -- Called by: change_range.
 -- Uses: is_in_range, is_lost, local_time, status_after.
@@ -18,7 +18,7 @@ declare
     v_changed integer;
 begin
     -- A run may be ending its claim right now: the second of both waits for the first one's commit, and then sees the
-    -- record as that one left it.
+    -- record as the first one left it.
     update record_ledger.record as r
     set cancellation = jsonb_build_object(
             'cancelled_by', session_user,

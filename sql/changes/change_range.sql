@@ -1,5 +1,5 @@
 -- record_ledger.change_range: waives, reopens, expires or cancels records of a locked pipeline; returns how many.
--- Those whose whole window lies in [from_time, to_time); others are left alone. It is one statement.
+-- It changes records whose whole window lies in [from_time, to_time), in one statement, and leaves others alone.
 -- Called by: cancel_records, expire_leases, range_step, reopen_records, waive_records.
 -- Uses: cancel_range, expire_range, reopen_range, waive_range.
 -- Tests: test_ranges.py.

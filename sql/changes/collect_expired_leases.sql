@@ -1,6 +1,6 @@
--- record_ledger.collect_expired_leases: takes back records of a locked pipeline whose lease has run out, ten at most.
--- Pending again with a backoff from the expiry on, or failed when no attempt is left or the claim was cancelled, as
--- check_record_change says. No daemon: each pass does it.
+-- record_ledger.collect_expired_leases: takes back records of a locked pipeline whose lease has run out, at most ten.
+-- A record is pending again with a backoff from the expiry onwards, or failed when no attempt is left or its claim was
+-- cancelled, as check_record_change says. Each pass does this; there is no daemon.
 -- Called by: pass_record.
 -- Uses: expired_claims, local_time, retry_time.
 -- Tests: test_passing.py, test_starting_again.py.
@@ -13,8 +13,7 @@ as $$
 declare
     v_start timestamptz;
 begin
-    -- One by one: joined to the records, or as a list, a session that has planned it on an empty ledger could walk
-    -- through all of them.
+    -- One by one: with a join or a list, a session that has planned it on an empty ledger could read all records.
     for v_start in
         select e.window_start_time
         from record_ledger.expired_claims(
@@ -38,7 +37,7 @@ begin
             ),
             updated_at = as_of
         where r.pipeline_id = p.pipeline_id and r.window_start_time = v_start
-            -- Its run may have ended or extended it meanwhile.
+            -- Its run may have ended the claim or extended the lease meanwhile.
             and r.lane = 'active' and r.lease_expires_at <= as_of;
     end loop;
 end
@@ -46,4 +45,4 @@ $$;
 comment on function record_ledger.collect_expired_leases(
     record_ledger.pipeline, timestamptz, timestamptz
 ) is
-'Private. Takes back records of a locked pipeline whose lease has run out, ten at most.';
+'Private. Takes back records of a locked pipeline whose lease has run out, at most ten.';

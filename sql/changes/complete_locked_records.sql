@@ -1,6 +1,6 @@
--- record_ledger.complete_locked_records: completes records whose claims the caller holds locked and has found current.
--- Where one of them needs counts and they do not agree, RL007, and none is completed.
--- check_record_change guards each change, and asks for the counts.
+-- record_ledger.complete_locked_records: completes records whose claims the caller has locked and found current.
+-- When the counts of one of them do not agree, it raises RL007 and completes none. check_record_change guards each
+-- change, and checks the counts.
 -- Called by: complete_records.
 -- Uses: none.
 -- Tests: test_complete_records.py.
@@ -17,7 +17,7 @@ returns void
 language plpgsql
 as $$
 begin
-    -- One table and no join: whatever the planner knows of it, the primary key finds the rows.
+    -- One table and no join: the primary key finds the rows in every plan.
     update record_ledger.record as r
     set lease_expires_at = null,
         cancellation = null,
@@ -26,7 +26,7 @@ begin
         updated_at = as_of
     where r.pipeline_id = complete_locked_records.pipeline_id
         and r.window_start_time = any(window_start_times)
-        -- Where the plan does not take the list into the index, it walks no further than this.
+        -- A plan that does not use the list as an index condition reads no further than this.
         and r.window_start_time >= window_start_times[1]
         and r.window_start_time <= window_start_times[cardinality(window_start_times)];
 end

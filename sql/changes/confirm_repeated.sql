@@ -1,7 +1,6 @@
--- record_ledger.confirm_repeated: has the answer to a repeated call wait for the standbys that confirm commits.
--- What the first call did may have been committed on this server alone: its session may have ended while it waited for
--- a standby. A call that only reads waits for none, and would acknowledge what a failover takes back.
--- Called when the claim was ended so before.
+-- record_ledger.confirm_repeated: makes the answer to a repeated call wait for the standbys that confirm commits.
+-- The first call may have been committed on this server alone: its session may have ended while it waited for a
+-- standby. A call that only reads waits for no standby, and would acknowledge what a failover takes back.
 -- Called by: complete_records, end_claim.
 -- Uses: none.
 -- Tests: test_claims.py, test_complete_records.py.
@@ -15,4 +14,4 @@ begin
 end
 $$;
 comment on function record_ledger.confirm_repeated() is
-'Private. Has the answer to a repeated call wait for the standbys that confirm commits.';
+'Private. Makes the answer to a repeated call wait for the standbys that confirm commits.';

@@ -1,5 +1,5 @@
--- record_ledger.create_archive_partitions: makes room in the archive for the windows between two instants.
--- One partition per year (UTC) and archive table; nothing when they are there. Blocks no reader and no other writer.
+-- record_ledger.create_archive_partitions: creates the archive's partitions for the windows between two instants.
+-- Each archive table has one partition per year (UTC); existing ones stay. It blocks no reader and no other writer.
 -- Called by: archive_records.
 -- Uses: refuse_change.
 -- Tests: test_archive.py, test_archive_sessions.py.
@@ -29,14 +29,14 @@ begin
             v_partition := format('%s_%s', v_table, extract(year from v_year));
             continue when to_regclass(format('record_ledger.%I', v_partition)) is not null;
             -- Archivers of two pipelines may both find the year missing. Attaching takes this lock anyway; no reader
-            -- and no insert waits for it, and it is taken before the second look.
+            -- and no insert waits for it. It is taken before the second check.
             execute format('lock table record_ledger.%I in share update exclusive mode', v_table);
             continue when to_regclass(format('record_ledger.%I', v_partition)) is not null;
             execute format(
                 'create table record_ledger.%I (like record_ledger.%I including all)',
                 v_partition, v_table
             );
-            -- The owner's default privileges may grant rights on whatever it creates.
+            -- The owner's default privileges may grant rights on the tables that it creates.
             for v_grantee in
                 select distinct
                     case a.grantee
@@ -52,7 +52,7 @@ begin
                     'revoke all on table record_ledger.%I from %s', v_partition, v_grantee
                 );
             end loop;
-            -- Of a table's triggers only those for each row pass to its partitions.
+            -- Partitions inherit only the row triggers of their table.
             execute format(
                 'create trigger refuse_truncate before truncate on record_ledger.%I '
                 'for each statement execute function record_ledger.refuse_change()', v_partition
@@ -61,9 +61,9 @@ begin
                 'comment on table record_ledger.%I is %L', v_partition,
                 format('Private. The part of %s for the windows of one year.', v_table)
             );
-            -- Created apart and attached: a partition created in its place would lock out every reader of the table.
-            -- It is empty, so there is nothing to search for rows that do not belong there. Its bounds are written by
-            -- hand: a DateStyle writes zones as abbreviations, and IST is read as another zone's before PostgreSQL 18.
+            -- Created apart and attached: a partition created in its place would lock out every reader of the table. It
+            -- is empty, so attaching it checks no rows. Its bounds are formatted here: a DateStyle writes zones as
+            -- abbreviations, and PostgreSQL before 18 reads IST as another zone's.
             execute format(
                 'alter table record_ledger.%I attach partition record_ledger.%I '
                 'for values from (%L) to (%L)',

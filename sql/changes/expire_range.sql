@@ -1,5 +1,5 @@
--- record_ledger.expire_range: takes back records of a locked pipeline that runs hold; returns how many.
--- Those of a range, whose whole window lies in it, that status_after lets be changed; others are left alone.
+-- record_ledger.expire_range: takes back records of a locked pipeline from the runs that hold them; returns how many.
+-- It changes records whose whole window lies in the range and that status_after lets change; it leaves others alone.
 -- check_record_change guards the change.
 -- Called by: change_range.
 -- Uses: is_in_range, is_lost, local_time, retry_time, status_after.
@@ -17,8 +17,8 @@ as $$
 declare
     v_changed integer;
 begin
-    -- A run that is not dead may be ending its claim right now: whoever comes second waits for the first one's commit,
-    -- and then sees the record as that one left it.
+    -- A run that is not dead may be ending its claim right now: the second of both waits for the first one's commit,
+    -- and then sees the record as the first one left it.
     update record_ledger.record as r
     set retry_at = case
             when r.attempt < p.max_attempts

@@ -1,5 +1,5 @@
 -- record_ledger.lock_pipeline: locks a pipeline's row for this transaction and returns it as it then is.
--- In a statement of its own: whatever is read next sees all that was committed before the lock was granted.
+-- It is a statement of its own: the caller's next statement sees all that was committed before the lock was granted.
 -- Called by: archive_records, backfill_records, cancel_records, complete_and_pass, expire_leases, extend_lease,
 --   pass_valid_record, pass_valid_records, pause_pipeline, range_step, reopen_changed_records, reopen_records,
 --   resume_pipeline, retire_pipeline, set_pipeline_owner, store_new_records, waive_counts, waive_records.
@@ -15,7 +15,7 @@ begin
     if not record_ledger.is_safe_to_write() then
         perform record_ledger.refuse_call();
     end if;
-    -- Two runs would otherwise find the same oldest record, or store the same window.
+    -- Otherwise two runs could find the same oldest record, or store the same window.
     select q.* into p
     from record_ledger.pipeline as q
     where q.pipeline_id = lock_pipeline.pipeline_id
@@ -28,4 +28,4 @@ begin
 end
 $$;
 comment on function record_ledger.lock_pipeline(text) is
-'Private. Locks a pipeline''s row and returns it; RL002 when there is none, 42501 when it belongs to a role of others.';
+'Private. Locks a pipeline''s row and returns it; RL002 when there is none, 42501 when it belongs to a role that the user is not a member of.';

@@ -1,5 +1,5 @@
 -- record_ledger.lock_record: locks a record for this transaction and returns it as it then is.
--- With a claim token, only when that is the current one of this very record (RL004 else).
+-- A claim token, when given, must be the current one of this very record (RL004 otherwise).
 -- Called by: adopt_observations, observe_record, waive_counts.
 -- Uses: check_owner_of, is_safe_to_write, raise_claim_lost, raise_no_record, refuse_call.
 -- Tests: test_two_counters.py.
@@ -17,16 +17,17 @@ begin
         perform record_ledger.refuse_call();
     end if;
     perform record_ledger.check_owner_of(lock_record.pipeline_id);
-    -- The record may be completed, collected, reopened or archived right now: whoever comes second waits for the first
-    -- one's commit. So no count is noted under a token that was lost meanwhile, and none is missed by a completion.
+    -- Another session may be completing, collecting, reopening or archiving the record: the second of both waits for
+    -- the first one's commit. So no count is recorded under a token that was lost meanwhile, and a completion misses
+    -- none.
     select q.* into r
     from record_ledger.record as q
     where q.pipeline_id = lock_record.pipeline_id
         and q.window_start_time = lock_record.window_start_time
     for no key update;
     if not found then
-        -- Archived, it is nobody's: whoever had a claim on it hears what ended that. And a ledger that was set back may
-        -- not have the window of a claim that it passed before.
+        -- Already archived: raise ClaimLost with the event that ended the caller's claim. A ledger that was restored
+        -- from a backup may not have the window of a claim that it passed before.
         if lock_record.claim_token is not null then
             perform record_ledger.raise_claim_lost(
                 lock_record.pipeline_id, lock_record.claim_token, lock_record.window_start_time

@@ -1,6 +1,6 @@
--- record_ledger.note_filled: notes that a record was filled by a caller where default_record leaves check_fields empty.
--- No other record of such a pipeline can be passed, so passes look for one from the first that was filled on.
--- register_config forgets it when the fields change.
+-- record_ledger.note_filled: records that a caller filled a record where default_record leaves check_fields empty.
+-- No other record of such a pipeline can be passed, so a pass starts its search at the first one that was filled.
+-- register_config removes the mark when the fields change.
 -- Called by: build_record, store_windows.
 -- Uses: none.
 -- Tests: test_outdated.py.
@@ -18,4 +18,4 @@ begin
 end
 $$;
 comment on function record_ledger.note_filled(record_ledger.pipeline, timestamptz) is
-'Private. Notes that a record was filled by a caller where default_record leaves check_fields empty.';
+'Private. Records that a caller filled a record where default_record leaves check_fields empty.';

@@ -1,5 +1,5 @@
 -- record_ledger.register_config: makes a config the one in force, and leaves its pipeline's row locked.
--- Writes nothing when one of the same meaning is in force already; validates only what is new. No record is touched:
+-- It writes nothing when the config in force has the same meaning; it validates only a new one. It changes no record:
 -- the pipeline's fields_version says which are outdated, and the pass of each builds it.
 -- Called by: pass_valid_records, register_pipeline, register_store_and_pass.
 -- Uses: append_pipeline_event, check_owner, clock, configured, is_same_config.
@@ -38,7 +38,7 @@ begin
         p.created_at := v_now;
         insert into record_ledger.pipeline values (p.*) on conflict do nothing;
         if not found then
-            -- Another call registered the pipeline meanwhile: its row is there now, and is compared like any other.
+            -- Another call registered the pipeline meanwhile: compare with its row, as with any other.
             return record_ledger.register_config(register_config.config);
         end if;
         perform record_ledger.append_pipeline_event(
@@ -80,7 +80,8 @@ begin
     where q.pipeline_id = p.pipeline_id
     returning q.* into p;
 
-    -- A config that was there before is named, not repeated: two deployments in turn would write it in each call.
+    -- The event names a config that returns and does not repeat it: two deployments in turn would write it in each
+    -- call.
     select (e.detail ->> 'config_version')::integer into v_returned_version
     from record_ledger.pipeline_event as e
     where e.pipeline_id = p.pipeline_id
@@ -115,7 +116,7 @@ begin
         end if;
     end if;
 
-    -- What is in progress may have been passed when no counts were asked for. Whoever is completing it right now comes
+    -- Records in progress may have been passed when no counts were required. A run that is completing one now goes
     -- first.
     if p.required_counts is not null then
         update record_ledger.record as r

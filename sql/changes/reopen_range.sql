@@ -1,5 +1,5 @@
 -- record_ledger.reopen_range: makes the records of a range of a locked pipeline pending once more; returns how many.
--- Those whose whole window lies in it and that status_after lets be reopened; others are left alone.
+-- It changes records whose whole window lies in the range and that status_after lets reopen; it leaves others alone.
 -- check_record_change guards the change.
 -- Called by: change_range, reopen_changed_records.
 -- Uses: is_in_range, is_lost, status_after, void_marks.

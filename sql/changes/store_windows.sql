@@ -1,7 +1,7 @@
 -- record_ledger.store_windows: inserts the due windows of a locked pipeline; returns how many.
--- built null: fields come from a config without templates, else windows are stored unbuilt.
--- built given: each window takes its fields from there, up to the first window that is missing from it. An entry of
--- another window or version of the config is none: what it holds was rendered for something else.
+-- built null: fields come from a config without templates; with templates, windows are stored unbuilt.
+-- built given: each window takes its fields from there, up to the first window that it lacks. An entry of another
+-- window or another config_version is ignored: it was rendered for something else.
 -- Called by: pass_valid_records, register_store_and_pass, store_new_records.
 -- Uses: begin_stretch, built_windows, due_windows, first_window_start, lane, last_window, missing_fields, next_window,
 --   note_filled.
@@ -32,13 +32,13 @@ begin
     if v_start is null then
         v_start := record_ledger.first_window_start(p, as_of);
     end if;
-    -- Nothing rendered, nothing stored: no window is reckoned for it.
+    -- Nothing was rendered, so nothing is stored: compute no window.
     if v_start >= v_horizon or p.is_retired or built = '[]' then
         return;
     end if;
     v_window := record_ledger.next_window(v_start, p.granularity, p.timezone);
     if built is null and v_window.window_end_time >= v_horizon then
-        -- The usual case, spared the set-based reckoning: the pipeline runs on time, one window is due.
+        -- The usual case, without the set-based computation: the pipeline runs on time, and one window is due.
         v_days := array[v_window.target_day];
         v_starts := array[v_start];
         v_ends := array[v_window.window_end_time];
@@ -57,7 +57,7 @@ begin
                 b.fields,
                 built is null
                 or bool_and(b.fields is not null) over (order by d.window_start_time) as is_known
-            -- So many that one call stores 64 MiB of fields at most; the next call goes on.
+            -- One call stores at most 64 MiB of fields; the next call continues.
             from record_ledger.due_windows(
                 p,
                 v_start,
@@ -126,4 +126,4 @@ begin
 end
 $$;
 comment on function record_ledger.store_windows(record_ledger.pipeline, jsonb, timestamptz) is
-'Private. Inserts the due windows of a locked pipeline, 10,000 at most; returns how many.';
+'Private. Inserts the due windows of a locked pipeline, at most 10,000; returns how many.';

@@ -1,6 +1,6 @@
--- record_ledger.waive_lost_records: waives records of a locked pipeline whose source data is gone, 1,000 at most.
--- No run could process them: they are WAIVED with the reason 'lost', and the pipeline's history says how many.
--- What is left over waits for the next pass, and is passed over until then. Claims are left to their holders.
+-- record_ledger.waive_lost_records: waives records of a locked pipeline whose source data is gone, at most 1,000.
+-- No run could process them: they become WAIVED with the reason 'lost', and the pipeline's history says how many.
+-- Further ones wait for the next pass, and passes skip them until then. Records in progress stay with their runs.
 -- Called by: pass_record.
 -- Uses: append_pipeline_event, incomplete_lanes, local_time.
 -- Tests: test_retention.py.
@@ -64,4 +64,4 @@ $$;
 comment on function record_ledger.waive_lost_records(
     record_ledger.pipeline, timestamptz, timestamptz
 ) is
-'Private. Waives records of a locked pipeline whose source data is gone, 1,000 at most, with the reason ''lost''.';
+'Private. Waives records of a locked pipeline whose source data is gone, at most 1,000, with the reason ''lost''.';

@@ -1,5 +1,5 @@
 -- record_ledger.waive_range: marks pending and failed records of a locked pipeline WAIVED; returns how many.
--- Those of a range, whose whole window lies in it, that status_after lets be changed; others are left alone.
+-- It changes records whose whole window lies in the range and that status_after lets change; it leaves others alone.
 -- check_record_change guards the change.
 -- Called by: change_range.
 -- Uses: is_in_range, is_lost, status_after.

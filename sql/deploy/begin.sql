@@ -1,10 +1,10 @@
 -- record_ledger.begin_deploy, migrate, end_deploy: what a deploy decides, so that psql and Python decide alike.
--- Read by every deploy script once the schema can be trusted; written to be applied again and again.
+-- Every deploy script reads it once the schema is trusted; it can be applied repeatedly.
 -- Called by: the script that `record-ledger deploy` runs (and `record-ledger deploy --print-sql` prints).
--- Rules: no step back to an older release, no edit of a released migration.
+-- Rules: a deploy never goes back to an older release, and refuses an edited migration.
 
 comment on schema record_ledger is
-'The record ledger: which time window of which pipeline is next, settled, complete and free. Views and routines are public, tables private.';
+'The record ledger: which time window of which pipeline is next, stable, complete and free. Views and routines are public, tables private.';
 
 create table if not exists record_ledger.migration (
     version integer primary key,
@@ -32,7 +32,7 @@ as $$
     )
 $$;
 comment on function record_ledger.release_numbers(text) is
-'Private. The numbers of a release, which tell the older from the newer one.';
+'Private. The numbers of a release, by which releases are ordered.';
 
 create or replace function record_ledger.begin_deploy(release text, newest_migration integer)
 returns void
@@ -73,7 +73,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    -- A checkout on Windows may have turned the line ends; that is no edit.
+    -- A checkout on Windows may have changed the line ends; that is not an edit.
     v_checksum text := encode(sha256(convert_to(replace(body, E'\r\n', E'\n'), 'UTF8')), 'hex');
     v_applied record_ledger.migration;
 begin
@@ -112,4 +112,4 @@ as $$
     on conflict do nothing
 $$;
 comment on function record_ledger.end_deploy(text) is
-'Private. Notes the release that was deployed.';
+'Private. Records the release that was deployed.';

@@ -1,4 +1,4 @@
--- record_ledger roles: creates the two roles, and says what the deployer cannot do about them.
+-- record_ledger roles: creates the two roles, and warns of what the deployer may not do with them.
 -- Roles belong to the whole server: another database's deploy may have made them.
 -- Applied by: every deploy, as the user who deploys, before it acts as the ledger's owner.
 -- Rules: a deploy goes on without the roles, and without the right to grant them.

@@ -3,10 +3,10 @@
 -- Applied by: the script that `record-ledger deploy` runs (and `record-ledger deploy --print-sql` prints).
 -- Rules: one deploy at a time; a deploy waits for a limited time, and says for whom.
 
--- A function or an operator in a schema of the caller's path could else fit better than the catalogue's, and run as
--- the deployer. Temporary objects come last: unnamed, they would come first.
+-- Otherwise a function or an operator in a schema of the caller's path could match better than the catalogue's, and run
+-- as the deployer. Temporary objects are named last: unnamed, they would come first.
 set local search_path = pg_catalog, pg_temp;
--- What waits for a lock has to see, after it, what others committed meanwhile.
+-- A statement that has waited for a lock must see what others committed meanwhile.
 set transaction isolation level read committed, read write;
 
 do $$
@@ -15,11 +15,11 @@ declare
     v_key integer := hashtext('record_ledger');
     v_deploy integer := hashtext('deploy');
 begin
-    -- Anyone who can connect can take this lock and keep it. A limit that the caller has set is the limit.
+    -- Every user who can connect can take this lock and keep it. A limit that the caller has set stays.
     if current_setting('lock_timeout') = '0' then
         set local lock_timeout = '30s';
     end if;
-    -- Two deploys at once would both find migration 1 missing and both create its tables.
+    -- Otherwise two deploys at the same time would both find migration 1 missing, and both create its tables.
     perform pg_advisory_xact_lock(v_key, v_deploy);
     -- An analyst's long query on a view must not make this deploy, and every query queued behind it, wait for hours.
     if current_setting('lock_timeout') = '30s' then

@@ -1,12 +1,12 @@
 -- record_ledger strangers: who owns the schema, and what in it or on it belongs to a role that the user cannot trust.
--- One statement, which reads the catalogue only and calls nothing of the schema. Its answer is JSON, and stays in the
+-- It is one statement, which reads only the catalogue and calls nothing of the schema. Its answer is JSON in the
 -- setting record_ledger.strangers until the transaction ends. Run it with search_path = pg_catalog, pg_temp.
 -- Read by: every deploy before it touches the schema, and again as its last step; `record-ledger doctor`.
 -- Rules: trusted are superusers, the schema's owner (who is judged apart) and the user. An ordinary user trusts the
 -- roles it is a member of as well. A superuser is a member of every role: it trusts superusers, and a ledger that
--- belongs to the database's owner.
--- A membership counts that was granted by a superuser, by the user, or by a role that may act as the user anyway.
--- Who is granted a role is not asked: a stranger who administers one could make everybody a member of it.
+-- belongs to the database's owner. A membership counts when a superuser, the user, or a role that may act as the user
+-- granted it. A grant by another role does not count: a stranger who administers a role could make every user a member
+-- of it.
 select set_config(
     'record_ledger.strangers',
     (
@@ -57,7 +57,7 @@ select set_config(
             inner join memberships as m on m.member_oid = o.role_oid
         ),
 
-        -- Roles whose objects the user takes for its own.
+        -- Roles whose objects the user trusts like its own.
         mine as (
             select r.oid
             from pg_roles as r
@@ -86,7 +86,8 @@ select set_config(
             )
         ),
 
-        -- Roles that may have objects in a schema whose owner is trusted: what superusers left there is given to it.
+        -- Roles that may have objects in a schema whose owner is trusted: the deploy gives it what superusers left
+        -- there.
         trusted as (
             select m.oid
             from mine as m
@@ -99,7 +100,7 @@ select set_config(
             from ledger_schema as s
         ),
 
-        -- Everything that a role can own in a schema, but for what follows its table: indexes and row types.
+        -- Everything that a role can own in a schema, except what follows its table: indexes and row types.
         owned (classid, objid, schema_oid, owner_oid) as (
             select
                 'pg_class'::regclass,
@@ -221,7 +222,7 @@ select set_config(
             where o.schema_oid = (select s.oid from ledger_schema as s)
                 and o.owner_oid not in (select t.oid from trusted as t)
             union
-            -- Views, checks and routines are made anew by every deploy, before anything uses them.
+            -- Every deploy replaces views, checks and routines before anything uses them.
             select
                 format(
                     '%s uses %s, which belongs to role %s',
@@ -255,7 +256,7 @@ select set_config(
             inner join pg_class as c on c.oid = f.conrelid
             where f.contype = 'f' and c.relowner not in (select t.oid from trusted as t)
             union
-            -- It could add a function while the deploy is under way, which fits a call better than the ledger's own.
+            -- Such a role could add a function during the deploy that matches a call better than the ledger's own.
             select
                 format(
                     '%s may create objects in the schema '
@@ -286,7 +287,7 @@ select set_config(
                     select s.nspowner in (select m.oid from may_own as m)
                     from ledger_schema as s
                 ),
-                -- For doctor: a user who only works with the ledger takes it as it is.
+                -- For doctor: a user who only works with the ledger accepts its owner.
                 'owner_is_strange', (
                     select
                         s.nspowner not in (select m.oid from may_own as m)

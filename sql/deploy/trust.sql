@@ -1,7 +1,8 @@
 -- record_ledger trust: refuses (RL006) to build on what a stranger made, and acts as the ledger's owner from here on.
--- The schema, then the locks that the deploy will need, then what hangs on the tables; half a ledger is refused too.
+-- It checks the schema, takes the locks that the deploy needs, and checks what depends on the tables. It refuses a
+-- ledger that lacks tables, too.
 -- Applied by: every deploy, after strangers.sql, in which the rule stands whom a deploy trusts.
--- Rules: nothing of the schema is called or written before this; all of a ledger belongs to one role.
+-- Rules: the deploy calls and writes nothing of the schema before this; all of a ledger belongs to one role.
 do $$
 declare
     v_user text := current_user;
@@ -197,9 +198,9 @@ begin
     end if;
 
     -- ---------------------------------------------------------------- the locks, before anything is changed
-    -- Without a migration no table that passes write is locked: they go on beside a deploy. The deploy's own two are:
-    -- a trigger that is being created there would run in it. A pass locks its pipeline first and then records: in
-    -- another order it and a migration would wait for each other.
+    -- Without a migration no table that passes write is locked: passes continue beside a deploy. The deploy's own two
+    -- tables are locked: a trigger that another session creates there would run in it. A pass locks its pipeline first
+    -- and then records: in another order it and a migration would wait for each other.
     for v_object in
         select c.oid, c.relname, c.relkind
         from pg_class as c
@@ -218,7 +219,7 @@ begin
         );
         v_relation := v_object.oid;
         if v_object.relkind = 'v' then
-            -- Changes nothing. A view that is locked by `lock` has its tables locked too, against readers.
+            -- This changes nothing. `lock` on a view would lock its tables too, against readers.
             execute format('alter view record_ledger.%I owner to %I', v_object.relname, v_owner);
         else
             execute format(
@@ -233,7 +234,7 @@ begin
     end loop;
 
     -- ---------------------------------------------------------------- checks that a stranger's operator was bound into
-    -- A deploy of 0.4.0 or older took `numeric = integer` from any schema of the deployer's path, for ever.
+    -- A deploy of 0.4.0 or older took `numeric = integer` from any schema of the deployer's path, permanently.
     for v_object in
         select distinct k.oid, k.conname, k.conrelid::regclass as relation
         from pg_constraint as k

@@ -59,13 +59,13 @@ set missing_fields = null,
 where r.open_pipeline_id is not null and r.lane in ('incomplete', 'unbuilt')
     and r.config_version is null;
 
--- What was built and is incomplete is told apart by the config that it was built with.
+-- Incomplete records that were built are separated by the config that they were built with.
 update record_ledger.record as r
 set lane = 'incomplete' || lpad(r.config_version::text, 10, '0')
         || case when r.is_historical then 'h' else '' end
 where r.open_pipeline_id is not null and r.lane in ('incomplete', 'unbuilt');
 
--- Whatever else was never built counts by default_record as well.
+-- All other records that were never built count by default_record as well.
 update record_ledger.record as r
 set missing_fields = null
 where r.open_pipeline_id is not null and r.config_version is null and r.missing_fields is not null;
@@ -79,7 +79,7 @@ comment on column record_ledger.record.out_of_order is
 'Private. Not used any more: a record that has left the lane ''waiting'' never comes back to it.';
 
 -- ---------------------------------------------------------------- pipeline_event
--- A config that returns is found by its text, whatever number of configs a pipeline has had.
+-- Finds a config that returns by its text, for any number of configs of a pipeline.
 create index configs_by_text
 on record_ledger.pipeline_event (
     pipeline_id, pg_catalog.hashtextextended(detail ->> 'config', 0)

@@ -1,5 +1,5 @@
 -- record_ledger migration 10: lanes of their own for records that wait for an instant, and marks for more lanes.
--- What a pass must know to read the same few entries whatever else a pipeline holds, and whatever an old snapshot sees.
+-- With them a pass reads the same few entries for any number of other records, and beside any old snapshot.
 -- Applied by: record_ledger.migrate, once. Never edit it after its release; add a migration.
 -- Rules kept here: a pending record with a retry_at is in the lane 'retry' or 'retryh', or is incomplete.
 

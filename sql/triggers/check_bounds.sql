@@ -1,7 +1,7 @@
 -- record_ledger.check_bounds: a window ends after it starts.
--- A trigger and no check constraint: PostgreSQL reads a constraint's text anew in every statement, updates included,
--- and fires this one only for a window that is wrong. check_record_change keeps the bounds as they were stored.
--- It fires for an insert that breaks the rule.
+-- It is a trigger and not a check constraint: PostgreSQL reads a constraint's text again in every statement, updates
+-- included. This trigger fires only for the insert of a window that breaks the rule. check_record_change keeps the
+-- stored bounds.
 -- Called by: its own trigger.
 -- Uses: none.
 -- Tests: test_windows_stored.py.

@@ -1,7 +1,7 @@
--- record_ledger.check_counts: true when the counts of a record in progress let it be completed; raises RL007 else.
--- They agree, an operator waived them for this generation, or the config in force asks for none. Raises 42501 when the
--- pipeline belongs to a role that the session's user is not a member of.
--- Asked only for records whose pipeline asked for counts, or had an owner, when they were passed, or since.
+-- record_ledger.check_counts: true when the counts of a record in progress let it be completed; raises RL007 otherwise.
+-- They do when they agree, when an operator waived them for this generation, or when the config requires none. It
+-- raises 42501 when the pipeline belongs to a role that the session's user is not a member of.
+-- It is asked only for records whose pipeline required counts, or had an owner, when they were passed, or since.
 -- Called by: check_record_change.
 -- Uses: check_owner_of, counts_problem, local_time, stretch_timezone.
 -- Tests: test_required_counts.py.
@@ -16,7 +16,7 @@ begin
     if r.counts_waived then
         return true;
     end if;
-    -- Volatile, in a statement of its own: it sees what was counted until the record was locked.
+    -- A volatile call in a statement of its own: it sees all counts until the record was locked.
     v_problem := record_ledger.counts_problem(r.pipeline_id, r.window_start_time, r.claim_token);
     if v_problem is null then
         return true;
@@ -34,4 +34,4 @@ begin
 end
 $$;
 comment on function record_ledger.check_counts(record_ledger.record) is
-'Private. True when the counts of a record let it be completed; RL007 else.';
+'Private. True when the counts of a record let it be completed; raises RL007 otherwise.';

@@ -1,6 +1,6 @@
 -- record_ledger.check_events_archived: events are deleted only when the archive has the same rows.
--- Judges by what the tables hold: there is no setting that would let anybody delete. Refuses with RL003.
--- Once per statement: one by one, events take thrice as long.
+-- It judges by what the tables hold: no setting lets a role delete. Refuses with RL003.
+-- It fires once per statement: a check of each row takes three times as long.
 -- Called by: its own trigger.
 -- Uses: none.
 -- Tests: test_archive_refusals.py.

@@ -1,7 +1,7 @@
--- record_ledger.check_kept_columns: what a pass and a completion leave as it is in a record.
--- Fires only for updates that name one of these columns, so the two changes that nearly all are pay nothing for it; an
--- update cannot change what it does not name. For all other changes check_record_change looks at these columns itself.
--- Named to fire before that one, which writes some of them.
+-- record_ledger.check_kept_columns: the columns of a record that a pass and a completion must not change.
+-- It fires only for updates that name one of these columns. Nearly all updates are passes and completions that name
+-- none, and pay nothing. check_record_change checks these columns for all other changes.
+-- Its name makes it fire before check_record_change, which writes some of them.
 -- Called by: its own trigger.
 -- Uses: none.
 -- Tests: test_state_machine.py.

@@ -1,6 +1,5 @@
 -- record_ledger.check_observations_archived: observations are deleted only when the archive has the same rows.
--- Judges by what the tables hold: there is no setting that would let anybody delete. Refuses with RL003.
--- Once per statement.
+-- It judges by what the tables hold: no setting lets a role delete. Refuses with RL003. It fires once per statement.
 -- Called by: its own trigger.
 -- Uses: none.
 -- Tests: test_archive_refusals.py.

@@ -1,6 +1,6 @@
 -- record_ledger.check_record_archived: a record is deleted only when the archive has the same row.
--- Judges by what the tables hold: there is no setting that would let anybody delete. Refuses with RL003.
--- Before each row, so that this error comes before the foreign key's.
+-- It judges by what the tables hold: no setting lets a role delete. Refuses with RL003.
+-- It fires before each row, so that its error comes before the foreign key's.
 -- Called by: its own trigger.
 -- Uses: none.
 -- Tests: test_archive_refusals.py.

@@ -1,8 +1,7 @@
 -- record_ledger.refuse_change: history is only ever appended, and pipelines are never deleted.
--- Whoever tries gets RL003, the owner of the tables included.
--- Its triggers are on all ledger tables, for truncates, and for updates and deletes where rows are append-only. Deletes
--- of what goes to the archive are judged by check_record_archived, check_events_archived and
--- check_observations_archived.
+-- Each role that tries gets RL003, the owner of the tables included. Its triggers are on all ledger tables: for
+-- truncates, and for updates and deletes where rows are append-only. check_record_archived, check_events_archived and
+-- check_observations_archived judge the deletes of rows that go to the archive.
 -- Called by: its own triggers, create_archive_partitions.
 -- Uses: none.
 -- Tests: test_state_machine.py, test_archive_refusals.py.

@@ -1,5 +1,5 @@
--- record_ledger.archived_record_events: the life of each archived record, one row per change of its state.
--- The columns of record_events; the rows went to the archive with their record, unchanged.
+-- record_ledger.archived_record_events: the history of each archived record, one row per change of its state.
+-- It has the columns of record_events; the rows moved to the archive unchanged, with their record.
 -- Read by: record_ledger_reader, the Python runner, dbt, claim_loss, records_as_of.
 -- Uses: none.
 -- Tests: test_archive.py.
@@ -23,7 +23,7 @@ comment on view record_ledger.archived_record_events is
 'The history of archived records: one row per change of a record, never rewritten.';
 comment on column record_ledger.archived_record_events.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.archived_record_events.window_start_time is 'The window of the record that changed.';
-comment on column record_ledger.archived_record_events.event_no is 'Numbers the events of a record from 1 on.';
+comment on column record_ledger.archived_record_events.event_no is 'Numbers the events of a record, starting at 1.';
 comment on column record_ledger.archived_record_events.event_time is 'When the change was made.';
 comment on column record_ledger.archived_record_events.event is
 'passed, passed_again, completed, failed, released, lease_expired, cancelled, waived, reopened, rebuilt or counts_waived.';

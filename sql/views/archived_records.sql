@@ -28,7 +28,7 @@ select
     r.last_event,
     r.last_detail,
     r.archived_at,
-    -- A waiver publishes nothing and unpublishes nothing, and neither does an attempt that fails.
+    -- Neither a waiver nor a failed attempt publishes or unpublishes a generation.
     case
         when r.status = 'COMPLETED' then r.generation
         when r.generation > 1
@@ -76,5 +76,5 @@ comment on column record_ledger.archived_records.last_detail is 'What the newest
 comment on column record_ledger.archived_records.archived_at is 'When the record was moved to the archive.';
 comment on column record_ledger.archived_records.published_generation is
 'The newest generation that was completed: it is published until a later one is completed; null when none was.';
-comment on column record_ledger.archived_records.counts_waived is 'Whether somebody has waived the counts of this generation.';
+comment on column record_ledger.archived_records.counts_waived is 'Whether an operator has waived the counts of this generation.';
 comment on column record_ledger.archived_records.window_timezone is 'The IANA time zone that the window was cut with.';

@@ -1,6 +1,6 @@
 -- record_ledger.changed_records: the completed records whose source has changed since they were loaded.
 -- One row per completed record whose newest count of the source differs from the one that its generation stands on.
--- None of retired pipelines: nothing would load them anew.
+-- Retired pipelines have none: nothing would load them again.
 -- Read by: record_ledger_reader, the Python runner, dbt, reopen_changed_records.
 -- Uses: count_tolerance, window_timezone.
 -- Tests: test_recounts.py.
@@ -23,7 +23,7 @@ select
     ) as is_beyond_tolerance,
     record_ledger.window_timezone(p, r.window_start_time) as window_timezone
 from record_ledger.pipeline as p
--- The few that differ first, then their records, whatever the planner knows of the tables: hence the offsets.
+-- The offsets make the plan read the few that differ first, and then their records, independent of the statistics.
 cross join lateral (
     select q.*
     from record_ledger.record_observation as q
@@ -49,7 +49,7 @@ where not p.is_retired
             and n.generation = o.generation
     );
 comment on view record_ledger.changed_records is
-'The completed records whose source has changed since: one row per record whose newest count of the source is another one than it was loaded with.';
+'The completed records whose source has changed since: one row per record whose newest count of the source differs from the one that it was loaded with.';
 comment on column record_ledger.changed_records.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.changed_records.window_start_time is 'The first instant of the window.';
 comment on column record_ledger.changed_records.window_end_time is 'The first instant after the window.';
@@ -57,8 +57,8 @@ comment on column record_ledger.changed_records.target_day is 'The local day of 
 comment on column record_ledger.changed_records.generation is 'The generation that was completed before the source changed.';
 comment on column record_ledger.changed_records.loaded_count is 'How many rows the source had when the record was loaded.';
 comment on column record_ledger.changed_records.source_count is 'How many rows it had when it was last counted.';
-comment on column record_ledger.changed_records.changed_by is 'The difference; below 0 when rows have gone.';
+comment on column record_ledger.changed_records.changed_by is 'The difference; below 0 when the source has lost rows.';
 comment on column record_ledger.changed_records.observed_at is 'When it was last counted.';
 comment on column record_ledger.changed_records.is_beyond_tolerance is
-'Whether it is more than the tolerance of required_counts, which is 0 rows unless the config says so: reopen_changed_records then reopens it.';
+'Whether the difference exceeds the tolerance of required_counts (0 rows by default): reopen_changed_records then reopens the record.';
 comment on column record_ledger.changed_records.window_timezone is 'The IANA time zone that the window was cut with.';

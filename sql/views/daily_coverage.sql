@@ -1,6 +1,6 @@
 -- record_ledger.daily_coverage: how the windows of each pipeline cover each local day, from the first to the newest.
--- Days are those of the zone in force, whatever zone the windows were cut with.
--- One row per pipeline and local day, archived windows included; a date that the zone has skipped has no row.
+-- One row per pipeline and local day, archived windows included; a date that the zone has skipped has no row. Days are
+-- those of the zone in force, even for windows that were cut with another one.
 -- Read by: record_ledger_reader, the Python runner, dbt.
 -- Uses: day_coverage, days_with_windows.
 -- Tests: test_sealed_days.py.
@@ -31,17 +31,17 @@ comment on view record_ledger.daily_coverage is
 comment on column record_ledger.daily_coverage.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.daily_coverage.local_date is 'The local day in the time zone in force.';
 comment on column record_ledger.daily_coverage.timezone is 'The IANA time zone of the pipeline that is in force.';
-comment on column record_ledger.daily_coverage.day_start_time is 'The local midnight that the day begins with, that is its first instant.';
-comment on column record_ledger.daily_coverage.day_end_time is 'The local midnight that ends it.';
+comment on column record_ledger.daily_coverage.day_start_time is 'The first instant of the day: its local midnight.';
+comment on column record_ledger.daily_coverage.day_end_time is 'The first instant after the day: the next local midnight.';
 comment on column record_ledger.daily_coverage.first_window_start_time is 'Where the first window that begins in the day starts: at its midnight, unless the pipeline begins in the day or was cut with another zone; null without one.';
-comment on column record_ledger.daily_coverage.day_length is 'How long the day is: 24 h but where clocks change.';
-comment on column record_ledger.daily_coverage.covered_length is 'How much of it published or waived windows cover, wherever they begin and end.';
+comment on column record_ledger.daily_coverage.day_length is 'How long the day is: 24 h unless clocks change.';
+comment on column record_ledger.daily_coverage.covered_length is 'How much of the day published or waived windows cover.';
 comment on column record_ledger.daily_coverage.window_count is 'How many windows begin in the day.';
 comment on column record_ledger.daily_coverage.published_count is 'How many of them have a generation that was completed.';
 comment on column record_ledger.daily_coverage.waived_count is 'How many of them are WAIVED.';
-comment on column record_ledger.daily_coverage.lost_count is 'How many of these because their source data was gone.';
+comment on column record_ledger.daily_coverage.lost_count is 'How many of these were waived because their source data was gone.';
 comment on column record_ledger.daily_coverage.open_count is 'How many of them are PENDING, IN_PROGRESS or FAILED, published or not.';
-comment on column record_ledger.daily_coverage.is_published is 'Whether published or waived windows cover the day from its first to its last instant: it can be read without a hole.';
+comment on column record_ledger.daily_coverage.is_published is 'Whether published or waived windows cover the day from its first to its last instant: readers find no gap.';
 comment on column record_ledger.daily_coverage.is_sealed is 'Whether completed or waived windows cover the day from its first to its last instant: published, and none of them is open again.';
 comment on column record_ledger.daily_coverage.counts is
 'The counts that published generations stand on, {stage: {"rows": ..., "windows": ...}}: how many rows, from how many windows.';

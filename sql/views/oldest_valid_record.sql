@@ -1,7 +1,7 @@
 -- record_ledger.oldest_valid_record: the record that each pipeline would be passed next.
--- One row per pipeline: its oldest pending record that is stable and complete; no row when there is none.
--- A record whose lease has expired counts when the next pass would hand it out.
--- It asks what the passing routines ask: next_answer.
+-- One row per pipeline: its oldest pending record that is stable and complete; no row when there is none. A record
+-- whose lease has expired counts when the next pass would hand it out.
+-- It asks next_answer, as a pass does.
 -- Read by: record_ledger_reader, the Python runner, dbt.
 -- Uses: clock, pipeline_answer, time_interval, window_timezone.
 -- Tests: test_passing.py.

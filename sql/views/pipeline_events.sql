@@ -1,4 +1,4 @@
--- record_ledger.pipeline_events: what happened to each pipeline as a whole: what was done to it, by whom and when.
+-- record_ledger.pipeline_events: the changes of each pipeline as a whole: what was done, by which role and when.
 -- One row per change, never updated or deleted.
 -- Read by: record_ledger_reader, the Python runner, dbt.
 -- Uses: none.
@@ -15,7 +15,7 @@ from record_ledger.pipeline_event as e;
 comment on view record_ledger.pipeline_events is
 'The changes of each pipeline: one row per change, with who made it and when.';
 comment on column record_ledger.pipeline_events.pipeline_id is 'The name of the pipeline.';
-comment on column record_ledger.pipeline_events.event_no is 'Numbers the changes of a pipeline from 1 on.';
+comment on column record_ledger.pipeline_events.event_no is 'Numbers the changes of a pipeline, starting at 1.';
 comment on column record_ledger.pipeline_events.event_time is 'When the change was made.';
 comment on column record_ledger.pipeline_events.event is 'What happened: registered, reconfigured, backfilled, lost, changed_reopened, archived, paused, resumed or retired.';
 comment on column record_ledger.pipeline_events.actor is 'The database role that made the change.';

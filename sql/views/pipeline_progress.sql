@@ -1,4 +1,4 @@
--- record_ledger.pipeline_progress: where each pipeline stands, right now.
+-- record_ledger.pipeline_progress: where each pipeline stands now.
 -- One row per pipeline that is not retired: its answer to a run, its open records by state, how far behind it is.
 -- Read by: record_ledger_reader, the Python runner, dbt.
 -- Uses: clock, first_window_start, is_at_risk, next_window, open_windows, pipeline_answer.
@@ -52,7 +52,7 @@ cross join lateral (
         coalesce(
             sum(l.records) filter (where l.lane not in ('active', 'failed')), 0
         )::bigint as pending_count,
-        -- Outdated ones count by what default_record fills; else only those are complete that callers filled.
+        -- Outdated ones count by what default_record fills; otherwise only records that callers filled are complete.
         case
             when p.missing_fields is null
                 then coalesce(
@@ -106,12 +106,12 @@ cross join lateral record_ledger.next_window(
 ) as next_window
 where not p.is_retired;
 comment on view record_ledger.pipeline_progress is
-'Where each pipeline stands, right now: one row per pipeline that is not retired, with its answer to a run, its open records and its lag.';
+'Where each pipeline stands now: one row per pipeline that is not retired, with its answer to a run, its open records and its lag.';
 comment on column record_ledger.pipeline_progress.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.pipeline_progress.timezone is 'The IANA time zone of the pipeline.';
 comment on column record_ledger.pipeline_progress.verdict is 'What a new run would be answered: READY, or the verdict that a pass would exit with.';
 comment on column record_ledger.pipeline_progress.reason is 'One sentence that says why.';
-comment on column record_ledger.pipeline_progress.ready_at is 'When the record that decides the verdict can be passed as things stand; null when that depends on somebody.';
+comment on column record_ledger.pipeline_progress.ready_at is 'When the record that decides the verdict can be passed as things stand; null when a run or an operator must act first.';
 comment on column record_ledger.pipeline_progress.oldest_valid_window is 'The start of the window that would be passed next; null when there is none.';
 comment on column record_ledger.pipeline_progress.pending_count is 'How many stored records are PENDING, incomplete ones included.';
 comment on column record_ledger.pipeline_progress.incomplete_count is 'How many stored records are PENDING and incomplete.';
@@ -122,5 +122,5 @@ comment on column record_ledger.pipeline_progress.last_window_end_time is 'The e
 comment on column record_ledger.pipeline_progress.next_window_start_time is 'Where the first window that is not stored yet starts.';
 comment on column record_ledger.pipeline_progress.next_window_due_at is 'After this instant the next window is due to be stored.';
 comment on column record_ledger.pipeline_progress.lag is 'How long ago the oldest window that is not done, stored or not, became stable; 0 when none is.';
-comment on column record_ledger.pipeline_progress.at_risk_count is 'How many windows are open, or due and not stored yet, while no more than at_risk_within of their source data''s time is left.';
+comment on column record_ledger.pipeline_progress.at_risk_count is 'How many windows are open, or due and not stored yet, and lose their source data within at_risk_within.';
 comment on column record_ledger.pipeline_progress.lost_count is 'How many records passes have waived as lost so far.';

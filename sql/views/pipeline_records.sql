@@ -25,7 +25,7 @@ select
     r.run_id,
     r.lease_expires_at,
     r.retry_at,
-    -- An outdated record that is still open is built before it is passed: what default_record leaves empty counts.
+    -- A pass builds an outdated open record first: so the fields that default_record leaves empty are missing.
     case
         when r.open_pipeline_id is null then r.missing_fields
         else (
@@ -41,7 +41,7 @@ select
     r.config_version,
     r.last_event,
     r.last_detail,
-    -- A waiver publishes nothing and unpublishes nothing, and neither does an attempt that fails.
+    -- Neither a waiver nor a failed attempt publishes or unpublishes a generation.
     case
         when r.status = 'COMPLETED' then r.generation
         when r.generation > 1
@@ -71,7 +71,7 @@ select
     ) as is_outdated
 from record_ledger.record as r;
 comment on view record_ledger.pipeline_records is
-'The ledger: one row per record, that is per window of a pipeline, with its status and fields.';
+'The ledger: one row per record (a window of a pipeline), with its status and fields.';
 comment on column record_ledger.pipeline_records.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.pipeline_records.target_day is 'The local day of the window''s start.';
 comment on column record_ledger.pipeline_records.window_start_time is 'The first instant of the window.';
@@ -86,7 +86,7 @@ comment on column record_ledger.pipeline_records.updated_at is 'When the newest 
 comment on column record_ledger.pipeline_records.fields is 'The record''s own fields.';
 comment on column record_ledger.pipeline_records.generation is 'Counts from 1; one more each time the record is reopened.';
 comment on column record_ledger.pipeline_records.attempt is 'How many attempts of this generation have begun.';
-comment on column record_ledger.pipeline_records.claim_token is 'The token of the newest claim; null while the record is pending, and to those who are no runners while it is in progress.';
+comment on column record_ledger.pipeline_records.claim_token is 'The token of the newest claim; null while the record is pending, and to roles other than runners while it is in progress.';
 comment on column record_ledger.pipeline_records.run_id is 'The run of the newest claim; null while the record is pending.';
 comment on column record_ledger.pipeline_records.lease_expires_at is 'When the claim of a record in progress ends without a heartbeat.';
 comment on column record_ledger.pipeline_records.retry_at is 'Until when a failed attempt, or a release with not_before, keeps the record from being passed.';
@@ -96,7 +96,7 @@ comment on column record_ledger.pipeline_records.last_event is 'The newest event
 comment on column record_ledger.pipeline_records.last_detail is 'What the newest event says: an error, a reason, counts.';
 comment on column record_ledger.pipeline_records.published_generation is
 'The newest generation that was completed: it is published until a later one is completed; null when none was.';
-comment on column record_ledger.pipeline_records.counts_waived is 'Whether somebody has waived the counts of this generation.';
+comment on column record_ledger.pipeline_records.counts_waived is 'Whether an operator has waived the counts of this generation.';
 comment on column record_ledger.pipeline_records.window_timezone is 'The IANA time zone that the window was cut with.';
 comment on column record_ledger.pipeline_records.is_outdated is
 'Whether the fields were built before default_record or check_fields last changed, or never; a pass builds a pending record first.';

@@ -1,4 +1,4 @@
--- record_ledger.record_observations: what was counted of each record, at each stage, whenever it was.
+-- record_ledger.record_observations: the counts of each record, at each stage.
 -- Rows are numbered per record and never rewritten; they leave for the archive only with their record.
 -- Read by: record_ledger_reader, the Python runner, dbt.
 -- Uses: sees_tokens.
@@ -60,15 +60,15 @@ comment on view record_ledger.record_observations is
 'The counts of each record: one row per observation, never rewritten; archived_record_observations has those of archived records.';
 comment on column record_ledger.record_observations.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.record_observations.window_start_time is 'The window of the record that was counted.';
-comment on column record_ledger.record_observations.observation_no is 'Numbers the observations of a record from 1 on.';
-comment on column record_ledger.record_observations.observed_at is 'When the count was noted.';
-comment on column record_ledger.record_observations.stage is 'Where it was counted: source, stage, target or a name of the team''s own.';
+comment on column record_ledger.record_observations.observation_no is 'Numbers the observations of a record, starting at 1.';
+comment on column record_ledger.record_observations.observed_at is 'When the count was recorded.';
+comment on column record_ledger.record_observations.stage is 'Where it was counted: source, stage, target or another name that the team chose.';
 comment on column record_ledger.record_observations.row_count is 'How many rows were counted.';
 comment on column record_ledger.record_observations.detail is 'What else was observed: bytes, digests.';
 comment on column record_ledger.record_observations.generation is 'The generation that the record was in.';
-comment on column record_ledger.record_observations.claim_token is 'The claim under which it was counted, current at the time; null when it was counted without one, and to those who are no runners while it is current still.';
+comment on column record_ledger.record_observations.claim_token is 'The claim under which it was counted, current at the time; null when it was counted without one, and to roles other than runners while it is still current.';
 comment on column record_ledger.record_observations.run_id is 'The run of that claim.';
-comment on column record_ledger.record_observations.actor is 'The database role that noted it.';
+comment on column record_ledger.record_observations.actor is 'The database role that recorded it.';
 comment on column record_ledger.record_observations.adopted_no is 'The observation of an earlier claim that this one takes over; null when it was counted anew.';
 comment on column record_ledger.record_observations.is_evidence is
-'Whether completing goes by it, or went by it: the newest of its stage under the claim that holds or completed the generation.';
+'Whether it decides, or decided, about completing: the newest of its stage under the claim that holds or completed the generation.';

@@ -1,4 +1,4 @@
--- record_ledger.record_verdicts: why each open record is passed or not, right now.
+-- record_ledger.record_verdicts: why each open record is passed or not now.
 -- One row per open record (PENDING, IN_PROGRESS or FAILED) with exactly one verdict and a sentence that says why.
 -- Read by: record_ledger_reader, the Python runner, dbt.
 -- Uses: clock, is_lost, open_counts_problem, record_verdict, window_timezone.
@@ -34,7 +34,7 @@ cross join lateral (
     select
         min(o.window_start_time) filter (
             where p.depends_on_past
-            -- Lost ones hold up nothing: the next pass waives them.
+            -- Lost records hold up nothing: the next pass waives them.
             and (
                 not record_ledger.is_lost(o.window_end_time, p.source_retention, moment.as_of)
                 or o.lane = 'active' and o.lease_expires_at > moment.as_of
@@ -46,7 +46,7 @@ cross join lateral (
     from record_ledger.record as o
     where o.open_pipeline_id = p.pipeline_id
         and (p.depends_on_past or p.max_active_records is not null)
-    -- Kept apart, so that it is reckoned once per pipeline and not once per record.
+    -- The offset makes the plan compute it once per pipeline, and not once per record.
     offset 0
 ) as others
 join record_ledger.record as r on r.open_pipeline_id = p.pipeline_id
@@ -54,22 +54,22 @@ cross join lateral record_ledger.record_verdict(
     r, p, others.earliest_open, others.active_count, moment.as_of
 ) as v;
 comment on view record_ledger.record_verdicts is
-'Why each open record is passed or not, right now: one row per open record with one verdict and one sentence.';
+'Why each open record is passed or not now: one row per open record with one verdict and one sentence.';
 comment on column record_ledger.record_verdicts.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.record_verdicts.window_start_time is 'The first instant of the window.';
 comment on column record_ledger.record_verdicts.window_end_time is 'The first instant after the window.';
 comment on column record_ledger.record_verdicts.target_day is 'The local day of the window''s start.';
 comment on column record_ledger.record_verdicts.status is 'PENDING, IN_PROGRESS or FAILED.';
 comment on column record_ledger.record_verdicts.verdict is
-'LEASE_EXPIRED, LEASED, LOST, FAILED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF, BLOCKED, AT_CAPACITY or READY: the first that holds.';
+'LEASE_EXPIRED, LEASED, LOST, FAILED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF, BLOCKED, AT_CAPACITY or READY: the first that applies.';
 comment on column record_ledger.record_verdicts.reason is 'One sentence that says why.';
-comment on column record_ledger.record_verdicts.ready_at is 'When the record can be passed as things stand; null when that depends on somebody.';
+comment on column record_ledger.record_verdicts.ready_at is 'When the record can be passed as things stand; null when a run or an operator must act first.';
 comment on column record_ledger.record_verdicts.missing_fields is 'The fields that are empty but must not be; null when the record is complete.';
 comment on column record_ledger.record_verdicts.generation is 'Counts from 1; one more each time the record is reopened.';
 comment on column record_ledger.record_verdicts.attempt is 'How many attempts of this generation have begun.';
 comment on column record_ledger.record_verdicts.run_id is 'The run that holds the record; null while it is pending.';
 comment on column record_ledger.record_verdicts.lease_expires_at is 'When the claim of a record in progress ends without a heartbeat.';
-comment on column record_ledger.record_verdicts.counts_problem is 'Why a record in progress could not be completed now by its counts; null when nothing is required or missing.';
+comment on column record_ledger.record_verdicts.counts_problem is 'Why the counts of a record in progress do not let it be completed; null when they do, or when none are required.';
 comment on column record_ledger.record_verdicts.window_timezone is 'The IANA time zone that the window was cut with.';
 comment on column record_ledger.record_verdicts.is_outdated is
 'Whether the fields were built before default_record or check_fields last changed, or never; a pass builds a pending record first.';

@@ -1,4 +1,4 @@
--- record_ledger.records_at_risk: how long the source data of each open window is still there, right now.
+-- record_ledger.records_at_risk: how long the source data of each open window is still there.
 -- One row per open record, and per window that is due and not stored yet, of the pipelines with a source_retention.
 -- Read by: record_ledger_reader, the Python runner, dbt.
 -- Uses: clock, is_at_risk, open_windows, window_timezone.
@@ -25,13 +25,13 @@ cross join record_ledger.pipeline as p
 cross join lateral record_ledger.open_windows(p, moment.as_of) as w
 where p.source_retention is not null and not p.is_retired;
 comment on view record_ledger.records_at_risk is
-'How long the source data of each open window is still there, right now: one row per open record or due window of a pipeline with a source_retention.';
+'How long the source data of each open window is still there: one row per open record or due window of a pipeline with a source_retention.';
 comment on column record_ledger.records_at_risk.pipeline_id is 'The name of the pipeline.';
 comment on column record_ledger.records_at_risk.window_start_time is 'The first instant of the window.';
 comment on column record_ledger.records_at_risk.window_end_time is 'The first instant after the window.';
 comment on column record_ledger.records_at_risk.target_day is 'The local day of the window''s start.';
 comment on column record_ledger.records_at_risk.status is 'PENDING, IN_PROGRESS or FAILED; null when the window is due and not stored yet.';
 comment on column record_ledger.records_at_risk.source_kept_until is 'The first instant at which its source data is gone.';
-comment on column record_ledger.records_at_risk.time_left is 'How long until then; below 0 when it is gone, and the next pass waives what no run holds.';
-comment on column record_ledger.records_at_risk.is_at_risk is 'Whether no more than at_risk_within is left.';
+comment on column record_ledger.records_at_risk.time_left is 'How long until then; below 0 when it is gone, and the next pass waives the record unless a run holds it.';
+comment on column record_ledger.records_at_risk.is_at_risk is 'Whether the source data will be gone within at_risk_within.';
 comment on column record_ledger.records_at_risk.window_timezone is 'The IANA time zone that the window was cut with, or will be.';

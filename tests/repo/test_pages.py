@@ -107,7 +107,9 @@ def test_the_table_of_verdicts_is_what_the_ledger_answers():
     rows = column("sql/docs/verdicts.md", "## Verdicts")
     assert sorted(rows) == sorted(answered)
     # The order of precedence in the comment that analysts read.
-    order = re.search(r"'((?:\w+, )+\w+ or \w+): the first that holds", sql("record_verdicts.sql"))
+    order = re.search(
+        r"'((?:\w+, )+\w+ or \w+): the first that applies", sql("record_verdicts.sql")
+    )
     assert order is not None
     of_records = re.split(r", | or ", order[1])
     assert [row for row in rows if row in of_records] == of_records

@@ -209,15 +209,15 @@ _VIOLATIONS = {
         having count(v.verdict) <> (r.status in ('PENDING', 'IN_PROGRESS', 'FAILED'))::int
     """,
     "the pipeline's events do not tell of all that was archived": """
-        select r.pipeline_id, r.archived, e.told from (
+        select r.pipeline_id, r.archived, e.moved from (
             select pipeline_id, count(*) as archived, max(archived_at) as archived_at
             from record_ledger.archived_records group by 1
         ) as r
         full join (
-            select pipeline_id, sum((detail ->> 'count')::int) as told, max(event_time) as event_time
+            select pipeline_id, sum((detail ->> 'count')::int) as moved, max(event_time) as event_time
             from record_ledger.pipeline_events where event = 'archived' group by 1
         ) as e using (pipeline_id)
-        where r.archived is distinct from e.told or r.archived_at is distinct from e.event_time
+        where r.archived is distinct from e.moved or r.archived_at is distinct from e.event_time
     """,
 }
 

@@ -1,7 +1,7 @@
 """The ledger's rules once more, naively: every record is looked at for every question.
 
 Knows nothing of lanes, marks, first looks or locks; the tests compare what it says with the database.
-Windows are reckoned for zones of a fixed offset only: the other tests are about midnights.
+Windows are computed for zones of a fixed offset only: the other tests are about midnights.
 """
 
 from __future__ import annotations

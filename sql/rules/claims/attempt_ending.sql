@@ -1,7 +1,7 @@
 -- record_ledger.attempt_ending: what ended the newest attempt of a record, as BACKOFF and FAILED say it.
--- Of a cancelled claim it is the cancellation, whatever the run said of it. A record that was taken back only in
--- thought still bears the event of its pass: then its lease has expired.
--- Shortened: a sentence stands in each answer and each row of why; the history has it whole.
+-- For a cancelled claim it is the cancellation, not what the run reported. A record whose expired lease no pass has
+-- collected yet still has the event of its pass as its newest one: then its lease has expired.
+-- The text is shortened, because each answer and each row of why repeats it; the history has it whole.
 -- Called by: record_verdict.
 -- Uses: shortened.
 -- Tests: test_verdicts.py, test_cancelling.py.
@@ -19,12 +19,12 @@ as $$
         when last_event = 'failed'
             then coalesce(
                 record_ledger.shortened(nullif(last_detail ->> 'error', ''), 1000),
-                'no error was told'
+                'no error was reported'
             )
-        when last_event = 'rebuilt' then 'its record was built again since'
+        when last_event = 'rebuilt' then 'its record has been built again since'
         when last_event = 'counts_waived'
             then coalesce(
-                'its counts were waived since: '
+                'its counts have been waived since: '
                 || record_ledger.shortened(last_detail ->> 'reason', 1000),
                 'its lease expired'
             )
@@ -35,4 +35,4 @@ as $$
     end
 $$;
 comment on function record_ledger.attempt_ending(text, jsonb) is
-'What ended the newest attempt of a record: the error, the operator''s reason, or that its lease expired.';
+'What ended the newest attempt of a record: the run''s error, the operator''s reason, or an expired lease.';

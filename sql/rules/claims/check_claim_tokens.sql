@@ -1,5 +1,5 @@
 -- record_ledger.check_claim_tokens: raises RL005 unless a list names up to 10,000 claims of a pipeline, each once.
--- The lists that go with it, of details and of windows, may be null; else they have one entry per token.
+-- The lists of details and of windows may be null; otherwise they have one entry per token.
 -- Called by: complete_records.
 -- Uses: check_detail.
 -- Tests: test_complete_records.py.
@@ -18,7 +18,7 @@ declare
 begin
     if claim_tokens is null or v_count > 10000 then
         raise exception 'claim_tokens: %',
-            coalesce(v_count || ' tokens are too many', 'null is no list of tokens')
+            coalesce(v_count || ' tokens are too many', 'null is not a list of tokens')
             using errcode = 'RL005',
             hint = 'Give the claim tokens of 10000 records at most, in an array.';
     end if;
@@ -28,9 +28,9 @@ begin
             then format('window_start_times: it has %s', cardinality(window_start_times))
     end;
     if v_problem is not null then
-        raise exception '% entries, and claim_tokens %', v_problem, v_count
+        raise exception '% entries, but claim_tokens has %', v_problem, v_count
             using errcode = 'RL005',
-            hint = 'Give one entry for each claim token, in the same order, or null for the whole.';
+            hint = 'Give one entry for each claim token, in the same order, or null for the list.';
     end if;
     if v_count <> (select count(distinct t) from unnest(claim_tokens) as t) then
         select t.claim_token, min(t.entry_no) as entry_no into v_entry
@@ -58,7 +58,7 @@ begin
         end loop;
     exception
         when sqlstate 'RL005' then
-            -- Whose detail it is, the check does not know.
+            -- check_detail does not know whose detail it is.
             get stacked diagnostics v_problem = message_text, v_hint = pg_exception_hint;
             raise exception '% (that of claim token %)', v_problem, v_entry.claim_token
                 using errcode = 'RL005', hint = v_hint;
@@ -66,4 +66,4 @@ begin
 end
 $$;
 comment on function record_ledger.check_claim_tokens(bigint[], jsonb[], timestamptz[]) is
-'Private. Raises RL005 unless a list names up to 10,000 claims, each once, and what goes with it has one entry per token.';
+'Private. Raises RL005 unless a list names up to 10,000 claims, each once, and the other lists have one entry per token.';

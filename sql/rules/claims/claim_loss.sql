@@ -1,6 +1,6 @@
--- record_ledger.claim_loss: why a claim token is not, or no longer, the one that decides about its record.
--- That no record was passed with it, that its claim is on another window than the one named, or what ended the claim.
--- Raises RL002 for an unknown pipeline, RL005 when no token was given.
+-- record_ledger.claim_loss: why a claim token is not, or no longer, the current one of a record.
+-- No record was passed with it, its claim is on another window than the one named, or an event ended the claim. Raises
+-- RL002 for an unknown pipeline, and RL005 when no token was given.
 -- Called by: claim_state, complete_records, raise_claim_lost.
 -- Uses: archived_record_events, local_time, raise_unknown_pipeline, record_events.
 -- Tests: test_claims.py, test_two_ledgers.py.
@@ -24,7 +24,8 @@ begin
         perform record_ledger.raise_unknown_pipeline(claim_loss.pipeline_id);
     end if;
     if claim_loss.claim_token is null then
-        raise exception 'claim_token: null is no token; give the one in the record that was passed'
+        raise exception 'claim_token: null is not a valid token; '
+            'give the one in the record that was passed'
             using errcode = 'RL005';
     end if;
     select c.* into v_claim
@@ -38,7 +39,7 @@ begin
     end if;
     if v_claim.window_start_time <> claim_loss.window_start_time then
         return format(
-            'claim token %s of pipeline %s is of window %s, not of window %s',
+            'claim token %s of pipeline %s belongs to window %s, not to window %s',
             v_claim.claim_token,
             v_claim.pipeline_id,
             record_ledger.local_time(v_claim.window_start_time, v_timezone),

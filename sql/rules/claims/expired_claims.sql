@@ -1,6 +1,6 @@
--- record_ledger.expired_claims: the claims of a pipeline whose leases have run out; the ten that ended first at most.
--- So many does a pass take back, whatever number has expired: it stays as fast as ever after an outage, and each pass
--- adds one claim at most. A record whose lease has run out can be passed once it was taken back.
+-- record_ledger.expired_claims: the claims of a pipeline whose leases have run out; at most the ten that ended first.
+-- A pass takes back that many, so it stays as fast after an outage, however many have expired. Each pass adds at most
+-- one claim. A record whose lease has run out can be passed once a pass has taken it back.
 -- Called by: collect_expired_leases, deciding_record, lost_before, next_candidate.
 -- Uses: none.
 -- Tests: test_passing.py, test_lane_growth.py.
@@ -23,4 +23,4 @@ as $$
     limit 10
 $$;
 comment on function record_ledger.expired_claims(text, timestamptz, timestamptz) is
-'Private. The claims of a pipeline whose leases have run out, those that ended first; ten at most.';
+'Private. The claims of a pipeline whose leases have run out, at most the ten that ended first.';

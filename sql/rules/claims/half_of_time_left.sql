@@ -1,6 +1,6 @@
 -- record_ledger.half_of_time_left: half of the time, in whole seconds, for which a window's source data is still there.
--- The longest that a record may be kept from its runs: a wait never loses a record. Null without a source_retention.
--- Types are exact and names qualified (docs/design.md, Names).
+-- No record waits longer, so a wait never loses a record. Null without a source_retention. Types are exact and names
+-- qualified (docs/design.md, Names).
 -- Called by: postponement, retry_time.
 -- Uses: none.
 -- Tests: test_retention.py, test_postponing.py.
@@ -24,4 +24,4 @@ $$;
 comment on function record_ledger.half_of_time_left(
     timestamptz, record_ledger.pipeline, timestamptz
 ) is
-'Half of the seconds for which a window''s source data is still there; null when nothing says how long it is kept.';
+'Half of the seconds for which a window''s source data is still there; null without a source_retention.';

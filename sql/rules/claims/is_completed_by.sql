@@ -1,5 +1,5 @@
--- record_ledger.is_completed_by: did this very claim complete its record, and that of the window when one is named?
--- Also when the record was reopened, or archived, since.
+-- record_ledger.is_completed_by: did this claim complete its record, and that of the window when one is named?
+-- It is also true when the record was reopened or archived since.
 -- Called by: complete_records.
 -- Uses: none.
 -- Tests: test_complete_records.py.

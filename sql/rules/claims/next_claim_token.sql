@@ -1,8 +1,9 @@
 -- record_ledger.next_claim_token: the token of a pipeline's next claim, from its newest one and the time.
--- The greater of (the newest + 1) and (milliseconds since 2025-01-01 UTC, shifted by 12 bits), plus 12 random bits:
--- later claims of a pipeline have greater tokens whatever the clock does, and two copies of a ledger draw different
--- ones. The random bits are of the server's strong source; random() would repeat in sessions with the same seed.
--- A clock of 2094 or later gives 2^53 or more, which pass_record refuses. Drawn under the pipeline's lock.
+-- It is the greater of (the newest + 1) and (milliseconds since 2025-01-01 UTC, shifted by 12 bits), plus 12 random
+-- bits. So later claims of a pipeline have greater tokens even if the clock goes back, and two copies of a ledger draw
+-- different ones. The random bits come from the server's strong source: random() would repeat in sessions with the same
+-- seed.
+-- A clock of 2094 or later gives 2^53 or more, which pass_record refuses. The caller holds the pipeline's lock.
 -- Called by: pass_record, store_new_and_pass_valid_record.
 -- Uses: none.
 -- Tests: test_claim_tokens.py.

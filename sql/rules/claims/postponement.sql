@@ -1,6 +1,6 @@
--- record_ledger.postponement: until when a record that is given back waits, and for whom; null when it does not wait.
--- A time that is past keeps nobody from it. One after half of the time that its source data has left is brought forward
--- to that, and the time that was asked for is kept beside it.
+-- record_ledger.postponement: until when a released record waits, and for which run; null when it does not wait.
+-- A time in the past holds up no run. A time after half of the time that the source data has left is moved forward to
+-- that. The time that the run asked for is kept beside it.
 -- Called by: end_claim.
 -- Uses: half_of_time_left, local_time.
 -- Tests: test_postponing.py.

@@ -1,6 +1,6 @@
 -- record_ledger.retry_time: when a record that failed may be passed again.
--- retry_delay after the first failed attempt, doubled after each further one, never more than a day (or retry_delay),
--- and with a source_retention at most half of the time that is left: a backoff never loses a record.
+-- It is retry_delay after the first failed attempt, and doubles after each further one, up to a day (or retry_delay).
+-- With a source_retention it is at most half of the time that is left: a backoff never loses a record.
 -- Types are exact and names qualified (docs/design.md, Names).
 -- Called by: collect_expired_leases, deciding_record, end_claim, expected_claims, expire_range, next_candidate,
 --   plan_runs, record_verdict.
@@ -17,8 +17,8 @@ language sql
 -- Not immutable, though elapsed time is: adding to an instant counts as stable, and only then is the call inlined.
 stable
 as $$
-    -- Reckoned in seconds: an interval that is doubled goes out of range after some thirty attempts, and the difference
-    -- of two instants has a day part.
+    -- Computed in seconds: a doubled interval goes out of range after about thirty attempts, and the difference of two
+    -- instants has a day part.
     select failed_at + interval '1 second' * least(
         extract(epoch from (p).retry_delay)::double precision
         * pg_catalog.power(2::double precision, least(attempt - 1, 60)::double precision),

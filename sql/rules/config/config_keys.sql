@@ -1,5 +1,5 @@
 -- record_ledger.config_keys: the keys of a config that the ledger reads.
--- All others are ignored and never stored: a team's config holds much else, passwords included.
+-- All other keys are ignored and never stored: a team's config holds much else, passwords included.
 -- Called by: is_same_config, known_config, warn_of_misspelt_keys.
 -- Uses: none.
 -- Tests: test_config_rules.py.

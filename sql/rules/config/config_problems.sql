@@ -6,9 +6,9 @@
 -- Tests: test_config_rules.py, test_config_properties.py.
 create or replace function record_ledger.config_problems(
     config jsonb,
-    -- The pipeline is registered: it keeps its name, also where a later release refuses such a name.
+    -- A registered pipeline keeps its name, also where a later release refuses such a name.
     is_registered boolean default false,
-    -- The zone was looked up for it before. That takes 11 ms, which two deployments in turn would pay in each call.
+    -- An earlier config had the zone. A look-up takes 11 ms, which two deployments in turn would pay in each call.
     is_known_zone boolean default false
 )
 returns text[]
@@ -22,7 +22,7 @@ declare
     -- "at time zone" reads these names as abbreviations: the same offset all year round.
     v_ambiguous_zones constant text[] := '{CET,EET,MET,WET}';
     v_blank constant text := '[[:space:]' || case
-        -- Those that no eye can see, and that not every locale calls a space.
+        -- Invisible characters that not every locale counts as spaces.
         when getdatabaseencoding() = 'UTF8'
             then concat(
                 chr(133), chr(160), chr(8192), '-', chr(8207), chr(8232), chr(8233), chr(8239),
@@ -41,13 +41,13 @@ begin
     if jsonb_typeof(config) is distinct from 'object' then
         return array[
             format(
-                'config: %s is no object; give the keys of final_config',
+                'config: %s is not a JSON object; give the keys of final_config',
                 coalesce(left(config::text, 80), 'null')
             )
         ];
     end if;
 
-    -- Nothing else is looked at then: each further look would cost as much as the config is long or deep.
+    -- Return immediately: the cost of each further check grows with the length and depth of the config.
     if octet_length(config::text) > 262144 then
         return array[format(
             'config: it is %s bytes of JSON; give 262144 at most', octet_length(config::text)
@@ -79,7 +79,7 @@ begin
             )
         );
         v_problems := v_problems || format(
-            'timezone: %s is no time zone that the server knows; %s', left(v_value::text, 80),
+            'timezone: %s is not a time zone that the server knows; %s', left(v_value::text, 80),
             case cardinality(v_near)
                 when 0 then 'give an IANA name such as "Europe/Berlin"'
                 else 'did you mean "' || array_to_string(v_near, '" or "') || '"?'
@@ -115,7 +115,7 @@ begin
             end if;
         elsif v_duration is null then
             v_problems := v_problems || format(
-                '%s: %s is no duration; %s',
+                '%s: %s is not a valid duration; %s',
                 v_key,
                 left(v_value::text, 80),
                 case
@@ -160,7 +160,7 @@ begin
             )
         then
             v_problems := v_problems || format(
-                '%s: %s is no whole number from 1 to 999999999', v_key, left(v_value::text, 80)
+                '%s: %s is not a whole number from 1 to 999999999', v_key, left(v_value::text, 80)
             );
         end if;
     end loop;
@@ -173,7 +173,7 @@ begin
     v_value := config -> 'backfill_share';
     if v_value is not null and jsonb_typeof(v_value) <> 'number' then
         v_problems := v_problems || format(
-            'backfill_share: %s is no number; give one from 0 to 1', left(v_value::text, 80)
+            'backfill_share: %s is not a number; give one from 0 to 1', left(v_value::text, 80)
         );
     elsif v_value::numeric not between 0 and 1 then
         v_problems := v_problems || format(
@@ -181,8 +181,8 @@ begin
         );
     elsif v_value::numeric > 0 and config -> 'depends_on_past' = 'true' then
         v_problems := v_problems || format(
-            'backfill_share: %s goes with no depends_on_past, which passes strictly in order; '
-            'leave one of them out',
+            'backfill_share: %s cannot be combined with depends_on_past, '
+            'which passes records strictly in order; leave one of them out',
             left(v_value::text, 80)
         );
     end if;
@@ -194,20 +194,20 @@ begin
     v_value := config -> 'start_at';
     if v_value is not null and record_ledger.start_instant(v_value #>> '{}', 'UTC') is null then
         v_problems := v_problems || format(
-            'start_at: %s is no time; give ISO 8601 of the years 1900 to 9000, '
+            'start_at: %s is not a valid time; give ISO 8601 of the years 1900 to 9000, '
             'such as "2026-01-01", "2026-01-01T06:00" '
             'or "2026-01-01T06:00+01:00"',
             left(v_value::text, 80)
         );
     elsif jsonb_typeof(v_value) = 'string'
-        -- A zone that the server does not know has no clocks to ask.
+        -- The server cannot read a local time of a zone that it does not know.
         and not exists (select from unnest(v_problems) as f where starts_with(f, 'timezone: '))
     then
         v_problems := v_problems || array_remove(
             array[
                 'start_at: '
                 || record_ledger.twofold_time(config ->> 'start_at', config ->> 'timezone')
-                || '; give the one that is meant, with its offset'
+                || '; give one of the two, with its offset'
             ],
             null
         );
@@ -219,7 +219,7 @@ begin
             || 'default_record: missing; give an object such as {"pipeline_id": "orders"}'::text;
     elsif jsonb_typeof(v_record) <> 'object' then
         v_problems := v_problems || format(
-            'default_record: %s is no object; give one such as {"pipeline_id": "orders"}',
+            'default_record: %s is not a JSON object; give one such as {"pipeline_id": "orders"}',
             left(v_record::text, 80)
         );
     else
@@ -233,7 +233,8 @@ begin
                 );
             elsif v_key = '' then
                 v_problems := v_problems || format(
-                    'default_record: "" is no field name (its value is %s); give the field a name',
+                    'default_record: "" is not a valid field name (its value is %s); '
+                    'give the field a name',
                     left((v_record -> '')::text, 80)
                 );
             elsif octet_length(v_key) > 255 then
@@ -254,7 +255,7 @@ begin
             or v_value #>> '{}' ~ '[{][{%#]'
         then
             v_problems := v_problems || format(
-                'pipeline_id: %s is no pipeline name; '
+                'pipeline_id: %s is not a valid pipeline name; '
                 'give a text of 1 to 255 bytes without templates',
                 left(v_value::text, 80)
             );
@@ -280,10 +281,10 @@ begin
     v_value := config -> 'check_fields';
     if v_value is not null and jsonb_typeof(v_value) <> 'array' then
         v_problems := v_problems || format(
-            'check_fields: %s is no list; give field names such as ["source_name"]',
+            'check_fields: %s is not a list; give field names such as ["source_name"]',
             left(v_value::text, 80)
         );
-    -- Each record that is built is asked for each of them.
+    -- Building a record checks each of them.
     elsif jsonb_array_length(v_value) > 1000 then
         v_problems := v_problems || format(
             'check_fields: %s fields are too many; give at most 1000', jsonb_array_length(v_value)
@@ -298,14 +299,15 @@ begin
         ];
         for v_value in select e.element from jsonb_array_elements(v_value) as e (element) loop
             if jsonb_typeof(v_value) <> 'string' or v_value #>> '{}' <> all (v_keys) then
-                -- For the first ones only: to look among a thousand names takes as long as a second.
+                -- Only for the first ones: a search among a thousand names takes up to a second.
                 v_near := case
                     when cardinality(v_problems) < 3
                         then record_ledger.near_names(v_value #>> '{}', v_keys)
                     else '{}'
                 end;
                 v_problems := v_problems || format(
-                    'check_fields: %s is no field of default_record; %s', left(v_value::text, 80),
+                    'check_fields: %s is not a field of default_record; %s',
+                    left(v_value::text, 80),
                     case
                         when cardinality(v_near) > 0
                             then 'did you mean "' || array_to_string(v_near, '" or "') || '"?'

@@ -1,7 +1,7 @@
 -- record_ledger.configured: the row that a pipeline has once a config is in force; validates it (RL001).
--- All but the config stays: whether it is paused, when it was registered. Writes nothing.
--- Once there are records, start_at is left as it was: it said where the first of them starts. Another one is answered
--- with a notice, which is the same in each call, so that a program can give it once.
+-- Everything but the config stays: whether it is paused, when it was registered. Writes nothing.
+-- Once there are records, start_at stays as it was: it said where the first of them starts. Another start_at raises a
+-- notice with the same text in each call, so that a program can show it once.
 -- Called by: batch_to_build, register_config, register_pipeline, register_store_and_pass.
 -- Uses: known_config, last_window, missing_fields, note_start_at, read_config.
 -- Tests: test_registering.py.

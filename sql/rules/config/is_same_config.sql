@@ -1,7 +1,7 @@
 -- record_ledger.is_same_config: does a config mean what the one in force means?
--- Only keys that are spelt otherwise are read: a duration as elapsed time, a number as a number, a key that is not
--- given as its default. What cannot be read is not the same, and the validation says why. start_at means nothing any
--- more once there are records. So a config in other words costs microseconds in each call, not a validation.
+-- It reads only the keys that are spelt differently: a duration as elapsed time, a number as a number, a missing key as
+-- its default. A value that it cannot read is not the same; the validation says why. start_at has no meaning once there
+-- are records. So a config in other words costs microseconds in each call, not a validation.
 -- Called by: batch_to_build, register_config, register_pipeline, register_store_and_pass.
 -- Uses: config_keys, duration, is_same_counts, last_window, recount_ages, start_instant.
 -- Tests: test_same_config.py.
@@ -28,7 +28,7 @@ begin
     loop
         v_value := nullif(config -> v_key, 'null');
         v_text := v_value #>> '{}';
-        -- A text with units; whatever else JSON holds is no duration.
+        -- A duration is a text with units; no other JSON value is a duration.
         v_is_same := case v_key
             when 'pipeline_id' then coalesce(
                 v_value = to_jsonb(p.pipeline_id),

@@ -1,5 +1,5 @@
 -- record_ledger.is_same_counts: do required_counts mean the ones in force?
--- A list of stages is short for an object; "5 rows" and "5rows" are one tolerance, "0.1%" and "0.10%" as well.
+-- A list of stages is short for an object. "5 rows" and "5rows" are the same tolerance, and so are "0.1%" and "0.10%".
 -- Called by: is_same_config.
 -- Uses: count_tolerance.
 -- Tests: test_same_config.py.
@@ -22,7 +22,7 @@ begin
         and v_given - array['stages', 'tolerance'] = '{}'
         and jsonb_typeof(coalesce(v_given -> 'tolerance', '""')) in ('string', 'null')
         and (v_given -> 'stages') = (in_force -> 'stages')
-        -- Read for one count they differ where they differ at all: only percentages grow with it.
+        -- Equal for one count is equal for all: the kinds are the same, and only percentages grow with the count.
         and (strpos(v_tolerance, '%') = 0) = (strpos(in_force ->> 'tolerance', '%') = 0)
         and record_ledger.count_tolerance(v_tolerance, 1)
             = record_ledger.count_tolerance(in_force ->> 'tolerance', 1);

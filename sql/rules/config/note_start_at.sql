@@ -1,5 +1,5 @@
 -- record_ledger.note_start_at: raises a notice when a config of a pipeline with records gives another start_at.
--- Its text is the same in each call, whatever the start_at: one that is computed is another one in each.
+-- The notice has the same text in each call: a computed start_at differs in each.
 -- Called by: configured, register_pipeline, register_store_and_pass.
 -- Uses: start_instant.
 -- Tests: test_registering.py.

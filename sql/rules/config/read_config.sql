@@ -46,7 +46,7 @@ begin
                 when cardinality(v_problems) > 1
                     then cardinality(v_problems) || E' problems\n  - '
             end,
-            -- A config may be wrong in thousands of places, and nobody reads a message of megabytes.
+            -- A config may be wrong in thousands of places: the message lists the first twenty.
             array_to_string(v_problems[1:20], E'\n  - '),
             E'\n  - and ' || nullif(greatest(cardinality(v_problems) - 20, 0), 0) || ' more'
         )

@@ -1,5 +1,5 @@
 -- record_ledger.recount_ages: a config's recount_ages as elapsed time, each once, ascending; without any the default.
--- Null when one of them is no duration.
+-- Null when one of them is not a duration.
 -- Called by: is_same_config, read_config.
 -- Uses: duration.
 -- Tests: test_retention.py, test_same_config.py.
@@ -24,4 +24,4 @@ begin
 end
 $$;
 comment on function record_ledger.recount_ages(jsonb) is
-'Private. A config''s recount_ages as elapsed time, each once, ascending; null when one is no duration.';
+'Private. A config''s recount_ages as elapsed time, each once, ascending; null when one is not a duration.';

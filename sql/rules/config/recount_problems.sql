@@ -17,7 +17,7 @@ declare
 begin
     if v_ages is not null and jsonb_typeof(v_ages) <> 'array' then
         v_problems := v_problems || format(
-            'recount_ages: %s is no list; give durations such as ["1h", "1d", "7d"]',
+            'recount_ages: %s is not a list; give durations such as ["1h", "1d", "7d"]',
             left(v_ages::text, 80)
         );
     elsif jsonb_array_length(v_ages) > 100 then
@@ -31,7 +31,7 @@ begin
                     between interval '1 second' and interval '876000 hours' is not true
             then
                 v_problems := v_problems || format(
-                    'recount_ages: %s is no duration from "1s" to "36500d"; give units, '
+                    'recount_ages: %s is not a duration from "1s" to "36500d"; give units, '
                     'such as "1h" or "1d12h"',
                     left(v_age::text, 80)
                 );
@@ -42,7 +42,7 @@ begin
         and (jsonb_typeof(v_budget) <> 'number' or v_budget::text !~ '^[0-9]{1,9}([.]0+)?$')
     then
         v_problems := v_problems || format(
-            'reopen_budget: %s is no whole number from 0 to 999999999', left(v_budget::text, 80)
+            'reopen_budget: %s is not a whole number from 0 to 999999999', left(v_budget::text, 80)
         );
     end if;
     return v_problems;

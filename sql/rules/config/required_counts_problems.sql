@@ -34,7 +34,7 @@ begin
         select count(*) into v_key_count from jsonb_object_keys(required_counts) as k;
         if v_key_count > 20 then
             return v_problems || format(
-                'required_counts: it has %s keys; give "stages" and, if you like, "tolerance"',
+                'required_counts: it has %s keys; give "stages" and optionally "tolerance"',
                 v_key_count
             );
         end if;
@@ -44,7 +44,7 @@ begin
                 v_problems := v_problems || format(
                     'required_counts: it has no key "%s"; %s', left(v_key, 80),
                     case cardinality(v_near)
-                        when 0 then 'give "stages" and, if you like, "tolerance"'
+                        when 0 then 'give "stages" and optionally "tolerance"'
                         else 'did you mean "' || v_near[1] || '"?'
                     end
                 );
@@ -69,7 +69,7 @@ begin
 
     if jsonb_typeof(v_stages) <> 'array' then
         return v_problems || format(
-            'required_counts: stages %s is no list; '
+            'required_counts: stages %s is not a list; '
             'give the stages whose counts must agree, such as ["source", "target"]',
             left(v_stages::text, 80)
         );
@@ -84,7 +84,7 @@ begin
     for v_stage in select e.element from jsonb_array_elements(v_stages) as e (element) loop
         if jsonb_typeof(v_stage) <> 'string' or not record_ledger.is_stage(v_stage #>> '{}') then
             v_problems := v_problems || format(
-                'required_counts: %s is no name of a stage; give a text of 1 to 255 bytes',
+                'required_counts: %s is not a valid stage name; give a text of 1 to 255 bytes',
                 left(v_stage::text, 80)
             );
         elsif v_seen @> v_stage then
@@ -96,7 +96,7 @@ begin
     end loop;
     if jsonb_array_length(v_stages) < 2 then
         v_problems := v_problems || format(
-            'required_counts: stages %s are less than two; give at least two that must agree, '
+            'required_counts: stages %s are fewer than two; give at least two that must agree, '
             'such as ["source", "target"]',
             left(v_stages::text, 80)
         );

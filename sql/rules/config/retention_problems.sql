@@ -1,5 +1,5 @@
 -- record_ledger.retention_problems: what is wrong with a config's source_retention and what depends on it.
--- That they are durations is said elsewhere: here it is about what they mean together, and with other keys.
+-- config_problems checks that they are durations; this function checks them together, and with other keys.
 -- Called by: config_problems.
 -- Uses: duration.
 -- Tests: test_retention.py.
@@ -20,14 +20,14 @@ begin
     if v_source_retention <= v_x_time_back then
         v_problems := v_problems || format(
             'source_retention: %s is not longer than x_time_back %s, so source data would be gone '
-            'before it has settled',
+            'before it is stable',
             v_retention, config -> 'x_time_back'
         );
     end if;
     if config ? 'at_risk_within' and not config ? 'source_retention' then
         v_problems := v_problems || format(
-            'at_risk_within: %s goes with a source_retention only; give how long after a window''s '
-            'end its source data is kept',
+            'at_risk_within: %s needs a source_retention; give how long after a window''s end its '
+            'source data is kept',
             left((config -> 'at_risk_within')::text, 80)
         );
     elsif v_at_risk_within > v_source_retention then
@@ -42,14 +42,14 @@ begin
         );
     elsif v_order = '"deadline"' and not config ? 'source_retention' then
         v_problems := v_problems || (
-            'pass_order: "deadline" goes with a source_retention only; give how long after a '
-            'window''s end its source data is kept'
+            'pass_order: "deadline" needs a source_retention; give how long after a window''s end '
+            'its source data is kept'
         )::text;
     end if;
     if v_order = '"deadline"' and config -> 'depends_on_past' = 'true' then
         v_problems := v_problems || (
-            'pass_order: "deadline" goes with no depends_on_past, which passes strictly in order; '
-            'leave one of them out'
+            'pass_order: "deadline" cannot be combined with depends_on_past, '
+            'which passes records strictly in order; leave one of them out'
         )::text;
     end if;
     return v_problems;

@@ -1,7 +1,7 @@
 -- record_ledger.start_instant: reads a config's start_at, an ISO 8601 text, as an instant.
--- Without offset it is local time, a bare date its first instant, and a time that clocks skip the end of the gap. Of a
--- time that comes twice it is the first one: those who take times from people refuse it (twofold_time). Null when the
--- text is no such time.
+-- A time without an offset is local time, a bare date is its first instant, and a time that clocks skip is the end of
+-- the gap. A time that clocks show twice is the first of both; callers that take times from people refuse it
+-- (twofold_time). Null when the text is not such a time.
 -- Called by: config_problems, is_same_config, note_start_at, pipeline_time, read_config, start_problem.
 -- Uses: instant, local_instant, wall_time.
 -- Tests: test_config_rules.py.
@@ -21,4 +21,4 @@ begin
 end
 $$;
 comment on function record_ledger.start_instant(text, text) is
-'A config''s start_at as an instant; null when the text is no ISO 8601 time.';
+'A config''s start_at as an instant; null when the text is not an ISO 8601 time.';

@@ -1,5 +1,5 @@
 -- record_ledger.start_problem: what is wrong with the start_at of a valid config; null when nothing is.
--- A pipeline without records would store all windows from there on, and nothing takes them back. One with records has
+-- A pipeline without records would store all windows from there onwards, and nothing removes them. One with records has
 -- started already.
 -- Called by: read_config.
 -- Uses: clock, duration, last_window, start_instant.
@@ -21,8 +21,8 @@ begin
         and not exists (select from record_ledger.last_window(start_problem.pipeline_id))
     then
         return format(
-            'start_at: %s means %s windows of %s until now; at most 10000000 are stored for a '
-            'past, so give a later time or a longer granularity',
+            'start_at: %s means %s windows of %s until now; a pipeline may start with at most '
+            '10000000, so give a later time or a longer granularity',
             config -> 'start_at', trunc(v_count), config -> 'granularity'
         );
     end if;

@@ -1,5 +1,6 @@
 -- record_ledger.warn_of_misspelt_keys: raises a warning for each ignored key that looks like a misspelt one.
--- 'chek_fields' would otherwise be ignored in silence, and incomplete records passed. Looks at the first 100 of them.
+-- 'chek_fields' would otherwise be ignored silently, and the pipeline would pass incomplete records. It looks at the
+-- first 100 ignored keys.
 -- Called by: register_pipeline, register_store_and_pass.
 -- Uses: config_keys, near_names.
 -- Tests: test_config_rules.py.
@@ -19,7 +20,7 @@ begin
         ) as key
         where key <> all (record_ledger.config_keys())
         order by key
-        -- To look for near names takes a millisecond, and a config may have thousands of keys of others.
+        -- The search for near names takes a millisecond, and a config may have thousands of other keys.
         limit 100
     loop
         v_near := record_ledger.near_names(v_key, record_ledger.config_keys());

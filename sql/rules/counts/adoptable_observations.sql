@@ -1,5 +1,5 @@
--- record_ledger.adoptable_observations: what a claim may take over from earlier claims of the same generation.
--- Per stage that it has not counted itself, the newest observation that was written under a claim current at the time.
+-- record_ledger.adoptable_observations: the counts that a claim may take over from earlier claims of its generation.
+-- Of each stage that the claim has not counted itself: the newest observation of a claim current at that time.
 -- Called by: adopt_observations, counts_problem.
 -- Uses: none.
 -- Tests: test_observations.py, test_counts_model.py.

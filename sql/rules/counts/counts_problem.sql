@@ -1,7 +1,7 @@
 -- record_ledger.counts_problem: why the counts of a claim do not suffice to complete its record; null when they do.
--- Judged by the newest observation of each required stage that was written under this claim; an earlier claim's counts
--- only once they are adopted: what a run counted before it lost its claim says nothing about what came after.
--- Each stage may be off from the first one by the tolerance. By the config in force; null when it asks for nothing.
+-- It compares the newest observation of each required stage that was written under this claim. Counts of an earlier
+-- claim do not count before they are adopted: they say nothing about what came after that claim was lost. Each stage
+-- may be off from the first one by the tolerance. Null when the config in force requires no counts.
 -- Called by: check_counts, open_counts_problem.
 -- Uses: adoptable_observations, count_tolerance.
 -- Tests: test_required_counts.py, test_counts_model.py.

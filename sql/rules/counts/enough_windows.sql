@@ -1,5 +1,5 @@
--- record_ledger.enough_windows: from how many windows on lateness is told as a share.
--- Fewer say more about chance than about the source.
+-- record_ledger.enough_windows: how many windows lateness needs before it gives a share.
+-- Fewer windows say more about chance than about the source.
 -- Called by: lateness, suggest_x_time_back.
 -- Uses: none.
 -- Tests: test_lateness.py.
@@ -11,4 +11,4 @@ as $$
     select 20
 $$;
 comment on function record_ledger.enough_windows() is
-'From how many windows on lateness is told as a share.';
+'How many windows lateness needs before it gives a share.';

@@ -1,5 +1,5 @@
 -- record_ledger.is_stage: can a text name a stage at which records are counted?
--- Usual are source, stage and target; a team may have its own.
+-- The usual names are source, stage and target; a team may choose its own.
 -- Called by: check_stage, required_counts_problems.
 -- Uses: none.
 -- Tests: test_observations.py, test_required_counts.py.

@@ -1,7 +1,8 @@
 -- record_ledger.lateness: how late the rows of a pipeline's windows came, as recounts have measured it.
--- One row per age: 0, the count that a window was loaded with, and each of recount_ages. Drawn from the newest windows
--- whose first generation was counted as soon as it had settled (before the first age) and again at the last age: the
--- rows of the newest count are all there are. At each age the first count from then on, before the next age, tells.
+-- It returns one row per age: 0 (the count that a window was loaded with), and each of recount_ages. It reads the
+-- newest windows whose first generation was counted between becoming stable and the first age, and again at the last
+-- age. The newest count of a window is taken for all its rows. For each age it uses the first count at or after that
+-- age and before the next one.
 -- Called by: pipeline_lateness, suggest_x_time_back.
 -- Uses: enough_windows, loaded_count.
 -- Tests: test_lateness.py.
@@ -50,7 +51,7 @@ as $$
             last_value(o.row_count) over every_count as all_rows,
             max(o.observed_at) over (partition by r.window_start_time) as last_observed_at
         from newest as w
-        -- Each looked up by itself, whatever the planner knows of the tables: that is what the offsets are for.
+        -- The offsets force one look-up per window, independent of the tables' statistics.
         cross join lateral (
             select q.window_start_time, q.window_end_time
             from record_ledger.record as q
@@ -122,4 +123,4 @@ as $$
     order by a.age
 $$;
 comment on function record_ledger.lateness(record_ledger.pipeline) is
-'How late the rows of a pipeline''s windows came, one row per recount age; shares are null when drawn from less than 20 windows.';
+'How late the rows of a pipeline''s windows came, one row per recount age; shares are null when computed from fewer than 20 windows.';

@@ -1,6 +1,7 @@
 -- record_ledger.loaded_count: the count of its source that a completed generation of a record stands on.
--- The newest one under the claim that completed it; else, without a claim, the newest one until its completion. No row
--- when the source was not counted by then. What is noted before a completion never changes after it.
+-- It is the newest count under the claim that completed the generation, or else the newest one without a claim until
+-- then. No row when the source was not counted by then. A count that is recorded before a completion never changes
+-- after it.
 -- Called by: lateness, observe_record, recount_due.
 -- Uses: none.
 -- Tests: test_recount_model.py.
@@ -13,7 +14,7 @@ stable
 as $$
     select o.observation_no, coalesce(a.observed_at, o.observed_at), o.row_count
     from record_ledger.record_event as e
-    -- The counts of one record, whatever the planner knows of the tables: that is what the offset is for.
+    -- The offset makes the plan read the counts of one record, independent of the tables' statistics.
     cross join lateral (
         select q.*
         from record_ledger.record_observation as q
@@ -21,7 +22,7 @@ as $$
             and q.window_start_time = loaded_count.window_start_time
         offset 0
     ) as o
-    -- Counted when it was counted, whoever adopted it since.
+    -- The time of the count itself, also when a later claim adopted it.
     left join record_ledger.record_observation as a
         on a.pipeline_id = loaded_count.pipeline_id
             and a.window_start_time = loaded_count.window_start_time

@@ -1,5 +1,6 @@
 -- record_ledger.observation_time: when an observation of a locked record is made, by the server's clock.
--- Never before the record's newest change or observation: a clock that is set back would have history run backwards.
+-- It is never before the record's newest change or observation: history must not run backwards when a clock is set
+-- back.
 -- Called by: adopt_observations, observe_record.
 -- Uses: clock.
 -- Tests: test_observations.py.
@@ -13,4 +14,4 @@ as $$
     where o.pipeline_id = r.pipeline_id and o.window_start_time = r.window_start_time
 $$;
 comment on function record_ledger.observation_time(record_ledger.record) is
-'Private. When an observation of a locked record is made: now, and not before its newest change or observation.';
+'Private. When an observation of a locked record is made: now, but not before its newest change or observation.';

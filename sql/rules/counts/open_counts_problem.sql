@@ -1,5 +1,5 @@
 -- record_ledger.open_counts_problem: counts_problem of the claim that holds a record now; null when none holds it.
--- Asked by the window, and not by the token: who tried tokens could else find out the current one by the answers.
+-- The caller names the window and not the token: otherwise the answers would let a caller guess the current token.
 -- Called by: record_verdicts.
 -- Uses: counts_problem.
 -- Tests: test_required_counts.py.

@@ -1,5 +1,5 @@
 -- record_ledger.check_detail: raises RL005 unless a detail can be kept and read.
--- 64 KiB at most: it is kept in the history for good, and every reader of the history reads it.
+-- It allows at most 64 KiB: the history keeps a detail for good, and every reader of the history reads it.
 -- Called by: check_claim_tokens, complete_and_pass, complete_record, observe_record.
 -- Uses: json_problem.
 -- Tests: test_bounds.py, test_poison.py.
@@ -14,7 +14,7 @@ begin
     if v_problem is not null then
         raise exception 'detail: it %', v_problem
             using errcode = 'RL005',
-            hint = 'Keep large results elsewhere, and put their place into the detail.';
+            hint = 'Store large results elsewhere, and put their location into the detail.';
     end if;
 end
 $$;

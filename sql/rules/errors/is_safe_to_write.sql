@@ -1,6 +1,6 @@
 -- record_ledger.is_safe_to_write: may this transaction change the ledger?
--- After waiting for a lock a routine must see what the others did, and stricter levels would show it the past. And the
--- triggers must fire, which keep the state machine and the history: as a replica the session would skip them.
+-- After waiting for a lock, a routine must see what the others did; stricter isolation levels would show it the past.
+-- The triggers that keep the state machine and the history must fire, too: a replica session would skip them.
 -- refuse_call says which of both it was.
 -- Called by: complete_and_pass, complete_record, complete_records, end_claim, extend_lease, lock_pipeline, lock_record,
 --   pass_valid_record, refuse_call, register_pipeline, register_store_and_pass, store_new_and_pass_valid_record.

@@ -1,7 +1,7 @@
 -- record_ledger.json_problem: why a JSON value is not one that every reader of the ledger can read; null when it is.
--- Numbers of 300 digits and 400 decimals (a double has fewer), 100 levels and max_bytes at most: a driver refuses what
--- is longer or deeper, and one row that cannot be read would break the overview of all pipelines. max_bytes keeps one
--- call from storing gigabytes.
+-- It allows numbers of 300 digits and 400 decimals (a double has fewer), 100 levels, and max_bytes. Drivers refuse
+-- longer or deeper values, and one unreadable row would break the overview of all pipelines. max_bytes keeps one call
+-- from storing gigabytes.
 -- Called by: built_problem, check_detail, config_problems.
 -- Uses: none.
 -- Tests: test_bounds.py, test_poison.py.
@@ -16,7 +16,7 @@ declare
     v_digits integer;
     v_decimals integer;
 begin
-    -- No text as short as this holds so long a number, or so many brackets: the usual case looks no further.
+    -- The usual case: so short a text has neither too long a number nor too many brackets.
     if v_bytes <= 200 then
         return null;
     end if;

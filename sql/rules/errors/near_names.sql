@@ -1,5 +1,5 @@
--- record_ledger.near_names: the candidates that a misspelt name may have meant, nearest first, three at most.
--- Near is a name that differs by few letters, or only in case, spaces, hyphens and underscores, or in its last part.
+-- record_ledger.near_names: the candidates that a misspelt name may have meant, nearest first, at most three.
+-- A name is near when it differs by few letters, or only in case, spaces, hyphens and underscores, or in its last part.
 -- Called by: dbt, config_problems, raise_unknown_pipeline, required_counts_problems, warn_of_misspelt_keys.
 -- Uses: edit_distance.
 -- Tests: test_config_rules.py, test_bounds.py.
@@ -17,7 +17,7 @@ as $$
                 translate(lower(candidate), ' -_', '') as plain,
                 translate(lower(near_names.name), ' -_', '') as plain_name
             from unnest(candidates[1:1000]) as candidate
-            -- A name as long as that is none that was misspelt.
+            -- A longer name is not a misspelt one.
             where octet_length(near_names.name) <= 255
         ) as c
         cross join lateral (
@@ -25,7 +25,7 @@ as $$
                 case
                     when c.plain = c.plain_name then 0
                     when split_part(c.plain, '/', -1) = split_part(c.plain_name, '/', -1) then 1
-                    -- The reckoning is slow: spare it names of another length, or with both ends different.
+                    -- The distance is slow to compute: skip names of another length, or with both ends different.
                     when abs(length(c.plain) - length(c.plain_name)) <= 3
                         and length(c.plain_name) <= 64
                         and (

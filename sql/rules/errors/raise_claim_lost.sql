@@ -1,4 +1,4 @@
--- record_ledger.raise_claim_lost: the one error for a claim token that is not current, with what became of the claim.
+-- record_ledger.raise_claim_lost: the one error for a claim token that is not current; it says what ended the claim.
 -- Raises RL004; RL002 for an unknown pipeline, RL005 when no token was given.
 -- Called by: adopt_observations, end_claim, extend_lease, lock_record.
 -- Uses: claim_loss.
@@ -13,7 +13,7 @@ begin
     raise exception 'claim lost: %',
         record_ledger.claim_loss(pipeline_id, claim_token, window_start_time)
         using errcode = 'RL004',
-        hint = 'Stop working on this record: whoever holds its current token decides about it.';
+        hint = 'Stop working on this record: only its current claim token counts.';
 end
 $$;
 comment on function record_ledger.raise_claim_lost(text, bigint, timestamptz) is

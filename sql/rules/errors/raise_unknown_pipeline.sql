@@ -1,4 +1,4 @@
--- record_ledger.raise_unknown_pipeline: the one error for a pipeline that nobody registered.
+-- record_ledger.raise_unknown_pipeline: the one error for a pipeline that is not registered.
 -- Raises RL002 with near names, or RL005 when no name was given.
 -- Called by: archivable_records, claim_loss, complete_records, is_day_sealed, lock_pipeline, new_windows,
 --   oldest_pending_record, pass_valid_record, pipeline_time, plan_runs, raise_no_record, range_effects, recount_due,
@@ -21,7 +21,7 @@ declare
     );
 begin
     if pipeline_id is null then
-        raise exception 'pipeline_id: null is no pipeline; give the name of a registered one'
+        raise exception 'pipeline_id: null is not a valid name; give that of a registered pipeline'
             using errcode = 'RL005';
     end if;
     raise exception 'unknown pipeline "%"', left(pipeline_id, 255)

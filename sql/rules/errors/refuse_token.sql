@@ -1,5 +1,5 @@
 -- record_ledger.refuse_token: the error for a claim token of 2^53 or more, which many callers would read as another.
--- Raises RL005 and says whether the clock asks for it or an earlier claim.
+-- Raises RL005, and says whether the clock or an earlier claim is the cause.
 -- Called by: pass_record.
 -- Uses: iso_time.
 -- Tests: test_claim_tokens.py.
@@ -20,8 +20,8 @@ begin
     raise exception 'pipeline %: no claim token is left after %, the newest one',
         pipeline_id, newest_token
         using errcode = 'RL005',
-        hint = 'Nothing was passed. Tokens stay below 2^53, and this one is of a clock that was '
-            'set to 2094: restore the ledger from before, or register the pipeline under '
+        hint = 'Nothing was passed. Tokens stay below 2^53, and this one was drawn while the '
+            'clock was set to 2094: restore the ledger from before, or register the pipeline under '
             'another name.';
 end
 $$;

@@ -1,5 +1,5 @@
 -- record_ledger.shortened: a text of max_bytes at most, with a mark that says how much is left out.
--- What is told about a failure is never refused, however long it is: its beginning and its end are kept, because a
+-- The ledger never refuses the report of a failure, however long it is. It keeps the beginning and the end, because a
 -- traceback says at its end what went wrong.
 -- Called by: attempt_ending, built_problem, config_problems, fail_record, no_records_reason, plan_runs, record_verdict.
 -- Uses: none.
@@ -19,7 +19,7 @@ begin
     if v_bytes <= max_bytes then
         return content;
     end if;
-    -- In characters, each of four bytes at most; what fewer bytes leave over is given away.
+    -- In characters, each of at most four bytes; shorter characters leave some of the room unused.
     v_kept := (max_bytes - 64) / 4;
     v_start := left(content, v_kept / 2 * (1 + 3 * (v_bytes = length(content))::integer));
     v_end := right(content, v_kept / 2 * (1 + 3 * (v_bytes = length(content))::integer));

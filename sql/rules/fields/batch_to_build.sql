@@ -1,7 +1,7 @@
 -- record_ledger.batch_to_build: what a runner must render before a whole batch can be passed.
--- Of a batch that was drawn before, those of its records that are outdated and could be passed again; else the due
--- windows, and the outdated ones among the next record_limit of each kind.
--- It stands in place of what the first pass of a batch alone would ask for.
+-- Of a batch that was drawn before: its outdated records that could be passed again. Otherwise: the due windows, and
+-- the outdated ones among the next record_limit records of each kind.
+-- It replaces what the first pass of a batch alone would ask for.
 -- Called by: pass_valid_records.
 -- Uses: clock, configured, is_same_config, next_answer, windows_to_build.
 -- Tests: test_batches.py.
@@ -43,7 +43,7 @@ begin
     end if;
     return record_ledger.windows_to_build(
         p,
-        -- The first may be current, and others that the batch comes to may not be.
+        -- The first may be current while later records of the batch are not.
         case when v_answer.verdict = 'READY' then v_answer.window_start_time end,
         false,
         v_answer.waiting_mark,

@@ -16,7 +16,7 @@ declare
     v_fields constant text[] := array(select k from jsonb_object_keys(p.fields) as k order by k);
 begin
     if jsonb_typeof(built) is distinct from 'array' then
-        return format('built: %s is no array', coalesce(left(built::text, 80), 'null'));
+        return format('built: %s is not a JSON array', coalesce(left(built::text, 80), 'null'));
     end if;
     for v_entry in select e.element from jsonb_array_elements(built) as e (element) loop
         foreach v_name in array array['window_start_time', 'window_end_time'] loop

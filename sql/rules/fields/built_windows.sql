@@ -1,6 +1,6 @@
 -- record_ledger.built_windows: the entries of built that were rendered with the config in force, one per window.
--- One of another config_version is left out: its fields are another config's, whatever they are called.
--- built_problem has read the array before.
+-- An entry of another config_version is left out: its fields belong to another config, even if they have the same
+-- names. built_problem has checked the array before.
 -- Called by: build_records, pass_record, store_windows.
 -- Uses: none.
 -- Tests: test_building.py.

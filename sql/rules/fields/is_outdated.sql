@@ -1,5 +1,5 @@
 -- record_ledger.is_outdated: was a record built before default_record or check_fields last changed, or never?
--- A pass builds it first.
+-- A pass builds such a record first.
 -- Called by: next_answer.
 -- Uses: none.
 -- Tests: test_outdated.py.

@@ -1,6 +1,6 @@
 -- record_ledger.missing_fields: the check_fields that are empty in a record's fields.
--- Empty is missing, null or "". Null, not an empty array, when nothing is missing: the record is complete.
--- The ledger's own columns are never empty. Names are qualified (docs/design.md, Names).
+-- A field is empty when it is missing, null or "". The answer is null, not an empty array, when none is empty: the
+-- record is complete. The ledger's own columns are never empty. Names are qualified (docs/design.md, Names).
 -- Called by: build_record, configured, store_windows.
 -- Uses: ledger_columns.
 -- Tests: test_building.py.

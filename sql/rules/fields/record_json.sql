@@ -1,5 +1,5 @@
 -- record_ledger.record_json: a record as callers get it, flat: its fields and the ledger's columns.
--- Times are ISO 8601 with the offset that the server reckons for the pipeline's zone.
+-- Times are ISO 8601 with the offset that the server computes for the pipeline's zone.
 -- Called by: oldest_pending_record, pass_record.
 -- Uses: record_object.
 -- Tests: test_record_shape.py.
@@ -11,7 +11,7 @@ stable
 set timezone = 'UTC'
 as $$
 declare
-    -- to_jsonb then writes every instant with this zone's offset, many times faster than format functions could.
+    -- to_jsonb then writes every instant with this zone's offset, many times faster than format functions.
     v_timezone text := pg_catalog.set_config('timezone', record_json.timezone, true);
 begin
     return record_ledger.record_object(r);

@@ -1,6 +1,6 @@
 -- record_ledger.record_object: a record as callers get it, flat: its fields and the ledger's columns.
--- Times are ISO 8601 with the offset of the time zone in force, which the caller has set to the pipeline's: PostgreSQL
--- takes this expression into the statement around it. Names are qualified (docs/design.md, Names).
+-- Times are ISO 8601 with the offset of the time zone in force, which the caller has set to the pipeline's. PostgreSQL
+-- merges this expression into the statement around it. Names are qualified (docs/design.md, Names).
 -- Called by: record_json, store_new_and_pass_valid_record.
 -- Uses: time_interval.
 -- Tests: test_record_shape.py.

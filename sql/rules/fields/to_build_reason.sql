@@ -1,5 +1,5 @@
 -- record_ledger.to_build_reason: the sentence of an answer that asks for windows to be rendered.
--- For callers that are no runner: it says what to do.
+-- It tells callers other than the runner what to do.
 -- Called by: pass_valid_records, register_store_and_pass.
 -- Uses: none.
 -- Tests: test_building.py.

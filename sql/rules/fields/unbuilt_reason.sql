@@ -1,5 +1,5 @@
 -- record_ledger.unbuilt_reason: why the next record of a pipeline with templates cannot be passed without its config.
--- Its templates are rendered by the runner: SQL alone cannot build it.
+-- The runner renders templates: SQL alone cannot build the record.
 -- Called by: pass_record, pass_valid_record.
 -- Uses: local_time.
 -- Tests: test_rebuilding.py.

@@ -1,15 +1,16 @@
 -- record_ledger.windows_to_build: what a runner must render before the ledger can store and pass.
--- For a run that has a record, that one. Else the due windows (10,000 at most), and where the next record is outdated,
--- it and the outdated ones among the next record_limit of each kind: other runs may be passed the first meanwhile.
--- Each names the zone it was cut with, or will be, as timezone: its times have that zone's offsets, and templates see
--- its clock. config_version is what an entry of built has to name.
+-- A run that has a record renders that one. Other runs render the due windows (at most 10,000). Where the next record
+-- is outdated, they also render it and the outdated ones among the next record_limit of each kind: other runs may be
+-- passed the first meanwhile.
+-- Each window names, as timezone, the zone that it was or will be cut with: its times have that zone's offsets, and
+-- templates see its clock. An entry of built has to name the same config_version.
 -- Called by: batch_to_build, register_store_and_pass.
 -- Uses: due_windows, incomplete_lanes, is_lost, is_stable, json_time, next_window_start, time_interval,
 --   window_timezone.
 -- Tests: test_building.py, test_rebuilding.py.
 create or replace function record_ledger.windows_to_build(
     p record_ledger.pipeline,
-    -- The record that the pass comes to next; null when neither it nor one after it can be outdated.
+    -- The record that the pass would take next; null when neither it nor a later one can be outdated.
     next_window timestamptz,
     -- The run has that record, and is passed no other.
     is_bound boolean,
@@ -41,7 +42,7 @@ begin
                 'timezone', coalesce(w.timezone, p.timezone),
                 'config_version', p.config_version
             )
-            -- Without the first one nothing can be passed.
+            -- The next record first: without it no record can be passed.
             order by
                 w.window_start_time is not distinct from windows_to_build.next_window desc,
                 w.window_start_time

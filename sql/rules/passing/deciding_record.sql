@@ -1,7 +1,7 @@
 -- record_ledger.deciding_record: the open record whose verdict a pass exits with when it passes nothing.
--- The oldest pending one, else the oldest in progress, else the oldest failed one; null when none is open.
--- A record whose lease has run out comes as the next pass will leave it: pending again, or failed. Lost ones are passed
--- over, as the next pass waives them.
+-- It is the oldest pending one, else the oldest in progress, else the oldest failed one; null when none is open. A
+-- record whose lease has run out counts as the next pass will leave it: pending again, or failed. Lost records are
+-- skipped, because the next pass waives them.
 -- Called by: next_answer.
 -- Uses: expired_claims, retry_time, stuck_heads.
 -- Tests: test_verdicts.py.

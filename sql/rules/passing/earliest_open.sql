@@ -1,5 +1,6 @@
 -- record_ledger.earliest_open: the oldest open record of a pipeline, which holds up all later ones (depends_on_past).
--- Lost records hold up nothing, as the next pass waives them; one in progress does for as long as its lease runs.
+-- Lost records hold up nothing, because the next pass waives them. A record in progress holds up others while its lease
+-- runs.
 -- Called by: next_answer.
 -- Uses: stuck_heads.
 -- Tests: test_order.py.

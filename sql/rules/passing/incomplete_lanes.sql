@@ -1,5 +1,5 @@
 -- record_ledger.incomplete_lanes: the lanes of a pipeline's incomplete records, one for each config that built some.
--- Each is found by one look-up in the index, however many records it holds; most pipelines have none. lane names them.
+-- One look-up in the index finds each, however many records it holds; most pipelines have none. lane defines the names.
 -- Called by: next_answer, next_candidate, planned_passes, stuck_heads, waive_lost_records, windows_to_build.
 -- Uses: none.
 -- Tests: test_building.py, test_lane_growth.py.

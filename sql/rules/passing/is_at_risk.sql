@@ -1,5 +1,5 @@
 -- record_ledger.is_at_risk: will the source data of a window be gone soon?
--- From at_risk_within before window_end_time + source_retention on; never without a source_retention.
+-- True at at_risk_within before window_end_time + source_retention, and later; never without a source_retention.
 -- Called by: next_turn, pipeline_progress, records_at_risk.
 -- Uses: none.
 -- Tests: test_retention.py, test_deadline_order.py.

@@ -1,5 +1,5 @@
 -- record_ledger.is_lost: is the source data of a window gone?
--- From the very instant on at which window_end_time + source_retention is reached; never without a source_retention.
+-- True at window_end_time + source_retention, and later; never without a source_retention.
 -- Called by: cancel_range, expected_claims, expire_range, lost_before, planned_passes, range_effects, range_step,
 --   record_verdict, record_verdicts, recount_due, reopen_range, waive_range, windows_to_build.
 -- Uses: none.

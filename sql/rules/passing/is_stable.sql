@@ -1,5 +1,5 @@
--- record_ledger.is_stable: has the data of a window settled?
--- From the very instant on at which window_end_time + x_time_back is reached.
+-- record_ledger.is_stable: is the data of a window stable?
+-- True at window_end_time + x_time_back, and later.
 -- Called by: next_answer, next_turn, plan_runs, planned_passes, record_verdict, windows_to_build.
 -- Uses: none.
 -- Tests: test_passing.py, test_verdicts.py.
@@ -14,4 +14,4 @@ as $$
     select window_end_time + x_time_back <= as_of
 $$;
 comment on function record_ledger.is_stable(timestamptz, interval, timestamptz) is
-'Whether a window''s data has settled: window_end_time + x_time_back is not after as_of.';
+'Whether a window''s data is stable: window_end_time + x_time_back is not after as_of.';

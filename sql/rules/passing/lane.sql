@@ -2,13 +2,13 @@
 --   active     in progress
 --   failed     failed
 --   historical pending, backfilled or reopened
---   incomplete pending, built and check_fields are empty: with the config_version it has, and h if historical
---   retry      pending, and kept from the next run by a retry_at: in backoff, or given back until then; retryh if
---              historical. It stays there when the instant is over, so in every other lane the first one can be passed
+--   incomplete pending, built, and check_fields are empty: with the config_version it has, and h if historical
+--   retry      pending, and kept from the next run by a retry_at (in backoff, or released until then); retryh if
+--              historical. It stays there after that instant, so in every other lane the first record can be passed
 --   returned   pending again, after a pass, or after it was incomplete
 --   waiting    pending, never passed, stored in order: passed strictly oldest first
--- No lane is judged anew when the config changes: outdated records count by what default_record fills.
--- Every open record is in exactly one lane, so one index of lanes finds whatever a pass asks for.
+-- A new config moves no record to another lane: outdated records count by what default_record fills. Every open record
+-- is in exactly one lane, so one index of lanes serves every search of a pass.
 -- Called by: backfill_range, check_record_change, store_windows.
 -- Uses: none.
 -- Tests: test_state_machine.py, test_lane_growth.py.

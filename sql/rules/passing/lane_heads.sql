@@ -1,5 +1,5 @@
 -- record_ledger.lane_heads: the oldest record in each lane of a pipeline; no row for an empty lane.
--- What starts before lost_before is passed over, but for the records in progress.
+-- Records that start before lost_before are skipped, except those in progress.
 -- Called by: archivable_records, next_answer, oldest_pending_record.
 -- Uses: stuck_heads.
 -- Tests: test_plans.py, test_lane_growth.py.

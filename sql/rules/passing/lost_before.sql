@@ -1,6 +1,7 @@
 -- record_ledger.lost_before: up to where records are lost; null when none of them waits to be waived.
--- All windows that start before it are past their deadline: they end in the order in which they start, so the lost ones
--- are the first of every lane. A record in progress waits once its lease has run out, before that it is its holder's.
+-- All windows that start before it are past their deadline. Windows end in the order in which they start, so the lost
+-- ones are the first of every lane. A record in progress belongs to its run until its lease has run out; then it waits,
+-- too.
 -- Called by: next_answer.
 -- Uses: expired_claims, is_lost, stuck_heads.
 -- Tests: test_retention.py.

@@ -1,6 +1,6 @@
 -- record_ledger.next_candidate: which of a pipeline's pending records comes next, when not all wait in order.
--- Oldest first; with a backfill_share, backfilled and reopened records take turns with live ones: next_turn.
--- Outdated records are complete where default_record fills all check_fields, and only current ones may be elsewhere.
+-- The oldest comes first. With a backfill_share, backfilled and reopened records take turns with live ones: next_turn.
+-- Where default_record fills all check_fields, outdated records are complete; otherwise only current ones can be.
 -- Called by: next_answer.
 -- Uses: expired_claims, incomplete_lanes, next_turn, oldest_due, retry_time.
 -- Tests: test_order.py, test_deadline_order.py.
@@ -14,7 +14,7 @@ create or replace function record_ledger.next_candidate(
     -- Before it no lease ends; null when none has run out.
     lease_mark timestamptz,
     credit numeric,
-    -- What starts before it is passed over; null when nothing is lost.
+    -- Records that start before it are skipped; null when none is lost.
     lost_before timestamptz,
     as_of timestamptz,
     out window_start_time timestamptz,
@@ -33,7 +33,7 @@ declare
     v_other record;
     v_is_past boolean;
     v_turn record;
-    -- Where default_record leaves check_fields empty, only what a caller has filled with its own fields is complete.
+    -- Where default_record leaves check_fields empty, only records that a caller has filled are complete.
     v_built_since constant integer := case
         when p.missing_fields is not null then p.fields_version
     end;
@@ -75,7 +75,7 @@ begin
         );
     end if;
     if v_built_since is null and p.fields_version > 1 then
-        -- Incomplete by an older config, and the one in force fills what was missing.
+        -- Incomplete by an older config, while the config in force fills the missing fields.
         select
             min(d.window_start_time) filter (where l.lane not like '%h') as live,
             min(d.window_start_time) filter (where l.lane like '%h') as past
@@ -88,7 +88,7 @@ begin
         v_past := least(v_past, v_other.past);
     end if;
     if lease_mark is not null then
-        -- What the next pass takes back and could pass at once.
+        -- Records that the next pass takes back and could pass immediately.
         select
             min(e.window_start_time) filter (where not e.is_historical) as live,
             min(e.window_start_time) filter (where e.is_historical) as past

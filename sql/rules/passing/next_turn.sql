@@ -1,8 +1,8 @@
 -- record_ledger.next_turn: whether a pass takes the next live record or the next historical one.
--- The older one goes first, unless the pipeline has a backfill_share and one of both is stable alone: then that one.
--- Where both are, a credit grows by the share per pass, and at 1 it is spent on a historical record. So of n passes
--- they get floor(n * share) at least, and live windows floor(n * (1 - share)). With pass_order 'deadline' the older of
--- both goes first while it is at risk, whosever turn it is; such a pass is nobody's turn.
+-- Without a backfill_share the older one goes first. With one, and only one of both stable, that one goes first. Where
+-- both are stable, a credit grows by the share with each pass; at 1 a historical record takes the turn and the credit
+-- drops by 1. So of n passes historical records get at least floor(n * share), and live ones at least floor(n * (1 -
+-- share)). With pass_order 'deadline' the older of both goes first while it is at risk; such a pass changes no credit.
 -- Called by: next_candidate, planned_passes.
 -- Uses: is_at_risk, is_stable.
 -- Tests: test_order.py, test_deadline_order.py, test_plan_agrees.py.
@@ -10,7 +10,7 @@ create or replace function record_ledger.next_turn(
     p record_ledger.pipeline,
     live_start timestamptz,
     live_end timestamptz,
-    -- Of the historical one. Null starts: there is none of the kind.
+    -- Of the historical one. A null start means that there is none of the kind.
     past_start timestamptz,
     past_end timestamptz,
     credit numeric,
@@ -18,7 +18,7 @@ create or replace function record_ledger.next_turn(
     out is_historical boolean,
     -- After this pass.
     out historical_credit numeric,
-    -- The backfill_share chose among two that were stable.
+    -- The backfill_share chose between two that were stable.
     out is_shared boolean
 )
 language plpgsql
@@ -62,4 +62,4 @@ comment on function record_ledger.next_turn(
     numeric,
     timestamptz
 ) is
-'Private. Whether a pass takes the next live record or the next historical one, and what historical ones are owed after it.';
+'Private. Whether a pass takes the next live record or the next historical one, and the credit of historical ones after it.';

@@ -1,18 +1,18 @@
 -- record_ledger.oldest_due: the oldest record of a lane that waits for no instant any more; null when there is none.
--- Among those that wait for one, what is due is read by the index of ends: up to fifty, whatever their number. Where
--- more are, it is the oldest of the first fifty of the lane if any of these is due, else the oldest of the fifty whose
--- wait ended first. So a pass costs the same after an outage in which a million records failed.
--- Only in the lanes 'retry' and 'retryh', and among the incomplete ones, is there a retry_at.
+-- In the lanes 'retry' and 'retryh' the index of ends finds the due records; a pass reads at most fifty of them. Where
+-- more are due, it takes the oldest due one among the first fifty of the lane and the fifty whose wait ended first. So
+-- a pass costs the same after an outage in which a million records failed.
+-- Only the lanes 'retry' and 'retryh', and those of incomplete records, have a retry_at.
 -- Called by: next_candidate.
 -- Uses: none.
 -- Tests: test_order.py, test_lane_growth.py.
 create or replace function record_ledger.oldest_due(
     pipeline_id text,
     lane text,
-    -- What starts before it is passed over.
+    -- Records that start before it are skipped.
     from_time timestamptz,
     as_of timestamptz,
-    -- Only what was built with this config or a later one; null for all.
+    -- Only records that were built with this config or a later one; null for all.
     built_since integer default null
 )
 returns timestamptz

@@ -1,5 +1,5 @@
--- record_ledger.pipeline_answer: next_answer for readers, who hold no rights on the tables.
--- What a new run would be answered at an instant.
+-- record_ledger.pipeline_answer: next_answer for readers, who have no rights on the tables.
+-- It says what a new run would be answered at an instant.
 -- Called by: oldest_valid_record, pipeline_progress.
 -- Uses: next_answer, record_verdict.
 -- Tests: test_verdicts.py, test_roles.py.

@@ -1,6 +1,6 @@
 -- record_ledger.record_verdict: the one verdict on an open record at an instant, and a sentence that says why.
--- Where several hold, the first of: LEASE_EXPIRED, LEASED, LOST, FAILED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF,
--- BLOCKED, AT_CAPACITY, READY. ready_at: when it can be passed as things stand; null when that depends on somebody.
+-- The first that applies: LEASE_EXPIRED, LEASED, LOST, FAILED, PAUSED, INCOMPLETE, UNSTABLE, BACKOFF, BLOCKED,
+-- AT_CAPACITY, READY. ready_at: when it can be passed as things stand; null when a run or an operator must act first.
 -- Called by: next_answer, pipeline_answer, record_verdicts.
 -- Uses: attempt_ending, is_lost, is_stable, iso_time, retry_time, shortened, unstable_reason, window_timezone.
 -- Tests: test_verdicts.py.
@@ -27,7 +27,7 @@ declare
     );
     v_window text;
     v_is_lost boolean := record_ledger.is_lost(r.window_end_time, p.source_retention, as_of);
-    -- The pass builds an outdated record, so what counts is whether default_record fills its check_fields.
+    -- The pass builds an outdated record, so it is complete when default_record fills its check_fields.
     v_missing constant text[] := case
         when r.config_version >= p.fields_version then r.missing_fields
         else p.missing_fields

@@ -1,5 +1,5 @@
 -- record_ledger.stuck_heads: the oldest failed record of a pipeline, and the oldest of each lane of incomplete ones.
--- No row for an empty lane. What starts before from_time is passed over. Reads no other lane.
+-- No row for an empty lane. Records that start before from_time are skipped. It reads no other lane.
 -- Called by: deciding_record, earliest_open, lane_heads, lost_before, stuck_window.
 -- Uses: incomplete_lanes.
 -- Tests: test_verdicts.py, test_lane_growth.py.

@@ -1,8 +1,8 @@
--- record_ledger.expected_claims: how records in progress are expected to come out of it, seen from an instant.
--- Those that others have to wait for, and those whose lease has run out.
--- While its lease runs, the run completes: run_duration after its pass, or where that is over already, with the lease.
--- Where the lease has run out, the next pass takes the record back or marks it failed. A cancelled claim ends as a
--- failed record. collect_expired_leases does what is said here of expired leases.
+-- record_ledger.expected_claims: how the claims of records in progress are expected to end, seen from an instant.
+-- It has the records that others have to wait for, and those whose lease has run out.
+-- While its lease runs, a run is expected to complete run_duration after its pass; where that is past, when its lease
+-- ends. Where the lease has run out, the next pass takes the record back or marks it failed. A cancelled claim ends as
+-- a failed record. collect_expired_leases does with expired leases what is said here.
 -- Called by: planned_passes.
 -- Uses: is_lost, retry_time.
 -- Tests: test_plan_agrees.py, test_plan_reads.py.
@@ -10,7 +10,7 @@ create or replace function record_ledger.expected_claims(
     p record_ledger.pipeline,
     first_active timestamptz,
     lease_mark timestamptz,
-    -- Of the leases that have run out, those that ended first: so many.
+    -- How many of the leases that have run out to read, those that ended first.
     most_expired integer,
     run_duration interval,
     as_of timestamptz
@@ -30,7 +30,7 @@ as $$
     select
         tstzrange(r.window_start_time, r.window_end_time),
         case
-            -- The newest event of a record in progress is its pass: a heartbeat is none.
+            -- The newest event of a record in progress is its pass: a heartbeat is not an event.
             when not l.is_lost and r.updated_at + run_duration > as_of
                 then r.updated_at + run_duration
             else r.lease_expires_at
@@ -53,7 +53,7 @@ as $$
             limit most_expired
         )
         union all
-        -- What runs matters to nothing else.
+        -- Running claims matter only to these two keys.
         select a.*
         from record_ledger.record as a
         where ((p).max_active_records is not null or (p).depends_on_past)

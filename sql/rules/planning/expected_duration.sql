@@ -1,6 +1,6 @@
 -- record_ledger.expected_duration: how long a run of a pipeline takes, as measured; null when none was completed.
--- The median over the newest 100 completed passes, from the pass that drew the claim token to its completion.
--- Looks at the newest 1,000 passes at most: a pipeline that failed that often has no duration worth to plan with.
+-- It is the median over the newest 100 completed passes, from the pass that drew the claim token to its completion. It
+-- reads at most the newest 1,000 passes: a pipeline that failed that often has no duration to plan with.
 -- Called by: plan_runs.
 -- Uses: none.
 -- Tests: test_plan_runs.py.

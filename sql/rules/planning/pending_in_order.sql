@@ -1,7 +1,7 @@
 -- record_ledger.pending_in_order: the records that a pipeline can be passed sooner or later, oldest first.
--- Kind 1 are all but the historical ones, kind 2 the historical ones; with kinds 1, kind 1 are all.
--- Reads only as far as it is asked to: each lane comes in the order of the index, and is merged, never sorted.
--- Those in the lanes 'retry' and 'retryh' come when their wait is over: waiting_for_retry has them.
+-- Kind 1 are all but the historical ones, kind 2 the historical ones; with kinds 1, kind 1 are all. It reads only as
+-- far as the caller fetches: each lane comes in the order of the index, and lanes are merged, never sorted.
+-- waiting_for_retry has the records of the lanes 'retry' and 'retryh', which come when their wait is over.
 -- Called by: planned_passes.
 -- Uses: none.
 -- Tests: test_plan_agrees.py, test_plan_reads.py.
@@ -23,7 +23,7 @@ stable
 as $$
     select w.window_start_time, w.window_end_time, w.retry_at
     from (
-        -- Each in its own order already: only such parts are merged instead of sorted.
+        -- Each part is ordered already: PostgreSQL then merges them and does not sort.
         (
             select r.window_start_time, r.window_end_time, r.retry_at
             from record_ledger.record as r
@@ -86,7 +86,7 @@ as $$
         )
         union all
         (
-            -- Four configs in turn that each left incomplete records: sorted, for once.
+            -- From the fourth config that left incomplete records: the rare case that sorts.
             select r.window_start_time, r.window_end_time, r.retry_at
             from record_ledger.record as r
             where r.open_pipeline_id = pending_in_order.pipeline_id

@@ -1,7 +1,7 @@
 -- record_ledger.planned_passes: which window each of the next runs is passed, and when, by the rules of a pass.
--- Workers ask whenever they are free, a run completes after run_duration, claims end as expected_claims says, and what
--- is outdated is built and complete where default_record fills all check_fields. A last row without run_no ends a plan
--- that cannot go on; blocked_by then says on what.
+-- It assumes that workers ask whenever they are free, that a run completes after run_duration, and that claims end as
+-- expected_claims says. An outdated record is built, and complete where default_record fills all check_fields. A last
+-- row without run_no ends a plan that cannot continue; blocked_by then says which window holds it up.
 -- It follows next_answer and next_candidate, over the records that are still to be passed then.
 -- Called by: plan_runs.
 -- Uses: expected_claims, incomplete_lanes, is_lost, is_stable, next_turn, next_window, next_window_start,
@@ -23,7 +23,7 @@ returns table (
     starts_at timestamptz,
     -- What a free worker waited for: null, 'time', 'capacity' or 'past'.
     waited_for text,
-    -- The backfill_share chose among two that were stable.
+    -- The backfill_share chose between two that were stable.
     is_shared boolean,
     blocked_by timestamptz,
     -- The first run at whose end no stable window waits any more.
@@ -36,19 +36,19 @@ as $$
 declare
     v_now timestamptz := as_of;
     v_duration constant interval := coalesce(run_duration, interval '0');
-    -- What is outdated or not stored yet is complete then, as default_record fills all check_fields.
+    -- default_record fills all check_fields: so outdated records, and windows not stored yet, will be complete.
     v_can_build constant boolean := p.missing_fields is null;
     -- Kind 2 are the historical records of a pipeline with a backfill_share, kind 1 all others.
     v_kinds constant integer := case when p.backfill_share > 0 then 2 else 1 end;
     -- Windows are ranges of time, which compare by their starts. This one comes after all others.
     v_none constant tstzrange := tstzrange('infinity', 'infinity', '[]');
-    -- By their ends: claims in progress, and planned runs. So many of each are over by v_now.
+    -- Ordered by their ends: claims in progress, and planned runs. The ..._over say how many have ended by v_now.
     v_claims tstzrange[];
     v_claim_ends timestamptz[];
     v_claims_over integer;
     v_ends timestamptz[] := '{}';
     v_ends_over integer;
-    -- What waits for an instant, by that instant. So many of these waits are over; what is ready then, by its start.
+    -- Records that wait for an instant, by that instant, and how many waits are over; the ready ones, by their start.
     v_backoff tstzrange[];
     v_backoff_ends timestamptz[];
     v_backoff_over integer := 0;
@@ -133,7 +133,7 @@ begin
 
     <<plan>>
     for v_run in 1 .. runs + 1 loop
-        -- A worker that was free all along goes on waiting for what the one before it waited for.
+        -- A worker that was already free keeps waiting for what the one before it waited for.
         if v_ends[v_run - workers] >= v_now then
             v_now := v_ends[v_run - workers];
             v_waited_for := null;
@@ -190,7 +190,7 @@ begin
                     elsif v_bounds is not null then
                         v_head[k] := v_bounds;
                     elsif k = 1 and v_can_build then
-                        -- Not stored yet: whatever is stable is due as well, so the run that is passed it stores it.
+                        -- Not stored yet: a stable window is also due, so the run that is passed it stores it.
                         v_row := record_ledger.next_window(v_new_start, p.granularity, p.timezone);
                         v_head[k] := tstzrange(v_new_start, v_row.window_end_time);
                         v_new_day := v_row.target_day;

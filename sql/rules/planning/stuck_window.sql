@@ -1,6 +1,6 @@
--- record_ledger.stuck_window: the oldest open record that no run will ever finish, from a window's start on.
--- Failed, or incomplete and not outdated, or outdated where default_record leaves check_fields empty, or a claim that
--- will come to that; null when there is none.
+-- record_ledger.stuck_window: the oldest open record that no run will ever finish, from a window's start onwards.
+-- It is failed, or incomplete and not outdated, or outdated where default_record leaves check_fields empty, or a claim
+-- that will end so. Null when there is none.
 -- Called by: planned_passes.
 -- Uses: stuck_heads.
 -- Tests: test_plan_agrees.py.
@@ -48,4 +48,4 @@ $$;
 comment on function record_ledger.stuck_window(
     record_ledger.pipeline, timestamptz, timestamptz[]
 ) is
-'Private. The oldest open record, from an instant on, that no run will ever finish.';
+'Private. The oldest open record, from an instant onwards, that no run will ever finish.';

@@ -1,5 +1,5 @@
 -- record_ledger.waiting_for_retry: the records of a pipeline that wait, or waited, for an instant before a next run.
--- As far as they matter to its next runs: the oldest ones and those whose wait ends first, as oldest_due has it.
+-- It has those that matter to the next runs: the oldest ones and those whose wait ends first, as oldest_due takes them.
 -- oldest_due reads fifty of each.
 -- Called by: planned_passes.
 -- Uses: none.

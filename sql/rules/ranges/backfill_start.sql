@@ -1,7 +1,7 @@
 -- record_ledger.backfill_start: where a backfill of about max_records windows begins that ends at first_start.
--- At the start of a local day; within a day, where one of its windows starts, when the day has more than that.
--- Not before the local day of from_time. Reads no ledger rows.
--- A day's windows start one granularity apart from its start on, as windows_from says.
+-- It begins at the start of a local day; in a day of more than max_records windows, at the start of one of them. It is
+-- not before the local day of from_time. Reads no ledger rows.
+-- A day's windows start one granularity apart from its start onwards, as windows_from says.
 -- Called by: backfill_range.
 -- Uses: day_start, local_day.
 -- Tests: test_backfill.py, test_range_steps.py.

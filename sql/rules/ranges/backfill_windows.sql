@@ -1,5 +1,5 @@
 -- record_ledger.backfill_windows: the windows that a backfill adds before the first stored one, oldest first.
--- From the first instant of from_time's local day on; the last one ends where the first stored one starts.
+-- They begin at the first instant of from_time's local day; the last one ends where the first stored one starts.
 -- backfill_range says the same in parts.
 -- Called by: range_effects.
 -- Uses: day_start, local_day, windows_from.

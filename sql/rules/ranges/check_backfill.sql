@@ -15,8 +15,8 @@ declare
     v_count numeric;
 begin
     if from_time is null then
-        raise exception 'from_time: null is no time'
-            using errcode = 'RL005', hint = 'Say from when on the pipeline shall have records.';
+        raise exception 'from_time: null is not a valid time'
+            using errcode = 'RL005', hint = 'Give the time from which the pipeline needs records.';
     end if;
     if from_time = 'infinity'
         or greatest(from_time, timestamptz '1900-01-01 00:00:00+00') at time zone p.timezone
@@ -24,7 +24,7 @@ begin
     then
         raise exception 'from_time: % is out of range', record_ledger.iso_time(from_time)
             using errcode = 'RL005',
-            hint = 'Records can be added from 1970-01-01 on, by the pipeline''s local time.';
+            hint = 'Give 1970-01-01 or a later time, by the pipeline''s local time.';
     end if;
     if p.is_retired then
         raise exception 'pipeline % is retired: no record is added to it', p.pipeline_id
@@ -36,30 +36,30 @@ begin
     order by r.window_start_time
     limit 1;
     if v_first_start is null then
-        raise exception 'pipeline % has no record yet, so there is nothing to add before',
+        raise exception 'pipeline % has no record yet, so there is none to add records before',
             p.pipeline_id
             using errcode = 'RL005',
             hint = 'Put start_at into its config: its first window then starts there.';
     end if;
-    -- It is one transaction, which has to end.
+    -- A backfill is one transaction, which must not run without end.
     v_count := extract(epoch from v_first_start - from_time) / extract(epoch from p.granularity);
     if v_count > 10000000 then
         raise exception 'from_time: % would add % windows of % before the first one; '
-            'at most 10000000 can be added at once',
+            'at most 10000000 can be added in one call',
             record_ledger.local_time(from_time, p.timezone),
             trunc(v_count),
             record_ledger.time_interval(from_time, from_time + p.granularity)
             using errcode = 'RL005', hint = 'Give a later time.';
     end if;
-    -- Everything older is archived, and the first record starts where the archive ends.
+    -- All older records are archived, and the first record starts where the archive ends.
     if from_time < v_first_start and record_ledger.archive_end(p.pipeline_id) is not null then
-        raise exception 'pipeline % is archived until %: nothing can be added before that',
+        raise exception 'from_time: pipeline % is archived until %, so nothing can be added before',
             p.pipeline_id, record_ledger.local_time(v_first_start, p.timezone)
             using errcode = 'RL005',
-            hint = 'What was there stands in the view archived_records.';
+            hint = 'The view archived_records has the records from before.';
     end if;
     return v_first_start;
 end
 $$;
 comment on function record_ledger.check_backfill(record_ledger.pipeline, timestamptz) is
-'Private. Raises RL005 unless records can be added from an instant on; returns where the first stored window starts.';
+'Private. Raises RL005 unless records can be added back to an instant; returns where the first stored window starts.';

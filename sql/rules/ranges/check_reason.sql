@@ -1,5 +1,5 @@
 -- record_ledger.check_reason: raises RL005 unless an operator says why.
--- The reason is kept in the history, where the next one who wonders will look for it.
+-- The history keeps the reason for the operators who will look for it.
 -- Called by: backfill_records, cancel_records, expire_leases, pause_pipeline, range_step, reopen_records,
 --   resume_pipeline, retire_pipeline, waive_counts, waive_records.
 -- Uses: none.
@@ -13,14 +13,14 @@ immutable
 as $$
 begin
     if not is_optional and coalesce(reason !~ '[^[:space:]]', true) then
-        raise exception 'reason: % is no reason', coalesce('"' || left(reason, 80) || '"', 'null')
+        raise exception 'reason: must not be blank'
             using errcode = 'RL005',
-            hint = 'Say why in a few words: they are kept with who did it and when.';
+            hint = 'Say why in a few words: the history keeps them, with the role and the time.';
     end if;
     if octet_length(reason) > 8192 then
         raise exception 'reason: it is % bytes long; give 8192 at most', octet_length(reason)
             using errcode = 'RL005',
-            hint = 'Say why in a few words: they stand in each sentence about what they are for.';
+            hint = 'Say why in a few words: each sentence about the change quotes them.';
     end if;
 end
 $$;

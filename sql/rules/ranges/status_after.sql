@@ -1,9 +1,9 @@
 -- record_ledger.status_after: what an operation on a range makes of a record; null when it leaves the record alone.
---   waive   what is pending or failed needs no run any more
---   reopen  what is finished or failed is pending once more, unless its source data is gone
+--   waive   a pending or failed record needs no run any more
+--   reopen  a finished or failed record is pending once more, unless its source data is gone
 --   expire  a claim that is known to be dead ends as if its lease had run out: pending, or failed without attempts left
 --           or when it was cancelled
---   cancel  a claim goes on until its run stops or its lease ends, and the record fails then
+--   cancel  a claim continues until its run stops or its lease ends, and the record fails then
 -- check_record_change guards each change.
 -- Called by: cancel_range, expire_range, range_effects, range_step, reopen_range, waive_range.
 -- Uses: none.

@@ -1,5 +1,5 @@
 -- record_ledger.check_owner: raises 42501 when a pipeline belongs to a role that the session's user is not a member of.
--- A pipeline without an owner is every runner's.
+-- A pipeline without an owner is open to every runner.
 -- Called by: check_owner_of, complete_records, lock_pipeline, pass_valid_record, register_config, register_pipeline,
 --   register_store_and_pass.
 -- Uses: may_act.

@@ -1,5 +1,5 @@
 -- record_ledger.check_owner_of: check_owner for calls that name a pipeline and have not read it.
--- An unknown pipeline is left to the caller, which has a better sentence about it.
+-- It leaves an unknown pipeline to the caller, which has a better sentence about it.
 -- Called by: check_counts, end_claim, extend_lease, lock_record.
 -- Uses: check_owner.
 -- Tests: test_pipeline_owners.py.

@@ -1,5 +1,5 @@
 -- record_ledger.is_ledger_owner: is a role the owner of the ledger, or a member of it?
--- Superusers are members of every role. Who owns the ledger may do anything in it.
+-- Superusers are members of every role. The ledger's owner may do anything in it.
 -- Called by: may_act, sees_tokens.
 -- Uses: none.
 -- Tests: test_pipeline_owners.py.

@@ -1,6 +1,7 @@
 -- record_ledger.may_act: may the session's user act in a pipeline that belongs to a role?
--- Members of that role and owners of the ledger may; where the role is gone, only the latter.
--- Asked only for pipelines that have an owner. By session_user: routines run with the rights of the ledger's owner.
+-- Members of that role and owners of the ledger may; when the role does not exist any more, only the latter. It is
+-- asked only for pipelines that have an owner. It judges the session_user, because routines run with the rights of the
+-- ledger's owner.
 -- Called by: check_owner, set_pipeline_owner.
 -- Uses: is_ledger_owner.
 -- Tests: test_pipeline_owners.py.

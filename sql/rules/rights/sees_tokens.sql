@@ -1,7 +1,7 @@
 -- record_ledger.sees_tokens: may the caller see the claim tokens of records in progress?
--- Runners may, as whoever knows a token can end its claim; analysts, who only read, need none. Claims that have ended
--- are seen by all: their tokens end nothing any more.
--- By current_user, which is the ledger's owner inside of its routines.
+-- Runners may, because a token lets its holder end the claim; analysts, who only read, need none. All may see the
+-- tokens of claims that have ended: they end nothing any more.
+-- It judges the current_user, which is the ledger's owner inside of its routines.
 -- Called by: dbt, pipeline_records, record_events, record_observations.
 -- Uses: is_ledger_owner.
 -- Tests: test_roles.py.

@@ -1,6 +1,6 @@
 -- record_ledger.clock: the ledger's only source of time.
--- The server's clock at the moment of the call, not the transaction's start: leases must not begin in the past.
--- Asked once per statement or per lock taken. Only a test database replaces it.
+-- It is the server's clock at the moment of the call, not the transaction's start: leases must not begin in the past. A
+-- routine asks it once per statement or per lock taken. Only a test database replaces it.
 -- Called by: the Python runner, dbt, archive_records, backfill_records, batch_to_build, cancel_records,
 --   complete_and_pass, complete_record, complete_records, end_claim, expire_leases, extend_lease, new_windows,
 --   observation_time, oldest_valid_record, pass_valid_record, pass_valid_records, pause_pipeline, pipeline_progress,

@@ -1,5 +1,6 @@
 -- record_ledger.day_start: the first instant of a local date, the ledger's local midnight.
--- Also where 00:00 does not exist (Cairo, Beirut, Santiago, Havana), happens twice (Azores) or a whole date is skipped.
+-- It is also right where 00:00 does not exist (Cairo, Beirut, Santiago, Havana), happens twice (Azores), or where a
+-- whole date is skipped.
 -- Called by: dbt, backfill_range, backfill_start, backfill_windows, day_coverage, first_window_start, local_day,
 --   next_window, range_step, window_time, windows_from.
 -- Uses: local_instant.

@@ -1,7 +1,7 @@
 -- record_ledger.duration: reads a config's duration ('1d', '1d2h30m20s', 'PT26H') as elapsed time.
--- Null when the text is no duration: bare numbers, months, years and infinity are none. 1d is 24 h on every day.
--- Units may be in any case but for M and MS, which others read as months: minutes are m, milliseconds ms.
--- Units are required; a sign is read, and judged by the caller.
+-- Null when the text is not a duration, as bare numbers, months, years and infinity are not. 1d is 24 h on every day.
+-- Units may have any case except M and MS, which others read as months: minutes are m, milliseconds ms. Units are
+-- required. A sign is read; the caller judges it.
 -- Called by: the Python runner, dbt, config_problems, is_same_config, read_config, recount_ages, recount_problems,
 --   retention_problems, start_problem.
 -- Uses: none.
@@ -17,7 +17,7 @@ declare
         'weeks?|w|days?|d|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s|'
         'milliseconds?|ms|microseconds?|us';
 begin
-    -- It stands in sentences as it is written, blanks included.
+    -- Sentences quote it as it is written, blanks included.
     if octet_length(duration_text) > 255 or duration_text !~* (
             '^[[:space:]]*-?([0-9]+([.][0-9]+)?[[:space:]]*(' || v_units || ')[[:space:]]*)+$'
         )
@@ -42,4 +42,4 @@ exception
 end
 $$;
 comment on function record_ledger.duration(text) is
-'A duration with units as elapsed time (1d = 24 h); null when the text is none.';
+'A duration with units as elapsed time (1d = 24 h); null when the text is not a duration.';

@@ -1,6 +1,6 @@
--- record_ledger.instant: reads an ISO 8601 time with an offset; null when the text is none.
--- Of the years 1900 to 9000: what is built on a time is a window, and drivers read no time of a year after 9999.
--- No other form: PostgreSQL would read 'tomorrow' and 'infinity' too, and '01/02/03' as the session's DateStyle says.
+-- record_ledger.instant: reads an ISO 8601 time with an offset; null when the text is not one.
+-- Years are 1900 to 9000: windows are built on these times, and drivers read no time of a year after 9999. It reads no
+-- other form: PostgreSQL would read 'tomorrow' and 'infinity' too, and '01/02/03' as the session's DateStyle says.
 -- Called by: built_problem, start_instant.
 -- Uses: none.
 -- Tests: test_poison.py, test_building.py.
@@ -28,4 +28,4 @@ exception
 end
 $$;
 comment on function record_ledger.instant(text) is
-'An ISO 8601 time with an offset as an instant; null when the text is none.';
+'An ISO 8601 time with an offset as an instant; null when the text is not one.';

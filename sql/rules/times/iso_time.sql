@@ -1,6 +1,6 @@
 -- record_ledger.iso_time: an instant in ISO 8601 with the offset of the time zone in force.
--- For functions that have set a pipeline's time zone, and errors about a time of the caller; else there is local_time.
--- Names are qualified (docs/design.md, Names).
+-- It serves functions that have set a pipeline's time zone, and errors about a time of the caller; all others use
+-- local_time. Names are qualified (docs/design.md, Names).
 -- Called by: dbt, check_backfill, check_range, due_reason, no_records_reason, record_verdict, refuse_token,
 --   release_record.
 -- Uses: none.

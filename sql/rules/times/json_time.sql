@@ -1,5 +1,5 @@
 -- record_ledger.json_time: an instant as JSON holds it, ISO 8601 with the offset of a zone.
--- Where the zone is null that of the session, for functions that have set a pipeline's: many times faster.
+-- A null zone means that of the session, for functions that have set a pipeline's: this is many times faster.
 -- Called by: windows_to_build.
 -- Uses: local_time.
 -- Tests: test_record_shape.py, test_building.py.

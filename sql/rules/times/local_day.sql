@@ -1,5 +1,6 @@
 -- record_ledger.local_day: the local day an instant belongs to.
--- The last day that has started. Not always the date on the wall: clocks set back across midnight show yesterday again.
+-- It is the last day that has started. That is not always the date on the wall: clocks set back across midnight show
+-- yesterday again.
 -- Called by: dbt, backfill_range, backfill_start, backfill_windows, days_with_windows, first_window_start, range_step,
 --   reopen_changed_records, windows_from.
 -- Uses: day_start.

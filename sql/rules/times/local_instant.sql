@@ -1,6 +1,6 @@
 -- record_ledger.local_instant: the first instant at which a zone's clocks show a local time or a later one.
--- Where the local time happens twice, the first of both; where it is skipped, the end of the gap.
--- Types are exact (docs/design.md, Names).
+-- For a local time that happens twice it is the first of both; for one that clocks skip, the end of the gap. Types are
+-- exact (docs/design.md, Names).
 -- Called by: day_start, local_instants, start_instant, window_time.
 -- Uses: none.
 -- Tests: test_days.py.
@@ -12,7 +12,7 @@ as $$
 declare
     v_instant timestamptz := local_time at time zone local_instant.timezone;
     v_before timestamptz := v_instant - interval '12 hours';
-    -- The same local time reckoned with the offset that was in force half a day earlier.
+    -- The same local time, computed with the offset that was in force half a day earlier.
     v_first timestamptz := (
         local_time - (
             (v_before at time zone local_instant.timezone) - (v_before at time zone 'UTC')
@@ -28,7 +28,7 @@ begin
     if v_instant at time zone local_instant.timezone = local_time then
         return v_instant;
     end if;
-    -- The local time is skipped, and v_first is at or after the end of the gap; mostly the gap starts right there.
+    -- Clocks skip the local time, and v_first is at or after the end of the gap; usually exactly at its end.
     if (v_first - interval '1 microsecond') at time zone local_instant.timezone < local_time then
         return v_first;
     end if;

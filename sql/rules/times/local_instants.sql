@@ -1,5 +1,5 @@
 -- record_ledger.local_instants: the instants at which a zone's clocks show exactly a local time.
--- One as a rule, none where clocks skip it, two where they show it twice; the earlier one first.
+-- Usually one; none where clocks skip the time; two, the earlier one first, where they show it twice.
 -- Called by: twofold_time, window_time.
 -- Uses: local_instant.
 -- Tests: test_zones.py.

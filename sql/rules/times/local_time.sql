@@ -1,5 +1,5 @@
 -- record_ledger.local_time: an instant as people of a zone write it, ISO 8601 with the offset in force.
--- As the server reckons it: '2026-03-08T03:00:00-07:00'; fractions of a second only where there are any.
+-- The server computes the offset: '2026-03-08T03:00:00-07:00'. Fractions of a second appear only where there are any.
 -- Every sentence that names an instant takes it from here. Types are exact (docs/design.md, Names).
 -- Called by: the Python runner, dbt, archivable_records, archive_records, backfill_range, cancel_range, check_backfill,
 --   check_counts, claim_loss, collect_expired_leases, expire_range, json_time, next_answer, plan_runs, postponement,

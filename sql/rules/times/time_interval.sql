@@ -1,6 +1,6 @@
 -- record_ledger.time_interval: a window's actual length as text: '2h', '1h30m', '25h'.
--- Hours are the largest unit, because a local day has 23, 24 or 25 of them.
--- Types are exact and names qualified (docs/design.md, Names).
+-- Hours are the largest unit, because a local day has 23, 24 or 25 of them. Types are exact and names qualified
+-- (docs/design.md, Names).
 -- Called by: archived_records, check_backfill, new_windows, oldest_valid_record, pipeline_records, plan_runs,
 --   record_object, suggest_x_time_back, windows_to_build.
 -- Uses: none.

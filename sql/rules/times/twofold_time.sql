@@ -1,5 +1,6 @@
 -- record_ledger.twofold_time: a sentence about a text whose local time comes twice in a zone; null for any other text.
--- Clocks that are set back show an hour again: such a text is no instant. A bare date is: it is its first one.
+-- Clocks that are set back show an hour again: a text in that hour does not name one instant. A bare date does: it is
+-- its first one.
 -- Called by: config_problems, pipeline_time.
 -- Uses: local_instants, local_time, wall_time.
 -- Tests: test_zones.py.

@@ -1,6 +1,6 @@
 -- record_ledger.wall_time: the local time that an ISO 8601 text without an offset states.
--- A bare date is its midnight, whether clocks show that or not. Null when the text has an offset, is no such time, or
--- is not of the years 1900 to 9000.
+-- A bare date is its midnight, even where clocks skip it. Null when the text has an offset, is not such a time, or is
+-- not of the years 1900 to 9000.
 -- Called by: start_instant, twofold_time, window_time.
 -- Uses: none.
 -- Tests: test_zones.py.
@@ -27,4 +27,4 @@ exception
 end
 $$;
 comment on function record_ledger.wall_time(text) is
-'The local time that an ISO 8601 text without an offset states; null when it is none.';
+'The local time that an ISO 8601 text without an offset states; null when it is not one.';

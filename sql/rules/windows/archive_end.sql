@@ -1,5 +1,5 @@
 -- record_ledger.archive_end: where the archive of a pipeline ends; null when nothing is archived.
--- Its first record that is not archived starts exactly there, so no window before it can ever be added.
+-- The first record that is not archived starts exactly there, so no window can ever be added before it.
 -- Called by: archivable_records, check_backfill.
 -- Uses: none.
 -- Tests: test_archive.py, test_backfill.py.
@@ -7,7 +7,7 @@ create or replace function record_ledger.archive_end(pipeline_id text)
 returns timestamptz
 language sql
 stable
--- One look into the index of each year, however many rows it has.
+-- One look-up in the index of each year, however many rows it has.
 set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_sort = off

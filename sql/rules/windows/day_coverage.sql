@@ -1,7 +1,8 @@
 -- record_ledger.day_coverage: how the windows of a pipeline cover a local day, the archive included.
--- The day is [its midnight, the next one) of the zone in force, and windows cover it wherever they begin and end. One
--- is published when a generation of it was completed, also while a later one is under way; done when it is COMPLETED or
--- WAIVED. All counts are of windows that begin in the day; counts of rows are those of published generations.
+-- The day is [its midnight, the next midnight) of the zone in force; windows that cover it may begin and end anywhere.
+-- A window is published once a generation of it was completed, also while a later one is being loaded. It is done when
+-- it is COMPLETED or WAIVED. Counts of windows are of those that begin in the day; counts of rows are those of
+-- published generations.
 -- Windows never overlap, so they cover the day when their lengths within it add up to its own.
 -- Called by: daily_coverage, is_day_sealed.
 -- Uses: archived_records, day_start, pipeline_records.
@@ -99,7 +100,7 @@ begin
         ) as r
     ),
 
-    -- The newest count of each stage under that claim, where the record is.
+    -- The newest count of each stage under that claim, in the ledger or in the archive.
     observed as (
         select distinct on (o.window_start_time, o.stage) o.stage, o.row_count
         from (
@@ -159,7 +160,7 @@ begin
         counts
     from windows as w;
     if first_window_start_time > day_start_time or first_window_start_time is null then
-        -- Cut with another zone, or with other data of this one: a window may lie across the midnight.
+        -- After a change of the zone, or of the server's data for it, a window may lie across the midnight.
         select r.window_start_time, r.window_end_time, r.status into v_across
         from record_ledger.record as r
         where r.pipeline_id = p.pipeline_id

@@ -1,5 +1,5 @@
 -- record_ledger.days_with_windows: the local days of a pipeline, from its first window's to the last of its newest one.
--- Every date between them, whether its windows are in the ledger or in the archive.
+-- It has every date between them, whether the ledger or the archive has its windows.
 -- Called by: daily_coverage.
 -- Uses: last_window, local_day.
 -- Tests: test_sealed_days.py.
@@ -30,7 +30,7 @@ begin
         order by r.window_start_time
         limit 1;
     end if;
-    -- A window that was cut with another zone may reach into the day after that of its start.
+    -- A window that was cut with another zone may end in the day after that of its start.
     select l.window_end_time - interval '1 microsecond' into v_last
     from record_ledger.last_window(p.pipeline_id) as l;
     return query

@@ -1,5 +1,5 @@
--- record_ledger.due_windows: all windows from an instant on that are due, oldest first.
--- Due is a window that began before as_of - x_time_back; a retired pipeline has none. Reads no ledger rows.
+-- record_ledger.due_windows: all windows from an instant onwards that are due, oldest first.
+-- A window is due when it began before as_of - x_time_back; a retired pipeline has none. Reads no ledger rows.
 -- Called by: new_windows, open_windows, store_windows, windows_to_build.
 -- Uses: windows_from.
 -- Tests: test_windows.py, test_windows_stored.py.
@@ -20,4 +20,4 @@ $$;
 comment on function record_ledger.due_windows(
     record_ledger.pipeline, timestamptz, timestamptz, integer
 ) is
-'Private. The windows from an instant on that began before as_of - x_time_back, oldest first.';
+'Private. The windows from an instant onwards that began before as_of - x_time_back, oldest first.';

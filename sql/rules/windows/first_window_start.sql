@@ -1,5 +1,5 @@
 -- record_ledger.first_window_start: where the first window of a pipeline without records starts.
--- At start_at; without one at the first instant of the target day of (as_of - x_time_back).
+-- It starts at start_at, or else at the first instant of the local day of (as_of - x_time_back).
 -- Called by: next_window_start, pipeline_progress, register_store_and_pass, store_windows.
 -- Uses: day_start, local_day.
 -- Tests: test_windows_stored.py.

@@ -1,5 +1,6 @@
 -- record_ledger.last_window: the newest stored window of a pipeline; no row when none is stored.
--- The next one starts at its end: no gap, no overlap. A set, so that statements which read it are planned as one.
+-- The next one starts at its end: no gap, no overlap. It returns a set, so that PostgreSQL plans it with the statement
+-- that reads it.
 -- Called by: archivable_records, configured, days_with_windows, is_same_config, next_window_start,
 --   register_store_and_pass, start_problem, store_new_and_pass_valid_record, store_windows, window_time.
 -- Uses: none.

@@ -1,5 +1,5 @@
 -- record_ledger.next_window_start: where the first window that is not stored yet starts.
--- At the end of the last stored window; before there is one, at the first window's start.
+-- It is the end of the newest stored window; without one, the start of the first window.
 -- Called by: new_windows, next_answer, open_windows, planned_passes, windows_to_build.
 -- Uses: first_window_start, last_window.
 -- Tests: test_windows_stored.py.

@@ -1,5 +1,5 @@
 -- record_ledger.open_windows: the windows of a pipeline that are not done, stored or not.
--- Its open records, and the windows that are due and not stored yet (10,000 of them at most), whose status is null.
+-- It has the open records, and the windows that are due and not stored yet (at most 10,000), whose status is null.
 -- Called by: pipeline_progress, records_at_risk.
 -- Uses: due_windows, next_window_start.
 -- Tests: test_retention.py.

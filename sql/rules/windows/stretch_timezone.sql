@@ -1,6 +1,6 @@
 -- record_ledger.stretch_timezone: the time zone of the stretch of windows that an instant of a pipeline lies in.
--- Before the first stretch that of the first one; of a pipeline that has stored no window the one in force.
--- pipeline_records and archived_records have the look-up as a subquery, which costs a row a fraction of a call.
+-- Before the first stretch it is the zone of the first one; without a stored window, the zone in force.
+-- pipeline_records and archived_records have this look-up as a subquery, which costs a row a fraction of a call.
 -- Called by: the Python runner, archivable_records, check_counts, window_timezone.
 -- Uses: none.
 -- Tests: test_zones.py.

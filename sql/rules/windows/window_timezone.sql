@@ -1,6 +1,7 @@
 -- record_ledger.window_timezone: the time zone that a stored window of a pipeline was cut with.
--- Mostly the one in force, which the pipeline's row says; PostgreSQL takes this expression into the one around it. A
--- window that is not stored yet is cut with p.timezone. Types are exact and names qualified (docs/design.md, Names).
+-- Usually it is the zone in force, which the pipeline's row has. PostgreSQL merges this expression into the one around
+-- it. A window that is not stored yet is cut with p.timezone. Types are exact and names qualified (docs/design.md,
+-- Names).
 -- Called by: changed_records, next_answer, oldest_pending_record, oldest_valid_record, pass_record, plan_runs,
 --   record_verdict, record_verdicts, records_at_risk, waive_counts, windows_to_build.
 -- Uses: stretch_timezone.

@@ -1,6 +1,6 @@
--- record_ledger.windows_from: the windows that tile time from an instant on.
--- Those that begin before to_time, the first max_windows of them (null: all), in any order. Reads no ledger rows.
--- next_window says the same of one window.
+-- record_ledger.windows_from: the windows that tile time from an instant onwards.
+-- It returns those that begin before to_time, the first max_windows of them (null: all), in any order. Reads no ledger
+-- rows. next_window says the same of one window.
 -- Called by: backfill_range, backfill_windows, due_windows.
 -- Uses: day_start, local_day.
 -- Tests: test_windows.py.
@@ -21,7 +21,7 @@ as $$
             d.target_day,
             greatest(d.day_start, from_time) as span_start,
             lead(d.day_start) over (order by d.target_day) as span_end,
-            -- No day is as long: a window of a day is all of it.
+            -- Longer than any day: a window of a day is all of it.
             case
                 when granularity >= interval '24:00:00' then interval '48:00:00' else granularity
             end as window_length
@@ -47,7 +47,7 @@ as $$
         ) as d
     ),
 
-    -- Counted per day, so that no window is made that max_windows leaves out, and none has to be sorted for that.
+    -- Counted per day: so the query computes no window beyond max_windows, and sorts none.
     counted as (
         select
             s.target_day,
@@ -93,4 +93,4 @@ $$;
 comment on function record_ledger.windows_from(
     timestamptz, timestamptz, interval, text, integer
 ) is
-'Private. The windows that tile time from an instant on and begin before another.';
+'Private. The windows that tile time from an instant onwards and begin before another.';

@@ -132,11 +132,16 @@ def test_every_macro_does_what_its_routine_does_commits_once_and_takes_any_text(
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"from_time": "yesterday", "pipeline_id": "orders"}, '"yesterday" is no time'),
-        pytest.param({"reason": None}, "reason: null is no reason", marks=pytest.mark.slow),
-        pytest.param({"to_time": dt.date(2026, 11, 2)}, "holds no time", marks=pytest.mark.slow),
+        (
+            {"from_time": "yesterday", "pipeline_id": "orders"},
+            'time_text: "yesterday" is not a valid time',
+        ),
+        pytest.param({"reason": None}, "reason: must not be blank", marks=pytest.mark.slow),
+        pytest.param(
+            {"to_time": dt.date(2026, 11, 2)}, "the range is empty", marks=pytest.mark.slow
+        ),
         pytest.param({"pipeline_id": NASTY[0]}, "unknown pipeline", marks=pytest.mark.slow),
-        pytest.param({"from_time": NASTY[0]}, "is no time", marks=pytest.mark.slow),
+        pytest.param({"from_time": NASTY[0]}, "is not a valid time", marks=pytest.mark.slow),
     ],
 )
 def test_what_the_ledger_refuses_fails_the_operation_and_changes_nothing(

@@ -84,7 +84,7 @@ def test_what_is_refused_changes_nothing_and_templates_are_the_runners(operation
         assert "record-ledger run" in error
     error = operation("register_pipeline", config=make_config("orders", timezone="Europe/Berlim"))
     assert "Europe/Berlin" in error
-    assert "config: null is no object" in operation("register_pipeline")
+    assert "config: null is not a JSON object" in operation("register_pipeline")
     assert "unknown pipeline" in operation("pass_valid_record", pipeline_id="orders", run_id="a")
     assert "unknown pipeline" in operation("extend_lease", pipeline_id="orders", claim_token=1)
     assert "bigint" in operation("complete_record", pipeline_id="orders", claim_token="x")

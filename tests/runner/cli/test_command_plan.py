@@ -21,7 +21,7 @@ def test_a_plan_shows_each_run_and_when_the_backlog_is_drained(command, orders):
         "RUN", "WINDOW", "LENGTH", "SETTLED", "AT", "STARTS", "AT", "ENDS", "AT", "WHY",
     ]  # fmt: skip
     assert lines[1].split()[:5] == ["1", "2026-11-21", "02:00", "2h", "2026-11-22"]
-    assert "starts at once" in lines[1]
+    assert "starts immediately" in lines[1]
     assert lines[-1] == (
         "orders: the backlog of 5 windows is drained at 2026-11-22 13:40, after run 5"
     )
@@ -86,7 +86,7 @@ def test_a_plan_that_nobody_measured_says_what_it_assumes(command, orders):
 
 # ---------------------------------------------------------------- why --window
 HEADER = "orders  {}:00:00-08:00 to {}:00:00-08:00  2h  {}"
-ASSUMED = "no completed run to measure, 0 s assumed"
+ASSUMED = "no completed run to measure: 0 s is assumed"
 
 
 def test_why_shows_one_window_in_full_and_its_place_in_line(command, orders):
@@ -121,7 +121,7 @@ def test_why_shows_one_window_in_full_and_its_place_in_line(command, orders):
         HEADER.format("2026-11-21T14", "2026-11-21T16", "not stored yet"),
         (
             "  in line   6 runs come before it; its run starts at 2026-11-22 16:00: "
-            f"starts when its data has settled; {ASSUMED}"
+            f"starts when its data is stable; {ASSUMED}"
         ),
     ]
 

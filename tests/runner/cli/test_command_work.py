@@ -91,7 +91,9 @@ def test_a_token_of_another_window_is_refused(command, config_file, clock, runne
     for ways in (["--record", foreign], [*named, "2026-11-21T02:00"], [*named, "1999-01-01"]):
         done = command(verb, *ways, *CLAIM_VERBS[verb])
         assert (done.code, done.out) == (1, "")
-        assert "claim lost" in done.err and "is of window 2026-11-21T00:00:00-08:00" in done.err
+        assert (
+            "claim lost" in done.err and "belongs to window 2026-11-21T00:00:00-08:00" in done.err
+        )
     assert (runner.pipeline_records("orders"), runner.record_events("orders")) == before
     # The pipeline's local time names it as well as the instant does.
     assert command(verb, *named, "2026-11-21 00:00", *CLAIM_VERBS[verb]).code == 0

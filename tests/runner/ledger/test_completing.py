@@ -191,7 +191,7 @@ def test_no_tokens_are_no_completions(runner, batch):
         (["orders", [1], {"rows": 1}], "details: .* is not a list"),
         (["orders", [1], None, ["noon"]], "window_start_times: 'noon' is not a valid time"),
         (["orders", [1, 1]], "claim_tokens: entry 1 is 1, which is given more than once"),
-        (["orders", [1, 2], [{}]], "details: it has 1 entries, and claim_tokens 2"),
+        (["orders", [1, 2], [{}]], "details: it has 1 entries, but claim_tokens has 2"),
     ],
 )
 def test_what_is_no_list_of_claims_is_an_invalid_argument(runner, batch, arguments, message):

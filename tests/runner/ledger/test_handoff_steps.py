@@ -214,7 +214,7 @@ def test_a_record_of_another_copy_of_the_ledger_is_lost(runner, config, clock, c
     foreign = {**first, "claim_token": second["claim_token"]}
     before = runner.pipeline_records("orders"), runner.record_events("orders")
     for start in (first["window_start_time"], first["window_start_time"].isoformat()):
-        with pytest.raises(ClaimLost, match="is of window"):
+        with pytest.raises(ClaimLost, match="belongs to window"):
             CALLS[call]({**foreign, "window_start_time": start}, runner)
     assert (runner.pipeline_records("orders"), runner.record_events("orders")) == before
     CALLS[call](second, runner)

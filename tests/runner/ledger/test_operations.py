@@ -91,7 +91,7 @@ def test_any_text_is_only_a_text(runner, config, orders):
 
 
 def test_what_is_refused_has_the_servers_sentence(runner, orders):
-    with pytest.raises(InvalidArgument, match="reason: null is no reason") as caught:
+    with pytest.raises(InvalidArgument, match="reason: must not be blank") as caught:
         runner.waive_records(orders, *DAY, None)
     assert caught.value.sqlstate == "RL005"
     assert caught.value.hint.startswith("Say why")

@@ -160,7 +160,7 @@ def test_a_pipeline_or_a_share_that_is_none_is_an_error_of_its_own(runner, order
     for call in (runner.recount_due, runner.reopen_changed_records, runner.suggest_x_time_back):
         with pytest.raises(UnknownPipeline, match="order"):
             call("order")
-    with pytest.raises(InvalidArgument, match=r"max_missed: 1\.5 is no share"):
+    with pytest.raises(InvalidArgument, match=r"max_missed: 1\.5 is not a share"):
         runner.suggest_x_time_back("orders", 1.5)
 
 

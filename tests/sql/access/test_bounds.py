@@ -159,7 +159,7 @@ def test_near_names_of_a_huge_name_are_not_looked_for(ledger, name):
 
 
 # ---------------------------------------------------------------- configs
-def told(ledger, config, call="select record_ledger.register_pipeline(%s)"):
+def answered(ledger, config, call="select record_ledger.register_pipeline(%s)"):
     with pytest.raises(psycopg.Error) as caught:
         ledger.execute(call, [json.dumps(config)])
     return caught.value.sqlstate, caught.value.diag.message_primary or ""
@@ -170,7 +170,7 @@ def told(ledger, config, call="select record_ledger.register_pipeline(%s)"):
     ["0001-01-01", "1899-12-31T23:59:59", "9001-01-01", "9999-12-31", "9999-12-31T23:59:59Z"],
 )
 def test_a_pipeline_begins_in_a_year_that_every_reader_has(ledger, config, start_at):
-    state, message = told(ledger, config(PIPELINE, start_at=start_at))
+    state, message = answered(ledger, config(PIPELINE, start_at=start_at))
 
     assert state == "RL001"
     assert f'start_at: "{start_at}"' in message
@@ -197,18 +197,18 @@ def test_a_config_is_256_kib_at_most(ledger, config):
         "select record_ledger.register_pipeline(%s)",
         "select * from record_ledger.store_new_and_pass_valid_record(%s, 'run')",
     ):
-        state, message = told(ledger, big, call)
+        state, message = answered(ledger, big, call)
         assert state == "RL001"
         assert "bytes of JSON; give 262144 at most" in message
 
 
-def test_of_thousands_of_problems_the_first_are_told_and_how_many_more(ledger, config):
+def test_of_thousands_of_problems_the_first_are_listed_and_the_rest_counted(ledger, config):
     fields = {"pipeline_id": PIPELINE, **{f"field_{n}": n for n in range(4000)}}
     given = config(
         PIPELINE, default_record=fields, check_fields=[f"feild_{n}" for n in range(1000)]
     )
 
-    state, message = told(ledger, given)
+    state, message = answered(ledger, given)
 
     assert state == "RL001"
     assert "1000 problems" in message
@@ -218,7 +218,7 @@ def test_of_thousands_of_problems_the_first_are_told_and_how_many_more(ledger, c
 
 
 def test_a_zone_of_100_000_characters_is_one_short_error(ledger, config):
-    state, message = told(ledger, config(PIPELINE, timezone="Europe/" + "x" * 100_000))
+    state, message = answered(ledger, config(PIPELINE, timezone="Europe/" + "x" * 100_000))
 
     assert state == "RL001"
     assert len(message) < 1000
@@ -227,7 +227,7 @@ def test_a_zone_of_100_000_characters_is_one_short_error(ledger, config):
 def test_a_field_has_a_name_of_255_bytes_at_most(ledger, config):
     fields = {"pipeline_id": PIPELINE, "ß" * 128: 1}
 
-    state, message = told(ledger, config(PIPELINE, default_record=fields))
+    state, message = answered(ledger, config(PIPELINE, default_record=fields))
 
     assert state == "RL001"
     assert "is 256 bytes long; give 255 at most" in message

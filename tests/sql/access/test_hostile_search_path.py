@@ -1,4 +1,4 @@
-"""What runs with its owner's rights finds what it means, whatever the caller's session has in the way."""
+"""Routines that run with their owner's rights find the catalogue's objects in every caller's session."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ TRAPS = {
 }  # fmt: skip
 
 
-def test_nobody_who_reads_a_view_runs_what_another_has_put_in_the_search_path(
+def test_no_reader_of_a_view_runs_what_another_role_has_put_in_the_search_path(
     ledger, connect, clock, config
 ):
     clock.set(NOW)

@@ -11,7 +11,7 @@ from tests.sql.support import PIPELINE, one, register, rows
 from tests.support.databases import open_connection
 
 RANGE = "'2026-01-01', '2027-01-01'"
-# Whatever acts in a pipeline, as a team's user would call it; {token} is that of a record in progress.
+# All calls that act in a pipeline, as a team's user makes them; {token} is that of a record in progress.
 ACTS = {
     "registering": "select record_ledger.register_pipeline('{config}')",
     "passing": "select record_ledger.store_new_and_pass_valid_record('{config}', 'theirs')",
@@ -257,7 +257,7 @@ def test_a_reader_cannot_find_out_a_token_by_trying(ledger, owned, as_role, role
     assert rows(as_role("gone"), taking_a_token) == []
 
 
-def test_what_readers_are_told_of_days_does_not_depend_on_it(ledger, owned, as_role, roles):
+def test_what_readers_see_of_days_does_not_depend_on_it(ledger, owned, as_role, roles):
     ledger.execute(f"select record_ledger.observe_record('{PIPELINE}', %s, 'source', 5, '{{}}', %s)",
                    [owned["window"], owned["token"]])  # fmt: skip
     ledger.execute(f"select record_ledger.complete_record('{PIPELINE}', %s)", [owned["token"]])

@@ -22,7 +22,7 @@ FAR = "294276-12-30"
 # Generous: the machine may be doing other things. What these bounds prevent takes ten times as long.
 SECONDS = 3.0
 
-# Whatever names a pipeline: {x} is a text of a megabyte.
+# All calls that name a pipeline: {x} is a text of a megabyte.
 OF_A_PIPELINE = (
     "select record_ledger.pass_valid_record(%s, 'r')",
     "call record_ledger.store_new_records(%s, '[]', null)",
@@ -98,8 +98,8 @@ CONFIGS = {
     "40,000 ages": ({"recount_ages": ["1h"] * 40_000}, "give at most 100"),
     "60,000 check_fields": ({"check_fields": [1] * 60_000}, "give at most 1000"),
     "1,001 check_fields": ({"check_fields": ["source_name"] * 1001}, "give at most 1000"),
-    "a long duration": ({"x_time_back": "1d" + " " * 200_000}, "is no duration"),
-    "a long length": ({"granularity": "1 " * 100_000 + "h"}, "is no duration"),
+    "a long duration": ({"x_time_back": "1d" + " " * 200_000}, "is not a valid duration"),
+    "a long length": ({"granularity": "1 " * 100_000 + "h"}, "is not a valid duration"),
     "a long tolerance": (
         {"required_counts": {"stages": ["a", "b"], "tolerance": "1%" + " " * 200_000}},
         "is neither a number of rows nor a percentage",

@@ -1,4 +1,4 @@
-"""Roles: a reader reads, a runner also runs, and neither touches a table; nobody can hijack the routines."""
+"""Roles: a reader reads, a runner also runs, and neither touches a table; no role can hijack the routines."""
 
 from __future__ import annotations
 
@@ -259,7 +259,7 @@ def test_a_reader_reads_everything_and_changes_nothing(ledger, connect, clock, c
 def test_tables_sequences_and_private_functions_are_closed(ledger, connect, clock, config, role):
     clock.set(NOW)
     complete(ledger, cycle(ledger, config(PIPELINE), "a").token)
-    # The partitions of the archive are made by whoever archives, and belong to the ledger's owner.
+    # The role that archives creates the partitions, and they belong to the ledger's owner.
     archive(connect(role="runner"), NOW)
     member = connect(role=role)
     tables = [name for (name,) in rows(

@@ -172,7 +172,7 @@ def test_a_record_and_its_events_are_in_the_archive_as_they_were(ledger, clock, 
     assert rows(ledger, events.format("record_events"), [hour(3)]) == []
 
 
-def test_the_archive_lies_in_a_partition_per_year_whatever_the_session(ledger, clock, config):
+def test_the_archive_lies_in_a_partition_per_year_in_every_session(ledger, clock, config):
     clock.set("2026-01-01T12:00:00Z")
     register(ledger, config(PIPELINE, timezone="Pacific/Kiritimati", x_time_back="0s", granularity="1d",
                             start_at="2024-12-30"))  # fmt: skip
@@ -199,18 +199,18 @@ def test_the_archive_lies_in_a_partition_per_year_whatever_the_session(ledger, c
     audit(ledger)
 
 
-def test_each_call_that_moved_something_is_told_by_the_pipeline(ledger, clock, orders):
+def test_each_call_that_moved_something_is_an_event_of_the_pipeline(ledger, clock, orders):
     finish(ledger, 4)
     archive(ledger, hour(3), 2)
     archive(ledger, hour(3), 2)
     archive(ledger, hour(3), 2)
-    told = rows(
+    recorded = rows(
         ledger,
         "select event_no, event, actor = session_user, event_time, detail from record_ledger.pipeline_events "
         "where event = 'archived' order by 1",
     )
     before = "2026-11-22T03:00:00+00:00"
-    assert told == [
+    assert recorded == [
         (2, "archived", True, clock.now(), {"count": 2, "until": "2026-11-22T02:00:00+00:00", "before": before}),
         (3, "archived", True, clock.now(), {"count": 1, "until": before, "before": before}),
     ]  # fmt: skip
@@ -222,7 +222,7 @@ def test_the_end_of_the_archive_is_where_the_ledger_begins(ledger, orders):
     assert one(ledger, end_of_archive, [PIPELINE]) is None
     archive(ledger, EVER, 3)
     assert one(ledger, end_of_archive, [PIPELINE]) == hour(3) == windows(ledger)[0][0]
-    assert one(ledger, end_of_archive, ["nobody"]) is None
+    assert one(ledger, end_of_archive, ["unknown"]) is None
 
 
 # ---------------------------------------------------------------- what is still answered

@@ -39,12 +39,12 @@ def orders(given):
 @pytest.mark.parametrize(
     ("before", "max_records", "message"),
     [
-        (None, 1, "before: null is no instant"),
-        ("infinity", 1, "before: infinity is no instant"),
-        ("-infinity", 1, "before: -infinity is no instant"),
+        (None, 1, "before: null is not a valid instant"),
+        ("infinity", 1, "before: infinity is not a valid instant"),
+        ("-infinity", 1, "before: -infinity is not a valid instant"),
         (EVER, 0, "max_records: 0 is less than 1"),
         (EVER, -5, "max_records: -5 is less than 1"),
-        (EVER, None, "max_records: null is no number"),
+        (EVER, None, "max_records: null is not a number"),
     ],
 )
 def test_impossible_arguments_are_refused(ledger, orders, before, max_records, message):
@@ -63,7 +63,7 @@ def test_an_unknown_pipeline_is_named_with_near_ones(ledger, orders, call):
     with refused("RL002", 'unknown pipeline "ordrs"') as caught:
         ledger.execute(f"select record_ledger.{call}('ordrs', now())")
     assert '"orders"' in caught.value.diag.message_hint
-    with refused("RL005", "null is no pipeline"):
+    with refused("RL005", "pipeline_id: null is not a valid name"):
         ledger.execute(f"select record_ledger.{call}(null, now())")
 
 
@@ -168,7 +168,7 @@ def test_a_row_that_the_archive_has_may_go_but_not_out_of_the_middle(ledger, hal
             )
 
 
-def test_a_setting_lets_nobody_delete(ledger, half_archived):
+def test_no_setting_lets_a_role_delete(ledger, half_archived):
     for setting in ("record_ledger.archiving", "record_ledger.allow_delete"):
         ledger.execute("select set_config(%s, 'on', false)", [setting])
     with refused("RL003"):

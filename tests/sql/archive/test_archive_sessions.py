@@ -84,14 +84,14 @@ def test_a_pass_waits_for_archiving_and_gets_the_record_that_is_next(
     audit(ledger)
 
 
-def test_a_pass_that_has_nothing_to_write_waits_for_nobody(first, impatient, orders):
+def test_a_pass_that_has_nothing_to_write_does_not_wait(first, impatient, orders):
     archive(first, EVER)
     assert pass_valid(impatient, orders, "run 3").verdict == "ALREADY_DONE"
     first.commit()
     assert "archived" in pass_valid(impatient, orders, "run 3").reason
 
 
-def test_passes_of_other_pipelines_wait_for_nobody(ledger, first, impatient, given, orders):
+def test_passes_of_other_pipelines_do_not_wait(ledger, first, impatient, given, orders):
     other = dict(given, default_record={"pipeline_id": "other"})
     register(ledger, other)
     assert archive(first, EVER) == 5
@@ -184,9 +184,7 @@ def test_two_archivers_that_need_the_same_new_year_create_it_once(
     audit(ledger)
 
 
-def test_two_archivers_in_a_year_that_is_there_wait_for_nobody(
-    ledger, first, impatient, given, orders
-):
+def test_two_archivers_in_a_year_that_is_there_do_not_wait(ledger, first, impatient, given, orders):
     other = dict(given, default_record={"pipeline_id": "other"})
     register(ledger, other)
     for _ in range(2):

@@ -177,7 +177,7 @@ def test_a_change_is_there_from_its_own_instant_on(ledger, clock, config):
     assert as_of(ledger, completed) == shown(ledger)
 
 
-def test_archiving_is_no_change_of_a_record(ledger, clock, config):
+def test_archiving_does_not_change_a_record(ledger, clock, config):
     eight_hours(ledger, clock, config)
     finish(ledger, 5)
     before = as_of(ledger, clock.now())

@@ -106,10 +106,10 @@ def test_a_cancellation_says_who_when_and_why(ledger, clock, held):
     assert said(ledger) in reason and "so its run is to stop" in reason
     with refused("RL005", "reason"):
         operate(ledger, "cancel", *EVERYTHING, " ")
-    with refused("RL005", "holds no time"):
+    with refused("RL005", "the range is empty"):
         operate(ledger, "cancel", hour(1), hour(1))
     with refused("RL002"):
-        operate(ledger, "cancel", *EVERYTHING, pipeline_id="nobody")
+        operate(ledger, "cancel", *EVERYTHING, pipeline_id="unknown")
 
 
 def test_only_whole_windows_of_the_range_are_cancelled(ledger, held):
@@ -154,7 +154,7 @@ def test_what_the_run_completes_is_completed(ledger, clock, held):
 
 ENDS = {
     "a failure with attempts left": lambda ledger, clock, token: fail(ledger, token, "boom"),
-    "a failure for good": lambda ledger, clock, token: fail(ledger, token, "as told", retry=False),
+    "a failure for good": lambda ledger, clock, token: fail(ledger, token, "as asked", retry=False),
     "a release": lambda ledger, clock, token: release(ledger, token),
     "a release until": lambda ledger, clock, token: release(ledger, token, not_before=hour(9)),
     "its lease": lambda ledger, clock, token: (
@@ -178,7 +178,7 @@ def test_however_its_claim_ends_else_the_record_fails_for_good(ledger, clock, he
     assert reason.endswith(f": {said(ledger)}") and "attempt" not in reason
     state, why, _ = claim_state(ledger, held.token)
     assert (state, "ended at" in why) == ("lost", True)
-    # No run is passed it, at whatever time, its own not either.
+    # No run is passed it at any time, not even its own.
     clock.advance("5d")
     assert pass_valid(ledger, PIPELINE, "a").verdict == "FAILED"
     store(ledger, PIPELINE)
@@ -213,7 +213,7 @@ def test_what_is_said_of_an_expired_lease_is_what_the_next_pass_makes_of_it(
     verdict, reason, ready_at = verdict_of(ledger, held.start)
     assert (verdict, ready_at) == ("LEASE_EXPIRED", None)
     assert "the next pass marks it failed, as " + said(ledger) in reason
-    # It is not valid any more, whatever its attempts and backoff are.
+    # It is not valid any more, with any attempts and backoff.
     clock.advance("2h")
     assert one(ledger, "select count(*) from record_ledger.oldest_valid_record") == 0
     foreseen = rows(ledger, "select verdict, reason from record_ledger.pipeline_progress")
@@ -278,7 +278,7 @@ def test_an_expired_claim_is_cancelled_as_well(ledger, clock, held):
     audit(ledger)
 
 
-def test_the_past_is_told_as_it_was(ledger, clock, held):
+def test_the_past_is_shown_as_it_was(ledger, clock, held):
     clock.advance("1m")
     release(ledger, held.token)
     then = "select status, attempt, claim_token, last_event from record_ledger.records_as_of(%s) where window_start_time = %s"
@@ -307,12 +307,12 @@ def test_claim_state_reads_only_and_says_what_became_of_a_claim(ledger, clock, h
     # Until a pass has taken it back, the claim may still be ended.
     assert claim_state(ledger, newer.token) == ("current", None, None)
     with refused("RL002"):
-        claim_state(ledger, 17, "nobody")
+        claim_state(ledger, 17, "unknown")
     with refused("RL005", "claim_token"):
         claim_state(ledger, None)
 
 
-def test_whoever_comes_second_sees_what_the_first_left(ledger, connect, in_background, clock, held):
+def test_the_second_session_sees_what_the_first_left(ledger, connect, in_background, clock, held):
     """A run completes while an operator cancels: the completion is waited for, and stays."""
     other = pass_valid(ledger, PIPELINE, "b")
     run = connect(autocommit=False)
@@ -340,7 +340,7 @@ def test_whoever_comes_second_sees_what_the_first_left(ledger, connect, in_backg
     audit(ledger)
 
 
-def test_a_pass_waits_for_a_cancellation_and_hands_the_record_to_nobody(
+def test_a_pass_waits_for_a_cancellation_and_does_not_hand_the_record_out(
     ledger, connect, in_background, clock, given
 ):
     """A run asks again while its claim is cancelled; its own pass would give it a newer one."""

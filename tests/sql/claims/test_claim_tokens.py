@@ -1,4 +1,4 @@
-"""Claim tokens: greater with each pass of a pipeline whatever the clock does, below 2^53, from no sequence."""
+"""Claim tokens: greater with each pass of a pipeline under any clock, below 2^53, from no sequence."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def test_backoff_ends_to_the_microsecond(ledger, clock, orders):
     assert pass_valid(ledger, orders).start == first.start
 
 
-def test_a_retry_delay_of_zero_is_no_backoff(ledger, given, orders):
+def test_a_retry_delay_of_zero_means_no_backoff(ledger, given, orders):
     register(ledger, given | {"retry_delay": "0s"})
     first = pass_valid(ledger, orders)
     fail(ledger, first.token)
@@ -141,7 +141,7 @@ def test_the_last_attempt_fails_for_good(ledger, orders):
     audit(ledger)
 
 
-def test_failing_without_retry_fails_for_good_at_once(ledger, orders):
+def test_failing_without_retry_fails_for_good_immediately(ledger, orders):
     answer = pass_valid(ledger, orders, "a")
     fail(ledger, answer.token, retry=False)
     assert record_of(ledger, answer.start)["status"] == "FAILED"
@@ -203,8 +203,8 @@ def test_a_stale_or_invented_token_changes_nothing(ledger, clock, orders, call):
         assert orders in caught.value.diag.message_primary
     with refused("RL005", "claim_token"):
         call(ledger, None)
-    with refused("RL002", "nobody"):
-        call(ledger, other.token, pipeline_id="nobody")
+    with refused("RL002", "unknown"):
+        call(ledger, other.token, pipeline_id="unknown")
     with refused("RL005", "pipeline_id"):
         call(ledger, other.token, pipeline_id=None)
     assert snapshot(ledger) == before
@@ -241,7 +241,7 @@ def test_a_shorter_lease_may_end_earlier_than_before(ledger, clock, given, order
     assert extend(ledger, answer.token).isoformat() == "2026-11-22T06:01:00+00:00"
 
 
-def test_a_lease_that_was_shortened_is_seen_to_end_whatever_settings_its_session_has(
+def test_a_lease_that_was_shortened_is_seen_to_end_with_any_settings_of_its_session(
     ledger, clock, given, orders
 ):
     answer = pass_valid(ledger, orders, "a")

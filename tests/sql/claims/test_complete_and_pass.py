@@ -122,7 +122,7 @@ def test_it_stores_no_windows(ledger, clock, orders):
     clock.advance("3h")
     extended = "select count(*) from record_ledger.pipeline_records"
     before = one(ledger, extended)
-    # The lease is over, and nobody has collected it: the claim is still the record's.
+    # The lease is over, and no pass has collected it: the claim is still the record's.
     assert complete_and_pass(ledger, held.token, "run/2").start == hour(1)
     assert one(ledger, extended) == before
 
@@ -190,7 +190,7 @@ def test_with_a_claim_that_is_lost_nothing_is_done(ledger, orders, ended):
 def test_with_a_token_of_another_window_nothing_is_done(ledger, orders):
     held = pass_valid(ledger, orders, "run/1")
     before = snapshot(ledger)
-    with refused("RL004", "is of window 2026-11-22T00:00:00"):
+    with refused("RL004", "belongs to window 2026-11-22T00:00:00"):
         complete_and_pass(ledger, held.token, "run/2", window=hour(1))
     assert snapshot(ledger) == before
 
@@ -213,7 +213,7 @@ def test_with_counts_that_do_not_agree_nothing_is_done(ledger, orders, given):
         ({"run_id": ""}, "RL005", "run_id"),
         ({"run_id": "x" * 1025}, "RL005", "run_id"),
         ({"detail": {"text": "x" * 70_000}}, "RL005", "detail"),
-        ({"token": None}, "RL005", "claim_token: null is no token"),
+        ({"token": None}, "RL005", "claim_token: null is not a valid token"),
         ({"pipeline_id": "order"}, "RL002", "order"),
         ({"pipeline_id": None}, "RL005", "pipeline_id: null"),
     ],

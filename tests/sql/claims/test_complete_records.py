@@ -194,7 +194,7 @@ def test_a_token_of_another_window_is_lost(ledger, orders):
     assert answer[other.token] == DONE
     assert (
         answer[held.token][0] == "lost"
-        and "is of window 2026-11-22T00:00:00" in answer[held.token][1]
+        and "belongs to window 2026-11-22T00:00:00" in answer[held.token][1]
     )
     assert status(ledger, held) == "IN_PROGRESS"
     # Not confirmed for another window either.
@@ -273,17 +273,17 @@ def test_counts_that_agree_take_no_subtransaction_for_each(ledger, orders, given
 @pytest.mark.parametrize(
     ("tokens", "details", "windows", "message"),
     [
-        (None, None, None, "claim_tokens: null is no list of tokens"),
+        (None, None, None, "claim_tokens: null is not a list of tokens"),
         ([1, None, 2], None, None, "claim_tokens: entry 2 is null"),
         ([4, 7, 5, 7], None, None, "claim_tokens: entry 2 is 7, which is given more than once"),
         (list(range(10_001)), None, None, "claim_tokens: 10001 tokens are too many"),
-        ([1, 2], [{}], None, "details: it has 1 entries, and claim_tokens 2"),
-        ([1], [], None, "details: it has 0 entries, and claim_tokens 1"),
-        ([1], None, [None, None], "window_start_times: it has 2 entries, and claim_tokens 1"),
+        ([1, 2], [{}], None, "details: it has 1 entries, but claim_tokens has 2"),
+        ([1], [], None, "details: it has 0 entries, but claim_tokens has 1"),
+        ([1], None, [None, None], "window_start_times: it has 2 entries, but claim_tokens has 1"),
         ([1, 2], [{}, {"text": "x" * 70_000}], None, r"detail: it .* \(that of claim token 2\)"),
     ],
 )
-def test_what_is_no_list_of_claims_is_one_clear_error(
+def test_an_invalid_list_of_claims_is_one_clear_error(
     ledger, orders, tokens, details, windows, message
 ):
     (held,) = passed(ledger, 1)

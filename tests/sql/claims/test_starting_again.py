@@ -177,7 +177,7 @@ def test_without_attempts_left_an_expired_claim_is_failed(ledger, clock, orders)
     audit(ledger)
 
 
-def test_who_was_taken_for_dead_is_told_who_did_it_and_why(ledger, orders):
+def test_a_run_that_was_taken_for_dead_hears_who_did_it_and_why(ledger, orders):
     token = one(ledger, "select claim_token from record_ledger.pipeline_records where status = 'IN_PROGRESS'")  # fmt: skip
     operate(ledger, "expire", *EVERYTHING, "its host is gone")
     for call in (*ENDINGS.values(), extend):

@@ -1,4 +1,4 @@
-"""The state machine: whoever changes a record otherwise than the diagram says is refused by the database."""
+"""The state machine: the database refuses each change of a record that the diagram does not have."""
 
 from __future__ import annotations
 
@@ -275,7 +275,7 @@ def test_illegal_values_of_a_legal_event_are_refused(ledger, orders):
             changed("lease_expires_at = null", "PENDING", "released", keep_claim=True),
             {"start": HOURS["IN_PROGRESS"], "token": 1},
         )
-    # An older token than the one in force is no new claim.
+    # A token older than the current one is not a new claim.
     with refused("RL003"):
         ledger.execute(changed(EFFECTS["passed_again"], "IN_PROGRESS", "passed_again"),
                        {"start": HOURS["IN_PROGRESS"], "token": 0})  # fmt: skip
@@ -356,7 +356,7 @@ def test_rows_are_never_deleted_or_truncated(ledger, orders, table):
         ("record_event", "detail = '{}'"),
         ("record_event", "event_time = event_time"),
         ("record_observation", "row_count = 7"),
-        ("pipeline_event", "actor = 'somebody'"),
+        ("pipeline_event", "actor = 'intruder'"),
         ("claim", "bound_run_id = null"),
     ],
 )

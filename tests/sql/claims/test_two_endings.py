@@ -1,4 +1,4 @@
-"""Two sessions and one claim: a token that ends it, a pass that collects it; whoever is first wins."""
+"""Two sessions and one claim: a token that ends it, a pass that collects it; the first one wins."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 PROCESSES, PASSES = 16, 20_000
 
 
-def at_once(ledger_dsn, configs, only_complete, passes=PASSES, meanwhile=lambda: None):
+def all_work(ledger_dsn, configs, only_complete, passes=PASSES, meanwhile=lambda: None):
     each, left = divmod(passes, PROCESSES)
     assert left == 0, f"{PROCESSES} processes cannot share {passes} passes evenly"
     jobs = [(ledger_dsn, configs, each, seed, only_complete) for seed in range(PROCESSES)]
@@ -50,7 +50,7 @@ def configs(request, ledger, config):
 
 
 def test_no_record_is_passed_twice_and_each_pipeline_goes_in_order(ledger, ledger_dsn, configs):
-    taken = at_once(ledger_dsn, configs, only_complete=True)
+    taken = all_work(ledger_dsn, configs, only_complete=True)
 
     assert len(taken) == PASSES
     assert len({(name, start) for name, start, _ in taken}) == PASSES
@@ -76,7 +76,7 @@ def test_no_record_is_passed_twice_and_each_pipeline_goes_in_order(ledger, ledge
 
 
 def test_records_that_fail_and_come_back_are_held_by_one_run_at_a_time(ledger, ledger_dsn, configs):
-    taken = at_once(ledger_dsn, configs, only_complete=False)
+    taken = all_work(ledger_dsn, configs, only_complete=False)
     assert len({(name, token) for name, _, token in taken}) == PASSES
     assert rows(
         ledger, "select count(*), count(distinct (pipeline_id, claim_token)) from record_ledger.record_events where event = 'passed'"
@@ -93,7 +93,7 @@ def test_records_are_archived_while_others_are_passed(ledger, ledger_dsn, config
 
     before = one(ledger, "select count(*) from record_ledger.pipeline_records")
     passes = PASSES // 5
-    taken = at_once(ledger_dsn, configs, False, passes, meanwhile=archive_all)
+    taken = all_work(ledger_dsn, configs, False, passes, meanwhile=archive_all)
     assert len({(name, token) for name, _, token in taken}) == passes
     # How far the archive came meanwhile is chance: a record that failed for good ends it.
     while archive_all(PASSES):

@@ -151,7 +151,8 @@ def test_a_ledger_that_was_set_back_keeps_the_window_of_the_same_token_from_it(o
     with no_change(new.ledger):
         for name, call in calls(new.ledger, second, second.start).items():
             with refused(
-                "RL004", r"claim lost: claim token \d+ of pipeline orders is of window .*, not of"
+                "RL004",
+                r"claim lost: claim token \d+ of pipeline orders belongs to window .*, not to",
             ) as caught:
                 call()
                 pytest.fail(name)
@@ -161,7 +162,7 @@ def test_a_ledger_that_was_set_back_keeps_the_window_of_the_same_token_from_it(o
     # Repeated, it changes nothing, and says so of the right window only.
     with no_change(new.ledger):
         complete(new.ledger, second.token, window=theirs.start)
-        with refused("RL004", "is of window"):
+        with refused("RL004", "belongs to window"):
             complete(new.ledger, second.token, window=second.start)
 
 
@@ -199,7 +200,7 @@ def test_a_claim_on_an_archived_window_is_repeated_only_with_its_window(old_and_
     with no_change(old.ledger):
         complete(old.ledger, held.token, window=held.start)
         complete(old.ledger, held.token)
-        with refused("RL004", "is of window"):
+        with refused("RL004", "belongs to window"):
             complete(old.ledger, held.token, window="2026-11-21T23:00Z")
         with refused("RL004", "the record was completed"):
             fail(old.ledger, held.token, window=held.start)

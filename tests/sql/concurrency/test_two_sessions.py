@@ -1,4 +1,4 @@
-"""Two sessions step by step: whoever comes second waits, then sees what the first one did."""
+"""Two sessions step by step: the second one waits, then sees what the first one did."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_capacity_is_counted_after_the_other_pass(
     assert second.rows() == [(True, "AT_CAPACITY", None, None)]
 
 
-def test_completing_waits_for_nobody_who_passes_another_record(ledger, first, connect, orders):
+def test_completing_does_not_wait_for_a_pass_of_another_record(ledger, first, connect, orders):
     held = pass_valid(ledger, orders, "a")
     pass_valid(first, orders, "b")
     # The pipeline's row is locked, the record is not.
@@ -133,7 +133,7 @@ def test_completing_waits_for_nobody_who_passes_another_record(ledger, first, co
     audit(ledger)
 
 
-def test_a_pass_waits_for_nobody_who_completes(ledger, first, connect, orders):
+def test_a_pass_does_not_wait_for_a_completion(ledger, first, connect, orders):
     held = pass_valid(ledger, orders, "a")
     complete(first, held.token)
     other = connect()
@@ -158,7 +158,7 @@ def test_two_sessions_register_the_same_new_pipeline_once(
 @pytest.mark.parametrize(
     "call", ["register_pipeline(%s)", "store_new_and_pass_valid_record(%s, 'b')"]
 )
-def test_the_later_of_two_configs_is_in_force_whoever_was_first_to_look(
+def test_the_later_of_two_configs_is_in_force_in_either_order_of_reading(
     ledger, clock, connect, first, in_background, given, call
 ):
     clock.set("2026-11-22T06:00:00Z")

@@ -253,9 +253,9 @@ def test_a_zone_whose_name_the_server_reads_in_two_ways_is_refused(ledger, confi
 @pytest.mark.parametrize(
     "routine", ["register_pipeline(%s)", "store_new_and_pass_valid_record(%s, 'run')"]
 )
-def test_a_config_that_is_no_object_is_refused_in_one_sentence(ledger, routine):
+def test_a_config_that_is_not_an_object_is_refused_in_one_sentence(ledger, routine):
     for given in (None, [], "orders", 7, True, [{}]):
-        with refused("RL001", "config: .* no object"):
+        with refused("RL001", "config: .* is not a JSON object"):
             ledger.execute(f"select record_ledger.{routine}", [Jsonb(given)])
     with refused("RL001", "config: null"):
         ledger.execute(f"select record_ledger.{routine}", [None])

@@ -1,4 +1,4 @@
-"""Configs are compared by meaning: the same one in other words is no change, and one that returns is named, not repeated."""
+"""Configs are compared by meaning: the same one in other words is not a change, and one that returns is named, not repeated."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def said(ledger):
     return found
 
 
-def test_a_config_in_other_words_is_no_change_and_writes_nothing(ledger, full):
+def test_a_config_in_other_words_is_not_a_change_and_writes_nothing(ledger, full):
     before = rows(ledger, STATE)
     for key, values in SAME.items():
         for value in values:
@@ -175,7 +175,7 @@ def test_what_is_in_force_keeps_the_words_in_which_it_was_first_given(ledger, fu
 
 
 # ---------------------------------------------------------------- start_at
-def test_once_there_are_records_another_start_at_is_no_change_and_is_told(
+def test_once_there_are_records_another_start_at_is_not_a_change_and_is_reported(
     ledger, clock, full, said
 ):
     cycle(ledger, full)
@@ -216,7 +216,7 @@ def test_before_there_are_records_another_start_at_is_a_change(ledger, full, sai
     assert said == []
 
 
-def test_a_start_that_nobody_could_take_back_is_refused(ledger, clock, config):
+def test_a_start_that_cannot_be_taken_back_is_refused(ledger, clock, config):
     clock.set(START)
     given = config(
         PIPELINE, timezone="UTC", x_time_back="0s", granularity="1m", start_at="1900-01-01"
@@ -333,7 +333,7 @@ def test_a_zone_is_not_looked_up_again(ledger, clock, config):
 def test_an_upper_case_m_is_refused(ledger, config, key, wrong):
     with refused(
         "RL001",
-        f'{key}: "{wrong}" is no duration; an upper-case M may mean minutes or months: "1m" is a minute',
+        f'{key}: "{wrong}" is not a valid duration; an upper-case M may mean minutes or months: "1m" is a minute',
     ):
         register(ledger, config(PIPELINE, **{key: wrong}))
     assert one(ledger, "select record_ledger.duration(%s)", [wrong]) is None
@@ -371,7 +371,7 @@ def test_a_name_that_begins_or_ends_with_a_blank_is_refused(ledger, clock, confi
         register(ledger, config(name))
     with refused("RL001", "begins or ends with a blank"):
         cycle(ledger, config(name))
-    # One that was registered before goes on, whatever changes.
+    # One that was registered before continues, with any change.
     register(ledger, config("was"))
     ledger.execute("set session_replication_role = replica")
     ledger.execute("update record_ledger.pipeline set pipeline_id = %s", [name])
@@ -391,5 +391,5 @@ def test_whole_numbers_may_be_written_with_a_point(ledger, config):
         "select max_active_records, max_attempts, reopen_budget from record_ledger.pipelines",
     ) == [(2, 1, 0)]
     for key in ("max_active_records", "max_attempts", "reopen_budget"):
-        with refused("RL001", f"{key}: 1.5 is no whole number"):
+        with refused("RL001", f"{key}: 1.5 is not a whole number"):
             register(ledger, config(PIPELINE, **{key: 1.5}))

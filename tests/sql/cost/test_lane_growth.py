@@ -58,7 +58,7 @@ class Side:
     def __init__(self, connection: Connection, lane: Lane, name: str) -> None:
         self.connection = connection
         self.name = name
-        # What is taken back can be passed at once, however long ago its lease has run out.
+        # A record that was taken back can be passed immediately, however long ago its lease ran out.
         self.config = {**lane.config(name), "retry_delay": "0s"}
         self.runs = 0
 

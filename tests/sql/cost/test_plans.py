@@ -12,8 +12,8 @@ from tests.sql.support import NOW, PIPELINE, complete, cycle, one, pass_valid, r
 
 pytestmark = pytest.mark.slow
 
-# Rows that a call may read, whatever the ledger holds: a few per look-up. A pass here has more claims
-# to take back than it does at once, and looks three times at ten of them.
+# Rows that a call may read in a ledger of any size: a few per look-up. A pass here has more claims
+# to take back than it takes in one call, and reads ten of them three times.
 ROWS = 100
 # Pages, with room for a deeper index.
 SLACK = 30
@@ -168,7 +168,7 @@ def test_a_pass_touches_as_few_pages_with_any_backlog(ledger, connect, clock, gi
 
 @pytest.mark.parametrize(
     ("more", "walked"),
-    # Those in backoff are told apart in the index, which is looked through twice.
+    # The index separates those in backoff; the plan reads it twice.
     [pytest.param(", 'x', false", 0, id="for good"), pytest.param(", 'x'", 200, id="in backoff")],
 )
 def test_a_pass_touches_as_few_pages_with_thousands_of_records_that_failed(

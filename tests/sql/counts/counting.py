@@ -36,7 +36,7 @@ def observe(
     detail: Any = None,
     pipeline_id: str | None = PIPELINE,
 ) -> int:
-    """Notes a count; without a token it is no evidence. Returns its number."""
+    """Records a count; without a token it is not evidence. Returns its number."""
     return one(
         connection,
         "select record_ledger.observe_record(%s, %s, %s, %s, %s, %s)",

@@ -87,7 +87,7 @@ def test_with_nineteen_windows_nothing_is_said_and_with_twenty_it_is(ledger, mea
     ]
     assert suggest(ledger) == (
         None, None, 19,
-        "19 windows were counted when they had settled and at the last recount age; 20 are needed",
+        "19 windows were counted when they became stable and at the last recount age; 20 are needed",
     )  # fmt: skip
     measure([ON_TIME] * 20, "others")
     assert [row[1:3] + row[6:] for row in lateness(ledger, "others")] == [(20, 0, 0.0, 0.0)] * 3
@@ -105,14 +105,12 @@ def test_the_share_that_x_time_back_missed_and_what_would_miss_less(ledger, meas
     found = suggest(ledger, 0.0024)
     assert (found[0], found[2]) == (None, 20)
     assert found[3] == (
-        "0.25 % of the rows of 20 windows came later than the counts of age 1h, and what comes later than the last "
-        "recount age nobody has counted: give recount_ages a later one"
+        "0.25 % of the rows of 20 windows came later than the counts of age 1h; no count is later than the "
+        "last recount age: add a later one to recount_ages"
     )
 
 
-def test_only_windows_that_were_counted_when_they_had_settled_and_at_the_last_age_tell(
-    ledger, measure
-):
+def test_only_windows_that_were_counted_when_stable_and_at_the_last_age_count(ledger, measure):
     not_yet = (0 * HOUR, 50, [(HOUR, 100)])
     not_soon = (HOUR, 50, [(HOUR, 100), (24 * HOUR, 100)])
     just_soon = (HOUR - timedelta(microseconds=1), 100, ON_TIME[2])
@@ -158,7 +156,7 @@ def test_a_pipeline_without_counts_has_rows_that_say_so_and_a_retired_one_none(l
 @pytest.mark.parametrize("share", [-0.1, 1.01, None, "NaN"])
 def test_a_share_that_is_none_is_refused(ledger, config, share):
     register(ledger, config("orders"))
-    with refused("RL005", "max_missed: .* is no share"):
+    with refused("RL005", "max_missed: .* is not a share"):
         suggest(ledger, share)
 
 

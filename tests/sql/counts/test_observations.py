@@ -36,7 +36,9 @@ def orders(given):
     return PIPELINE
 
 
-def told(ledger, columns="stage, row_count, claim_token, is_evidence", view="record_observations"):
+def observed(
+    ledger, columns="stage, row_count, claim_token, is_evidence", view="record_observations"
+):
     return rows(
         ledger,
         f"select {columns} from record_ledger.{view} order by window_start_time, observation_no",
@@ -52,7 +54,7 @@ def published(ledger, n=0, view="pipeline_records"):
 
 
 # ---------------------------------------------------------------- noting a count
-def test_a_count_is_noted_with_who_when_and_what_else_was_seen(ledger, clock, orders):
+def test_a_count_is_recorded_with_who_when_and_what_else_was_seen(ledger, clock, orders):
     held = pass_valid(ledger, orders, "run")
     clock.advance("7m")
     now = clock.now()
@@ -60,7 +62,7 @@ def test_a_count_is_noted_with_who_when_and_what_else_was_seen(ledger, clock, or
     assert observe(ledger, held.start, "a stage of our own", 0) == 2
     columns = "observation_no, observed_at, stage, row_count, detail, generation, claim_token, run_id, actor, adopted_no"
     user = ledger.info.user
-    assert told(ledger, columns) == [
+    assert observed(ledger, columns) == [
         (1, now, "source", 1200, {"bytes": 4096}, 1, held.token, "run", user, None),
         (2, now, "a stage of our own", 0, {}, 1, None, None, user, None),
     ]
@@ -83,7 +85,7 @@ def test_history_does_not_run_backwards_when_the_clock_is_set_back(ledger, clock
     passed_again = clock.now()
     clock.advance("-2h")
     assert adopt(ledger, second.token) == 2
-    found = [time for (time,) in told(ledger, "observed_at")]
+    found = [time for (time,) in observed(ledger, "observed_at")]
     assert found == [passed, passed, passed + HOUR, passed_again, passed_again]
     audit(ledger)
 
@@ -95,7 +97,7 @@ def test_observations_are_numbered_per_record_and_the_largest_count_fits(ledger,
 
 
 @pytest.mark.parametrize("status", ["PENDING", "IN_PROGRESS", "COMPLETED", "FAILED", "WAIVED"])
-def test_a_record_is_counted_at_any_time_and_without_a_token_that_is_no_evidence(
+def test_a_record_is_counted_at_any_time_and_without_a_token_that_is_not_evidence(
     ledger, orders, status
 ):
     if status not in ("PENDING", "WAIVED"):
@@ -107,29 +109,29 @@ def test_a_record_is_counted_at_any_time_and_without_a_token_that_is_no_evidence
     elif status == "WAIVED":
         operate(ledger, "waive", hour(0), hour(1))
     observe(ledger, hour(0), "source", 7)
-    assert told(ledger) == [("source", 7, None, False)]
+    assert observed(ledger) == [("source", 7, None, False)]
     audit(ledger)
 
 
 @pytest.mark.parametrize(
     ("changes", "sqlstate", "message"),
     [
-        ({"stage": None}, "RL005", "stage: null is no name"),
-        ({"stage": " \t"}, "RL005", 'stage: " \t" is no name'),
+        ({"stage": None}, "RL005", "stage: null is not a valid stage name"),
+        ({"stage": " \t"}, "RL005", 'stage: " \t" is not a valid stage name'),
         ({"stage": "x" * 256}, "RL005", "stage: .* 1 to 255 bytes"),
-        ({"row_count": -1}, "RL005", "row_count: -1 is no count"),
-        ({"row_count": None}, "RL005", "row_count: null is no count"),
-        ({"detail": [1]}, "RL005", r"detail: \[1\] is no object"),
-        ({"detail": "x"}, "RL005", 'detail: "x" is no object'),
+        ({"row_count": -1}, "RL005", "row_count: -1 is not a valid number of rows"),
+        ({"row_count": None}, "RL005", "row_count: null is not a valid number of rows"),
+        ({"detail": [1]}, "RL005", r"detail: \[1\] is not a JSON object"),
+        ({"detail": "x"}, "RL005", 'detail: "x" is not a JSON object'),
         ({"pipeline_id": "ordrs"}, "RL002", 'unknown pipeline "ordrs"'),
-        ({"pipeline_id": None}, "RL005", "null is no pipeline"),
+        ({"pipeline_id": None}, "RL005", "pipeline_id: null is not a valid name"),
         ({"start": None}, "RL005", "window_start_time: .* starts at null"),
         ({"start": hour(8)}, "RL005", r"no window that starts at 2026-11-22T08:00:00\+00:00"),
         ({"start": "infinity"}, "RL005", "no window that starts at"),
         ({"token": 10**9}, "RL004", "never passed a record with claim token 1000000000"),
     ],
 )
-def test_bad_input_is_one_clear_error_and_nothing_is_noted(
+def test_bad_input_is_one_clear_error_and_nothing_is_recorded(
     ledger, orders, changes, sqlstate, message
 ):
     before = snapshot(ledger)
@@ -138,7 +140,7 @@ def test_bad_input_is_one_clear_error_and_nothing_is_noted(
     assert snapshot(ledger) == before
 
 
-def test_a_time_inside_of_a_window_is_told_where_that_starts(ledger, orders):
+def test_a_time_inside_of_a_window_gets_the_start_of_the_window(ledger, orders):
     with refused("RL005", "no window that starts at 2026-11-22T02:30:00") as caught:
         observe(ledger, "2026-11-22T02:30Z", "source", 7)
     assert "2026-11-22T02:00:00+00:00" in caught.value.diag.message_hint
@@ -146,9 +148,9 @@ def test_a_time_inside_of_a_window_is_told_where_that_starts(ledger, orders):
 
 def test_a_token_of_another_window_is_refused_as_such(ledger, orders):
     held = pass_valid(ledger, orders)
-    with refused("RL004", r"is of window 2026-11-22T00:.*, not of window 2026-11-22T01:"):
+    with refused("RL004", r"belongs to window 2026-11-22T00:.*, not to window 2026-11-22T01:"):
         observe(ledger, hour(1), "source", 7, held.token)
-    assert told(ledger) == []
+    assert observed(ledger) == []
 
 
 @pytest.mark.parametrize("level", ["repeatable read", "serializable"])
@@ -160,13 +162,15 @@ def test_a_stricter_isolation_level_is_refused(ledger, orders, level):
 
 # ---------------------------------------------------------------- evidence
 @pytest.mark.parametrize("ending", [complete, fail, release])
-def test_what_is_written_after_the_token_was_lost_is_refused_and_not_noted(ledger, orders, ending):
+def test_what_is_written_after_the_token_was_lost_is_refused_and_not_recorded(
+    ledger, orders, ending
+):
     held = pass_valid(ledger, orders)
     observe(ledger, held.start, "source", 7, held.token)
     ending(ledger, held.token)
     with refused("RL004", "claim lost"):
         observe(ledger, held.start, "source", 9, held.token)
-    assert [row[:2] for row in told(ledger)] == [("source", 7)]
+    assert [row[:2] for row in observed(ledger)] == [("source", 7)]
 
 
 def test_evidence_is_the_newest_of_each_stage_under_the_claim_that_holds_or_completed(
@@ -174,9 +178,9 @@ def test_evidence_is_the_newest_of_each_stage_under_the_claim_that_holds_or_comp
 ):
     first = pass_valid(ledger, orders)
     observe(ledger, first.start, "source", 7, first.token)
-    assert told(ledger) == [("source", 7, first.token, True)]
+    assert observed(ledger) == [("source", 7, first.token, True)]
     fail(ledger, first.token)
-    assert told(ledger) == [("source", 7, first.token, False)]
+    assert observed(ledger) == [("source", 7, first.token, False)]
     second = pass_valid(ledger, orders)
     for stage, count in (("source", 8), ("target", 8), ("source", 9)):
         observe(ledger, first.start, stage, count, second.token)
@@ -188,14 +192,14 @@ def test_evidence_is_the_newest_of_each_stage_under_the_claim_that_holds_or_comp
         ("source", 9, second.token, True),
         ("source", 10, None, False),
     ]
-    assert told(ledger) == expected
+    assert observed(ledger) == expected
     complete(ledger, second.token)
-    assert told(ledger) == expected
+    assert observed(ledger) == expected
     # What the first generation was completed by stays said when the next one begins.
     operate(ledger, "reopen", hour(0), hour(1))
-    assert told(ledger) == expected
+    assert observed(ledger) == expected
     observe(ledger, first.start, "source", 11)
-    assert told(ledger, "generation")[-1] == (2,)
+    assert observed(ledger, "generation")[-1] == (2,)
     audit(ledger)
 
 
@@ -215,7 +219,7 @@ def test_a_later_claim_adopts_what_it_has_not_counted_itself(ledger, orders):
     columns = (
         "observation_no, stage, row_count, detail, claim_token, run_id, adopted_no, is_evidence"
     )
-    assert told(ledger, columns)[5:] == [
+    assert observed(ledger, columns)[5:] == [
         (6, "target", 8, {}, second.token, "b", None, True),
         (7, "source", 8, {"n": 8}, second.token, "b", 2, True),
         (8, "stage", 5, {"n": 5}, second.token, "b", 4, True),
@@ -224,7 +228,7 @@ def test_a_later_claim_adopts_what_it_has_not_counted_itself(ledger, orders):
     fail(ledger, second.token)
     third = pass_valid(ledger, orders, "c")
     assert adopt(ledger, third.token) == 3
-    assert told(ledger, "stage, adopted_no")[8:] == [("target", 6), ("source", 2), ("stage", 4)]
+    assert observed(ledger, "stage, adopted_no")[8:] == [("target", 6), ("source", 2), ("stage", 4)]
     audit(ledger)
 
 
@@ -240,7 +244,7 @@ def test_nothing_is_adopted_from_an_earlier_generation_or_by_a_lost_claim(ledger
     for token in (first.token, second.token, 10**9):
         with refused("RL004"):
             adopt(ledger, token)
-    with refused("RL005", "null is no token"):
+    with refused("RL005", "null is not a valid token"):
         adopt(ledger, None)
     with refused("RL002"):
         adopt(ledger, 1, pipeline_id="ordrs")
@@ -259,11 +263,14 @@ def test_observations_go_to_the_archive_with_their_record(ledger, orders):
         "window_start_time, observation_no, observed_at, stage, row_count, detail, generation, claim_token, run_id, "
         "actor, adopted_no, is_evidence"
     )
-    before = told(ledger, columns)
+    before = observed(ledger, columns)
     assert archive(ledger, EVER, 2) == 2
     assert archive(ledger, EVER) == 1
-    assert told(ledger, columns, "archived_record_observations") + told(ledger, columns) == before
-    assert len(told(ledger)) == 1
+    assert (
+        observed(ledger, columns, "archived_record_observations") + observed(ledger, columns)
+        == before
+    )
+    assert len(observed(ledger)) == 1
     audit(ledger)
     with refused("RL005", "is archived"):
         observe(ledger, hour(0), "source", 9)

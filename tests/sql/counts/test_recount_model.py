@@ -228,7 +228,7 @@ def take(ledger, clock, config, taken, **kind):
     history = History(ledger, clock, config, **kind)
     for name, *arguments in taken:
         getattr(history, name)(*arguments)
-        # No two counts at one instant: which of them came before a completion could not be told.
+        # No two counts at one instant: their order around a completion would be unknown.
         history.advance("1us")
         history.compare()
     audit(ledger)

@@ -1,4 +1,4 @@
-"""Two sessions: counting again, reopening what has changed, passing, completing; whoever comes second waits."""
+"""Two sessions: counting again, reopening what has changed, passing, completing; the second one waits."""
 
 from __future__ import annotations
 
@@ -39,9 +39,7 @@ def test_a_pass_that_waits_for_the_reopening_is_passed_the_record(
 ):
     assert reopen(first) == 1
     second = beside(pass_valid, "orders")
-    assert (
-        second.result().verdict == "NO_RECORDS"
-    )  # its first look saw nothing, and waited for nobody
+    assert second.result().verdict == "NO_RECORDS"  # its first look saw nothing, and did not wait
     third = beside(reopen)
     third.wait_until_blocked()
     first.commit()

@@ -55,7 +55,7 @@ def reopen(ledger, pipeline_id="orders"):
 
 @pytest.fixture
 def loaded(ledger, clock, config):
-    """Registers the pipeline and loads its first windows, each with 100 rows; hourly, settled at once."""
+    """Registers the pipeline and loads its first windows, each with 100 rows; hourly, stable immediately."""
 
     def load(windows=1, **changes):
         given = config(

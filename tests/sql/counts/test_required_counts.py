@@ -1,4 +1,4 @@
-"""Counts as a condition: a record is completed when they agree or somebody waived them, whoever asks."""
+"""Counts as a condition: a record is completed when they agree or an operator waived them, in every way to complete."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_record_is_completed_only_when_its_counts_agree(ledger, orders):
     audit(ledger)
 
 
-def test_a_completion_may_be_repeated_whatever_is_counted_or_required_later(ledger, given, orders):
+def test_a_completion_may_be_repeated_after_later_counts_and_requirements(ledger, given, orders):
     held = pass_valid(ledger, orders)
     count(ledger, held, source=7, target=7)
     complete(ledger, held.token)
@@ -198,7 +198,7 @@ def test_the_config_in_force_at_completion_decides(ledger, given, orders):
         complete(ledger, held.token)
 
 
-# ---------------------------------------------------------------- whoever asks
+# ---------------------------------------------------------------- every way to complete
 @pytest.mark.parametrize("needs_counts", ["", "needs_counts = false, "])
 def test_the_owner_of_the_tables_is_refused_as_well(ledger, orders, needs_counts):
     held = pass_valid(ledger, orders)
@@ -245,14 +245,14 @@ def test_a_list_of_stages_is_short_for_an_object(ledger, given, orders):
         (5, "5 is neither a list of stages nor an object; give one such as"),
         ("source", '"source" is neither a list'),
         (True, "true is neither a list"),
-        ([], r"stages \[\] are less than two"),
-        (["source"], r'stages \["source"\] are less than two'),
+        ([], r"stages \[\] are fewer than two"),
+        (["source"], r'stages \["source"\] are fewer than two'),
         (["source", "source"], 'stage "source" is given twice'),
-        (["source", 7], "7 is no name of a stage"),
-        (["source", " "], '" " is no name of a stage'),
+        (["source", 7], "7 is not a valid stage name"),
+        (["source", " "], '" " is not a valid stage name'),
         ({}, r"stages are missing; give those whose counts must agree, such as \[\"source\""),
-        ({"stages": "source"}, 'stages "source" is no list'),
-        ({"stages": None}, "stages null is no list"),
+        ({"stages": "source"}, 'stages "source" is not a list'),
+        ({"stages": None}, "stages null is not a list"),
         ({"stage": ["a", "b"]}, 'it has no key "stage"; did you mean "stages"'),
         ({**BOTH, "tolerence": "5 rows"}, 'it has no key "tolerence"; did you mean "tolerance"'),
         ({**BOTH, "colour": "red"}, 'it has no key "colour"; give "stages" and'),

@@ -1,4 +1,4 @@
-"""Sealed days: windows that are done tile the local day, whatever its length, and nothing less seals it."""
+"""Sealed days: only windows that are done and tile the local day seal it, for days of any length."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_day_that_is_being_reloaded_is_published_and_sealed_again_when_that_is
     assert coverage(ledger, local_date)["counts"] == {"source": {"rows": 7, "windows": 5}}
 
 
-def test_a_waived_window_seals_and_is_told_from_a_published_one(ledger, day):
+def test_a_waived_window_seals_and_differs_from_a_published_one(ledger, day):
     local_date = day()
     for _ in range(4):
         load(ledger)
@@ -201,12 +201,12 @@ def test_a_date_that_a_zone_has_skipped_holds_no_instant(ledger, day):
     assert sealed(ledger, "2011-12-31") is False
 
 
-def test_what_is_no_day_of_a_pipeline_is_said(ledger, config):
+def test_an_invalid_day_is_one_clear_error(ledger, config):
     register(ledger, config("orders"))
     assert sealed(ledger, "2026-11-22") is False
     assert rows(ledger, "select * from record_ledger.daily_coverage") == []
     for nonsense in (None, "infinity"):
-        with refused("RL005", "local_date: .* is no day"):
+        with refused("RL005", "local_date: .* is not a valid day"):
             sealed(ledger, nonsense)
     with refused("RL002", "order"):
         sealed(ledger, "2026-11-22", "order")

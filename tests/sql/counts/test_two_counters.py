@@ -1,4 +1,4 @@
-"""Two sessions, one of them counting: whoever comes second waits, and no count and no waiver is missed."""
+"""Two sessions, one of them counting: the second one waits, and no count and no waiver is missed."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def counts(ledger):
 
 
 # ---------------------------------------------------------------- observe against complete
-def test_a_completion_sees_the_count_that_is_being_noted(ledger, held, first, beside):
+def test_a_completion_sees_the_count_that_is_being_recorded(ledger, held, first, beside):
     observe(first, held.start, "target", 6, held.token)
     completing = beside(complete, held.token)
     first.commit()
@@ -106,7 +106,7 @@ def test_two_counts_of_a_record_are_numbered_one_after_the_other(ledger, held, f
 
 
 # ---------------------------------------------------------------- observe against expiry
-def test_what_is_noted_while_the_lease_is_collected_is_refused(ledger, clock, held, first, beside):
+def test_a_count_while_the_lease_is_collected_is_refused(ledger, clock, held, first, beside):
     clock.advance("2h")
     new = pass_valid(first, PIPELINE, "new")
     assert new.start == held.start
@@ -119,7 +119,7 @@ def test_what_is_noted_while_the_lease_is_collected_is_refused(ledger, clock, he
         complete(ledger, new.token)
 
 
-def test_what_is_noted_before_the_lease_is_collected_is_no_evidence_after(
+def test_a_count_before_the_lease_is_collected_is_not_evidence_after(
     ledger, clock, held, first, beside
 ):
     clock.advance("2h")
@@ -251,12 +251,12 @@ def test_a_count_that_waited_for_the_archive_is_refused(ledger, clock, config, f
 
 
 @pytest.mark.parametrize("stage", ["", " ", "x" * 256])
-def test_what_is_no_stage_is_not_adopted_as_nothing(ledger, held, stage):
-    with refused("RL005", "stage: .* is no name of a stage"):
+def test_an_invalid_stage_is_not_adopted_as_nothing(ledger, held, stage):
+    with refused("RL005", "stage: .* is not a valid stage name"):
         adopt(ledger, held.token, stage)
 
 
-def test_whoever_counts_under_a_claim_on_an_archived_record_hears_that_it_is_lost(
+def test_a_run_that_counts_under_a_claim_on_an_archived_record_hears_that_it_is_lost(
     ledger, clock, config, first, beside
 ):
     eight_hours(ledger, clock, config)

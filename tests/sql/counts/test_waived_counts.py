@@ -113,7 +113,7 @@ def test_a_waiver_changes_neither_claim_nor_backoff_nor_what_is_said_of_them(
         [hour(0)],
     )
     assert verdict == "BACKOFF"
-    assert reason.endswith("after attempt 1 of 3: its counts were waived since: known")
+    assert reason.endswith("after attempt 1 of 3: its counts have been waived since: known")
     # A claim that is lost is not said to have been ended by a waiver.
     held = pass_valid(ledger, orders)
     assert waive_counts(ledger, held.start)
@@ -126,7 +126,7 @@ def test_a_waiver_changes_neither_claim_nor_backoff_nor_what_is_said_of_them(
 
 @pytest.mark.parametrize("reason", [None, "", " \n"])
 def test_a_waiver_needs_a_reason(ledger, orders, reason):
-    with refused("RL005", "is no reason"):
+    with refused("RL005", "reason: must not be blank"):
         waive_counts(ledger, hour(0), reason)
 
 
@@ -142,7 +142,7 @@ def test_what_is_done_or_failed_has_no_counts_to_waive(ledger, orders, status):
         else:
             complete(ledger, held.token)
     before = snapshot(ledger)
-    with refused("RL003", f"window 2026-11-22T00:.* is {status}: counts are waived before"):
+    with refused("RL003", f"window 2026-11-22T00:.* is {status}: counts can be waived only while"):
         waive_counts(ledger, hour(0))
     with refused("RL003"):
         ledger.execute(
@@ -176,5 +176,5 @@ def test_there_is_nothing_to_waive_where_nothing_is_asked_for_or_stored(ledger, 
     with refused("RL002"):
         waive_counts(ledger, hour(0), pipeline_id="ordrs")
     requires(ledger, given, None)
-    with refused("RL005", "config of pipeline orders asks for no counts"):
+    with refused("RL005", "required_counts: the config of pipeline orders requires no counts"):
         waive_counts(ledger, hour(0))

@@ -175,7 +175,7 @@ def test_migrations_are_applied_in_their_order(ledger):
         ledger.execute("select record_ledger.migrate(999, '0999_far', 'select 1')")
 
 
-def test_two_deploys_at_once_both_succeed(empty_dsn, connect, in_background):
+def test_two_deploys_at_the_same_time_both_succeed(empty_dsn, connect, in_background):
     first, second = connect(dsn=empty_dsn), connect(dsn=empty_dsn)
     first.execute(script().removesuffix("commit;\n"))
     waiting = in_background(second, lambda: second.execute(script()) and None)
@@ -185,7 +185,7 @@ def test_two_deploys_at_once_both_succeed(empty_dsn, connect, in_background):
     assert one(first, "select count(*) from record_ledger.migration") >= 1
 
 
-def test_deploys_of_two_databases_at_once_both_succeed(databases):
+def test_deploys_of_two_databases_at_the_same_time_both_succeed(databases):
     targets = [databases.empty() for _ in range(3)]
     errors = []
 
@@ -228,7 +228,7 @@ def test_verify_notices_a_missing_or_undescribed_object(ledger):
                     ledger.execute(verify)
 
 
-# ---------------------------------------------------------------- an owner who is no superuser
+# ---------------------------------------------------------------- an owner who is not a superuser
 @pytest.fixture
 def owner_dsn(databases, empty_dsn):
     """A database that belongs to an ordinary login user, as that user."""
@@ -244,7 +244,7 @@ def owner_dsn(databases, empty_dsn):
     return make_conninfo(empty_dsn, user=user, password="x")
 
 
-def test_an_owner_who_is_no_superuser_can_deploy_and_work(owner_dsn, ledger_dsn, config):
+def test_an_owner_who_is_not_a_superuser_can_deploy_and_work(owner_dsn, ledger_dsn, config):
     # The roles exist on this server since the database of ledger_dsn was deployed.
     with open_connection(owner_dsn) as owner:
         owner.execute(script())

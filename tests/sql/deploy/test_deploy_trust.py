@@ -400,7 +400,7 @@ def test_the_owner_of_a_ledger_is_named_by_an_administrator_who_upgrades_it(
     assert deploy(empty_dsn, owner=keeper).outcome == "upgraded"
 
     assert owners(admin) == [(keeper,)]
-    # Whoever becomes the owner first needs no name.
+    # A deployer who becomes the owner first needs no name.
     admin.execute(f"set role {keeper}")
     admin.execute(script())
     admin.execute("reset role")
@@ -565,7 +565,7 @@ def test_a_ledger_that_lost_a_table_is_refused_in_one_sentence(admin, harm, said
     admin.execute("rollback")
 
 
-def test_two_first_deploys_at_once_and_a_stranger_who_creates_the_schema_between(
+def test_two_first_deploys_at_the_same_time_and_a_stranger_who_creates_the_schema_between(
     admin, stranger, empty_dsn, connect, in_background
 ):
     stranger.execute("begin")

@@ -198,7 +198,7 @@ def test_a_claim_of_an_older_release_ends_with_its_token(old_ledger, ending):
         "complete": "complete_record('old', %s)",
         "release": "release_record('old', %s)",
         "fail": "fail_record('old', %s, 'no')",
-        "cancel": "fail_record('old', %s, 'as told')",
+        "cancel": "fail_record('old', %s, 'as asked')",
     }
     if ending == "cancel":
         connection.execute(
@@ -232,7 +232,7 @@ def test_what_an_older_release_left_to_be_built_is_built_by_its_pass(empty_dsn, 
         connection.execute(register, [templates])
         connection.execute(store, ["unbuilt"])
         # Incomplete by the config in force, and by an older one than that.
-        for name, filled in (("empty", ""), ("mended", "x")):
+        for name, filled in (("empty", ""), ("fixed", "x")):
             connection.execute(register, [config(name, {"key_x": ""})])
             connection.execute(store, [name])
             connection.execute(register, [config(name, {"key_x": filled}, lease="3h")])
@@ -241,14 +241,14 @@ def test_what_an_older_release_left_to_be_built_is_built_by_its_pass(empty_dsn, 
 
         assert connection.execute(
             "select pipeline_id, config_version, fields_version from record_ledger.pipelines order by 1"
-        ).fetchall() == [("changed", 3, 2), ("empty", 2, 1), ("mended", 2, 2), ("unbuilt", 1, 1)]
+        ).fetchall() == [("changed", 3, 2), ("empty", 2, 1), ("fixed", 2, 2), ("unbuilt", 1, 1)]
         _, passed = one(connection, call, config("changed", {"key_x": "b"}, lease="2h"), "a")
         assert (passed["key_x"], passed["window_start_time"]) == ("b", "2026-03-27T00:00:00+01:00")
         assert (
             one(connection, call, config("empty", {"key_x": ""}, lease="3h"), "a")[0]
             == "INCOMPLETE"
         )
-        _, passed = one(connection, call, config("mended", {"key_x": "x"}, lease="3h"), "a")
+        _, passed = one(connection, call, config("fixed", {"key_x": "x"}, lease="3h"), "a")
         assert (passed["key_x"], passed["window_start_time"]) == ("x", "2026-03-27T00:00:00+01:00")
         (asked,) = one(
             connection,

@@ -42,7 +42,7 @@ def paused(ledger):
     return found
 
 
-def told(ledger):
+def events(ledger):
     return rows(
         ledger,
         "select event, detail, event_time, actor = session_user from record_ledger.pipeline_events "
@@ -61,7 +61,7 @@ def test_a_pause_is_kept_with_who_made_it_when_and_why(ledger, clock, given):
     assert on_pipeline(ledger, "resume", None) is True
     assert paused(ledger) == (False, None, None, None)
     assert on_pipeline(ledger, "resume", "for nothing") is False
-    assert told(ledger) == [
+    assert events(ledger) == [
         ("paused", {"reason": "the source moves"}, first, True),
         ("paused", {"reason": "it's \\'; -- still moving"}, second, True),
         ("resumed", {"was_retired": False}, third, True),
@@ -106,8 +106,8 @@ def test_a_run_gets_back_what_it_holds_while_paused(ledger, given):
 def test_a_retired_pipeline_stores_and_passes_nothing_and_no_status_speaks_of_it(
     ledger, clock, given
 ):
-    on_pipeline(ledger, "retire", "nobody reads it")
-    assert paused(ledger) == (True, clock.now(), True, "nobody reads it")
+    on_pipeline(ledger, "retire", "no report reads it")
+    assert paused(ledger) == (True, clock.now(), True, "no report reads it")
     before = snapshot(ledger)
     clock.advance("1d")
     assert rows(ledger, "select * from record_ledger.pipeline_progress") == []
@@ -116,7 +116,7 @@ def test_a_retired_pipeline_stores_and_passes_nothing_and_no_status_speaks_of_it
     operate(ledger, "waive", *EVERYTHING)
     answer = cycle(ledger, given)
     assert answer.verdict == "PAUSED"
-    assert "retired by" in answer.reason and "nobody reads it" in answer.reason
+    assert "retired by" in answer.reason and "no report reads it" in answer.reason
     assert len(snapshot(ledger)[1]) == len(before[1])
     with refused("RL005", "retired"):
         effects(ledger, "backfill", hour(-1))
@@ -127,12 +127,12 @@ def test_a_retired_pipeline_stores_and_passes_nothing_and_no_status_speaks_of_it
 
 
 def test_a_retired_pipeline_comes_back_and_catches_up(ledger, clock, given):
-    on_pipeline(ledger, "retire", "nobody reads it")
+    on_pipeline(ledger, "retire", "no report reads it")
     clock.advance("3h")
-    assert on_pipeline(ledger, "resume", "somebody does") is True
+    assert on_pipeline(ledger, "resume", "a report does") is True
     assert paused(ledger) == (False, None, None, None)
     assert store(ledger, PIPELINE) == 3
-    assert told(ledger)[-1][:2] == ("resumed", {"reason": "somebody does", "was_retired": True})
+    assert events(ledger)[-1][:2] == ("resumed", {"reason": "a report does", "was_retired": True})
     assert one(ledger, "select count(*) from record_ledger.pipeline_progress") == 1
     audit(ledger)
 
@@ -144,13 +144,13 @@ def test_pausing_never_brings_a_retired_pipeline_back(ledger, given):
     assert paused(ledger)[::3] == (True, "c")
     on_pipeline(ledger, "retire", "d")
     assert paused(ledger)[::3] == (True, "d")
-    assert [event for event, *_ in told(ledger)] == ["paused", "retired", "paused", "retired"]
+    assert [event for event, *_ in events(ledger)] == ["paused", "retired", "paused", "retired"]
 
 
 def test_a_new_config_leaves_a_pause_as_it_is(ledger, given):
-    on_pipeline(ledger, "retire", "nobody reads it")
+    on_pipeline(ledger, "retire", "no report reads it")
     register(ledger, given | {"lease": "2h"})
-    assert paused(ledger)[::3] == (True, "nobody reads it")
+    assert paused(ledger)[::3] == (True, "no report reads it")
 
 
 def test_what_is_refused_changes_nothing(ledger, given):

@@ -75,7 +75,7 @@ def test_a_cancelled_claim_has_sentences_of_its_own(ledger, orders):
         ]
 
 
-def test_windows_that_only_partly_lie_in_the_range_are_told(ledger, orders):
+def test_windows_that_only_partly_lie_in_the_range_are_reported(ledger, orders):
     assert effects(ledger, "waive", hour(0.5), hour(2.5)) == [
         ("left alone", "PENDING", PARTLY, 1, hour(0), hour(1)),
         ("left alone", "IN_PROGRESS", "a run holds it", 1, hour(1), hour(2)),
@@ -88,7 +88,7 @@ def test_windows_that_only_partly_lie_in_the_range_are_told(ledger, orders):
     assert effects(ledger, "waive", "-infinity", hour(0)) == []
 
 
-def test_what_is_archived_is_left_alone_and_told(ledger, orders):
+def test_archived_records_are_left_alone_and_reported(ledger, orders):
     operate(ledger, "waive", hour(0), hour(1))
     operate(ledger, "expire", hour(1), hour(2))
     operate(ledger, "waive", hour(1), hour(2))
@@ -113,7 +113,7 @@ def test_what_is_archived_is_left_alone_and_told(ledger, orders):
     assert {row[2] for row in effects(ledger, "backfill", hour(3))} == {"is stored already"}
 
 
-def test_a_backfill_is_told_with_what_is_stored_already(ledger, orders):
+def test_a_backfill_is_reported_with_what_is_stored_already(ledger, orders):
     added = ("changed", "PENDING", "is added before the first window", 24, hour(-24), hour(0))
     stored = [
         ("left alone", status, "is stored already", 1, hour(n), hour(n + 1))
@@ -122,7 +122,7 @@ def test_a_backfill_is_told_with_what_is_stored_already(ledger, orders):
     assert effects(ledger, "backfill", hour(-1)) == [added, *stored]
     assert effects(ledger, "backfill", hour(-1), hour(1)) == [added, stored[0]]
     assert effects(ledger, "backfill", hour(2.5)) == stored[2:]
-    with refused("RL005", "holds no time"):
+    with refused("RL005", "the range is empty"):
         effects(ledger, "backfill", hour(-1), hour(-2))
 
 
@@ -137,7 +137,7 @@ def test_it_reads_only(ledger, orders):
 
 def test_another_operation_is_an_error(ledger, orders):
     for operation in (None, "", "Waive", "waive_records", "'; drop schema record_ledger; --"):
-        with refused("RL005", "is none of waive, reopen, expire, cancel and backfill"):
+        with refused("RL005", "is not one of waive, reopen, expire, cancel and backfill"):
             effects(ledger, operation, *EVERYTHING)
 
 
@@ -185,9 +185,9 @@ def test_what_was_foretold_is_what_happens(ledger, clock, config, part, operatio
                     reason.split("becomes ")[1].split(",")[0].split(" ")[0].rstrip(":")
                 }
     # Together they tell of every record that the range touches.
-    told = sum(row[3] for row in foretold)
+    foretold_count = sum(row[3] for row in foretold)
     inside = [row for row in before if row[0] < to_time and row[1] > from_time]
-    assert told == len(inside) + (changed if operation == "backfill" else 0)
+    assert foretold_count == len(inside) + (changed if operation == "backfill" else 0)
 
 
 def test_times_are_read_as_people_of_the_pipeline_write_them(ledger, clock, config):
@@ -207,7 +207,7 @@ def test_times_are_read_as_people_of_the_pipeline_write_them(ledger, clock, conf
     with refused("RL005", "01:30:00-07:00 and 2026-11-01T01:30:00-08:00"):
         one(ledger, query, [PIPELINE, "2026-11-01T01:30"])
     for text in (None, "", "yesterday", "infinity", "01/02/2026", "2026-13-01", "2026-11-22'; --"):
-        with refused("RL005", "is no time") as caught:
+        with refused("RL005", "is not a valid time") as caught:
             one(ledger, query, [PIPELINE, text])
         assert "ISO 8601" in caught.value.diag.message_hint
     with refused("RL002", "ordrs"):

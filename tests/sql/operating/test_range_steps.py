@@ -156,8 +156,11 @@ def test_the_next_step_is_no_more_than_twice_as_large_and_never_tiny(ledger, hou
         ({"most": None}, "max_records: null is not a number of records"),
         ({"from_time": None}, "from_time: null"),
         ({"to_time": None}, "to_time: null"),
-        ({"from_time": "infinity"}, "the range from infinity to infinity holds no time"),
-        ({"reason": " "}, 'reason: " "'),
+        (
+            {"from_time": "infinity"},
+            r"the range is empty: to_time \(infinity\) must be later than from_time \(infinity\)",
+        ),
+        ({"reason": " "}, "reason: must not be blank"),
         ({"operation": "backfill", "from_time": "1900-01-01"}, "from_time: 1900-01-01"),
     ],
 )
@@ -415,7 +418,7 @@ def test_the_procedure_reports_how_far_it_is(ledger, hours):
         f"create trigger dawdle before update on record_ledger.record for each row "
         f"when (old.window_start_time = '{hour(-2000)}') execute function public.dawdle()"
     )
-    told = []
-    ledger.add_notice_handler(lambda notice: told.append(notice.message_primary))
+    notices = []
+    ledger.add_notice_handler(lambda notice: notices.append(notice.message_primary))
     assert in_steps(ledger, "waive") == 2016 + HOURS
-    assert told == ["1000 records changed so far"]
+    assert notices == ["1000 records changed so far"]

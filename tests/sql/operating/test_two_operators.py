@@ -1,4 +1,4 @@
-"""Two sessions, one of them an operator's: whoever comes second waits, then sees what the first did."""
+"""Two sessions, one of them an operator's: the second one waits, then sees what the first one did."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_record_that_is_being_completed_is_not_reopened(ledger, held, first, c
     complete(first, held)
     other = connect()
     other.execute("set lock_timeout = '5s'")
-    # It is still in progress to everybody else, and nobody has to wait.
+    # Other sessions still see it in progress, and do not wait.
     assert operate(other, "reopen", hour(1), hour(2)) == 0
     first.commit()
     assert operate(other, "reopen", hour(1), hour(2)) == 1
@@ -155,8 +155,8 @@ def test_a_heartbeat_does_not_save_a_claim_that_is_being_expired(
     first.commit()
     assert second.result() == 1
     # It ended the lease as the heartbeat left it.
-    told = record_of(ledger, hour(1))["last_detail"]["lease_expires_at"]
-    assert told == (hour(5) + timedelta(minutes=35)).isoformat()
+    expired_at = record_of(ledger, hour(1))["last_detail"]["lease_expires_at"]
+    assert expired_at == (hour(5) + timedelta(minutes=35)).isoformat()
     audit(ledger)
 
 

@@ -1,4 +1,4 @@
-"""Incomplete records: passed over, visible, built from templates once per config version."""
+"""Incomplete records: skipped, visible, built from templates once per config version."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ steps = st.one_of(
 histories = st.lists(steps, min_size=20, max_size=50)
 SHARES = [0, 0.1, 0.25, 0.5, 2 / 3, 0.9, 1]
 
-# A record that a pass could hand out at this instant, whatever the order among them.
+# A record that a pass could hand out at this instant, in any order among them.
 CANDIDATES = """
     select v.window_start_time, r.is_historical
     from record_ledger.record_verdicts as v
@@ -212,7 +212,7 @@ def test_a_share_passes_both_kinds_in_turns(ledger, clock, config):
     assert starts == ["22 05", "21 01", "21 02"]
 
 
-def test_without_a_share_the_oldest_comes_first_whatever_its_kind(ledger, clock, config):
+def test_without_a_share_the_oldest_comes_first_of_either_kind(ledger, clock, config):
     history = History(ledger, clock, config)
     history.take([("pass",), ("backfill",), ("pass",), ("pass",)])
     starts = [answer.start.strftime("%d %H") for _, answer in history.passes]
@@ -224,9 +224,9 @@ def test_without_a_share_the_oldest_comes_first_whatever_its_kind(ledger, clock,
     [
         ({"backfill_share": 1.01}, "backfill_share: 1.01 is out of range; give a number from 0 to 1"),
         ({"backfill_share": -0.5}, "backfill_share: -0.5 is out of range"),
-        ({"backfill_share": "half"}, 'backfill_share: "half" is no number'),
-        ({"backfill_share": True}, "backfill_share: true is no number"),
-        ({"backfill_share": 0.5, "depends_on_past": True}, "backfill_share: 0.5 goes with no depends_on_past"),
+        ({"backfill_share": "half"}, 'backfill_share: "half" is not a number'),
+        ({"backfill_share": True}, "backfill_share: true is not a number"),
+        ({"backfill_share": 0.5, "depends_on_past": True}, "backfill_share: 0.5 cannot be combined with depends_on_past"),
     ],
 )  # fmt: skip
 def test_a_share_that_makes_no_sense_is_a_config_error(ledger, config, changes, message):

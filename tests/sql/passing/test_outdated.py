@@ -193,7 +193,7 @@ def test_whether_outdated_records_are_complete_is_one_answer(ledger, static, clo
     writes_nothing(
         ledger, "select record_ledger.store_new_and_pass_valid_record(%s, 'b')", [Jsonb(lacking)]
     )
-    # Whatever ends the claim, the record is incomplete by the config in force.
+    # However the claim ends, the record is incomplete by the config in force.
     fail(ledger, first.token)
     assert verdict_of(ledger, hour(0))[0] == "INCOMPLETE"
     filled = static({"a": "x", "b": "y"}, check_fields=["b"])

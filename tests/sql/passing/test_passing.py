@@ -35,7 +35,7 @@ def hour(n):
 
 @pytest.fixture
 def hourly(config):
-    """Makes configs of hourly windows in UTC that settle at once."""
+    """Makes configs of hourly windows in UTC that are stable immediately."""
 
     def make(pipeline_id=PIPELINE, **changes):
         return config(
@@ -76,8 +76,8 @@ def test_a_record_that_came_back_is_passed_before_later_ones(ledger, clock, six)
 def test_a_record_is_stable_from_the_very_microsecond_on(ledger, clock, hourly, x_time_back):
     given = hourly(x_time_back=x_time_back, start_at=DAY.isoformat())
     register(ledger, given)
-    settle = one(ledger, "select x_time_back from record_ledger.pipelines")
-    stable = hour(1) + settle
+    x_time_back = one(ledger, "select x_time_back from record_ledger.pipelines")
+    stable = hour(1) + x_time_back
     clock.set(stable - timedelta(microseconds=1))
     early = cycle(ledger, given)
     assert (early.verdict, early.record) == ("UNSTABLE", None)
@@ -91,16 +91,16 @@ def test_a_record_is_stable_from_the_very_microsecond_on(ledger, clock, hourly, 
     assert pass_valid(ledger, PIPELINE).start == DAY
 
 
-def test_a_day_of_25_hours_settles_x_time_back_after_its_end(ledger, clock, config):
+def test_a_day_of_25_hours_is_stable_x_time_back_after_its_end(ledger, clock, config):
     given = config(PIPELINE, granularity="1d", x_time_back="1d", start_at="2026-11-01")
-    # The day ends at 08:00 UTC on the 2nd; a day is 24 hours, whatever the clocks do.
+    # The day ends at 08:00 UTC on the 2nd; a day is 24 hours, also when clocks change.
     clock.set("2026-11-03T07:59:59.999999Z")
     assert cycle(ledger, given).verdict == "UNSTABLE"
     clock.set("2026-11-03T08:00:00Z")
     assert cycle(ledger, given).record["time_interval"] == "25h"
 
 
-def test_a_changed_x_time_back_counts_at_once(ledger, clock, hourly):
+def test_a_changed_x_time_back_counts_immediately(ledger, clock, hourly):
     clock.set(hour(6))
     assert cycle(ledger, hourly(start_at=DAY.isoformat()), "a").start == DAY
     answer = cycle(ledger, hourly(start_at=DAY.isoformat(), x_time_back="5h"), "b")
@@ -125,7 +125,7 @@ def test_max_active_records_limits_unexpired_claims(ledger, clock, hourly):
     assert (third.verdict, third.record) == ("AT_CAPACITY", None)
     assert "2" in third.reason
     assert rows(ledger, "select * from record_ledger.oldest_valid_record") == []
-    # Asking again is no further record.
+    # A repeated call gets no further record.
     assert cycle(ledger, given, "a").start == hour(0)
     complete(ledger, second.token)
     assert pass_valid(ledger, PIPELINE, "c").start == hour(2)
@@ -165,7 +165,7 @@ def test_depends_on_past_waits_for_everything_earlier(ledger, clock, hourly, sta
     audit(ledger)
 
 
-def test_without_depends_on_past_a_failed_record_holds_nobody_up(ledger, six):
+def test_without_depends_on_past_a_failed_record_holds_up_no_other(ledger, six):
     fail(ledger, pass_valid(ledger, six).token, retry=False)
     assert pass_valid(ledger, six).start == hour(1)
 

@@ -67,7 +67,7 @@ def test_it_is_passed_to_no_run_before_then_its_own_not_either(ledger, clock, or
     again = pass_valid(ledger, orders, "a")
     assert (again.start, again.record["attempt"]) == (held.start, 1)
     assert record_of(ledger, held.start)["retry_at"] is None
-    # Its next failure is a failure like any other: its own run may try again at once.
+    # Its next failure is a failure like any other: its own run may try again immediately.
     fail(ledger, again.token)
     assert pass_valid(ledger, orders, "a").start == held.start
     audit(ledger)
@@ -100,7 +100,7 @@ def test_infinity_is_refused_and_changes_nothing(ledger, orders):
     assert verdict_of(ledger, hour(0))[2].year == 9000
 
 
-def test_repeating_it_changes_nothing_whatever_time_is_named(ledger, clock, orders):
+def test_repeating_it_changes_nothing_with_any_time(ledger, clock, orders):
     held = pass_valid(ledger, orders, "a")
     release(ledger, held.token, not_before=hour(7))
     before = snapshot(ledger)

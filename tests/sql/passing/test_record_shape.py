@@ -78,7 +78,7 @@ OFFSETS = [
 
 
 @pytest.mark.parametrize(("zone", "start", "written"), OFFSETS)
-def test_times_have_the_offset_that_the_server_reckons_for_the_pipelines_zone(
+def test_times_have_the_offset_that_the_server_computes_for_the_pipelines_zone(
     ledger, clock, config, zone, start, written
 ):
     given = config(PIPELINE, timezone=zone, x_time_back="0s", granularity="1m", start_at=start)
@@ -111,25 +111,25 @@ def story(connection, clock, config, name):
     )  # fmt: skip
     clock.set("2026-11-03T06:07:08.000009Z")
     register(connection, given)
-    told = [rows(connection, "select * from record_ledger.new_windows(%s)", [name])]
-    told.append(cycle(connection, given, "a"))
-    fail(connection, told[-1].token, "later", pipeline_id=name)
-    told.append(pass_valid(connection, name, "b"))
-    told.append(extend(connection, told[-1].token, name).timestamp())
-    release(connection, told[-2].token, name)
+    answers = [rows(connection, "select * from record_ledger.new_windows(%s)", [name])]
+    answers.append(cycle(connection, given, "a"))
+    fail(connection, answers[-1].token, "later", pipeline_id=name)
+    answers.append(pass_valid(connection, name, "b"))
+    answers.append(extend(connection, answers[-1].token, name).timestamp())
+    release(connection, answers[-2].token, name)
     clock.advance("7m")
-    told += [pass_valid(connection, name, run) for run in ("b", "a", "c")]
-    complete(connection, told[-1].token, name)
+    answers += [pass_valid(connection, name, run) for run in ("b", "a", "c")]
+    complete(connection, answers[-1].token, name)
     clock.advance("1h31m")
-    told.append(cycle(connection, given | {"check_fields": ["key_x"]}, "d"))
+    answers.append(cycle(connection, given | {"check_fields": ["key_x"]}, "d"))
     template = given | {"default_record": {**given["default_record"], "key_x": "{{ target_day }}"}}
-    told.append(cycle(connection, template, "e"))
+    answers.append(cycle(connection, template, "e"))
     for view, order in (
         ("pipelines", "1"), ("pipeline_records", "3"), ("record_events", "2, 3"), ("record_verdicts", "2"),
         ("oldest_valid_record", "1"), ("pipeline_progress", "1"), ("pipeline_events", "2"),
     ):  # fmt: skip
         query = f"select * from record_ledger.{view} where pipeline_id = %s order by {order}"
-        told.append(rows(connection, query, [name]))
+        answers.append(rows(connection, query, [name]))
     for wrong in (
         {"start_at": "03/04/2026"},
         {"x_time_back": "1 month"},
@@ -137,12 +137,12 @@ def story(connection, clock, config, name):
         {"start_at": "2026-03-08T02:30 PST"},
     ):
         try:
-            told.append(register(connection, given | wrong))
+            answers.append(register(connection, given | wrong))
         except psycopg.Error as error:
-            told.append(error.diag.message_primary)
+            answers.append(error.diag.message_primary)
     # Tokens have random bits: they are compared by their order.
-    tokens = [a.token for a in told if isinstance(a, Answer) and a.record is not None]
-    written = [repr(part) for part in told]
+    tokens = [a.token for a in answers if isinstance(a, Answer) and a.record is not None]
+    written = [repr(part) for part in answers]
     for number, token in enumerate(tokens):
         written = [part.replace(str(token), f"token {number}") for part in written]
     return [
@@ -169,9 +169,9 @@ def test_no_setting_of_a_session_changes_an_answer(ledger, connect, clock, confi
         session = connect()
         for setting, value in settings.items():
             session.execute("select set_config(%s, %s, false)", [setting, value])
-        told = story(Binary(session), clock, config, f"p{number}")
-        first = first or told
-        for part, expected in zip(told, first, strict=True):
+        answers = story(Binary(session), clock, config, f"p{number}")
+        first = first or answers
+        for part, expected in zip(answers, first, strict=True):
             assert part == expected, settings
         for setting in ("timezone", "search_path", "plan_cache_mode"):
             if setting in settings:

@@ -85,15 +85,15 @@ def test_a_record_is_lost_from_the_very_instant_on_at_which_its_source_data_goes
         "reason": "lost",
         "source_kept_until": "2026-11-22T05:00:00+00:00",
     }
-    told = one(ledger, "select detail from record_ledger.pipeline_events where event = 'lost'")
-    assert told == {
+    detail = one(ledger, "select detail from record_ledger.pipeline_events where event = 'lost'")
+    assert detail == {
         "count": 1, "from_time": "2026-11-22T00:00:00+00:00", "to_time": "2026-11-22T01:00:00+00:00",
     }  # fmt: skip
     assert one(ledger, "select lost_count from record_ledger.pipeline_progress") == 1
     audit(ledger)
 
 
-def test_the_view_of_what_is_at_risk_counts_down_and_knows_of_windows_that_nobody_stored(
+def test_the_view_of_what_is_at_risk_counts_down_and_has_windows_that_are_not_stored(
     ledger, clock, keeping
 ):
     keeping(at_risk_within="1h")
@@ -176,13 +176,15 @@ def test_a_backoff_takes_at_most_half_of_the_time_that_is_left(ledger, clock, ke
     token = cycle(ledger, given).token
     clock.set(START + 5 * HOUR - 3 * MICROSECOND)
     fail(ledger, token)
-    # Less than two seconds: at once.
+    # Less than two seconds: immediately.
     assert verdict_of(ledger, START)[0] == "READY"
 
 
-def test_what_a_pass_does_not_get_to_is_passed_over_and_waits_for_the_next(ledger, clock, keeping):
+def test_lost_records_beyond_those_of_one_pass_are_skipped_and_wait_for_the_next(
+    ledger, clock, keeping
+):
     given = keeping(granularity="1m")
-    # Stored, then passed over: 1,500 of them are lost at once.
+    # Stored, then skipped: 1,500 of them are lost at the same time.
     clock.set(START + timedelta(minutes=1500))
     store(ledger, "orders")
     clock.set(START + timedelta(minutes=1500) + 4 * HOUR)
@@ -256,22 +258,22 @@ def test_a_paused_pipeline_loses_records_as_its_leases_expire(ledger, clock, kee
     ("changes", "message"),
     [
         ({"source_retention": "1d"}, 'source_retention: "1d" is not longer than x_time_back "1d"'),
-        ({"source_retention": "7"}, 'source_retention: "7" is no duration'),
-        ({"at_risk_within": "1h"}, 'at_risk_within: "1h" goes with a source_retention only'),
+        ({"source_retention": "7"}, 'source_retention: "7" is not a valid duration'),
+        ({"at_risk_within": "1h"}, 'at_risk_within: "1h" needs a source_retention'),
         ({"source_retention": "2d", "at_risk_within": "49h"}, 'at_risk_within: "49h" is longer than source_retention'),
         ({"pass_order": "newest"}, 'pass_order: "newest" is neither "oldest" nor "deadline"'),
         ({"pass_order": 1}, 'pass_order: 1 is neither "oldest" nor "deadline"'),
-        ({"pass_order": "deadline"}, 'pass_order: "deadline" goes with a source_retention only'),
+        ({"pass_order": "deadline"}, 'pass_order: "deadline" needs a source_retention'),
         (
             {"pass_order": "deadline", "source_retention": "2d", "depends_on_past": True},
-            'pass_order: "deadline" goes with no depends_on_past',
+            'pass_order: "deadline" cannot be combined with depends_on_past',
         ),
-        ({"recount_ages": "1h"}, 'recount_ages: "1h" is no list'),
-        ({"recount_ages": ["1h", 2]}, "recount_ages: 2 is no duration"),
-        ({"recount_ages": ["0s"]}, 'recount_ages: "0s" is no duration'),
+        ({"recount_ages": "1h"}, 'recount_ages: "1h" is not a list'),
+        ({"recount_ages": ["1h", 2]}, "recount_ages: 2 is not a duration"),
+        ({"recount_ages": ["0s"]}, 'recount_ages: "0s" is not a duration'),
         ({"recount_ages": ["1h"] * 101}, "recount_ages: 101 ages are too many"),
-        ({"reopen_budget": -1}, "reopen_budget: -1 is no whole number"),
-        ({"reopen_budget": 1.5}, "reopen_budget: 1.5 is no whole number"),
+        ({"reopen_budget": -1}, "reopen_budget: -1 is not a whole number"),
+        ({"reopen_budget": 1.5}, "reopen_budget: 1.5 is not a whole number"),
     ],
 )  # fmt: skip
 def test_a_retention_that_makes_no_sense_is_a_config_error(ledger, config, changes, message):

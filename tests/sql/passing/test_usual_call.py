@@ -149,7 +149,7 @@ def test_both_ways_answer_alike(ledger, clock, config, seed):
             [twins.ask, twins.ask, twins.ask, twins.end, twins.end, twins.move, twins.operate]
         )()
     twins.compare()
-    # Whatever can be passed is passed in the end: no mark hides it.
+    # Each record that can be passed is passed in the end: no mark hides it.
     for _ in range(100):
         twins.now += timedelta(hours=3)
         twins.ask()
@@ -158,7 +158,7 @@ def test_both_ways_answer_alike(ledger, clock, config, seed):
     assert rows(ledger, LEFT, [twins.now - timedelta(hours=12)]) == []
 
 
-def test_a_config_that_a_usual_call_has_not_is_told_apart_by_its_words(ledger, clock, config):
+def test_a_config_that_a_usual_call_has_not_is_distinguished_by_its_words(ledger, clock, config):
     clock.set(hour(3))
     given = config(
         "a", timezone="UTC", x_time_back="0s", granularity="1h", start_at=START.isoformat()

@@ -71,7 +71,7 @@ def test_a_record_that_an_operator_took_back_comes_first(
     audit(ledger)
 
 
-def test_a_record_that_was_completed_meanwhile_keeps_nobody_from_the_next(ledger, held, asking):
+def test_a_record_that_was_completed_meanwhile_keeps_no_run_from_the_next(ledger, held, asking):
     complete(ledger, held.token)
     assert asking() == [("READY", hour(1).isoformat())]
     audit(ledger)

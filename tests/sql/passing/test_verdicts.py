@@ -207,7 +207,7 @@ def test_ready_at_says_when_the_record_can_be_passed_as_things_stand(ledger, clo
     clock.set("2026-11-22T06:30:00Z")
     expired = verdict_of(ledger, first.start)
     assert expired[::2] == ("LEASE_EXPIRED", START + timedelta(hours=6, minutes=40))
-    # What depends on somebody has no time, and the sentence promises no pass.
+    # A record that waits for a run or an operator has no time, and the sentence promises no pass.
     for change, says in ((incomplete, "it is incomplete"), (paused, "the pipeline is paused")):
         change(ledger, clock, given)
         register(ledger, given)
@@ -269,7 +269,7 @@ def test_a_backoff_says_what_ended_the_attempt(ledger, clock, given, scene):
     third, fourth = (pass_valid(ledger, PIPELINE) for _ in range(2))
     operate(ledger, "expire", third.start, fourth.start, "its host is gone")
     assert cause(first) == "the shop is closed"
-    assert cause(second) == "no error was told"
+    assert cause(second) == "no error was reported"
     assert cause(third) == "it was taken back: its host is gone"
     clock.advance("31m")
     pass_valid(ledger, PIPELINE)
@@ -280,7 +280,7 @@ def test_a_backoff_says_what_ended_the_attempt(ledger, clock, given, scene):
     window = {**fourth.record, "config_version": 2}
     fields = {k: v for k, v in given["default_record"].items() if k != "pipeline_id"}
     store(ledger, PIPELINE, [entry(window, fields)])
-    assert cause(fourth) == "its record was built again since"
+    assert cause(fourth) == "its record has been built again since"
 
 
 def test_with_a_share_every_open_record_has_one_verdict_and_a_sentence_that_holds(
@@ -295,8 +295,13 @@ def test_with_a_share_every_open_record_has_one_verdict_and_a_sentence_that_hold
     )
     assert sorted(row[0] for row in found) == [START + timedelta(hours=n) for n in range(6)]
     for start, verdict, reason in found:
-        at, settled = ((start + timedelta(hours=n)).isoformat(timespec="seconds") for n in range(2))
-        assert (verdict, reason) == ("READY", f"window {at} is stable since {settled} and complete")
+        at, stable_at = (
+            (start + timedelta(hours=n)).isoformat(timespec="seconds") for n in range(2)
+        )
+        assert (verdict, reason) == (
+            "READY",
+            f"window {at} is stable since {stable_at} and complete",
+        )
     # READY says that a pass may take it, not that it comes next: three of four passes take a live one.
     answers = [pass_valid(ledger, PIPELINE).start for _ in range(4)]
     assert answers == [START + timedelta(hours=n) for n in (2, 3, 4, 0)]

@@ -93,7 +93,7 @@ class Replay:
             self.move_to(row["starts_at"])
             answer = self.ask()
             if answer.verdict == "INCOMPLETE":
-                # That ask took back a lost claim; whoever asks next builds its record.
+                # That call took back a lost claim; the next caller builds its record.
                 answer = self.ask()
             assert answer.record is not None, (row, answer.reason)
             found = [answer.record[name] for name in ("generation", "attempt", "target_day")]

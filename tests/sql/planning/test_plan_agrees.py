@@ -250,9 +250,9 @@ SCENES = {
 
 
 def test_a_plan_comes_true_in_every_scene(ledger, clock):
-    for name, told in SCENES.items():
+    for name, arguments in SCENES.items():
         try:
-            live(ledger, clock, **told)
+            live(ledger, clock, **arguments)
         except AssertionError as error:
             raise AssertionError(f"not where {name}") from error
 

@@ -88,9 +88,9 @@ def test_a_backlog_is_drained_when_nothing_became_stable_meanwhile(ledger, clock
 
 
 REASONS = {
-    "at once": "starts at once",
+    "immediately": "starts immediately",
     "worker": "starts when run 1 ends",
-    "time": "starts when its data has settled",
+    "time": "starts when its data is stable",
     "backoff": "starts when its backoff is over",
     "capacity": "starts when a record in progress is done (max_active_records)",
     "past": "starts when the windows before it are done (depends_on_past)",
@@ -106,13 +106,13 @@ def reasons(connection, runs=3, run_duration="15m", **options):
 
 def test_a_reason_says_what_a_run_waits_for(ledger, clock, given, scene):
     assert reasons(ledger, 4) == [
-        REASONS["at once"], REASONS["worker"], "starts when run 2 ends", REASONS["time"]
+        REASONS["immediately"], REASONS["worker"], "starts when run 2 ends", REASONS["time"]
     ]  # fmt: skip
-    assert reasons(ledger, workers=2) == [REASONS["at once"]] * 2 + [REASONS["worker"]]
+    assert reasons(ledger, workers=2) == [REASONS["immediately"]] * 2 + [REASONS["worker"]]
     failed, held = (pass_valid(ledger, PIPELINE) for _ in range(2))
     fail(ledger, failed.token)
     again = "; attempt 2 of 3"
-    assert reasons(ledger) == [REASONS["at once"], REASONS["worker"] + again, REASONS["time"]]
+    assert reasons(ledger) == [REASONS["immediately"], REASONS["worker"] + again, REASONS["time"]]
     register(ledger, given | {"max_active_records": 1})
     assert reasons(ledger) == [REASONS["capacity"] + again, REASONS["worker"], REASONS["time"]]
     register(ledger, given | {"depends_on_past": True})
@@ -156,7 +156,7 @@ def test_a_claim_whose_lease_runs_completes_at_the_latest_with_its_lease(
     assert START not in [start for (start,) in plan(ledger, "window_start_time", 20)]
 
 
-def test_a_share_is_told_by_the_run_that_it_decides(ledger, clock, given, scene):
+def test_a_share_is_named_by_the_run_that_it_decides(ledger, clock, given, scene):
     register(ledger, given | {"backfill_share": 0.5})
     complete(ledger, pass_valid(ledger, PIPELINE).token)
     operate(ledger, "reopen", START, START + HOUR)
@@ -191,7 +191,7 @@ def test_a_plan_that_cannot_go_on_says_why(ledger, clock, given, scene):
     register(ledger, given | {"check_fields": ["key_x", "key_y"]})
     nothing = (
         None,
-        "no later run is passed a record: key_y is empty in the pipeline's config, so what becomes due is incomplete",
+        "no later run is passed a record: key_y is empty in the pipeline's config, so every later record is incomplete",
     )
     assert plan(ledger, "run_no, reason") == [nothing]
     operate(ledger, "reopen", START, START + 3 * HOUR)
@@ -200,9 +200,9 @@ def test_a_plan_that_cannot_go_on_says_why(ledger, clock, given, scene):
 
 # ---------------------------------------------------------------- how long a run takes
 def test_a_run_takes_the_median_of_those_that_completed(ledger, clock, given, scene):
-    unknown = "; no completed run to measure, 0 s assumed"
+    unknown = "; no completed run to measure: 0 s is assumed"
     assert plan(ledger, "reason, ends_at - starts_at", 1) == [
-        (REASONS["at once"] + unknown, timedelta(0))
+        (REASONS["immediately"] + unknown, timedelta(0))
     ]
     for minutes in (50, 10, 30):
         passed = pass_valid(ledger, PIPELINE, f"run {minutes}")
@@ -233,7 +233,7 @@ def test_only_the_newest_hundred_completed_passes_count(ledger, clock, given):
     )
 
 
-def test_days_of_a_duration_have_24_hours_whatever_the_sessions_zone(connect, clock, given):
+def test_days_of_a_duration_have_24_hours_in_every_zone_of_the_session(connect, clock, given):
     session = connect(timezone="America/Los_Angeles")
     clock.set("2026-10-31T20:00:00Z")
     register(session, given | {"start_at": "2026-10-31T00:00:00Z"})

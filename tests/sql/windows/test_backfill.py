@@ -204,7 +204,7 @@ def test_what_cannot_be_backfilled_is_an_error_and_changes_nothing(ledger, clock
     assert "resume_pipeline" in caught.value.diag.message_hint
 
 
-def test_1970_is_reckoned_by_the_pipelines_local_time(ledger, clock, config):
+def test_1970_is_computed_by_the_pipelines_local_time(ledger, clock, config):
     # Midnight in Kathmandu was 18:30 UTC.
     clock.set("1970-01-02T00:00:00Z")
     register(ledger, config(PIPELINE, timezone="Asia/Kathmandu", x_time_back="0s", granularity="1d",

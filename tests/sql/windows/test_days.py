@@ -168,7 +168,7 @@ STARTS = [
     ("America/Los_Angeles", "2026-03-08T02:30", "2026-03-08T10:00:00+00:00"),
     ("Australia/Lord_Howe", "2026-10-04T02:10", "2026-10-03T15:30:00+00:00"),
     ("Australia/Lord_Howe", "2026-04-05T01:45+11:00", "2026-04-04T14:45:00+00:00"),
-    # With one it is that instant, whatever the zone.
+    # With one it is that instant, in every zone.
     ("America/Los_Angeles", "2026-06-01T06:00Z", "2026-06-01T06:00:00+00:00"),
     ("America/Los_Angeles", "2026-06-01T06:00:00+05:45", "2026-06-01T00:15:00+00:00"),
     ("America/Los_Angeles", "2026-11-01T01:30:00-08:00", "2026-11-01T09:30:00+00:00"),

@@ -1,4 +1,4 @@
-"""Window arithmetic: windows tile, end at local midnights, and one by one equal all at once."""
+"""Window arithmetic: windows tile, end at local midnights, and computed one by one equal those of one call."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def every_zone(ledger):
 @in_parts(3)
 @settings(max_examples=35)
 @given(data=st.data())
-def test_windows_reckoned_one_by_one_equal_those_reckoned_in_bulk(
+def test_windows_computed_one_by_one_equal_those_computed_in_bulk(
     ledger, config, every_zone, part, data
 ):
     zone = data.draw(st.sampled_from(ZONES) | st.sampled_from(every_zone), label="zone")
@@ -237,7 +237,7 @@ def test_windows_reckoned_one_by_one_equal_those_reckoned_in_bulk(
     assert found == rows(
         ledger, ONE_BY_ONE, {"start": start, "end": end, "granularity": granularity, "zone": zone}
     )
-    # And whatever they are, they tile, are not too long and cross no midnight.
+    # All of them tile, are not too long and cross no midnight.
     assert found[0][0] == start and found[-1][0] < end <= found[-1][1]
     for (_, end_before, _, _), (begin, _, _, _) in pairwise(found):
         assert begin == end_before

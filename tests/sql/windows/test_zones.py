@@ -1,4 +1,4 @@
-"""The zone that windows were cut with stays theirs: what was done, and how it is shown, whatever the zone of today."""
+"""Windows keep the zone that they were cut with: what was done, and how it is shown, after each change of the zone."""
 
 from __future__ import annotations
 
@@ -406,7 +406,7 @@ def test_a_start_at_that_comes_twice_is_refused(ledger, config):
     assert one(ledger, "select start_at from record_ledger.pipelines") == datetime(
         2026, 10, 25, 1, 30, tzinfo=UTC
     )
-    # All of a config's problems come in one error, a zone that nobody knows among them.
+    # All of a config's problems come in one error, an unknown zone among them.
     with refused("RL001", "timezone: .*Europe/Berln"):
         register(ledger, {**given, "timezone": "Europe/Berln"})
 

@@ -256,7 +256,7 @@ def _foretold(was: str, operation: str) -> str:
 def _check_reason(args: Namespace, operation: str) -> None:
     """A dry run sends the server no reason: it refuses here what the server would."""
     if args.dry_run and operation not in ("backfill", "resume") and not args.reason.strip():
-        raise CommandError(f'reason: "{args.reason}" is no reason')
+        raise CommandError("reason: must not be blank")
 
 
 def _state(pipeline: Record) -> str:
