@@ -4637,14 +4637,15 @@ as $$
             order by w.window_start_time
             limit 1
         ),
-        (
+        -- With a null to compare with, PostgreSQL 16 would walk the whole lane.
+        case when first_open.active_mark is not null then (
             select o.lane
             from record_ledger.record as o
             where o.open_pipeline_id = first_open.pipeline_id and o.lane < 'waiting'
                 and (o.lane, o.window_start_time) >= ('active', first_open.active_mark)
             order by o.lane, o.window_start_time
             limit 1
-        )
+        ) end
 $$;
 comment on function record_ledger.first_open(text, timestamptz, timestamptz, interval) is
 'Private. The first waiting record of a pipeline, and the first of its other lanes that holds a record.';
