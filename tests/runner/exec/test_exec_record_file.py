@@ -106,7 +106,7 @@ def test_many_fields_that_are_too_long_together_are_in_the_file(look, monkeypatc
 
     assert found["record"]["f79"] == "x" * 2_500
     assert "RECORD_LEDGER_CLAIM_TOKEN" in found["names"]
-    (line,) = [line for line in done.err.splitlines() if "no more in all" in line]
+    (line,) = [line for line in done.err.splitlines() if "no room for more" in line]
     assert "RECORD_LEDGER_FIELD_F0, " in line and " more" in line
 
 
